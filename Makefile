@@ -1,0 +1,47 @@
+# `make run` and `make test` need Python 3.11+ and make; everything else they fetch themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format bench lock clean
+
+help: ## say what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else 0'
+	@echo "==> making the virtual environment in $(VENV) (once; a few minutes)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -c constraints.txt -e '.[dev]'
+	@mkdir -p build/names/endpoint_analytics
+	@for d in agents infra pipeline schemas; do ln -sfn ../../../$$d build/names/endpoint_analytics/$$d; done
+	@touch $(READY)
+
+run: $(READY) ## Kafka, ClickHouse, worker, query service and a demo endpoint under live traffic
+	@$(BIN)/endpoint-analytics run
+
+check: $(READY) ## lint and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy -p endpoint_analytics
+
+test: check ## lint, types and all tests, on a real Kafka and a real ClickHouse engine
+	@$(BIN)/python -m pytest
+
+format: $(READY) ## format the sources
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+bench: $(READY) ## print the benchmarks, each beside a peer in the same run
+	@$(BIN)/python -m tests.benchmarks
+
+lock: ## pin the newest versions that pyproject.toml allows
+	@$(PYTHON) -m venv build/lock && build/lock/bin/pip install -q pip-tools
+	@build/lock/bin/pip-compile -q --upgrade --extra dev --strip-extras --no-header --no-annotate \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options -o constraints.txt pyproject.toml
+	@sed -i "/^endpoint-analytics /d" constraints.txt
+
+clean: ## remove what was built, and the demo's data
+	@rm -rf $(VENV) build dist data *.egg-info .mypy_cache .ruff_cache .hypothesis

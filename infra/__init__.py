@@ -1,0 +1,1 @@
+"""The parts on one machine (Kafka, ClickHouse, the demo) and the command line."""

@@ -1,0 +1,1 @@
+"""A real ClickHouse engine on one machine, behind the HTTP interface of ClickHouse."""

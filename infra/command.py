@@ -1,0 +1,57 @@
+"""The command `endpoint-analytics`: finds the subcommand's module and runs it.
+
+Only the table of commands belongs here. A command's module offers `add_arguments(parser)` and
+`run(arguments) -> int` (the exit status), and is imported only when it is the one that was asked for,
+so that an agent beside a model server needs none of what the worker or the local databases need.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+# name -> (module, one line for --help)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("endpoint_analytics.infra.run", "everything on this machine, with a demo endpoint under traffic"),
+    "kafka": ("endpoint_analytics.infra.kafka.command", "a real Apache Kafka on this machine"),
+    "clickhouse": ("endpoint_analytics.infra.clickhouse.command", "a real ClickHouse engine on this machine"),
+    "worker": ("endpoint_analytics.pipeline.stream.command", "the Faust worker: Kafka to ClickHouse"),
+    "serve": ("endpoint_analytics.pipeline.serve.command", "the query service: OpenMetrics over HTTP"),
+    "migrate": ("endpoint_analytics.pipeline.store.command", "create or bring up to date the tables"),
+    "token": ("endpoint_analytics.pipeline.serve.token_command", "create, list or revoke access tokens"),
+    "replica": ("endpoint_analytics.agents.replica_command", "tell a replica's state"),
+    "endpoint": ("endpoint_analytics.agents.endpoint_command", "tell an endpoint's replica settings"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; returns its exit status (2 for a usage error)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="endpoint-analytics",
+        description="Live analytics for model-inference endpoints.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="commands:\n" + "\n".join(f"  {name:<12} {text}" for name, (_, text) in COMMANDS.items()),
+    )
+    parser.add_argument("command", choices=COMMANDS, metavar="command", help="one of the commands below")
+    if not words or words[0].startswith("-"):
+        parser.parse_args(words)
+    name = parser.parse_args(words[:1]).command
+    module_name, text = COMMANDS[name]
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("endpoint_analytics"):
+            raise
+        print(
+            f"endpoint-analytics {name} needs the package {error.name!r}, which is not installed: "
+            "pip install 'endpoint-analytics[pipeline]' (worker, serve, migrate, token) or '[demo]' (run)",
+            file=sys.stderr,
+        )
+        return 1
+    subparser = argparse.ArgumentParser(prog=f"endpoint-analytics {name}", description=text)
+    module.add_arguments(subparser)
+    status: int = module.run(subparser.parse_args(words[1:]))
+    return status

@@ -1,0 +1,1 @@
+"""The demo endpoint: a real model, three replicas, live traffic."""

@@ -1,0 +1,1 @@
+"""The query service: OpenMetrics text over HTTP."""

@@ -1,0 +1,1 @@
+"""ClickHouse: migrations, writing rows, the queries."""

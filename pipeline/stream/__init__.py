@@ -1,0 +1,1 @@
+"""The Faust worker: reads, folds, stores, acknowledges."""
