@@ -1,0 +1,132 @@
+"""Bytes to messages and back. JSON on the wire; a bad message is an InvalidMessageError, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from typing import TypeVar
+
+import msgspec
+import orjson
+
+from endpoint_analytics.schemas.errors import InvalidMessageError
+from endpoint_analytics.schemas.hardware import HardwareBatch
+from endpoint_analytics.schemas.identity import check_identity, check_name
+from endpoint_analytics.schemas.limits import MAX_DEVICES, MAX_EVENTS, MAX_INTERVAL_US, MAX_MESSAGE_BYTES
+from endpoint_analytics.schemas.rejected import Rejected
+from endpoint_analytics.schemas.replicas import EndpointSettings, ReplicaMessage, ReplicaState
+from endpoint_analytics.schemas.requests import RequestBatch
+
+Message = TypeVar("Message")
+
+
+_requests = msgspec.json.Decoder(RequestBatch)
+_hardware = msgspec.json.Decoder(HardwareBatch)
+_replicas: msgspec.json.Decoder[ReplicaMessage] = msgspec.json.Decoder(ReplicaState | EndpointSettings)
+
+
+def encode(message: RequestBatch | HardwareBatch | ReplicaMessage | Rejected) -> bytes:
+    """Return the message as compact JSON."""
+    return msgspec.json.encode(message)
+
+
+def decode_requests(data: bytes | None) -> RequestBatch:
+    """Decode a request batch; raises InvalidMessageError.
+
+    Shapes, ranges and lengths are checked here. That offsets lie within the interval and that counts are
+    conserved is checked where the columns are folded (pipeline.core), all batches at once.
+    """
+    batch = _decode(_requests, data)
+    check_identity(batch.namespace, batch.endpoint, batch.replica_id, batch.boot_id)
+    _check_interval(batch.start_us, batch.end_us)
+    responded, finished, informational = batch.responded, batch.finished, batch.informational
+    _check_lengths("responded", responded.at_us, wait_us=responded.wait_us, status=responded.status)
+    _check_lengths("finished", finished.at_us, duration_us=finished.duration_us, status=finished.status)
+    _check_lengths("informational", informational.at_us, status=informational.status)
+    _check_lengths("aborted_pending", batch.aborted_pending.at_us, age_us=batch.aborted_pending.age_us)
+    _check_lengths("aborted_streaming", batch.aborted_streaming.at_us, age_us=batch.aborted_streaming.age_us)
+    if batch.events > MAX_EVENTS:
+        raise InvalidMessageError("too_many_events", f"{batch.events} events; a batch takes {MAX_EVENTS}")
+    return batch
+
+
+def decode_hardware(data: bytes | None) -> HardwareBatch:
+    """Decode a hardware batch; raises InvalidMessageError."""
+    batch = _decode(_hardware, data)
+    check_identity(batch.namespace, batch.endpoint, batch.replica_id, batch.boot_id)
+    _check_interval(batch.start_us, batch.end_us)
+    length_us = batch.end_us - batch.start_us
+    if batch.at_us and max(batch.at_us) > length_us:
+        raise InvalidMessageError(
+            "out_of_interval", f"at_us holds {max(batch.at_us)}; the interval is {length_us} long"
+        )
+    if len(batch.accelerators) > MAX_DEVICES:
+        raise InvalidMessageError(
+            "wrong_shape", f"{len(batch.accelerators)} accelerators; a batch takes {MAX_DEVICES}"
+        )
+    _check_lengths("replica", batch.at_us, **batch.replica)
+    for accelerator in batch.accelerators:
+        _check_lengths(accelerator.device, batch.at_us, **accelerator.readings)
+    return batch
+
+
+def decode_replicas(data: bytes | None) -> ReplicaMessage:
+    """Decode a replica state or an endpoint's settings; raises InvalidMessageError."""
+    message = _decode(_replicas, data)
+    check_name("namespace", message.namespace)
+    check_name("endpoint", message.endpoint)
+    if isinstance(message, ReplicaState):
+        check_name("replica_id", message.replica_id)
+    elif isinstance(message, EndpointSettings) and message.min_replicas > message.max_replicas:
+        raise InvalidMessageError(
+            "wrong_shape",
+            f"min_replicas is {message.min_replicas}, more than max_replicas ({message.max_replicas})",
+        )
+    return message
+
+
+def _decode(decoder: msgspec.json.Decoder[Message], data: bytes | None) -> Message:
+    if not data:
+        raise InvalidMessageError("empty", "the message has no value")
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise InvalidMessageError("too_large", f"{len(data)} bytes; a message takes {MAX_MESSAGE_BYTES}")
+    try:
+        message = decoder.decode(data)
+    except msgspec.ValidationError as error:
+        version = _read_version(data)
+        if version != 1:
+            raise InvalidMessageError("unknown_version", f"version is {version!r}; known is 1") from error
+        raise InvalidMessageError("wrong_shape", str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidMessageError("not_json", str(error)) from error
+    if (version := getattr(message, "version", None)) != 1:
+        raise InvalidMessageError("unknown_version", f"version is {version!r}; known is 1")
+    return message
+
+
+def _read_version(data: bytes) -> object:
+    """Return the message's version, 1 when it names none, None when it is no JSON object."""
+    try:
+        message = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return 1
+    if not isinstance(message, dict):
+        return 1
+    version = message.get("version", 1)
+    return version if isinstance(version, int | str | float) else type(version).__name__
+
+
+def _check_interval(start_us: int, end_us: int) -> None:
+    if not 0 <= end_us - start_us <= MAX_INTERVAL_US:
+        raise InvalidMessageError(
+            "bad_interval",
+            f"end_us - start_us is {end_us - start_us}; it takes 0 to {MAX_INTERVAL_US} microseconds",
+        )
+
+
+def _check_lengths(phase: str, first: Sized, **columns: Sized) -> None:
+    for name, column in columns.items():
+        if len(column) != len(first):
+            raise InvalidMessageError(
+                "unequal_columns",
+                f"{phase}.{name} has {len(column)} values, {phase}.at_us has {len(first)}",
+            )

@@ -1,0 +1,30 @@
+"""What is wrong with a message. Only the exception and its reasons belong here."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Reason = Literal[
+    "empty",
+    "too_large",
+    "not_json",
+    "unknown_version",
+    "wrong_shape",
+    "bad_identity",
+    "bad_interval",
+    "unequal_columns",
+    "too_many_events",
+    "out_of_interval",
+    "not_conserved",
+    "too_late",
+    "too_early",
+]
+
+
+class InvalidMessageError(ValueError):
+    """A message that cannot be used: why (`reason`, one of a fixed set) and what exactly (`detail`)."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason: Reason = reason
+        self.detail = detail

@@ -1,0 +1,40 @@
+"""The bounds that every message keeps. Only numbers belong here; the codecs enforce them."""
+
+from __future__ import annotations
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+"""Larger messages are rejected unread; the topics take up to twice as much."""
+
+MAX_EVENTS = 100_000
+"""Rows of all columns of one batch together. An agent cuts a busier interval into several batches."""
+
+MAX_INTERVAL_US = 3_600_000_000
+"""The longest time that one batch covers: an hour."""
+
+MAX_DURATION_US = 7 * 86_400_000_000
+"""The longest wait, duration or age of a request: a week."""
+
+MAX_COUNT = 2**53
+"""The largest count: what every JSON reader keeps exact."""
+
+MIN_TIME_US = 1_000_000_000_000_000
+MAX_TIME_US = 4_102_444_800_000_000
+"""Wall-clock times lie between September 2001 and the year 2100, in microseconds since 1970."""
+
+MAX_NAME_LENGTH = 128
+"""Of a namespace, an endpoint, a replica or a boot."""
+
+MAX_REASON_LENGTH = 256
+"""Of the reason given with a replica's state."""
+
+MAX_METRICS = 64
+"""Hardware metrics of one device in one batch."""
+
+MAX_DEVICES = 64
+"""Accelerators in one batch."""
+
+MAX_SAMPLES = 3_600
+"""Hardware samples in one batch."""
+
+MAX_REPLICAS = 1_000_000
+"""Of the minimum and maximum replicas settings."""

@@ -1,0 +1,111 @@
+"""The names of metrics: each stands here once, with its unit and what it says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class HardwareMetric:
+    """A hardware metric: its name in messages and in ClickHouse, and its OpenMetrics family.
+
+    `family` ends with `unit` as OpenMetrics 1.0 asks; a metric without a family is not exported.
+    """
+
+    name: str
+    unit: str
+    help: str
+    family: str = ""
+    per_device: bool = False
+
+
+CPU_PERCENT = HardwareMetric(
+    "cpu_percent",
+    "percent",
+    "CPU percent of the replica's cores (its cgroup quota, else the machine's)",
+    "cpu_usage_percent",
+)
+MEMORY_USED_BYTES = HardwareMetric(
+    "memory_used_bytes", "bytes", "Memory used by the replica, page cache left out", "memory_used_bytes"
+)
+MEMORY_LIMIT_BYTES = HardwareMetric(
+    "memory_limit_bytes",
+    "bytes",
+    "Memory limit of the replica (its cgroup's, else the machine's)",
+    "memory_limit_bytes",
+)
+NETWORK_RECEIVED_BYTES = HardwareMetric(
+    "network_received_bytes", "bytes", "Bytes received since the sample before"
+)
+NETWORK_SENT_BYTES = HardwareMetric("network_sent_bytes", "bytes", "Bytes sent since the sample before")
+DISK_READ_BYTES = HardwareMetric("disk_read_bytes", "bytes", "Bytes read from disks since the sample before")
+DISK_WRITTEN_BYTES = HardwareMetric(
+    "disk_written_bytes", "bytes", "Bytes written to disks since the sample before"
+)
+GPU_PERCENT = HardwareMetric(
+    "gpu_percent", "percent", "GPU percent: share of time in which a kernel ran", "gpu_usage_percent", True
+)
+GPU_MEMORY_USED_BYTES = HardwareMetric(
+    "gpu_memory_used_bytes", "bytes", "GPU memory used", "gpu_memory_used_bytes", True
+)
+GPU_MEMORY_TOTAL_BYTES = HardwareMetric(
+    "gpu_memory_total_bytes", "bytes", "GPU memory in all", "gpu_memory_total_bytes", True
+)
+GPU_POWER_WATTS = HardwareMetric("gpu_power_watts", "watts", "GPU power draw", "gpu_power_watts", True)
+GPU_TEMPERATURE_CELSIUS = HardwareMetric(
+    "gpu_temperature_celsius", "celsius", "GPU temperature", "gpu_temperature_celsius", True
+)
+
+HARDWARE_METRICS = (
+    CPU_PERCENT,
+    MEMORY_USED_BYTES,
+    MEMORY_LIMIT_BYTES,
+    NETWORK_RECEIVED_BYTES,
+    NETWORK_SENT_BYTES,
+    DISK_READ_BYTES,
+    DISK_WRITTEN_BYTES,
+    GPU_PERCENT,
+    GPU_MEMORY_USED_BYTES,
+    GPU_MEMORY_TOTAL_BYTES,
+    GPU_POWER_WATTS,
+    GPU_TEMPERATURE_CELSIUS,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """An OpenMetrics family that the query service renders beside the hardware metrics."""
+
+    name: str
+    type: str
+    help: str
+    unit: str = ""
+
+
+LATENCY = Family("latency_distribution", "summary", "Latency distribution")
+TIME_TO_FIRST_BYTE = Family("time_to_first_byte", "summary", "Arrival to status sent, in seconds")
+HTTP_REQUESTS = Family("http_requests", "counter", "HTTP requests by code and replicas")
+ABORTED_REQUESTS = Family(
+    "aborted_requests", "counter", "Requests that ended before their last byte was sent, by stage"
+)
+DROPPED_REQUESTS = Family(
+    "dropped_requests", "counter", "Requests that an agent saw and could not record, by reason"
+)
+PENDING_REQUESTS = Family("pending_requests", "gauge", "Requests without an HTTP status yet")
+STREAMING_REQUESTS = Family(
+    "streaming_requests", "gauge", "Requests whose status is sent and last byte is not"
+)
+ACTIVE_REQUESTS = Family("active_requests", "gauge", "Pending and streaming requests")
+OLDEST_PENDING = Family(
+    "oldest_pending_request_age_seconds", "gauge", "Age of the oldest pending request", "seconds"
+)
+REPLICA_STATE = Family("replica_state", "stateset", "State of the replica")
+RUNNING_REPLICAS = Family("running_replicas", "gauge", "Replicas that run")
+MIN_REPLICAS = Family("min_replicas", "gauge", "Minimum replicas setting")
+MAX_REPLICAS = Family("max_replicas", "gauge", "Maximum replicas setting")
+DATA_TIMESTAMP = Family(
+    "data_timestamp_seconds", "gauge", "End of the newest interval that is stored, in Unix time", "seconds"
+)
+
+HEARTBEAT_TIMEOUT_S = 10
+"""A replica whose agent was silent for so long is counted as gone: no pending, not running."""

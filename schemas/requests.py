@@ -1,0 +1,122 @@
+"""The request batch: all that happened to one replica's requests in one interval, as columns.
+
+Every offset (`at_us`) is in microseconds after the batch's `start_us`. A request leaves one row in each
+phase it reaches: arrived, then responded (its HTTP status was sent), then finished (its last byte was
+sent); or it ends in one of the two aborted phases.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from endpoint_analytics.schemas.limits import (
+    MAX_COUNT,
+    MAX_DURATION_US,
+    MAX_INTERVAL_US,
+    MAX_TIME_US,
+    MIN_TIME_US,
+)
+
+VERSION = 1
+
+Offset = Annotated[int, msgspec.Meta(ge=0, le=MAX_INTERVAL_US, description="microseconds after start_us")]
+Duration = Annotated[int, msgspec.Meta(ge=0, le=MAX_DURATION_US, description="microseconds")]
+Status = Annotated[int, msgspec.Meta(ge=100, le=599, description="HTTP status code")]
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
+TimeUs = Annotated[int, msgspec.Meta(ge=MIN_TIME_US, le=MAX_TIME_US, description="microseconds since 1970")]
+
+
+class Arrived(msgspec.Struct, frozen=True, gc=False):
+    """Requests that arrived."""
+
+    at_us: list[Offset] = []
+
+
+class Informational(msgspec.Struct, frozen=True, gc=False):
+    """Interim 1xx statuses that were sent; the request stays pending."""
+
+    at_us: list[Offset] = []
+    status: list[Status] = []
+
+
+class Responded(msgspec.Struct, frozen=True, gc=False):
+    """Requests whose final HTTP status was sent; `wait_us` is arrival to status (time to first byte)."""
+
+    at_us: list[Offset] = []
+    wait_us: list[Duration] = []
+    status: list[Status] = []
+
+
+class Finished(msgspec.Struct, frozen=True, gc=False):
+    """Requests whose last byte was sent; `duration_us` is arrival to last byte (latency)."""
+
+    at_us: list[Offset] = []
+    duration_us: list[Duration] = []
+    status: list[Status] = []
+
+
+class Aborted(msgspec.Struct, frozen=True, gc=False):
+    """Requests that ended early (client gone, connection reset); `age_us` is arrival to the end."""
+
+    at_us: list[Offset] = []
+    age_us: list[Duration] = []
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """The replica's own count since its boot of all that it accepted, this batch included.
+
+    What is in the totals and not in ClickHouse was lost on the way, and so is measured. `dropped` counts
+    requests that were seen and not accepted, by reason; `dropped_batches` counts batches that were
+    accepted and then given up, by reason.
+    """
+
+    arrived: Count = 0
+    finished: Count = 0
+    aborted_pending: Count = 0
+    aborted_streaming: Count = 0
+    status: dict[str, Count] = {}
+    wait_us: Count = 0
+    duration_us: Count = 0
+    dropped: dict[str, Count] = {}
+    dropped_batches: dict[str, Count] = {}
+
+
+class RequestBatch(msgspec.Struct, frozen=True, kw_only=True):
+    """One interval `[start_us, end_us]` of one boot of a replica.
+
+    `seq` is 0, 1, 2 ... within the boot. `pending` and `streaming` are the counts at `start_us`;
+    `oldest_pending_us` is the age of the oldest pending request at `end_us`, 0 when none is pending.
+    """
+
+    version: int = VERSION
+    namespace: str
+    endpoint: str
+    replica_id: str
+    boot_id: str
+    seq: Count
+    start_us: TimeUs
+    end_us: TimeUs
+    pending: Count
+    streaming: Count
+    oldest_pending_us: Duration = 0
+    arrived: Arrived = Arrived()
+    informational: Informational = Informational()
+    responded: Responded = Responded()
+    finished: Finished = Finished()
+    aborted_pending: Aborted = Aborted()
+    aborted_streaming: Aborted = Aborted()
+    totals: Totals = Totals()
+
+    @property
+    def events(self) -> int:
+        """The rows of all phases together."""
+        return (
+            len(self.arrived.at_us)
+            + len(self.informational.at_us)
+            + len(self.responded.at_us)
+            + len(self.finished.at_us)
+            + len(self.aborted_pending.at_us)
+            + len(self.aborted_streaming.at_us)
+        )

@@ -1,0 +1,34 @@
+"""The Kafka topics: their names and how they are kept. Creating them is infra's work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic: what it carries, for how long, and in how many partitions by default."""
+
+    suffix: str
+    holds: str
+    retention_ms: int
+    partitions: int
+
+    def name(self, prefix: str) -> str:
+        """Return the topic's full name, for instance `endpoint-analytics.requests`."""
+        return f"{prefix}.{self.suffix}"
+
+
+DEFAULT_PREFIX = "endpoint-analytics"
+
+REQUESTS = Topic("requests", "request batches", 7 * DAY_MS, 8)
+HARDWARE = Topic("hardware", "hardware batches", 7 * DAY_MS, 8)
+REPLICAS = Topic("replicas", "replica states and endpoint settings", 7 * DAY_MS, 8)
+REJECTED = Topic("rejected", "messages that could not be used, with reason and source", 30 * DAY_MS, 1)
+
+TOPICS = (REQUESTS, HARDWARE, REPLICAS, REJECTED)
+
+# The broker's clock stamps every message: the worker's chunks and its bounds on lateness stand on it.
+TOPIC_CONFIG = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(8 * 1024 * 1024)}
