@@ -1,0 +1,38 @@
+"""The tables' DDL: the numbered files of schemas/tables, read and made ready. Running them is the store's work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One numbered file: its statements are run in order, once."""
+
+    number: int
+    name: str
+    statements: tuple[str, ...]
+
+
+def read_migrations(cluster: str = "") -> tuple[Migration, ...]:
+    """Return all migrations, in order.
+
+    With the name of a ClickHouse cluster, statements run ON CLUSTER and the tables are replicated.
+    """
+    folder = files("endpoint_analytics.schemas") / "tables"
+    named = sorted(
+        (entry.name, entry.read_text()) for entry in folder.iterdir() if entry.name.endswith(".sql")
+    )
+    return tuple(parse_migration(name, text, cluster) for name, text in named)
+
+
+def parse_migration(file_name: str, text: str, cluster: str = "") -> Migration:
+    """Return the migration in `text`: comment lines go, statements end with `;` at the end of a line."""
+    number, _, name = file_name.removesuffix(".sql").partition("_")
+    lines = [line for line in text.splitlines() if not line.startswith("--")]
+    rendered = "\n".join(lines)
+    rendered = rendered.replace("{on_cluster}", f"ON CLUSTER `{cluster}`" if cluster else "")
+    rendered = rendered.replace("{replicated}", "Replicated" if cluster else "")
+    statements = tuple(part.strip() for part in (rendered + "\n").split(";\n") if part.strip())
+    return Migration(int(number), name, statements)
