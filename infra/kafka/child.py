@@ -1,0 +1,52 @@
+"""A child process that never outlives its parent, even a killed one. What the child runs is not told here."""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+LAUNCHER = Path(__file__).with_name("die_with_parent.py")
+
+
+def spawn(
+    argv: Sequence[str], *, cwd: Path, output: Path, environ: Mapping[str, str], pass_fds: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    """Start `argv` (its first word an absolute path) in a session of its own, its output going to a file.
+
+    The kernel ties a child's life to the *thread* that forked it, so that is a thread of its own here, which
+    lives as long as the child: a caller may start a child from a thread that soon ends.
+    """
+    started: queue.SimpleQueue[subprocess.Popen[bytes] | BaseException] = queue.SimpleQueue()
+
+    def fork_and_stay() -> None:
+        launcher = [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid())]
+        try:
+            with output.open("wb") as file:
+                child = subprocess.Popen(
+                    [*launcher, *argv],
+                    cwd=cwd,
+                    env=dict(environ),
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    pass_fds=pass_fds,
+                )
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            started.put(error)
+            return
+        started.put(child)
+        with suppress(ChildProcessError):  # reaped by whoever polls it
+            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+
+    threading.Thread(target=fork_and_stay, name="child-parent", daemon=True).start()
+    child = started.get()
+    if isinstance(child, BaseException):
+        raise child
+    return child

@@ -1,0 +1,210 @@
+"""A running Kafka: starts the Java process, waits until it answers, ends it. Settings are elsewhere."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from endpoint_analytics.infra.kafka import jars
+from endpoint_analytics.infra.kafka.child import spawn
+from endpoint_analytics.infra.kafka.errors import KafkaError
+from endpoint_analytics.infra.kafka.folder import FolderLock
+from endpoint_analytics.infra.kafka.java import find_java
+from endpoint_analytics.infra.kafka.port import free_port
+from endpoint_analytics.infra.kafka.probe import read_answers
+from endpoint_analytics.infra.kafka.settings import Node, host_port, render_properties, server_settings
+from endpoint_analytics.infra.kafka.storage import FORMATTING, format_storage, is_formatted
+
+HEAP_MB = 512
+LOG_CONFIGURATION = Path(__file__).with_name("log4j2.json")
+# Another may take a free port before the broker binds it; then it is started again.
+TRIES = 3
+TAIL_LINES = 25
+POLL_S = 0.05
+LOG_DIR = "log"
+# Where to reach a server that is bound to all addresses.
+LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+# The plain collector and only the quick compiler: it answers in 1.3 s after its start, not in 2.1.
+QUICK_JAVA = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+class KafkaProcess:
+    """Apache Kafka on one data folder. Not safe for use by two threads at once.
+
+    Port 0 takes a free port at the first start; later starts of the same object take that port again.
+    The Java process runs in a session of its own, and on Linux ends when this process does, even by SIGKILL.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        advertised_host: str | None = None,
+        heap_mb: int = HEAP_MB,
+        progress: Callable[[str], None] = _to_stderr,
+    ) -> None:
+        if advertised_host is None and host in LOOPBACK_OF:
+            raise KafkaError(f"clients cannot be told to connect to {host}: name the advertised host too")
+        if "," in str(data):
+            raise KafkaError(f"Kafka cannot keep data in a folder with a comma in its name: {data}")
+        self._data = data.resolve()
+        self._host = host
+        self._advertised_host = advertised_host or host
+        self._asked_port = self._port = port
+        self._heap_mb = heap_mb
+        self._progress = progress
+        self._child: subprocess.Popen[bytes] | None = None
+        self._lock: FolderLock | None = None
+        self._log_offset = 0
+        self._answered = False
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """`host:port` for clients; the port is known once it was started."""
+        return host_port(self._advertised_host, self._port)
+
+    @property
+    def pid(self) -> int:
+        """The process id of the Java process started last."""
+        if self._child is None:
+            raise KafkaError("Kafka was not started")
+        return self._child.pid
+
+    def poll(self) -> int | None:
+        """The exit status of the Java process (negative: the signal that ended it), or None while it runs."""
+        return None if self._child is None else self._child.poll()
+
+    def start(self, timeout_s: float = 120) -> None:
+        """Start and wait until the broker answers. A machine's first fetch of the jars is not in that time.
+
+        Raises KafkaError, with the log's last lines where it did not come up.
+        """
+        if self._child is not None and self.poll() is None:
+            raise KafkaError(f"Kafka on {self._data} is already running: process {self._child.pid}")
+        paths = jars.fetch(self._progress)
+        java = [str(find_java()), "-cp", os.pathsep.join(map(str, paths))]
+        deadline = time.monotonic() + timeout_s
+        self._release()
+        self._lock = FolderLock(self._data)
+        try:
+            self._format(java, timeout_s)
+            for remaining in reversed(range(TRIES)):
+                self._launch(java, self._lock)
+                if self._wait(deadline):
+                    self._answered = True
+                    return
+                status, text = self.poll(), self.log_tail()
+                if status is None:
+                    raise KafkaError(f"Kafka on {self._data} did not answer within {timeout_s:g} s:\n{text}")
+                if not remaining or "Address already in use" not in text:
+                    raise KafkaError(
+                        f"Kafka on {self._data} ended with status {status} as it started:\n{text}"
+                    )
+                if not self._answered:
+                    self._port = self._asked_port
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self, timeout_s: float = 8) -> None:
+        """End it cleanly (SIGTERM), or by SIGKILL where it takes longer; returns when it has ended."""
+        if self._child is not None:
+            self._child.terminate()
+            try:
+                self._child.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                self._child.kill()
+                self._child.wait()
+        self._release()
+
+    def kill(self) -> None:
+        """End it by SIGKILL, as a crash would; returns when it has ended."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+        self._release()
+
+    def log_tail(self) -> str:
+        """The last lines that the process last started has logged, and what Java itself printed."""
+        texts = []
+        for path, offset in ((self._data / "server.log", self._log_offset), (self._data / "java.out", 0)):
+            with suppress(OSError), path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(offset if offset <= size else 0, size - 64 * 1024))
+                texts += file.read().decode("utf-8", "replace").splitlines()[-TAIL_LINES:]
+        return "\n".join(texts)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _format(self, java: list[str], timeout_s: float) -> None:
+        if not is_formatted(self._data / LOG_DIR):
+            properties = self._write_settings(
+                "format.properties", self._data / FORMATTING, port=1, controller_port=2
+            )
+            command = [*java[:1], *QUICK_JAVA, *java[1:]]
+            format_storage(
+                command, self._data / LOG_DIR, properties, environ=_environment(), timeout_s=timeout_s
+            )
+            properties.unlink()
+
+    def _launch(self, java: list[str], lock: FolderLock) -> None:
+        self._port = self._port or free_port(self._host)
+        properties = self._write_settings(
+            "server.properties", self._data / LOG_DIR, port=self._port, controller_port=free_port("127.0.0.1")
+        )
+        log = self._data / "server.log"
+        self._log_offset = log.stat().st_size if log.exists() else 0
+        options = [
+            f"-Xmx{self._heap_mb}m",
+            f"-Dkafka.logs.dir={self._data}",
+            f"-Dlog4j2.configurationFile={LOG_CONFIGURATION}",
+        ]
+        self._child = spawn(
+            [*java[:1], *QUICK_JAVA, *options, *java[1:], "kafka.Kafka", str(properties)],
+            cwd=self._data,
+            output=self._data / "java.out",
+            environ=_environment(),
+            pass_fds=[lock.fileno()],
+        )
+
+    def _wait(self, deadline: float) -> bool:
+        """Wait until the broker answers; False where it ended, or the deadline passed, before."""
+        host = LOOPBACK_OF.get(self._host, self._host)
+        while self.poll() is None and time.monotonic() < deadline:
+            if read_answers(host, self._port, timeout_s=2):
+                return True
+            time.sleep(POLL_S)
+        return False
+
+    def _write_settings(self, name: str, log_dir: Path, *, port: int, controller_port: int) -> Path:
+        node = Node(log_dir, self._host, self._advertised_host, port, controller_port)
+        path = self._data / name
+        path.write_text(render_properties(server_settings(node)), encoding="ascii")
+        return path
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+
+def _environment() -> dict[str, str]:
+    """Ours, but with file names in UTF-8, which Java takes from the locale."""
+    return {**os.environ, "LC_ALL": "C.UTF-8"}

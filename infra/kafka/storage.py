@@ -1,0 +1,62 @@
+"""The data folder's storage: made once, by Kafka's own tool, under a cluster id that stays."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import subprocess
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from endpoint_analytics.infra.kafka.errors import KafkaError
+
+FORMATTING = "log.formatting"
+
+
+def new_cluster_id() -> str:
+    """A random cluster id in Kafka's form: a UUID in URL-safe base64, unpadded, not opening with a dash."""
+    while True:
+        text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii").rstrip("=")
+        if not text.startswith("-"):
+            return text
+
+
+def is_formatted(log_dir: Path) -> bool:
+    """Whether `format_storage` has done its work there."""
+    return (log_dir / "meta.properties").exists()
+
+
+def format_storage(
+    java: Sequence[str], log_dir: Path, properties: Path, *, environ: Mapping[str, str], timeout_s: float
+) -> None:
+    """Format `log_dir`, whose folder the file `properties` must name as FORMATTING beside it.
+
+    It is formatted under that other name and then renamed, so what a kill leaves is never taken for done.
+    Raises KafkaError with the tool's own words where it fails.
+    """
+    formatting = log_dir.with_name(FORMATTING)
+    shutil.rmtree(formatting, ignore_errors=True)
+    if log_dir.exists():
+        raise KafkaError(
+            f"{log_dir} exists but Kafka's meta.properties is missing in it: "
+            "restore that file, or move the folder away to begin anew"
+        )
+    tool = [*java, "kafka.tools.StorageTool", "format", "-t", new_cluster_id(), "-c", str(properties)]
+    try:
+        done = subprocess.run(
+            tool,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            check=False,
+            env=dict(environ),
+        )
+    except subprocess.TimeoutExpired as error:
+        raise KafkaError(
+            f"formatting Kafka's storage {log_dir} took longer than {timeout_s:.0f} s"
+        ) from error
+    if done.returncode != 0:
+        raise KafkaError(f"cannot format Kafka's storage {log_dir}:\n{done.stdout}{done.stderr}".rstrip())
+    formatting.replace(log_dir)
