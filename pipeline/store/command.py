@@ -1,0 +1,35 @@
+"""`endpoint-analytics migrate`: the shell around `migrate`. Only flags and printing belong here."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+from endpoint_analytics.pipeline.store.connect import (
+    ClickHouseConfigError,
+    add_clickhouse_arguments,
+    clickhouse_config,
+)
+from endpoint_analytics.pipeline.store.errors import StoreError
+from endpoint_analytics.pipeline.store.migrate import migrate
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's flags."""
+    add_clickhouse_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the migrations that are missing, saying which; 1 when ClickHouse does not let us."""
+    logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)  # it warns of what we report ourselves
+    try:
+        config = clickhouse_config(arguments)
+        ran = migrate(config)
+    except (ClickHouseConfigError, StoreError) as error:
+        sys.stderr.write(f"endpoint-analytics migrate: {error}\n")
+        return 1
+    for migration in ran:
+        sys.stdout.write(f"migrated {migration.number} {migration.name}\n")
+    sys.stdout.write(f"database {config.database} is up to date\n")
+    return 0

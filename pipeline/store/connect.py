@@ -1,0 +1,175 @@
+"""Where ClickHouse is and how we talk to it: configuration and ready-made clients.
+
+Nothing here knows a table. The password comes from the environment alone, never from a flag or an
+address (both show in process lists), and is in no repr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from clickhouse_connect import get_async_client, get_client
+from clickhouse_connect.driver.asyncclient import AsyncClient
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from endpoint_analytics.pipeline.store.errors import StoreError, store_error
+
+DEFAULT_URL = "http://127.0.0.1:8123"
+DEFAULT_DATABASE = "endpoint_analytics"
+CONNECT_TIMEOUT_S = 3
+READ_TIMEOUT_S = 30
+
+_PREFIX = "ENDPOINT_ANALYTICS_CLICKHOUSE_"
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
+_CLUSTER = re.compile(r"[A-Za-z0-9_.{}-]{0,64}", re.ASCII)
+
+
+class ClickHouseConfigError(ValueError):
+    """A setting for ClickHouse that cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClickHouseConfig:
+    """Address, login and database; `cluster` is empty for one server."""
+
+    url: str = DEFAULT_URL
+    user: str = "default"
+    password: str = field(default="", repr=False)
+    database: str = DEFAULT_DATABASE
+    cluster: str = ""
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ClickHouseConfigError(
+                f"the ClickHouse address is {self.url!r}; it must look like {DEFAULT_URL} (HTTP interface)"
+            )
+        if parts.username or parts.password:
+            raise ClickHouseConfigError(
+                f"the ClickHouse address holds a login; give it in {_PREFIX}USER and {_PREFIX}PASSWORD"
+            )
+        if parts.query or parts.fragment:
+            raise ClickHouseConfigError(f"the ClickHouse address {self.url!r} must not hold '?' or '#'")
+        if not _IDENTIFIER.fullmatch(self.database):
+            raise ClickHouseConfigError(
+                f"the database is {self.database!r}; it takes letters, digits and '_', and no digit first"
+            )
+        if not _CLUSTER.fullmatch(self.cluster):
+            raise ClickHouseConfigError(
+                f"the cluster is {self.cluster!r}; it takes letters, digits, '_', '.', '-'"
+            )
+
+
+def environment_config(environment: Mapping[str, str] | None = None) -> ClickHouseConfig:
+    """Return what the ENDPOINT_ANALYTICS_CLICKHOUSE_* variables say, with defaults for the rest."""
+    given = os.environ if environment is None else environment
+    return ClickHouseConfig(
+        url=given.get(f"{_PREFIX}URL") or DEFAULT_URL,
+        user=given.get(f"{_PREFIX}USER") or "default",
+        password=given.get(f"{_PREFIX}PASSWORD", ""),
+        database=given.get(f"{_PREFIX}DATABASE") or DEFAULT_DATABASE,
+        cluster=given.get(f"{_PREFIX}CLUSTER", ""),
+    )
+
+
+def add_clickhouse_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that `clickhouse_config` reads; each goes before its environment variable."""
+    group = parser.add_argument_group(
+        "ClickHouse", f"the password is read from {_PREFIX}PASSWORD; flags go before the other variables"
+    )
+    group.add_argument(
+        "--clickhouse-url", metavar="URL", help=f"HTTP interface ({_PREFIX}URL; {DEFAULT_URL})"
+    )
+    group.add_argument("--clickhouse-user", metavar="NAME", help=f"user ({_PREFIX}USER; default)")
+    group.add_argument(
+        "--clickhouse-database", metavar="NAME", help=f"database ({_PREFIX}DATABASE; {DEFAULT_DATABASE})"
+    )
+    group.add_argument(
+        "--clickhouse-cluster", metavar="NAME", help=f"cluster ({_PREFIX}CLUSTER; none: one server)"
+    )
+
+
+def clickhouse_config(
+    arguments: argparse.Namespace, environment: Mapping[str, str] | None = None
+) -> ClickHouseConfig:
+    """Return the configuration of parsed flags and the environment."""
+    base = environment_config(environment)
+    return ClickHouseConfig(
+        url=arguments.clickhouse_url or base.url,
+        user=arguments.clickhouse_user or base.user,
+        password=base.password,
+        database=arguments.clickhouse_database or base.database,
+        cluster=base.cluster if arguments.clickhouse_cluster is None else arguments.clickhouse_cluster,
+    )
+
+
+def _options(config: ClickHouseConfig, database: str | None) -> dict[str, Any]:
+    parts = urlsplit(config.url)
+    return {
+        "interface": parts.scheme,
+        "host": parts.hostname,
+        "port": parts.port or (8443 if parts.scheme == "https" else 8123),
+        "proxy_path": parts.path,
+        "username": config.user,
+        "password": config.password,
+        # "default" exists in every ClickHouse: it is where one connects to make the database.
+        "database": config.database if database is None else database,
+        # A session holds one query at a time; without ids queries of one client may run side by side.
+        "autogenerate_session_id": False,
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "tz_mode": "aware",
+        "client_name": "endpoint-analytics",
+    }
+
+
+def connect(
+    config: ClickHouseConfig, *, database: str | None = None, read_timeout_s: int = READ_TIMEOUT_S
+) -> Client:
+    """Return a client, connected; raise StoreError when there is no server, login or database.
+
+    Threads may share it. clickhouse-connect repeats a read once when the connection is lost or the answer
+    is 429, 503 or 504, and anything once when it cannot connect; it never repeats a write that was sent.
+    """
+    try:
+        return get_client(
+            **_options(config, database),
+            send_receive_timeout=read_timeout_s,
+            dedicated_pool=True,
+            query_retries=1,
+        )
+    except (ClickHouseError, OSError) as error:
+        raise store_error(error, config.url, database or config.database) from error
+
+
+async def connect_async(
+    config: ClickHouseConfig, *, database: str | None = None, read_timeout_s: float = READ_TIMEOUT_S
+) -> AsyncClient:
+    """Return the asyncio client, connected; raises as `connect` does. It belongs to the running loop."""
+    try:
+        client = await get_async_client(
+            **_options(config, database), send_receive_timeout=read_timeout_s, query_retries=1
+        )
+    except (ClickHouseError, OSError) as error:
+        raise store_error(error, config.url, database or config.database) from error
+    return client
+
+
+__all__ = [
+    "AsyncClient",
+    "ClickHouseConfig",
+    "ClickHouseConfigError",
+    "Client",
+    "StoreError",
+    "add_clickhouse_arguments",
+    "clickhouse_config",
+    "connect",
+    "connect_async",
+    "environment_config",
+]

@@ -1,0 +1,64 @@
+"""What can go wrong between us and ClickHouse. Only exceptions, and telling them apart, belong here.
+
+Every message says what failed, where, and what mends it.
+"""
+
+from __future__ import annotations
+
+from clickhouse_connect.driver.exceptions import ClickHouseError, Error, OperationalError
+
+# Codes of ClickHouse's src/Common/ErrorCodes.cpp.
+_UNKNOWN_TABLE = 60
+_UNKNOWN_DATABASE = 81
+_AUTHENTICATION = {192, 193, 194, 516}
+
+
+class StoreError(Exception):
+    """ClickHouse could not do what was asked of it."""
+
+
+class StoreUnreachableError(StoreError):
+    """No ClickHouse answers at the configured address."""
+
+
+class StoreLoginError(StoreError):
+    """ClickHouse does not accept the configured user and password."""
+
+
+class SchemaMissingError(StoreError):
+    """The database or a table is not there yet."""
+
+
+class SchemaNewerError(StoreError):
+    """The database was brought up to date by a newer version of this package than the one that runs."""
+
+
+def store_error(error: ClickHouseError | OSError, url: str, database: str) -> StoreError:
+    """Return ours for what clickhouse-connect raised; `url` holds no password."""
+    code = error.code if isinstance(error, Error) else None
+    name = error.name if isinstance(error, Error) else None
+    if code == _UNKNOWN_DATABASE or name == "UNKNOWN_DATABASE":
+        return SchemaMissingError(
+            f"ClickHouse at {url} has no database {database!r}: run 'endpoint-analytics migrate'"
+        )
+    if code == _UNKNOWN_TABLE or name == "UNKNOWN_TABLE":
+        return SchemaMissingError(
+            f"a table is missing in {database!r} at {url}: run 'endpoint-analytics migrate' ({error})"
+        )
+    if code in _AUTHENTICATION:
+        return StoreLoginError(
+            f"ClickHouse at {url} refuses the user or the password: set ENDPOINT_ANALYTICS_CLICKHOUSE_USER "
+            "and ENDPOINT_ANALYTICS_CLICKHOUSE_PASSWORD"
+        )
+    if code is None and isinstance(error, OperationalError | OSError):
+        return StoreUnreachableError(
+            f"no ClickHouse answers at {url}: start it, or set ENDPOINT_ANALYTICS_CLICKHOUSE_URL "
+            f"({_root(error)})"
+        )
+    return StoreError(f"ClickHouse at {url} answered with an error: {error}")
+
+
+def _root(error: BaseException) -> str:
+    while (deeper := error.__cause__ or error.__context__) is not None:
+        error = deeper
+    return f"{type(error).__name__}: {error}"
