@@ -1,0 +1,41 @@
+"""Where a partition's log is cut into chunks: a rule on offsets and append times, and nothing else.
+
+A chunk is known by the offset of its first message. The same log gives the same chunks to every reader that
+begins at a chunk's first message; offsets are committed nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A message of the log: its offset, when the broker appended it, and its bytes."""
+
+    offset: int
+    append_ms: int
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRule:
+    """A new chunk begins when append time passes a multiple of `length_ms`, or offsets of `max_offsets`.
+
+    The second bound keeps the messages that a chunk holds, and so the memory of who reads it, bounded at any
+    rate. Both are fixed for a topic's life: chunks that were cut by another rule would be counted twice.
+    """
+
+    length_ms: int = 10_000
+    max_offsets: int = 50_000
+
+    def begins(self, first: Record | None, record: Record) -> bool:
+        """Say whether `record` begins a chunk after the chunk whose first message is `first`.
+
+        Append times can step back when a partition's leader changes; such a message stays in its chunk.
+        """
+        return (
+            first is None
+            or record.append_ms // self.length_ms > first.append_ms // self.length_ms
+            or record.offset // self.max_offsets > first.offset // self.max_offsets
+        )

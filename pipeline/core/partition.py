@@ -1,0 +1,188 @@
+"""The fold of one partition: decoding, the open chunk, rejections. A pure function of a run of the log.
+
+The caller reads, stores and acknowledges: it closes the chunk (takes and stores the rows) before it opens the
+next, and restores the boots that `unknown` names before it folds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+from endpoint_analytics.pipeline.core.boots import Boot, BootKey
+from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
+from endpoint_analytics.pipeline.core.folders import Folder
+from endpoint_analytics.pipeline.core.rows import Place, Row, seconds3
+from endpoint_analytics.schemas.errors import InvalidMessageError
+
+Message = TypeVar("Message")
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How far a message's time may lie from when the broker appended it."""
+
+    late_us: int = 48 * 3600 * 1_000_000
+    early_us: int = 60 * 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A message that cannot be used, and why."""
+
+    record: Record
+    error: InvalidMessageError
+
+
+@dataclass(slots=True)
+class _Tally:
+    last: Record
+    messages: int = 0
+    events: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+
+
+class _Opened(NamedTuple):
+    place: Place
+    tally: _Tally
+
+
+class PartitionFold(Generic[Message]):
+    """The state of one partition's fold, from the first message of a chunk on."""
+
+    def __init__(
+        self, folder: Folder[Message], topic: str, partition: int, rule: ChunkRule, bounds: Bounds
+    ) -> None:
+        self._folder = folder
+        self._topic = topic
+        self._partition = partition
+        self._rule = rule
+        self._bounds = bounds
+        self._first: Record | None = None
+        self._tally: _Tally | None = None
+        self._rejected: list[Rejection] = []
+
+    @property
+    def chunk(self) -> int:
+        """The open chunk: the offset of its first message."""
+        return self._open().place.chunk.offset
+
+    def runs(self, records: Sequence[Record]) -> Iterator[tuple[bool, Sequence[Record]]]:
+        """Cut records, in offset order, at chunk boundaries: (whether a chunk begins, its records)."""
+        first, start = self._first, 0
+        begins = False
+        for index, record in enumerate(records):
+            if self._rule.begins(first, record):
+                if index > start:
+                    yield begins, records[start:index]
+                first, start, begins = record, index, True
+        if start < len(records):
+            yield begins, records[start:]
+
+    def open(self, first: Record) -> None:
+        """Begin the chunk of `first`. The rows of the chunk before were taken and stored."""
+        self._first = Record(first.offset, first.append_ms, None)
+        self._tally = _Tally(first)
+        self._folder.open(first)
+
+    def decode(self, records: Iterable[Record]) -> list[tuple[Record, Message]]:
+        """Return the usable messages; the others are kept as rejections, to be taken with the rows."""
+        decoded = []
+        for record in records:
+            try:
+                message = self._folder.decode(record.value)
+                self._check_time(record, message)
+            except InvalidMessageError as error:
+                self._reject(record, error)
+            else:
+                decoded.append((record, message))
+        return decoded
+
+    def unknown(self, decoded: Sequence[tuple[Record, Message]]) -> set[BootKey]:
+        """Return the boots whose state as of the chunk's start must be restored before `fold`."""
+        return self._folder.unknown([message for _, message in decoded])
+
+    def restore(self, boots: Iterable[Boot]) -> None:
+        """Take up boots as rows of earlier chunks left them, or as new."""
+        for boot in boots:
+            self._folder.restore(boot)
+
+    def fold(self, records: Sequence[Record], decoded: Sequence[tuple[Record, Message]]) -> int:
+        """Fold a run of the open chunk, with what `decode` made of it; returns the events counted."""
+        tally = self._open().tally
+        outcome = self._folder.fold(decoded)
+        by_offset = {record.offset: record for record, _ in decoded} if outcome.refused else {}
+        for offset, error in outcome.refused.items():
+            self._reject(by_offset[offset], error)
+        tally.messages += len(records)
+        tally.events += outcome.events
+        tally.duplicates += outcome.duplicates
+        tally.last = records[-1]
+        return outcome.events
+
+    def take_rows(self) -> list[Row]:
+        """Return the absolute rows that changed since the last call."""
+        place, tally = self._open()
+        rows = self._folder.take_rows(place)
+        rows.append(self._chunk_row(place, tally))
+        return rows
+
+    def take_rejected(self) -> tuple[list[Rejection], list[Row]]:
+        """Return the rejections since the last call, and their rows."""
+        rejected, self._rejected = self._rejected, []
+        return rejected, [self._rejected_row(rejection) for rejection in rejected]
+
+    def _open(self) -> _Opened:
+        if self._first is None or self._tally is None:
+            raise RuntimeError("no chunk is open")
+        return _Opened(Place(self._folder.stream, self._partition, self._first), self._tally)
+
+    def _check_time(self, record: Record, message: Message) -> None:
+        start_us, end_us = self._folder.span_us(message)
+        append_us = record.append_ms * 1000
+        if end_us > append_us + self._bounds.early_us:
+            raise InvalidMessageError(
+                "too_early",
+                f"it ends {(end_us - append_us) / 1e6:.3f} s after the broker got it; "
+                f"{self._bounds.early_us / 1e6:.0f} s are allowed: set the sender's clock",
+            )
+        if start_us < append_us - self._bounds.late_us:
+            raise InvalidMessageError(
+                "too_late",
+                f"it begins {(append_us - start_us) / 1e6:.3f} s before the broker got it; "
+                f"{self._bounds.late_us / 1e6:.0f} s are allowed",
+            )
+
+    def _reject(self, record: Record, error: InvalidMessageError) -> None:
+        self._open().tally.rejected += 1
+        self._rejected.append(Rejection(record, error))
+
+    def _chunk_row(self, place: Place, tally: _Tally) -> Row:
+        row: dict[str, object] = {
+            "stream": place.stream,
+            "partition": place.partition,
+            "chunk": place.chunk.offset,
+            "version": tally.last.offset,
+            "chunk_time": place.chunk.append_ms // 1000,
+            "last_append": seconds3(tally.last.append_ms),
+            "messages": tally.messages,
+            "events": tally.events,
+            "duplicates": tally.duplicates,
+            "rejected": tally.rejected,
+        }
+        return Row("chunks", row)
+
+    def _rejected_row(self, rejection: Rejection) -> Row:
+        record, error = rejection.record, rejection.error
+        row: dict[str, object] = {
+            "topic": self._topic,
+            "partition": self._partition,
+            "offset": record.offset,
+            "append_time": seconds3(record.append_ms),
+            "reason": error.reason,
+            "detail": error.detail,
+            "value_bytes": len(record.value or b""),
+        }
+        return Row("rejected", row)

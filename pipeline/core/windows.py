@@ -1,0 +1,99 @@
+"""The open chunk's request windows: one row for each boot and window, held as columns of integers.
+
+Each column merges in its own way: counts are added, levels keep their greatest, ends keep their newest.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from endpoint_analytics.pipeline.core.boots import BootKey
+from endpoint_analytics.pipeline.core.sparse import SparseCounts
+
+_Ints = NDArray[np.int64]
+
+ADDED = (
+    "arrived",
+    "finished",
+    "aborted_pending",
+    "aborted_streaming",
+    "pending_request_us",
+    "streaming_request_us",
+    "latency_count",
+    "latency_sum_us",
+    "ttfb_count",
+    "ttfb_sum_us",
+)
+GREATEST = (
+    "version",
+    "pending_max",
+    "streaming_max",
+    "active_max",
+    "oldest_pending_us",
+    "latency_max_us",
+    "ttfb_max_us",
+)
+LEAST = ("covered_from_us", "latency_min_us", "ttfb_min_us")
+NEWEST = ("covered_to_us", "pending_last", "streaming_last")  # together, as of the greatest covered_to_us
+NONE_YET = np.iinfo(np.int64).max
+"""What a LEAST column holds before the first value."""
+
+
+class Windows:
+    """Rows by (boot, window number); a row keeps its number for the chunk's life."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[BootKey, int], int] = {}
+        self.keys: list[tuple[BootKey, int]] = []
+        self._columns = {name: np.empty(0, dtype=np.int64) for name in ADDED + GREATEST + LEAST + NEWEST}
+        self.status = SparseCounts()
+        self.latency = SparseCounts()
+        self.ttfb = SparseCounts()
+        self._dirty: set[int] = set()
+
+    def number(self, boot: BootKey, window: int) -> int:
+        """Return the row's number; a new one at first sight."""
+        key = (boot, window)
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = len(self.keys)
+            self.keys.append(key)
+        return number
+
+    def merge(self, rows: _Ints, values: dict[str, _Ints]) -> None:
+        """Merge one value of each column into each of `rows`, which are distinct."""
+        self._grow()
+        columns = self._columns
+        for name in ADDED:
+            columns[name][rows] += values[name]
+        for name in GREATEST:
+            columns[name][rows] = np.maximum(columns[name][rows], values[name])
+        for name in LEAST:
+            columns[name][rows] = np.minimum(columns[name][rows], values[name])
+        newer = values["covered_to_us"] >= columns["covered_to_us"][rows]
+        for name in NEWEST:
+            columns[name][rows[newer]] = values[name][newer]
+        self._dirty.update(rows.tolist())
+
+    def take_dirty(self) -> list[int]:
+        """Return the numbers of the rows that changed since the last call, ascending."""
+        dirty = sorted(self._dirty)
+        self._dirty.clear()
+        return dirty
+
+    def values(self, rows: list[int]) -> dict[str, list[int]]:
+        """Return each column's values at `rows`; a LEAST column without a value reads 0."""
+        found = {name: column[rows] for name, column in self._columns.items()}
+        for name in LEAST:
+            found[name][found[name] == NONE_YET] = 0
+        return {name: column.tolist() for name, column in found.items()}
+
+    def _grow(self) -> None:
+        have, need = len(self._columns["version"]), len(self.keys)
+        if need <= have:
+            return
+        for name, column in self._columns.items():
+            empty = NONE_YET if name in LEAST else 0
+            added = np.full(max(2 * have, need, 256) - have, empty, dtype=np.int64)
+            self._columns[name] = np.concatenate([column, added])
