@@ -1,0 +1,191 @@
+"""Compressed bodies, both ways: the codings HTTP names, and ClickHouse's own framing of blocks.
+
+Pure but for the compressors' own state. What is not installed is not offered. Every decoder accepts
+several frames one after another, which clients that compress block by block send.
+"""
+
+from __future__ import annotations
+
+import importlib
+import struct
+import zlib
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from endpoint_analytics.infra.clickhouse.errors import refusal
+
+# In the order of ClickHouse's own preference.
+_PREFERENCE = ("zstd", "lz4", "gzip", "deflate")
+_BLOCK_HEADER = struct.Struct("<16sBII")  # CityHash128, method, size with these 9 bytes, size before
+_MAX_BLOCK_BYTES = 1 << 30
+
+
+class Encoder(Protocol):
+    """Compresses a body piece by piece."""
+
+    def encode(self, data: bytes) -> bytes: ...  # noqa: D102
+    def finish(self) -> bytes: ...  # noqa: D102
+
+
+class Decoder(Protocol):
+    """Decompresses a body piece by piece."""
+
+    def decode(self, data: bytes) -> bytes: ...  # noqa: D102
+    def finish(self) -> None: ...  # noqa: D102
+
+
+def choose_encoding(accepted: str) -> str:
+    """The best of the codings in an Accept-Encoding header that is installed here; empty for none."""
+    words = {
+        part.split(";")[0].strip().lower()
+        for part in accepted.split(",")
+        if "q=0" not in part.split(";", 1)[-1:]
+    }
+    return next((name for name in _PREFERENCE if name in words and _module(name) is not None), "")
+
+
+def make_encoder(name: str) -> Encoder:
+    """An encoder for a name that `choose_encoding` gave."""
+    if name == "lz4":
+        return _Lz4Encoder()
+    if name == "zstd":
+        return _FlushingEncoder(_module(name).ZstdCompressor(level=1))
+    return _FlushingEncoder(zlib.compressobj(3, zlib.DEFLATED, 31 if name == "gzip" else 15))
+
+
+def make_decoder(name: str) -> Decoder:
+    """A decoder for a Content-Encoding header; raises ClickHouseError when there is none."""
+    if name == "clickhouse":
+        return _BlockDecoder()
+    known = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+    if name in known:
+        return _FrameDecoder(lambda: zlib.decompressobj(known[name]))
+    module = _module(name) if name in ("lz4", "zstd") else None
+    if module is None:
+        raise refusal(48, f"Content-Encoding {name} is not supported.")
+    return _FrameDecoder(module.LZ4FrameDecompressor if name == "lz4" else module.ZstdDecompressor)
+
+
+def _module(name: str) -> Any:  # noqa: ANN401 - a module
+    """The module that does a coding, or None."""
+    names = {"zstd": ("compression.zstd", "backports.zstd"), "lz4": ("lz4.frame",)}.get(name, ("zlib",))
+    for module in names:
+        try:
+            return importlib.import_module(module)
+        except ImportError:
+            continue
+    return None
+
+
+class _FlushingEncoder:
+    """zlib and zstd: compress, then flush once."""
+
+    def __init__(self, compressor: Any) -> None:  # noqa: ANN401 - zlib's and zstd's have no common type
+        self._compressor = compressor
+
+    def encode(self, data: bytes) -> bytes:
+        return bytes(self._compressor.compress(data))
+
+    def finish(self) -> bytes:
+        return bytes(self._compressor.flush())
+
+
+class _Lz4Encoder:
+    """lz4 wants its frame begun."""
+
+    def __init__(self) -> None:
+        self._compressor = _module("lz4").LZ4FrameCompressor()
+        self._head: bytes = self._compressor.begin()
+
+    def encode(self, data: bytes) -> bytes:
+        head, self._head = self._head, b""
+        return head + bytes(self._compressor.compress(data))
+
+    def finish(self) -> bytes:
+        head, self._head = self._head, b""
+        return head + bytes(self._compressor.flush())
+
+
+class _FrameDecoder:
+    """Frame after frame, each with a decompressor of its own."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._decompressor: Any = None
+
+    def decode(self, data: bytes) -> bytes:
+        parts = []
+        try:
+            while data:
+                if self._decompressor is None:
+                    self._decompressor = self._make()
+                parts.append(self._decompressor.decompress(data))
+                if not self._decompressor.eof:
+                    break
+                data = self._decompressor.unused_data or b""
+                self._decompressor = None
+        except _BAD_DATA as error:
+            raise refusal(271, f"Cannot decompress the request's body: {error}.") from error
+        return b"".join(parts)
+
+    def finish(self) -> None:
+        if self._decompressor is not None:
+            raise refusal(271, "Cannot decompress the request's body: it ends too early.")
+
+
+def _bad_data() -> tuple[type[Exception], ...]:
+    """What the decompressors raise for bytes that are not theirs."""
+    errors: list[type[Exception]] = [
+        zlib.error,
+        RuntimeError,
+        ValueError,
+        EOFError,
+        ImportError,
+        AttributeError,
+    ]
+    if (module := _module("zstd")) is not None:
+        errors.append(module.ZstdError)
+    return tuple(errors)
+
+
+_BAD_DATA = _bad_data()
+
+
+class _BlockDecoder:
+    """`decompress=1`: ClickHouse's compressed blocks. TCP guards the bytes; checksums are not compared."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def decode(self, data: bytes) -> bytes:
+        self._rest += data
+        parts = []
+        while len(self._rest) >= _BLOCK_HEADER.size:
+            _, method, packed_bytes, plain_bytes = _BLOCK_HEADER.unpack_from(self._rest)
+            if not 9 <= packed_bytes <= _MAX_BLOCK_BYTES or plain_bytes > _MAX_BLOCK_BYTES:
+                raise refusal(271, "Cannot decompress the request's body: not a compressed block.")
+            stop = 16 + packed_bytes
+            if len(self._rest) < stop:
+                break
+            parts.append(_unpack(method, self._rest[_BLOCK_HEADER.size : stop], plain_bytes))
+            self._rest = self._rest[stop:]
+        return b"".join(parts)
+
+    def finish(self) -> None:
+        if self._rest:
+            raise refusal(271, "Cannot decompress the request's body: it ends too early.")
+
+
+def _unpack(method: int, packed: bytes, plain_bytes: int) -> bytes:
+    try:
+        if method == 0x82:
+            return bytes(
+                importlib.import_module("lz4.block").decompress(packed, uncompressed_size=plain_bytes)
+            )
+        if method == 0x90:
+            return bytes(_module("zstd").decompress(packed))
+    except _BAD_DATA as error:
+        raise refusal(271, f"Cannot decompress the request's body: {error}.") from error
+    if method == 0x02:
+        return packed
+    raise refusal(261, f"Unknown codec family code: {method}.")

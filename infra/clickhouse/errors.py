@@ -1,0 +1,105 @@
+"""What went wrong, in ClickHouse's terms: error codes, their HTTP status and their text.
+
+Only pure functions and the two exceptions belong here. The engine's own errors arrive as text that
+begins with `Code: N.`; errors of this server are given the code and name ClickHouse has for them.
+"""
+
+from __future__ import annotations
+
+import re
+
+_CODE = re.compile(r"Code: (\d+)\.")
+
+# ClickHouse's src/Server/HTTP/exceptionCodeToHTTPStatus.cpp, by number; everything else is 500.
+_STATUS_CODES: dict[int, tuple[int, ...]] = {
+    # BAD_ARGUMENTS, CANNOT_PARSE_*, SYNTAX_ERROR, INCORRECT_DATA, TYPE_MISMATCH, THERE_IS_NO_COLUMN ...
+    400: (6, 8, 15, 25, 26, 27, 36, 38, 41, 44, 53, 62, 69, 72, 110, 117, 168, 169, 170, 321, 427, 676, 677),
+    401: (194,),  # REQUIRED_PASSWORD
+    403: (192, 193, 497, 512, 516),  # UNKNOWN_USER, WRONG_PASSWORD, ACCESS_DENIED, AUTHENTICATION_FAILED
+    # UNKNOWN_FUNCTION, UNKNOWN_IDENTIFIER, UNKNOWN_TYPE, UNKNOWN_STORAGE, UNKNOWN_TABLE, UNKNOWN_FORMAT ...
+    404: (46, 47, 50, 56, 60, 63, 73, 78, 81, 115, 137, 152, 336, 511),
+    408: (159,),  # TIMEOUT_EXCEEDED
+    411: (381,),  # HTTP_LENGTH_REQUIRED
+    413: (223,),  # QUERY_IS_TOO_LARGE
+    501: (48,),  # NOT_IMPLEMENTED
+    503: (76, 202, 209, 236, 439),  # ..., TOO_MANY_SIMULTANEOUS_QUERIES, SOCKET_TIMEOUT, ABORTED
+}
+_STATUS = {code: status for status, codes in _STATUS_CODES.items() for code in codes}
+
+NAMES = {
+    48: "NOT_IMPLEMENTED",
+    62: "SYNTAX_ERROR",
+    78: "UNKNOWN_TYPE_OF_QUERY",
+    115: "UNKNOWN_SETTING",
+    164: "READONLY",
+    202: "TOO_MANY_SIMULTANEOUS_QUERIES",
+    209: "SOCKET_TIMEOUT",
+    223: "QUERY_IS_TOO_LARGE",
+    236: "ABORTED",
+    261: "UNKNOWN_COMPRESSION_METHOD",
+    271: "CANNOT_DECOMPRESS",
+    358: "INTO_OUTFILE_NOT_ALLOWED",
+    372: "SESSION_NOT_FOUND",
+    373: "SESSION_IS_LOCKED",
+    374: "INVALID_SESSION_TIMEOUT",
+    394: "QUERY_WAS_CANCELLED",
+    516: "AUTHENTICATION_FAILED",
+    1001: "STD_EXCEPTION",
+}
+
+
+class ClickHouseError(Exception):
+    """A query that failed; `text` is the whole body a client shall see, without its final newline."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+    @property
+    def status(self) -> int:
+        """The HTTP status ClickHouse gives this code."""
+        return http_status(self.code)
+
+
+class FolderHeldError(Exception):
+    """The data folder cannot be used: another process holds it."""
+
+
+def http_status(code: int) -> int:
+    """The HTTP status of an error code, as ClickHouse maps it."""
+    return _STATUS.get(code, 500)
+
+
+def refusal(code: int, message: str) -> ClickHouseError:
+    """An error of this server itself, worded as ClickHouse words its own."""
+    return ClickHouseError(code, f"Code: {code}. DB::Exception: {message} ({NAMES[code]})")
+
+
+def parse_engine_error(text: str) -> ClickHouseError:
+    """The error in the engine's text, whatever a client library has put before `Code: N.`."""
+    match = _CODE.search(text)
+    if match is None:
+        return refusal(1001, text.strip() or "the engine failed without a message.")
+    return ClickHouseError(int(match[1]), text[match.start() :].strip())
+
+
+def exception_block(error: ClickHouseError, tag: str) -> bytes:
+    """What ends a result that failed after its first bytes were sent.
+
+    The wire format is ClickHouse's (WriteBufferFromHTTPServerResponse): marker, tag, message, its length
+    and the tag again, marker. The tag was told in the X-ClickHouse-Exception-Tag header.
+    """
+    message = error.text.encode(errors="surrogateescape")[: 15 * 1024] + b"\n"
+    mark = tag.encode()
+    return (
+        b"\r\n__exception__\r\n"
+        + mark
+        + b"\r\n"
+        + message
+        + str(len(message)).encode()
+        + b" "
+        + mark
+        + b"\r\n"
+        b"__exception__\r\n"
+    )

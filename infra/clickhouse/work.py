@@ -1,0 +1,212 @@
+"""One query at work: its place in the gate, its handle or session, and its thread.
+
+The imperative middle: it gives the engine's blocking calls to threads, and sees to it that whatever
+happens to the request, the query ends, the handle is closed and the place is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from endpoint_analytics.infra.clickhouse.engine import Engine, Handle, Insertion, Outcome
+from endpoint_analytics.infra.clickhouse.errors import ClickHouseError, refusal
+from endpoint_analytics.infra.clickhouse.gate import Gate, Place
+from endpoint_analytics.infra.clickhouse.pipe import Pipe
+from endpoint_analytics.infra.clickhouse.request import Request
+from endpoint_analytics.infra.clickhouse.session import Session, Sessions
+from endpoint_analytics.infra.clickhouse.statement import Kind, Statement
+
+_KILL_AGAIN_S = 0.1
+
+
+class Workshop:
+    """The threads, the gate and the sessions that all queries share."""
+
+    def __init__(self, engine: Engine, *, running: int = 16, waiting: int = 64) -> None:
+        self.engine = engine
+        self.gate = Gate(running, waiting)
+        self.sessions = Sessions(engine)
+        self.threads = ThreadPoolExecutor(running, thread_name_prefix="query")
+        self.killers = ThreadPoolExecutor(1, thread_name_prefix="kill")
+        self.running: set[Work] = set()
+
+    async def start(self, request: Request, statement: Statement) -> Work:
+        """A place, and a handle or the session, for one statement; raises ClickHouseError."""
+        if request.session is not None and request.readonly and statement.kind in (Kind.INSERT, Kind.COMMAND):
+            # A session's handle cannot be made readonly for one request: the engine would not take it back.
+            raise refusal(164, "Cannot execute query in readonly mode.")
+        place = await self.gate.enter()
+        try:
+            session = None
+            if request.session is not None:
+                session = self.sessions.acquire(request.session, request.credentials.user, time.monotonic())
+            return Work(self, request, statement, place, session)
+        except BaseException:
+            place.leave()
+            raise
+
+    async def stop(self, timeout_s: float) -> None:
+        """Cancel what runs, wait for it, and close everything."""
+        deadline = time.monotonic() + timeout_s
+        while self.running and time.monotonic() < deadline:
+            await asyncio.gather(*(work.kill() for work in list(self.running)))
+            await asyncio.sleep(_KILL_AGAIN_S / 2)
+        self.sessions.close()
+
+    def close(self) -> None:
+        """End the threads. A query the engine would not let go of is left behind with its thread."""
+        self.threads.shutdown(wait=not self.running)
+        self.killers.shutdown()
+
+
+class Work:
+    """One statement on its way through the engine."""
+
+    def __init__(
+        self,
+        workshop: Workshop,
+        request: Request,
+        statement: Statement,
+        place: Place,
+        session: Session | None,
+    ) -> None:
+        self._workshop = workshop
+        self._request = request
+        self._statement = statement
+        self._place = place
+        self._session = session
+        self._handle: Handle | None = None
+        self._insertion: Insertion | None = None
+        self._marker = uuid.uuid4().hex
+        self.pipe: Pipe | None = None
+        workshop.running.add(self)
+
+    def run(self, *, piped: bool) -> asyncio.Future[Outcome]:
+        """Run a statement that needs no data, in a thread; its rows go into `pipe` when `piped`.
+
+        The work ends by itself when the future is done.
+        """
+        pipe = self.pipe = Pipe() if piped else None
+
+        def job() -> Outcome:
+            try:
+                handle = self._open()
+                if pipe is None:
+                    return handle.execute(self._statement.head, self._request.default_format)
+                text = self._statement.into(pipe.path, self._request.default_format, self._marker)
+                return handle.execute(text)
+            finally:
+                try:
+                    self._close()
+                finally:
+                    if pipe is not None:
+                        pipe.close_writing()
+
+        future = self._in_thread(job)
+        future.add_done_callback(lambda _: self._end())
+        return future
+
+    async def insert(self, data: bytes, *, last: bool) -> Outcome:
+        """Feed an INSERT; with `last`, commit it. On any error the INSERT is given up and the work ended."""
+
+        def job() -> Outcome:
+            if self._insertion is None:
+                self._insertion = self._open().begin_insert(self._statement.head, self._statement.format)
+            if data:
+                self._insertion.append(data)
+            if not last:
+                return Outcome()
+            insertion, self._insertion = self._insertion, None
+            try:
+                return insertion.finish()
+            finally:
+                self._close()
+
+        future = self._in_thread(job)
+        try:
+            outcome = await asyncio.shield(future)
+        except BaseException:
+            future.add_done_callback(self._give_up_after)
+            raise
+        if last:
+            self._end()
+        return outcome
+
+    def _give_up_after(self, future: asyncio.Future[Outcome]) -> None:
+        if not future.cancelled():
+            future.exception()
+        self.give_up()
+
+    def give_up(self) -> None:
+        """End an INSERT that shall not be committed, in a thread."""
+
+        def job() -> Outcome:
+            insertion, self._insertion = self._insertion, None
+            try:
+                if insertion is not None:
+                    with contextlib.suppress(ClickHouseError):
+                        insertion.cancel()
+            finally:
+                self._close()
+            return Outcome()
+
+        self._in_thread(job).add_done_callback(lambda _: self._end())
+
+    async def abandon(self, future: asyncio.Future[Outcome]) -> None:
+        """Stop a running query whose rows nobody wants any more, and wait until it has stopped."""
+        if self.pipe is not None:
+            self.pipe.close_reading()
+        while not future.done():
+            await self.kill()
+            await asyncio.wait([future], timeout=_KILL_AGAIN_S)
+        future.exception()
+
+    async def kill(self) -> None:
+        """Tell the engine to stop this query."""
+        with contextlib.suppress(ClickHouseError):
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._workshop.killers, self._workshop.engine.kill, self._marker)
+
+    def _open(self) -> Handle:
+        request = self._request
+        comment = {"log_comment": request.settings.get("log_comment", "") + self._marker}
+        settings = {**request.settings, **comment}
+        parameters = {f"param_{name}": value for name, value in request.parameters.items()}
+        if self._session is not None:
+            self._handle = self._session.handle
+            self._session.enter(settings, parameters, request.database)
+            return self._handle
+        handle = self._handle = self._workshop.engine.open()
+        handle.set({**settings, **parameters})
+        if request.database:
+            handle.use(request.database)
+        if request.readonly:
+            handle.set({"readonly": str(request.readonly)})
+        return handle
+
+    def _close(self) -> None:
+        handle, self._handle = self._handle, None
+        if handle is None:
+            return
+        if self._session is None:
+            handle.close()
+        else:
+            with contextlib.suppress(ClickHouseError):
+                self._session.leave(changed=self._statement.kind is Kind.SESSION)
+
+    def _end(self) -> None:
+        self._workshop.running.discard(self)
+        if self._session is not None:
+            session, self._session = self._session, None
+            ticket = self._request.session
+            close = ticket is not None and ticket.close_after
+            self._workshop.sessions.release(session, time.monotonic(), close=close)
+        self._place.leave()
+
+    def _in_thread(self, job: Callable[[], Outcome]) -> asyncio.Future[Outcome]:
+        return asyncio.get_running_loop().run_in_executor(self._workshop.threads, job)
