@@ -1,4 +1,4 @@
-"""The tables' DDL: the numbered files of schemas/tables, read and made ready. Running them is the store's work."""
+"""The DDL of the tables: the numbered files of schemas/tables, made ready. Running them is the store's work."""
 
 from __future__ import annotations
 

@@ -1,0 +1,103 @@
+"""Reading back what the fold remembered of boots, as of a chunk's start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from clickhouse_connect.driver.asyncclient import AsyncClient
+
+from endpoint_analytics.pipeline.core.boots import Boot, BootKey
+from endpoint_analytics.schemas.requests import Totals
+
+_AT_ONCE = 100  # boots in a query: its parameters travel in the address, whose length is bounded
+
+_COLUMNS = (
+    "next_seq, gap_starts, gap_ends, batches, duplicates, missing, version,"
+    " toUnixTimestamp64Micro(first_at) AS first_us, toUnixTimestamp64Micro(last_at) AS last_us,"
+    " toUnixTimestamp64Milli(last_append) AS last_append_ms, arrived, finished, aborted_pending,"
+    " aborted_streaming, status_codes, status_counts, latency_sum_us, ttfb_count, ttfb_sum_us, pending,"
+    " streaming, oldest_pending_us, agent_arrived, agent_finished, agent_aborted_pending,"
+    " agent_aborted_streaming, agent_status_codes, agent_status_counts, agent_latency_sum_us,"
+    " agent_ttfb_sum_us, dropped_reasons, dropped_counts, dropped_batch_reasons, dropped_batch_counts"
+)
+
+# A chunk's newest version is its whole state; the newest chunk before ours is what we follow on. A boot that
+# was quiet for longer than boot_states are kept is found in boots, where its newest state stays.
+_READ = f"""
+SELECT namespace, endpoint, replica_id, boot_id, {_COLUMNS}
+FROM
+(
+    SELECT * FROM boot_states
+    WHERE stream = {{stream:String}} AND partition = {{partition:UInt32}} AND chunk < {{chunk:UInt64}}
+      AND (namespace, endpoint, replica_id, boot_id) IN {{boots:Array(Tuple(String, String, String, String))}}
+    UNION ALL
+    SELECT * FROM boots
+    WHERE stream = {{stream:String}} AND partition = {{partition:UInt32}} AND chunk < {{chunk:UInt64}}
+      AND (namespace, endpoint, replica_id, boot_id) IN {{boots:Array(Tuple(String, String, String, String))}}
+)
+ORDER BY chunk DESC, version DESC
+LIMIT 1 BY namespace, endpoint, replica_id, boot_id
+"""  # noqa: S608 - constants; values are bound by the server
+
+
+async def read_boots(
+    client: AsyncClient, stream: str, partition: int, chunk: int, keys: Iterable[BootKey]
+) -> list[Boot]:
+    """Return each boot as chunks before `chunk` left it; a boot that none knows is new."""
+    wanted = sorted(keys)
+    found: dict[BootKey, Boot] = {}
+    for start in range(0, len(wanted), _AT_ONCE):
+        parameters = {
+            "stream": stream,
+            "partition": partition,
+            "chunk": chunk,
+            "boots": [tuple(key) for key in wanted[start : start + _AT_ONCE]],
+        }
+        result = await client.query(_READ, parameters=parameters)
+        for row in result.named_results():
+            boot = parse_boot(row)
+            found[boot.key] = boot
+    return [found.get(key) or Boot(key) for key in wanted]
+
+
+def parse_boot(row: Mapping[str, Any]) -> Boot:
+    """Return the boot of a row of `boot_states`."""
+    return Boot(
+        key=BootKey(row["namespace"], row["endpoint"], row["replica_id"], row["boot_id"]),
+        next_seq=row["next_seq"],
+        gaps=list(zip(row["gap_starts"], row["gap_ends"], strict=True)),
+        batches=row["batches"],
+        duplicates=row["duplicates"],
+        missing=row["missing"],
+        version=row["version"],
+        first_us=row["first_us"],
+        last_us=row["last_us"],
+        last_append_ms=row["last_append_ms"],
+        arrived=row["arrived"],
+        finished=row["finished"],
+        aborted_pending=row["aborted_pending"],
+        aborted_streaming=row["aborted_streaming"],
+        status=dict(zip(row["status_codes"], row["status_counts"], strict=True)),
+        latency_sum_us=row["latency_sum_us"],
+        ttfb_count=row["ttfb_count"],
+        ttfb_sum_us=row["ttfb_sum_us"],
+        pending=row["pending"],
+        streaming=row["streaming"],
+        oldest_pending_us=row["oldest_pending_us"],
+        totals=Totals(
+            arrived=row["agent_arrived"],
+            finished=row["agent_finished"],
+            aborted_pending=row["agent_aborted_pending"],
+            aborted_streaming=row["agent_aborted_streaming"],
+            status=_text_counts(row["agent_status_codes"], row["agent_status_counts"]),
+            wait_us=row["agent_ttfb_sum_us"],
+            duration_us=row["agent_latency_sum_us"],
+            dropped=_text_counts(row["dropped_reasons"], row["dropped_counts"]),
+            dropped_batches=_text_counts(row["dropped_batch_reasons"], row["dropped_batch_counts"]),
+        ),
+    )
+
+
+def _text_counts(names: Iterable[object], counts: Iterable[int]) -> dict[str, int]:
+    return {str(name): count for name, count in zip(names, counts, strict=True)}

@@ -1,0 +1,70 @@
+"""`endpoint-analytics worker`: runs the Faust app until a signal ends it or it cannot go on."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+
+from endpoint_analytics.pipeline.store.connect import ClickHouseConfigError
+from endpoint_analytics.pipeline.stream.app import Worker
+from endpoint_analytics.pipeline.stream.config import WorkerConfig, add_worker_arguments, worker_config
+
+STOP_WITHIN_S = 5.0
+EXIT_FAILED = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the worker's flags."""
+    add_worker_arguments(parser)
+    parser.add_argument("--data", metavar="DIR", default="", help="folder for Faust's own files")
+    parser.add_argument("--log-level", default="WARNING", help="DEBUG, INFO, WARNING (default) or ERROR")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the worker; returns 0 after SIGTERM or SIGINT, EXIT_FAILED when it could not go on."""
+    logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        config = worker_config(arguments)
+    except ClickHouseConfigError as error:
+        print(f"endpoint-analytics worker: {error}", file=sys.stderr)
+        return 2
+    return run_worker(config)
+
+
+def run_worker(config: WorkerConfig) -> int:
+    """Run a worker of these settings in this process's main thread."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    worker = Worker(config)
+    stopping = False
+
+    def stop() -> None:
+        nonlocal stopping
+        stopping = True
+        loop.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    starting = loop.create_task(worker.app.start())
+    starting.add_done_callback(lambda task: _started(task, worker, loop))
+    loop.run_forever()
+    # Nothing needs saving: what is not acknowledged is read again. So stopping is short, and never hangs.
+    with contextlib.suppress(TimeoutError, RuntimeError):
+        loop.run_until_complete(asyncio.wait_for(worker.app.stop(), STOP_WITHIN_S))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0 if stopping and worker.failed is None else EXIT_FAILED)
+
+
+def _started(task: asyncio.Task[None], worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        worker.failed = error
+        print(f"endpoint-analytics worker: it could not start: {error}", file=sys.stderr)
+        loop.stop()
+        return
+    print("worker ready", flush=True)

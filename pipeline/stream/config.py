@@ -1,0 +1,96 @@
+"""What the worker can be told: by flags, else by environment variables, else defaults."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from endpoint_analytics.pipeline.core.chunks import ChunkRule
+from endpoint_analytics.pipeline.core.partition import Bounds
+from endpoint_analytics.pipeline.store.connect import (
+    ClickHouseConfig,
+    add_clickhouse_arguments,
+    clickhouse_config,
+)
+from endpoint_analytics.schemas.topics import DEFAULT_PREFIX
+
+_PREFIX = "ENDPOINT_ANALYTICS_"
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSecurity:
+    """How to log in to Kafka; empty strings for a plain connection. The password comes from the environment."""
+
+    protocol: str = "PLAINTEXT"
+    sasl_mechanism: str = ""
+    username: str = ""
+    password: str = field(default="", repr=False)
+    ca_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """The worker's settings.
+
+    `group` is the Kafka consumer group: workers of one group share the partitions. `instance_id` makes the
+    membership static: a worker that comes back under it within `session_timeout_s` takes up its partitions
+    at once. `flush_s` is the longest that folded rows wait before they are written.
+    """
+
+    brokers: str
+    clickhouse: ClickHouseConfig
+    topic_prefix: str = DEFAULT_PREFIX
+    group: str = "endpoint-analytics"
+    instance_id: str = ""
+    data: str = ""
+    session_timeout_s: float = 30.0
+    flush_s: float = 0.5
+    rule: ChunkRule = field(default_factory=ChunkRule)
+    bounds: Bounds = field(default_factory=Bounds)
+    security: KafkaSecurity = field(default_factory=KafkaSecurity)
+
+
+def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the worker's flags and those of ClickHouse."""
+    parser.add_argument("--kafka", metavar="HOST:PORT,...", help=f"brokers ({_PREFIX}KAFKA; 127.0.0.1:9092)")
+    parser.add_argument(
+        "--topic-prefix",
+        metavar="NAME",
+        help=f"before the topics' names ({_PREFIX}TOPIC_PREFIX; {DEFAULT_PREFIX})",
+    )
+    parser.add_argument(
+        "--group", metavar="NAME", help=f"consumer group ({_PREFIX}GROUP; endpoint-analytics)"
+    )
+    parser.add_argument(
+        "--instance-id",
+        metavar="NAME",
+        help=f"name of this worker within the group, kept over restarts ({_PREFIX}INSTANCE_ID; none: a new member each time)",
+    )
+    add_clickhouse_arguments(parser)
+
+
+def worker_config(
+    arguments: argparse.Namespace, environment: Mapping[str, str] | None = None
+) -> WorkerConfig:
+    """Return the settings of parsed flags and the environment."""
+    given = os.environ if environment is None else environment
+
+    def setting(flag: str | None, name: str, default: str) -> str:
+        return flag or given.get(_PREFIX + name) or default
+
+    return WorkerConfig(
+        brokers=setting(arguments.kafka, "KAFKA", "127.0.0.1:9092"),
+        topic_prefix=setting(arguments.topic_prefix, "TOPIC_PREFIX", DEFAULT_PREFIX),
+        group=setting(arguments.group, "GROUP", "endpoint-analytics"),
+        instance_id=setting(arguments.instance_id, "INSTANCE_ID", ""),
+        clickhouse=clickhouse_config(arguments, given),
+        security=KafkaSecurity(
+            protocol=given.get(f"{_PREFIX}KAFKA_SECURITY_PROTOCOL") or "PLAINTEXT",
+            sasl_mechanism=given.get(f"{_PREFIX}KAFKA_SASL_MECHANISM", ""),
+            username=given.get(f"{_PREFIX}KAFKA_USERNAME", ""),
+            password=given.get(f"{_PREFIX}KAFKA_PASSWORD", ""),
+            ca_file=given.get(f"{_PREFIX}KAFKA_CA_FILE", ""),
+        ),
+    )
