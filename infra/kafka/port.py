@@ -24,17 +24,31 @@ def read_ephemeral_low() -> int:
         return DEFAULT_EPHEMERAL_LOW
 
 
+def is_free(host: str, port: int) -> bool:
+    """Whether a server could listen there now; connections of an ended one that linger do not count."""
+    with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
 def free_port(host: str) -> int:
     """A port that nobody is bound to at `host` now.
 
     It lies below the range of outgoing connections where it can: a client that keeps dialling a port in
     that range while the server is down can be given it as its own, meet itself, and so keep the server out.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     high = read_ephemeral_low()
     wanted = [random.randrange(LOWEST, high) for _ in range(TRIES)] if high > LOWEST else []  # noqa: S311 - no secret
     for port in [*wanted, 0]:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
+        with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
             try:
                 probe.bind((host, port))
             except OSError:

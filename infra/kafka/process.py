@@ -16,7 +16,7 @@ from endpoint_analytics.infra.kafka.child import spawn
 from endpoint_analytics.infra.kafka.errors import KafkaError
 from endpoint_analytics.infra.kafka.folder import FolderLock
 from endpoint_analytics.infra.kafka.java import find_java
-from endpoint_analytics.infra.kafka.port import free_port
+from endpoint_analytics.infra.kafka.port import free_port, is_free
 from endpoint_analytics.infra.kafka.probe import read_answers
 from endpoint_analytics.infra.kafka.settings import Node, host_port, render_properties, server_settings
 from endpoint_analytics.infra.kafka.storage import FORMATTING, format_storage, is_formatted
@@ -27,6 +27,7 @@ LOG_CONFIGURATION = Path(__file__).with_name("log4j2.json")
 TRIES = 3
 TAIL_LINES = 25
 POLL_S = 0.05
+PORT_FREE_WITHIN_S = 5
 LOG_DIR = "log"
 # Where to reach a server that is bound to all addresses.
 LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
@@ -101,6 +102,7 @@ class KafkaProcess:
         try:
             self._format(java, timeout_s)
             for remaining in reversed(range(TRIES)):
+                self._choose_port(min(deadline, time.monotonic() + PORT_FREE_WITHIN_S))
                 self._launch(java, self._lock)
                 if self._wait(deadline):
                     self._answered = True
@@ -162,10 +164,21 @@ class KafkaProcess:
             format_storage(
                 command, self._data / LOG_DIR, properties, environ=_environment(), timeout_s=timeout_s
             )
-            properties.unlink()
+
+    def _choose_port(self, deadline: float) -> None:
+        """Take a free port at first; after that, and where one was asked for, wait until that one is free."""
+        if self._port == 0:
+            self._port = free_port(self._host)
+        # Another broker that answers there would be taken for ours.
+        while not is_free(self._host, self._port):
+            if time.monotonic() >= deadline:
+                where = host_port(self._host, self._port)
+                raise KafkaError(
+                    f"cannot listen at {where}: it is in use. Stop who does, or choose another port"
+                )
+            time.sleep(POLL_S)
 
     def _launch(self, java: list[str], lock: FolderLock) -> None:
-        self._port = self._port or free_port(self._host)
         properties = self._write_settings(
             "server.properties", self._data / LOG_DIR, port=self._port, controller_port=free_port("127.0.0.1")
         )
@@ -173,6 +186,7 @@ class KafkaProcess:
         self._log_offset = log.stat().st_size if log.exists() else 0
         options = [
             f"-Xmx{self._heap_mb}m",
+            "-XX:+ExitOnOutOfMemoryError",
             f"-Dkafka.logs.dir={self._data}",
             f"-Dlog4j2.configurationFile={LOG_CONFIGURATION}",
         ]
@@ -189,7 +203,7 @@ class KafkaProcess:
         host = LOOPBACK_OF.get(self._host, self._host)
         while self.poll() is None and time.monotonic() < deadline:
             if read_answers(host, self._port, timeout_s=2):
-                return True
+                return self.poll() is None
             time.sleep(POLL_S)
         return False
 

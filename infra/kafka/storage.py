@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from endpoint_analytics.infra.kafka.child import spawn
 from endpoint_analytics.infra.kafka.errors import KafkaError
 
 FORMATTING = "log.formatting"
@@ -42,21 +43,23 @@ def format_storage(
             f"{log_dir} exists but Kafka's meta.properties is missing in it: "
             "restore that file, or move the folder away to begin anew"
         )
-    tool = [*java, "kafka.tools.StorageTool", "format", "-t", new_cluster_id(), "-c", str(properties)]
+    output = properties.with_suffix(".out")
+    tool = spawn(
+        [*java, "kafka.tools.StorageTool", "format", "-t", new_cluster_id(), "-c", str(properties)],
+        cwd=properties.parent,
+        output=output,
+        environ=environ,
+    )
     try:
-        done = subprocess.run(
-            tool,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-            check=False,
-            env=dict(environ),
-        )
+        status = tool.wait(timeout_s)
     except subprocess.TimeoutExpired as error:
-        raise KafkaError(
-            f"formatting Kafka's storage {log_dir} took longer than {timeout_s:.0f} s"
-        ) from error
-    if done.returncode != 0:
-        raise KafkaError(f"cannot format Kafka's storage {log_dir}:\n{done.stdout}{done.stderr}".rstrip())
+        raise KafkaError(f"formatting Kafka's storage {log_dir} took longer than {timeout_s:g} s") from error
+    finally:
+        tool.kill()
+        tool.wait()
+    if status != 0:
+        words = output.read_text(encoding="utf-8", errors="replace").rstrip()
+        raise KafkaError(f"cannot format Kafka's storage {log_dir}:\n{words}")
     formatting.replace(log_dir)
+    properties.unlink()
+    output.unlink()

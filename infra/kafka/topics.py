@@ -89,7 +89,7 @@ async def ensure_topics(
         await client.start()
         await _create(client, topics)
         found = await _describe(client, topics)
-    except ClientError as error:
+    except (ClientError, OSError) as error:
         raise KafkaError(f"cannot set up topics on {bootstrap_servers}: {error!r}") from error
     finally:
         await client.close()

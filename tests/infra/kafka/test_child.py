@@ -1,0 +1,41 @@
+"""A child lives no longer than its parent process, but longer than the thread that asked for it."""
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+
+from endpoint_analytics.infra.kafka.child import spawn
+
+SLEEP = [sys.executable, "-c", "print('up', flush=True); import time; time.sleep(60)"]
+
+
+def test_a_child_outlives_the_thread_that_asked_for_it(tmp_path: Path) -> None:
+    children = []
+    thread = threading.Thread(
+        target=lambda: children.append(
+            spawn(SLEEP, cwd=tmp_path, output=tmp_path / "out", environ=os.environ)
+        )
+    )
+    thread.start()
+    thread.join()
+    (child,) = children
+    with pytest.raises(psutil.TimeoutExpired):
+        psutil.Process(child.pid).wait(0.5)
+    child.kill()
+    assert child.wait(10) == -9
+
+
+def test_a_child_has_a_session_of_its_own_and_its_exit_status_is_told(tmp_path: Path) -> None:
+    program = [sys.executable, "-c", "import os; print(os.getsid(0) == os.getpid()); os._exit(7)"]
+    child = spawn(program, cwd=tmp_path, output=tmp_path / "out", environ=os.environ)
+    assert child.wait(10) == 7
+    assert (tmp_path / "out").read_text() == "True\n"
+
+
+def test_what_keeps_a_child_from_starting_is_raised(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        spawn(SLEEP, cwd=tmp_path / "none", output=tmp_path / "out", environ=os.environ)
