@@ -1,0 +1,118 @@
+"""The handlers: from a request to an answer. Decisions are made elsewhere and only put together here."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from endpoint_analytics.pipeline.serve import answers
+from endpoint_analytics.pipeline.serve.accept import accepts_gzip, choose_format
+from endpoint_analytics.pipeline.serve.bearer import read_bearer
+from endpoint_analytics.pipeline.serve.health import Health
+from endpoint_analytics.pipeline.serve.scrapes import GZIP_FROM_BYTES, Scrapes, compress, render
+from endpoint_analytics.pipeline.serve.self_metrics import SelfMetrics
+from endpoint_analytics.pipeline.serve.token_book import TokenBook
+from endpoint_analytics.pipeline.store.errors import StoreError
+from endpoint_analytics.pipeline.store.tokens import ALL_NAMESPACES, Token
+from endpoint_analytics.schemas.errors import InvalidMessageError
+from endpoint_analytics.schemas.identity import check_name
+
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+_VARY = {"Vary": "Accept, Accept-Encoding, Authorization"}
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What the handlers work with."""
+
+    scrapes: Scrapes
+    tokens: TokenBook
+    health: Health
+    metrics: SelfMetrics
+    clock: Callable[[], float]
+
+    async def open_metrics(self, request: Request) -> Response:
+        """Answer GET /v2/endpoint/{namespace}/{name}/open-metrics."""
+        namespace, name = request.path_params["namespace"], request.path_params["name"]
+        try:
+            refusal = await self._refusal(request, namespace)
+            if refusal is not None:
+                return refusal
+            check_name("namespace", namespace)
+            check_name("endpoint", name)
+            exposition, outcome = await self.scrapes.scrape(namespace, name)
+        except InvalidMessageError as error:
+            return answers.text(404, f"no such endpoint: {error.detail}", _VARY)
+        except StoreError as error:
+            return answers.unavailable(str(error))
+        self.metrics.lookups[outcome] += 1
+        if exposition is None:
+            return answers.text(
+                404,
+                f"no endpoint {name!r} in namespace {namespace!r}: no agent and no event ever told of it",
+                _VARY,
+            )
+        form = choose_format(_joined(request, "accept"))
+        body, compressed = exposition.body(form, accepts_gzip(_joined(request, "accept-encoding")))
+        headers = {**_VARY, "Content-Encoding": "gzip"} if compressed else _VARY
+        return answers.answer(200, body, form.content_type, headers)
+
+    async def alive(self, _request: Request) -> Response:
+        """Answer GET /health: the process runs."""
+        return answers.text(200, "ok")
+
+    async def ready(self, _request: Request) -> Response:
+        """Answer GET /ready: ClickHouse answers and has the tables that this code reads."""
+        reason = await self.health.not_ready()
+        return answers.text(200, "ready") if reason is None else answers.unavailable(reason)
+
+    async def own_metrics(self, request: Request) -> Response:
+        """Answer GET /metrics: open to this machine, to others with a token for all namespaces."""
+        try:
+            if not _is_local(request):
+                refusal = await self._refusal(request, ALL_NAMESPACES)
+                if refusal is not None:
+                    return refusal
+        except StoreError as error:
+            return answers.unavailable(str(error))
+        newest_s = await self.health.newest_data_s()
+        families = self.metrics.families(len(self.scrapes), len(self.tokens), newest_s)
+        form = choose_format(_joined(request, "accept"))
+        body = render(families, form)
+        if accepts_gzip(_joined(request, "accept-encoding")) and len(body) >= GZIP_FROM_BYTES:
+            return answers.answer(
+                200, compress(body), form.content_type, {**_VARY, "Content-Encoding": "gzip"}
+            )
+        return answers.answer(200, body, form.content_type, _VARY)
+
+    async def _refusal(self, request: Request, namespace: str) -> Response | None:
+        """Return 401 or 403, None for a token that opens the namespace; raises StoreError."""
+        presented = read_bearer(request.headers)
+        if presented is None:
+            return answers.unauthorized("send 'Authorization: Bearer <token>'", presented=False)
+        token: Token | None = await self.tokens.check(presented) if presented else None
+        if token is None:
+            return answers.unauthorized("this token is unknown or revoked", presented=True)
+        if not token.opens(namespace):
+            return answers.text(403, "this token is for another namespace")
+        return None
+
+
+def _joined(request: Request, name: str) -> str | None:
+    """Return the header, several of a name being one list (RFC 9110, 5.3)."""
+    values = request.headers.getlist(name)
+    return ",".join(values) if values else None
+
+
+def _is_local(request: Request) -> bool:
+    """Whether the request comes from this machine and no proxy says that it brought it."""
+    if request.client is None or any(name in request.headers for name in _FORWARDED):
+        return False
+    try:
+        return ipaddress.ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,176 @@
+"""`endpoint-analytics serve`: the query service as a process. Flags, the socket, and stopping belong here."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import socket
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from types import FrameType
+
+import uvicorn
+
+from endpoint_analytics.pipeline.serve.application import Service
+from endpoint_analytics.pipeline.serve.database import Database
+from endpoint_analytics.pipeline.serve.health import Health
+from endpoint_analytics.pipeline.serve.routes import application
+from endpoint_analytics.pipeline.serve.scrapes import Scrapes
+from endpoint_analytics.pipeline.serve.self_metrics import SelfMetrics
+from endpoint_analytics.pipeline.serve.token_book import TokenBook
+from endpoint_analytics.pipeline.store.connect import (
+    ClickHouseConfig,
+    ClickHouseConfigError,
+    add_clickhouse_arguments,
+    clickhouse_config,
+)
+from endpoint_analytics.pipeline.store.endpoint_metrics import MetricsSettings
+from endpoint_analytics.pipeline.store.presence import Presence
+from endpoint_analytics.schemas.migrations import read_migrations
+
+MAX_HEADER_BYTES = 16 * 1024
+MAX_CONNECTIONS = 512
+KEEP_ALIVE_S = 75
+"""Longer than the usual scrape intervals, so that a scraper keeps its connection."""
+STOP_WITHIN_S = 2
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 86400")
+    return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65_535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port")
+    return value
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's flags."""
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine)")
+    parser.add_argument("--port", type=_port, default=8080, help="port to listen on (8080; 0: a free one)")
+    parser.add_argument(
+        "--quantile-window",
+        type=_positive,
+        default=300,
+        metavar="S",
+        help="seconds that quantiles span (300)",
+    )
+    parser.add_argument(
+        "--replica-grace",
+        type=_positive,
+        default=300,
+        metavar="S",
+        help="seconds for which a departed replica's series stay (300)",
+    )
+    parser.add_argument(
+        "--cache",
+        type=_positive,
+        default=1,
+        metavar="S",
+        help="seconds for which an answer is used again (1)",
+    )
+    parser.add_argument(
+        "--cache-entries", type=int, default=1000, metavar="N", help="endpoints held in the cache (1000)"
+    )
+    add_clickhouse_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT; 1 when it cannot listen or a setting is wrong."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)  # it warns of what we report ourselves
+    try:
+        config = clickhouse_config(arguments)
+        listener = _listen(arguments.host, arguments.port)
+    except (ClickHouseConfigError, OSError) as error:
+        sys.stderr.write(f"endpoint-analytics serve: {error}\n")
+        return 1
+    with listener:
+        asyncio.run(_serve(arguments, config, listener))
+    return 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise OSError(f"cannot listen on {host}:{port} ({error}): choose another --host or --port") from error
+    return listener
+
+
+class _Announcing(uvicorn.Server):
+    """Says on stdout, once, where it listens."""
+
+    def __init__(self, config: uvicorn.Config, address: str) -> None:
+        super().__init__(config)
+        self._address = address
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            sys.stdout.write(f"serve ready {self._address}\n")
+            sys.stdout.flush()
+
+
+async def _serve(arguments: argparse.Namespace, config: ClickHouseConfig, listener: socket.socket) -> None:
+    metrics = SelfMetrics()
+    database = Database(config, metrics)
+    settings = MetricsSettings(
+        timedelta(seconds=arguments.quantile_window), Presence(timedelta(seconds=arguments.replica_grace))
+    )
+    scrapes = Scrapes(
+        database,
+        settings,
+        keep_s=arguments.cache,
+        entries=max(1, arguments.cache_entries),
+        now=lambda: datetime.now(UTC),
+        clock=time.monotonic,
+    )
+    service = Service(
+        scrapes,
+        TokenBook(database, time.monotonic),
+        Health(database, read_migrations(config.cluster), time.monotonic),
+        metrics,
+        time.monotonic,
+    )
+    host, port = listener.getsockname()[:2]
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    server = _Announcing(
+        uvicorn.Config(
+            application(service, on_stop=database.close),
+            # h11 bounds the size of a request's head; httptools does not.
+            http="h11",
+            h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,  # a path may hold a query string, and a query string anything
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=MAX_CONNECTIONS,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=STOP_WITHIN_S,
+        ),
+        address,
+    )
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    # uvicorn takes these while it serves and passes them on to us at the end: then they must not kill.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    await server.serve(sockets=[listener])

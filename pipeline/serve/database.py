@@ -1,0 +1,74 @@
+"""The service's way to ClickHouse: connects when first asked, bounds every query in time, counts.
+
+It starts without ClickHouse and finds it when it comes. No SQL belongs here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from endpoint_analytics.pipeline.serve.self_metrics import SelfMetrics
+from endpoint_analytics.pipeline.store.connect import AsyncClient, ClickHouseConfig, connect_async
+from endpoint_analytics.pipeline.store.errors import StoreError, StoreUnreachableError, store_error
+
+QUERY_TIMEOUT_S = 5.0
+CONCURRENT_QUERIES = 16
+
+
+class Database:
+    """A reader for `store`'s queries; belongs to one event loop."""
+
+    def __init__(self, config: ClickHouseConfig, metrics: SelfMetrics) -> None:
+        self._config = config
+        self._metrics = metrics
+        self._client: AsyncClient | None = None
+        self._connecting = asyncio.Lock()
+        self._slots = asyncio.Semaphore(CONCURRENT_QUERIES)
+
+    @property
+    def where(self) -> str:
+        """Return the database and its address, for people."""
+        return f"database {self._config.database!r} at {self._config.url}"
+
+    @property
+    def cluster(self) -> str:
+        """Return the cluster's name, empty for one server."""
+        return self._config.cluster
+
+    async def read(self, sql: str, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        """Return the query's rows; raises StoreError, within QUERY_TIMEOUT_S."""
+        self._metrics.queries += 1
+        try:
+            async with asyncio.timeout(QUERY_TIMEOUT_S), self._slots:
+                client = await self._connected()
+                result = await client.query(sql, parameters=dict(parameters))
+        except TimeoutError as error:
+            self._metrics.query_errors += 1
+            raise StoreUnreachableError(
+                f"ClickHouse at {self._config.url} did not answer within {QUERY_TIMEOUT_S:g} s: "
+                "see whether it is overloaded"
+            ) from error
+        except StoreError:
+            self._metrics.query_errors += 1
+            raise
+        except (ClickHouseError, OSError) as error:
+            self._metrics.query_errors += 1
+            raise store_error(error, self._config.url, self._config.database) from error
+        return result.result_rows
+
+    async def _connected(self) -> AsyncClient:
+        if self._client is None:
+            async with self._connecting:
+                if self._client is None:
+                    self._client = await connect_async(self._config, read_timeout_s=QUERY_TIMEOUT_S)
+        return self._client
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await self._client.close()
+            self._client = None

@@ -1,0 +1,112 @@
+"""An endpoint's numbers as metric families: which family, which labels, in which order. Pure.
+
+Names come from schemas.metrics alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from endpoint_analytics.pipeline.serve.families import FamilyType, Labels, MetricFamily, Sample
+from endpoint_analytics.pipeline.store.endpoint_metrics import EndpointMetrics, ReplicaMetrics, Summary
+from endpoint_analytics.schemas import metrics as names
+from endpoint_analytics.schemas.replicas import STATES
+
+_TYPES: dict[str, FamilyType] = {
+    "counter": "counter",
+    "gauge": "gauge",
+    "summary": "summary",
+    "histogram": "histogram",
+    "stateset": "stateset",
+}
+
+
+def family_of(family: names.Family, samples: Iterable[Sample]) -> MetricFamily:
+    """Return the named family with these samples."""
+    return MetricFamily(family.name, _TYPES[family.type], family.help, family.unit, tuple(samples))
+
+
+def endpoint_families(metrics: EndpointMetrics) -> tuple[MetricFamily, ...]:
+    """Return all families that have something to say, always in the same order.
+
+    A summary always has its lines; a family without samples is left out.
+    """
+    families = (
+        family_of(names.LATENCY, _summary(metrics.latency)),
+        family_of(names.TIME_TO_FIRST_BYTE, _summary(metrics.time_to_first_byte)),
+        *_requests(metrics.replicas),
+        *_hardware(metrics.replicas),
+        family_of(names.REPLICA_STATE, _states(metrics.replicas)),
+        family_of(names.RUNNING_REPLICAS, (Sample("", (), metrics.running_replicas),)),
+        family_of(names.MIN_REPLICAS, _setting(metrics.min_replicas)),
+        family_of(names.MAX_REPLICAS, _setting(metrics.max_replicas)),
+        family_of(
+            names.DATA_TIMESTAMP,
+            () if metrics.data_at is None else (Sample("", (), metrics.data_at.timestamp()),),
+        ),
+    )
+    return tuple(family for family in families if family.samples)
+
+
+def _setting(value: int | None) -> tuple[Sample, ...]:
+    return () if value is None else (Sample("", (), value),)
+
+
+def _summary(summary: Summary) -> tuple[Sample, ...]:
+    lines = [Sample("", (("quantile", str(q)),), seconds) for q, seconds in summary.quantiles_s]
+    return (*lines, Sample("_count", (), summary.count), Sample("_sum", (), summary.sum_us / 1e6))
+
+
+def _requests(replicas: Sequence[ReplicaMetrics]) -> Iterable[MetricFamily]:
+    statuses, aborted, dropped = [], [], []
+    levels: dict[names.Family, list[Sample]] = {
+        names.PENDING_REQUESTS: [],
+        names.STREAMING_REQUESTS: [],
+        names.ACTIVE_REQUESTS: [],
+        names.OLDEST_PENDING: [],
+    }
+    for replica in replicas:
+        requests = replica.requests
+        if requests is None:
+            continue
+        of_replica = ("replica_id", replica.replica_id)
+        for status, count in requests.status_counts:
+            statuses.append(Sample("_total", (of_replica, ("status_code", str(status))), count))
+        for stage, count in (
+            ("pending", requests.aborted_pending),
+            ("streaming", requests.aborted_streaming),
+        ):
+            aborted.append(Sample("_total", (of_replica, ("stage", stage)), count))
+        for reason, count in requests.dropped:
+            dropped.append(Sample("_total", (of_replica, ("reason", reason)), count))
+        labels: Labels = (of_replica,)
+        levels[names.PENDING_REQUESTS].append(Sample("", labels, requests.pending))
+        levels[names.STREAMING_REQUESTS].append(Sample("", labels, requests.streaming))
+        levels[names.ACTIVE_REQUESTS].append(Sample("", labels, requests.pending + requests.streaming))
+        levels[names.OLDEST_PENDING].append(Sample("", labels, requests.oldest_pending_us / 1e6))
+    yield family_of(names.HTTP_REQUESTS, statuses)
+    yield family_of(names.ABORTED_REQUESTS, aborted)
+    yield family_of(names.DROPPED_REQUESTS, dropped)
+    for family, samples in levels.items():
+        yield family_of(family, samples)
+
+
+def _hardware(replicas: Sequence[ReplicaMetrics]) -> Iterable[MetricFamily]:
+    samples: dict[str, list[Sample]] = {metric.name: [] for metric in names.HARDWARE_METRICS if metric.family}
+    for replica in replicas:
+        for sample in replica.hardware:
+            labels: Labels = (("replica_id", replica.replica_id),)
+            if sample.device:
+                labels = (*labels, ("gpu", sample.device))
+            samples[sample.metric].append(Sample("", labels, sample.value))
+    for metric in names.HARDWARE_METRICS:
+        if metric.family:
+            yield MetricFamily(metric.family, "gauge", metric.help, metric.unit, tuple(samples[metric.name]))
+
+
+def _states(replicas: Sequence[ReplicaMetrics]) -> Iterable[Sample]:
+    for replica in replicas:
+        if replica.state is not None:
+            for state in STATES:
+                labels = (("replica_id", replica.replica_id), (names.REPLICA_STATE.name, state))
+                yield Sample("", labels, int(state == replica.state))

@@ -1,0 +1,34 @@
+"""Metric families between the numbers and the text: one neutral model for both renderers.
+
+No format's spelling belongs here: a counter's sample has the suffix `_total` in every format, and a
+stateset is a stateset until a renderer says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+FamilyType = Literal["counter", "gauge", "summary", "histogram", "stateset"]
+
+Labels = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One line: the family's name plus `suffix`, labels in their order, and the value."""
+
+    suffix: str
+    labels: Labels
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class MetricFamily:
+    """A family with its samples; `unit` is empty when the name does not end with one."""
+
+    name: str
+    type: FamilyType
+    help: str
+    unit: str
+    samples: tuple[Sample, ...]

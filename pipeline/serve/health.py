@@ -1,0 +1,51 @@
+"""Whether the service can do its work, and how fresh its data is. Asked of ClickHouse at most once a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from endpoint_analytics.pipeline.serve.database import Database
+from endpoint_analytics.pipeline.serve.shared_cache import SharedCache
+from endpoint_analytics.pipeline.store.errors import StoreError
+from endpoint_analytics.pipeline.store.migrate import APPLIED, schema_state
+from endpoint_analytics.schemas.migrations import Migration
+
+KEEP_S = 1.0
+
+# Rows of chunks: one an hour or so and partition, for 30 days.
+NEWEST_DATA = "SELECT count(), max(last_append) FROM chunks"
+
+
+class Health:
+    """Looks at ClickHouse for /ready and /metrics; belongs to one event loop."""
+
+    def __init__(self, database: Database, known: tuple[Migration, ...], clock: Callable[[], float]) -> None:
+        self._database = database
+        self._known = known
+        self._ready: SharedCache[str, str | None] = SharedCache(KEEP_S, 1, clock)
+        self._newest: SharedCache[str, float | None] = SharedCache(KEEP_S, 1, clock)
+
+    async def not_ready(self) -> str | None:
+        """Return why the service cannot answer scrapes, None when it can."""
+        reason, _ = await self._ready.get("ready", self._look)
+        return reason
+
+    async def newest_data_s(self) -> float | None:
+        """Return when the broker took the newest stored message, None when there is none or no ClickHouse."""
+        newest, _ = await self._newest.get("newest", self._look_newest)
+        return newest
+
+    async def _look(self) -> str | None:
+        try:
+            rows = await self._database.read(APPLIED, {})
+            schema_state(self._known, [int(row[0]) for row in rows]).check(self._database.where)
+        except StoreError as error:
+            return str(error)
+        return None
+
+    async def _look_newest(self) -> float | None:
+        try:
+            count, newest = (await self._database.read(NEWEST_DATA, {}))[0]
+        except StoreError:
+            return None
+        return float(newest.timestamp()) if count else None

@@ -1,0 +1,61 @@
+"""Many askers, one question: a bounded cache whose misses are asked once and shared.
+
+It knows nothing of endpoints or HTTP. A failed question is shared by those who wait for it, and not kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+Outcome = Literal["hit", "joined", "miss"]
+
+
+@dataclass(slots=True)
+class _Entry(Generic[Value]):
+    task: asyncio.Task[Value]
+    expires_s: float
+
+
+class SharedCache(Generic[Key, Value]):
+    """Values by key, each for `keep_s` from when its question was asked; the oldest goes when it is full."""
+
+    def __init__(self, keep_s: float, entries: int, clock: Callable[[], float]) -> None:
+        self._keep_s = keep_s
+        self._bound = entries
+        self._clock = clock
+        self._entries: OrderedDict[Key, _Entry[Value]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    async def get(self, key: Key, ask: Callable[[], Awaitable[Value]]) -> tuple[Value, Outcome]:
+        """Return the value and how it was had; raises what `ask` raises.
+
+        An asker that goes away (its client hung up) does not cancel the question for the others.
+        """
+        entry = self._entries.get(key)
+        if entry is not None and not entry.task.done():
+            return await asyncio.shield(entry.task), "joined"
+        if entry is not None and self._clock() < entry.expires_s and not _failed(entry.task):
+            return entry.task.result(), "hit"
+        entry = _Entry(asyncio.ensure_future(_awaited(ask)), self._clock() + self._keep_s)
+        entry.task.add_done_callback(_failed)  # looks at the exception, for when nobody waits any more
+        self._entries[key] = entry
+        self._entries.move_to_end(key)
+        while len(self._entries) > self._bound:
+            self._entries.popitem(last=False)
+        return await asyncio.shield(entry.task), "miss"
+
+
+def _failed(task: asyncio.Task[Value]) -> bool:
+    return task.cancelled() or task.exception() is not None
+
+
+async def _awaited(ask: Callable[[], Awaitable[Value]]) -> Value:
+    return await ask()
