@@ -3,47 +3,29 @@
 `jars.json` pins each jar by its SHA-256 (written by `pin.py`), so that what runs is what was tested.
 A jar is downloaded into a folder of its own, checked, and only then moved to its name in the cache, so
 a download that was killed leaves nothing behind that is trusted later. A lock lets one process download
-while others wait. `ENDPOINT_ANALYTICS_MAVEN_URL` names a mirror to use instead of Maven Central.
+while others wait.
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from endpoint_analytics.infra.kafka.errors import JarError
+from endpoint_analytics.infra.kafka.repository import Jar, download, sha256_of
 
 KAFKA_VERSION = "4.3.1"
-MIRROR_VARIABLE = "ENDPOINT_ANALYTICS_MAVEN_URL"
 PINS = Path(__file__).with_name("jars.json")
 DOWNLOADS_AT_ONCE = 4
-TRIES = 3
-READ_TIMEOUT_S = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Jar:
-    """One pinned jar: its Maven coordinates and the SHA-256 of its bytes, in hexadecimal."""
-
-    group: str
-    artifact: str
-    version: str
-    sha256: str
-
-    @property
-    def file_name(self) -> str:
-        """The name of the jar in the cache folder, which is its name in a Maven repository."""
-        return f"{self.artifact}-{self.version}.jar"
 
 
 def read_pins(path: Path = PINS) -> list[Jar]:
@@ -93,12 +75,6 @@ def _missing(folder: Path, pins: Sequence[Jar]) -> list[Jar]:
     return missing
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 @contextmanager
 def _one_at_a_time(folder: Path, progress: Callable[[str], None]) -> Iterator[None]:
     """Hold the folder's download lock, waiting for its holder. The kernel frees it if the holder dies."""
@@ -118,50 +94,18 @@ def _download_all(folder: Path, jars: Sequence[Jar], progress: Callable[[str], N
         return
     progress(f"Kafka {KAFKA_VERSION}: fetching {len(jars)} jars (once, about 45 MB) into {folder}")
     staging = Path(tempfile.mkdtemp(prefix="fetching-", dir=folder))
+    given_up = threading.Event()
     pool = ThreadPoolExecutor(DOWNLOADS_AT_ONCE, thread_name_prefix="jars")
     try:
-        done = {pool.submit(_download, jar, staging): jar for jar in jars}
+        done = {pool.submit(download, jar, staging, given_up): jar for jar in jars}
         for count, future in enumerate(as_completed(done), start=1):
             jar = done[future]
             future.result().replace(folder / jar.file_name)
             progress(f"Kafka {KAFKA_VERSION}: {count} of {len(jars)} jars ({jar.file_name})")
     finally:
+        given_up.set()
         pool.shutdown(cancel_futures=True)
         shutil.rmtree(staging, ignore_errors=True)
-
-
-def _download(jar: Jar, staging: Path) -> Path:
-    """Download one jar below `staging` and check it; tries again after a network error or a damaged copy."""
-    try:
-        from jgo.maven import MavenContext
-    except ModuleNotFoundError as error:
-        raise JarError(
-            "fetching Kafka needs the package jgo: pip install 'endpoint-analytics[local]'"
-        ) from error
-    mirror = os.environ.get(MIRROR_VARIABLE)
-    remotes = {"mirror": mirror.rstrip("/")} if mirror else None
-    failure = ""
-    for number in range(TRIES):
-        context = MavenContext(
-            repo_cache=staging / str(number), local_repos=[], remote_repos=remotes, timeout=READ_TIMEOUT_S
-        )
-        artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact()
-        try:
-            path = Path(artifact.resolve())
-            found = sha256_of(path)
-        except (
-            OSError,
-            RuntimeError,
-        ) as error:  # requests' errors are OSErrors; jgo's "not found" is the other
-            failure = str(error)
-            continue
-        if found == jar.sha256:
-            return path
-        failure = f"its SHA-256 is {found}, it should be {jar.sha256}"
-    raise JarError(
-        f"cannot fetch {jar.group}:{jar.artifact}:{jar.version} from {mirror or 'Maven Central'}: {failure}. "
-        f"Check the network and its proxy, or name a mirror in {MIRROR_VARIABLE}"
-    )
 
 
 def main() -> int:

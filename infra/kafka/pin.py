@@ -14,7 +14,8 @@ from pathlib import Path
 
 from jgo.maven import MavenContext
 
-from endpoint_analytics.infra.kafka.jars import KAFKA_VERSION, PINS, Jar, sha256_of
+from endpoint_analytics.infra.kafka.jars import KAFKA_VERSION, PINS
+from endpoint_analytics.infra.kafka.repository import Jar, sha256_of
 
 
 def resolve(repository: Path) -> list[Jar]:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -16,16 +15,16 @@ from endpoint_analytics.infra.kafka.child import spawn
 from endpoint_analytics.infra.kafka.errors import KafkaError
 from endpoint_analytics.infra.kafka.folder import FolderLock
 from endpoint_analytics.infra.kafka.java import find_java
+from endpoint_analytics.infra.kafka.log import ServerLog, log_options, read_tail
 from endpoint_analytics.infra.kafka.port import free_port, is_free
 from endpoint_analytics.infra.kafka.probe import read_answers
 from endpoint_analytics.infra.kafka.settings import Node, host_port, render_properties, server_settings
 from endpoint_analytics.infra.kafka.storage import FORMATTING, format_storage, is_formatted
 
 HEAP_MB = 512
-LOG_CONFIGURATION = Path(__file__).with_name("log4j2.json")
 # Another may take a free port before the broker binds it; then it is started again.
 TRIES = 3
-TAIL_LINES = 25
+JAVA_OUTPUT = "java.out"
 POLL_S = 0.05
 PORT_FREE_WITHIN_S = 5
 LOG_DIR = "log"
@@ -68,7 +67,7 @@ class KafkaProcess:
         self._progress = progress
         self._child: subprocess.Popen[bytes] | None = None
         self._lock: FolderLock | None = None
-        self._log_offset = 0
+        self._log = ServerLog(self._data)
         self._answered = False
 
     @property
@@ -140,13 +139,7 @@ class KafkaProcess:
 
     def log_tail(self) -> str:
         """The last lines that the process last started has logged, and what Java itself printed."""
-        texts = []
-        for path, offset in ((self._data / "server.log", self._log_offset), (self._data / "java.out", 0)):
-            with suppress(OSError), path.open("rb") as file:
-                size = file.seek(0, os.SEEK_END)
-                file.seek(max(offset if offset <= size else 0, size - 64 * 1024))
-                texts += file.read().decode("utf-8", "replace").splitlines()[-TAIL_LINES:]
-        return "\n".join(texts)
+        return "\n".join([*self._log.read_tail(), *read_tail(self._data / JAVA_OUTPUT)])
 
     def __enter__(self) -> Self:
         self.start()
@@ -182,18 +175,16 @@ class KafkaProcess:
         properties = self._write_settings(
             "server.properties", self._data / LOG_DIR, port=self._port, controller_port=free_port("127.0.0.1")
         )
-        log = self._data / "server.log"
-        self._log_offset = log.stat().st_size if log.exists() else 0
+        self._log.mark()
         options = [
             f"-Xmx{self._heap_mb}m",
             "-XX:+ExitOnOutOfMemoryError",
-            f"-Dkafka.logs.dir={self._data}",
-            f"-Dlog4j2.configurationFile={LOG_CONFIGURATION}",
+            *log_options(self._data),
         ]
         self._child = spawn(
             [*java[:1], *QUICK_JAVA, *options, *java[1:], "kafka.Kafka", str(properties)],
             cwd=self._data,
-            output=self._data / "java.out",
+            output=self._data / JAVA_OUTPUT,
             environ=_environment(),
             pass_fds=[lock.fileno()],
         )

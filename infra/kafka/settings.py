@@ -56,7 +56,7 @@ def server_settings(node: Node) -> dict[str, str]:
         "share.coordinator.state.topic.min.isr": "1",
         "share.coordinator.state.topic.num.partitions": "1",
         # After a crash the controller waits this long for the old self of the broker before it takes the new.
-        "broker.session.timeout.ms": "3000",
+        "broker.session.timeout.ms": "2000",
         "broker.heartbeat.interval.ms": "250",
         # A group begins at once, and may ask for a shorter session than Kafka's 6 s.
         "group.initial.rebalance.delay.ms": "0",

@@ -3,6 +3,8 @@
 import http.server
 import os
 import re
+import shutil
+import ssl
 import subprocess
 import sys
 import threading
@@ -13,6 +15,7 @@ import pytest
 
 from endpoint_analytics.infra.kafka import jars
 from endpoint_analytics.infra.kafka.errors import JarError
+from endpoint_analytics.infra.kafka.repository import MIRROR_VARIABLE, TRIES, download, sha256_of
 
 FETCH = [sys.executable, "-m", "endpoint_analytics.infra.kafka.jars"]
 
@@ -72,7 +75,7 @@ def repository(
     """The repository, in use by this process and its children, with an empty cache."""
     with Repository(real_jars) as server:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-        monkeypatch.setenv(jars.MIRROR_VARIABLE, server.url)
+        monkeypatch.setenv(MIRROR_VARIABLE, server.url)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
@@ -114,7 +117,7 @@ def test_the_cache_is_below_xdg_cache_home_where_it_is_absolute() -> None:
 def test_fetches_all_with_a_line_for_each_and_nothing_the_second_time(repository: Repository) -> None:
     lines: list[str] = []
     paths = jars.fetch(lines.append)
-    assert [jars.sha256_of(path) for path in paths] == [jar.sha256 for jar in jars.read_pins()]
+    assert [sha256_of(path) for path in paths] == [jar.sha256 for jar in jars.read_pins()]
     assert left_in_cache() == set(repository.paths)
     assert len(lines) == 1 + len(paths)
     assert lines[0].startswith(f"Kafka 4.3.1: fetching {len(paths)} jars (once, about 45 MB) into ")
@@ -138,7 +141,7 @@ def test_a_jar_damaged_on_its_way_is_tried_again_then_an_error_and_never_kept(re
     repository.damaged = "scala-library-2.13.18.jar"
     with pytest.raises(JarError, match=r"cannot fetch org\.scala-lang:scala-library:2\.13\.18.*SHA-256"):
         jars.fetch(lambda _: None)
-    assert repository.asked.count(repository.damaged) == jars.TRIES
+    assert repository.asked.count(repository.damaged) == TRIES
     assert repository.damaged not in left_in_cache()
     repository.damaged = ""
     jars.fetch(lambda _: None)
@@ -148,7 +151,7 @@ def test_a_jar_damaged_on_its_way_is_tried_again_then_an_error_and_never_kept(re
 def test_a_repository_that_does_not_answer_is_an_error_naming_it(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(jars.MIRROR_VARIABLE, "http://127.0.0.1:9/maven2")
+    monkeypatch.setenv(MIRROR_VARIABLE, "http://127.0.0.1:9/maven2")
     with pytest.raises(JarError, match=r"from http://127\.0\.0\.1:9/maven2.*ENDPOINT_ANALYTICS_MAVEN_URL"):
         jars.fetch(lambda _: None)
 
@@ -168,3 +171,47 @@ def test_two_processes_at_once_and_one_killed_before_leave_every_jar_whole(repos
         assert output.decode() == f"Kafka 4.3.1: 46 jars in {jars.cache_folder()}{os.linesep}"
     assert left_in_cache() == set(repository.paths)
     assert repository.asked.count("kafka-clients-4.3.1.jar") == 2  # the killed one's, and one of the two
+
+
+def test_a_fetch_that_is_interrupted_ends_soon_and_leaves_no_staging_folder(repository: Repository) -> None:
+    repository.hangs_at = "kafka-clients-4.3.1.jar"
+    command = "import sys; from endpoint_analytics.infra.command import main; sys.exit(main())"
+    data = str(jars.cache_folder().parent / "data")
+    with subprocess.Popen(
+        [sys.executable, "-c", command, "kafka", "--data", data],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        assert repository.hanging.wait(30)
+        process.terminate()
+        threading.Timer(0.2, repository.go_on.set).start()
+        assert process.communicate(timeout=15)[0] == b""
+        assert process.returncode == 0
+    assert not [name for name in left_in_cache() if name.startswith("fetching-")]
+
+
+def test_a_mirror_by_https_is_trusted_by_ssl_cert_file(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl makes the certificate")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    request = (
+        "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
+    )
+    subprocess.run(
+        [openssl, *request.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    repository.socket = context.wrap_socket(repository.socket, server_side=True)
+    monkeypatch.setenv(MIRROR_VARIABLE, repository.url.replace("http:", "https:"))
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    jar = next(jar for jar in jars.read_pins() if jar.artifact == "slf4j-api")
+    with pytest.raises(JarError, match=r"(?i)certificate"):
+        download(jar, tmp_path / "first", threading.Event())
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    assert sha256_of(download(jar, tmp_path / "second", threading.Event())) == jar.sha256
+    os.environ.pop("REQUESTS_CA_BUNDLE")  # set by the download; the fixture restores the one there was
