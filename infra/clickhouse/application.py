@@ -14,8 +14,17 @@ from typing import IO, Any
 from endpoint_analytics.infra.clickhouse.body import Body, ClientGoneError, Receive
 from endpoint_analytics.infra.clickhouse.engine import Outcome
 from endpoint_analytics.infra.clickhouse.errors import ClickHouseError, refusal
+from endpoint_analytics.infra.clickhouse.form import is_form, parse_form
+from endpoint_analytics.infra.clickhouse.native import MIN_REVISION, BlockRewriter
+from endpoint_analytics.infra.clickhouse.pipe import Pipe
 from endpoint_analytics.infra.clickhouse.reply import Reply, Send
-from endpoint_analytics.infra.clickhouse.request import Credentials, Request, parse_request
+from endpoint_analytics.infra.clickhouse.request import (
+    Credentials,
+    Request,
+    parse_headers,
+    parse_query_string,
+    parse_request,
+)
 from endpoint_analytics.infra.clickhouse.statement import Kind, Statement, parse_statement
 from endpoint_analytics.infra.clickhouse.work import Work, Workshop
 
@@ -62,12 +71,16 @@ class Application:
         reply = Reply(send, headers, engine.version)
         body = Body(receive, "")
         try:
-            request = parse_request(scope["method"], scope["query_string"], scope["headers"])
+            given, header = parse_query_string(scope["query_string"]), parse_headers(scope["headers"])
+            request = parse_request(scope["method"], given, header)
             if request.query_id:
                 headers["X-ClickHouse-Query-Id"] = request.query_id
             body = Body(receive, request.content_encoding)
             reply = Reply(send, headers, engine.version, request.accept_encoding)
             self._authenticate(request.credentials)
+            if is_form(request.content_type):
+                form = parse_form(request.content_type, await _whole(body))
+                request = parse_request(scope["method"], given, header, form)
             await self._answer(request, body, receive, reply)
         except ClickHouseError as error:
             with contextlib.suppress(ClickHouseError, ClientGoneError):
@@ -105,6 +118,13 @@ class Application:
             await _watched(_query(work, statement, request, reply), receive, statement.kind)
 
 
+async def _whole(body: Body) -> bytes:
+    data, last = await body.read(_QUERY_BYTES)
+    if not last:
+        raise refusal(223, f"The form is too large: more than {_QUERY_BYTES} bytes.")
+    return data
+
+
 async def _insert(work: Work, data: bytes, body: Body, reply: Reply, *, last: bool) -> None:
     """Feed the engine what comes, and acknowledge when it is stored."""
     while not last:
@@ -129,7 +149,9 @@ async def _query(work: Work, statement: Statement, request: Request, reply: Repl
             outcome = await asyncio.shield(future)
             await reply.whole(outcome.output, result_format, outcome)
         else:
-            await _rows(work, future, result_format, reply, spool=request.wait_end_of_query)
+            revised = result_format == "Native" and request.protocol_revision >= MIN_REVISION
+            rows = Rows(work.pipe, BlockRewriter() if revised else None)
+            await _rows(rows, future, result_format, reply, spool=request.wait_end_of_query)
     except TimeoutError:
         _log.info("a client did not take its result; the query was stopped")
     finally:
@@ -137,16 +159,31 @@ async def _query(work: Work, statement: Statement, request: Request, reply: Repl
             await asyncio.shield(work.abandon(future))
 
 
+class Rows:
+    """The bytes of a result as the client is to get them."""
+
+    def __init__(self, pipe: Pipe, rewriter: BlockRewriter | None) -> None:
+        self._pipe = pipe
+        self._rewriter = rewriter
+
+    async def read(self) -> bytes:
+        """The next bytes; empty at the end."""
+        if self._rewriter is None:
+            return await self._pipe.read()
+        while data := await self._pipe.read():
+            if rewritten := self._rewriter.feed(data):
+                return rewritten
+        return self._rewriter.finish()
+
+
 async def _rows(
-    work: Work, future: asyncio.Future[Outcome], result_format: str, reply: Reply, *, spool: bool
+    rows: Rows, future: asyncio.Future[Outcome], result_format: str, reply: Reply, *, spool: bool
 ) -> None:
     """Send rows as they come; hold back the first of them, so that an early error is a clean error."""
-    pipe = work.pipe
-    assert pipe is not None  # noqa: S101
     with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as held:
         at_end = False
         while not at_end and (spool or held.tell() < _HELD_BYTES):
-            piece = await pipe.read()
+            piece = await rows.read()
             held.write(piece)
             at_end = not piece
         size = held.tell()
@@ -160,7 +197,7 @@ async def _rows(
         await _copy(held, reply)
     try:
         while not at_end:
-            piece = await pipe.read()
+            piece = await rows.read()
             at_end = not piece
             if piece:
                 await reply.piece(piece)

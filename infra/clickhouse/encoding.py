@@ -66,7 +66,7 @@ def make_decoder(name: str) -> Decoder:
     return _FrameDecoder(module.LZ4FrameDecompressor if name == "lz4" else module.ZstdDecompressor)
 
 
-def _module(name: str) -> Any:  # noqa: ANN401 - a module
+def _module(name: str) -> Any:
     """The module that does a coding, or None."""
     names = {"zstd": ("compression.zstd", "backports.zstd"), "lz4": ("lz4.frame",)}.get(name, ("zlib",))
     for module in names:
@@ -80,7 +80,7 @@ def _module(name: str) -> Any:  # noqa: ANN401 - a module
 class _FlushingEncoder:
     """zlib and zstd: compress, then flush once."""
 
-    def __init__(self, compressor: Any) -> None:  # noqa: ANN401 - zlib's and zstd's have no common type
+    def __init__(self, compressor: Any) -> None:
         self._compressor = compressor
 
     def encode(self, data: bytes) -> bytes:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
 from endpoint_analytics.infra.clickhouse.errors import refusal
+from endpoint_analytics.infra.clickhouse.form import ExternalTable, Form, external_tables
 
 # Parameters that speak to the HTTP server; the engine would not know them, or not in this sense.
 _HTTP_PARAMETERS = frozenset(
@@ -31,6 +32,7 @@ _FORMAT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*\Z")
 _MAX_SESSION_S = 3600.0
 _DEFAULT_SESSION_S = 60.0
 _TRUE = frozenset({"1", "true"})
+_NO_FORM = Form()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,30 +71,39 @@ class Request:
     content_type: str
     wait_end_of_query: bool
     protocol_revision: int
-    structures: Mapping[str, str]
-    """`NAME_structure`, `NAME_types` and `NAME_format`: tables that come in a multipart body."""
+    tables: tuple[ExternalTable, ...]
 
 
-def parse_request(method: str, query_string: bytes, headers: Iterable[tuple[bytes, bytes]]) -> Request:
-    """The request in these parts; raises ClickHouseError for what ClickHouse would not take."""
-    header = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
-    given = dict(parse_qsl(query_string.decode("latin-1"), keep_blank_values=True, errors="surrogateescape"))
-    return read_parameters(method, given, header)
+def parse_query_string(query_string: bytes) -> dict[str, str]:
+    """The parameters of a URL; of one given twice, the last."""
+    text = query_string.decode("latin-1")
+    return dict(parse_qsl(text, keep_blank_values=True, errors="surrogateescape"))
 
 
-def read_parameters(method: str, given: Mapping[str, str], header: Mapping[str, str]) -> Request:
-    """As `parse_request`, from parameters (of the URL, or of a form too) and lower-case header names."""
+def parse_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Header values by lower-case name."""
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
+
+
+def parse_request(
+    method: str, given: Mapping[str, str], header: Mapping[str, str], form: Form = _NO_FORM
+) -> Request:
+    """The request in these parts; raises ClickHouseError for what ClickHouse would not take.
+
+    A form's fields are parameters like the URL's; the query is the URL's and then the form's.
+    """
+    query = "\n".join(text for text in (given.get("query"), form.fields.get("query")) if text)
+    given = {**given, **form.fields}
     if given.get("compress", "0") in _TRUE:
         raise refusal(
             48, "compress=1 is not supported here: use Accept-Encoding with enable_http_compression=1."
         )
-    tables = {name.rsplit("_", 1)[0] for name in given if name.endswith(("_structure", "_types"))}
-    of_tables = {f"{table}_{part}" for table in tables for part in ("structure", "types", "format")}
-    structures = {name: value for name, value in given.items() if name in of_tables}
+    described = {name.rsplit("_", 1)[0] for name in given if name.endswith(("_structure", "_types"))}
+    of_tables = {f"{table}_{part}" for table in described for part in ("structure", "types", "format")}
     settings = {
         name: value
         for name, value in given.items()
-        if name not in _HTTP_PARAMETERS and not name.startswith("param_") and name not in structures
+        if name not in _HTTP_PARAMETERS and not name.startswith("param_") and name not in of_tables
     }
     for name in settings:
         if not _SETTING_NAME.match(name):
@@ -107,7 +118,7 @@ def read_parameters(method: str, given: Mapping[str, str], header: Mapping[str, 
     compressible = given.get("enable_http_compression", "1") in _TRUE
     framed = given.get("decompress", "0") in _TRUE
     return Request(
-        query=given.get("query", "").encode(errors="surrogateescape"),
+        query=query.encode(errors="surrogateescape"),
         credentials=_credentials(given, header),
         database=given.get("database") or header.get("x-clickhouse-database", ""),
         default_format=default_format,
@@ -121,7 +132,7 @@ def read_parameters(method: str, given: Mapping[str, str], header: Mapping[str, 
         content_type=header.get("content-type", ""),
         wait_end_of_query=given.get("wait_end_of_query", "0") in _TRUE,
         protocol_revision=_whole_number(given.get("client_protocol_version", "0")),
-        structures=structures,
+        tables=external_tables(form.files, given),
     )
 
 

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from endpoint_analytics.infra.clickhouse.engine import Engine, Handle, Insertion, Outcome
+from endpoint_analytics.infra.clickhouse.engine import Engine, Handle, Insertion, Outcome, quote_name
 from endpoint_analytics.infra.clickhouse.errors import ClickHouseError, refusal
 from endpoint_analytics.infra.clickhouse.gate import Gate, Place
 from endpoint_analytics.infra.clickhouse.pipe import Pipe
@@ -180,14 +180,30 @@ class Work:
         if self._session is not None:
             self._handle = self._session.handle
             self._session.enter(settings, parameters, request.database)
+            self._bring_tables(self._handle)
             return self._handle
         handle = self._handle = self._workshop.engine.open()
         handle.set({**settings, **parameters})
         if request.database:
             handle.use(request.database)
+        self._bring_tables(handle)
         if request.readonly:
             handle.set({"readonly": str(request.readonly)})
         return handle
+
+    def _bring_tables(self, handle: Handle) -> None:
+        """Make the tables that came with the query; a session's handle is freed of them afterwards."""
+        for table in self._request.tables:
+            name = quote_name(table.name)
+            handle.execute(f"CREATE TEMPORARY TABLE {name} ({table.structure}) ENGINE = Memory".encode())
+            insertion = handle.begin_insert(f"INSERT INTO {name}".encode(), table.data_format)
+            insertion.append(table.data)
+            insertion.finish()
+
+    def _drop_tables(self, handle: Handle) -> None:
+        for table in self._request.tables:
+            with contextlib.suppress(ClickHouseError):
+                handle.execute(f"DROP TEMPORARY TABLE IF EXISTS {quote_name(table.name)}".encode())
 
     def _close(self) -> None:
         handle, self._handle = self._handle, None
@@ -196,6 +212,7 @@ class Work:
         if self._session is None:
             handle.close()
         else:
+            self._drop_tables(handle)
             with contextlib.suppress(ClickHouseError):
                 self._session.leave(changed=self._statement.kind is Kind.SESSION)
 

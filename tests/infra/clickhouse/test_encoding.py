@@ -1,0 +1,60 @@
+import gzip
+import struct
+import zlib
+
+import lz4.block
+import lz4.frame
+import pytest
+
+from endpoint_analytics.infra.clickhouse.encoding import choose_encoding, make_decoder, make_encoder
+from endpoint_analytics.infra.clickhouse.errors import ClickHouseError
+
+DATA = b"some data " * 1000
+
+
+def decode(name, packed, step=7):
+    decoder = make_decoder(name)
+    plain = b"".join(decoder.decode(packed[at : at + step]) for at in range(0, len(packed), step))
+    decoder.finish()
+    return plain
+
+
+@pytest.mark.parametrize("name", ["zstd", "lz4", "gzip", "deflate"])
+def test_what_is_encoded_piece_by_piece_is_decoded(name):
+    encoder = make_encoder(name)
+    packed = encoder.encode(DATA) + encoder.encode(DATA) + encoder.finish()
+    assert len(packed) < len(DATA)
+    assert decode(name, packed) == DATA * 2
+
+
+@pytest.mark.parametrize(("name", "pack"), [("lz4", lz4.frame.compress), ("gzip", gzip.compress)])
+def test_frames_may_follow_one_another(name, pack):
+    assert decode(name, pack(DATA) + pack(b"x")) == DATA + b"x"
+
+
+def test_native_blocks():
+    packed = lz4.block.compress(DATA, store_size=False)
+    block = struct.pack("<16sBII", bytes(16), 0x82, len(packed) + 9, len(DATA)) + packed
+    plain = struct.pack("<16sBII", bytes(16), 0x02, 3 + 9, 3) + b"abc"
+    assert decode("clickhouse", block + plain) == DATA + b"abc"
+
+
+@pytest.mark.parametrize("name", ["zstd", "lz4", "gzip", "deflate", "clickhouse"])
+def test_garbage_and_cut_bodies_are_errors(name):
+    for packed in (b"\xee" * 64, zlib.compress(DATA)[:-5] if name == "deflate" else b"\x00\x01"):
+        with pytest.raises(ClickHouseError) as error:
+            decode(name, packed, step=64)
+        assert error.value.code == 271
+
+
+def test_an_unknown_coding_is_an_error():
+    with pytest.raises(ClickHouseError, match="snappy"):
+        make_decoder("snappy")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "chosen"),
+    [("gzip, deflate", "gzip"), ("lz4,zstd", "zstd"), ("lz4", "lz4"), ("br", ""), ("", ""), ("gzip;q=0", "")],
+)
+def test_the_best_accepted_coding_is_chosen(accepted, chosen):
+    assert choose_encoding(accepted) == chosen
