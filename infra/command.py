@@ -55,3 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     module.add_arguments(subparser)
     status: int = module.run(subparser.parse_args(words[1:]))
     return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

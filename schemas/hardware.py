@@ -18,7 +18,7 @@ MetricName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Readings = Annotated[dict[MetricName, list[Reading | None]], msgspec.Meta(max_length=MAX_METRICS)]
 
 
-class Accelerator(msgspec.Struct, frozen=True):
+class Accelerator(msgspec.Struct, frozen=True, gc=False):
     """One GPU: `device` is `gpu0`, `gpu1` ... as the replica sees them."""
 
     device: Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_.-]{0,31}$")]
@@ -27,7 +27,7 @@ class Accelerator(msgspec.Struct, frozen=True):
     name: Annotated[str, msgspec.Meta(max_length=MAX_NAME_LENGTH)] = ""
 
 
-class HardwareBatch(msgspec.Struct, frozen=True, kw_only=True):
+class HardwareBatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Samples taken at `at_us` (offsets after `start_us`); every column is as long as `at_us`."""
 
     version: int = VERSION

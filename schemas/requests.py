@@ -64,7 +64,7 @@ class Aborted(msgspec.Struct, frozen=True, gc=False):
     age_us: list[Duration] = []
 
 
-class Totals(msgspec.Struct, frozen=True):
+class Totals(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The replica's own count since its boot of all that it accepted, this batch included.
 
     What is in the totals and not in ClickHouse was lost on the way, and so is measured. `dropped` counts
@@ -83,14 +83,16 @@ class Totals(msgspec.Struct, frozen=True):
     dropped_batches: dict[str, Count] = {}
 
 
-class RequestBatch(msgspec.Struct, frozen=True, kw_only=True):
+class RequestBatch(
+    msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True, tag_field="version", tag=VERSION
+):
     """One interval `[start_us, end_us]` of one boot of a replica.
 
     `seq` is 0, 1, 2 ... within the boot. `pending` and `streaming` are the counts at `start_us`;
-    `oldest_pending_us` is the age of the oldest pending request at `end_us`, 0 when none is pending.
+    `oldest_pending_us` is the age of the oldest pending request at `end_us`, 0 when none is pending. Phases
+    without rows, and other members at their defaults, are left out on the wire.
     """
 
-    version: int = VERSION
     namespace: str
     endpoint: str
     replica_id: str

@@ -121,8 +121,7 @@ class RequestsFolder(_BootFolder[RequestBatch]):
         accepted: list[Accepted] = [
             (boot, batch, record.offset) for boot, batch, record in self._new(run, outcome)
         ]
-        outcome.refused = fold_requests(self._windows, accepted)
-        outcome.events = sum(batch.events for _, batch, offset in accepted if offset not in outcome.refused)
+        outcome.events, outcome.refused = fold_requests(self._windows, accepted)
         return outcome
 
     def take_rows(self, place: Place) -> list[Row]:

@@ -19,6 +19,9 @@ from endpoint_analytics.schemas.errors import InvalidMessageError
 Message = TypeVar("Message")
 
 
+RUN_BYTES = 512 * 1024
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """How far a message's time may lie from when the broker appended it."""
@@ -70,14 +73,20 @@ class PartitionFold(Generic[Message]):
         return self._open().place.chunk.offset
 
     def runs(self, records: Sequence[Record]) -> Iterator[tuple[bool, Sequence[Record]]]:
-        """Cut records, in offset order, at chunk boundaries: (whether a chunk begins, its records)."""
-        first, start = self._first, 0
+        """Cut records, in offset order, at chunk boundaries: (whether a chunk begins, its records).
+
+        Long runs are cut as well, to some RUN_BYTES: their numbers stay in the processor's caches.
+        """
+        first, start, run_bytes = self._first, 0, 0
         begins = False
         for index, record in enumerate(records):
-            if self._rule.begins(first, record):
-                if index > start:
-                    yield begins, records[start:index]
-                first, start, begins = record, index, True
+            new = self._rule.begins(first, record)
+            if (new or run_bytes > RUN_BYTES) and index > start:
+                yield begins, records[start:index]
+                start, run_bytes, begins = index, 0, False
+            if new:
+                first, begins = record, True
+            run_bytes += len(record.value or b"")
         if start < len(records):
             yield begins, records[start:]
 

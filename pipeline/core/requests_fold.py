@@ -24,25 +24,29 @@ from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.requests import RequestBatch
 
 _Ints = NDArray[np.int64]
+_PHASES = ("arrived", "informational", "responded", "aborted_pending", "finished", "aborted_streaming")
 Accepted = tuple[Boot, RequestBatch, int]
 """A batch that is to be counted: its boot, itself, its offset in the log."""
 
 
-def fold_requests(windows: Windows, accepted: Sequence[Accepted]) -> dict[int, InvalidMessageError]:
+def fold_requests(
+    windows: Windows, accepted: Sequence[Accepted]
+) -> tuple[int, dict[int, InvalidMessageError]]:
     """Fold the batches into the windows and the boots' cumulative counts.
 
-    Returns the batches whose values cannot be used, by offset: they change nothing.
+    Returns the events counted, and the batches whose values cannot be used, by offset: they change nothing.
     """
-    refused: dict[int, InvalidMessageError] = {}
+    events, refused = 0, dict[int, InvalidMessageError]()
     while accepted:
         columns = _Columns([batch for _, batch, _ in accepted])
         found = columns.faults()
         if not found:
             columns.add_to(windows, accepted)
+            events = columns.events
             break
         refused.update({accepted[index][2]: error for index, error in found.items()})
         accepted = [item for index, item in enumerate(accepted) if index not in found]
-    return refused
+    return events, refused
 
 
 class _Columns:
@@ -59,18 +63,16 @@ class _Columns:
         self.aborted_streaming = column([b.aborted_streaming.at_us for b in batches])
         self.levels: Levels | None = None
 
+    @property
+    def events(self) -> int:
+        """The rows of all phases of all batches."""
+        return sum(len(getattr(self, name).batch) for name in _PHASES)
+
     def faults(self) -> dict[int, InvalidMessageError]:
         """Return the batches with offsets past their end, or else those with negative levels."""
         length_us = self.intervals.length_us
         faults: dict[int, InvalidMessageError] = {}
-        for name in (
-            "arrived",
-            "informational",
-            "responded",
-            "aborted_pending",
-            "finished",
-            "aborted_streaming",
-        ):
+        for name in _PHASES:
             phase: Column = getattr(self, name)
             for row in np.flatnonzero(phase.at_us > length_us[phase.batch]).tolist():
                 index = int(phase.batch[row])
@@ -196,7 +198,6 @@ class _Columns:
         keys, counts = count_pairs(
             np.concatenate([self.responded.batch, self.informational.batch]),
             np.concatenate([statuses, interim]),
-            count,
         )
         for key, times in zip(keys.tolist(), counts.tolist(), strict=True):
             status = accepted[key // CODES][0].status
@@ -204,7 +205,7 @@ class _Columns:
 
 
 def _add_pairs(sparse: SparseCounts, rows: _Ints, group: _Ints, codes: _Ints) -> None:
-    keys, counts = count_pairs(group, codes, len(rows))
+    keys, counts = count_pairs(group, codes)
     sparse.add(rows[keys // CODES] * CODES + keys % CODES, counts)
 
 

@@ -16,15 +16,12 @@ _Ints = NDArray[np.int64]
 _EMPTY: _Ints = np.empty(0, dtype=np.int64)
 
 
-def count_pairs(rows: _Ints, codes: _Ints, row_count: int) -> tuple[_Ints, _Ints]:
-    """Return sorted distinct keys of the pairs and how often each came; rows lie below `row_count`."""
+def count_pairs(rows: _Ints, codes: _Ints) -> tuple[_Ints, _Ints]:
+    """Return the sorted distinct keys of the pairs, and how often each came."""
     keys = rows * CODES + codes
-    size = row_count * CODES
-    if size <= 16 * len(keys):  # dense enough: counting beats sorting
-        dense = np.bincount(keys, minlength=size)
-        found = np.flatnonzero(dense)
-        return found, dense[found]
-    return np.unique(keys, return_counts=True)
+    keys.sort()
+    starts = np.flatnonzero(np.diff(keys, prepend=-1))
+    return keys[starts], np.diff(starts, append=len(keys))
 
 
 class SparseCounts:

@@ -51,7 +51,7 @@ class Worker:
         self._rejected = self._topic(REJECTED)
         for topic, make_folder in _FOLDERS:
             self._add_stream(topic, make_folder)
-        self.app.timer(interval=config.flush_s / 2)(self._flush)
+        self.app.task(self._flush)
 
     async def close(self) -> None:
         """Close the connection to ClickHouse."""
@@ -94,8 +94,10 @@ class Worker:
 
     async def _flush(self) -> None:
         try:
-            for reader in self.readers:
-                await reader.flush_when_due()
+            while not self.app.should_stop:
+                await asyncio.sleep(self.config.flush_s / 2)
+                for reader in self.readers:
+                    await reader.flush_when_due()
         except asyncio.CancelledError:
             raise
         except BaseException as error:

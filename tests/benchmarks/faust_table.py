@@ -1,0 +1,54 @@
+"""The peer of worker.py: counts each event in a windowed Faust table. Prints events per second of its CPU."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from datetime import timedelta
+
+import faust
+import orjson
+
+from endpoint_analytics.schemas.topics import REQUESTS
+
+
+RESULT = os.dup(1)
+
+
+def main(brokers: str, data: str, events: int) -> None:
+    """Count `events` events, print the rate, and end."""
+    app = faust.App(
+        "faust-table",
+        broker=f"kafka://{brokers}",
+        datadir=data,
+        store="memory://",
+        web_enabled=False,
+        topic_partitions=1,
+        topic_disable_leader=True,
+    )
+    topic = app.topic(REQUESTS.name("bench"), value_serializer="raw", key_serializer="raw")
+    counts = app.Table("counts", default=int, partitions=1).tumbling(10.0, expires=timedelta(hours=1))
+    counted, begun_s = 0, 0.0
+
+    @app.agent(topic)
+    async def count(stream: faust.Stream) -> None:
+        nonlocal counted, begun_s
+        async for value in stream:
+            begun_s = begun_s or time.process_time()
+            batch = orjson.loads(value)
+            for phase in ("arrived", "responded", "finished"):
+                for row in range(len(batch[phase]["at_us"])):
+                    status = batch[phase].get("status", [0] * (row + 1))[row] if phase != "arrived" else 0
+                    counts[f"{batch['replica_id']}/{phase}/{status}"] += 1
+                    counted += 1
+            if counted >= events:
+                rate = counted / (time.process_time() - begun_s)
+                os.write(RESULT, f"{rate}\n".encode())  # Faust redirects sys.stdout into its log
+                os._exit(0)
+
+    faust.Worker(app, loglevel="ERROR").execute_from_commandline()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -1,0 +1,105 @@
+"""The whole worker, Kafka to stored rows: events per second of its processor time.
+
+The log is in Kafka before the worker starts. Its processor time is read from start of reading until the last
+row is in ClickHouse, the start of Python and Faust left out. The peer is Faust as its guide teaches it: one
+step of a windowed table an event, on the same log (a part of it), in memory, without any database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+from aiokafka import AIOKafkaProducer
+
+from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
+from endpoint_analytics.infra.kafka.process import KafkaProcess
+from endpoint_analytics.infra.kafka.topics import TopicSpec, ensure_topics
+from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, connect
+from endpoint_analytics.pipeline.store.migrate import migrate
+from endpoint_analytics.schemas.topics import REQUESTS, TOPIC_CONFIG, TOPICS
+from tests.benchmarks.log import request_log
+
+SHAPES = ((500, 20_000, 200), (10, 150_000, 2_000))  # events a message, messages, messages for the peer
+REPLICAS = 200
+
+
+def main() -> None:
+    """Print events per second a core of the worker and of the peer, and their ratio."""
+    with tempfile.TemporaryDirectory() as folder:
+        for events_a_message, messages, peer_messages in SHAPES:
+            data = Path(folder) / str(events_a_message)
+            with KafkaProcess(data / "kafka") as kafka, ClickHouseProcess(data / "clickhouse") as clickhouse:
+                config = ClickHouseConfig(url=clickhouse.url)
+                migrate(config)
+                asyncio.run(_fill(kafka.bootstrap_servers, events_a_message, messages))
+                ours, wall = _measure_worker(kafka.bootstrap_servers, config, messages * events_a_message)
+                peer = _measure_peer(kafka.bootstrap_servers, data, peer_messages * events_a_message)
+            print(
+                f"worker, {events_a_message:>3} events a message: {ours / 1e6:6.3f} million events/s a core "
+                f"({wall / 1e6:.3f} by the clock); a Faust table {peer / 1e6:6.3f}; ratio {ours / peer:6.1f}"
+            )
+
+
+async def _fill(brokers: str, events_a_message: int, messages: int) -> None:
+    await ensure_topics(
+        brokers,
+        [TopicSpec(t.name("bench"), 1, t.retention_ms, config=TOPIC_CONFIG) for t in TOPICS],
+    )
+    start_us = int(time.time() - messages / REPLICAS - 5) * 1_000_000
+    records = request_log(messages, events_a_message, REPLICAS, random.Random(1), start_us)
+    producer = AIOKafkaProducer(bootstrap_servers=brokers, linger_ms=20, max_batch_size=1024 * 1024)
+    await producer.start()
+    sent = [await producer.send(REQUESTS.name("bench"), record.value) for record in records]
+    await asyncio.gather(*sent)
+    await producer.stop()
+
+
+def _measure_worker(brokers: str, config: ClickHouseConfig, events: int) -> tuple[float, float]:
+    client = connect(config)
+    environment = dict(
+        os.environ,
+        ENDPOINT_ANALYTICS_KAFKA=brokers,
+        ENDPOINT_ANALYTICS_TOPIC_PREFIX="bench",
+        ENDPOINT_ANALYTICS_CLICKHOUSE_URL=config.url,
+    )
+    command = [sys.executable, "-m", "endpoint_analytics.infra.command", "worker"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            if process.stdout is None or process.stdout.readline() != "worker ready\n":
+                raise RuntimeError("the worker did not start")
+            watched = psutil.Process(process.pid)
+            begun, begun_s = time.perf_counter(), _cpu_s(watched)
+            while _stored_events(client) < events:
+                time.sleep(0.1)
+            spent_s, wall_s = _cpu_s(watched) - begun_s, time.perf_counter() - begun
+        finally:
+            process.terminate()
+    return events / spent_s, events / wall_s
+
+
+def _stored_events(client: object) -> int:
+    query = "SELECT sum(events) FROM chunks FINAL WHERE stream = 'requests'"
+    return int(client.query(query).result_rows[0][0])  # type: ignore[attr-defined]
+
+
+def _measure_peer(brokers: str, data: Path, events: int) -> float:
+    command = [sys.executable, "-m", "tests.benchmarks.faust_table", brokers, str(data / "peer"), str(events)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return float(result.stdout.splitlines()[-1])
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+if __name__ == "__main__":
+    main()
