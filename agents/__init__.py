@@ -1,1 +1,1 @@
-"""The agents: what watches one replica, and sends what it saw to Kafka."""
+"""What runs beside a model server: it captures, samples and sends, and never makes a request wait."""

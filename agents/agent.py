@@ -1,0 +1,241 @@
+"""The agent: a daemon thread that flushes the recorder each second and sends what it finds to Kafka.
+
+The imperative shell. The request path touches only `agent.recorder`; all else happens in the thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import ssl
+import threading
+import time
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from endpoint_analytics.agents.clock import read_offset_us, steady_offset_us
+from endpoint_analytics.agents.config import AgentConfig
+from endpoint_analytics.agents.hardware.reading import Collector
+from endpoint_analytics.agents.hardware.sampler import HardwareThread, default_collectors
+from endpoint_analytics.agents.lane import Lane
+from endpoint_analytics.agents.ledger import Ledger
+from endpoint_analytics.agents.lifecycle import may_follow
+from endpoint_analytics.agents.outbox import Outbox
+from endpoint_analytics.agents.producer import Producer, make_ssl_context
+from endpoint_analytics.agents.quiet import quiet_client
+from endpoint_analytics.agents.recorder import Recorder
+from endpoint_analytics.schemas.codec import encode
+from endpoint_analytics.schemas.hardware import HardwareBatch
+from endpoint_analytics.schemas.identity import partition_key
+from endpoint_analytics.schemas.limits import MAX_REASON_LENGTH
+from endpoint_analytics.schemas.replicas import ReplicaState, State
+from endpoint_analytics.schemas.requests import Totals
+from endpoint_analytics.schemas.topics import HARDWARE, REPLICAS, REQUESTS, Topic
+
+logger = logging.getLogger("endpoint_analytics")
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSnapshot:
+    """What the agent knows of itself: totals as of the last flush; messages by topic suffix since the start.
+
+    `waiting` are messages that Kafka has not taken yet (one in flight apart), `dropped` those given up.
+    """
+
+    boot_id: str
+    state: State | None
+    totals: Totals = field(default_factory=Totals)
+    active: int = 0
+    flushes: int = 0
+    sent: Mapping[str, int] = field(default_factory=dict)
+    waiting: Mapping[str, int] = field(default_factory=dict)
+    dropped: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+class Agent:
+    """One boot of one replica's agent: `start()`, then `stop()` once. `recorder` may be used at any time.
+
+    Raises ConfigurationError when the Kafka certificates cannot be used.
+    """
+
+    def __init__(self, config: AgentConfig, collectors: tuple[Collector, ...] | None = None) -> None:
+        self.config = config
+        self.boot_id = uuid4().hex
+        self.recorder = Recorder(config.recorder_limit)
+        self._collectors = collectors
+        self._ledger = Ledger(config, self.boot_id)
+        self._offset_us = read_offset_us()
+        self._state: State | None = None
+        self._totals = Totals()
+        self._flushes = 0
+        self._lanes = make_lanes(config, make_ssl_context(config.kafka))
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = asyncio.Event()
+        self._stop_timeout_s = config.stop_timeout_s
+        self._process = os.getpid()
+
+    def start(self) -> None:
+        """Start the thread; returns at once, whether Kafka can be reached or not."""
+        loop = self._loop = asyncio.SelectorEventLoop()
+        self._thread = threading.Thread(
+            target=self._run, args=(loop,), name="endpoint-analytics", daemon=True
+        )
+        self.enter("initializing")
+        self._thread.start()
+
+    def enter(self, state: State, reason: str = "") -> bool:
+        """Tell that the replica enters `state`, now; returns whether the lifecycle allows it.
+
+        Never waits. A state that does not follow from the present one is left out.
+        """
+        loop = self._loop
+        if loop is None or loop.is_closed() or not may_follow(self._state, state):
+            return False
+        self._state = state
+        event = ReplicaState(
+            namespace=self.config.namespace,
+            endpoint=self.config.endpoint,
+            replica_id=self.config.replica_id,
+            at_us=time.time_ns() // 1_000,
+            state=state,
+            reason=reason[:MAX_REASON_LENGTH],
+        )
+        loop.call_soon_threadsafe(self._put, REPLICAS, encode(event))
+        return True
+
+    def stop(self, timeout_s: float | None = None) -> None:
+        """Flush a last time, tell that the replica is terminated, and wait until Kafka has all of it.
+
+        Waits `timeout_s` at most (the settings' stop_timeout_s by default) and a moment for the thread.
+        Does nothing when the agent does not run in this process.
+        """
+        thread, loop = self._thread, self._loop
+        if thread is None or loop is None or self._process != os.getpid() or not thread.is_alive():
+            return
+        limit_s = self.config.stop_timeout_s if timeout_s is None else timeout_s
+        if self._state != "failed":
+            self.enter("terminated")
+        try:
+            loop.call_soon_threadsafe(self._stop_within, limit_s)
+        except RuntimeError:  # the loop closed in between
+            return
+        thread.join(limit_s + 2.0)
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether the agent was started and its thread has ended."""
+        return self._thread is not None and not self._thread.is_alive()
+
+    def snapshot(self) -> AgentSnapshot:
+        """Return the agent's own counters, now; any thread may ask."""
+        lanes = dict(self._lanes)
+        return AgentSnapshot(
+            boot_id=self.boot_id,
+            state=self._state,
+            totals=self._totals,
+            active=self._ledger.active,
+            flushes=self._flushes,
+            sent={suffix: lane.sent for suffix, lane in lanes.items()},
+            waiting={suffix: len(lane.outbox) for suffix, lane in lanes.items()},
+            dropped={suffix: dict(lane.outbox.dropped) for suffix, lane in lanes.items()},
+        )
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            with quiet_client():
+                loop.run_until_complete(self._main(loop))
+        except Exception:
+            # A bug of ours: the application goes on, the recorder counts what it no longer takes.
+            self.recorder.limit = 0
+            logger.exception("the agent has stopped: requests are no longer recorded")
+        finally:
+            loop.close()
+
+    async def _main(self, loop: asyncio.AbstractEventLoop) -> None:
+        hardware = self._start_hardware(loop)
+        sending = [asyncio.create_task(lane.run()) for lane in self._lanes.values()]
+        try:
+            # Flushes of many replicas are spread over the interval.
+            interval_s = self.config.flush_interval_s
+            due_s = loop.time() + interval_s * (zlib.crc32(self.boot_id.encode()) / 2**32)
+            while not await _is_set_within(self._stopping, due_s - loop.time()):
+                self._flush()
+                due_s = max(due_s + interval_s, loop.time())
+            if hardware is not None:
+                hardware.stop()
+            self._flush()
+            drained = [asyncio.ensure_future(lane.drained()) for lane in self._lanes.values()]
+            await asyncio.wait(drained, timeout=self._stop_timeout_s)
+            for waiting in drained:
+                waiting.cancel()
+        finally:
+            await _cancel(sending)
+
+    def _start_hardware(self, loop: asyncio.AbstractEventLoop) -> HardwareThread | None:
+        if not self.config.hardware:
+            return None
+        collectors = default_collectors() if self._collectors is None else self._collectors
+
+        def post(batch: HardwareBatch) -> None:
+            loop.call_soon_threadsafe(self._put, HARDWARE, encode(batch))
+
+        hardware = HardwareThread(self.config, self.boot_id, collectors, post)
+        hardware.start()
+        return hardware
+
+    def _flush(self) -> None:
+        lane = self._lanes[REQUESTS.suffix]
+        cut = self.recorder.cut()
+        self._offset_us = steady_offset_us(self._offset_us, read_offset_us())
+        dropped = self.recorder.read_dropped()
+        for batch in self._ledger.batches(cut, self._offset_us, dropped, lane.outbox.dropped):
+            self._totals = batch.totals
+            lane.put(encode(batch))
+        self._flushes += 1
+
+    def _put(self, topic: Topic, message: bytes) -> None:
+        self._lanes[topic.suffix].put(message)
+
+    def _stop_within(self, timeout_s: float) -> None:
+        self._stop_timeout_s = timeout_s
+        self._stopping.set()
+
+
+def make_lanes(config: AgentConfig, ssl_context: ssl.SSLContext | None) -> dict[str, Lane]:
+    """Return a lane for each topic that an agent writes to, by the topic's suffix."""
+    key = partition_key(config.namespace, config.endpoint, config.replica_id)
+    return {
+        topic.suffix: Lane(
+            topic.name(config.kafka.topic_prefix),
+            key,
+            Outbox(config.outbox_batches, config.outbox_bytes),
+            Producer(config.kafka, ssl_context),
+        )
+        for topic in (REPLICAS, REQUESTS, HARDWARE)
+    }
+
+
+async def _is_set_within(event: asyncio.Event, timeout_s: float) -> bool:
+    if event.is_set():
+        return True
+    try:
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _cancel(tasks: list[asyncio.Task[None]], tries: int = 10) -> None:
+    """Cancel until the tasks have ended: in Python 3.11 `asyncio.wait_for`, which the Kafka client uses,
+    may swallow a cancellation."""
+    for _ in range(tries):
+        for task in tasks:
+            task.cancel()
+        _, running = await asyncio.wait(tasks, timeout=0.2)
+        if not running:
+            return

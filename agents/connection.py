@@ -1,0 +1,124 @@
+"""Is the client still there? What each ASGI server knows of it, read without waiting for anything.
+
+ASGI has no such question: a server tells of a lost client only to an application that calls `receive`,
+and what is sent after that vanishes. So the few facts that servers keep are read here, each server's in
+one place. A server that is not known answers "still there"; its own `http.disconnect` then is all we have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+
+_PEER_CLOSED = getattr(select, "POLLRDHUP", 0)  # Linux has it
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """How to ask one kind of server about one request; `owner` is the object that `receive` belongs to.
+
+    `is_gone(owner)`: what would be sent now would be discarded. `was_lost(owner)`: what was just sent was
+    discarded. `is_closed(owner)`: the peer has closed its side and the event loop, having been kept busy,
+    has not seen it yet; a system call, asked only after a slow stretch.
+    """
+
+    is_gone: Callable[[Any], bool]
+    was_lost: Callable[[Any], bool]
+    is_closed: Callable[[Any], bool]
+
+
+def _no(_owner: object) -> bool:
+    return False
+
+
+def _cycle_is_gone(cycle: Any) -> bool:
+    # `is_closing` comes first in time, and is all there is for a pipelined request (uvicorn marks only the
+    # connection's newest request as disconnected).
+    return bool(cycle.disconnected or cycle.transport.is_closing())
+
+
+def _cycle_was_lost(cycle: Any) -> bool:
+    # uvicorn sets it only while the response is incomplete, so after the last byte it stays False.
+    return bool(cycle.disconnected)
+
+
+def _cycle_is_closed(cycle: Any) -> bool:
+    socket = cycle.transport.get_extra_info("socket")
+    return socket is not None and peer_closed(socket.fileno())
+
+
+def _queue_is_gone(queue: QueueReceive) -> bool:
+    return queue.is_gone()
+
+
+UNKNOWN = Server(_no, _no, _no)
+UVICORN = Server(_cycle_is_gone, _cycle_was_lost, _cycle_is_closed)
+QUEUE = Server(_queue_is_gone, _no, _no)
+
+
+@lru_cache(maxsize=64)
+def server_of(owner_type: Any) -> Server:
+    """Return how to ask the kind of server whose `receive` is a method of the class `owner_type`."""
+    if owner_type.__name__ == "RequestResponseCycle" and owner_type.__module__.startswith("uvicorn."):
+        return UVICORN
+    if issubclass(owner_type, QueueReceive):
+        return QUEUE
+    return UNKNOWN
+
+
+class QueueReceive:
+    """`receive` of a server that hands an application its `asyncio.Queue.get` (hypercorn, daphne).
+
+    To find an `http.disconnect` behind messages that the application has not taken, those are taken out
+    and kept for it, up to BUFFERED of them and no further than one piece of an unfinished body.
+    """
+
+    __slots__ = ("_gone", "_kept", "_queue", "_waiting")
+
+    BUFFERED = 8
+
+    def __init__(self, queue: asyncio.Queue[Message]) -> None:
+        self._queue = queue
+        self._kept: deque[Message] = deque()
+        self._waiting = 0
+        self._gone = False
+
+    async def receive(self) -> Message:
+        """Return the next message, kept or new."""
+        if self._kept:
+            return self._kept.popleft()
+        self._waiting += 1
+        try:
+            return await self._queue.get()
+        finally:
+            self._waiting -= 1
+
+    def is_gone(self) -> bool:
+        """Return whether an `http.disconnect` waits; never while the application waits for it itself."""
+        while not (self._gone or self._waiting or self._queue.empty() or len(self._kept) >= self.BUFFERED):
+            if self._kept and self._kept[-1].get("more_body"):
+                break
+            message = self._queue.get_nowait()
+            self._kept.append(message)
+            self._gone = message["type"] == "http.disconnect"
+        return self._gone
+
+
+def peer_closed(descriptor: int) -> bool:
+    """Return whether the socket's peer has closed its side, read or unread data notwithstanding (Linux)."""
+    if not _PEER_CLOSED or descriptor < 0:
+        return False
+    poll = select.poll()
+    poll.register(descriptor, _PEER_CLOSED)
+    try:
+        return bool(poll.poll(0))
+    except OSError:
+        return True

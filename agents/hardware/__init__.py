@@ -1,0 +1,1 @@
+"""Hardware: one resource a file; reading apart from parsing; one collector's failure never stops another."""

@@ -1,0 +1,60 @@
+"""A lane: one topic's outbox and the task that empties it into Kafka, in order, one message at a time.
+
+Lanes do not wait for each other: a topic that Kafka refuses holds up no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from endpoint_analytics.agents.outbox import Outbox
+from endpoint_analytics.agents.producer import Producer, TooLargeError
+
+logger = logging.getLogger("endpoint_analytics")
+
+
+class Lane:
+    """To `topic`, under `key`. All calls come from the agent's loop."""
+
+    def __init__(self, topic: str, key: bytes, outbox: Outbox, producer: Producer) -> None:
+        self.topic = topic
+        self.outbox = outbox
+        self.sent = 0
+        self._key = key
+        self._producer = producer
+        self._filled = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def put(self, message: bytes) -> None:
+        """Hand over a message; it is sent after those handed over before."""
+        self.outbox.put(message)
+        if self.outbox:
+            self._idle.clear()
+            self._filled.set()
+
+    async def run(self) -> None:
+        """Send for ever; ends by being cancelled."""
+        try:
+            while True:
+                await self._filled.wait()
+                self._filled.clear()
+                while self.outbox:
+                    await self._send(self.outbox.take())
+                self._idle.set()
+        finally:
+            await self._producer.close()
+
+    async def _send(self, message: bytes) -> None:
+        try:
+            await self._producer.send(self.topic, self._key, message)
+        except TooLargeError as error:
+            self.outbox.count_dropped("too_large")
+            logger.warning("a message was dropped: Kafka takes none so large: %s", error)
+        else:
+            self.sent += 1
+
+    async def drained(self) -> None:
+        """Return when everything that was handed over is stored (or counted as dropped)."""
+        await self._idle.wait()

@@ -1,0 +1,138 @@
+"""The Kafka producer of one topic: idempotent, and patient for ever.
+
+`send` returns when Kafka has stored the message. While Kafka is away it waits; it never gives up by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import ssl
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordTooLargeError
+from aiokafka.helpers import create_ssl_context
+
+from endpoint_analytics.agents.clock import now_ns
+from endpoint_analytics.agents.config import ConfigurationError, KafkaConfig
+
+logger = logging.getLogger("endpoint_analytics")
+
+MAX_REQUEST_BYTES = 8 * 1024 * 1024
+REQUEST_TIMEOUT_MS = 10_000
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
+WARN_AFTER_S = 10.0
+WARN_EVERY_NS = 60 * 1_000_000_000
+
+
+class TooLargeError(Exception):
+    """Kafka does not take a message of this size, now or later."""
+
+
+class Producer:
+    """One connection, made at the first need and again whenever it is lost; used by one task.
+
+    aiokafka's idempotent producer repeats a message under its sequence number until Kafka has it, so that
+    an outage makes no doubles. After an error that it cannot recover from, a new producer takes over; the
+    message in flight may then be stored twice, and its `seq` tells.
+    """
+
+    def __init__(self, config: KafkaConfig, ssl_context: ssl.SSLContext | None = None) -> None:
+        self._config = config
+        self._ssl_context = ssl_context
+        self._producer: AIOKafkaProducer | None = None
+        self._warned_ns: int | None = None
+
+    async def send(self, topic: str, key: bytes, value: bytes) -> None:
+        """Return when the message is stored by all in-sync replicas; raises TooLargeError."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                await self._send_once(topic, key, value)
+            except (MessageSizeTooLargeError, RecordTooLargeError) as error:
+                await self.close()
+                raise TooLargeError(f"{len(value)} bytes for {topic}") from error
+            except (TimeoutError, KafkaError, OSError) as error:
+                self._warn(f"{type(error).__name__}: {error}")
+                await self.close()
+            else:
+                if self._warned_ns is not None:
+                    self._warned_ns = None
+                    logger.info("Kafka at %s takes messages again", self._config.bootstrap_servers)
+                return
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311  # it only spreads retries
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+    async def close(self, timeout_s: float = 0.5) -> None:
+        """Give up the connection, and after `timeout_s` what Kafka has not yet taken."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await _stop(producer, timeout_s)
+
+    async def _send_once(self, topic: str, key: bytes, value: bytes) -> None:
+        if self._producer is None:
+            self._producer = make_producer(self._config, self._ssl_context)
+            await self._producer.start()
+        sending = asyncio.ensure_future(self._producer.send_and_wait(topic, value=value, key=key))
+        try:
+            while not (await asyncio.wait({sending}, timeout=WARN_AFTER_S))[0]:
+                self._warn(f"no answer about {topic} for {WARN_AFTER_S:.0f} s")
+        except asyncio.CancelledError:
+            sending.cancel()
+            raise
+        await sending
+
+    def _warn(self, what: str) -> None:
+        """Log a trouble, once a minute at most; aiokafka's errors name hosts and topics, never secrets."""
+        at_ns = now_ns()
+        if self._warned_ns is None or at_ns - self._warned_ns > WARN_EVERY_NS:
+            self._warned_ns = at_ns
+            logger.warning(
+                "Kafka at %s takes no messages, trying on (the application is not affected): %s",
+                self._config.bootstrap_servers,
+                what,
+            )
+
+
+def make_ssl_context(config: KafkaConfig) -> ssl.SSLContext | None:
+    """Return the TLS context that the settings ask for; raises ConfigurationError for unusable files."""
+    if not config.security_protocol.endswith("SSL"):
+        return None
+    try:
+        context: ssl.SSLContext = create_ssl_context(
+            cafile=config.ca_file or None,
+            certfile=config.certificate_file or None,
+            keyfile=config.key_file or None,
+        )
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigurationError(
+            f"the certificates for Kafka cannot be used ({error}): kafka_ca_file {config.ca_file!r}, "
+            f"kafka_certificate_file {config.certificate_file!r}, kafka_key_file {config.key_file!r}"
+        ) from error
+    return context
+
+
+def make_producer(config: KafkaConfig, ssl_context: ssl.SSLContext | None) -> AIOKafkaProducer:
+    """Return a producer that is not started yet; a running loop is needed."""
+    return AIOKafkaProducer(
+        bootstrap_servers=[server.strip() for server in config.bootstrap_servers.split(",")],
+        client_id="endpoint-analytics-agent",
+        acks="all",
+        enable_idempotence=True,
+        max_request_size=MAX_REQUEST_BYTES,
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
+        security_protocol=config.security_protocol,
+        ssl_context=ssl_context,
+        sasl_mechanism=config.sasl_mechanism,
+        sasl_plain_username=config.username or None,
+        sasl_plain_password=config.password or None,
+    )
+
+
+async def _stop(producer: AIOKafkaProducer, timeout_s: float) -> None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            await producer.stop()
+    except (TimeoutError, KafkaError, OSError):
+        await producer.client.close()
