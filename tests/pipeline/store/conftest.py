@@ -1,0 +1,38 @@
+"""One real ClickHouse for these tests, and a fresh database for each module."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
+from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, Client, connect
+from endpoint_analytics.pipeline.store.migrate import migrate
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory) -> Iterator[ClickHouseProcess]:
+    with ClickHouseProcess(tmp_path_factory.mktemp("store") / "clickhouse") as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def empty_config(server) -> ClickHouseConfig:
+    """A server without our database."""
+    return ClickHouseConfig(url=server.url, database=f"empty_{uuid.uuid4().hex[:8]}")
+
+
+@pytest.fixture(scope="module")
+def config(server) -> ClickHouseConfig:
+    config = ClickHouseConfig(url=server.url, database=f"t_{uuid.uuid4().hex[:8]}")
+    migrate(config)
+    return config
+
+
+@pytest.fixture
+def client(config) -> Iterator[Client]:
+    client = connect(config)
+    yield client
+    client.close()

@@ -1,0 +1,86 @@
+import subprocess
+import sys
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, connect
+from endpoint_analytics.pipeline.store.errors import SchemaMissingError, SchemaNewerError
+from endpoint_analytics.pipeline.store.migrate import RECORD, migrate, read_applied, schema_state
+from endpoint_analytics.schemas.migrations import read_migrations
+
+NUMBERS = tuple(migration.number for migration in read_migrations())
+
+
+@pytest.fixture
+def fresh(server):
+    return ClickHouseConfig(url=server.url, database=f"m_{uuid.uuid4().hex[:8]}")
+
+
+def applied(config):
+    client = connect(config)
+    try:
+        return read_applied(client)
+    finally:
+        client.close()
+
+
+def test_all_migrations_run_once(fresh):
+    assert tuple(each.number for each in migrate(fresh)) == NUMBERS
+    assert applied(fresh) == NUMBERS
+    assert migrate(fresh) == ()
+
+
+def test_two_at_once(fresh):
+    with ThreadPoolExecutor(4) as pool:
+        for run in [pool.submit(migrate, fresh) for _ in range(4)]:
+            run.result()
+    assert applied(fresh) == NUMBERS
+
+
+def test_a_run_that_crashed_in_the_middle_is_mended_by_the_next(fresh):
+    migrate(fresh)
+    client = connect(fresh)
+    client.command("TRUNCATE TABLE schema_migrations")  # nothing recorded, all created
+    client.command("DROP TABLE tokens SYNC")  # and the last table of the first migration not even that
+    assert tuple(each.number for each in migrate(fresh)) == NUMBERS
+    assert client.query("SELECT count() FROM tokens").result_rows == [(0,)]
+    client.close()
+
+
+def test_a_newer_database_is_an_error_and_is_left_alone(fresh):
+    migrate(fresh)
+    client = connect(fresh)
+    client.command(RECORD, parameters={"number": 999, "name": "of the future", "by": "9.9"})
+    client.command("DROP TABLE tokens SYNC")
+    with pytest.raises(SchemaNewerError, match=r"migration 999.*run the newer version"):
+        migrate(fresh)
+    assert client.query("EXISTS TABLE tokens").result_rows == [(0,)]
+    client.close()
+
+
+def test_the_schema_state_says_what_is_missing():
+    state = schema_state(read_migrations(), NUMBERS[:-1])
+    assert state.missing == NUMBERS[-1:]
+    with pytest.raises(SchemaMissingError, match="endpoint-analytics migrate"):
+        state.check("here")
+    schema_state(read_migrations(), NUMBERS).check("here")
+
+
+def test_the_command_says_what_it_did(fresh):
+    words = ["migrate", "--clickhouse-url", fresh.url, "--clickhouse-database", fresh.database]
+    code = "import sys; from endpoint_analytics.infra.command import main; sys.exit(main())"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == f"database {fresh.database} is up to date"
+    assert applied(fresh) == NUMBERS
+
+
+def test_the_command_fails_in_one_line_without_a_server():
+    words = ["migrate", "--clickhouse-url", "http://127.0.0.1:1"]
+    code = "import sys; from endpoint_analytics.infra.command import main; sys.exit(main())"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("endpoint-analytics migrate: no ClickHouse answers at http://127.0.0.1:1:")
+    assert done.stderr.count("\n") == 1
