@@ -23,6 +23,7 @@ from endpoint_analytics.agents.hardware.sampler import HardwareThread, default_c
 from endpoint_analytics.agents.lane import Lane
 from endpoint_analytics.agents.ledger import Ledger
 from endpoint_analytics.agents.lifecycle import may_follow
+from endpoint_analytics.agents.outage import Outage
 from endpoint_analytics.agents.outbox import Outbox
 from endpoint_analytics.agents.producer import Producer, make_ssl_context
 from endpoint_analytics.agents.quiet import quiet_client
@@ -207,13 +208,14 @@ class Agent:
 
 def make_lanes(config: AgentConfig, ssl_context: ssl.SSLContext | None) -> dict[str, Lane]:
     """Return a lane for each topic that an agent writes to, by the topic's suffix."""
+    outage = Outage(config.kafka.bootstrap_servers)
     key = partition_key(config.namespace, config.endpoint, config.replica_id)
     return {
         topic.suffix: Lane(
             topic.name(config.kafka.topic_prefix),
             key,
             Outbox(config.outbox_batches, config.outbox_bytes),
-            Producer(config.kafka, ssl_context),
+            Producer(config.kafka, ssl_context, outage),
         )
         for topic in (REPLICAS, REQUESTS, HARDWARE)
     }

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import ssl
 
@@ -14,16 +13,13 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordTooLargeError
 from aiokafka.helpers import create_ssl_context
 
-from endpoint_analytics.agents.clock import now_ns
 from endpoint_analytics.agents.config import ConfigurationError, KafkaConfig
-
-logger = logging.getLogger("endpoint_analytics")
+from endpoint_analytics.agents.outage import Outage
 
 MAX_REQUEST_BYTES = 8 * 1024 * 1024
 REQUEST_TIMEOUT_MS = 10_000
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 WARN_AFTER_S = 10.0
-WARN_EVERY_NS = 60 * 1_000_000_000
 
 
 class TooLargeError(Exception):
@@ -38,11 +34,11 @@ class Producer:
     message in flight may then be stored twice, and its `seq` tells.
     """
 
-    def __init__(self, config: KafkaConfig, ssl_context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, config: KafkaConfig, ssl_context: ssl.SSLContext | None, outage: Outage) -> None:
         self._config = config
         self._ssl_context = ssl_context
         self._producer: AIOKafkaProducer | None = None
-        self._warned_ns: int | None = None
+        self._outage = outage
 
     async def send(self, topic: str, key: bytes, value: bytes) -> None:
         """Return when the message is stored by all in-sync replicas; raises TooLargeError."""
@@ -54,12 +50,10 @@ class Producer:
                 await self.close()
                 raise TooLargeError(f"{len(value)} bytes for {topic}") from error
             except (TimeoutError, KafkaError, OSError) as error:
-                self._warn(f"{type(error).__name__}: {error}")
+                self._outage.complain(f"{type(error).__name__}: {error}")
                 await self.close()
             else:
-                if self._warned_ns is not None:
-                    self._warned_ns = None
-                    logger.info("Kafka at %s takes messages again", self._config.bootstrap_servers)
+                self._outage.end()
                 return
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311  # it only spreads retries
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
@@ -68,7 +62,7 @@ class Producer:
         """Give up the connection, and after `timeout_s` what Kafka has not yet taken."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            await _stop(producer, timeout_s)
+            await stop_producer(producer, timeout_s)
 
     async def _send_once(self, topic: str, key: bytes, value: bytes) -> None:
         if self._producer is None:
@@ -77,22 +71,11 @@ class Producer:
         sending = asyncio.ensure_future(self._producer.send_and_wait(topic, value=value, key=key))
         try:
             while not (await asyncio.wait({sending}, timeout=WARN_AFTER_S))[0]:
-                self._warn(f"no answer about {topic} for {WARN_AFTER_S:.0f} s")
+                self._outage.complain(f"no answer about {topic} for {WARN_AFTER_S:.0f} s")
         except asyncio.CancelledError:
             sending.cancel()
             raise
         await sending
-
-    def _warn(self, what: str) -> None:
-        """Log a trouble, once a minute at most; aiokafka's errors name hosts and topics, never secrets."""
-        at_ns = now_ns()
-        if self._warned_ns is None or at_ns - self._warned_ns > WARN_EVERY_NS:
-            self._warned_ns = at_ns
-            logger.warning(
-                "Kafka at %s takes no messages, trying on (the application is not affected): %s",
-                self._config.bootstrap_servers,
-                what,
-            )
 
 
 def make_ssl_context(config: KafkaConfig) -> ssl.SSLContext | None:
@@ -130,7 +113,8 @@ def make_producer(config: KafkaConfig, ssl_context: ssl.SSLContext | None) -> AI
     )
 
 
-async def _stop(producer: AIOKafkaProducer, timeout_s: float) -> None:
+async def stop_producer(producer: AIOKafkaProducer, timeout_s: float) -> None:
+    """Close the connections; what Kafka has not taken within `timeout_s` is given up."""
     try:
         async with asyncio.timeout(timeout_s):
             await producer.stop()

@@ -1,0 +1,183 @@
+"""The middleware's cost per request, beside two well-known ones, in one run on one core.
+
+Each middleware wraps the same bare ASGI application (one start, one body, as a small JSON answer), driven in
+this process by `receive` and `send` that are methods of one object per request, as in uvicorn: so only the
+middleware is measured, not sockets or routing. Rounds are interleaved and the medians told.
+
+- endpoint-analytics: the agent's thread runs and flushes each second; its Kafka is a port that refuses, so
+  batches are encoded, queued and kept, and retries go on beside it. With uvicorn's own RequestResponseCycle
+  too, so that the questions about the client's presence are asked and paid for.
+- prometheus-fastapi-instrumentator: its ASGI middleware as `Instrumentator().instrument(app)` adds it to a
+  FastAPI application with that one route (it reads the application's routes to name the handler).
+- OpenTelemetry: OpenTelemetryMiddleware with an SDK MeterProvider and an in-memory reader; no tracing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import statistics
+import time
+from collections.abc import Callable, MutableMapping
+from typing import Any
+
+from fastapi import FastAPI
+from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.trace import NoOpTracerProvider
+from prometheus_client import CollectorRegistry
+from prometheus_fastapi_instrumentator import Instrumentator
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from endpoint_analytics.agents.asgi import AnalyticsMiddleware
+from endpoint_analytics.agents.config import AgentConfig, KafkaConfig
+
+REQUESTS, ROUNDS = 2_000, 25
+
+Message = MutableMapping[str, Any]
+START = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": [(b"content-type", b"application/json"), (b"content-length", b"15")],
+}
+BODY = {"type": "http.response.body", "body": b'{"label":"cat"}'}
+
+
+async def bare(scope: Message, receive: Any, send: Any) -> None:
+    """Read the body and answer: what any framework does in the end."""
+    await receive()
+    await send(START)
+    await send(BODY)
+
+
+class Connection:
+    """A server's end of one request, without a socket."""
+
+    def __init__(self) -> None:
+        self.request = {"type": "http.request", "body": b'{"image":"..."}', "more_body": False}
+
+    async def receive(self) -> Message:
+        return self.request
+
+    async def send(self, message: Message) -> None:
+        return None
+
+
+class Transport:
+    """A transport that is open: what uvicorn's cycle asks of it."""
+
+    def is_closing(self) -> bool:
+        return False
+
+
+class Cycle(RequestResponseCycle):
+    """uvicorn's end of one request, its reading and writing left out."""
+
+    def __init__(self) -> None:
+        self.disconnected = False
+        self.transport = Transport()  # type: ignore[assignment]
+        self.request = {"type": "http.request", "body": b'{"image":"..."}', "more_body": False}
+
+    async def receive(self) -> Message:  # type: ignore[override]
+        return self.request
+
+    async def send(self, message: Message) -> None:  # type: ignore[override]
+        return None
+
+
+Cycle.__name__, Cycle.__module__ = RequestResponseCycle.__name__, RequestResponseCycle.__module__
+
+
+def make_scope(app: FastAPI) -> Message:
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/predict",
+        "raw_path": b"/predict",
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")],
+        "client": ("127.0.0.1", 50000),
+        "server": ("127.0.0.1", 8000),
+        "state": {},
+        "app": app,
+    }
+
+
+async def microseconds(app: Any, connection: Callable[[], Any], fastapi: FastAPI) -> float:
+    """Return the microseconds a request, over REQUESTS requests in a row."""
+    start_ns = time.perf_counter_ns()
+    for _ in range(REQUESTS):
+        end = connection()
+        await app(make_scope(fastapi), end.receive, end.send)
+    return (time.perf_counter_ns() - start_ns) / REQUESTS / 1_000
+
+
+async def measure() -> dict[str, list[float]]:
+    fastapi = FastAPI()
+
+    @fastapi.post("/predict")
+    async def predict() -> None:
+        """Only to be named by the instrumentator."""
+
+    Instrumentator(registry=CollectorRegistry()).instrument(fastapi)
+    (instrumentator,) = fastapi.user_middleware
+    ours = AnalyticsMiddleware(
+        bare,
+        config=AgentConfig(
+            namespace="acme",
+            endpoint="classifier",
+            replica_id="replica-1",
+            kafka=KafkaConfig(bootstrap_servers="127.0.0.1:1"),
+            recorder_limit=1_000_000,  # far busier than any server: nothing may be left out of the cost
+        ),
+    )
+    provider = MeterProvider(metric_readers=[InMemoryMetricReader()])
+    contenders: dict[str, tuple[Any, Callable[[], Any]]] = {
+        "bare application": (bare, Connection),
+        "endpoint-analytics": (ours, Connection),
+        "endpoint-analytics, uvicorn's cycle": (ours, Cycle),
+        "prometheus-fastapi-instrumentator": (
+            instrumentator.cls(bare, *instrumentator.args, **instrumentator.kwargs),
+            Connection,
+        ),
+        "OpenTelemetry ASGI, metrics only": (
+            OpenTelemetryMiddleware(bare, meter_provider=provider, tracer_provider=NoOpTracerProvider()),
+            Connection,
+        ),
+    }
+    taken: dict[str, list[float]] = {name: [] for name in contenders}
+    for round_number in range(ROUNDS + 1):
+        for name, (app, connection) in contenders.items():
+            gc.collect()
+            cost = await microseconds(app, connection, fastapi)
+            if round_number:  # the first one warms up
+                taken[name].append(cost)
+    assert ours.agent is not None
+    ours.agent.stop(timeout_s=0)
+    totals = ours.agent.snapshot().totals
+    assert totals.finished == 2 * REQUESTS * (ROUNDS + 1), totals
+    provider.shutdown()
+    return taken
+
+
+def main() -> None:
+    """Print the table."""
+    taken = asyncio.run(measure())
+    medians = {name: statistics.median(costs) for name, costs in taken.items()}
+    base = medians["bare application"]
+    print(f"middleware: microseconds a request, median of {ROUNDS} interleaved rounds of {REQUESTS} requests")
+    print(f"  {'':<38}{'total':>8}{'added':>8}{'of bare':>9}")
+    for name, median in medians.items():
+        print(f"  {name:<38}{median:>8.2f}{median - base:>8.2f}{median / base:>8.1f}x")
+    added = medians["endpoint-analytics, uvicorn's cycle"] - base
+    for peer in ("prometheus-fastapi-instrumentator", "OpenTelemetry ASGI, metrics only"):
+        print(f"  {peer} adds {(medians[peer] - base) / added:.1f} times what endpoint-analytics adds")
+
+
+if __name__ == "__main__":
+    main()
