@@ -106,7 +106,7 @@ class Application:
         statement = parse_statement(text)
         while not last and statement.kind is not Kind.INSERT:
             if len(text) > _QUERY_BYTES:
-                raise refusal(223, f"Query is too large: more than {_QUERY_BYTES} bytes.")
+                raise refusal(229, f"Query is too large: more than {_QUERY_BYTES} bytes.")
             more, last = await body.read(_QUERY_BYTES)
             text += more
             if last:
@@ -121,7 +121,7 @@ class Application:
 async def _whole(body: Body) -> bytes:
     data, last = await body.read(_QUERY_BYTES)
     if not last:
-        raise refusal(223, f"The form is too large: more than {_QUERY_BYTES} bytes.")
+        raise refusal(229, f"The form is too large: more than {_QUERY_BYTES} bytes.")
     return data
 
 

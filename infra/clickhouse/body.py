@@ -44,7 +44,11 @@ class Body:
         decoder = make_decoder(content_encoding) if content_encoding not in ("", "identity") else None
         while not self._complete:
             piece = await self._next()
-            yield decoder.decode(piece) if decoder is not None and piece else piece
+            if decoder is None:
+                yield piece
+            else:
+                for plain in decoder.decode(piece):
+                    yield plain
         if decoder is not None:
             decoder.finish()
 

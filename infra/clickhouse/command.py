@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     def ready(url: str) -> None:
         print(f"clickhouse ready {url}", flush=True)
+        os.dup2(2, 1)  # nothing follows that line, whatever the engine may print
 
     try:
         serve(arguments.data.resolve(), address, ready, until_stdin_closes=arguments.until_stdin_closes)

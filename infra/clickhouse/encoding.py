@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from endpoint_analytics.infra.clickhouse.errors import refusal
@@ -17,7 +17,8 @@ from endpoint_analytics.infra.clickhouse.errors import refusal
 # In the order of ClickHouse's own preference.
 _PREFERENCE = ("zstd", "lz4", "gzip", "deflate")
 _BLOCK_HEADER = struct.Struct("<16sBII")  # CityHash128, method, size with these 9 bytes, size before
-_MAX_BLOCK_BYTES = 1 << 30
+_MAX_BLOCK_BYTES = 1 << 26
+_PIECE_BYTES = 1 << 20
 
 
 class Encoder(Protocol):
@@ -28,9 +29,9 @@ class Encoder(Protocol):
 
 
 class Decoder(Protocol):
-    """Decompresses a body piece by piece."""
+    """Decompresses a body piece by piece; what comes out is cut, so that a small body cannot fill the memory."""
 
-    def decode(self, data: bytes) -> bytes: ...  # noqa: D102
+    def decode(self, data: bytes) -> Iterator[bytes]: ...  # noqa: D102
     def finish(self) -> None: ...  # noqa: D102
 
 
@@ -59,7 +60,7 @@ def make_decoder(name: str) -> Decoder:
         return _BlockDecoder()
     known = {"gzip": 31, "x-gzip": 31, "deflate": 15}
     if name in known:
-        return _FrameDecoder(lambda: zlib.decompressobj(known[name]))
+        return _FrameDecoder(lambda: _ZlibDecompressor(known[name]))
     module = _module(name) if name in ("lz4", "zstd") else None
     if module is None:
         raise refusal(48, f"Content-Encoding {name} is not supported.")
@@ -113,24 +114,48 @@ class _FrameDecoder:
         self._make = make
         self._decompressor: Any = None
 
-    def decode(self, data: bytes) -> bytes:
-        parts = []
-        try:
-            while data:
-                if self._decompressor is None:
-                    self._decompressor = self._make()
-                parts.append(self._decompressor.decompress(data))
-                if not self._decompressor.eof:
-                    break
-                data = self._decompressor.unused_data or b""
-                self._decompressor = None
-        except _BAD_DATA as error:
-            raise refusal(271, f"Cannot decompress the request's body: {error}.") from error
-        return b"".join(parts)
+    def decode(self, data: bytes) -> Iterator[bytes]:
+        while data:
+            if self._decompressor is None:
+                self._decompressor = self._make()
+            decompressor = self._decompressor
+            yield self._step(data)
+            while not decompressor.eof and not decompressor.needs_input:
+                yield self._step(b"")
+            data = b""
+            if decompressor.eof:
+                data, self._decompressor = bytes(decompressor.unused_data or b""), None
 
     def finish(self) -> None:
         if self._decompressor is not None:
             raise refusal(271, "Cannot decompress the request's body: it ends too early.")
+
+    def _step(self, data: bytes) -> bytes:
+        try:
+            return bytes(self._decompressor.decompress(data, _PIECE_BYTES))
+        except _BAD_DATA as error:
+            raise refusal(271, f"Cannot decompress the request's body: {error}.") from error
+
+
+class _ZlibDecompressor:
+    """zlib's decompressor behind the interface that those of lz4 and zstd share."""
+
+    def __init__(self, window_bits: int) -> None:
+        self._object = zlib.decompressobj(window_bits)
+        self.needs_input = True
+
+    @property
+    def eof(self) -> bool:
+        return self._object.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._object.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        plain = self._object.decompress(self._object.unconsumed_tail + data, max_length)
+        self.needs_input = not self._object.unconsumed_tail and len(plain) < max_length
+        return plain
 
 
 def _bad_data() -> tuple[type[Exception], ...]:
@@ -157,9 +182,8 @@ class _BlockDecoder:
     def __init__(self) -> None:
         self._rest = b""
 
-    def decode(self, data: bytes) -> bytes:
+    def decode(self, data: bytes) -> Iterator[bytes]:
         self._rest += data
-        parts = []
         while len(self._rest) >= _BLOCK_HEADER.size:
             _, method, packed_bytes, plain_bytes = _BLOCK_HEADER.unpack_from(self._rest)
             if not 9 <= packed_bytes <= _MAX_BLOCK_BYTES or plain_bytes > _MAX_BLOCK_BYTES:
@@ -167,9 +191,8 @@ class _BlockDecoder:
             stop = 16 + packed_bytes
             if len(self._rest) < stop:
                 break
-            parts.append(_unpack(method, self._rest[_BLOCK_HEADER.size : stop], plain_bytes))
+            yield _unpack(method, self._rest[_BLOCK_HEADER.size : stop], plain_bytes)
             self._rest = self._rest[stop:]
-        return b"".join(parts)
 
     def finish(self) -> None:
         if self._rest:
@@ -188,4 +211,4 @@ def _unpack(method: int, packed: bytes, plain_bytes: int) -> bytes:
         raise refusal(271, f"Cannot decompress the request's body: {error}.") from error
     if method == 0x02:
         return packed
-    raise refusal(261, f"Unknown codec family code: {method}.")
+    raise refusal(432, f"Unknown codec family code: {method}.")

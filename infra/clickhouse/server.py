@@ -11,6 +11,7 @@ import contextlib
 import ipaddress
 import logging
 import os
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -24,9 +25,12 @@ from endpoint_analytics.infra.clickhouse.engine import Engine
 from endpoint_analytics.infra.clickhouse.lock import FolderLock
 from endpoint_analytics.infra.clickhouse.work import Workshop
 
+_log = logging.getLogger(__name__)
+
 _STOP_S = 3.0
 _IDLE_CONNECTION_S = 300
 _SHUTDOWN_S = 2
+_DESCRIPTORS = 65536
 
 
 class UnsafeBindError(Exception):
@@ -74,6 +78,7 @@ def serve(folder: Path, address: Address, ready: Callable[[str], None], *, until
     Raises UnsafeBindError, FolderHeldError, and OSError when the address cannot be had.
     """
     address.check()
+    _raise_descriptor_limit()
     lock = FolderLock(folder)
     lock.acquire()
     try:
@@ -92,6 +97,15 @@ def serve(folder: Path, address: Address, ready: Callable[[str], None], *, until
                 engine.close()
     finally:
         lock.release()
+
+
+def _raise_descriptor_limit() -> None:
+    """Tables are many files, and the engine keeps some open for each thread."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -116,8 +130,8 @@ async def _serve(
         timeout_keep_alive=_IDLE_CONNECTION_S,
         timeout_graceful_shutdown=_SHUTDOWN_S,
     )
-    # A result that failed midway is left unfinished on purpose; uvicorn would log that as a bug.
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(_is_no_broken_off_result)
     server = _Server(config)
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -142,4 +156,16 @@ async def _serve(
     await workshop.stop(_STOP_S)
     server.should_exit = True
     await serving
+    if workshop.running:
+        # The engine would be waited for without end. What was acknowledged is on the disk.
+        _log.error(
+            "%d queries did not stop within %s s: leaving without them", len(workshop.running), _STOP_S
+        )
+        logging.shutdown()
+        os._exit(1)
     workshop.close()
+
+
+def _is_no_broken_off_result(record: logging.LogRecord) -> bool:
+    """A result that failed midway is left unfinished on purpose; uvicorn logs that as an error."""
+    return "without completing response" not in record.getMessage()

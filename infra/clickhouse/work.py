@@ -34,6 +34,7 @@ class Workshop:
         self.threads = ThreadPoolExecutor(running, thread_name_prefix="query")
         self.killers = ThreadPoolExecutor(1, thread_name_prefix="kill")
         self.running: set[Work] = set()
+        self._stopping = False
 
     async def start(self, request: Request, statement: Statement) -> Work:
         """A place, and a handle or the session, for one statement; raises ClickHouseError."""
@@ -42,6 +43,8 @@ class Workshop:
             raise refusal(164, "Cannot execute query in readonly mode.")
         place = await self.gate.enter()
         try:
+            if self._stopping:
+                raise refusal(236, "The server is stopping.")
             session = None
             if request.session is not None:
                 session = self.sessions.acquire(request.session, request.credentials.user, time.monotonic())
@@ -52,6 +55,7 @@ class Workshop:
 
     async def stop(self, timeout_s: float) -> None:
         """Cancel what runs, wait for it, and close everything."""
+        self._stopping = True
         deadline = time.monotonic() + timeout_s
         while self.running and time.monotonic() < deadline:
             await asyncio.gather(*(work.kill() for work in list(self.running)))
@@ -59,8 +63,8 @@ class Workshop:
         self.sessions.close()
 
     def close(self) -> None:
-        """End the threads. A query the engine would not let go of is left behind with its thread."""
-        self.threads.shutdown(wait=not self.running)
+        """End the threads, which have nothing to do any more."""
+        self.threads.shutdown()
         self.killers.shutdown()
 
 

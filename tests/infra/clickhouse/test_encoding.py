@@ -14,7 +14,7 @@ DATA = b"some data " * 1000
 
 def decode(name, packed, step=7):
     decoder = make_decoder(name)
-    plain = b"".join(decoder.decode(packed[at : at + step]) for at in range(0, len(packed), step))
+    plain = b"".join(b"".join(decoder.decode(packed[at : at + step])) for at in range(0, len(packed), step))
     decoder.finish()
     return plain
 
@@ -30,6 +30,15 @@ def test_what_is_encoded_piece_by_piece_is_decoded(name):
 @pytest.mark.parametrize(("name", "pack"), [("lz4", lz4.frame.compress), ("gzip", gzip.compress)])
 def test_frames_may_follow_one_another(name, pack):
     assert decode(name, pack(DATA) + pack(b"x")) == DATA + b"x"
+
+
+@pytest.mark.parametrize("name", ["zstd", "lz4", "gzip", "deflate"])
+def test_a_small_body_that_grows_comes_out_in_pieces(name):
+    encoder = make_encoder(name)
+    packed = encoder.encode(bytes(20 << 20)) + encoder.finish()
+    sizes = [len(piece) for piece in make_decoder(name).decode(packed)]
+    assert sum(sizes) == 20 << 20
+    assert max(sizes) <= 1 << 20
 
 
 def test_native_blocks():
