@@ -7,7 +7,6 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 
 import pytest
 import uvicorn
@@ -70,8 +69,7 @@ def serve(make_config: Callable[..., AgentConfig]) -> Callable[..., AbstractCont
             host="127.0.0.1",
             port=0,
             log_level="critical",
-            timeout_graceful_shutdown=5,
-            **options,
+            **{"timeout_graceful_shutdown": 5, **options},
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run)
