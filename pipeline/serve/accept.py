@@ -10,6 +10,8 @@ from endpoint_analytics.pipeline.serve import openmetrics, prometheus_text
 
 MAX_RANGES = 32
 """Media ranges that are read of one header; Prometheus sends six."""
+MAX_CHARACTERS = 2048
+"""Of a header that are read; Prometheus sends 300."""
 
 _ITEM = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
 _PART = re.compile(r'(?:[^;"]|"(?:[^"\\]|\\.)*")+')
@@ -85,7 +87,7 @@ def accepts_gzip(accept_encoding: str | None) -> bool:
 
 def _parse(header: str) -> Iterator[_Range]:
     """Yield the ranges; one with a weight that is no weight is passed over."""
-    for item in _ITEM.findall(header)[:MAX_RANGES]:
+    for item in _ITEM.findall(header[:MAX_CHARACTERS])[:MAX_RANGES]:
         name, *parts = (part.strip() for part in _PART.findall(item) or [""])
         parameters: dict[str, str] = {}
         for part in parts:

@@ -17,7 +17,7 @@ import uvicorn
 from endpoint_analytics.pipeline.serve.application import Service
 from endpoint_analytics.pipeline.serve.database import Database
 from endpoint_analytics.pipeline.serve.health import Health
-from endpoint_analytics.pipeline.serve.routes import application
+from endpoint_analytics.pipeline.serve.routes import MAX_HEAD_BYTES, application
 from endpoint_analytics.pipeline.serve.scrapes import Scrapes
 from endpoint_analytics.pipeline.serve.self_metrics import SelfMetrics
 from endpoint_analytics.pipeline.serve.token_book import TokenBook
@@ -31,7 +31,6 @@ from endpoint_analytics.pipeline.store.endpoint_metrics import MetricsSettings
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.schemas.migrations import read_migrations
 
-MAX_HEADER_BYTES = 16 * 1024
 MAX_CONNECTIONS = 512
 KEEP_ALIVE_S = 75
 """Longer than the usual scrape intervals, so that a scraper keeps its connection."""
@@ -101,12 +100,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    listener = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
+        if listener is not None:
+            listener.close()
         raise OSError(f"cannot listen on {host}:{port} ({error}): choose another --host or --port") from error
     return listener
 
@@ -151,9 +153,9 @@ async def _serve(arguments: argparse.Namespace, config: ClickHouseConfig, listen
     server = _Announcing(
         uvicorn.Config(
             application(service, on_stop=database.close),
-            # h11 bounds the size of a request's head; httptools does not.
+            # h11 bounds what it holds of an unfinished head; httptools does not.
             http="h11",
-            h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             ws="none",
             lifespan="on",
             log_config=None,

@@ -1,8 +1,9 @@
-"""The routes and what surrounds every handler: errors as plain text, counting, the end."""
+"""The routes and what surrounds every handler: errors as plain text, a bound on heads, counting, the end."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,6 +18,8 @@ from endpoint_analytics.pipeline.serve.self_metrics import Route, SelfMetrics
 
 Handler = Callable[[Request], Awaitable[Response]]
 
+MAX_HEAD_BYTES = 16 * 1024
+
 _LINES = {404: "no such page", 405: "this page takes GET and HEAD"}
 
 
@@ -28,14 +31,23 @@ def application(service: Service, *, on_stop: Callable[[], Awaitable[None]]) -> 
         "/ready": ("ready", service.ready),
         "/metrics": ("metrics", service.own_metrics),
     }
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await on_stop()
+
     starlette = Starlette(
         # GET brings HEAD with it.
         routes=[StarletteRoute(path, handler, methods=["GET"]) for path, (_, handler) in pages.items()],
         exception_handlers={HTTPException: _http_error, Exception: _bug},
+        lifespan=lifespan,
     )
     starlette.router.redirect_slashes = False
     named = {handler: route for route, handler in pages.values()}
-    return Counted(starlette, named, service.metrics, service.clock, on_stop)
+    return Guard(starlette, named, service.metrics, service.clock)
 
 
 async def _http_error(_request: Request, error: Exception) -> Response:
@@ -48,8 +60,8 @@ async def _bug(_request: Request, _error: Exception) -> Response:
     return answers.text(500, "a bug in the query service: its log has the traceback")
 
 
-class Counted:
-    """Counts every answer by route and status, and tells `on_stop` of the end."""
+class Guard:
+    """Refuses a request whose head is too large, and counts every answer by route and status."""
 
     def __init__(
         self,
@@ -57,21 +69,16 @@ class Counted:
         named: dict[Handler, Route],
         metrics: SelfMetrics,
         clock: Callable[[], float],
-        on_stop: Callable[[], Awaitable[None]],
     ) -> None:
         self._inner = inner
         self._named = named
         self._metrics = metrics
         self._clock = clock
-        self._on_stop = on_stop
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope of ASGI."""
-        if scope["type"] == "lifespan":
-            try:
-                await self._inner(scope, receive, send)
-            finally:
-                await self._on_stop()
+        if scope["type"] != "http":
+            await self._inner(scope, receive, send)
             return
         started_s = self._clock()
 
@@ -81,7 +88,16 @@ class Counted:
                 self._metrics.count_request(route, message["status"], self._clock() - started_s)
             await send(message)
 
-        await self._inner(scope, receive, counting)
+        if _head_bytes(scope) > MAX_HEAD_BYTES:
+            refusal = answers.text(431, f"a request's head takes at most {MAX_HEAD_BYTES} bytes")
+            await refusal(scope, receive, counting)
+        else:
+            await self._inner(scope, receive, counting)
+
+
+def _head_bytes(scope: Scope) -> int:
+    headers = sum(len(name) + len(value) for name, value in scope["headers"])
+    return headers + len(scope["raw_path"]) + len(scope["query_string"])
 
 
 async def _nothing(_request: Request) -> Response:

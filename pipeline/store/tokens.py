@@ -58,7 +58,7 @@ SELECT token_id, secret_sha256, namespace, label, created_at, revoked
 FROM tokens FINAL ORDER BY created_at, token_id
 """
 
-# One more than the service takes, so that it sees when there are too many.
+# The bound holds memory even if rows were put in by other means; the oldest tokens are the ones kept.
 IN_FORCE = """
 SELECT token_id, secret_sha256, namespace, label, created_at, revoked
 FROM tokens FINAL WHERE revoked = 0 ORDER BY created_at, token_id LIMIT {limit:UInt32}

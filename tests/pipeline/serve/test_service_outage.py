@@ -1,0 +1,80 @@
+"""The service where ClickHouse is not there: before it starts, and after it died; and how it ends."""
+
+import time
+import uuid
+
+import pytest
+
+from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
+from endpoint_analytics.pipeline.store.connect import ClickHouseConfig
+from endpoint_analytics.pipeline.store.migrate import migrate
+
+
+def until(condition, timeout_s=15.0):
+    deadline = time.monotonic() + timeout_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+def test_it_waits_for_clickhouse_and_outlives_it(tmp_path, start_service):
+    database = ClickHouseProcess(tmp_path / "clickhouse")
+    database.start()
+    url, port = database.url, database.port
+    database.stop()
+    config = ClickHouseConfig(url=url)
+    service = start_service(config)
+    assert service.get("/health").status == 200
+    ready = service.get("/ready")
+    assert (ready.status, ready.headers["retry-after"]) == (503, "5")
+    assert f"no ClickHouse answers at {url}" in ready.text
+    scrape = service.scrape(f"eat_{'0' * 16}_{'a' * 43}")
+    assert (scrape.status, scrape.headers["retry-after"]) == (503, "5")
+    assert service.get("/v2/endpoint/acme/llm/open-metrics").status == 401
+    own = service.get("/metrics")
+    assert own.status == 200
+    assert "query_service_clickhouse_errors_total 0" not in own.text
+
+    with ClickHouseProcess(tmp_path / "clickhouse", port=port):
+        until(lambda: "endpoint-analytics migrate" in service.get("/ready").text)
+        migrate(config)
+        until(lambda: service.get("/ready").status == 200)
+        assert service.scrape(f"eat_{'0' * 16}_{'a' * 43}").status == 401
+    until(lambda: service.get("/ready").status == 503)
+    assert service.get("/health").status == 200
+
+
+def test_a_database_that_is_not_migrated_is_told(server, start_service):
+    service = start_service(ClickHouseConfig(url=server.url, database=f"none_{uuid.uuid4().hex[:8]}"))
+    answer = service.get("/ready")
+    assert answer.status == 503
+    assert "run 'endpoint-analytics migrate'" in answer.text
+
+
+def test_it_says_one_line_and_stops_cleanly(config, start_service):
+    service = start_service(config)
+    assert service.line == f"serve ready http://127.0.0.1:{service.port}\n"
+    assert service.get("/ready").status == 200
+    status, seconds = service.stop()
+    assert status == 0
+    assert seconds < 3
+    assert service.rest == b""
+    assert "Traceback" not in service.log.read_text()
+
+
+def test_a_port_that_is_taken_is_one_clear_line(config, service, capsys):
+    from endpoint_analytics.infra.command import main
+
+    words = ["serve", "--port", str(service.port), "--clickhouse-url", config.url]
+    assert main(words) == 1
+    assert f"cannot listen on 127.0.0.1:{service.port}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", [["--port", "70000"], ["--cache", "-1"], ["--quantile-window", "x"]])
+def test_wrong_flags_are_usage_errors(flag):
+    from endpoint_analytics.infra.command import main
+
+    with pytest.raises(SystemExit) as caught:
+        main(["serve", *flag])
+    assert caught.value.code == 2
