@@ -22,6 +22,7 @@ from endpoint_analytics.pipeline.core.partition import Rejection
 from endpoint_analytics.pipeline.store.writer import RowWriter
 from endpoint_analytics.pipeline.stream.config import KafkaSecurity, WorkerConfig
 from endpoint_analytics.pipeline.stream.reader import Delivery, StreamReader
+from endpoint_analytics.pipeline.stream.transport import Transport
 from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.rejected import Rejected
 from endpoint_analytics.schemas.topics import HARDWARE, REJECTED, REPLICAS, REQUESTS, Topic
@@ -46,6 +47,7 @@ class Worker:
         self.config = config
         self.writer = RowWriter(config.clickhouse)
         self.app = faust.App(config.group, **_settings(config))
+        self.app.transport = Transport(self.app.conf.broker_consumer, self.app)
         self.readers: list[StreamReader[Any]] = []
         self.failed: BaseException | None = None
         self._rejected = self._topic(REJECTED)

@@ -10,6 +10,8 @@ import os
 import signal
 import sys
 
+import uvloop
+
 from endpoint_analytics.pipeline.store.connect import ClickHouseConfigError
 from endpoint_analytics.pipeline.stream.app import Worker
 from endpoint_analytics.pipeline.stream.config import WorkerConfig, add_worker_arguments, worker_config
@@ -38,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def run_worker(config: WorkerConfig) -> int:
     """Run a worker of these settings in this process's main thread."""
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # Faust's consumer thread makes a loop of its own
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     worker = Worker(config)
@@ -52,13 +55,24 @@ def run_worker(config: WorkerConfig) -> int:
         loop.add_signal_handler(number, stop)
     starting = loop.create_task(worker.app.start())
     starting.add_done_callback(lambda task: _started(task, worker, loop))
+    watching = loop.create_task(_watch(worker, loop))
     loop.run_forever()
+    watching.cancel()
     # Nothing needs saving: what is not acknowledged is read again. So stopping is short, and never hangs.
     with contextlib.suppress(TimeoutError, RuntimeError):
         loop.run_until_complete(asyncio.wait_for(worker.app.stop(), STOP_WITHIN_S))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0 if stopping and worker.failed is None else EXIT_FAILED)
+
+
+async def _watch(worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
+    """End the loop when a part of Faust crashed: it would stand still, and say nothing."""
+    while not worker.app.crashed:  # noqa: ASYNC110 - Faust has no event for it that outlives a crash
+        await asyncio.sleep(0.5)
+    worker.failed = worker.failed or worker.app.crash_reason or RuntimeError("Faust crashed")
+    print(f"endpoint-analytics worker: it cannot go on, and ends: {worker.failed!r}", file=sys.stderr)
+    loop.stop()
 
 
 def _started(task: asyncio.Task[None], worker: Worker, loop: asyncio.AbstractEventLoop) -> None:

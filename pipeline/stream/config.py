@@ -66,7 +66,7 @@ def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--instance-id",
         metavar="NAME",
-        help=f"name of this worker within the group, kept over restarts ({_PREFIX}INSTANCE_ID; none: a new member each time)",
+        help=f"this worker's name in the group, kept over restarts ({_PREFIX}INSTANCE_ID; none)",
     )
     add_clickhouse_arguments(parser)
 
