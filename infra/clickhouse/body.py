@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 
-from endpoint_analytics.infra.clickhouse.encoding import make_decoder
+from endpoint_analytics.infra.clickhouse.decoding import make_decoder
 from endpoint_analytics.infra.clickhouse.errors import refusal
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -1,24 +1,17 @@
-"""Compressed bodies, both ways: the codings HTTP names, and ClickHouse's own framing of blocks.
+"""Compressing a reply's body, in the codings that HTTP names.
 
-Pure but for the compressors' own state. What is not installed is not offered. Every decoder accepts
-several frames one after another, which clients that compress block by block send.
+Pure but for the compressors' own state. What is not installed is not offered.
 """
 
 from __future__ import annotations
 
 import importlib
-import struct
 import zlib
-from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, Protocol
-
-from endpoint_analytics.infra.clickhouse.errors import refusal
 
 # In the order of ClickHouse's own preference.
 _PREFERENCE = ("zstd", "lz4", "gzip", "deflate")
-_BLOCK_HEADER = struct.Struct("<16sBII")  # CityHash128, method, size with these 9 bytes, size before
-_MAX_BLOCK_BYTES = 1 << 26
-_PIECE_BYTES = 1 << 20
 
 
 class Encoder(Protocol):
@@ -28,21 +21,11 @@ class Encoder(Protocol):
     def finish(self) -> bytes: ...  # noqa: D102
 
 
-class Decoder(Protocol):
-    """Decompresses a body piece by piece; what comes out is cut, so that a small body cannot fill the memory."""
-
-    def decode(self, data: bytes) -> Iterator[bytes]: ...  # noqa: D102
-    def finish(self) -> None: ...  # noqa: D102
-
-
 def choose_encoding(accepted: str) -> str:
     """The best of the codings in an Accept-Encoding header that is installed here; empty for none."""
-    words = {
-        part.split(";")[0].strip().lower()
-        for part in accepted.split(",")
-        if "q=0" not in part.split(";", 1)[-1:]
-    }
-    return next((name for name in _PREFERENCE if name in words and _module(name) is not None), "")
+    offers = [part.replace(" ", "").lower().partition(";") for part in accepted.split(",")]
+    words = {name for name, _, weight in offers if weight not in ("q=0", "q=0.0")}
+    return next((name for name in _PREFERENCE if name in words and codec_module(name) is not None), "")
 
 
 def make_encoder(name: str) -> Encoder:
@@ -50,24 +33,12 @@ def make_encoder(name: str) -> Encoder:
     if name == "lz4":
         return _Lz4Encoder()
     if name == "zstd":
-        return _FlushingEncoder(_module(name).ZstdCompressor(level=1))
+        return _FlushingEncoder(codec_module(name).ZstdCompressor(level=1))
     return _FlushingEncoder(zlib.compressobj(3, zlib.DEFLATED, 31 if name == "gzip" else 15))
 
 
-def make_decoder(name: str) -> Decoder:
-    """A decoder for a Content-Encoding header; raises ClickHouseError when there is none."""
-    if name == "clickhouse":
-        return _BlockDecoder()
-    known = {"gzip": 31, "x-gzip": 31, "deflate": 15}
-    if name in known:
-        return _FrameDecoder(lambda: _ZlibDecompressor(known[name]))
-    module = _module(name) if name in ("lz4", "zstd") else None
-    if module is None:
-        raise refusal(48, f"Content-Encoding {name} is not supported.")
-    return _FrameDecoder(module.LZ4FrameDecompressor if name == "lz4" else module.ZstdDecompressor)
-
-
-def _module(name: str) -> Any:
+@lru_cache
+def codec_module(name: str) -> Any:
     """The module that does a coding, or None."""
     names = {"zstd": ("compression.zstd", "backports.zstd"), "lz4": ("lz4.frame",)}.get(name, ("zlib",))
     for module in names:
@@ -95,7 +66,7 @@ class _Lz4Encoder:
     """lz4 wants its frame begun."""
 
     def __init__(self) -> None:
-        self._compressor = _module("lz4").LZ4FrameCompressor()
+        self._compressor = codec_module("lz4").LZ4FrameCompressor()
         self._head: bytes = self._compressor.begin()
 
     def encode(self, data: bytes) -> bytes:
@@ -105,110 +76,3 @@ class _Lz4Encoder:
     def finish(self) -> bytes:
         head, self._head = self._head, b""
         return head + bytes(self._compressor.flush())
-
-
-class _FrameDecoder:
-    """Frame after frame, each with a decompressor of its own."""
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self._make = make
-        self._decompressor: Any = None
-
-    def decode(self, data: bytes) -> Iterator[bytes]:
-        while data:
-            if self._decompressor is None:
-                self._decompressor = self._make()
-            decompressor = self._decompressor
-            yield self._step(data)
-            while not decompressor.eof and not decompressor.needs_input:
-                yield self._step(b"")
-            data = b""
-            if decompressor.eof:
-                data, self._decompressor = bytes(decompressor.unused_data or b""), None
-
-    def finish(self) -> None:
-        if self._decompressor is not None:
-            raise refusal(271, "Cannot decompress the request's body: it ends too early.")
-
-    def _step(self, data: bytes) -> bytes:
-        try:
-            return bytes(self._decompressor.decompress(data, _PIECE_BYTES))
-        except _BAD_DATA as error:
-            raise refusal(271, f"Cannot decompress the request's body: {error}.") from error
-
-
-class _ZlibDecompressor:
-    """zlib's decompressor behind the interface that those of lz4 and zstd share."""
-
-    def __init__(self, window_bits: int) -> None:
-        self._object = zlib.decompressobj(window_bits)
-        self.needs_input = True
-
-    @property
-    def eof(self) -> bool:
-        return self._object.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._object.unused_data
-
-    def decompress(self, data: bytes, max_length: int) -> bytes:
-        plain = self._object.decompress(self._object.unconsumed_tail + data, max_length)
-        self.needs_input = not self._object.unconsumed_tail and len(plain) < max_length
-        return plain
-
-
-def _bad_data() -> tuple[type[Exception], ...]:
-    """What the decompressors raise for bytes that are not theirs."""
-    errors: list[type[Exception]] = [
-        zlib.error,
-        RuntimeError,
-        ValueError,
-        EOFError,
-        ImportError,
-        AttributeError,
-    ]
-    if (module := _module("zstd")) is not None:
-        errors.append(module.ZstdError)
-    return tuple(errors)
-
-
-_BAD_DATA = _bad_data()
-
-
-class _BlockDecoder:
-    """`decompress=1`: ClickHouse's compressed blocks. TCP guards the bytes; checksums are not compared."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-
-    def decode(self, data: bytes) -> Iterator[bytes]:
-        self._rest += data
-        while len(self._rest) >= _BLOCK_HEADER.size:
-            _, method, packed_bytes, plain_bytes = _BLOCK_HEADER.unpack_from(self._rest)
-            if not 9 <= packed_bytes <= _MAX_BLOCK_BYTES or plain_bytes > _MAX_BLOCK_BYTES:
-                raise refusal(271, "Cannot decompress the request's body: not a compressed block.")
-            stop = 16 + packed_bytes
-            if len(self._rest) < stop:
-                break
-            yield _unpack(method, self._rest[_BLOCK_HEADER.size : stop], plain_bytes)
-            self._rest = self._rest[stop:]
-
-    def finish(self) -> None:
-        if self._rest:
-            raise refusal(271, "Cannot decompress the request's body: it ends too early.")
-
-
-def _unpack(method: int, packed: bytes, plain_bytes: int) -> bytes:
-    try:
-        if method == 0x82:
-            return bytes(
-                importlib.import_module("lz4.block").decompress(packed, uncompressed_size=plain_bytes)
-            )
-        if method == 0x90:
-            return bytes(_module("zstd").decompress(packed))
-    except _BAD_DATA as error:
-        raise refusal(271, f"Cannot decompress the request's body: {error}.") from error
-    if method == 0x02:
-        return packed
-    raise refusal(432, f"Unknown codec family code: {method}.")

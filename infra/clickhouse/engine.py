@@ -16,12 +16,17 @@ from typing import Any
 
 from chdb.state.sqlitelike import Connection
 
-from endpoint_analytics.infra.clickhouse.errors import parse_engine_error, refusal
+from endpoint_analytics.infra.clickhouse.errors import ClickHouseError, parse_engine_error, refusal
 
 _KILL = (
     b"KILL QUERY WHERE endsWith(Settings['log_comment'], {marker:String}) "
     b"OR position(query, {marker:String}) > 0 ASYNC"
 )
+
+# Where the embedded engine's defaults are not those of a server.
+_SERVER_SETTINGS = {"implicit_select": "0"}
+
+_ENGINE_ERRORS = (RuntimeError, UnicodeDecodeError)
 
 # An acknowledged insert survives the machine's crash too: 4 ms more for 10,000 rows (measured, NVMe).
 _CONFIG = """<clickhouse>
@@ -56,15 +61,15 @@ class Insertion:
         """Feed some bytes of the format, cut anywhere."""
         try:
             self._inserter.append(data)
-        except RuntimeError as error:
-            raise parse_engine_error(str(error)) from None
+        except _ENGINE_ERRORS as error:
+            raise _told(error) from None
 
     def finish(self) -> Outcome:
         """Commit the rest; when this returns the rows are in the table's files."""
         try:
             result = self._inserter.finish()
-        except RuntimeError as error:
-            raise parse_engine_error(str(error)) from None
+        except _ENGINE_ERRORS as error:
+            raise _told(error) from None
         return Outcome(
             written_rows=result.rows_written, written_bytes=result.bytes_written, elapsed_s=result.elapsed
         )
@@ -73,8 +78,8 @@ class Insertion:
         """Give the INSERT up; parts already committed stay, as in ClickHouse."""
         try:
             self._inserter.cancel()
-        except RuntimeError as error:
-            raise parse_engine_error(str(error)) from None
+        except _ENGINE_ERRORS as error:
+            raise _told(error) from None
 
 
 class Handle:
@@ -87,8 +92,8 @@ class Handle:
         """Run one statement to its end; raises ClickHouseError."""
         try:
             result = self._connection.query(sql, result_format)
-        except RuntimeError as error:
-            raise parse_engine_error(str(error)) from None
+        except _ENGINE_ERRORS as error:
+            raise _told(error) from None
         return Outcome(
             output=bytes(result.bytes()),
             read_rows=result.storage_rows_read(),
@@ -112,9 +117,13 @@ class Handle:
     def begin_insert(self, head: bytes, data_format: str) -> Insertion:
         """Start an INSERT whose data will be fed in `data_format`; raises ClickHouseError."""
         try:
-            return Insertion(self._connection.send_insert(head.decode(errors="surrogateescape"), data_format))
-        except RuntimeError as error:
-            raise parse_engine_error(str(error)) from None
+            text = head.decode()
+        except UnicodeDecodeError:
+            raise refusal(62, "Syntax error: the head of an INSERT must be UTF-8.") from None
+        try:
+            return Insertion(self._connection.send_insert(text, data_format))
+        except _ENGINE_ERRORS as error:
+            raise _told(error) from None
 
     def close(self) -> None:
         """Give the handle back; waits for a query that still runs on it."""
@@ -140,7 +149,9 @@ class Engine:
         """A fresh handle: default settings, database `default`."""
         if self._closed:
             raise refusal(236, "The server is stopping.")
-        return Handle(Connection(self._source))
+        handle = Handle(Connection(self._source))
+        handle.set(_SERVER_SETTINGS)
+        return handle
 
     def kill(self, marker: str) -> None:
         """Tell the query with this mark in its `log_comment` or in its text to stop; does not wait."""
@@ -154,6 +165,13 @@ class Engine:
         with self._admin_lock:
             self._closed = True
             self._admin.close()
+
+
+def _told(error: Exception) -> ClickHouseError:
+    """The engine's error; its text may hold bytes that are not UTF-8, which pybind cannot hand over."""
+    if isinstance(error, UnicodeDecodeError):
+        return parse_engine_error(error.object.decode(errors="backslashreplace"))
+    return parse_engine_error(str(error))
 
 
 def quote_name(name: str) -> str:

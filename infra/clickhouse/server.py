@@ -23,7 +23,7 @@ import uvicorn
 from endpoint_analytics.infra.clickhouse.application import Application
 from endpoint_analytics.infra.clickhouse.engine import Engine
 from endpoint_analytics.infra.clickhouse.lock import FolderLock
-from endpoint_analytics.infra.clickhouse.work import Workshop
+from endpoint_analytics.infra.clickhouse.workshop import Workshop
 
 _log = logging.getLogger(__name__)
 

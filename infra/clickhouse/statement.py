@@ -17,6 +17,7 @@ from endpoint_analytics.infra.clickhouse.lexer import Token, tokens
 _RESULT_WORDS = frozenset(
     {"SELECT", "WITH", "FROM", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS", "CHECK"}
 )
+_CLIENT_WORDS = frozenset({"EXIT", "QUIT", "LOGOUT", "Q"})
 _SOURCE_WORDS = frozenset({"SELECT", "WITH", "FROM", "WATCH"})
 _LINE_END = re.compile(rb"[ \t\f]*\r?\n?")
 
@@ -74,6 +75,10 @@ def parse_statement(text: bytes) -> Statement:
     if ("INTO", "OUTFILE") in itertools.pairwise(words):
         raise refusal(358, "INTO OUTFILE is not allowed.")
     stop = body[-1].stop
+    if (not words[0] and body[0].text != b"(") or (len(words) == 1 and words[0] in _CLIENT_WORDS):
+        # The embedded engine would take these for words to a command-line client, and say nothing.
+        start = body[0].text.decode(errors="backslashreplace")
+        raise refusal(62, f"Syntax error: failed at position {body[0].start + 1} ({start}).")
     if words[0] in ("SET", "USE"):
         return Statement(Kind.SESSION, text[:stop])
     first = next((word for word, token in zip(words, body, strict=True) if token.text != b"("), "")

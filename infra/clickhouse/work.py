@@ -1,7 +1,7 @@
-"""One query at work: its place in the gate, its handle or session, and its thread.
+"""One query at work: its place in the gate, its handle or session, and its calls into the engine.
 
-The imperative middle: it gives the engine's blocking calls to threads, and sees to it that whatever
-happens to the request, the query ends, the handle is closed and the place is left.
+The imperative middle: whatever happens to the request, it sees to it that the query ends, the handle is
+closed and the place is left.
 """
 
 from __future__ import annotations
@@ -10,62 +10,33 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
-from endpoint_analytics.infra.clickhouse.engine import Engine, Handle, Insertion, Outcome, quote_name
+from endpoint_analytics.infra.clickhouse.engine import Handle, Insertion, Outcome, quote_name
 from endpoint_analytics.infra.clickhouse.errors import ClickHouseError, refusal
-from endpoint_analytics.infra.clickhouse.gate import Gate, Place
+from endpoint_analytics.infra.clickhouse.gate import Place
 from endpoint_analytics.infra.clickhouse.pipe import Pipe
 from endpoint_analytics.infra.clickhouse.request import Request
-from endpoint_analytics.infra.clickhouse.session import Session, Sessions
+from endpoint_analytics.infra.clickhouse.session import Session
 from endpoint_analytics.infra.clickhouse.statement import Kind, Statement
+from endpoint_analytics.infra.clickhouse.workshop import Workshop
 
 _KILL_AGAIN_S = 0.1
 
 
-class Workshop:
-    """The threads, the gate and the sessions that all queries share."""
-
-    def __init__(self, engine: Engine, *, running: int = 16, waiting: int = 64) -> None:
-        self.engine = engine
-        self.gate = Gate(running, waiting)
-        self.sessions = Sessions(engine)
-        self.threads = ThreadPoolExecutor(running, thread_name_prefix="query")
-        self.killers = ThreadPoolExecutor(1, thread_name_prefix="kill")
-        self.running: set[Work] = set()
-        self._stopping = False
-
-    async def start(self, request: Request, statement: Statement) -> Work:
-        """A place, and a handle or the session, for one statement; raises ClickHouseError."""
-        if request.session is not None and request.readonly and statement.kind in (Kind.INSERT, Kind.COMMAND):
-            # A session's handle cannot be made readonly for one request: the engine would not take it back.
-            raise refusal(164, "Cannot execute query in readonly mode.")
-        place = await self.gate.enter()
-        try:
-            if self._stopping:
-                raise refusal(236, "The server is stopping.")
-            session = None
-            if request.session is not None:
-                session = self.sessions.acquire(request.session, request.credentials.user, time.monotonic())
-            return Work(self, request, statement, place, session)
-        except BaseException:
-            place.leave()
-            raise
-
-    async def stop(self, timeout_s: float) -> None:
-        """Cancel what runs, wait for it, and close everything."""
-        self._stopping = True
-        deadline = time.monotonic() + timeout_s
-        while self.running and time.monotonic() < deadline:
-            await asyncio.gather(*(work.kill() for work in list(self.running)))
-            await asyncio.sleep(_KILL_AGAIN_S / 2)
-        self.sessions.close()
-
-    def close(self) -> None:
-        """End the threads, which have nothing to do any more."""
-        self.threads.shutdown()
-        self.killers.shutdown()
+async def start_work(workshop: Workshop, request: Request, statement: Statement) -> Work:
+    """A place, and a handle or the session, for one statement; raises ClickHouseError."""
+    if request.session is not None and request.readonly and statement.kind in (Kind.INSERT, Kind.COMMAND):
+        # A session's handle cannot be made readonly for one request: the engine would not take it back.
+        raise refusal(164, "Cannot execute query in readonly mode.")
+    place = await workshop.enter()
+    try:
+        session = None
+        if request.session is not None:
+            session = workshop.sessions.acquire(request.session, request.credentials.user, time.monotonic())
+        return Work(workshop, request, statement, place, session)
+    except BaseException:
+        place.leave()
+        raise
 
 
 class Work:
@@ -86,9 +57,9 @@ class Work:
         self._session = session
         self._handle: Handle | None = None
         self._insertion: Insertion | None = None
-        self._marker = uuid.uuid4().hex
+        self._mark = uuid.uuid4().hex
         self.pipe: Pipe | None = None
-        workshop.running.add(self)
+        workshop.running.add(self._mark)
 
     def run(self, *, piped: bool) -> asyncio.Future[Outcome]:
         """Run a statement that needs no data, in a thread; its rows go into `pipe` when `piped`.
@@ -102,7 +73,7 @@ class Work:
                 handle = self._open()
                 if pipe is None:
                     return handle.execute(self._statement.head, self._request.default_format)
-                text = self._statement.into(pipe.path, self._request.default_format, self._marker)
+                text = self._statement.into(pipe.path, self._request.default_format, self._mark)
                 return handle.execute(text)
             finally:
                 try:
@@ -111,7 +82,7 @@ class Work:
                     if pipe is not None:
                         pipe.close_writing()
 
-        future = self._in_thread(job)
+        future = self._workshop.in_thread(job)
         future.add_done_callback(lambda _: self._end())
         return future
 
@@ -131,7 +102,7 @@ class Work:
             finally:
                 self._close()
 
-        future = self._in_thread(job)
+        future = self._workshop.in_thread(job)
         try:
             outcome = await asyncio.shield(future)
         except BaseException:
@@ -159,26 +130,20 @@ class Work:
                 self._close()
             return Outcome()
 
-        self._in_thread(job).add_done_callback(lambda _: self._end())
+        self._workshop.in_thread(job).add_done_callback(lambda _: self._end())
 
     async def abandon(self, future: asyncio.Future[Outcome]) -> None:
         """Stop a running query whose rows nobody wants any more, and wait until it has stopped."""
         if self.pipe is not None:
             self.pipe.close_reading()
         while not future.done():
-            await self.kill()
+            await self._workshop.kill(self._mark)
             await asyncio.wait([future], timeout=_KILL_AGAIN_S)
         future.exception()
 
-    async def kill(self) -> None:
-        """Tell the engine to stop this query."""
-        with contextlib.suppress(ClickHouseError):
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._workshop.killers, self._workshop.engine.kill, self._marker)
-
     def _open(self) -> Handle:
         request = self._request
-        comment = {"log_comment": request.settings.get("log_comment", "") + self._marker}
+        comment = {"log_comment": request.settings.get("log_comment", "") + self._mark}
         settings = {**request.settings, **comment}
         parameters = {f"param_{name}": value for name, value in request.parameters.items()}
         if self._session is not None:
@@ -221,13 +186,10 @@ class Work:
                 self._session.leave(changed=self._statement.kind is Kind.SESSION)
 
     def _end(self) -> None:
-        self._workshop.running.discard(self)
+        self._workshop.running.discard(self._mark)
         if self._session is not None:
             session, self._session = self._session, None
             ticket = self._request.session
             close = ticket is not None and ticket.close_after
             self._workshop.sessions.release(session, time.monotonic(), close=close)
         self._place.leave()
-
-    def _in_thread(self, job: Callable[[], Outcome]) -> asyncio.Future[Outcome]:
-        return asyncio.get_running_loop().run_in_executor(self._workshop.threads, job)

@@ -6,7 +6,8 @@ import lz4.block
 import lz4.frame
 import pytest
 
-from endpoint_analytics.infra.clickhouse.encoding import choose_encoding, make_decoder, make_encoder
+from endpoint_analytics.infra.clickhouse.decoding import make_decoder
+from endpoint_analytics.infra.clickhouse.encoding import choose_encoding, make_encoder
 from endpoint_analytics.infra.clickhouse.errors import ClickHouseError
 
 DATA = b"some data " * 1000

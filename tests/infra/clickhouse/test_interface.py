@@ -93,6 +93,8 @@ def test_settings_are_the_engines(http_query):
     ("sql", "status", "code"),
     [
         ("SELEC 1", 400, "62"),
+        ("1 + 1", 400, "62"),
+        ("help", 400, "62"),
         ("SELECT * FROM no_such_table", 404, "60"),
         ("SELECT no_such_column", 404, "47"),
         ("SELECT no_such_function()", 404, "46"),
@@ -110,6 +112,15 @@ def test_errors_have_clickhouses_status_code_and_text(http_query, sql, status, c
     assert (answer.status, answer.headers["x-clickhouse-exception-code"]) == (status, code)
     assert answer.text.startswith(f"Code: {code}. DB::Exception: ")
     assert "(version " in answer.text
+
+
+def test_bytes_that_are_not_utf8(http_query, table):
+    assert http_query(b"SELECT hex('\xff\xfe')").text == "FFFE\n"
+    assert http_query(b"SELECT '\xff\xfe'").body == b"\xff\xfe\n"
+    assert http_query(b"\xff\xfe\xb1 nonsense").headers["x-clickhouse-exception-code"] == "62"
+    assert http_query(b"INSERT INTO \xff FORMAT CSV\n1").headers["x-clickhouse-exception-code"] == "62"
+    assert http_query(b"1,\xff\n", query=f"INSERT INTO {table} FORMAT CSV").status == 200
+    assert http_query(f"SELECT hex(b) FROM {table}").text == "FF\n"
 
 
 def test_an_error_in_mid_result_is_appended_and_the_result_left_unfinished(server):
