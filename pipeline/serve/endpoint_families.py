@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from endpoint_analytics.pipeline.serve.families import FamilyType, Labels, MetricFamily, Sample
-from endpoint_analytics.pipeline.store.endpoint_metrics import EndpointMetrics, ReplicaMetrics, Summary
+from endpoint_analytics.pipeline.store.endpoint_numbers import EndpointMetrics, ReplicaMetrics, Summary
 from endpoint_analytics.schemas import metrics as names
 from endpoint_analytics.schemas.replicas import STATES
 

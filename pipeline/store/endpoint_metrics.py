@@ -1,26 +1,21 @@
-"""The numbers of one endpoint as ClickHouse has them now: the queries, and their rows made into data.
+"""The queries for one endpoint's numbers as ClickHouse has them now.
 
-How they are named and written as text is the query service's work. `now` is an argument, so that all
-queries of one answer speak of the same moment.
+What follows from the rows is told in `endpoint_numbers`. `now` is an argument, so that all queries of one
+answer speak of the same moment.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from endpoint_analytics.pipeline.core.sketch import quantiles
+from endpoint_analytics.pipeline.store.endpoint_numbers import EndpointMetrics, Row, parse_endpoint_metrics
 from endpoint_analytics.pipeline.store.errors import StoreError
-from endpoint_analytics.pipeline.store.presence import LastHeard, Presence, is_present, shown_state
+from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.schemas.metrics import HARDWARE_METRICS
-from endpoint_analytics.schemas.replicas import State
-
-QUANTILES = (0.5, 0.9, 0.95, 0.99)
-
-Row = Sequence[Any]
 
 
 class Reader(Protocol):
@@ -29,60 +24,6 @@ class Reader(Protocol):
     async def read(self, sql: str, parameters: Mapping[str, Any]) -> Sequence[Row]:
         """Return the rows; raises StoreError."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class HardwareSample:
-    """The newest sample of a metric; `device` is empty for the replica itself."""
-
-    metric: str
-    device: str
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class RequestTotals:
-    """A replica's requests: cumulative since it was first seen, and the levels of its living processes."""
-
-    status_counts: tuple[tuple[int, int], ...]
-    aborted_pending: int
-    aborted_streaming: int
-    dropped: tuple[tuple[str, int], ...]
-    pending: int
-    streaming: int
-    oldest_pending_us: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaMetrics:
-    """A present replica; `requests` is None when no agent ever told of its requests."""
-
-    replica_id: str
-    state: State | None
-    requests: RequestTotals | None
-    hardware: tuple[HardwareSample, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """Quantiles in seconds of the last minutes (NaN without events), count and sum of all time."""
-
-    quantiles_s: tuple[tuple[float, float], ...]
-    count: int
-    sum_us: int
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointMetrics:
-    """All that one scrape shows. Settings are None when never told, `data_at` when no agent ever spoke."""
-
-    replicas: tuple[ReplicaMetrics, ...]
-    latency: Summary
-    time_to_first_byte: Summary
-    running_replicas: int
-    min_replicas: int | None
-    max_replicas: int | None
-    data_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,23 +38,23 @@ class MetricsSettings:
 BOOTS = """
 SELECT
     replica_id,
+    count() AS boots,
     max(last_append) AS newest_append,
-    maxIf(last_append, stream = 'hardware') AS hardware_append,
     max(last_at) AS newest_at,
+    maxIf(last_append, stream = 'hardware') AS hardware_append,
     maxIf(last_at, stream = 'hardware') AS hardware_at,
     countIf(stream = 'requests') AS request_boots,
-    sumMapIf(status_codes, status_counts, stream = 'requests') AS status,
+    sumMapIf(status_codes, status_counts, stream = 'requests'),
+    sumMapIf(dropped_reasons, dropped_counts, stream = 'requests'),
     sumIf(aborted_pending, stream = 'requests'),
     sumIf(aborted_streaming, stream = 'requests'),
-    sumMapIf(dropped_reasons, dropped_counts, stream = 'requests') AS dropped,
     sumIf(pending, stream = 'requests' AND last_append >= {alive_from:DateTime64(3, 'UTC')}),
     sumIf(streaming, stream = 'requests' AND last_append >= {alive_from:DateTime64(3, 'UTC')}),
     maxIf(oldest_pending_us, stream = 'requests' AND last_append >= {alive_from:DateTime64(3, 'UTC')}),
     sumIf(finished, stream = 'requests'),
     sumIf(latency_sum_us, stream = 'requests'),
     sumIf(ttfb_count, stream = 'requests'),
-    sumIf(ttfb_sum_us, stream = 'requests'),
-    count()
+    sumIf(ttfb_sum_us, stream = 'requests')
 FROM boots FINAL
 WHERE namespace = {namespace:String} AND endpoint = {endpoint:String}
 GROUP BY GROUPING SETS ((replica_id), ())
@@ -128,7 +69,7 @@ ORDER BY replica_id
 
 # The row with an empty replica_id says that the endpoint has events, however old.
 EVENTS = """
-SELECT replica_id, toString(argMax(state, (at, offset))), max(at) AS newest, count()
+SELECT replica_id, count(), toString(argMax(state, (at, offset))), max(at) AS newest
 FROM replica_events FINAL
 WHERE namespace = {namespace:String} AND endpoint = {endpoint:String}
 GROUP BY GROUPING SETS ((replica_id), ())
@@ -201,78 +142,6 @@ async def read_endpoint_metrics(
     return parse_endpoint_metrics(
         boots.result(), events.result(), current.result(), sketches.result(), hardware.result(), now, presence
     )
-
-
-def parse_endpoint_metrics(
-    boots: Sequence[Row],
-    events: Sequence[Row],
-    current: Sequence[Row],
-    sketches: Sequence[Row],
-    hardware: Sequence[Row],
-    now: datetime,
-    presence: Presence,
-) -> EndpointMetrics | None:
-    """Put the five answers together."""
-    boot_of = {row[0]: row for row in boots if row[17]}
-    event_of = {row[0]: row for row in events if row[3]}
-    if not boot_of and not event_of and not (current and current[0][0]):
-        return None
-    samples_of = _current_samples(hardware, boot_of, now, presence)
-    whole = boot_of.pop("", None)
-    event_of.pop("", None)
-    replicas = []
-    for replica_id in sorted(boot_of.keys() | event_of.keys()):
-        boot, event = boot_of.get(replica_id), event_of.get(replica_id)
-        heard = LastHeard(
-            append_at=None if boot is None else boot[1],
-            state=None if event is None else event[1],
-            state_at=None if event is None else event[2],
-        )
-        if is_present(heard, presence, now):
-            state = shown_state(replica_id, heard, presence, now)
-            requests = _request_totals(boot) if boot and boot[5] else None
-            replicas.append(ReplicaMetrics(replica_id, state, requests, samples_of.get(replica_id, ())))
-    _, in_force, least, most = current[0] if current else (0, 0, 0, 0)
-    latency, ttfb = sketches[0] if sketches else (((), ()), ((), ()))
-    return EndpointMetrics(
-        replicas=tuple(replicas),
-        latency=_summary(latency, whole[13] if whole else 0, whole[14] if whole else 0),
-        time_to_first_byte=_summary(ttfb, whole[15] if whole else 0, whole[16] if whole else 0),
-        running_replicas=sum(replica.state == "running" for replica in replicas),
-        min_replicas=least if in_force else None,
-        max_replicas=most if in_force else None,
-        data_at=whole[3] if whole else None,
-    )
-
-
-def _request_totals(boot: Row) -> RequestTotals:
-    return RequestTotals(
-        status_counts=tuple(zip(*boot[6], strict=True)),
-        aborted_pending=boot[7],
-        aborted_streaming=boot[8],
-        dropped=tuple(zip(*boot[9], strict=True)),
-        pending=boot[10],
-        streaming=boot[11],
-        oldest_pending_us=boot[12],
-    )
-
-
-def _summary(sketch: tuple[Sequence[int], Sequence[int]], count: int, sum_us: int) -> Summary:
-    seconds = (quantile_us / 1e6 for quantile_us in quantiles(*sketch, QUANTILES))
-    return Summary(tuple(zip(QUANTILES, seconds, strict=True)), count, sum_us)
-
-
-def _current_samples(
-    rows: Iterable[Row], boot_of: Mapping[str, Row], now: datetime, presence: Presence
-) -> dict[str, tuple[HardwareSample, ...]]:
-    """Return the samples that are current: of a living agent, and not older than what it last told."""
-    samples: dict[str, list[HardwareSample]] = {}
-    for replica_id, metric, device, value, at in rows:
-        boot = boot_of.get(replica_id)
-        alive = boot is not None and boot[2] >= now - presence.heartbeat
-        if alive and boot is not None and at >= boot[4] - presence.heartbeat:
-            samples.setdefault(replica_id, []).append(HardwareSample(metric, device, value))
-    return {replica_id: tuple(found) for replica_id, found in samples.items()}
 
 
 def _utc(at: datetime) -> str:

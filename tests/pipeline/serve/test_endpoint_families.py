@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 
 from endpoint_analytics.pipeline.serve.endpoint_families import endpoint_families
 from endpoint_analytics.pipeline.serve.openmetrics import render
-from endpoint_analytics.pipeline.store.endpoint_metrics import (
+from endpoint_analytics.pipeline.store.endpoint_numbers import (
     EndpointMetrics,
     HardwareSample,
     ReplicaMetrics,
