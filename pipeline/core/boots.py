@@ -30,6 +30,7 @@ class Boot:
 
     key: BootKey
     next_seq: int = 0
+    last_seq: int = 0
     gaps: list[tuple[int, int]] = field(default_factory=list)
     batches: int = 0
     duplicates: int = 0
@@ -76,11 +77,12 @@ class Boot:
                 return True
         return False
 
-    def saw_interval(self, start_us: int, end_us: int) -> bool:
-        """Widen the boot's time by a batch's interval; True when it is the newest so far."""
+    def saw(self, seq: int, start_us: int, end_us: int) -> bool:
+        """Note a folded batch; True when it is the newest by seq (the agent's clock may have jumped)."""
         self.first_us = min(self.first_us, start_us) if self.first_us else start_us
-        if end_us < self.last_us:
+        if seq < self.last_seq:
             return False
+        self.last_seq = seq
         self.last_us = end_us
         return True
 

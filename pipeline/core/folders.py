@@ -151,7 +151,7 @@ class HardwareFolder(_BootFolder[HardwareBatch]):
         """Fold the batches one by one: there is one a second from a replica."""
         outcome = Outcome()
         for boot, batch, record in self._new(run, outcome):
-            boot.saw_interval(batch.start_us, batch.end_us)
+            boot.saw(batch.seq, batch.start_us, batch.end_us)
             outcome.events += self._windows.fold(boot.key, batch, record.offset)
         return outcome
 

@@ -190,7 +190,7 @@ class _Columns:
             boot.ttfb_count += len(batch.responded.at_us)
             boot.latency_sum_us += latency_sum[index]
             boot.ttfb_sum_us += ttfb_sum[index]
-            if boot.saw_interval(batch.start_us, batch.end_us):
+            if boot.saw(batch.seq, batch.start_us, batch.end_us):
                 boot.pending = pending[index]
                 boot.streaming = streaming[index]
                 boot.oldest_pending_us = batch.oldest_pending_us

@@ -86,6 +86,7 @@ def boot_row(place: Place, boot: Boot) -> Row:
         "version": boot.version,
         "chunk_time": place.chunk.append_ms // 1000,
         "next_seq": boot.next_seq,
+        "last_seq": boot.last_seq,
         "gap_starts": [start for start, _ in boot.gaps],
         "gap_ends": [end for _, end in boot.gaps],
         "batches": boot.batches,

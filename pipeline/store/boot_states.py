@@ -13,7 +13,7 @@ from endpoint_analytics.schemas.requests import Totals
 _AT_ONCE = 100  # boots in a query: its parameters travel in the address, whose length is bounded
 
 _COLUMNS = (
-    "next_seq, gap_starts, gap_ends, batches, duplicates, missing, version,"
+    "next_seq, last_seq, gap_starts, gap_ends, batches, duplicates, missing, version,"
     " toUnixTimestamp64Micro(first_at) AS first_us, toUnixTimestamp64Micro(last_at) AS last_us,"
     " toUnixTimestamp64Milli(last_append) AS last_append_ms, arrived, finished, aborted_pending,"
     " aborted_streaming, status_codes, status_counts, latency_sum_us, ttfb_count, ttfb_sum_us, pending,"
@@ -66,6 +66,7 @@ def parse_boot(row: Mapping[str, Any]) -> Boot:
     return Boot(
         key=BootKey(row["namespace"], row["endpoint"], row["replica_id"], row["boot_id"]),
         next_seq=row["next_seq"],
+        last_seq=row["last_seq"],
         gaps=list(zip(row["gap_starts"], row["gap_ends"], strict=True)),
         batches=row["batches"],
         duplicates=row["duplicates"],
