@@ -1,0 +1,100 @@
+"""Settings: arguments before variables before defaults; errors that say how to mend; no secret shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from endpoint_analytics.agents.config import (
+    AgentConfig,
+    ConfigurationError,
+    KafkaConfig,
+    default_replica_id,
+    read_config,
+)
+from endpoint_analytics.schemas.identity import check_name
+
+NAMES = {"ENDPOINT_ANALYTICS_NAMESPACE": "acme", "ENDPOINT_ANALYTICS_ENDPOINT": "classifier"}
+
+
+def test_the_environment_alone_is_enough():
+    config = read_config(environment={**NAMES, "HOSTNAME": "pod-7"})
+    assert (config.namespace, config.endpoint, config.replica_id) == ("acme", "classifier", "pod-7")
+    assert config.kafka == KafkaConfig(bootstrap_servers="127.0.0.1:9092", topic_prefix="endpoint-analytics")
+
+
+def test_arguments_go_before_the_environment():
+    config = read_config(
+        namespace="other",
+        replica_id="mine",
+        kafka="broker:9093",
+        environment={**NAMES, "ENDPOINT_ANALYTICS_REPLICA_ID": "theirs", "ENDPOINT_ANALYTICS_KAFKA": "x:1"},
+    )
+    assert (config.namespace, config.endpoint, config.replica_id) == ("other", "classifier", "mine")
+    assert config.kafka.bootstrap_servers == "broker:9093"
+
+
+def test_kafka_security_from_the_environment_shows_no_secret():
+    config = read_config(
+        environment={
+            **NAMES,
+            "ENDPOINT_ANALYTICS_KAFKA": "a:1,b:2",
+            "ENDPOINT_ANALYTICS_TOPIC_PREFIX": "mine",
+            "ENDPOINT_ANALYTICS_KAFKA_SECURITY_PROTOCOL": "sasl_ssl",
+            "ENDPOINT_ANALYTICS_KAFKA_SASL_MECHANISM": "scram-sha-512",
+            "ENDPOINT_ANALYTICS_KAFKA_USERNAME": "user",
+            "ENDPOINT_ANALYTICS_KAFKA_PASSWORD": "hunter2",
+            "ENDPOINT_ANALYTICS_KAFKA_CA_FILE": "/etc/ca.pem",
+        }
+    )
+    assert config.kafka == KafkaConfig(
+        bootstrap_servers="a:1,b:2",
+        topic_prefix="mine",
+        security_protocol="SASL_SSL",
+        sasl_mechanism="SCRAM-SHA-512",
+        username="user",
+        password="hunter2",
+        ca_file="/etc/ca.pem",
+    )
+    assert "hunter2" not in repr(config)
+    assert "hunter2" not in str(config)
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({}, "namespace is not set: pass namespace=... or set ENDPOINT_ANALYTICS_NAMESPACE"),
+        ({"ENDPOINT_ANALYTICS_NAMESPACE": "acme"}, "set ENDPOINT_ANALYTICS_ENDPOINT"),
+        ({**NAMES, "ENDPOINT_ANALYTICS_NAMESPACE": "a/b"}, "namespace is 'a/b'"),
+        ({**NAMES, "ENDPOINT_ANALYTICS_KAFKA": "http://x:1"}, "it takes host:port"),
+        ({**NAMES, "ENDPOINT_ANALYTICS_KAFKA_SECURITY_PROTOCOL": "TLS"}, "kafka_security_protocol is 'TLS'"),
+        ({**NAMES, "ENDPOINT_ANALYTICS_KAFKA_SASL_MECHANISM": "MD5"}, "kafka_sasl_mechanism is 'MD5'"),
+        ({**NAMES, "ENDPOINT_ANALYTICS_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, "needs kafka_username"),
+        ({**NAMES, "ENDPOINT_ANALYTICS_KAFKA_USERNAME": "u"}, "which sends none"),
+        ({**NAMES, "ENDPOINT_ANALYTICS_TOPIC_PREFIX": "a b"}, "topic_prefix is 'a b'"),
+    ],
+)
+def test_what_is_wrong_is_told(environment, told):
+    with pytest.raises(ConfigurationError) as error:
+        read_config(environment=environment)
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("flush_interval_s", 1.5),
+        ("flush_interval_s", 0),
+        ("stop_timeout_s", -1),
+        ("recorder_limit", 0),
+        ("outbox_batches", 0),
+        ("outbox_bytes", 0),
+    ],
+)
+def test_bounds(setting, value):
+    with pytest.raises(ConfigurationError, match=setting):
+        AgentConfig(namespace="a", endpoint="b", replica_id="c", **{setting: value})
+
+
+@pytest.mark.parametrize("host", ["pod-7", "my_host-", "-x-", "höst", "a" * 300, "---", "worker 1.local"])
+def test_any_host_makes_a_valid_name(host):
+    assert check_name("replica_id", default_replica_id({"HOSTNAME": host}))
