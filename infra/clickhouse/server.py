@@ -153,9 +153,9 @@ async def _serve(
     waiting = asyncio.ensure_future(told.wait())
     await asyncio.wait([waiting, serving], return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
-    await workshop.stop(_STOP_S)
+    # Queries are cancelled while uvicorn waits for their replies; an upload that stands still, it cancels.
     server.should_exit = True
-    await serving
+    await asyncio.gather(serving, workshop.stop(_STOP_S))
     if workshop.running:
         # The engine would be waited for without end. What was acknowledged is on the disk.
         _log.error(

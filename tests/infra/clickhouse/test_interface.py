@@ -4,6 +4,7 @@ import base64
 import gzip
 import http.client
 import json
+import socket
 import time
 import uuid
 
@@ -301,6 +302,28 @@ def test_wrong_users_are_refused(http_query):
     ):
         assert (answer.status, answer.headers["x-clickhouse-exception-code"]) == (403, "516")
     assert http_query("SELECT 1", user="default", password="").text == "1\n"
+
+
+def test_an_upload_that_is_cut_stores_nothing(server, http_query, table):
+    head = (
+        f"POST /?query=INSERT+INTO+{table}+FORMAT+CSV HTTP/1.1\r\nHost: x\r\nContent-Length: 90000000\r\n\r\n"
+    )
+    for rows in (10, 500_000):
+        with socket.create_connection((server.host, server.port)) as connection:
+            connection.sendall(head.encode() + b"1,x\n" * rows)
+    running = f"SELECT count() FROM system.processes WHERE query LIKE 'INSERT INTO {table}%'"
+    deadline = time.monotonic() + 5
+    while http_query(running).text != "0\n":
+        assert time.monotonic() < deadline
+    assert http_query(f"SELECT count() FROM {table}").text == "0\n"
+    assert http_query(b"1,x\n", query=f"INSERT INTO {table} FORMAT CSV").status == 200
+
+
+def test_a_long_url_and_a_long_query(http_query):
+    values = ",".join(str(number) for number in range(40_000))
+    sql = f"SELECT count() FROM numbers(100) WHERE number IN ({values})"
+    assert http_query(sql).text == "100\n"
+    assert http_query(query=sql[:30_000].rpartition(",")[0] + ")").text == "100\n"
 
 
 def test_a_client_that_goes_away_ends_its_query(server, http_query):

@@ -3,6 +3,7 @@
 import http.client
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -96,6 +97,18 @@ def test_stopping_cancels_what_runs(tmp_path):
         for thread in threads:
             thread.join(5)
         assert len(answers) == 2
+
+
+def test_stopping_does_not_wait_for_an_upload_that_stands_still(tmp_path):
+    with ClickHouseProcess(tmp_path / "data") as process:
+        Http(process)("CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a")
+        with socket.create_connection((process.host, process.port)) as connection:
+            head = b"POST /?query=INSERT+INTO+t+FORMAT+CSV HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n"
+            connection.sendall(head + b"1\n" * 2_000_000)
+            begun = time.monotonic()
+            process.stop()
+        assert time.monotonic() - begun < 5
+        assert process.poll() == 0
 
 
 def test_the_child_ends_when_its_parent_is_killed(tmp_path):
