@@ -17,7 +17,7 @@ from endpoint_analytics.schemas.replicas import State
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 
 Row = Sequence[Any]
-Sketch = tuple[Sequence[int], Sequence[int]]
+Sketch = tuple[list[int], list[int]]
 
 
 class BootsRow(NamedTuple):
@@ -135,7 +135,7 @@ def parse_endpoint_metrics(
             state = shown_state(replica_id, heard, presence, now)
             requests = None if boot is None or not boot.request_boots else _request_totals(boot)
             replicas.append(ReplicaMetrics(replica_id, state, requests, samples_of.get(replica_id, ())))
-    latency, ttfb = sketches[0] if sketches else (((), ()), ((), ()))
+    latency, ttfb = _sketch(sketches, "latency"), _sketch(sketches, "ttfb")
     return EndpointMetrics(
         replicas=tuple(replicas),
         latency=_summary(latency, whole.finished if whole else 0, whole.latency_sum_us if whole else 0),
@@ -159,6 +159,12 @@ def _request_totals(boot: BootsRow) -> RequestTotals:
         streaming=boot.streaming,
         oldest_pending_us=boot.oldest_pending_us,
     )
+
+
+def _sketch(rows: Iterable[Row], which: str) -> Sketch:
+    """Return buckets, ascending, and counts of one of the two sketches in the rows of SKETCHES."""
+    found = sorted((bucket, count) for name, bucket, count in rows if name == which)
+    return [bucket for bucket, _ in found], [count for _, count in found]
 
 
 def _summary(sketch: Sketch, count: int, sum_us: int) -> Summary:
