@@ -22,6 +22,8 @@ from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.identity import check_name
 
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+# Where ClickHouse is and what ails it is for the log and for this machine, not for whoever can reach the port.
+_NO_ANSWER = "the numbers cannot be read from ClickHouse now: try again; /ready and the service's log say why"
 _VARY = {"Vary": "Accept, Accept-Encoding, Authorization"}
 
 
@@ -47,8 +49,8 @@ class Service:
             exposition, outcome = await self.scrapes.scrape(namespace, name)
         except InvalidMessageError as error:
             return answers.text(404, f"no such endpoint: {error.detail}", _VARY)
-        except StoreError as error:
-            return answers.unavailable(str(error))
+        except StoreError:
+            return answers.unavailable(_NO_ANSWER)
         self.metrics.lookups[outcome] += 1
         if exposition is None:
             return answers.text(
@@ -65,10 +67,12 @@ class Service:
         """Answer GET /health: the process runs."""
         return answers.text(200, "ok")
 
-    async def ready(self, _request: Request) -> Response:
-        """Answer GET /ready: ClickHouse answers and has the tables that this code reads."""
+    async def ready(self, request: Request) -> Response:
+        """Answer GET /ready: ClickHouse answers and has the tables that this code reads; why not, to this machine."""
         reason = await self.health.not_ready()
-        return answers.text(200, "ready") if reason is None else answers.unavailable(reason)
+        if reason is None:
+            return answers.text(200, "ready")
+        return answers.unavailable(reason if _is_local(request) else _NO_ANSWER)
 
     async def own_metrics(self, request: Request) -> Response:
         """Answer GET /metrics: open to this machine, to others with a token for all namespaces."""
@@ -77,8 +81,8 @@ class Service:
                 refusal = await self._refusal(request, ALL_NAMESPACES)
                 if refusal is not None:
                     return refusal
-        except StoreError as error:
-            return answers.unavailable(str(error))
+        except StoreError:
+            return answers.unavailable(_NO_ANSWER)
         newest_s = await self.health.newest_data_s()
         families = self.metrics.families(len(self.scrapes), len(self.tokens), newest_s)
         form = choose_format(_joined(request, "accept"))

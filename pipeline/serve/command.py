@@ -37,14 +37,16 @@ KEEP_ALIVE_S = 75
 STOP_WITHIN_S = 2
 
 
-def _positive(text: str) -> float:
+def seconds(text: str) -> float:
+    """Return a flag's seconds, at most a day."""
     value = float(text)
     if not 0 <= value <= 86_400:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 86400")
     return value
 
 
-def _port(text: str) -> int:
+def port_number(text: str) -> int:
+    """Return a flag's port; 0 asks for a free one."""
     value = int(text)
     if not 0 <= value <= 65_535:
         raise argparse.ArgumentTypeError(f"{text} is not a port")
@@ -54,24 +56,26 @@ def _port(text: str) -> int:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's flags."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine)")
-    parser.add_argument("--port", type=_port, default=8080, help="port to listen on (8080; 0: a free one)")
+    parser.add_argument(
+        "--port", type=port_number, default=8080, help="port to listen on (8080; 0: a free one)"
+    )
     parser.add_argument(
         "--quantile-window",
-        type=_positive,
+        type=seconds,
         default=300,
         metavar="S",
         help="seconds that quantiles span (300)",
     )
     parser.add_argument(
         "--replica-grace",
-        type=_positive,
+        type=seconds,
         default=300,
         metavar="S",
         help="seconds for which a departed replica's series stay (300)",
     )
     parser.add_argument(
         "--cache",
-        type=_positive,
+        type=seconds,
         default=1,
         metavar="S",
         help="seconds for which an answer is used again (1)",

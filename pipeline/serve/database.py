@@ -6,6 +6,8 @@ It starts without ClickHouse and finds it when it comes. No SQL belongs here.
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +16,8 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from endpoint_analytics.pipeline.serve.self_metrics import SelfMetrics
 from endpoint_analytics.pipeline.store.connect import AsyncClient, ClickHouseConfig, connect_async
 from endpoint_analytics.pipeline.store.errors import StoreError, StoreUnreachableError, store_error
+
+log = logging.getLogger(__name__)
 
 QUERY_TIMEOUT_S = 5.0
 CONCURRENT_QUERIES = 16
@@ -27,6 +31,7 @@ class Database:
         self._metrics = metrics
         self._client: AsyncClient | None = None
         self._connecting = asyncio.Lock()
+        self._failing = False
         self._slots = asyncio.Semaphore(CONCURRENT_QUERIES)
 
     @property
@@ -43,20 +48,29 @@ class Database:
         """Return the query's rows; raises StoreError, within QUERY_TIMEOUT_S."""
         self._metrics.queries += 1
         try:
+            rows = await self._read(sql, parameters)
+        except StoreError as error:
+            self._metrics.query_errors += 1
+            if not self._failing:
+                log.error("a query failed, and further ones are only counted until one succeeds: %s", error)
+            self._failing = True
+            raise
+        if self._failing:
+            log.info("ClickHouse answers again")
+            self._failing = False
+        return rows
+
+    async def _read(self, sql: str, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        try:
             async with asyncio.timeout(QUERY_TIMEOUT_S), self._slots:
                 client = await self._connected()
                 result = await client.query(sql, parameters=dict(parameters))
         except TimeoutError as error:
-            self._metrics.query_errors += 1
             raise StoreUnreachableError(
                 f"ClickHouse at {self._config.url} did not answer within {QUERY_TIMEOUT_S:g} s: "
                 "see whether it is overloaded"
             ) from error
-        except StoreError:
-            self._metrics.query_errors += 1
-            raise
         except (ClickHouseError, OSError) as error:
-            self._metrics.query_errors += 1
             raise store_error(error, self._config.url, self._config.database) from error
         return result.result_rows
 
@@ -64,7 +78,12 @@ class Database:
         if self._client is None:
             async with self._connecting:
                 if self._client is None:
-                    self._client = await connect_async(self._config, read_timeout_s=QUERY_TIMEOUT_S)
+                    # ClickHouse goes on with a query whose asker went away, unless it is told not to.
+                    self._client = await connect_async(
+                        self._config,
+                        read_timeout_s=QUERY_TIMEOUT_S,
+                        settings={"max_execution_time": math.ceil(QUERY_TIMEOUT_S)},
+                    )
         return self._client
 
     async def close(self) -> None:

@@ -149,12 +149,22 @@ def connect(
 
 
 async def connect_async(
-    config: ClickHouseConfig, *, database: str | None = None, read_timeout_s: float = READ_TIMEOUT_S
+    config: ClickHouseConfig,
+    *,
+    database: str | None = None,
+    read_timeout_s: float = READ_TIMEOUT_S,
+    settings: Mapping[str, Any] | None = None,
 ) -> AsyncClient:
-    """Return the asyncio client, connected; raises as `connect` does. It belongs to the running loop."""
+    """Return the asyncio client, connected; raises as `connect` does. It belongs to the running loop.
+
+    `settings` are ClickHouse's own, sent with every query.
+    """
     try:
         client = await get_async_client(
-            **_options(config, database), send_receive_timeout=read_timeout_s, query_retries=1
+            **_options(config, database),
+            send_receive_timeout=read_timeout_s,
+            query_retries=1,
+            settings=dict(settings or {}),
         )
     except (ClickHouseError, OSError) as error:
         raise store_error(error, config.url, database or config.database) from error

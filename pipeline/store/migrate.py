@@ -90,13 +90,7 @@ def migrate(config: ClickHouseConfig) -> tuple[Migration, ...]:
     replicated = "Replicated" if config.cluster else ""
     where = f"database {config.database!r} at {config.url}"
     try:
-        server = connect(config, database="default")
-        try:
-            server.command(
-                CREATE_DATABASE.replace("{database}", config.database).replace("{on_cluster}", on_cluster)
-            )
-        finally:
-            server.close()
+        _make_database(config, on_cluster)
         client = connect(config)
         try:
             client.command(
@@ -112,6 +106,20 @@ def migrate(config: ClickHouseConfig) -> tuple[Migration, ...]:
             client.close()
     except ClickHouseError as error:
         raise store_error(error, config.url, config.database) from error
+
+
+def _make_database(config: ClickHouseConfig, on_cluster: str) -> None:
+    """Create the database unless it is there: a user who may not create one can still migrate."""
+    try:
+        connect(config).close()
+    except SchemaMissingError:
+        server = connect(config, database="default")
+        try:
+            server.command(
+                CREATE_DATABASE.replace("{database}", config.database).replace("{on_cluster}", on_cluster)
+            )
+        finally:
+            server.close()
 
 
 def _apply(client: Client, migration: Migration) -> Migration:

@@ -1,5 +1,7 @@
 """The service where ClickHouse is not there: before it starts, and after it died; and how it ends."""
 
+import http.client
+import socket
 import time
 import uuid
 
@@ -31,6 +33,9 @@ def test_it_waits_for_clickhouse_and_outlives_it(tmp_path, start_service):
     assert f"no ClickHouse answers at {url}" in ready.text
     scrape = service.scrape(f"eat_{'0' * 16}_{'a' * 43}")
     assert (scrape.status, scrape.headers["retry-after"]) == (503, "5")
+    assert "cannot be read from ClickHouse" in scrape.text
+    assert url not in scrape.text
+    assert url not in service.get("/ready", {"X-Forwarded-For": "203.0.113.9"}).text
     assert service.get("/v2/endpoint/acme/llm/open-metrics").status == 401
     own = service.get("/metrics")
     assert own.status == 200
@@ -43,6 +48,9 @@ def test_it_waits_for_clickhouse_and_outlives_it(tmp_path, start_service):
         assert service.scrape(f"eat_{'0' * 16}_{'a' * 43}").status == 401
     until(lambda: service.get("/ready").status == 503)
     assert service.get("/health").status == 200
+    with ClickHouseProcess(tmp_path / "clickhouse", port=port):
+        until(lambda: service.get("/ready").status == 200)
+    assert service.log.read_text().count("a query failed") <= 3  # once an outage, however often it was asked
 
 
 def test_a_database_that_is_not_migrated_is_told(server, start_service):
@@ -55,8 +63,13 @@ def test_a_database_that_is_not_migrated_is_told(server, start_service):
 def test_it_says_one_line_and_stops_cleanly(config, start_service):
     service = start_service(config)
     assert service.line == f"serve ready http://127.0.0.1:{service.port}\n"
-    assert service.get("/ready").status == 200
+    idle = http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)
+    idle.request("GET", "/ready")
+    assert idle.getresponse().read() == b"ready\n"
+    silent = socket.create_connection(("127.0.0.1", service.port), timeout=10)
     status, seconds = service.stop()
+    idle.close()
+    silent.close()
     assert status == 0
     assert seconds < 3
     assert service.rest == b""
