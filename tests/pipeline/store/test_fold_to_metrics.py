@@ -1,0 +1,84 @@
+"""From a log through the real fold to the numbers of a scrape: the two ends of the tables agree."""
+
+import asyncio
+import math
+import random
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from tests.benchmarks.log import request_log
+
+from endpoint_analytics.pipeline.core.boots import Boot
+from endpoint_analytics.pipeline.core.chunks import ChunkRule
+from endpoint_analytics.pipeline.core.folders import RequestsFolder
+from endpoint_analytics.pipeline.core.partition import Bounds, PartitionFold
+from endpoint_analytics.pipeline.store.connect import connect_async
+from endpoint_analytics.pipeline.store.endpoint_metrics import MetricsSettings, read_endpoint_metrics
+from endpoint_analytics.pipeline.store.writer import encode_rows
+from endpoint_analytics.schemas.codec import decode_requests
+
+REPLICAS, MESSAGES = 3, 120
+
+
+def stored_blocks(records, take):
+    """Fold, flushing after every `take` records: blocks of rows by table, one flush after the other."""
+    fold = PartitionFold(RequestsFolder(), "requests", 0, ChunkRule(), Bounds())
+    for start in range(0, len(records), take):
+        for begins, run in fold.runs(records[start : start + take]):
+            if begins:
+                if start:
+                    yield encode_rows(fold.take_rows())
+                fold.open(run[0])
+            decoded = fold.decode(run)
+            fold.restore(Boot(key) for key in fold.unknown(decoded))
+            fold.fold(run, decoded)
+        yield encode_rows(fold.take_rows())
+
+
+class Reader:
+    def __init__(self, client):
+        self._client = client
+
+    async def read(self, sql, parameters):
+        return (await self._client.query(sql, parameters=parameters)).result_rows
+
+
+def test_what_was_logged_is_what_is_scraped(config, client):
+    now = datetime.now(UTC)
+    begin = now - timedelta(seconds=MESSAGES // REPLICAS + 2)
+    records = request_log(MESSAGES, 30, REPLICAS, random.Random(7), int(begin.timestamp() * 1e6))
+    batches = [decode_requests(record.value) for record in records]
+
+    # As it happened, then a worker that crashed and folds all of it again with other flushes.
+    for take in (7, 50):
+        for blocks in stored_blocks(records, take):
+            for table, block in blocks.items():
+                client.raw_insert(table, insert_block=block, fmt="JSONEachRow")
+
+    async def read():
+        async_client = await connect_async(config)
+        metrics = await read_endpoint_metrics(
+            Reader(async_client), "bench", "endpoint", now, MetricsSettings()
+        )
+        await async_client.close()
+        return metrics
+
+    metrics = asyncio.run(read())
+    sent: Counter[tuple[str, int]] = Counter()
+    durations = []
+    for batch in batches:
+        sent.update((batch.replica_id, status) for status in batch.responded.status)
+        durations += batch.finished.duration_us
+    assert {
+        (replica.replica_id, status): count
+        for replica in metrics.replicas
+        for status, count in replica.requests.status_counts
+    } == dict(sent)
+    assert {replica.state for replica in metrics.replicas} == {"running"}
+    assert (metrics.latency.count, metrics.latency.sum_us) == (len(durations), sum(durations))
+    durations.sort()
+    for q, seconds in metrics.latency.quantiles_s:
+        assert seconds * 1e6 == pytest.approx(durations[math.floor(q * (len(durations) - 1))], rel=0.01001)
+    assert metrics.data_at is not None
+    assert abs((now - metrics.data_at).total_seconds() - 1) < 2
