@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from endpoint_analytics.infra.kafka import jars
-from endpoint_analytics.infra.kafka.child import spawn
+from endpoint_analytics.infra.child import spawn
 from endpoint_analytics.infra.kafka.errors import KafkaError
 from endpoint_analytics.infra.kafka.folder import FolderLock
 from endpoint_analytics.infra.kafka.java import find_java

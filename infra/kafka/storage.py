@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from endpoint_analytics.infra.kafka.child import spawn
+from endpoint_analytics.infra.child import spawn
 from endpoint_analytics.infra.kafka.errors import KafkaError
 
 FORMATTING = "log.formatting"

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from endpoint_analytics.infra.kafka.child import spawn
+from endpoint_analytics.infra.child import spawn
 
 SLEEP = [sys.executable, "-c", "print('up', flush=True); import time; time.sleep(60)"]
 
@@ -39,3 +39,10 @@ def test_a_child_has_a_session_of_its_own_and_its_exit_status_is_told(tmp_path: 
 def test_what_keeps_a_child_from_starting_is_raised(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         spawn(SLEEP, cwd=tmp_path / "none", output=tmp_path / "out", environ=os.environ)
+
+
+def test_a_child_that_announces_has_its_words_on_a_pipe_and_its_errors_in_the_file(tmp_path: Path) -> None:
+    program = [sys.executable, "-c", "import sys; print('ready'); print('oh', file=sys.stderr)"]
+    child = spawn(program, cwd=tmp_path, output=tmp_path / "out", environ=os.environ, announces=True)
+    assert child.communicate(timeout=10) == (b"ready\n", None)
+    assert (tmp_path / "out").read_text() == "oh\n"

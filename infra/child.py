@@ -15,10 +15,17 @@ LAUNCHER = Path(__file__).with_name("die_with_parent.py")
 
 
 def spawn(
-    argv: Sequence[str], *, cwd: Path, output: Path, environ: Mapping[str, str], pass_fds: Sequence[int] = ()
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    output: Path,
+    environ: Mapping[str, str],
+    pass_fds: Sequence[int] = (),
+    announces: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start `argv` (its first word an absolute path) in a session of its own, its output going to a file.
 
+    With `announces` only its stderr goes there, and its stdout is the pipe `stdout` of what is returned.
     The kernel ties a child's life to the *thread* that forked it, so that is a thread of its own here, which
     lives as long as the child: a caller may start a child from a thread that soon ends.
     """
@@ -33,8 +40,8 @@ def spawn(
                     cwd=cwd,
                     env=dict(environ),
                     stdin=subprocess.DEVNULL,
-                    stdout=file,
-                    stderr=subprocess.STDOUT,
+                    stdout=subprocess.PIPE if announces else file,
+                    stderr=file if announces else subprocess.STDOUT,
                     start_new_session=True,
                     pass_fds=pass_fds,
                 )
