@@ -30,13 +30,18 @@ class Lifespan:
         """Pass on the application's message; before its shutdown is told, the agent sends what it has."""
         kind = message["type"]
         if kind == "lifespan.startup.failed":
-            self._agent.enter("failed", str(message.get("message", "")))
+            self._agent.enter("failed", last_line(str(message.get("message", ""))))
             await stop_aside(self._agent)
         elif kind in {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}:
             await stop_aside(self._agent)
         await self._send(message)
         if kind == "lifespan.startup.complete":
             self._agent.enter("running")
+
+
+def last_line(text: str) -> str:
+    """Return the last line that is not empty: of a traceback, the exception itself."""
+    return text.strip().rpartition("\n")[2].strip()
 
 
 async def stop_aside(agent: Agent) -> None:

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from endpoint_analytics.agents.asgi import AnalyticsMiddleware
 from endpoint_analytics.agents.config import ConfigurationError
+from endpoint_analytics.agents.lifespan import last_line
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 LAST = {"type": "http.response.body", "body": b"hello"}
@@ -323,6 +324,8 @@ def test_a_start_that_fails_is_told(make_config):
 
     asyncio.run(main())
     assert agents[0].snapshot().state == "failed"
+    assert last_line("Traceback:\n  ...\nRuntimeError: no weights\n") == "RuntimeError: no weights"
+    assert last_line("") == ""
     assert agents[0].has_stopped
 
 

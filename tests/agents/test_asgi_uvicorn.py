@@ -301,6 +301,27 @@ def test_client_hangs_up_while_a_full_buffer_holds_the_stream_back(serve, http):
 
 
 @HTTP
+def test_client_hangs_up_while_the_last_message_waits_for_room(serve, http):
+    last = threading.Event()
+
+    async def large(scope, receive, send):
+        assert scope["type"] == "http"
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(20_000_000), "more_body": True})
+        last.set()
+        await send({"type": "http.response.body", "body": b"end"})
+
+    with (
+        serve(large, http=http) as served,
+        socket.create_connection(("127.0.0.1", served.port)) as connection,
+    ):
+        connection.sendall(get("/"))
+        assert last.wait(10)
+        time.sleep(0.03)
+    assert served.totals == {"arrived": 1, "aborted_streaming": 1, "status": {"200": 1}}
+
+
+@HTTP
 def test_client_that_has_all_it_was_promised_may_leave_before_the_end(serve, http):
     left = threading.Event()
 
