@@ -1,0 +1,14 @@
+"""One stack of the real parts for all tests of this folder that do it no lasting harm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tests.parts import Stack
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("stack")) as running:
+        yield running
