@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import ssl
 import threading
 import time
 import zlib
@@ -20,17 +19,14 @@ from endpoint_analytics.agents.clock import read_offset_us, steady_offset_us
 from endpoint_analytics.agents.config import AgentConfig
 from endpoint_analytics.agents.hardware.reading import Collector
 from endpoint_analytics.agents.hardware.sampler import HardwareThread, default_collectors
-from endpoint_analytics.agents.lane import Lane
+from endpoint_analytics.agents.lane import cancel_all, make_lanes
 from endpoint_analytics.agents.ledger import Ledger
 from endpoint_analytics.agents.lifecycle import may_follow
-from endpoint_analytics.agents.outage import Outage
-from endpoint_analytics.agents.outbox import Outbox
-from endpoint_analytics.agents.producer import Producer, make_ssl_context
+from endpoint_analytics.agents.producer import make_ssl_context
 from endpoint_analytics.agents.quiet import quiet_client
 from endpoint_analytics.agents.recorder import Recorder
 from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.hardware import HardwareBatch
-from endpoint_analytics.schemas.identity import partition_key
 from endpoint_analytics.schemas.limits import MAX_REASON_LENGTH
 from endpoint_analytics.schemas.replicas import ReplicaState, State
 from endpoint_analytics.schemas.requests import Totals
@@ -174,7 +170,7 @@ class Agent:
             for waiting in drained:
                 waiting.cancel()
         finally:
-            await _cancel(sending)
+            await cancel_all(sending)
 
     def _start_hardware(self, loop: asyncio.AbstractEventLoop) -> HardwareThread | None:
         if not self.config.hardware:
@@ -206,21 +202,6 @@ class Agent:
         self._stopping.set()
 
 
-def make_lanes(config: AgentConfig, ssl_context: ssl.SSLContext | None) -> dict[str, Lane]:
-    """Return a lane for each topic that an agent writes to, by the topic's suffix."""
-    outage = Outage(config.kafka.bootstrap_servers)
-    key = partition_key(config.namespace, config.endpoint, config.replica_id)
-    return {
-        topic.suffix: Lane(
-            topic.name(config.kafka.topic_prefix),
-            key,
-            Outbox(config.outbox_batches, config.outbox_bytes),
-            Producer(config.kafka, ssl_context, outage),
-        )
-        for topic in (REPLICAS, REQUESTS, HARDWARE)
-    }
-
-
 async def _is_set_within(event: asyncio.Event, timeout_s: float) -> bool:
     if event.is_set():
         return True
@@ -230,14 +211,3 @@ async def _is_set_within(event: asyncio.Event, timeout_s: float) -> bool:
     except TimeoutError:
         return False
     return True
-
-
-async def _cancel(tasks: list[asyncio.Task[None]], tries: int = 10) -> None:
-    """Cancel until the tasks have ended: in Python 3.11 `asyncio.wait_for`, which the Kafka client uses,
-    may swallow a cancellation."""
-    for _ in range(tries):
-        for task in tasks:
-            task.cancel()
-        _, running = await asyncio.wait(tasks, timeout=0.2)
-        if not running:
-            return

@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 
+from endpoint_analytics.agents.config import AgentConfig
+from endpoint_analytics.agents.outage import Outage
 from endpoint_analytics.agents.outbox import Outbox
 from endpoint_analytics.agents.producer import Producer, TooLargeError
+from endpoint_analytics.schemas.identity import partition_key
+from endpoint_analytics.schemas.topics import HARDWARE, REPLICAS, REQUESTS
 
 logger = logging.getLogger("endpoint_analytics")
 
@@ -58,3 +63,29 @@ class Lane:
     async def drained(self) -> None:
         """Return when everything that was handed over is stored (or counted as dropped)."""
         await self._idle.wait()
+
+
+def make_lanes(config: AgentConfig, ssl_context: ssl.SSLContext | None) -> dict[str, Lane]:
+    """Return a lane for each topic that an agent writes to, by the topic's suffix."""
+    outage = Outage(config.kafka.bootstrap_servers)
+    key = partition_key(config.namespace, config.endpoint, config.replica_id)
+    return {
+        topic.suffix: Lane(
+            topic.name(config.kafka.topic_prefix),
+            key,
+            Outbox(config.outbox_batches, config.outbox_bytes),
+            Producer(config.kafka, ssl_context, outage),
+        )
+        for topic in (REPLICAS, REQUESTS, HARDWARE)
+    }
+
+
+async def cancel_all(tasks: list[asyncio.Task[None]], tries: int = 10) -> None:
+    """Cancel until the tasks have ended: in Python 3.11 `asyncio.wait_for`, which the Kafka client uses,
+    may swallow a cancellation."""
+    for _ in range(tries):
+        for task in tasks:
+            task.cancel()
+        _, running = await asyncio.wait(tasks, timeout=0.2)
+        if not running:
+            return

@@ -140,6 +140,23 @@ def test_a_batch_too_large_for_the_broker_is_dropped_and_counted(kafka, make_con
     assert batches[-1].totals.arrived == 2_000
 
 
+def test_topics_that_are_made_later(kafka, make_config):
+    config = KafkaConfig(bootstrap_servers=kafka.bootstrap_servers, topic_prefix="made-later")
+    agent = Agent(make_config(kafka=config, stop_timeout_s=20.0))
+    agent.start()
+    record(agent, 10)
+    wait_until(lambda: agent.snapshot().flushes >= 10)
+    assert agent.snapshot().sent["requests"] == 0
+    specs = [
+        TopicSpec(topic.name(config.topic_prefix), 1, topic.retention_ms, config=TOPIC_CONFIG)
+        for topic in (REQUESTS, REPLICAS, HARDWARE)
+    ]
+    asyncio.run(ensure_topics(config.bootstrap_servers, specs))
+    wait_until(lambda: agent.snapshot().sent["requests"] >= 1)
+    agent.stop()
+    check_complete(read_batches(config), agent)
+
+
 def test_kafka_away_at_the_start_then_killed_and_started_again(tmp_path, make_config):
     broker = KafkaProcess(tmp_path / "kafka")
     broker.start()  # takes a port, and makes the topics
