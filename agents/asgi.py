@@ -42,8 +42,8 @@ class AnalyticsMiddleware:
         kafka: str | None = None,
         topic_prefix: str | None = None,
         config: AgentConfig | None = None,
-        flush_interval_s: float = 1.0,
-        hardware: bool = True,
+        flush_interval_s: float | None = None,
+        hardware: bool | None = None,
     ) -> None:
         self.app = app
         self.config = config or read_config(

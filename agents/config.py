@@ -10,7 +10,7 @@ import re
 import secrets
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal, get_args
 
 from endpoint_analytics.schemas.errors import InvalidMessageError
@@ -24,6 +24,16 @@ DEFAULT_BOOTSTRAP_SERVERS = "127.0.0.1:9092"
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
+_SWITCHES = {
+    "1": True,
+    "true": True,
+    "on": True,
+    "yes": True,
+    "0": False,
+    "false": False,
+    "off": False,
+    "no": False,
+}
 _SERVER = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _TOPIC_PREFIX = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
@@ -114,8 +124,8 @@ def read_config(
     replica_id: str | None = None,
     kafka: str | None = None,
     topic_prefix: str | None = None,
-    flush_interval_s: float = 1.0,
-    hardware: bool = True,
+    flush_interval_s: float | None = None,
+    hardware: bool | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> AgentConfig:
     """Return the settings: each argument, else its ENDPOINT_ANALYTICS_ variable, else its default.
@@ -123,14 +133,34 @@ def read_config(
     Raises ConfigurationError.
     """
     values = os.environ if environment is None else environment
+    settings = read_settings(values)
+    if flush_interval_s is not None:
+        settings["flush_interval_s"] = flush_interval_s
+    if hardware is not None:
+        settings["hardware"] = hardware
     return AgentConfig(
         namespace=_required("namespace", namespace, values),
         endpoint=_required("endpoint", endpoint, values),
         replica_id=replica_id or values.get(f"{ENVIRONMENT_PREFIX}REPLICA_ID") or default_replica_id(values),
         kafka=read_kafka_config(bootstrap_servers=kafka, topic_prefix=topic_prefix, environment=values),
-        flush_interval_s=flush_interval_s,
-        hardware=hardware,
+        **settings,  # type: ignore[arg-type]  # read_settings gives each the type of its default
     )
+
+
+def read_settings(environment: Mapping[str, str]) -> dict[str, float | bool]:
+    """Return the numbers and switches of AgentConfig that the variables set: ENDPOINT_ANALYTICS_HARDWARE=off."""
+    found: dict[str, float | bool] = {}
+    for setting in fields(AgentConfig):
+        text = environment.get(f"{ENVIRONMENT_PREFIX}{setting.name.upper()}", "").strip().lower()
+        kind = type(setting.default)
+        if not text or kind not in {bool, int, float}:
+            continue
+        try:
+            found[setting.name] = _SWITCHES[text] if kind is bool else kind(text)
+        except (KeyError, ValueError) as error:
+            takes = "on or off" if kind is bool else "a number"
+            raise ConfigurationError(f"{setting.name} is {text!r}; it takes {takes}") from error
+    return found
 
 
 def read_kafka_config(

@@ -22,6 +22,19 @@ def test_the_environment_alone_is_enough():
     assert config.kafka == KafkaConfig(bootstrap_servers="127.0.0.1:9092", topic_prefix="endpoint-analytics")
 
 
+def test_numbers_and_switches_from_the_environment():
+    environment = {
+        **NAMES,
+        "ENDPOINT_ANALYTICS_HARDWARE": "off",
+        "ENDPOINT_ANALYTICS_FLUSH_INTERVAL_S": "0.5",
+        "ENDPOINT_ANALYTICS_OUTBOX_BYTES": "1000",
+    }
+    config = read_config(environment=environment)
+    assert (config.hardware, config.flush_interval_s, config.outbox_bytes) == (False, 0.5, 1_000)
+    config = read_config(environment=environment, hardware=True, flush_interval_s=0.2)
+    assert (config.hardware, config.flush_interval_s) == (True, 0.2)
+
+
 def test_arguments_go_before_the_environment():
     config = read_config(
         namespace="other",
@@ -70,6 +83,9 @@ def test_kafka_security_from_the_environment_shows_no_secret():
         ({**NAMES, "ENDPOINT_ANALYTICS_KAFKA_SASL_MECHANISM": "MD5"}, "kafka_sasl_mechanism is 'MD5'"),
         ({**NAMES, "ENDPOINT_ANALYTICS_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, "needs kafka_username"),
         ({**NAMES, "ENDPOINT_ANALYTICS_KAFKA_USERNAME": "u"}, "which sends none"),
+        ({**NAMES, "ENDPOINT_ANALYTICS_HARDWARE": "maybe"}, "hardware is 'maybe'; it takes on or off"),
+        ({**NAMES, "ENDPOINT_ANALYTICS_RECORDER_LIMIT": "1.5"}, "recorder_limit is '1.5'; it takes a number"),
+        ({**NAMES, "ENDPOINT_ANALYTICS_FLUSH_INTERVAL_S": "nan"}, "flush_interval_s is nan"),
         ({**NAMES, "ENDPOINT_ANALYTICS_TOPIC_PREFIX": "a b"}, "topic_prefix is 'a b'"),
     ],
 )
