@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from endpoint_analytics.schemas.limits import MAX_DETAIL_LENGTH
+
 Reason = Literal[
     "empty",
     "too_large",
@@ -25,6 +27,8 @@ class InvalidMessageError(ValueError):
     """A message that cannot be used: why (`reason`, one of a fixed set) and what exactly (`detail`)."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
+        if len(detail) > MAX_DETAIL_LENGTH:
+            detail = detail[: MAX_DETAIL_LENGTH - 3] + "..."
         super().__init__(f"{reason}: {detail}")
         self.reason: Reason = reason
         self.detail = detail

@@ -11,17 +11,18 @@ from endpoint_analytics.schemas.requests import Count, Offset, TimeUs
 
 VERSION = 1
 
+# In patterns, `$` alone matches before a line feed at the end too.
 # A reading is a number in the unit that the metric's name ends with, or null where none could be taken.
 # The bound keeps sums of thousandths exact in 64 bits for every window.
 Reading = Annotated[float, msgspec.Meta(ge=-1e15, le=1e15)]
-MetricName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+MetricName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,62}(?!\n)$")]
 Readings = Annotated[dict[MetricName, list[Reading | None]], msgspec.Meta(max_length=MAX_METRICS)]
 
 
 class Accelerator(msgspec.Struct, frozen=True, gc=False):
     """One GPU: `device` is `gpu0`, `gpu1` ... as the replica sees them."""
 
-    device: Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_.-]{0,31}$")]
+    device: Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_.-]{0,31}(?!\n)$")]
     readings: Readings
     uuid: Annotated[str, msgspec.Meta(max_length=MAX_NAME_LENGTH)] = ""
     name: Annotated[str, msgspec.Meta(max_length=MAX_NAME_LENGTH)] = ""

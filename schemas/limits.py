@@ -21,11 +21,23 @@ MIN_TIME_US = 1_000_000_000_000_000
 MAX_TIME_US = 4_102_444_800_000_000
 """Wall-clock times lie between September 2001 and the year 2100, in microseconds since 1970."""
 
+MAX_LEVEL = 10_000_000
+"""Requests pending, or streaming, at once in one process. With it, a window's request time fits 64 bits."""
+
+MAX_SUM_US = 2**62
+"""Sums of durations end here, instead of leaving 64 bits: 146,000 years of request time."""
+
 MAX_NAME_LENGTH = 128
 """Of a namespace, an endpoint, a replica or a boot."""
 
 MAX_REASON_LENGTH = 256
 """Of the reason given with a replica's state."""
+
+MAX_DETAIL_LENGTH = 512
+"""Of what an error says of a message: it may quote the message."""
+
+MAX_DROP_REASONS = 64
+"""Reasons for which one agent dropped requests, or batches."""
 
 MAX_METRICS = 64
 """Hardware metrics of one device in one batch."""

@@ -13,8 +13,11 @@ import msgspec
 
 from endpoint_analytics.schemas.limits import (
     MAX_COUNT,
+    MAX_DROP_REASONS,
     MAX_DURATION_US,
     MAX_INTERVAL_US,
+    MAX_LEVEL,
+    MAX_SUM_US,
     MAX_TIME_US,
     MIN_TIME_US,
 )
@@ -25,7 +28,15 @@ Offset = Annotated[int, msgspec.Meta(ge=0, le=MAX_INTERVAL_US, description="micr
 Duration = Annotated[int, msgspec.Meta(ge=0, le=MAX_DURATION_US, description="microseconds")]
 Status = Annotated[int, msgspec.Meta(ge=100, le=599, description="HTTP status code")]
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
+Level = Annotated[int, msgspec.Meta(ge=0, le=MAX_LEVEL, description="requests at once")]
+SumUs = Annotated[int, msgspec.Meta(ge=0, le=MAX_SUM_US, description="sum of microseconds since the boot")]
 TimeUs = Annotated[int, msgspec.Meta(ge=MIN_TIME_US, le=MAX_TIME_US, description="microseconds since 1970")]
+
+# `$` alone matches before a line feed at the end too.
+StatusName = Annotated[str, msgspec.Meta(pattern=r"^[1-5][0-9][0-9](?!\n)$")]
+StatusCounts = dict[StatusName, Count]
+DropReason = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,62}(?!\n)$")]
+DropCounts = Annotated[dict[DropReason, Count], msgspec.Meta(max_length=MAX_DROP_REASONS)]
 
 
 class Arrived(msgspec.Struct, frozen=True, gc=False):
@@ -76,11 +87,11 @@ class Totals(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     finished: Count = 0
     aborted_pending: Count = 0
     aborted_streaming: Count = 0
-    status: dict[str, Count] = {}
-    wait_us: Count = 0
-    duration_us: Count = 0
-    dropped: dict[str, Count] = {}
-    dropped_batches: dict[str, Count] = {}
+    status: StatusCounts = {}
+    wait_us: SumUs = 0
+    duration_us: SumUs = 0
+    dropped: DropCounts = {}
+    dropped_batches: DropCounts = {}
 
 
 class RequestBatch(
@@ -100,8 +111,8 @@ class RequestBatch(
     seq: Count
     start_us: TimeUs
     end_us: TimeUs
-    pending: Count
-    streaming: Count
+    pending: Level
+    streaming: Level
     oldest_pending_us: Duration = 0
     arrived: Arrived = Arrived()
     informational: Informational = Informational()
