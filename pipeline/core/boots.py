@@ -73,6 +73,7 @@ class Boot:
                 left = [(start, seq)] if start < seq else []
                 right = [(seq + 1, end)] if seq + 1 < end else []
                 self.gaps[index : index + 1] = left + right
+                del self.gaps[:-MAX_GAPS]
                 self.missing -= 1
                 return True
         return False
