@@ -21,6 +21,7 @@ from endpoint_analytics.pipeline.core.sketch import buckets_of
 from endpoint_analytics.pipeline.core.sparse import CODES, SparseCounts, count_pairs
 from endpoint_analytics.pipeline.core.windows import NONE_YET, Windows
 from endpoint_analytics.schemas.errors import InvalidMessageError
+from endpoint_analytics.schemas.limits import MAX_SUM_US
 from endpoint_analytics.schemas.requests import RequestBatch
 
 _Ints = NDArray[np.int64]
@@ -188,8 +189,8 @@ class _Columns:
             boot.aborted_pending += len(batch.aborted_pending.at_us)
             boot.aborted_streaming += len(batch.aborted_streaming.at_us)
             boot.ttfb_count += len(batch.responded.at_us)
-            boot.latency_sum_us += latency_sum[index]
-            boot.ttfb_sum_us += ttfb_sum[index]
+            boot.latency_sum_us = min(boot.latency_sum_us + latency_sum[index], MAX_SUM_US)
+            boot.ttfb_sum_us = min(boot.ttfb_sum_us + ttfb_sum[index], MAX_SUM_US)
             if boot.saw(batch.seq, batch.start_us, batch.end_us):
                 boot.pending = pending[index]
                 boot.streaming = streaming[index]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from endpoint_analytics.pipeline.core.boots import BootKey
 from endpoint_analytics.pipeline.core.sparse import SparseCounts
+from endpoint_analytics.schemas.limits import MAX_SUM_US
 
 _Ints = NDArray[np.int64]
 
@@ -62,11 +63,14 @@ class Windows:
         return number
 
     def merge(self, rows: _Ints, values: dict[str, _Ints]) -> None:
-        """Merge one value of each column into each of `rows`, which are distinct."""
+        """Merge one value of each column into each of `rows`, which are distinct.
+
+        Sums end at MAX_SUM_US, so that no message whatever makes them leave 64 bits.
+        """
         self._grow()
         columns = self._columns
         for name in ADDED:
-            columns[name][rows] += values[name]
+            columns[name][rows] = np.minimum(columns[name][rows] + values[name], MAX_SUM_US)
         for name in GREATEST:
             columns[name][rows] = np.maximum(columns[name][rows], values[name])
         for name in LEAST:

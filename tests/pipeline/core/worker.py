@@ -1,0 +1,132 @@
+"""A worker without Faust and ClickHouse: the fold, driven as stream.reader drives it, over a table in memory.
+
+`Table` is a ReplacingMergeTree: of each sorting key the row of the highest version stays, of equal
+versions the one inserted last. It also holds the fold to its promise that equal versions are equal rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
+
+from endpoint_analytics.pipeline.core.boots import Boot, BootKey
+from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
+from endpoint_analytics.pipeline.core.folders import HardwareFolder, ReplicasFolder, RequestsFolder
+from endpoint_analytics.pipeline.core.partition import Bounds, PartitionFold
+from endpoint_analytics.pipeline.core.rows import Row
+from endpoint_analytics.pipeline.store.boot_states import parse_boot
+from endpoint_analytics.pipeline.store.writer import encode_rows
+
+FOLDERS = {"requests": RequestsFolder, "hardware": HardwareFolder, "replicas": ReplicasFolder}
+
+_BOOT = ("namespace", "endpoint", "replica_id", "boot_id")
+_PLACE = ("partition", "chunk")
+# table: sorting key, version column; as in schemas/tables.
+TABLES = {
+    "request_windows": ((*_BOOT, "window_start", *_PLACE), "version"),
+    "hardware_windows": ((*_BOOT, "device", "metric", "window_start", *_PLACE), "version"),
+    "boot_states": (("stream", *_BOOT, *_PLACE), "version"),
+    "replica_events": (("namespace", "endpoint", "replica_id", "at", "state"), "offset"),
+    "endpoint_settings": (("namespace", "endpoint", "at"), "offset"),
+    "rejected": (("topic", "partition", "offset"), None),
+    "chunks": (("stream", *_PLACE), "version"),
+}
+
+Values = dict[str, object]
+Final = dict[str, dict[tuple[object, ...], Values]]
+
+
+class Table:
+    """All tables, by name and sorting key."""
+
+    def __init__(self) -> None:
+        self._final: Final = {name: {} for name in TABLES}
+        self._seen: dict[tuple[object, ...], Values] = {}
+        self.inserted: list[Row] = []
+
+    def insert(self, rows: Iterable[Row]) -> None:
+        for table, lines in encode_rows(rows).items():
+            for line in lines.splitlines():
+                self._insert_one(table, json.loads(line))
+
+    def _insert_one(self, table: str, values: Values) -> None:
+        self.inserted.append(Row(table, values))
+        names, version_name = TABLES[table]
+        key = tuple(values[name] for name in names)
+        version = values[version_name] if version_name else 0
+        assert self._seen.setdefault((table, key, version), values) == values
+        kept = self._final[table].get(key)
+        if kept is None or version_name is None or kept[version_name] <= version:
+            self._final[table][key] = values
+
+    def final(self) -> Final:
+        return self._final
+
+    def read_boots(self, stream: str, partition: int, chunk: int, wanted: Iterable[BootKey]) -> list[Boot]:
+        """Return the boots as of before `chunk`, as store.boot_states reads them."""
+        newest: dict[BootKey, Values] = {}
+        for values in self._final["boot_states"].values():
+            if (values["stream"], values["partition"]) == (stream, partition) and values["chunk"] < chunk:
+                key = BootKey(*(values[name] for name in _BOOT))
+                if key not in newest or newest[key]["chunk"] < values["chunk"]:
+                    newest[key] = values
+        return [parse_boot(_read(newest[key])) if key in newest else Boot(key) for key in wanted]
+
+
+def _read(values: Values) -> Values:
+    """Return a stored row as a query gives it back."""
+    return {
+        **values,
+        "first_us": int(Decimal(values["first_at"]) * 1_000_000),
+        "last_us": int(Decimal(values["last_at"]) * 1_000_000),
+        "last_append_ms": int(Decimal(values["last_append"]) * 1_000),
+    }
+
+
+class Worker:
+    """Reads a partition from the first message of a chunk on; `table` may be shared with other workers."""
+
+    def __init__(
+        self,
+        stream: str,
+        table: Table | None = None,
+        rule: ChunkRule = ChunkRule(),
+        bounds: Bounds = Bounds(),
+        partition: int = 0,
+    ) -> None:
+        self.table = table or Table()
+        self.chunks: list[int] = []
+        self.refused: dict[int, str] = {}
+        self._stream = stream
+        self._partition = partition
+        self._fold = PartitionFold(FOLDERS[stream](), f"ea.{stream}", partition, rule, bounds)
+        self._open = False
+
+    def read(self, records: Sequence[Record]) -> None:
+        for _ in self.steps(records):
+            pass
+
+    def steps(self, records: Sequence[Record]) -> Iterator[None]:
+        """Read as `read` does, with a pause after each run: another worker may act there."""
+        fold = self._fold
+        for begins, run in fold.runs(records):
+            if begins:
+                self.flush()
+                fold.open(run[0])
+                self._open = True
+                self.chunks.append(fold.chunk)
+            decoded = fold.decode(run)
+            if unknown := fold.unknown(decoded):
+                wanted = sorted(unknown)
+                fold.restore(self.table.read_boots(self._stream, self._partition, fold.chunk, wanted))
+            fold.fold(run, decoded)
+            yield
+
+    def flush(self) -> None:
+        """Store what changed, as the reader does when it is due and when a chunk closes."""
+        if not self._open:
+            return
+        rejected, rows = self._fold.take_rejected()
+        self.refused.update({rejection.record.offset: rejection.error.reason for rejection in rejected})
+        self.table.insert(self._fold.take_rows() + rows)
