@@ -1,0 +1,139 @@
+"""The demo endpoint: an ordinary Starlette application, with the analytics added in one line (see `create`).
+
+POST /predict          the type of the body; ?min_score=0.9 answers "unknown" below that
+POST /predict/stream   the types of several parts, each answered while the next is still being sent
+GET  /health           200 once the model is loaded
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from endpoint_analytics.agents.asgi import AnalyticsMiddleware
+from endpoint_analytics.infra.demo.inference import Inference, OverloadedError
+from endpoint_analytics.infra.demo.model import Model, Verdict
+
+MAX_BODY_BYTES = 256 * 1024
+MAX_PARTS = 64
+PART_END = b"\n---\n"
+CLIENT_CLOSED_REQUEST = 499
+
+
+def create() -> Starlette:
+    """Return the application, for `uvicorn --factory`."""
+    app = Starlette(
+        routes=[
+            Route("/predict", predict, methods=["POST"]),
+            Route("/predict/stream", predict_stream, methods=["POST"]),
+            Route("/health", health),
+            Route("/", lambda _: RedirectResponse("/health")),
+        ],
+        exception_handlers={OverloadedError: overloaded, ClientDisconnect: gone},
+        lifespan=lifespan,
+    )
+    app.add_middleware(AnalyticsMiddleware, namespace="demo", endpoint="magika")
+    return app
+
+
+@asynccontextmanager
+async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    """Load the model before the replica runs."""
+    app.state.inference = Inference(Model())
+    await app.state.inference.detect(b"print('warm')\n" * 8)
+    yield
+    app.state.inference.close()
+
+
+async def predict(request: Request) -> Response:
+    """Answer the type of the whole body."""
+    min_score = read_min_score(request.query_params.get("min_score", "0"))
+    body = await read_body(request)
+    if not body:
+        raise HTTPException(400, "the body is empty: send the content whose type you want to know")
+    verdict = await request.app.state.inference.detect(body)
+    return Response(render(verdict, min_score), media_type="application/json")
+
+
+async def predict_stream(request: Request) -> Response:
+    """Answer a line for each part of the body as soon as the part is there."""
+    parts = read_parts(request)
+    try:
+        first = await anext(parts)
+    except StopAsyncIteration:
+        raise HTTPException(400, "the body is empty: send parts with a line '---' between them") from None
+    inference: Inference = request.app.state.inference
+    verdict = await inference.detect(first)
+
+    async def lines() -> AsyncIterator[bytes]:
+        yield render(verdict)
+        async for part in parts:
+            yield render(await inference.detect(part, admitted=True))
+
+    return StreamingResponse(lines(), media_type="application/x-ndjson")
+
+
+async def health(_request: Request) -> Response:
+    """The model is loaded, else nobody would listen."""
+    return Response(b'{"status":"ok"}\n', media_type="application/json")
+
+
+async def overloaded(_request: Request, _error: Exception) -> Response:
+    """503, with when to try again."""
+    return Response("the queue is full\n", 503, {"Retry-After": "1"}, "text/plain")
+
+
+async def gone(_request: Request, _error: Exception) -> Response:
+    """Nobody reads this."""
+    return Response(status_code=CLIENT_CLOSED_REQUEST)
+
+
+def read_min_score(text: str) -> float:
+    """Return the least score asked for, 0 to 1; anything else is a 422."""
+    try:
+        score = float(text)
+    except ValueError:
+        score = -1.0
+    if not 0 <= score <= 1:
+        raise HTTPException(422, f"min_score is {text[:20]!r}; it takes a number from 0 to 1")
+    return score
+
+
+async def read_body(request: Request) -> bytes:
+    """Return the body; 413 for one that is, or is declared to be, too large."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+        raise HTTPException(413, f"a body takes at most {MAX_BODY_BYTES} bytes")
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_BODY_BYTES:
+            raise HTTPException(413, f"a body takes at most {MAX_BODY_BYTES} bytes")
+    return bytes(body)
+
+
+async def read_parts(request: Request) -> AsyncIterator[bytes]:
+    """Yield the body's parts as they arrive, MAX_PARTS at most; the last one needs no end."""
+    held, count = b"", 0
+    async for piece in request.stream():
+        *whole, held = (held + piece).split(PART_END)
+        for part in whole:
+            if part and count < MAX_PARTS:
+                count += 1
+                yield part
+        held = held[-MAX_BODY_BYTES:]
+    if held and count < MAX_PARTS:
+        yield held
+
+
+def render(verdict: Verdict, min_score: float = 0.0) -> bytes:
+    """One line of JSON."""
+    label = verdict.label if verdict.score >= min_score else "unknown"
+    return orjson.dumps({"label": label, "score": verdict.score}) + b"\n"

@@ -1,0 +1,187 @@
+"""`endpoint-analytics run`: everything on this machine, in the order in which one part needs the other.
+
+Only the order, the arguments and the signals belong here. Each part is a process of its own that ends with
+this one, also with `kill -9`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from endpoint_analytics.infra.clickhouse.errors import FolderHeldError
+from endpoint_analytics.infra.clickhouse.lock import FolderLock
+from endpoint_analytics.infra.plan import STOP_ORDER, Place, databases, programs
+from endpoint_analytics.infra.preflight import PreflightError, choose_ports, prepare_folder
+from endpoint_analytics.infra.setup import SetupError, make_tables, make_token, make_topics
+from endpoint_analytics.infra.supervise import GivenUpError, Supervisor
+from endpoint_analytics.infra.terminal import Terminal
+
+LOOK_EVERY_S = 0.1
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class _AskedToEndError(Exception):
+    """A signal came."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument(
+        "--data", type=Path, default=Path("data"), help="folder of all data and logs (./data)"
+    )
+    _add_port(parser, "kafka", "9092, or a free one where that is taken")
+    _add_port(parser, "clickhouse", "8123, or a free one")
+    _add_port(parser, "serve", "of the query service: 8080, or a free one")
+    _add_port(parser, "demo", "of the demo's first replica: 8000, or a free one")
+    parser.add_argument("--no-demo", action="store_true", help="without the demo endpoint and its traffic")
+    parser.add_argument(
+        "--rate", type=_rate, default=40.0, metavar="N", help="requests a second to the demo (%(default)g)"
+    )
+    parser.add_argument(
+        "--pace",
+        type=_rate,
+        default=1.0,
+        metavar="N",
+        help="how fast the demo's replicas live: 10 restarts and scales them ten times as often (%(default)g)",
+    )
+
+
+def _add_port(parser: argparse.ArgumentParser, name: str, text: str) -> None:
+    parser.add_argument(f"--{name}-port", type=_port, metavar="PORT", help=text)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run until a signal (0) or until a part had to be given up (1)."""
+    terminal = Terminal(sys.stdout)
+    told = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        if told.is_set():
+            os._exit(130)  # asked twice: now. The kernel ends the parts with us
+        told.set()
+
+    for number in SIGNALS:
+        signal.signal(number, stop)
+    data = arguments.data.resolve()
+    lock = FolderLock(data)
+    try:
+        prepare_folder(data)
+        lock.acquire()
+        asked = {
+            name: getattr(arguments, f"{name}_port") for name in ("kafka", "clickhouse", "serve", "demo")
+        }
+        place = Place(data, choose_ports(data, asked), arguments.rate, arguments.pace, not arguments.no_demo)
+    except (PreflightError, FolderHeldError) as error:
+        return _fail(terminal, str(error))
+    supervisor = Supervisor(databases(place, terminal), terminal.show)
+    try:
+        return _start_and_tend(supervisor, place, terminal, told)
+    finally:
+        terminal.flush()
+        lock.release()
+
+
+def _start_and_tend(supervisor: Supervisor, place: Place, terminal: Terminal, told: threading.Event) -> int:
+    status = 0
+    try:
+        terminal.say(f"\nEndpoint Analytics, data in {place.data}\n")
+        _until(lambda: supervisor.is_up, supervisor, told)
+        for name, work in (("Topics", make_topics), ("Tables", make_tables), ("Token", make_token)):
+            _in_background(name, work, place, supervisor, terminal, told)
+        supervisor.add(programs(place, terminal))
+        _until(lambda: supervisor.is_up, supervisor, told)
+        terminal.say(greeting(place))
+        _until(lambda: False, supervisor, told)
+    except _AskedToEndError:
+        terminal.say("\nStopping.\n")
+    except (GivenUpError, SetupError) as error:
+        status = _fail(terminal, str(error))
+    supervisor.stop(STOP_ORDER)
+    return status
+
+
+def _until(reached: Callable[[], bool], supervisor: Supervisor, told: threading.Event) -> None:
+    while True:
+        supervisor.tend(time.monotonic())
+        if reached():
+            return
+        if told.wait(LOOK_EVERY_S):
+            raise _AskedToEndError
+
+
+def _in_background(
+    name: str,
+    work: Callable[[Place], str],
+    place: Place,
+    supervisor: Supervisor,
+    terminal: Terminal,
+    told: threading.Event,
+) -> None:
+    """Do a step of the set-up, still listening to signals."""
+    began_s = time.monotonic()
+    terminal.begin(name)
+    outcome: list[str | BaseException] = []
+
+    def do() -> None:
+        try:
+            outcome.append(work(place))
+        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
+            outcome.append(error)
+
+    threading.Thread(target=do, name=f"set-up-{name}", daemon=True).start()
+    _until(lambda: bool(outcome), supervisor, told)
+    if isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    terminal.done(name, outcome[0], time.monotonic() - began_s)
+
+
+def greeting(place: Place) -> str:
+    """What is said when all is up: where to look, and what to try."""
+    token = f"$(cat {shlex.quote(str(place.token))})"
+    endpoint = "demo/magika" if place.demo else "NAMESPACE/ENDPOINT"
+    query = "SELECT * FROM requests_10s ORDER BY window_start DESC LIMIT 5 FORMAT Vertical"
+    topics = "endpoint-analytics.requests, .hardware, .replicas, .rejected"
+    lines = [
+        ("OpenMetrics", f'curl -H "Authorization: Bearer {token}" \\'),
+        ("", f"     {place.serve_url}/v2/endpoint/{endpoint}/open-metrics"),
+        ("SQL", f"curl '{place.clickhouse_url}/?database=endpoint_analytics' \\"),
+        ("", f'     --data-binary "{query}"'),
+        ("Kafka", f"{place.kafka}, topics {topics}"),
+    ]
+    if place.demo:
+        request = f"curl --data-binary @README.md http://127.0.0.1:{place.ports['demo']}/predict"
+        lines.append(("Demo model", f"{request}   (a request of your own)"))
+    else:
+        lines.append(("Your model", f"ENDPOINT_ANALYTICS_KAFKA={place.kafka} (see docs/run.md)"))
+    lines.append(("Data, logs", f"{place.data}, {place.logs}"))
+    text = "\n".join(f"  {name:<13} {words}" for name, words in lines)
+    return f"\nEndpoint Analytics is ready.\n\n{text}\n\nCtrl-C ends everything.\n"
+
+
+def _fail(terminal: Terminal, text: str) -> int:
+    terminal.flush()
+    print(f"endpoint-analytics run: {text}", file=sys.stderr, flush=True)
+    return 1
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65_535:
+        raise argparse.ArgumentTypeError(f"{port} is not a port: 1 to 65535, or 0 for a free one")
+    return port
+
+
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 0 <= rate <= 1000:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1000")
+    return rate

@@ -1,0 +1,64 @@
+"""What is made once in the databases before anything works on them: topics, tables, a token.
+
+Each step may be done again at every start, and says in a few words what there is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from endpoint_analytics.infra.kafka.errors import KafkaError
+from endpoint_analytics.infra.kafka.topics import TopicSpec, ensure_topics
+from endpoint_analytics.infra.local_token import ensure_token
+from endpoint_analytics.infra.plan import Place
+from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, connect
+from endpoint_analytics.pipeline.store.errors import StoreError
+from endpoint_analytics.pipeline.store.migrate import migrate
+from endpoint_analytics.schemas.topics import DEFAULT_PREFIX, TOPIC_CONFIG, TOPICS
+
+
+class SetupError(Exception):
+    """The databases cannot be set up; the text says what and how to mend it."""
+
+
+def make_topics(place: Place) -> str:
+    """See that the topics are there as they should be."""
+    specs = [
+        TopicSpec(topic.name(DEFAULT_PREFIX), topic.partitions, topic.retention_ms, config=TOPIC_CONFIG)
+        for topic in TOPICS
+    ]
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what goes wrong is raised
+    try:
+        asyncio.run(ensure_topics(place.kafka, specs))
+    except KafkaError as error:
+        raise SetupError(str(error)) from error
+    return f"{len(specs)}, {sum(spec.partitions for spec in specs)} partitions"
+
+
+def make_tables(place: Place) -> str:
+    """Run the migrations that are missing."""
+    logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)
+    try:
+        ran = migrate(ClickHouseConfig(place.clickhouse_url))
+    except StoreError as error:
+        raise SetupError(str(error)) from error
+    return f"{len(ran)} migrations" if ran else "up to date"
+
+
+def make_token(place: Place) -> str:
+    """See that the token's file holds one in force."""
+    config = ClickHouseConfig(place.clickhouse_url)
+    try:
+        client = connect(config)
+        try:
+            made = ensure_token(client, place.token)
+        finally:
+            client.close()
+    except ClickHouseError as error:
+        raise SetupError(f"cannot make a token: {error}") from error
+    except (StoreError, OSError) as error:
+        raise SetupError(str(error)) from error
+    return "new" if made else "kept"
