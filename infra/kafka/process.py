@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from endpoint_analytics.infra.kafka import jars
 from endpoint_analytics.infra.child import spawn
+from endpoint_analytics.infra.kafka import jars
 from endpoint_analytics.infra.kafka.errors import KafkaError
 from endpoint_analytics.infra.kafka.folder import FolderLock
 from endpoint_analytics.infra.kafka.java import find_java
