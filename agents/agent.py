@@ -92,7 +92,6 @@ class Agent:
         loop = self._loop
         if loop is None or loop.is_closed() or not may_follow(self._state, state):
             return False
-        self._state = state
         event = ReplicaState(
             namespace=self.config.namespace,
             endpoint=self.config.endpoint,
@@ -101,7 +100,11 @@ class Agent:
             state=state,
             reason=reason[:MAX_REASON_LENGTH],
         )
-        loop.call_soon_threadsafe(self._put, REPLICAS, encode(event))
+        try:
+            loop.call_soon_threadsafe(self._put, REPLICAS, encode(event))
+        except RuntimeError:  # the loop closed in between
+            return False
+        self._state = state
         return True
 
     def stop(self, timeout_s: float | None = None) -> None:

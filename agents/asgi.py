@@ -19,6 +19,7 @@ from endpoint_analytics.agents.config import AgentConfig, read_config
 from endpoint_analytics.agents.connection import Message, Receive
 from endpoint_analytics.agents.exchange import Exchange, Send
 from endpoint_analytics.agents.lifespan import Lifespan
+from endpoint_analytics.agents.producer import make_ssl_context
 from endpoint_analytics.agents.recorder import Recorder
 
 App = Callable[[Message, Receive, Send], Awaitable[None]]
@@ -55,6 +56,7 @@ class AnalyticsMiddleware:
             flush_interval_s=flush_interval_s,
             hardware=hardware,
         )
+        make_ssl_context(self.config.kafka)  # what cannot work is told now, not at the first request
         self.agent: Agent | None = None
         self._recorder: Recorder | None = None
         self._starting = threading.Lock()

@@ -8,12 +8,15 @@ one place. A server that is not known answers "still there"; its own `http.disco
 from __future__ import annotations
 
 import asyncio
+import logging
 import select
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+
+logger = logging.getLogger("endpoint_analytics")
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -42,17 +45,36 @@ def _no(_owner: object) -> bool:
 def _cycle_is_gone(cycle: Any) -> bool:
     # `is_closing` comes first in time, and is all there is for a pipelined request (uvicorn marks only the
     # connection's newest request as disconnected).
-    return bool(cycle.disconnected or cycle.transport.is_closing())
+    try:
+        return bool(cycle.disconnected or cycle.transport.is_closing())
+    except AttributeError:
+        return _is_unfamiliar(type(cycle).__module__)
 
 
 def _cycle_was_lost(cycle: Any) -> bool:
     # uvicorn sets it only while the response is incomplete, so after the last byte it stays False.
-    return bool(cycle.disconnected)
+    try:
+        return bool(cycle.disconnected)
+    except AttributeError:
+        return _is_unfamiliar(type(cycle).__module__)
 
 
 def _cycle_is_closed(cycle: Any) -> bool:
-    socket = cycle.transport.get_extra_info("socket")
-    return socket is not None and peer_closed(socket.fileno())
+    try:
+        socket = cycle.transport.get_extra_info("socket")
+        return socket is not None and peer_closed(socket.fileno())
+    except AttributeError:
+        return _is_unfamiliar(type(cycle).__module__)
+
+
+@lru_cache(maxsize=8)
+def _is_unfamiliar(module: str) -> bool:
+    """Say once that this release of uvicorn keeps its facts elsewhere; its clients count as still there."""
+    logger.warning(
+        "%s does not tell whether its client is connected: some aborted requests will count as finished",
+        module,
+    )
+    return False
 
 
 def _queue_is_gone(queue: QueueReceive) -> bool:

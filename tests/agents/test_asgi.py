@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from endpoint_analytics.agents.asgi import AnalyticsMiddleware
-from endpoint_analytics.agents.config import ConfigurationError
+from endpoint_analytics.agents.config import ConfigurationError, KafkaConfig
 from endpoint_analytics.agents.lifespan import last_line
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
@@ -333,6 +333,12 @@ def test_settings_that_are_missing_are_told_when_the_middleware_is_made(monkeypa
     monkeypatch.delenv("ENDPOINT_ANALYTICS_NAMESPACE", raising=False)
     with pytest.raises(ConfigurationError, match="ENDPOINT_ANALYTICS_NAMESPACE"):
         AnalyticsMiddleware(None)
+
+
+def test_certificates_that_are_missing_are_told_when_the_middleware_is_made(make_config):
+    kafka = KafkaConfig(security_protocol="SSL", ca_file="/no/such/file")
+    with pytest.raises(ConfigurationError, match="/no/such/file"):
+        AnalyticsMiddleware(None, config=make_config(kafka=kafka))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")

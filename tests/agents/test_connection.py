@@ -83,6 +83,33 @@ def test_servers_are_known_by_the_owner_of_receive():
     assert server_of(type(None)) is UNKNOWN
 
 
+def test_a_uvicorn_that_changed_is_said_once_and_hurts_no_request(make_config, caplog):
+    class RequestResponseCycle:
+        async def receive(self):
+            return REQUEST
+
+        async def send(self, message):
+            return None
+
+    async def plain(scope, receive, send):
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await asyncio.sleep(0.02)
+        await send({"type": "http.response.body", "body": b"hello"})
+
+    async def main():
+        for _ in range(2):
+            cycle = RequestResponseCycle()
+            await middleware({"type": "http", "method": "GET"}, cycle.receive, cycle.send)
+
+    RequestResponseCycle.__module__ = "uvicorn.protocols.http.of_the_future"
+    middleware = AnalyticsMiddleware(plain, config=make_config())
+    asyncio.run(main())
+    middleware.agent.stop()
+    assert middleware.agent.snapshot().totals.finished == 2
+    assert caplog.text.count("does not tell whether its client is connected") == 1
+
+
 def test_a_peer_that_closed_is_seen_with_data_unread():
     ours, theirs = socket.socketpair()
     with ours, theirs:
