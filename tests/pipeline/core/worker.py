@@ -18,6 +18,7 @@ from endpoint_analytics.pipeline.core.rows import Row
 from endpoint_analytics.pipeline.store.boot_states import parse_boot
 from endpoint_analytics.pipeline.store.writer import encode_rows
 
+RULE, BOUNDS = ChunkRule(), Bounds()
 FOLDERS = {"requests": RequestsFolder, "hardware": HardwareFolder, "replicas": ReplicasFolder}
 
 _BOOT = ("namespace", "endpoint", "replica_id", "boot_id")
@@ -91,8 +92,8 @@ class Worker:
         self,
         stream: str,
         table: Table | None = None,
-        rule: ChunkRule = ChunkRule(),
-        bounds: Bounds = Bounds(),
+        rule: ChunkRule = RULE,
+        bounds: Bounds = BOUNDS,
         partition: int = 0,
     ) -> None:
         self.table = table or Table()

@@ -1,0 +1,181 @@
+"""The laws of the fold: what is stored depends on the log alone, and is what a simple count of it gives."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.pipeline.core.logs import Log, logs, make_log
+from tests.pipeline.core.reference import comparable, reference
+from tests.pipeline.core.worker import Table, Worker
+
+from endpoint_analytics.pipeline.core.chunks import ChunkRule
+
+STREAMS = ("requests", "hardware", "replicas")
+any_log = st.sampled_from(STREAMS).flatmap(logs)
+seeds = st.integers(0, 2**32)
+
+
+def start(log: Log, table: Table | None = None) -> Worker:
+    return Worker(log.stream, table, log.rule)
+
+
+def read_at_once(log: Log) -> Worker:
+    worker = start(log)
+    worker.read(log.records)
+    worker.flush()
+    return worker
+
+
+def read_in_pieces(worker: Worker, records, rng: random.Random):
+    """Read on in reads of any size, with flushes at any time; a generator of pauses."""
+    done = 0
+    while done < len(records):
+        size = rng.choice([1, 1, 2, 5, 20])
+        for _ in worker.steps(records[done : done + size]):
+            yield
+        done += size
+        if rng.random() < 0.5:
+            worker.flush()
+            yield
+    worker.flush()
+
+
+def finish(steps) -> None:
+    for _ in steps:
+        pass
+
+
+@given(any_log)
+def test_the_rows_are_those_of_the_reference(log):
+    assert comparable(read_at_once(log).table.final()) == reference(log)
+
+
+@given(any_log, seeds)
+def test_however_the_log_is_read_the_rows_are_the_same(log, seed):
+    worker = start(log)
+    finish(read_in_pieces(worker, log.records, random.Random(seed)))
+    assert worker.table.final() == read_at_once(log).table.final()
+
+
+@given(any_log)
+def test_what_is_refused_does_not_depend_on_what_it_was_read_with(log):
+    alone = start(log)
+    for record in log.records:
+        alone.read([record])
+    alone.flush()
+    together = read_at_once(log)
+    assert alone.refused == together.refused
+    assert alone.table.final()["rejected"] == together.table.final()["rejected"]
+
+
+@given(any_log)
+def test_a_worker_that_begins_again_at_any_chunk_stores_the_same_rows(log):
+    whole = read_at_once(log)
+    for chunk in whole.chunks:
+        before = Table()
+        before.insert(row for row in whole.table.inserted if row.values.get("chunk", chunk) < chunk)
+        again = start(log, before)
+        again.read(log.after(chunk))
+        again.flush()
+        expected = {
+            table: {key: row for key, row in rows.items() if row.get("chunk", chunk) >= chunk}
+            for table, rows in whole.table.final().items()
+        }
+        for table in ("request_windows", "hardware_windows", "boot_states", "chunks"):
+            found = again.table.final()[table]
+            assert {key: row for key, row in found.items() if row["chunk"] >= chunk} == expected[table]
+
+
+@given(any_log, seeds)
+def test_crashes_change_nothing(log, seed):
+    rng, table = random.Random(seed), Table()
+    committed = log.records[0].offset if log.records else 0
+    for _ in range(rng.randrange(1, 6)):
+        worker = start(log, table)
+        rest = log.after(committed)
+        steps = read_in_pieces(worker, rest, rng)
+        for _ in zip(steps, range(rng.randrange(len(rest) + 2)), strict=False):
+            committed = worker.chunks[-1]  # what is before the open chunk is stored
+    finish(read_in_pieces(start(log, table), log.after(committed), rng))
+    assert table.final() == read_at_once(log).table.final()
+
+
+@given(any_log, seeds)
+def test_a_zombie_beside_its_successor_changes_nothing(log, seed):
+    rng, table = random.Random(seed), Table()
+    zombie = start(log, table)
+    running = [read_in_pieces(zombie, log.records, rng)]
+    for _ in zip(running[0], range(rng.randrange(len(log.records) + 1)), strict=False):
+        pass
+    for _ in range(rng.randrange(1, 3)):
+        committed = zombie.chunks[-1] if zombie.chunks else 0
+        running.append(read_in_pieces(start(log, table), log.after(committed), rng))
+    while running:
+        steps = rng.choice(running)
+        if next(steps, "done") == "done":
+            running.remove(steps)
+    assert table.final() == read_at_once(log).table.final()
+
+
+@given(logs("requests", honest=True))
+def test_of_an_honest_log_every_request_is_accounted_for(log):
+    worker = read_at_once(log)
+    assert worker.refused == {}
+    newest = {}
+    for key, row in sorted(worker.table.final()["boot_states"].items(), key=lambda item: item[1]["chunk"]):
+        newest[key[:5]] = row
+    for row in newest.values():
+        assert row["missing"] == 0
+        left = row["finished"] + row["aborted_pending"] + row["aborted_streaming"]
+        assert row["arrived"] == left + row["pending"] + row["streaming"]
+        for name in ("arrived", "finished", "aborted_pending", "aborted_streaming"):
+            assert row[name] == row[f"agent_{name}"]
+        assert row["latency_sum_us"] == row["agent_latency_sum_us"]
+        assert row["ttfb_sum_us"] == row["agent_ttfb_sum_us"]
+        assert dict(zip(row["status_codes"], row["status_counts"], strict=True)) == dict(
+            zip(row["agent_status_codes"], row["agent_status_counts"], strict=True)
+        )
+
+
+@given(logs("requests", honest=True))
+def test_windows_add_up_to_the_boots(log):
+    final = read_at_once(log).table.final()
+    for name in (
+        "arrived",
+        "finished",
+        "aborted_pending",
+        "aborted_streaming",
+        "latency_sum_us",
+        "ttfb_count",
+    ):
+        newest = {}
+        for key, row in sorted(final["boot_states"].items(), key=lambda item: item[1]["chunk"]):
+            newest[key[:5]] = row[name]
+        assert sum(row[name] for row in final["request_windows"].values()) == sum(newest.values())
+
+
+@given(logs("requests"))
+def test_levels_are_never_negative(log):
+    levels = ("pending_request_us", "pending_last", "streaming_request_us", "streaming_last")
+    for row in read_at_once(log).table.final()["request_windows"].values():
+        assert all(row[name] >= 0 for name in levels)
+        assert row["pending_last"] <= row["pending_max"] <= row["active_max"]
+        assert row["streaming_last"] <= row["streaming_max"] <= row["active_max"]
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_the_logs_hold_what_these_tests_are_about(stream):
+    found = set()
+    for seed in range(40):
+        worker = read_at_once(make_log(stream, seed, 4, 80, ChunkRule(10_000, 50)))
+        found |= set(worker.refused.values())
+        for row in worker.table.final()["chunks"].values():
+            found |= {name for name in ("duplicates", "rejected", "events") if row[name]}
+        for row in worker.table.final()["boot_states"].values():
+            found |= {name for name in ("missing", "gap_starts") if row[name]}
+    expected = {"rejected", "events", "empty", "not_json", "wrong_shape", "unknown_version"}
+    expected |= {"too_late", "too_early"}
+    expected |= {"duplicates", "missing", "gap_starts"} if stream != "replicas" else set()
+    expected |= {"not_conserved", "out_of_interval"} if stream == "requests" else set()
+    assert found == expected
