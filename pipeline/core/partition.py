@@ -68,6 +68,11 @@ class PartitionFold(Generic[Message]):
         self._rejected: list[Rejection] = []
 
     @property
+    def is_open(self) -> bool:
+        """Whether a chunk was begun."""
+        return self._first is not None
+
+    @property
     def chunk(self) -> int:
         """The open chunk: the offset of its first message."""
         return self._open().place.chunk.offset
@@ -118,8 +123,8 @@ class PartitionFold(Generic[Message]):
         for boot in boots:
             self._folder.restore(boot)
 
-    def fold(self, records: Sequence[Record], decoded: Sequence[tuple[Record, Message]]) -> int:
-        """Fold a run of the open chunk, with what `decode` made of it; returns the events counted."""
+    def fold(self, records: Sequence[Record], decoded: Sequence[tuple[Record, Message]]) -> tuple[int, int]:
+        """Fold a run of the open chunk, with what `decode` made of it; returns events and rejected messages."""
         tally = self._open().tally
         outcome = self._folder.fold(decoded)
         by_offset = {record.offset: record for record, _ in decoded} if outcome.refused else {}
@@ -129,7 +134,7 @@ class PartitionFold(Generic[Message]):
         tally.events += outcome.events
         tally.duplicates += outcome.duplicates
         tally.last = records[-1]
-        return outcome.events
+        return outcome.events, len(records) - len(decoded) + len(outcome.refused)
 
     def take_rows(self) -> list[Row]:
         """Return the absolute rows that changed since the last call."""

@@ -36,13 +36,18 @@ def encode_rows(rows: Iterable[Row]) -> dict[str, bytes]:
 
 
 class RowWriter:
-    """Stores rows, waiting out an outage of ClickHouse; `stored` tells whether the newest try worked."""
+    """Stores rows, waiting out an outage of ClickHouse.
+
+    `failure` says why the newest try failed, and is empty when it worked. `rows` and `failures` count.
+    """
 
     def __init__(self, config: ClickHouseConfig) -> None:
         self._config = config
         self._client: AsyncClient | None = None
         self._random = random.Random()  # noqa: S311 - spreads retries, guards nothing
-        self.stored = True
+        self.failure = ""
+        self.failures = 0
+        self.rows = 0
 
     async def write(self, rows: Iterable[Row]) -> None:
         """Return when all rows are stored.
@@ -50,7 +55,13 @@ class RowWriter:
         Tries again, with growing pauses, for as long as it takes: the caller holds these rows and reads no
         more meanwhile, so that memory stays bounded and nothing is lost.
         """
-        blocks = encode_rows(rows)
+        rows = list(rows)
+        # What `chunks` says is stored is stored: its rows come last.
+        await self._write(encode_rows(row for row in rows if row.table != "chunks"))
+        await self._write(encode_rows(row for row in rows if row.table == "chunks"))
+        self.rows += len(rows)
+
+    async def _write(self, blocks: dict[str, bytes]) -> None:
         wait_s = FIRST_WAIT_S
         while blocks:
             results = await asyncio.gather(
@@ -65,8 +76,9 @@ class RowWriter:
                 for (table, block), result in zip(blocks.items(), results, strict=True)
                 if result is not None
             }
-            self.stored = not blocks
+            self.failure = str(failed[0]) if failed else ""
             if failed:
+                self.failures += len(failed)
                 log.warning("rows are not stored yet, next try in %.1f s: %s", wait_s, failed[0])
                 await asyncio.sleep(wait_s * self._random.uniform(0.75, 1.25))
                 wait_s = min(wait_s * 2, LONGEST_WAIT_S)

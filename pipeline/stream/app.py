@@ -21,6 +21,7 @@ from endpoint_analytics.pipeline.core.folders import Folder, HardwareFolder, Rep
 from endpoint_analytics.pipeline.core.partition import Rejection
 from endpoint_analytics.pipeline.store.writer import RowWriter
 from endpoint_analytics.pipeline.stream.config import KafkaSecurity, WorkerConfig
+from endpoint_analytics.pipeline.stream.health import HealthServer
 from endpoint_analytics.pipeline.stream.reader import Delivery, StreamReader
 from endpoint_analytics.pipeline.stream.transport import Transport
 from endpoint_analytics.schemas.codec import encode
@@ -54,9 +55,18 @@ class Worker:
         for topic, make_folder in _FOLDERS:
             self._add_stream(topic, make_folder)
         self.app.task(self._flush)
+        self.health = HealthServer(self.readers, self.writer, lambda: len(self.app.consumer.assignment()))
 
-    async def close(self) -> None:
-        """Close the connection to ClickHouse."""
+    async def start(self) -> None:
+        """Start; raises OSError when the health server's address is taken."""
+        if self.config.health_port:
+            await self.health.start(self.config.health_host, self.config.health_port)
+        await self.app.start()
+
+    async def stop(self) -> None:
+        """Stop. Nothing needs saving: what is not acknowledged is read again."""
+        await self.app.stop()
+        await self.health.stop()
         await self.writer.close()
 
     def _topic(self, topic: Topic) -> Any:
@@ -79,6 +89,7 @@ class Worker:
             self.config.rule,
             self.config.bounds,
             self.config.flush_s,
+            self.config.max_rejected_share,
         )
         self.readers.append(reader)
 

@@ -23,7 +23,6 @@ EXIT_FAILED = 3
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the worker's flags."""
     add_worker_arguments(parser)
-    parser.add_argument("--data", metavar="DIR", default="", help="folder for Faust's own files")
     parser.add_argument("--log-level", default="WARNING", help="DEBUG, INFO, WARNING (default) or ERROR")
 
 
@@ -53,14 +52,14 @@ def run_worker(config: WorkerConfig) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    starting = loop.create_task(worker.app.start())
+    starting = loop.create_task(worker.start())
     starting.add_done_callback(lambda task: _started(task, worker, loop))
     watching = loop.create_task(_watch(worker, loop))
     loop.run_forever()
     watching.cancel()
-    # Nothing needs saving: what is not acknowledged is read again. So stopping is short, and never hangs.
+    # Stopping is short, and never hangs.
     with contextlib.suppress(TimeoutError, RuntimeError):
-        loop.run_until_complete(asyncio.wait_for(worker.app.stop(), STOP_WITHIN_S))
+        loop.run_until_complete(asyncio.wait_for(worker.stop(), STOP_WITHIN_S))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0 if stopping and worker.failed is None else EXIT_FAILED)

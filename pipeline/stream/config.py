@@ -36,7 +36,8 @@ class WorkerConfig:
 
     `group` is the Kafka consumer group: workers of one group share the partitions. `instance_id` makes the
     membership static: a worker that comes back under it within `session_timeout_s` takes up its partitions
-    at once. `flush_s` is the longest that folded rows wait before they are written.
+    at once. `flush_s` is the longest that folded rows wait before they are written. `max_rejected_share`: see
+    `rejections`. Without a `health_port` there is no HTTP server.
     """
 
     brokers: str
@@ -47,6 +48,9 @@ class WorkerConfig:
     data: str = ""
     session_timeout_s: float = 30.0
     flush_s: float = 0.5
+    max_rejected_share: float = 0.9
+    health_host: str = "127.0.0.1"
+    health_port: int = 0
     rule: ChunkRule = field(default_factory=ChunkRule)
     bounds: Bounds = field(default_factory=Bounds)
     security: KafkaSecurity = field(default_factory=KafkaSecurity)
@@ -68,6 +72,23 @@ def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"this worker's name in the group, kept over restarts ({_PREFIX}INSTANCE_ID; none)",
     )
+    parser.add_argument("--data", metavar="DIR", default="", help="folder for Faust's own files")
+    parser.add_argument(
+        "--session-timeout",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="a worker silent for so long is out (30)",
+    )
+    parser.add_argument(
+        "--max-rejected-share",
+        type=float,
+        default=0.9,
+        metavar="SHARE",
+        help="stop when a larger share of a topic's messages is rejected (0.9; 1: never)",
+    )
+    parser.add_argument("--health-host", default="127.0.0.1", help="address of /health, /ready, /metrics")
+    parser.add_argument("--health-port", type=int, default=0, metavar="PORT", help="their port (0: no HTTP)")
     add_clickhouse_arguments(parser)
 
 
@@ -85,6 +106,11 @@ def worker_config(
         topic_prefix=setting(arguments.topic_prefix, "TOPIC_PREFIX", DEFAULT_PREFIX),
         group=setting(arguments.group, "GROUP", "endpoint-analytics"),
         instance_id=setting(arguments.instance_id, "INSTANCE_ID", ""),
+        data=arguments.data,
+        session_timeout_s=arguments.session_timeout,
+        max_rejected_share=arguments.max_rejected_share,
+        health_host=arguments.health_host,
+        health_port=arguments.health_port,
         clickhouse=clickhouse_config(arguments, given),
         security=KafkaSecurity(
             protocol=given.get(f"{_PREFIX}KAFKA_SECURITY_PROTOCOL") or "PLAINTEXT",

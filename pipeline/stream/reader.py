@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from endpoint_analytics.pipeline.core.boots import Boot, BootKey
@@ -21,10 +22,13 @@ from endpoint_analytics.pipeline.core.folders import Folder
 from endpoint_analytics.pipeline.core.partition import Bounds, PartitionFold, Rejection
 from endpoint_analytics.pipeline.core.rows import Row
 from endpoint_analytics.pipeline.store.boot_states import read_boots
+from endpoint_analytics.pipeline.store.chunks import read_stored_through
 from endpoint_analytics.pipeline.store.errors import StoreError
-from endpoint_analytics.pipeline.store.writer import RowWriter
+from endpoint_analytics.pipeline.store.writer import FIRST_WAIT_S, LONGEST_WAIT_S, RowWriter
+from endpoint_analytics.pipeline.stream.rejections import RejectionLimit
 
 Message = TypeVar("Message")
+Value = TypeVar("Value")
 log = logging.getLogger(__name__)
 
 
@@ -44,6 +48,7 @@ class _Reading(Generic[Message]):
 
     generation: int
     fold: PartitionFold[Message]
+    stored_through: int  # messages up to here are of a chunk whose beginning is gone from the log
     unacknowledged: list[Callable[[], None]] = field(default_factory=list)
 
 
@@ -60,10 +65,11 @@ class StreamReader(Generic[Message]):
         rule: ChunkRule,
         bounds: Bounds,
         flush_s: float,
+        max_rejected_share: float = 1.0,
     ) -> None:
         self._topic = topic
         self._make_folder = make_folder
-        self._stream = make_folder().stream
+        self.stream = make_folder().stream
         self._writer = writer
         self._generation = generation
         self._send_rejected = send_rejected
@@ -74,7 +80,8 @@ class StreamReader(Generic[Message]):
         self._lock = asyncio.Lock()
         self._flushed_at = time.monotonic()
         self._dirty: set[int] = set()
-        self.events = 0
+        self._limit = RejectionLimit(topic, max_rejected_share)
+        self.messages = self.events = self.rejected = 0
 
     async def read(self, deliveries: Sequence[Delivery]) -> None:
         """Fold the deliveries, and store what is due."""
@@ -94,8 +101,11 @@ class StreamReader(Generic[Message]):
             await self._flush_if_due()
 
     async def _read_partition(self, partition: int, delivered: Sequence[Delivery]) -> None:
-        reading = self._reading(partition, delivered[0].generation)
+        reading = await self._reading(partition, delivered[0])
         fold = reading.fold
+        stored = [delivery for delivery in delivered if delivery.record.offset <= reading.stored_through]
+        reading.unacknowledged.extend(delivery.acknowledge for delivery in stored)
+        delivered = delivered[len(stored) :]
         by_offset = {delivery.record.offset: delivery for delivery in delivered}
         for begins, records in fold.runs([delivery.record for delivery in delivered]):
             if begins:
@@ -104,22 +114,38 @@ class StreamReader(Generic[Message]):
             decoded = fold.decode(records)
             if unknown := fold.unknown(decoded):
                 fold.restore(await self._boots(partition, fold.chunk, unknown))
-            self.events += fold.fold(records, decoded)
+            events, rejected = fold.fold(records, decoded)
+            self.messages += len(records)
+            self.events += events
+            self.rejected += rejected
             reading.unacknowledged.extend(by_offset[record.offset].acknowledge for record in records)
             self._dirty.add(partition)
+            self._limit.count(len(records), rejected)
 
-    def _reading(self, partition: int, generation: int) -> _Reading[Message]:
+    async def _reading(self, partition: int, first: Delivery) -> _Reading[Message]:
         reading = self._readings.get(partition)
-        if reading is None or reading.generation != generation:
+        if reading is None or reading.generation != first.generation:
+            self._forget_other_generations(first.generation)
             fold = PartitionFold(self._make_folder(), self._topic, partition, self._rule, self._bounds)
-            reading = self._readings[partition] = _Reading(generation, fold)
+            stored = await self._patiently(
+                lambda client: read_stored_through(client, self.stream, partition, first.record.offset)
+            )
+            reading = self._readings[partition] = _Reading(
+                first.generation, fold, -1 if stored is None else stored
+            )
         return reading
+
+    def _forget_other_generations(self, generation: int) -> None:
+        """What was read in them and not acknowledged is read again, by its new owner."""
+        self._readings = {p: r for p, r in self._readings.items() if r.generation == generation}
+        self._dirty &= self._readings.keys()
 
     async def _close_chunk(self, partition: int, reading: _Reading[Message]) -> None:
         """Store the open chunk's rows and acknowledge its messages, in order."""
         if not reading.unacknowledged:
             return
-        await self._store({partition: reading})
+        if reading.fold.is_open:
+            await self._store({partition: reading})
         if reading.generation == self._generation():
             for acknowledge in reading.unacknowledged:
                 acknowledge()
@@ -142,12 +168,17 @@ class StreamReader(Generic[Message]):
         await self._writer.write(rows)
 
     async def _boots(self, partition: int, chunk: int, unknown: set[BootKey]) -> list[Boot]:
-        wait_s = 0.1
+        return await self._patiently(
+            lambda client: read_boots(client, self.stream, partition, chunk, unknown)
+        )
+
+    async def _patiently(self, read: Callable[[AsyncClient], Awaitable[Value]]) -> Value:
+        """Read from ClickHouse, waiting out an outage."""
+        wait_s = FIRST_WAIT_S
         while True:
             try:
-                client = await self._writer.client()
-                return await read_boots(client, self._stream, partition, chunk, unknown)
+                return await read(await self._writer.client())
             except (StoreError, ClickHouseError, OSError) as error:
-                log.warning("states of boots cannot be read yet, next try in %.1f s: %s", wait_s, error)
+                log.warning("ClickHouse cannot be read yet, next try in %.1f s: %s", wait_s, error)
                 await asyncio.sleep(wait_s)
-                wait_s = min(wait_s * 2, 5.0)
+                wait_s = min(wait_s * 2, LONGEST_WAIT_S)

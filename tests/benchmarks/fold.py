@@ -35,7 +35,7 @@ def fold_log(records: list[Record]) -> int:
                 fold.open(run[0])
             decoded = fold.decode(run)
             fold.restore(Boot(key) for key in fold.unknown(decoded))
-            events += fold.fold(run, decoded)
+            events += fold.fold(run, decoded)[0]
     encode_rows(fold.take_rows())
     return events
 

@@ -1,0 +1,77 @@
+"""What the worker tells of itself over HTTP: /health, /ready, /metrics. Off unless a port is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from aiohttp import web
+
+from endpoint_analytics.pipeline.serve import openmetrics
+from endpoint_analytics.pipeline.serve.endpoint_families import family_of
+from endpoint_analytics.pipeline.serve.families import MetricFamily, Sample
+from endpoint_analytics.pipeline.store.writer import RowWriter
+from endpoint_analytics.pipeline.stream.reader import StreamReader
+from endpoint_analytics.schemas import worker_metrics as names
+
+
+class HealthServer:
+    """Answers for one worker; `assigned` says how many partitions it has."""
+
+    def __init__(
+        self, readers: Sequence[StreamReader[Any]], writer: RowWriter, assigned: Callable[[], int]
+    ) -> None:
+        self._readers = readers
+        self._writer = writer
+        self._assigned = assigned
+        application = web.Application()
+        application.add_routes(
+            [
+                web.get("/health", self._health),
+                web.get("/ready", self._ready),
+                web.get("/metrics", self._metrics),
+            ]
+        )
+        self._runner = web.AppRunner(application, access_log=None)
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen; raises OSError when the address is taken."""
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host, port).start()
+
+    async def stop(self) -> None:
+        """Listen no more."""
+        await self._runner.cleanup()
+
+    def reason(self) -> str:
+        """Return why the worker is not ready, or nothing when it is."""
+        if self._writer.failure:
+            return f"rows cannot be stored: {self._writer.failure}"
+        if not self._assigned():
+            return "no partition is assigned"
+        return ""
+
+    async def _health(self, _: web.Request) -> web.Response:
+        return web.Response(text="alive\n")
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        reason = self.reason()
+        return web.Response(text=f"{reason or 'ready'}\n", status=503 if reason else 200)
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        body = openmetrics.render(self._families())
+        return web.Response(body=body, headers={"Content-Type": openmetrics.CONTENT_TYPE})
+
+    def _families(self) -> list[MetricFamily]:
+        def by_stream(read: Callable[[StreamReader[Any]], int]) -> list[Sample]:
+            return [Sample("_total", (("stream", r.stream),), read(r)) for r in self._readers]
+
+        writer = self._writer
+        return [
+            family_of(names.MESSAGES, by_stream(lambda reader: reader.messages)),
+            family_of(names.EVENTS, by_stream(lambda reader: reader.events)),
+            family_of(names.REJECTED, by_stream(lambda reader: reader.rejected)),
+            family_of(names.ROWS, [Sample("_total", (), writer.rows)]),
+            family_of(names.STORE_FAILURES, [Sample("_total", (), writer.failures)]),
+            family_of(names.PARTITIONS, [Sample("", (), self._assigned())]),
+        ]

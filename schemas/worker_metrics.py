@@ -1,0 +1,14 @@
+"""The names of what the worker tells of itself at /metrics."""
+
+from __future__ import annotations
+
+from endpoint_analytics.schemas.metrics import Family
+
+MESSAGES = Family("worker_messages", "counter", "Messages folded since the worker's start, by stream")
+EVENTS = Family("worker_events", "counter", "Events folded since the worker's start, by stream")
+REJECTED = Family(
+    "worker_rejected_messages", "counter", "Messages rejected since the worker's start, by stream"
+)
+ROWS = Family("worker_stored_rows", "counter", "Rows stored in ClickHouse since the worker's start")
+STORE_FAILURES = Family("worker_store_failures", "counter", "Tries to store rows that failed")
+PARTITIONS = Family("worker_assigned_partitions", "gauge", "Partitions that are assigned to the worker")

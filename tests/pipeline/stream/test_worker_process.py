@@ -1,0 +1,148 @@
+"""The worker as a process on a real Kafka: its HTTP, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from tests.parts import Stack, eventually
+
+from endpoint_analytics.schemas.codec import encode
+from endpoint_analytics.schemas.rejected import Rejected
+from endpoint_analytics.schemas.requests import Arrived, RequestBatch
+
+pytestmark = pytest.mark.whole
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    with Stack(tmp_path_factory.mktemp("worker"), partitions=2) as running:
+        yield running
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+def ask(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError as error:
+        return 0, str(error)
+
+
+def send(stack: Stack, topic: str, *values: bytes) -> None:
+    async def main() -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=stack.kafka.bootstrap_servers, enable_idempotence=True)
+        await producer.start()
+        for value in values:
+            await producer.send_and_wait(f"endpoint-analytics.{topic}", value, key=b"one")
+        await producer.stop()
+
+    asyncio.run(main())
+
+
+def batch(seq: int, arrived: int = 1) -> bytes:
+    now_us = time.time_ns() // 1000
+    return encode(
+        RequestBatch(
+            namespace="worker",
+            endpoint="e",
+            replica_id="r",
+            boot_id="b",
+            seq=seq,
+            start_us=now_us - 1_000_000,
+            end_us=now_us,
+            pending=seq,
+            streaming=0,
+            arrived=Arrived([1] * arrived),
+        )
+    )
+
+
+def test_readiness_follows_clickhouse(stack: Stack) -> None:
+    port = free_port()
+    assert stack.worker.stop() == 0
+    watched = stack.child(
+        "watched", "worker", "--instance-id", "worker-1", "--health-port", str(port), ready="worker ready"
+    )
+    watched.start()
+    eventually(lambda: ask(port, "/ready"), lambda answer: answer == (200, "ready\n"), 30, "readiness")
+    send(stack, "requests", batch(0))
+    eventually(
+        lambda: stack.rows("SELECT sum(arrived) FROM boots FINAL"), lambda rows: rows == [(1,)], 20, "the row"
+    )
+    stack.clickhouse.kill()
+    send(stack, "requests", batch(1), batch(2))
+    _, text = eventually(
+        lambda: ask(port, "/ready"), lambda answer: answer[0] == 503, 30, "no readiness"
+    )
+    assert text.startswith("rows cannot be stored: no ClickHouse answers at")
+    assert ask(port, "/health") == (200, "alive\n")
+    stack.clickhouse.port = int(stack.clickhouse.url.rsplit(":", 1)[1])
+    stack.clickhouse.start()
+    eventually(lambda: ask(port, "/ready"), lambda answer: answer == (200, "ready\n"), 30, "readiness again")
+    eventually(
+        lambda: stack.rows("SELECT sum(arrived) FROM boots FINAL"),
+        lambda rows: rows == [(3,)],
+        20,
+        "all rows",
+    )
+    families = {family.name: family for family in text_string_to_metric_families(ask(port, "/metrics")[1])}
+    messages = {sample.labels["stream"]: sample.value for sample in families["worker_messages"].samples}
+    assert messages["requests"] == 3
+    assert watched.stop() == 0
+    stack.worker.start()
+
+
+def test_a_rejected_message_is_sent_on_with_its_source(stack: Stack) -> None:
+    send(stack, "requests", b"{broken", batch(3))
+
+    async def read() -> Rejected:
+        consumer = AIOKafkaConsumer(
+            "endpoint-analytics.rejected",
+            bootstrap_servers=stack.kafka.bootstrap_servers,
+            auto_offset_reset="earliest",
+        )
+        await consumer.start()
+        try:
+            import msgspec
+
+            message = await asyncio.wait_for(consumer.getone(), 30)
+            return msgspec.json.decode(message.value, type=Rejected)
+        finally:
+            await consumer.stop()
+
+    rejected = asyncio.run(read())
+    assert (rejected.topic, rejected.reason, rejected.value) == (
+        "endpoint-analytics.requests",
+        "not_json",
+        b"{broken",
+    )
+    [(partition, offset)] = eventually(
+        lambda: stack.rows("SELECT partition, offset FROM rejected FINAL"), bool, 20, "the row"
+    )
+    assert (rejected.partition, rejected.offset) == (partition, offset)
+
+
+def test_a_topic_of_nonsense_ends_the_worker_and_says_why(stack: Stack) -> None:
+    send(stack, "hardware", *[b"{}"] * 2100)
+    assert stack.worker.process.wait(60) == 3
+    assert "--max-rejected-share 1" in stack.worker.log.read_text()
+
+
+def test_a_flag_that_is_wrong_is_told(stack: Stack) -> None:
+    child = stack.child("wrong", "worker", "--clickhouse-url", "ftp://nowhere", ready="worker ready")
+    with pytest.raises(AssertionError, match="ftp://nowhere"):
+        child.start()
+    assert child.process.wait(10) == 2
