@@ -1,0 +1,147 @@
+"""The OpenAPI 3.1 document: every path and parameter, with the shapes of `shapes`. Data and its assembly only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from endpoint_analytics.pipeline.serve.api import shapes
+
+MAX_POINTS = 2000
+DEFAULT_POINTS = 300
+MAX_RANGE_DAYS = 400
+
+_REF = "#/components/schemas/{name}"
+_MOMENT = "ISO 8601, Unix seconds, or relative: now, now-15m, now-6h, now-30d"
+
+
+def _parameter(name: str, where: str, schema: dict[str, Any], text: str) -> dict[str, Any]:
+    return {"name": name, "in": where, "required": where == "path", "schema": schema, "description": text}
+
+
+_NAMESPACE = _parameter("namespace", "path", {"type": "string"}, "Owner of the endpoint")
+_NAME = _parameter("name", "path", {"type": "string"}, "The endpoint")
+_FROM = _parameter(
+    "from", "query", {"type": "string", "default": "now-15m"}, f"Start of the range: {_MOMENT}"
+)
+_TO = _parameter("to", "query", {"type": "string", "default": "now"}, f"End of the range: {_MOMENT}")
+_STEP = _parameter(
+    "step", "query", {"type": "integer", "minimum": 1}, "Seconds a step; rounded up to what is stored"
+)
+_POINTS = _parameter(
+    "points",
+    "query",
+    {"type": "integer", "minimum": 1, "maximum": MAX_POINTS, "default": DEFAULT_POINTS},
+    "About how many steps, when `step` is absent",
+)
+_REPLICA = _parameter("replica", "query", {"type": "string"}, "One replica; absent: all of them")
+_SINCE = _parameter(
+    "since", "query", {"type": "string"}, f"Only steps from this moment on, for live updates: {_MOMENT}"
+)
+_SERIES = _parameter(
+    "series",
+    "query",
+    {"type": "string", "default": "requests,pending,latency"},
+    "Groups, by comma: requests, pending, latency, ttfb, replicas, hardware; empty: none",
+)
+_INCLUDE = _parameter(
+    "include", "query", {"type": "string"}, "Also, by comma: summary, replicas, timeline, events"
+)
+_BY = _parameter(
+    "by", "query", {"enum": ["class", "status"], "default": "class"}, "How the group requests is split"
+)
+_DETAILS = _parameter(
+    "details",
+    "query",
+    {"enum": ["true", "false"], "default": "false"},
+    "Hardware of each replica and device instead of the average",
+)
+_METRICS = _parameter(
+    "metrics", "query", {"type": "string"}, "Metrics of the group hardware, by comma; absent: all"
+)
+_RANGE = [_NAMESPACE, _NAME, _FROM, _TO, _STEP, _POINTS, _REPLICA]
+
+_FAILURES = {
+    "400": "A parameter that cannot be used",
+    "401": "No token, or one that opens nothing",
+    "403": "Another namespace's token, or a request from another site",
+    "404": "Nothing was ever heard of the endpoint",
+    "413": "More values than one answer takes",
+    "503": "ClickHouse does not answer in time",
+}
+
+
+def _answers(shape: type[msgspec.Struct], *failures: str) -> dict[str, Any]:
+    def body(name: str, text: str) -> dict[str, Any]:
+        return {
+            "description": text,
+            "content": {"application/json": {"schema": {"$ref": _REF.format(name=name)}}},
+        }
+
+    return {"200": body(shape.__name__, (shape.__doc__ or "").splitlines()[0])} | {
+        status: body("Failure", _FAILURES[status]) for status in failures
+    }
+
+
+def _get(text: str, shape: type[msgspec.Struct], parameters: list[dict[str, Any]]) -> dict[str, Any]:
+    not_modified = {"304": {"description": "The ETag of If-None-Match still holds"}}
+    found = _answers(shape, "400", "401", "403", "404", "413", "503") | not_modified
+    return {"summary": text, "parameters": parameters, "responses": found}
+
+
+def openapi_document(version: str) -> dict[str, Any]:
+    """Return the document for this version of the package."""
+    one = "/v2/endpoint/{namespace}/{name}"
+    _, components = msgspec.json.schema_components(
+        (
+            shapes.Namespaces,
+            shapes.Session,
+            shapes.SignIn,
+            shapes.Endpoints,
+            shapes.Answer,
+            shapes.Failure,
+        ),
+        ref_template=_REF,
+    )
+    sign_in = {"content": {"application/json": {"schema": {"$ref": _REF.format(name="SignIn")}}}}
+    token_free: dict[str, Any] = {"security": []}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "endpoint-analytics", "version": version, "license": {"name": "Apache-2.0"}},
+        "security": [{"token": []}, {"session": []}],
+        "paths": {
+            "/v2/namespaces": {"get": _get("Namespaces that may be seen", shapes.Namespaces, [])},
+            "/v2/endpoint/{namespace}": {
+                "get": _get("Endpoints with their figures and sparklines", shapes.Endpoints, [_NAMESPACE])
+            },
+            f"{one}/series": {
+                "get": _get(
+                    "Series over time, and with `include` all else that a page shows",
+                    shapes.Answer,
+                    [*_RANGE, _SERIES, _INCLUDE, _BY, _DETAILS, _METRICS, _SINCE],
+                )
+            },
+            f"{one}/summary": {"get": _get("The boxes of a range", shapes.Answer, _RANGE)},
+            f"{one}/replicas": {"get": _get("Replicas seen in a range", shapes.Answer, _RANGE)},
+            f"{one}/timeline": {"get": _get("States of each replica", shapes.Answer, _RANGE)},
+            f"{one}/events": {"get": _get("Scale events", shapes.Answer, _RANGE)},
+            "/session": {
+                "get": {"summary": "What the page is signed in to"}
+                | {"responses": _answers(shapes.Session, "401", "403", "503")},
+                "post": {"summary": "Sign in: sets the page's cookie", "requestBody": sign_in}
+                | {"responses": _answers(shapes.Session, "400", "401", "403", "503")}
+                | token_free,
+                "delete": {"summary": "Sign out: takes the cookie back"}
+                | {"responses": {"204": {"description": "Signed out"}}}
+                | token_free,
+            },
+        },
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "session": {"type": "apiKey", "in": "cookie", "name": "endpoint_analytics_session"},
+            },
+        },
+    }

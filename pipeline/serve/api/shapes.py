@@ -1,0 +1,219 @@
+"""What the JSON API answers: one struct a response, from which both the bytes and the OpenAPI document come.
+
+Only shapes belong here. Moments are Unix seconds, durations seconds, and None is what is not known: a gap.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from endpoint_analytics.schemas.replicas import State
+
+Seconds = Annotated[float, Meta(description="Unix seconds")]
+Values = Annotated[
+    list[float | int | None],
+    Meta(description="One for each moment of `at`; null where nothing is known of the step"),
+]
+Group = Literal["requests", "pending", "latency", "ttfb", "replicas", "hardware"]
+Unit = Literal[
+    "requests", "seconds", "replicas", "percent", "bytes", "bytes_per_second", "watts", "celsius", "other"
+]
+
+
+class Error(Struct, frozen=True):
+    """What is wrong, where (a parameter, a path, a header), and what mends it."""
+
+    what: str
+    where: str
+    mend: str
+
+
+class Failure(Struct, frozen=True):
+    """The body of every answer that is no success."""
+
+    error: Error
+
+
+class Namespaces(Struct, frozen=True):
+    """The namespaces that the token or the session may see, those with data only."""
+
+    namespaces: list[str]
+
+
+class Session(Struct, frozen=True):
+    """What the page is signed in to. `all`: an operator's token, good for every namespace."""
+
+    namespaces: list[str]
+    all: bool
+    expires_at: Seconds | None
+
+
+class SignIn(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of POST /session."""
+
+    token: Annotated[str, Meta(max_length=512)]
+
+
+class Spark(Struct, frozen=True):
+    """Small series of the last 30 minutes, one value for each moment of the list's `at`."""
+
+    requests: Annotated[Values, Meta(description="Requests with a final status in the step")]
+    errors: Annotated[Values, Meta(description="Of these, 5xx")]
+    p95: Annotated[Values, Meta(description="95th percentile of the latency, in seconds")]
+    pending: Annotated[Values, Meta(description="Time-weighted mean of pending requests")]
+
+
+class EndpointCard(Struct, frozen=True):
+    """One endpoint on the entry page. Rates, shares and p95 are over the last `over_seconds`."""
+
+    endpoint: str
+    running: Annotated[int, Meta(description="Replicas that run now")]
+    replicas: Annotated[int, Meta(description="Replicas in a state other than terminated and failed")]
+    min_replicas: int | None
+    max_replicas: int | None
+    request_rate: Annotated[float | None, Meta(description="Requests with a final status, per second")]
+    error_share: Annotated[float | None, Meta(description="5xx among them, 0 to 1; null without requests")]
+    p95_seconds: float | None
+    pending: Annotated[int | None, Meta(description="Pending now, in living replicas; null when none lives")]
+    newest_at: Annotated[Seconds | None, Meta(description="End of the newest interval that is stored")]
+    spark: Spark
+
+
+class Endpoints(Struct, frozen=True):
+    """All endpoints of a namespace, by name."""
+
+    namespace: str
+    step: int
+    over_seconds: int
+    at: Annotated[list[int], Meta(description="Starts of the sparklines' steps, Unix seconds")]
+    endpoints: list[EndpointCard]
+
+
+class Series(Struct, frozen=True, omit_defaults=True):
+    """One line of a graph; `replica` and `device` are there with details=true only."""
+
+    group: Group
+    name: str
+    unit: Unit
+    values: Values
+    replica: str | None = None
+    device: str | None = None
+
+
+class ClassCount(Struct, frozen=True):
+    """A box: requests of a status class, and their share of all with a final status."""
+
+    name: Annotated[str, Meta(description="2xx, 3xx, 4xx or 5xx")]
+    count: int
+    share: Annotated[float | None, Meta(description="0 to 1; null when no request got a final status")]
+
+
+class Aborted(Struct, frozen=True):
+    """Requests that ended before their last byte, and their share of all that ended."""
+
+    count: int
+    before_status: int
+    share: float | None
+
+
+class Distribution(Struct, frozen=True):
+    """A distribution over the whole range, in seconds; null without requests."""
+
+    count: int
+    mean: float | None
+    p50: float | None
+    p90: float | None
+    p95: float | None
+    p99: float | None
+    max: float | None
+
+
+class Summary(Struct, frozen=True):
+    """The boxes: figures of the whole range [from, to). `covered`: whether any replica reported in it."""
+
+    covered: bool
+    arrived: int
+    final: Annotated[int, Meta(description="Requests that got a final status; 1xx are none")]
+    informational: int
+    classes: list[ClassCount]
+    statuses: Annotated[dict[str, int], Meta(description="Every status that was sent, 1xx included")]
+    aborted: Aborted
+    latency: Distribution
+    ttfb: Distribution
+    pending_mean: float | None
+    pending_max: int | None
+
+
+class StateSpan(Struct, frozen=True, rename={"from_": "from"}):
+    """A time that a replica spent in a state; `to` is null while it is in it, `seconds` then goes on."""
+
+    state: State
+    from_: Seconds
+    to: Seconds | None
+    seconds: float | None
+    reason: str
+    inferred: Annotated[bool, Meta(description="Told by heartbeats or their absence, not by an event")]
+
+
+class Replica(Struct, frozen=True):
+    """A replica that was seen in the range. `unassigned` holds requests while none runs: it has no state."""
+
+    replica: str
+    state: State | None
+    first_seen: Seconds | None
+    last_seen: Seconds | None
+    boots: Annotated[int, Meta(description="Starts of its agent")]
+    pending: Annotated[int, Meta(description="Now; 0 when it does not live")]
+
+
+class Bar(Struct, frozen=True):
+    """A replica's bar of the timeline. `ready_seconds`: from its first state to running, the first time."""
+
+    replica: str
+    states: list[StateSpan]
+    ready_seconds: float | None
+
+
+class ScaleEvent(Struct, frozen=True):
+    """Settings that changed, or a replica that entered a state."""
+
+    at: Seconds
+    kind: Literal["settings", "state"]
+    replica: str | None
+    state: State | None
+    reason: str
+    min_replicas: int | None
+    max_replicas: int | None
+    running: Annotated[int | None, Meta(description="Running replicas right after it")]
+
+
+class Answer(Struct, frozen=True, omit_defaults=True, rename={"from_": "from"}):
+    """Series and what else was asked for, all of the same range, replicas and moment.
+
+    Steps are [at, at + step). Those from `incomplete_from` on may still change: ask with
+    `since=<incomplete_from>` for them and what is new.
+    """
+
+    namespace: str
+    endpoint: str
+    from_: Annotated[int, Meta(description="Start of the range, on a step")]
+    to: Annotated[int, Meta(description="End of the range, on a step")]
+    step: Annotated[int, Meta(description="Seconds")]
+    level: Annotated[int, Meta(description="Seconds of the stored windows that the figures come from")]
+    at: Annotated[list[int], Meta(description="Starts of the steps")]
+    incomplete_from: Annotated[int | None, Meta(description="null: no step of the range can change soon")]
+    newest_at: Annotated[Seconds | None, Meta(description="End of the endpoint's newest stored interval")]
+    series: list[Series]
+    replica: str | None = None
+    summary: Summary | None = None
+    replicas: list[Replica] | None = None
+    timeline: list[Bar] | None = None
+    events: list[ScaleEvent] | None = None
+
+
+def encode(shape: Struct) -> bytes:
+    """Return the shape as JSON; NaN becomes null."""
+    return msgspec.json.encode(shape)
