@@ -44,6 +44,7 @@ class RowWriter:
     def __init__(self, config: ClickHouseConfig) -> None:
         self._config = config
         self._client: AsyncClient | None = None
+        self._connecting = asyncio.Lock()
         self._random = random.Random()  # noqa: S311 - spreads retries, guards nothing
         self.failure = ""
         self.failures = 0
@@ -85,9 +86,10 @@ class RowWriter:
 
     async def client(self) -> AsyncClient:
         """Return the connected client; raises StoreError."""
-        if self._client is None:
-            self._client = await connect_async(self._config)
-        return self._client
+        async with self._connecting:  # who comes meanwhile would connect too, and one would be lost
+            if self._client is None:
+                self._client = await connect_async(self._config)
+            return self._client
 
     async def close(self) -> None:
         """Close the connection."""
