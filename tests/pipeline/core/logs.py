@@ -28,7 +28,7 @@ from endpoint_analytics.schemas.requests import (
 )
 
 START_US = 1_790_000_000_000_000
-LENGTHS_US = (0, 1, 7, 400_000, 1_000_000, 1_000_000, 3_000_000, 12_000_000, 25_000_000)
+LENGTHS_US = (0, 1, 7, 400_000, 1_000_000, 1_000_000, 3_000_000, 10_000_000, 12_000_000, 25_000_000)
 DAY_US = 86_400_000_000
 
 
@@ -48,7 +48,7 @@ class Log:
 class Replica:
     """One boot of a replica that serves requests, and tells them in honest batches."""
 
-    def __init__(self, rng: random.Random, number: int) -> None:
+    def __init__(self, rng: random.Random, number: int, start_us: int) -> None:
         self._rng = rng
         self._names = {
             "namespace": "acme",
@@ -56,7 +56,8 @@ class Replica:
             "replica_id": f"r{number // 2}",
             "boot_id": f"b{number}",
         }
-        self._now_us = START_US + rng.randrange(30_000_000)
+        # Many intervals begin or end with a window.
+        self._now_us = start_us + rng.choice([0, rng.randrange(30) * 1_000_000, rng.randrange(30_000_000)])
         self._seq = 0
         self._pending: list[int] = []
         self._streaming: list[int] = []
@@ -225,7 +226,15 @@ def _is_time(message, name: str) -> bool:
 POISON = (None, b"", b"{", b"\xff", b"null", b'{"version":2}', b"[" * 5_000, b'{"version":1,"seq":-1}')
 
 
-def make_log(stream: str, seed: int, boots: int, batches: int, rule: ChunkRule, honest: bool = False) -> Log:
+def make_log(
+    stream: str,
+    seed: int,
+    boots: int,
+    batches: int,
+    rule: ChunkRule,
+    honest: bool = False,
+    start_us: int = START_US,
+) -> Log:
     """Return a log. An honest one has doubles and disorder, and all batches come."""
     rng = random.Random(seed)
     making = {
@@ -233,7 +242,7 @@ def make_log(stream: str, seed: int, boots: int, batches: int, rule: ChunkRule, 
         "hardware": Replica.hardware_batch,
         "replicas": Replica.replica_message,
     }[stream]
-    replicas = [Replica(rng, number) for number in range(boots)]
+    replicas = [Replica(rng, number, start_us) for number in range(boots)]
     values: list[bytes | None] = []
     held: list[bytes] = []
     for _ in range(batches):
@@ -257,7 +266,7 @@ def make_log(stream: str, seed: int, boots: int, batches: int, rule: ChunkRule, 
         if values and rng.random() < 0.15:
             values.append(values[rng.randrange(len(values))])  # a spool is sent again
     values += held if honest else held[: len(held) // 2]
-    offset, append_ms = rng.randrange(1_000), START_US // 1000 + 600_000
+    offset, append_ms = rng.randrange(1_000), start_us // 1000 + 600_000
     records = []
     for value in values:
         records.append(Record(offset, append_ms, value))
