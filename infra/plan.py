@@ -58,8 +58,12 @@ class Place:
 
 def databases(place: Place, terminal: Terminal) -> Sequence[Part]:
     """The parts that hold data."""
+
+    def progress(text: str) -> None:
+        terminal.progress(KafkaPart.name, text)
+
     return (
-        KafkaPart(place.data / "kafka", place.ports["kafka"], place.logs, terminal.note),
+        KafkaPart(place.data / "kafka", place.ports["kafka"], place.logs, progress),
         ClickHousePart(place.data / "clickhouse", place.ports["clickhouse"], place.logs),
     )
 

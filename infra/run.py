@@ -81,17 +81,18 @@ def run(arguments: argparse.Namespace) -> int:
         }
         place = Place(data, choose_ports(data, asked), arguments.rate, arguments.pace, not arguments.no_demo)
     except (PreflightError, FolderHeldError) as error:
-        return _fail(terminal, str(error))
+        return _fail(str(error))
     supervisor = Supervisor(databases(place, terminal), terminal.show)
-    try:
-        return _start_and_tend(supervisor, place, terminal, told)
-    finally:
-        terminal.flush()
-        lock.release()
+    status = _start_and_tend(supervisor, place, terminal, told)
+    lock.release()
+    if supervisor.has_abandoned:
+        os._exit(status)  # a download has threads that would be waited for
+    return status
 
 
 def _start_and_tend(supervisor: Supervisor, place: Place, terminal: Terminal, told: threading.Event) -> int:
-    status = 0
+    began_s = time.monotonic()
+    error = ""
     try:
         terminal.say(f"\nEndpoint Analytics, data in {place.data}\n")
         _until(lambda: supervisor.is_up, supervisor, told)
@@ -99,14 +100,16 @@ def _start_and_tend(supervisor: Supervisor, place: Place, terminal: Terminal, to
             _in_background(name, work, place, supervisor, terminal, told)
         supervisor.add(programs(place, terminal))
         _until(lambda: supervisor.is_up, supervisor, told)
-        terminal.say(greeting(place))
+        terminal.say(greeting(place, time.monotonic() - began_s))
         _until(lambda: False, supervisor, told)
     except _AskedToEndError:
-        terminal.say("\nStopping.\n")
-    except (GivenUpError, SetupError) as error:
-        status = _fail(terminal, str(error))
+        pass
+    except (GivenUpError, SetupError) as failure:
+        error = str(failure)
+    terminal.forget()
+    terminal.say("\nStopping.\n")
     supervisor.stop(STOP_ORDER)
-    return status
+    return _fail(error) if error else 0
 
 
 def _until(reached: Callable[[], bool], supervisor: Supervisor, told: threading.Event) -> None:
@@ -144,7 +147,7 @@ def _in_background(
     terminal.done(name, outcome[0], time.monotonic() - began_s)
 
 
-def greeting(place: Place) -> str:
+def greeting(place: Place, seconds: float) -> str:
     """What is said when all is up: where to look, and what to try."""
     token = f"$(cat {shlex.quote(str(place.token))})"
     endpoint = "demo/magika" if place.demo else "NAMESPACE/ENDPOINT"
@@ -158,17 +161,17 @@ def greeting(place: Place) -> str:
         ("Kafka", f"{place.kafka}, topics {topics}"),
     ]
     if place.demo:
-        request = f"curl --data-binary @README.md http://127.0.0.1:{place.ports['demo']}/predict"
-        lines.append(("Demo model", f"{request}   (a request of your own)"))
+        content = "SELECT name FROM users WHERE id > 10;"
+        request = f"curl -d '{content}' http://127.0.0.1:{place.ports['demo']}/predict"
+        lines.append(("Demo model", request))
     else:
         lines.append(("Your model", f"ENDPOINT_ANALYTICS_KAFKA={place.kafka} (see docs/run.md)"))
     lines.append(("Data, logs", f"{place.data}, {place.logs}"))
     text = "\n".join(f"  {name:<13} {words}" for name, words in lines)
-    return f"\nEndpoint Analytics is ready.\n\n{text}\n\nCtrl-C ends everything.\n"
+    return f"\nEndpoint Analytics is ready, after {seconds:.1f} s.\n\n{text}\n\nCtrl-C ends everything.\n"
 
 
-def _fail(terminal: Terminal, text: str) -> int:
-    terminal.flush()
+def _fail(text: str) -> int:
     print(f"endpoint-analytics run: {text}", file=sys.stderr, flush=True)
     return 1
 

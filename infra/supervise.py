@@ -123,10 +123,11 @@ class Supervisor:
             for thread in threads:
                 thread.join()
 
-    def kill(self) -> None:
-        """End all at once."""
-        for watched in self._watched.values():
-            watched.part.kill()
+    @property
+    def has_abandoned(self) -> bool:
+        """Whether a start that was broken off has still not come to its end."""
+        threads = [watched.thread for watched in self._watched.values() if watched.thread is not None]
+        return any(thread.is_alive() for thread in threads)
 
     def _has_needs(self, watched: _Watched) -> bool:
         return all(self._watched[name].state == "up" for name in watched.part.needs)

@@ -8,7 +8,7 @@ GET  /health           200 once the model is loaded
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import orjson
 from starlette.applications import Starlette
@@ -74,8 +74,9 @@ async def predict_stream(request: Request) -> Response:
 
     async def lines() -> AsyncIterator[bytes]:
         yield render(verdict)
-        async for part in parts:
-            yield render(await inference.detect(part, admitted=True))
+        with suppress(ClientDisconnect):  # nobody reads the rest
+            async for part in parts:
+                yield render(await inference.detect(part, admitted=True))
 
     return StreamingResponse(lines(), media_type="application/x-ndjson")
 

@@ -26,7 +26,7 @@ class Plan:
 
 
 WEIGHTS = {
-    "predict": 0.815,
+    "predict": 0.817,
     "slow upload": 0.03,
     "stream": 0.05,
     "heavy": 0.008,
@@ -36,7 +36,7 @@ WEIGHTS = {
     "unknown path": 0.012,
     "too large": 0.002,
     "bad setting": 0.006,
-    "broken archive": 0.004,
+    "broken archive": 0.002,
     "leaves early": 0.008,
     "leaves late": 0.008,
 }
