@@ -16,6 +16,7 @@ Reason = Literal[
     "bad_interval",
     "unequal_columns",
     "too_many_events",
+    "too_many_series",
     "out_of_interval",
     "not_conserved",
     "too_late",

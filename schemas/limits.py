@@ -8,8 +8,8 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_EVENTS = 100_000
 """Rows of all columns of one batch together. An agent cuts a busier interval into several batches."""
 
-MAX_INTERVAL_US = 3_600_000_000
-"""The longest time that one batch covers: an hour."""
+MAX_INTERVAL_US = 300_000_000
+"""The longest time that one batch covers: five minutes. It bounds the windows that a message can touch."""
 
 MAX_DURATION_US = 7 * 86_400_000_000
 """The longest wait, duration or age of a request: a week."""

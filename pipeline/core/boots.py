@@ -11,8 +11,14 @@ from typing import NamedTuple
 
 from endpoint_analytics.schemas.requests import Totals
 
+OVERFLOW = "__overflow__"
+"""Stands for all names beyond a bound; no name that a sender may use begins so."""
+
 MAX_GAPS = 32
 """Ranges of missing batches kept of a boot; a batch of a forgotten range would count as a duplicate."""
+
+MAX_BOOTS = 20_000
+"""Boots of one stream and partition kept in memory from chunk to chunk."""
 
 
 class BootKey(NamedTuple):
@@ -52,8 +58,16 @@ class Boot:
     oldest_pending_us: int = 0
     totals: Totals = field(default_factory=Totals)
 
+    @property
+    def is_overflow(self) -> bool:
+        """Whether it stands for many boots: of those, seq and levels say nothing together."""
+        return self.key.replica_id == OVERFLOW
+
     def accept(self, seq: int) -> bool:
         """Count the batch `seq`: True when it is new, False when it was counted before."""
+        if self.is_overflow:
+            self.batches += 1
+            return True
         if seq == self.next_seq:
             self.next_seq = seq + 1
         elif seq > self.next_seq:
@@ -81,6 +95,9 @@ class Boot:
     def saw(self, seq: int, start_us: int, end_us: int) -> bool:
         """Note a folded batch; True when it is the newest by seq (the agent's clock may have jumped)."""
         self.first_us = min(self.first_us, start_us) if self.first_us else start_us
+        if self.is_overflow:
+            self.last_us = max(self.last_us, end_us)
+            return False
         if seq < self.last_seq:
             return False
         self.last_seq = seq
@@ -91,8 +108,8 @@ class Boot:
 class Boots:
     """The boots of one stream and partition that are in memory.
 
-    A boot that was quiet for long is forgotten, to keep memory bounded: when it speaks again its state is
-    read back like any other unknown boot's.
+    A boot that was quiet for long is forgotten, and so are the quietest beyond MAX_BOOTS, to keep memory
+    bounded: when one speaks again its state is read back like any other unknown boot's.
     """
 
     __slots__ = ("_boots", "_dirty")
@@ -125,6 +142,9 @@ class Boots:
 
     def forget_before(self, append_ms: int) -> None:
         """Forget the boots whose newest message was appended before `append_ms`, and are not dirty."""
+        if len(self._boots) > MAX_BOOTS:
+            newest = sorted((boot.last_append_ms for boot in self._boots.values()), reverse=True)
+            append_ms = max(append_ms, newest[MAX_BOOTS])
         quiet = [
             key
             for key, boot in self._boots.items()

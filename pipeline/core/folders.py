@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
+from endpoint_analytics.pipeline.core.admission import Admission
 from endpoint_analytics.pipeline.core.boots import Boot, BootKey, Boots
 from endpoint_analytics.pipeline.core.chunks import Record
 from endpoint_analytics.pipeline.core.hardware_fold import HardwareWindows
@@ -71,12 +72,14 @@ class _BootFolder(Generic[Batch]):
 
     def __init__(self) -> None:
         self._boots = Boots()
+        self._admission = Admission()
 
     def span_us(self, message: Batch) -> tuple[int, int]:
         return message.start_us, message.end_us
 
     def unknown(self, messages: Sequence[Batch]) -> set[BootKey]:
-        return {key for message in messages if (key := boot_key(message)) not in self._boots}
+        admit = self._admission.admit
+        return {key for message in messages if (key := admit(boot_key(message))) not in self._boots}
 
     def restore(self, boot: Boot) -> None:
         self._boots.restore(boot)
@@ -85,13 +88,17 @@ class _BootFolder(Generic[Batch]):
         """Return the messages whose seq was not counted before; count the others."""
         new = []
         for record, message in run:
-            boot = self._boots[boot_key(message)]
+            boot = self._boots[self._admission.admit(boot_key(message))]
             self._boots.touch(boot, record.offset, record.append_ms)
             if boot.accept(message.seq):
                 new.append((boot, message, record))
             else:
                 outcome.duplicates += 1
         return new
+
+    def _open_boots(self, first: Record) -> None:
+        self._admission = Admission()
+        self._boots.forget_before(first.append_ms - QUIET_MS)
 
     def _boot_rows(self, place: Place) -> list[Row]:
         return [boot_row(place, boot) for boot in self._boots.take_dirty()]
@@ -113,7 +120,7 @@ class RequestsFolder(_BootFolder[RequestBatch]):
     def open(self, first: Record) -> None:
         """Begin a chunk: its windows are empty."""
         self._windows = Windows()
-        self._boots.forget_before(first.append_ms - QUIET_MS)
+        self._open_boots(first)
 
     def fold(self, run: Sequence[tuple[Record, RequestBatch]]) -> Outcome:
         """Fold all batches of the run at once."""
@@ -145,14 +152,18 @@ class HardwareFolder(_BootFolder[HardwareBatch]):
     def open(self, first: Record) -> None:
         """Begin a chunk: its windows are empty."""
         self._windows = HardwareWindows()
-        self._boots.forget_before(first.append_ms - QUIET_MS)
+        self._open_boots(first)
 
     def fold(self, run: Sequence[tuple[Record, HardwareBatch]]) -> Outcome:
         """Fold the batches one by one: there is one a second from a replica."""
         outcome = Outcome()
         for boot, batch, record in self._new(run, outcome):
-            boot.saw(batch.seq, batch.start_us, batch.end_us)
-            outcome.events += self._windows.fold(boot.key, batch, record.offset)
+            try:
+                outcome.events += self._windows.fold(boot.key, batch, record.offset)
+            except InvalidMessageError as error:
+                outcome.refused[record.offset] = error
+            else:
+                boot.saw(batch.seq, batch.start_us, batch.end_us)
         return outcome
 
     def take_rows(self, place: Place) -> list[Row]:

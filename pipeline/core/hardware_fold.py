@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from endpoint_analytics.pipeline.core.batches import WINDOW_US
 from endpoint_analytics.pipeline.core.boots import BootKey
 from endpoint_analytics.pipeline.core.rows import Place, Row, identity, seconds6, window_start_s
+from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.hardware import HardwareBatch
 
 _THOUSANDTHS = 1000
@@ -44,6 +45,9 @@ class Samples:
         self.version = max(self.version, offset)
 
 
+MAX_SERIES = 1_000
+"""Devices times metrics of one boot in one chunk."""
+
 _Key = tuple[BootKey, str, str, int]  # boot, device, metric, window
 
 
@@ -53,9 +57,14 @@ class HardwareWindows:
     def __init__(self) -> None:
         self._samples: dict[_Key, Samples] = {}
         self._dirty: dict[_Key, Samples] = {}
+        self._series: dict[BootKey, set[tuple[str, str]]] = {}
 
     def fold(self, key: BootKey, batch: HardwareBatch, offset: int) -> int:
-        """Fold a batch; returns the number of readings it held."""
+        """Fold a batch; returns the number of readings it held.
+
+        Raises InvalidMessageError, and folds nothing, when the boot would get more than MAX_SERIES.
+        """
+        self._admit(key, {(device, metric) for device, _, _, metric, _ in _series(batch)})
         count = 0
         for device, uuid, name, metric, readings in _series(batch):
             for at_us, reading in zip(batch.at_us, readings, strict=True):
@@ -70,6 +79,16 @@ class HardwareWindows:
                 self._dirty[place] = samples
                 count += 1
         return count
+
+    def _admit(self, key: BootKey, series: set[tuple[str, str]]) -> None:
+        known = self._series.setdefault(key, set())
+        if len(known | series) > MAX_SERIES:
+            raise InvalidMessageError(
+                "too_many_series",
+                f"{len(series - known)} new pairs of device and metric beside {len(known)}; "
+                f"a replica takes {MAX_SERIES} in {WINDOW_US // 1_000_000} s",
+            )
+        known |= series
 
     def take_rows(self, place: Place) -> list[Row]:
         """Return the rows of `hardware_windows` that changed since the last call."""

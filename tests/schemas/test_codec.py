@@ -196,7 +196,7 @@ WRONG = [
         "requests",
         {"end_us": START_US + MAX_INTERVAL_US + 1},
         "bad_interval",
-        "end_us - start_us is 3600000001",
+        f"end_us - start_us is {MAX_INTERVAL_US + 1}",
     ),
     ("requests", {"namespace": 5}, "wrong_shape", f"{AT}namespace`"),
     ("requests", {"namespace": ""}, "bad_identity", "namespace is ''"),

@@ -1,0 +1,42 @@
+"""How many boots and series a chunk may hold: what comes beyond is counted together, under one name.
+
+A flood of names from one namespace must not fill memory or tables. Each namespace has its own allowance, so
+that no other suffers. The rule looks at the open chunk alone, and is the same whenever it is read again.
+"""
+
+from __future__ import annotations
+
+from endpoint_analytics.pipeline.core.boots import OVERFLOW, BootKey
+
+MAX_BOOTS = 2_000
+"""Boots of one namespace in one chunk of one partition."""
+
+MAX_NAMESPACES = 1_000
+"""Namespaces in one chunk of one partition; those beyond share one name."""
+
+
+class Admission:
+    """Of one chunk."""
+
+    __slots__ = ("_admitted", "_endpoints", "_max_boots")
+
+    def __init__(self, max_boots: int = MAX_BOOTS) -> None:
+        self._max_boots = max_boots
+        self._admitted: dict[str, set[BootKey]] = {}
+        self._endpoints: set[tuple[str, str]] = set()
+
+    def admit(self, key: BootKey) -> BootKey:
+        """Return the key under which the boot is counted: its own, or its namespace's overflow."""
+        boots = self._admitted.get(key.namespace)
+        if boots is None:
+            if len(self._admitted) >= MAX_NAMESPACES:
+                return BootKey(OVERFLOW, OVERFLOW, OVERFLOW, OVERFLOW)
+            boots = self._admitted[key.namespace] = set()
+        if key in boots:
+            return key
+        if len(boots) < self._max_boots:
+            boots.add(key)
+            self._endpoints.add((key.namespace, key.endpoint))
+            return key
+        known = (key.namespace, key.endpoint) in self._endpoints
+        return BootKey(key.namespace, key.endpoint if known else OVERFLOW, OVERFLOW, OVERFLOW)
