@@ -14,8 +14,9 @@ import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from endpoint_analytics.agents.asgi import AnalyticsMiddleware
 from endpoint_analytics.infra.demo.inference import Inference, OverloadedError
@@ -78,7 +79,26 @@ async def predict_stream(request: Request) -> Response:
             async for part in parts:
                 yield render(await inference.detect(part, admitted=True))
 
-    return StreamingResponse(lines(), media_type="application/x-ndjson")
+    return Lines(lines())
+
+
+class Lines(Response):
+    """Lines sent as they come. Starlette's StreamingResponse waits for the client's leaving on the channel from
+    which the body is still being read, and takes pieces of it away."""
+
+    media_type = "application/x-ndjson"
+
+    def __init__(self, lines: AsyncIterator[bytes]) -> None:
+        super().__init__()
+        del self.headers["content-length"]
+        self._lines = lines
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send the lines; where the client has left, what is read of its body ends."""
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        async for line in self._lines:
+            await send({"type": "http.response.body", "body": line, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def health(_request: Request) -> Response:
