@@ -1,0 +1,81 @@
+"""One message of each kind: what the documents show, and what their tests decode."""
+
+from __future__ import annotations
+
+from endpoint_analytics.schemas.hardware import Accelerator, HardwareBatch
+from endpoint_analytics.schemas.rejected import Rejected
+from endpoint_analytics.schemas.replicas import EndpointSettings, ReplicaState
+from endpoint_analytics.schemas.requests import Aborted, Arrived, Finished, RequestBatch, Responded, Totals
+
+REQUEST_BATCH = RequestBatch(
+    namespace="acme",
+    endpoint="llm",
+    replica_id="llm-7d9fc5b8-x2x9q",
+    boot_id="3f2a9c41d7e84b06",
+    seq=42,
+    start_us=1_790_000_042_000_000,
+    end_us=1_790_000_043_000_000,
+    pending=1,
+    streaming=1,
+    oldest_pending_us=180_000,
+    arrived=Arrived(at_us=[210_000, 820_000]),
+    responded=Responded(at_us=[55_000, 260_500], wait_us=[93_000, 50_500], status=[200, 429]),
+    finished=Finished(at_us=[260_900], duration_us=[50_900], status=[429]),
+    aborted_streaming=Aborted(at_us=[700_000], age_us=[2_310_000]),
+    totals=Totals(
+        arrived=1_312,
+        finished=1_296,
+        aborted_pending=3,
+        aborted_streaming=11,
+        status={"200": 1_290, "429": 18},
+        wait_us=65_390_000,
+        duration_us=812_450_000,
+    ),
+)
+
+HARDWARE_BATCH = HardwareBatch(
+    namespace="acme",
+    endpoint="llm",
+    replica_id="llm-7d9fc5b8-x2x9q",
+    boot_id="3f2a9c41d7e84b06",
+    seq=42,
+    start_us=1_790_000_042_000_000,
+    end_us=1_790_000_043_000_000,
+    at_us=[0, 500_000],
+    replica={"cpu_percent": [37.5, 41.25], "memory_used_bytes": [8_589_934_592.0, 8_589_942_784.0]},
+    accelerators=[
+        Accelerator(
+            device="gpu0",
+            uuid="GPU-5f1c7a0e",
+            name="NVIDIA H200",
+            readings={
+                "gpu_percent": [88.0, None],
+                "gpu_memory_used_bytes": [75_161_927_680.0, 75_161_927_680.0],
+            },
+        )
+    ],
+)
+
+REPLICA_STATE = ReplicaState(
+    namespace="acme",
+    endpoint="llm",
+    replica_id="llm-7d9fc5b8-x2x9q",
+    at_us=1_790_000_000_250_000,
+    state="running",
+    reason="readiness probe passed",
+)
+
+ENDPOINT_SETTINGS = EndpointSettings(
+    namespace="acme", endpoint="llm", at_us=1_789_999_900_000_000, min_replicas=1, max_replicas=4
+)
+
+REJECTED = Rejected(
+    topic="endpoint-analytics.requests",
+    partition=3,
+    offset=18_204,
+    append_time_ms=1_790_000_043_018,
+    reason="unequal_columns",
+    detail="responded.status has 0 values, responded.at_us has 1",
+    value=b'{"version":1,...}',
+    value_bytes=17,
+)

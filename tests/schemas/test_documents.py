@@ -1,0 +1,206 @@
+"""The documents say what the codec takes: current, valid, complete, and right about real messages."""
+
+import json
+import re
+
+import pytest
+from hypothesis import given
+from jsonschema import Draft202012Validator
+from tests.schemas.messages import (
+    HARDWARE,
+    REQUESTS,
+    SETTINGS,
+    STATE,
+    endpoint_settings,
+    hardware_batches,
+    rejected,
+    replica_states,
+    request_batches,
+    wire,
+)
+
+from endpoint_analytics.schemas.codec import decode_hardware, decode_replicas, decode_requests, encode
+from endpoint_analytics.schemas.documents import (
+    FOLDER,
+    MESSAGES,
+    asyncapi_document,
+    documents,
+    main,
+    schema_document,
+)
+from endpoint_analytics.schemas.errors import InvalidMessageError
+from endpoint_analytics.schemas.topics import TOPICS
+
+NAMED = {message.name: message for message in MESSAGES}
+STRATEGIES = {
+    "request_batch": request_batches(),
+    "hardware_batch": hardware_batches(),
+    "replica_state": replica_states,
+    "endpoint_settings": endpoint_settings(),
+    "rejected": rejected,
+}
+DECODERS = {
+    "request_batch": decode_requests,
+    "hardware_batch": decode_hardware,
+    "replica_state": decode_replicas,
+    "endpoint_settings": decode_replicas,
+}
+VALIDATORS = {message.name: Draft202012Validator(schema_document(message)) for message in MESSAGES}
+EACH = pytest.mark.parametrize("name", VALIDATORS)
+
+
+def test_the_files_are_current():
+    """If not: python -m endpoint_analytics.schemas.documents"""
+    assert {path.name: path.read_bytes() for path in FOLDER.glob("*.json")} == documents()
+
+
+def test_writing_replaces_what_is_old(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("endpoint_analytics.schemas.documents.FOLDER", tmp_path / "json")
+    main()
+    (tmp_path / "json" / "gone.json").write_text("{}")
+    main()
+    assert {path.name: path.read_bytes() for path in (tmp_path / "json").iterdir()} == documents()
+    assert capsys.readouterr().out.count("wrote ") == 2 * len(documents())
+
+
+@EACH
+def test_a_schema_is_a_schema(name):
+    Draft202012Validator.check_schema(schema_document(NAMED[name]))
+
+
+@EACH
+def test_every_member_is_described(name):
+    for definition in schema_document(NAMED[name])["$defs"].values():
+        assert definition["description"]
+        for member, schema in definition["properties"].items():
+            assert schema["description"], member
+
+
+@EACH
+def test_members_with_a_unit_name_it(name):
+    units = {"_us": "microseconds", "_ms": "milliseconds", "_bytes": "bytes"}
+    for definition in schema_document(NAMED[name])["$defs"].values():
+        for member, schema in definition["properties"].items():
+            for suffix, unit in units.items():
+                if member.endswith(suffix):
+                    assert unit in schema["description"], member
+
+
+@EACH
+def test_real_messages_are_valid(name):
+    @given(STRATEGIES[name])
+    def holds(message):
+        VALIDATORS[name].validate(json.loads(encode(message)))
+
+    holds()
+
+
+@EACH
+def test_the_example_is_valid_and_decodes(name):
+    message = NAMED[name]
+    VALIDATORS[name].validate(json.loads(encode(message.example)))
+    if name in DECODERS:
+        assert DECODERS[name](encode(message.example)) == message.example
+
+
+PLAIN = {
+    "request_batch": REQUESTS,
+    "hardware_batch": HARDWARE,
+    "replica_state": STATE,
+    "endpoint_settings": SETTINGS,
+}
+WRONG = [
+    ("request_batch", {"version": 2}),
+    ("request_batch", {"seq": -1}),
+    ("request_batch", {"seq": "1"}),
+    ("request_batch", {"seq": ...}),
+    ("request_batch", {"namespace": ""}),
+    ("request_batch", {"namespace": "a/b"}),
+    ("request_batch", {"boot_id": "b\n"}),
+    ("request_batch", {"replica_id": "x" * 129}),
+    ("request_batch", {"start_us": 5}),
+    ("request_batch", {"pending": 10**9}),
+    ("request_batch", {"arrived": {"at_us": [-1]}}),
+    ("request_batch", {"responded": {"at_us": [1], "wait_us": [1], "status": [99]}}),
+    ("request_batch", {"finished": {"at_us": [1], "duration_us": [10**12], "status": [200]}}),
+    ("request_batch", {"totals": {"status": {"ok": 1}}}),
+    ("request_batch", {"totals": {"dropped": {"Because": 1}}}),
+    ("hardware_batch", {"at_us": ...}),
+    ("hardware_batch", {"at_us": [0] * 3_601}),
+    ("hardware_batch", {"replica": {"CPU": [1]}}),
+    ("hardware_batch", {"replica": {"cpu_percent": ["1"]}}),
+    ("hardware_batch", {"replica": {"cpu_percent": [1e16]}}),
+    ("hardware_batch", {"accelerators": [{"device": "GPU 0", "readings": {}}]}),
+    ("replica_state", {"type": "endpoint_settings"}),
+    ("replica_state", {"state": "asleep"}),
+    ("replica_state", {"reason": "x" * 257}),
+    ("endpoint_settings", {"max_replicas": ...}),
+    ("endpoint_settings", {"min_replicas": -1}),
+]
+
+
+@pytest.mark.parametrize(("name", "changes"), WRONG, ids=lambda value: str(value)[:48])
+def test_the_schema_and_the_codec_refuse_the_same(name, changes):
+    data = wire(PLAIN[name], **changes)
+    assert VALIDATORS[name].is_valid(json.loads(wire(PLAIN[name])))
+    assert not VALIDATORS[name].is_valid(json.loads(data))
+    with pytest.raises(InvalidMessageError):
+        DECODERS[name](data)
+
+
+# AsyncAPI
+
+
+def references(node):
+    if isinstance(node, dict):
+        for name, value in node.items():
+            if name == "$ref":
+                yield value
+            else:
+                yield from references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from references(value)
+
+
+def resolve(document, reference):
+    assert reference.startswith("#/")
+    for part in reference[2:].split("/"):
+        document = document[part]
+    return document
+
+
+def test_every_reference_leads_somewhere():
+    document = asyncapi_document()
+    found = set(references(document))
+    assert found
+    for reference in found:
+        assert resolve(document, reference)
+
+
+def test_every_topic_has_its_channel():
+    channels = asyncapi_document("acme")["channels"]
+    assert {name: channel["address"] for name, channel in channels.items()} == {
+        topic.suffix: topic.name("acme") for topic in TOPICS
+    }
+    for topic in TOPICS:
+        kafka = channels[topic.suffix]["bindings"]["kafka"]
+        assert kafka["topicConfiguration"]["retention.ms"] == topic.retention_ms
+        assert kafka["partitions"] == topic.partitions
+
+
+def test_every_message_is_in_one_channel_and_its_examples_are_valid():
+    document = asyncapi_document()
+    carried = [name for channel in document["channels"].values() for name in channel["messages"]]
+    assert sorted(carried) == sorted(NAMED)
+    for name, message in document["components"]["messages"].items():
+        schema = {"$ref": message["payload"]["$ref"], "components": document["components"]}
+        for example in message["examples"]:
+            Draft202012Validator(schema).validate(example["payload"])
+        assert resolve(document, message["payload"]["$ref"])["title"] == NAMED[name].type.__name__
+
+
+def test_names_are_what_asyncapi_allows():
+    document = asyncapi_document()
+    for part in ("messages", "schemas"):
+        assert all(re.fullmatch(r"[A-Za-z0-9._-]+", name) for name in document["components"][part])
