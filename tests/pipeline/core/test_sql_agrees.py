@@ -86,6 +86,7 @@ def stored(client, table: str) -> list[dict[str, object]]:
         row[0]
         for row in client.query(
             "SELECT name FROM system.columns WHERE database = currentDatabase() AND table = {t:String} "
+            "AND default_kind != 'MATERIALIZED' "
             "ORDER BY position",
             parameters={"t": table},
         ).result_rows
