@@ -13,6 +13,7 @@ from endpoint_analytics.pipeline.store.connect import (
 )
 from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.migrate import migrate
+from endpoint_analytics.pipeline.store.rollup_levels import RetentionError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         config = clickhouse_config(arguments)
         ran = migrate(config)
-    except (ClickHouseConfigError, StoreError) as error:
+    except (ClickHouseConfigError, RetentionError, StoreError) as error:
         sys.stderr.write(f"endpoint-analytics migrate: {error}\n")
         return 1
     for migration in ran:

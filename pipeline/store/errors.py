@@ -10,6 +10,8 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, Error, Operati
 # Codes of ClickHouse's src/Common/ErrorCodes.cpp.
 _UNKNOWN_TABLE = 60
 _UNKNOWN_DATABASE = 81
+# Types, columns, formats and syntax that do not fit: between this package and the tables, something is wrong.
+_REFUSED = {6, 10, 16, 26, 27, 33, 36, 41, 43, 44, 47, 53, 62, 70, 72, 115, 117}
 _AUTHENTICATION = {192, 193, 194, 516}
 
 
@@ -23,6 +25,10 @@ class StoreUnreachableError(StoreError):
 
 class StoreLoginError(StoreError):
     """ClickHouse does not accept the configured user and password."""
+
+
+class StoreRefusedError(StoreError):
+    """ClickHouse does not take the rows or the query as they are: trying again does not help."""
 
 
 class SchemaMissingError(StoreError):
@@ -55,7 +61,8 @@ def store_error(error: ClickHouseError | OSError, url: str, database: str) -> St
             f"no ClickHouse answers at {url}: start it, or set ENDPOINT_ANALYTICS_CLICKHOUSE_URL "
             f"({_root(error)})"
         )
-    return StoreError(f"ClickHouse at {url} answered with an error: {error}")
+    kind = StoreRefusedError if code in _REFUSED else StoreError
+    return kind(f"ClickHouse at {url} answered with an error: {error}")
 
 
 def _root(error: BaseException) -> str:

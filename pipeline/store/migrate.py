@@ -19,6 +19,8 @@ from endpoint_analytics.pipeline.store.errors import (
     StoreError,
     store_error,
 )
+from endpoint_analytics.pipeline.store.rollup_levels import Retention, environment_retention
+from endpoint_analytics.pipeline.store.rollup_retention import apply_retention
 from endpoint_analytics.schemas.migrations import Migration, read_migrations
 
 CREATE_DATABASE = "CREATE DATABASE IF NOT EXISTS `{database}` {on_cluster}"
@@ -80,12 +82,14 @@ def read_applied(client: Client) -> tuple[int, ...]:
     return tuple(int(row[0]) for row in client.query(APPLIED).result_rows)
 
 
-def migrate(config: ClickHouseConfig) -> tuple[Migration, ...]:
+def migrate(config: ClickHouseConfig, retention: Retention | None = None) -> tuple[Migration, ...]:
     """Create what is missing and return the migrations that were run, none when all was there.
 
+    The tables are then made to keep what `retention` says, or without it the environment.
     Raises SchemaNewerError, before anything is changed, when the database knows more than this code.
     """
     known = read_migrations(config.cluster)
+    kept = environment_retention() if retention is None else retention
     on_cluster = f"ON CLUSTER `{config.cluster}`" if config.cluster else ""
     replicated = "Replicated" if config.cluster else ""
     where = f"database {config.database!r} at {config.url}"
@@ -99,13 +103,13 @@ def migrate(config: ClickHouseConfig) -> tuple[Migration, ...]:
             state = schema_state(known, read_applied(client))
             if any(number not in state.known for number in state.applied):
                 state.check(where)
-            return tuple(
-                _apply(client, migration) for migration in known if migration.number in state.missing
-            )
+            ran = tuple(_apply(client, migration) for migration in known if migration.number in state.missing)
+            apply_retention(client, kept, on_cluster)
         finally:
             client.close()
     except ClickHouseError as error:
         raise store_error(error, config.url, config.database) from error
+    return ran
 
 
 def _make_database(config: ClickHouseConfig, on_cluster: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Iterable
 
 import orjson
@@ -16,14 +17,30 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from endpoint_analytics.pipeline.core.rows import Row
 from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, connect_async
-from endpoint_analytics.pipeline.store.errors import StoreError, store_error
+from endpoint_analytics.pipeline.store.errors import (
+    SchemaMissingError,
+    StoreError,
+    StoreLoginError,
+    StoreRefusedError,
+    store_error,
+)
 
 log = logging.getLogger(__name__)
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 5.0
+GIVE_UP_S = 60.0
+PERMANENT = (SchemaMissingError, StoreLoginError, StoreRefusedError)
 
 # A row without a column would be stored with a default, and an unknown column left out: both are bugs of ours.
-_SETTINGS = {"input_format_skip_unknown_fields": 0, "input_format_defaults_for_omitted_fields": 0}
+_SETTINGS = {
+    "input_format_skip_unknown_fields": 0,
+    "input_format_defaults_for_omitted_fields": 0,
+    # An answer says that the rows are stored, and a repeated block goes through to the views behind the table.
+    "async_insert": 0,
+    "insert_deduplicate": 0,
+}
+# On a cluster: rows that are acknowledged are on a majority of replicas.
+_CLUSTER_SETTINGS = {"insert_quorum": "auto"}
 
 
 def encode_rows(rows: Iterable[Row]) -> dict[str, bytes]:
@@ -38,17 +55,24 @@ def encode_rows(rows: Iterable[Row]) -> dict[str, bytes]:
 class RowWriter:
     """Stores rows, waiting out an outage of ClickHouse.
 
-    `failure` says why the newest try failed, and is empty when it worked. `rows` and `failures` count.
+    An outage lasts as long as it lasts. What only a person can mend (no table, a wrong password, rows that
+    are refused) is tried for GIVE_UP_S, and raised then. `rows` and `failures` count.
     """
 
     def __init__(self, config: ClickHouseConfig) -> None:
         self._config = config
+        self._settings = _SETTINGS | (_CLUSTER_SETTINGS if config.cluster else {})
         self._client: AsyncClient | None = None
         self._connecting = asyncio.Lock()
         self._random = random.Random()  # noqa: S311 - spreads retries, guards nothing
-        self.failure = ""
+        self._failing: dict[str, str] = {}
         self.failures = 0
         self.rows = 0
+
+    @property
+    def failure(self) -> str:
+        """Why some rows could not be stored at the newest try; empty when all could."""
+        return next(iter(self._failing.values()), "")
 
     async def write(self, rows: Iterable[Row]) -> None:
         """Return when all rows are stored.
@@ -63,24 +87,24 @@ class RowWriter:
         self.rows += len(rows)
 
     async def _write(self, blocks: dict[str, bytes]) -> None:
-        wait_s = FIRST_WAIT_S
+        wait_s, given_up_at = FIRST_WAIT_S, time.monotonic() + GIVE_UP_S
         while blocks:
             results = await asyncio.gather(
                 *(self._insert(table, block) for table, block in blocks.items()), return_exceptions=True
             )
-            failed = [error for error in results if isinstance(error, BaseException)]
-            for error in failed:
+            failed = {table: error for table, error in zip(blocks, results, strict=True) if error is not None}
+            for error in failed.values():
                 if not isinstance(error, StoreError):
                     raise error
-            blocks = {
-                table: block
-                for (table, block), result in zip(blocks.items(), results, strict=True)
-                if result is not None
-            }
-            self.failure = str(failed[0]) if failed else ""
+                if isinstance(error, PERMANENT) and time.monotonic() > given_up_at:
+                    raise error
+            for table in blocks:
+                self._failing.pop(table, None)
+            self._failing |= {table: str(error) for table, error in failed.items()}
+            blocks = {table: blocks[table] for table in failed}
             if failed:
                 self.failures += len(failed)
-                log.warning("rows are not stored yet, next try in %.1f s: %s", wait_s, failed[0])
+                log.warning("rows are not stored yet, next try in %.1f s: %s", wait_s, self.failure)
                 await asyncio.sleep(wait_s * self._random.uniform(0.75, 1.25))
                 wait_s = min(wait_s * 2, LONGEST_WAIT_S)
 
@@ -99,7 +123,7 @@ class RowWriter:
     async def _insert(self, table: str, block: bytes) -> None:
         client = await self.client()
         try:
-            await client.raw_insert(table, insert_block=block, settings=_SETTINGS, fmt="JSONEachRow")
+            await client.raw_insert(table, insert_block=block, settings=self._settings, fmt="JSONEachRow")
         except (ClickHouseError, OSError, TimeoutError) as error:
             wrapped = error if isinstance(error, ClickHouseError) else OSError(str(error))
             raise store_error(wrapped, self._config.url, self._config.database) from error

@@ -1,0 +1,194 @@
+"""Rolling up: finds the coarse windows whose finer rows changed, and computes them anew.
+
+Rows are absolute, so that it does not matter how often, when, and by how many rollers a window is computed:
+the newest computation holds, and it saw all that the others saw. Late rows and replays are just windows that
+changed. All moments are ClickHouse's own, since `stored_at` is. No loop and no clock belong here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from endpoint_analytics.pipeline.store import rollup_sql as sql
+from endpoint_analytics.pipeline.store.rollup_levels import (
+    DAY_S,
+    HOUR,
+    MINUTE,
+    TABLES,
+    TEN_SECONDS,
+    TTLS,
+    Level,
+    Reach,
+    Retention,
+    parse_ttls,
+    stored_retention,
+)
+
+SETTLE_S = 15
+"""A window is rolled up so long after its end, when its rows have come; later ones make it be rolled up again."""
+SLACK_S = 10
+"""A row that was stored so shortly before a computation began may not have been seen by it."""
+EARLY_S = 60
+"""Clocks of replicas may be ahead by so much."""
+BEHIND_S = 600
+"""A level that is behind by more is rolled up first, before a coarser one is made of it."""
+TOUCHED_AT_ONCE = 5_000
+WINDOWS_AT_ONCE = {MINUTE: 60, HOUR: 24}
+"""In one statement: it then reads at most an hour of the 10 s windows, or a day of minutes."""
+
+
+class Executor(Protocol):
+    """Runs queries and statements with server-side parameters."""
+
+    async def read(self, sql: str, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        """Return the rows; raises StoreError."""
+        ...
+
+    async def execute(self, sql: str, parameters: Mapping[str, Any]) -> None:
+        """Run a statement; raises StoreError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A table that is rolled up into, and where from."""
+
+    table: str
+    source: str
+    level: Level
+    source_level: Level
+    roll: str
+
+
+TARGETS = (
+    Target(MINUTE.requests, TEN_SECONDS.requests, MINUTE, TEN_SECONDS, sql.REQUESTS_OF_WINDOWS),
+    Target(MINUTE.hardware, TEN_SECONDS.hardware, MINUTE, TEN_SECONDS, sql.HARDWARE_OF_WINDOWS),
+    # An hour is rolled up from minutes. Late rows change a minute, and the minute's new row makes the hour
+    # one that changed: `stored_at` of the minutes carries it on.
+    Target(HOUR.requests, MINUTE.requests, HOUR, MINUTE, sql.REQUESTS_OF_MINUTES),
+    Target(HOUR.hardware, MINUTE.hardware, HOUR, MINUTE, sql.HARDWARE_OF_MINUTES),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How far a target is rolled up: rows stored before `looked_at` are in it, for windows up to `rolled_to_s`."""
+
+    looked_at: datetime
+    rolled_to_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What one look did: windows computed, and whether more are waiting."""
+
+    windows: int
+    more: bool
+
+
+async def read_states(executor: Executor) -> dict[str, State]:
+    """Return each target's state; a target that nobody looked at is not there."""
+    rows = await executor.read(sql.STATES, {})
+    return {target: State(_aware(looked_at), int(rolled_to)) for target, looked_at, rolled_to in rows}
+
+
+async def read_reach(executor: Any) -> Reach:
+    """Return which level reaches how far; `executor` is anything that reads."""
+    ttls = await executor.read(TTLS, {"tables": TABLES})
+    states = await read_states(executor)
+
+    def rolled_to(level: Level) -> int:
+        return min(
+            states[table].rolled_to_s if table in states else 0 for table in (level.requests, level.hardware)
+        )
+
+    minute_to = rolled_to(MINUTE)
+    return Reach(stored_retention(parse_ttls(ttls)), minute_to, min(rolled_to(HOUR), minute_to))
+
+
+async def roll_up(executor: Executor) -> Looked:
+    """Look at every target once, finer ones first."""
+    rows = await executor.read(TTLS, {"tables": TABLES})
+    retention = stored_retention(parse_ttls(rows))
+    done = [await look(executor, target, retention) for target in TARGETS]
+    return Looked(sum(each.windows for each in done), any(each.more for each in done))
+
+
+async def look(executor: Executor, target: Target, retention: Retention) -> Looked:
+    """Roll up what changed of one target since it was looked at, and record it."""
+    now = _aware((await executor.read(sql.NOW, {}))[0][0])
+    states = await read_states(executor)
+    state, seconds = states.get(target.table), target.level.seconds
+    settled_s = int(now.timestamp()) - SETTLE_S
+    if target.source_level is not TEN_SECONDS:
+        source_to_s = states[target.source].rolled_to_s if target.source in states else 0
+        if source_to_s < settled_s - BEHIND_S:
+            return Looked(0, False)  # what it is made of is not there yet: to be looked at when it is
+        settled_s = min(settled_s, source_to_s)
+    kept = timedelta(seconds=retention.days(target.source_level) * DAY_S)
+    # Rows are stored at most a window before it settles, or early: what was not settled is found again.
+    again = timedelta(seconds=seconds + SETTLE_S + SLACK_S + EARLY_S + 60)
+    found = await executor.read(
+        sql.touched(target.source, target.table),
+        {
+            "stored_from": _text((state.looked_at if state else now - kept) - again),
+            # The last day of what is kept may have lost rows already: its windows stay as they are.
+            "keep_from": int((now - kept).timestamp()) + DAY_S,
+            "seconds": seconds,
+            "settled": max(settled_s, 0),
+            "slack_us": SLACK_S * 1_000_000,
+            "limit": TOUCHED_AT_ONCE,
+        },
+    )
+    more = len(found) == TOUCHED_AT_ONCE
+    for parameters in _statements(found, target.level):
+        await executor.execute(target.roll, parameters)
+    # With more waiting, what comes next begins where the oldest of this look ended, and readers keep to
+    # the finer level: they are not to miss what waits.
+    looked_at = _aware(found[-1][3]) if more else now
+    rolled_to_s = (state.rolled_to_s if state else 0) if more else settled_s // seconds * seconds
+    await executor.execute(
+        sql.RECORD,
+        {"target": target.table, "looked_at": _text(looked_at), "rolled_to": max(rolled_to_s, 0)},
+    )
+    return Looked(len(found), more)
+
+
+def _statements(found: Iterable[Sequence[Any]], level: Level) -> Iterable[dict[str, Any]]:
+    """Yield the parameters of each statement: windows of one endpoint that lie close together."""
+    windows_of: dict[tuple[str, str], list[int]] = {}
+    for namespace, endpoint, window, _ in found:
+        windows_of.setdefault((namespace, endpoint), []).append(int(window))
+    span_s = WINDOWS_AT_ONCE[level] * level.seconds
+    for (namespace, endpoint), windows in sorted(windows_of.items()):
+        for near in _close_together(sorted(windows), span_s):
+            yield {
+                "namespace": namespace,
+                "endpoint": endpoint,
+                "seconds": level.seconds,
+                "first": near[0],
+                "after": near[-1] + level.seconds,
+                "windows": near,
+            }
+
+
+def _close_together(windows: Sequence[int], span_s: int) -> list[list[int]]:
+    """Return the ascending windows in groups that span at most `span_s`."""
+    groups: list[list[int]] = []
+    for window in windows:
+        if groups and window < groups[-1][0] + span_s:
+            groups[-1].append(window)
+        else:
+            groups.append([window])
+    return groups
+
+
+def _aware(at: datetime) -> datetime:
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _text(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]

@@ -1,0 +1,112 @@
+"""The levels of stored windows, how long each is kept, and how far each is rolled up. Pure but for the settings.
+
+Retention is a TTL of the tables: `endpoint-analytics migrate` sets it, and readers ask the tables.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+DAY_S = 86_400
+_VARIABLE = "ENDPOINT_ANALYTICS_RETENTION_{name}_DAYS"
+_DAYS = re.compile(r"toIntervalDay\((\d+)\)")
+
+
+class RetentionError(ValueError):
+    """A retention that cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Windows of `seconds`, in two tables. `least_days`: late data must find the finer rows that it adds to."""
+
+    name: str
+    seconds: int
+    requests: str
+    hardware: str
+    default_days: int
+    least_days: int
+
+
+# Agents may be 48 h late, and a window is rolled up anew from all its rows: they must be there for a day more.
+TEN_SECONDS = Level("10S", 10, "request_windows", "hardware_windows", 7, 4)
+MINUTE = Level("1MIN", 60, "request_minutes", "hardware_minutes", 30, 4)
+HOUR = Level("1H", 3600, "request_hours", "hardware_hours", 400, 4)
+LEVELS = (TEN_SECONDS, MINUTE, HOUR)
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Days for which each level is kept."""
+
+    ten_seconds: int = TEN_SECONDS.default_days
+    minute: int = MINUTE.default_days
+    hour: int = HOUR.default_days
+
+    def __post_init__(self) -> None:
+        if not self.ten_seconds <= self.minute <= self.hour:
+            raise RetentionError(
+                f"retention is {self.ten_seconds}, {self.minute} and {self.hour} days for 10 s, 1 min and "
+                "1 h: a coarser level is kept at least as long as a finer one"
+            )
+        for level in LEVELS:
+            if not level.least_days <= self.days(level) <= 10_000:
+                raise RetentionError(
+                    f"{_VARIABLE.format(name=level.name)} is {self.days(level)}; it takes "
+                    f"{level.least_days} to 10000 days"
+                )
+
+    def days(self, level: Level) -> int:
+        """Return the days of a level."""
+        return (self.ten_seconds, self.minute, self.hour)[LEVELS.index(level)]
+
+    def kept_from(self, level: Level, now_s: float) -> int:
+        """Return the moment from which on a level's windows are there."""
+        return int(now_s) - self.days(level) * DAY_S
+
+
+def environment_retention(environment: Mapping[str, str] | None = None) -> Retention:
+    """Return what the ENDPOINT_ANALYTICS_RETENTION_*_DAYS variables say, with defaults for the rest."""
+    given = os.environ if environment is None else environment
+    days = []
+    for level in LEVELS:
+        name = _VARIABLE.format(name=level.name)
+        text = given.get(name) or str(level.default_days)
+        if not text.isdecimal() or len(text) > 5:
+            raise RetentionError(f"{name} is {text!r}; it takes whole days")
+        days.append(int(text))
+    return Retention(*days)
+
+
+TTLS = """
+SELECT name, engine_full FROM system.tables WHERE database = currentDatabase() AND name IN {tables:Array(String)}
+"""
+TABLES = [table for level in LEVELS for table in (level.requests, level.hardware)]
+
+
+def parse_ttls(rows: Sequence[Sequence[Any]]) -> dict[str, int]:
+    """Return the days of each table in the rows of TTLS."""
+    found = {name: _DAYS.search(engine) for name, engine in rows}
+    return {name: int(match[1]) for name, match in found.items() if match}
+
+
+def stored_retention(days: Mapping[str, int]) -> Retention:
+    """Return the retention that the tables have; of the two tables of a level the shorter one."""
+    shorter = [
+        min(days.get(level.requests, level.default_days), days.get(level.hardware, level.default_days))
+        for level in LEVELS
+    ]
+    return Retention(*shorter)
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Where each level's figures are to be found: windows that end by `*_to` are rolled up."""
+
+    retention: Retention
+    minute_to: int
+    hour_to: int

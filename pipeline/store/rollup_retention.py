@@ -1,0 +1,21 @@
+"""Setting how long each level is kept: the tables' TTL, changed only where it is another one."""
+
+from __future__ import annotations
+
+from endpoint_analytics.pipeline.store.connect import Client
+from endpoint_analytics.pipeline.store.rollup_levels import LEVELS, TABLES, TTLS, Retention, parse_ttls
+
+# A table's name and a TTL cannot be parameters; the names are ours and the days a checked number.
+_MODIFY = "ALTER TABLE `{table}` {on_cluster} MODIFY TTL window_start + INTERVAL {days} DAY"
+
+
+def apply_retention(client: Client, retention: Retention, on_cluster: str = "") -> tuple[str, ...]:
+    """Make the tables keep what `retention` says; returns the names of those that were changed."""
+    days = parse_ttls(client.query(TTLS, parameters={"tables": TABLES}).result_rows)
+    changed = []
+    for level in LEVELS:
+        for table in (level.requests, level.hardware):
+            if days.get(table) != retention.days(level):
+                client.command(_MODIFY.format(table=table, on_cluster=on_cluster, days=retention.days(level)))
+                changed.append(table)
+    return tuple(changed)

@@ -1,0 +1,154 @@
+"""The statements that roll windows up: what was touched, and the absolute rows of the coarser level.
+
+SQL only; when it is run is told in `rollup`. `window` is the coarser level's window, of `seconds`.
+"""
+
+from __future__ import annotations
+
+from endpoint_analytics.pipeline.store.series_columns import (
+    BOOTS_WITH_SKETCHES,
+    CHUNKS_WITH_SKETCHES,
+    ROLLED_WITH_SKETCHES,
+    STORED,
+    TIME_WITH_SKETCHES,
+    TO_STORE,
+)
+
+_WINDOW = "toDateTime(intDiv(toUnixTimestamp(window_start), {seconds:UInt32}) * {seconds:UInt32}, 'UTC')"
+# Constant within a statement, and taken before it reads: of two rollers' rows the later look's holds.
+_VERSION = "toUnixTimestamp64Micro(now64(6))"
+_OF_THE_WINDOWS = f"""namespace = {{namespace:String}} AND endpoint = {{endpoint:String}}
+        AND window_start >= toDateTime({{first:UInt32}}, 'UTC')
+        AND window_start < toDateTime({{after:UInt32}}, 'UTC')
+        AND toUnixTimestamp({_WINDOW}) IN {{windows:Array(UInt32)}}"""
+
+# Windows with finer rows that were stored since, unless the coarser row was computed well after the newest of
+# them. The two lists are read without FINAL: what was replaced only makes a window be looked at once more.
+_TOUCHED = """
+WITH touched AS
+(
+    SELECT namespace, endpoint, toUnixTimestamp({window}) AS window, max(stored_at) AS newest
+    FROM {source}
+    WHERE stored_at >= {{stored_from:DateTime64(3, 'UTC')}}
+        AND window_start >= toDateTime({{keep_from:UInt32}}, 'UTC')
+    GROUP BY namespace, endpoint, window
+    HAVING window + {{seconds:UInt32}} <= {{settled:UInt32}}
+),
+rolled AS
+(
+    SELECT namespace, endpoint, toUnixTimestamp(window_start) AS window, max(version) AS version
+    FROM {target}
+    WHERE (namespace, endpoint) IN (SELECT namespace, endpoint FROM touched)
+        AND toUnixTimestamp(window_start) IN (SELECT window FROM touched)
+    GROUP BY namespace, endpoint, window
+)
+SELECT namespace, endpoint, window, newest
+FROM touched LEFT JOIN rolled USING (namespace, endpoint, window)
+WHERE toUnixTimestamp64Milli(newest) * 1000 + {{slack_us:UInt64}} > version
+ORDER BY newest, namespace, endpoint, window
+LIMIT {{limit:UInt32}}
+"""
+
+
+def touched(source: str, target: str) -> str:
+    """Return the query for the windows of `target` whose rows in `source` changed."""
+    return _TOUCHED.format(source=source, target=target, window=_WINDOW)
+
+
+# A row counts for its replica and, with an empty replica_id, for the endpoint.
+REQUESTS_OF_WINDOWS = f"""
+INSERT INTO request_minutes (namespace, endpoint, replica_id, window_start, version, {STORED})
+SELECT {{namespace:String}}, {{endpoint:String}}, replica, window, {_VERSION}, {TO_STORE}
+FROM
+(
+    SELECT replica, {_WINDOW} AS window, {TIME_WITH_SKETCHES}
+    FROM
+    (
+        SELECT replica, b.window_start AS window_start, {BOOTS_WITH_SKETCHES}
+        FROM
+        (
+            SELECT replica_id, boot_id, window_start, {CHUNKS_WITH_SKETCHES}
+            FROM request_windows AS w FINAL
+            WHERE {_OF_THE_WINDOWS}
+            GROUP BY replica_id, boot_id, window_start
+        ) AS b
+        ARRAY JOIN ['', b.replica_id] AS replica
+        GROUP BY replica, window_start
+    ) AS t
+    GROUP BY replica, window
+)
+"""  # noqa: S608 - constants; values are bound by the server
+
+REQUESTS_OF_MINUTES = f"""
+INSERT INTO request_hours (namespace, endpoint, replica_id, window_start, version, {STORED})
+SELECT {{namespace:String}}, {{endpoint:String}}, replica_id, window, {_VERSION}, {TO_STORE}
+FROM
+(
+    SELECT replica_id, {_WINDOW} AS window, {TIME_WITH_SKETCHES}
+    FROM
+    (
+        SELECT replica_id, window_start, {ROLLED_WITH_SKETCHES}
+        FROM request_minutes FINAL
+        WHERE {_OF_THE_WINDOWS}
+    ) AS t
+    GROUP BY replica_id, window
+)
+"""  # noqa: S608 - constants; values are bound by the server
+
+_HARDWARE_WINDOWS = """
+SELECT h.replica_id AS replica_id, h.device AS device, h.metric AS metric, h.window_start AS window_start,
+    h.samples AS samples, h.sum AS sum, h.min AS min, h.max AS max,
+    e.state IN ('', 'running') AS running
+FROM
+(
+    SELECT w.replica_id AS replica_id, w.device AS device, w.metric AS metric, w.window_start AS window_start,
+        sum(w.samples) AS samples, sum(w.sum) AS sum, min(w.min) AS min, max(w.max) AS max,
+        toDateTime64(window_start, 6, 'UTC') + toIntervalSecond(10) AS ends
+    FROM hardware_windows AS w FINAL
+    WHERE __WHERE__
+    GROUP BY replica_id, device, metric, window_start
+) AS h
+LEFT ASOF JOIN
+(
+    SELECT replica_id, at, toString(state) AS state FROM replica_events FINAL
+    WHERE namespace = {namespace:String} AND endpoint = {endpoint:String}
+) AS e
+ON h.replica_id = e.replica_id AND h.ends >= e.at
+"""
+
+
+def hardware_windows(where: str) -> str:
+    """Return the query for hardware by replica, device, metric and 10 s window, and whether the replica ran.
+
+    A replica without any event runs while its agent speaks.
+    """
+    return _HARDWARE_WINDOWS.replace("__WHERE__", where)
+
+
+HARDWARE_OF_WINDOWS = f"""
+INSERT INTO hardware_minutes
+    (namespace, endpoint, replica_id, device, metric, window_start, version, samples, sum, min, max, windows)
+SELECT {{namespace:String}}, {{endpoint:String}}, of.1, of.2, t.metric, {_WINDOW} AS window, {_VERSION},
+    sum(t.samples), sum(t.sum), min(t.min), max(t.max), count()
+FROM ({hardware_windows(_OF_THE_WINDOWS)}) AS t
+ARRAY JOIN if(t.running, [(t.replica_id, t.device), ('', '')], [(t.replica_id, t.device)]) AS of
+GROUP BY of, t.metric, window
+"""  # noqa: S608 - constants; values are bound by the server
+
+HARDWARE_OF_MINUTES = f"""
+INSERT INTO hardware_hours
+    (namespace, endpoint, replica_id, device, metric, window_start, version, samples, sum, min, max, windows)
+SELECT {{namespace:String}}, {{endpoint:String}}, t.replica_id, t.device, t.metric, {_WINDOW} AS window, {_VERSION},
+    sum(t.samples), sum(t.sum), min(t.min), max(t.max), sum(t.windows)
+FROM (SELECT * FROM hardware_minutes FINAL WHERE {_OF_THE_WINDOWS}) AS t
+GROUP BY t.replica_id, t.device, t.metric, window
+"""  # noqa: S608 - constants; values are bound by the server
+
+STATES = "SELECT target, looked_at, toUnixTimestamp(rolled_to) FROM rollups FINAL"
+
+RECORD = f"""
+INSERT INTO rollups SELECT {{target:String}}, {{looked_at:DateTime64(3, 'UTC')}},
+    toDateTime({{rolled_to:UInt32}}, 'UTC'), {_VERSION}
+"""
+
+NOW = "SELECT now64(3, 'UTC')"

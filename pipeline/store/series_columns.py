@@ -1,0 +1,92 @@
+"""How the columns of request windows are put together: over chunks, over processes, over time.
+
+Rolling up and asking for a series are the same three steps, so their SQL is made here, once, from one table
+of columns. Only this SQL belongs here; each step reads rows that the step before it yields:
+
+- chunks: the rows of one boot and 10 s window become one;
+- boots: the boots of what is asked for (a replica, or all of them) in one 10 s window become one;
+- time: the windows of a step become one. Rolled-up rows enter here.
+"""
+
+from __future__ import annotations
+
+_SUMS = (
+    "arrived",
+    "finished",
+    "aborted_pending",
+    "aborted_streaming",
+    "pending_request_us",
+    "streaming_request_us",
+    "latency_count",
+    "latency_sum_us",
+    "ttfb_count",
+    "ttfb_sum_us",
+)
+_PEAKS = ("pending_max", "streaming_max", "active_max")  # at once in a process: added over processes
+_LASTS = ("pending_last", "streaming_last")
+_GREATEST = ("oldest_pending_us", "latency_max_us", "ttfb_max_us")
+_SKETCHES = ("latency", "ttfb")
+
+COUNTS = (*_SUMS, *_PEAKS, *_LASTS, *_GREATEST, "covered_us", "status")
+"""What the time step yields of each step, in this order; `status` is a pair of arrays."""
+
+
+def _chunks(sketches: bool) -> str:
+    columns = [f"sum(w.{name}) AS {name}" for name in _SUMS]
+    columns += [f"max(w.{name}) AS {name}" for name in (*_PEAKS, *_GREATEST)]
+    columns += [f"argMax(w.{name}, w.covered_to_us) AS {name}" for name in _LASTS]
+    columns += ["min(w.covered_from_us) AS from_us", "max(w.covered_to_us) AS to_us"]
+    columns += ["sumMap(w.status_codes, w.status_counts) AS status"]
+    if sketches:
+        columns += [f"sumMap(w.{name}_buckets, w.{name}_counts) AS {name}" for name in _SKETCHES]
+    return ", ".join(columns)
+
+
+def _boots(sketches: bool) -> str:
+    columns = [f"sum(b.{name}) AS {name}" for name in (*_SUMS, *_PEAKS, *_LASTS)]
+    columns += [f"max(b.{name}) AS {name}" for name in _GREATEST]
+    # From the first that reported to the last: two replicas side by side cover their time once.
+    columns += ["max(b.to_us) - min(b.from_us) AS covered_us"]
+    pairs = ("status", *_SKETCHES) if sketches else ("status",)
+    columns += [f"sumMap(b.{name}.1, b.{name}.2) AS {name}" for name in pairs]
+    return ", ".join(columns)
+
+
+def _time(sketches: bool) -> str:
+    columns = [f"sum(t.{name}) AS {name}" for name in _SUMS]
+    columns += [f"max(t.{name}) AS {name}" for name in (*_PEAKS,)]
+    columns += [f"argMax(t.{name}, t.window_start) AS {name}" for name in _LASTS]
+    columns += [f"max(t.{name}) AS {name}" for name in _GREATEST]
+    columns += ["sum(t.covered_us) AS covered_us"]
+    pairs = ("status", *_SKETCHES) if sketches else ("status",)
+    columns += [f"sumMap(t.{name}.1, t.{name}.2) AS {name}" for name in pairs]
+    return ", ".join(columns)
+
+
+def _rolled(sketches: bool) -> str:
+    """Return the columns of a rolled-up row as the time step reads them."""
+    columns = [*_SUMS, *_PEAKS, *_LASTS, *_GREATEST, "covered_us", "(status_codes, status_counts) AS status"]
+    if sketches:
+        columns += [f"({name}_buckets, {name}_counts) AS {name}" for name in _SKETCHES]
+    return ", ".join(columns)
+
+
+CHUNKS, CHUNKS_WITH_SKETCHES = _chunks(False), _chunks(True)
+BOOTS, BOOTS_WITH_SKETCHES = _boots(False), _boots(True)
+TIME, TIME_WITH_SKETCHES = _time(False), _time(True)
+ROLLED, ROLLED_WITH_SKETCHES = _rolled(False), _rolled(True)
+
+STORED = ", ".join(
+    (
+        *COUNTS[:-1],
+        "status_codes",
+        "status_counts",
+        *(f"{name}_{part}" for name in _SKETCHES for part in ("buckets", "counts")),
+    )
+)
+"""The columns of a rolled-up table that hold what TIME_WITH_SKETCHES yields."""
+
+TO_STORE = ", ".join(
+    (*COUNTS[:-1], *(f"{name}.{part}" for name in ("status", *_SKETCHES) for part in (1, 2)))
+)
+"""The values for STORED, from a row of TIME_WITH_SKETCHES."""
