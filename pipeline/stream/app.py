@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import faust
+from faust import streams
 
 from endpoint_analytics.pipeline.core.chunks import Record
 from endpoint_analytics.pipeline.core.folders import Folder, HardwareFolder, ReplicasFolder, RequestsFolder
@@ -47,6 +48,11 @@ class Worker:
     def __init__(self, config: WorkerConfig) -> None:
         self.config = config
         self.writer = RowWriter(config.clickhouse)
+        if getattr(streams, "_CStreamIterator", None) is None:
+            raise RuntimeError(
+                "Faust's compiled extension is missing: without it, Faust acknowledges messages that it skips, "
+                "and they would be lost. Install faust-streaming from a wheel, on CPython"
+            )
         self.app = faust.App(config.group, **_settings(config))
         self.app.transport = Transport(self.app.conf.broker_consumer, self.app)
         self.readers: list[StreamReader[Any]] = []
@@ -137,7 +143,8 @@ class Worker:
                 value=value[:REJECTED_VALUE_BYTES],
                 value_bytes=len(value),
             )
-            await self._rejected.send(value=encode(message))
+            # `send` only hands it to the producer; what it returns is done when the broker has it.
+            await (await self._rejected.send(value=encode(message)))
 
 
 def _delivery(app: Any, event: Any) -> Delivery:

@@ -48,8 +48,13 @@ class _Reading(Generic[Message]):
 
     generation: int
     fold: PartitionFold[Message]
-    stored_through: int  # messages up to here are of a chunk whose beginning is gone from the log
+    read_through: int
+    """The newest offset that was read, or is of a chunk that was stored and whose beginning is gone."""
     unacknowledged: list[Callable[[], None]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    """Rows that were taken and are not stored yet."""
+    rejected: list[Rejection] = field(default_factory=list)
+    """Rejections that were taken and are not sent yet."""
 
 
 class StreamReader(Generic[Message]):
@@ -103,11 +108,12 @@ class StreamReader(Generic[Message]):
     async def _read_partition(self, partition: int, delivered: Sequence[Delivery]) -> None:
         reading = await self._reading(partition, delivered[0])
         fold = reading.fold
-        stored = [delivery for delivery in delivered if delivery.record.offset <= reading.stored_through]
-        reading.unacknowledged.extend(delivery.acknowledge for delivery in stored)
-        delivered = delivered[len(stored) :]
-        by_offset = {delivery.record.offset: delivery for delivery in delivered}
-        for begins, records in fold.runs([delivery.record for delivery in delivered]):
+        # What was read already is acknowledged with its chunk, and not folded again.
+        reading.unacknowledged.extend(
+            delivery.acknowledge for delivery in delivered if delivery.record.offset <= reading.read_through
+        )
+        new = {d.record.offset: d for d in delivered if d.record.offset > reading.read_through}
+        for begins, records in fold.runs([delivery.record for delivery in new.values()]):
             if begins:
                 await self._close_chunk(partition, reading)
                 fold.open(records[0])
@@ -115,10 +121,11 @@ class StreamReader(Generic[Message]):
             if unknown := fold.unknown(decoded):
                 fold.restore(await self._boots(partition, fold.chunk, unknown))
             events, rejected = fold.fold(records, decoded)
+            reading.read_through = records[-1].offset
             self.messages += len(records)
             self.events += events
             self.rejected += rejected
-            reading.unacknowledged.extend(by_offset[record.offset].acknowledge for record in records)
+            reading.unacknowledged.extend(new[record.offset].acknowledge for record in records)
             self._dirty.add(partition)
             self._limit.count(len(records), rejected)
 
@@ -154,18 +161,22 @@ class StreamReader(Generic[Message]):
     async def _flush_if_due(self) -> None:
         if self._dirty and time.monotonic() - self._flushed_at >= self._flush_s:
             readings = {partition: self._readings[partition] for partition in self._dirty}
-            self._dirty.clear()
             await self._store(readings)
+            self._dirty.clear()
             self._flushed_at = time.monotonic()
 
     async def _store(self, readings: dict[int, _Reading[Message]]) -> None:
-        rows: list[Row] = []
+        """Store what changed. When this is cancelled, what was taken stays to be stored the next time."""
         for partition, reading in readings.items():
             rejected, rejected_rows = reading.fold.take_rejected()
-            if rejected:
-                await self._send_rejected(self._topic, partition, rejected)
-            rows += reading.fold.take_rows() + rejected_rows
-        await self._writer.write(rows)
+            reading.rejected += rejected
+            reading.rows += reading.fold.take_rows() + rejected_rows
+            if reading.rejected:
+                await self._send_rejected(self._topic, partition, reading.rejected)
+                reading.rejected = []
+        await self._writer.write([row for reading in readings.values() for row in reading.rows])
+        for reading in readings.values():
+            reading.rows = []
 
     async def _boots(self, partition: int, chunk: int, unknown: set[BootKey]) -> list[Boot]:
         return await self._patiently(

@@ -208,3 +208,38 @@ def test_a_topic_of_bad_messages_stops_the_worker(config: ClickHouseConfig) -> N
             await shell.writer.close()
 
     asyncio.run(main())
+
+
+def test_a_message_that_comes_again_is_folded_once(config: ClickHouseConfig) -> None:
+    records = log(150)
+
+    async def scenario(shell: Shell) -> None:
+        await shell.read(records[:60])
+        await shell.read(records[40:])
+
+    shell = run(config, scenario)
+    assert stored(config) == (1500, 1500, 2)
+    assert sorted(set(shell.acknowledged)) == list(range(100))
+
+
+def test_rows_of_a_store_that_was_cancelled_are_stored_the_next_time(config: ClickHouseConfig) -> None:
+    records = log(120)
+
+    async def scenario(shell: Shell) -> None:
+        write = shell.writer.write
+
+        async def hangs(rows) -> None:
+            await asyncio.Event().wait()
+
+        shell.writer.write = hangs
+        reading = asyncio.create_task(shell.read(records[:50]))
+        await asyncio.sleep(0.3)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        shell.writer.write = write
+        await shell.read(records[50:])
+
+    shell = run(config, scenario)
+    assert stored(config) == (1200, 1200, 2)
+    assert shell.acknowledged == list(range(100))

@@ -84,9 +84,7 @@ def test_readiness_follows_clickhouse(stack: Stack) -> None:
     )
     stack.clickhouse.kill()
     send(stack, "requests", batch(1), batch(2))
-    _, text = eventually(
-        lambda: ask(port, "/ready"), lambda answer: answer[0] == 503, 30, "no readiness"
-    )
+    _, text = eventually(lambda: ask(port, "/ready"), lambda answer: answer[0] == 503, 30, "no readiness")
     assert text.startswith("rows cannot be stored: no ClickHouse answers at")
     assert ask(port, "/health") == (200, "alive\n")
     stack.clickhouse.port = int(stack.clickhouse.url.rsplit(":", 1)[1])
