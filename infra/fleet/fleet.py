@@ -1,0 +1,90 @@
+"""The fleet at work: rounds of batches into Kafka, in step with the clock or as fast as they go."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from endpoint_analytics.infra.fleet.config import FleetConfig
+from endpoint_analytics.infra.fleet.replica import Replica
+from endpoint_analytics.infra.fleet.sender import Message, Sender
+from endpoint_analytics.infra.fleet.truth import FleetTruth
+from endpoint_analytics.schemas.topics import DEFAULT_PREFIX
+
+SLICES = 10
+"""Parts of an interval: each tenth of it, a tenth of the replicas flush."""
+MESSAGES_AT_ONCE = 500
+
+
+class Fleet:
+    """A fleet that writes to one Kafka. `truth` grows as Kafka stores its messages; `stop()` ends a run early.
+
+    It may be run several times, one after another: replicas go on where they were.
+    """
+
+    def __init__(self, config: FleetConfig, bootstrap_servers: str, prefix: str = DEFAULT_PREFIX) -> None:
+        self.config = config
+        self.truth = FleetTruth()
+        self._servers = bootstrap_servers
+        mark = f"{time.time_ns() // 1_000:x}"
+        self._replicas = [
+            Replica(number, config, mark, prefix, self.truth) for number in range(config.replicas)
+        ]
+        self._interval_us = int(config.interval_s * 1_000_000)
+        self._now_us = 0
+        self._stopping = False
+
+    def stop(self) -> None:
+        """End the run after what is being sent; any thread may ask."""
+        self._stopping = True
+
+    async def run_fast(self, rounds: int, start_us: int | None = None) -> None:
+        """Send `rounds` batches of each replica without a pause.
+
+        Their time begins at `start_us`, or where the last run ended, at first so that the last ends now.
+        """
+        length_us = rounds * self._interval_us
+        begin_us = start_us or self._now_us or time.time_ns() // 1_000 - length_us
+        async with Sender(self._servers) as sender:
+            for number in range(rounds):
+                if self._stopping:
+                    break
+                self._now_us = begin_us + (number + 1) * self._interval_us
+                for start in range(0, len(self._replicas), MESSAGES_AT_ONCE):
+                    messages = [
+                        message
+                        for replica in self._replicas[start : start + MESSAGES_AT_ONCE]
+                        for message in replica.step(self._now_us - self._interval_us, self._now_us)
+                    ]
+                    await self._deliver(sender, messages)
+            await self._rest(sender)
+
+    async def run_steadily(self, seconds: float, tell: Callable[[FleetTruth], None] | None = None) -> None:
+        """Send in step with the clock for `seconds`; calls `tell` after each interval.
+
+        Where Kafka stores more slowly than that, intervals grow longer, as an honest agent's would.
+        """
+        slices = [self._replicas[number::SLICES] for number in range(SLICES)]
+        flushed_us = [time.time_ns() // 1_000 - self._interval_us] * SLICES
+        begun, slice_s, number = time.monotonic(), self.config.interval_s / SLICES, 0
+        async with Sender(self._servers) as sender:
+            while not self._stopping and time.monotonic() < begun + seconds:
+                turn = number % SLICES
+                now_us = time.time_ns() // 1_000
+                messages = [m for replica in slices[turn] for m in replica.step(flushed_us[turn], now_us)]
+                flushed_us[turn] = self._now_us = now_us
+                await self._deliver(sender, messages)
+                number += 1
+                if tell is not None and number % SLICES == 0:
+                    tell(self.truth)
+                await asyncio.sleep(max(0.0, begun + number * slice_s - time.monotonic()))
+            await self._rest(sender)
+
+    async def _rest(self, sender: Sender) -> None:
+        await self._deliver(sender, [message for replica in self._replicas for message in replica.rest()])
+
+    async def _deliver(self, sender: Sender, messages: list[Message]) -> None:
+        before = sender.uncertain
+        await sender.deliver(messages)
+        self.truth.uncertain += sender.uncertain - before

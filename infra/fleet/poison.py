@@ -1,0 +1,114 @@
+"""Messages of the requests topic that cannot be used, each with the reason that it is to be rejected for. Pure."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from endpoint_analytics.schemas.limits import MAX_MESSAGE_BYTES
+from endpoint_analytics.schemas.requests import RequestBatch
+
+_Members = dict[str, object]
+_Change = Callable[[_Members], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """An unusable message: what is wrong with it, and the reason that the worker should give."""
+
+    kind: str
+    reason: str
+    value: bytes | None
+
+
+def _set(**members: object) -> _Change:
+    return lambda batch: batch.update(members)
+
+
+def _drop(name: str) -> _Change:
+    def change(batch: _Members) -> None:
+        del batch[name]
+
+    return change
+
+
+# What is done to a good batch, and the reason that follows.
+_CHANGES: dict[str, tuple[str, _Change]] = {
+    "unequal columns": ("unequal_columns", _set(finished={"at_us": [1, 2], "duration_us": [3], "status": [200, 200]})),
+    "negative offset": ("wrong_shape", _set(arrived={"at_us": [-1]})),
+    "negative duration": ("wrong_shape", _set(responded={"at_us": [1], "wait_us": [-5], "status": [200]})),
+    "float offset": ("wrong_shape", _set(arrived={"at_us": [0.5]})),
+    "status of no HTTP": ("wrong_shape", _set(responded={"at_us": [1], "wait_us": [5], "status": [999]})),
+    "text for a number": ("wrong_shape", _set(pending="many")),
+    "list for an object": ("wrong_shape", _set(arrived=[1, 2, 3])),
+    "null seq": ("wrong_shape", _set(seq=None)),
+    "seq beyond all bounds": ("wrong_shape", _set(seq=2**63)),
+    "no boot": ("wrong_shape", _drop("boot_id")),
+    "huge names": ("bad_identity", _set(endpoint="x" * 100_000)),
+    "a name with a quote": ("bad_identity", _set(replica_id="'; DROP TABLE boots; --")),
+    "an empty name": ("bad_identity", _set(namespace="")),
+    "unknown version": ("unknown_version", _set(version=99)),
+    "version as text": ("unknown_version", _set(version="1")),
+    "an end before the start": ("bad_interval", lambda batch: batch.update(end_us=int(str(batch["start_us"])) - 1)),
+    "an offset past the end": ("out_of_interval", _set(arrived={"at_us": [290_000_000]})),
+    "more ends than beginnings": (
+        "not_conserved",
+        _set(pending=0, streaming=0, arrived={"at_us": []}, responded={"at_us": [], "wait_us": [], "status": []},
+             finished={"at_us": [0], "duration_us": [1], "status": [200]}),
+    ),
+    "from another century": ("wrong_shape", _set(start_us=1, end_us=2)),
+    "from the day before yesterday": (
+        "too_late",
+        lambda batch: batch.update(start_us=_moved(batch["start_us"], -200), end_us=_moved(batch["end_us"], -200)),
+    ),
+    "from the day after tomorrow": (
+        "too_early",
+        lambda batch: batch.update(start_us=_moved(batch["start_us"], 200), end_us=_moved(batch["end_us"], 200)),
+    ),
+}  # fmt: skip
+
+# Bytes that are no JSON object of ours.
+_RAW: dict[str, tuple[str, bytes | None]] = {
+    "null value": ("empty", None),
+    "empty value": ("empty", b""),
+    "broken JSON": ("not_json", b'{"namespace": "a", '),
+    "NaN": ("not_json", b'{"version": 1, "seq": NaN}'),
+    "Infinity": ("not_json", b'{"version": 1, "pending": Infinity}'),
+    "no UTF-8": ("not_json", b'{"namespace": "\xff\xfe"}'),
+    "bytes": ("not_json", bytes(range(256))),
+    "deep nesting": ("not_json", b'{"x":' * 100_000),
+    "a list": ("wrong_shape", b"[1, 2, 3]"),
+    "a number": ("wrong_shape", b"42"),
+}
+
+KINDS = (*_CHANGES, *_RAW)
+TOO_LARGE = "larger than messages may be"
+"""A kind of its own, as it weighs more than 4 MiB."""
+
+
+def poison(kind: str, batch: RequestBatch) -> Poison:
+    """Return a message of `kind` made from a good batch, which it must not be taken for."""
+    if kind == TOO_LARGE:
+        return Poison(kind, "too_large", b" " * (MAX_MESSAGE_BYTES + 1))
+    if kind in _RAW:
+        reason, value = _RAW[kind]
+        return Poison(kind, reason, value)
+    reason, change = _CHANGES[kind]
+    members: _Members = msgspec.to_builtins(batch)
+    # Were it counted, it would show as a boot that no agent knows.
+    members["boot_id"] = f"poison-{batch.boot_id}"
+    change(members)
+    return Poison(kind, reason, json.dumps(members).encode())
+
+
+def any_poison(batch: RequestBatch, rng: random.Random) -> Poison:
+    """Return a message of a kind drawn by the rng."""
+    return poison(rng.choice(KINDS), batch)
+
+
+def _moved(time_us: object, hours: int) -> int:
+    return int(str(time_us)) + hours * 3_600_000_000
