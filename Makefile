@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench lock clean
+.PHONY: help run run-bare test check format bench lock clean
 
 help: ## say what can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else 0'
@@ -18,6 +18,9 @@ $(READY): pyproject.toml constraints.txt
 	@mkdir -p build/names/endpoint_analytics
 	@for d in agents infra pipeline schemas; do ln -sfn ../../../$$d build/names/endpoint_analytics/$$d; done
 	@touch $(READY)
+
+run-bare: $(READY) ## the same without the demo, for agents of your own
+	@$(BIN)/endpoint-analytics run --no-demo
 
 run: $(READY) ## Kafka, ClickHouse, worker, query service and a demo endpoint under live traffic
 	@$(BIN)/endpoint-analytics run
