@@ -26,7 +26,7 @@ class Place:
 
     data: Path
     ports: dict[str, int]
-    rate: float = 40.0
+    rate: float = 30.0
     pace: float = 1.0
     demo: bool = True
 

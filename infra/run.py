@@ -38,13 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, default=Path("data"), help="folder of all data and logs (./data)"
     )
-    _add_port(parser, "kafka", "9092, or a free one where that is taken")
-    _add_port(parser, "clickhouse", "8123, or a free one")
-    _add_port(parser, "serve", "of the query service: 8080, or a free one")
-    _add_port(parser, "demo", "of the demo's first replica: 8000, or a free one")
+    _add_port(parser, "kafka", "the last run's, else 9092, else a free one")
+    _add_port(parser, "clickhouse", "the last run's, else 8123, else a free one")
+    _add_port(parser, "serve", "of the query service: the last run's, else 8080, else a free one")
+    _add_port(parser, "demo", "of the demo's first replica: the last run's, else 8000, else a free one")
     parser.add_argument("--no-demo", action="store_true", help="without the demo endpoint and its traffic")
     parser.add_argument(
-        "--rate", type=_rate, default=40.0, metavar="N", help="requests a second to the demo (%(default)g)"
+        "--rate", type=_rate, default=30.0, metavar="N", help="requests a second to the demo (%(default)g)"
     )
     parser.add_argument(
         "--pace",
@@ -151,7 +151,7 @@ def greeting(place: Place, seconds: float) -> str:
     """What is said when all is up: where to look, and what to try."""
     token = f"$(cat {shlex.quote(str(place.token))})"
     endpoint = "demo/magika" if place.demo else "NAMESPACE/ENDPOINT"
-    query = "SELECT * FROM requests_10s ORDER BY window_start DESC LIMIT 5 FORMAT Vertical"
+    query = "SELECT replica_id, sum(arrived), max(pending_max) FROM requests_10s GROUP BY 1 FORMAT Pretty"
     topics = "endpoint-analytics.requests, .hardware, .replicas, .rejected"
     lines = [
         ("OpenMetrics", f'curl -H "Authorization: Bearer {token}" \\'),

@@ -30,7 +30,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder for what the clients counted")
     parser.add_argument("--logs", type=Path, required=True, help="folder for the replicas' logs")
     parser.add_argument("--port", type=int, default=0, help="of the first replica (0: a free one)")
-    parser.add_argument("--rate", type=float, default=40.0, help="requests a second (%(default)g)")
+    parser.add_argument("--rate", type=float, default=30.0, help="requests a second (%(default)g)")
     parser.add_argument("--pace", type=float, default=1.0, help="of the replicas' life (%(default)g)")
     parser.add_argument("--seed", type=int, default=1, help="of the traffic (%(default)s)")
     return parser.parse_args(words)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 class Arrivals:
     """`rate` is the mean number of requests a second, bursts included; `wave_s` stands for a day."""
 
-    rate: float = 40.0
+    rate: float = 30.0
     wave_s: float = 900.0
     wave_depth: float = 0.5
     burst_share: float = 0.15
