@@ -1,0 +1,215 @@
+"""docs/sql.md on a real engine that holds an endpoint's last ten minutes: each query runs, and says what is so."""
+
+import math
+import re
+import time
+
+import numpy as np
+import pytest
+from tests.pipeline.core.worker import Table, Worker
+from tests.schemas.pages import DOCS, blocks
+
+from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
+from endpoint_analytics.pipeline.core.chunks import Record
+from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, connect
+from endpoint_analytics.pipeline.store.migrate import migrate
+from endpoint_analytics.pipeline.store.writer import encode_rows
+from endpoint_analytics.schemas.codec import encode
+from endpoint_analytics.schemas.hardware import Accelerator, HardwareBatch
+from endpoint_analytics.schemas.replicas import EndpointSettings, ReplicaState
+from endpoint_analytics.schemas.requests import Aborted, Arrived, Finished, RequestBatch, Responded, Totals
+
+QUERIES = blocks("sql.md", "sql")
+BATCHES = 120  # of 5 s each
+LENGTH_US = 5_000_000
+LOST = 7
+LATENCIES_US = np.random.default_rng(3).lognormal(12, 1, (BATCHES, 2, 10)).astype(np.int64)
+WHERE = {"namespace": "acme", "endpoint": "llm"}
+
+
+def title(query: str) -> str:
+    return re.findall(r"^#+ (.+)$", (DOCS / "sql.md").read_text().split(query)[0], re.MULTILINE)[-1]
+
+
+def request_batch(start_us: int, seq: int, replica: int) -> RequestBatch:
+    """Ten requests that end, one that goes away, and one more that is pending from then on."""
+    spans = LATENCIES_US[seq, replica].tolist()
+    begun = seq * 12
+    return RequestBatch(
+        **WHERE,
+        replica_id=f"r{replica}",
+        boot_id="b",
+        seq=seq,
+        start_us=start_us + seq * LENGTH_US,
+        end_us=start_us + (seq + 1) * LENGTH_US,
+        pending=seq,
+        streaming=0,
+        oldest_pending_us=seq * LENGTH_US,
+        arrived=Arrived([0] * 12),
+        responded=Responded([9] * 10, spans, [200] * 8 + [404, 503]),
+        finished=Finished([9] * 10, spans, [200] * 8 + [404, 503]),
+        aborted_pending=Aborted([5], [5]),
+        totals=Totals(arrived=begun + 12, dropped={"buffer_full": 2} if replica else {}),
+    )
+
+
+def hardware_batch(start_us: int, seq: int, replica: int) -> HardwareBatch:
+    return HardwareBatch(
+        **WHERE,
+        replica_id=f"r{replica}",
+        boot_id="b",
+        seq=seq,
+        start_us=start_us + seq * LENGTH_US,
+        end_us=start_us + (seq + 1) * LENGTH_US,
+        at_us=[0],
+        replica={"cpu_percent": [20.0 + 40 * replica]},
+        accelerators=[
+            Accelerator(
+                "gpu0", {"gpu_memory_used_bytes": [3e9 + replica * 1e9], "gpu_memory_total_bytes": [8e9]}
+            )
+        ],
+    )
+
+
+def replica_messages(start_us: int):
+    yield EndpointSettings(**WHERE, at_us=start_us, min_replicas=1, max_replicas=2)
+    yield EndpointSettings(**WHERE, at_us=start_us + 60_000_000, min_replicas=1, max_replicas=4)
+    for replica in range(2):
+        for state, at_s in (("pending", 0), ("pulling", 2), ("initializing", 12), ("running", 42.5)):
+            at_us = start_us + replica * 1_000_000 + int(at_s * 1e6)
+            yield ReplicaState(**WHERE, replica_id=f"r{replica}", at_us=at_us, state=state)
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    end_us = (int(time.time()) + 60) * 1_000_000  # "now" is not over while these tests run
+    start_us = end_us - BATCHES * LENGTH_US
+    of_requests = [
+        request_batch(start_us, seq, replica)
+        for seq in range(BATCHES)
+        for replica in range(2)
+        if (seq, replica) != (LOST, 1)
+    ]
+    of_hardware = [hardware_batch(start_us, seq, replica) for seq in range(BATCHES) for replica in range(2)]
+    table = Table()
+    for stream, messages in (
+        ("requests", of_requests),
+        ("hardware", of_hardware),
+        ("replicas", replica_messages(start_us)),
+    ):
+        worker = Worker(stream, table)
+        values = [encode(message) for message in messages] + [b"?"]
+        worker.read(
+            [
+                Record(offset, (start_us + (offset + 1) * (end_us - start_us) // len(values)) // 1000, value)
+                for offset, value in enumerate(values)
+            ]
+        )
+        worker.flush()
+    with ClickHouseProcess(tmp_path_factory.mktemp("sql") / "clickhouse") as server:
+        config = ClickHouseConfig(url=server.url)
+        migrate(config)
+        client = connect(config)
+        for name, block in encode_rows(table.inserted).items():
+            client.raw_insert(name, insert_block=block, fmt="JSONEachRow")
+        yield client
+        client.close()
+
+
+def ask(client, heading: str) -> list[dict[str, object]]:
+    (query,) = [query for query in QUERIES if title(query) == heading]
+    return list(client.query(query).named_results())
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=title)
+def test_each_query_answers(client, query):
+    result = client.query(query)
+    assert result.result_rows
+    assert len(set(result.column_names)) == len(result.column_names)
+    for row in result.result_rows:
+        assert not any(value is None or (isinstance(value, float) and math.isnan(value)) for value in row)
+
+
+def test_shares_of_classes(client):
+    rows = ask(client, "Share of each class of status")
+    count = 2 * BATCHES - 1
+    assert [(row["class"], row["requests"], row["percent"]) for row in rows] == [
+        ("2xx", 8 * count, 80),
+        ("4xx", count, 10),
+        ("5xx", count, 10),
+    ]
+
+
+def test_p95_by_minute_is_within_one_per_cent(client):
+    rows = ask(client, "p95 of latency and of time to first byte, by minute")
+    assert sum(row["requests"] for row in rows) == 10 * (2 * BATCHES - 1)
+    start_s = ask(client, "The maximum replicas setting over time")[0]["at"].timestamp()
+    minutes: dict[int, list[int]] = {}
+    for seq in range(BATCHES):
+        for replica in range(2):
+            if (seq, replica) != (LOST, 1):
+                minute = int(start_s + seq * 5) // 60 * 60
+                minutes.setdefault(minute, []).extend(LATENCIES_US[seq, replica].tolist())
+    for row in rows:
+        values = minutes[int(row["minute"].timestamp())]
+        exact = float(np.quantile(values, 0.95, method="lower")) / 1e6
+        assert row["p95_seconds"] == pytest.approx(exact, rel=0.0101)
+
+
+def test_requests_pending_now(client):
+    (row,) = ask(client, "Requests pending now")
+    assert (row["pending_now"], row["replicas"]) == (2 * BATCHES, 2)
+
+
+def test_time_until_ready_and_where_it_goes(client):
+    assert [row["seconds_to_ready"] for row in ask(client, "Time until a replica was ready")] == [42.5, 42.5]
+    rows = ask(client, "Where that time goes")
+    assert [(row["state"], row["mean_seconds"]) for row in rows] == [
+        ("initializing", 30.5),
+        ("pulling", 10),
+        ("pending", 2),
+    ]
+
+
+def test_what_was_lost(client):
+    rows = ask(client, "Batches and requests that were lost on the way")
+    assert [(row["replica_id"], row["batches_missing"], row["requests_missing"]) for row in rows] == [
+        ("r1", 1, 12)
+    ]
+    assert rows[0]["requests_dropped_by_agent"] == 2
+
+
+def test_hardware(client):
+    assert {row["cpu_percent"] for row in ask(client, "Mean processor use, by minute")} == {40}
+    rows = ask(client, "Fullest GPU memory, by replica and device")
+    assert [(row["replica_id"], row["greatest_percent"]) for row in rows] == [("r1", 50), ("r0", 37.5)]
+
+
+def test_rejected_messages(client):
+    rows = ask(client, "Messages that were rejected, and an example of each reason")
+    assert {(row["topic"], row["reason"], row["messages"]) for row in rows} == {
+        (f"ea.{stream}", "not_json", 1) for stream in ("requests", "hardware", "replicas")
+    }
+
+
+def test_the_page_tells_how_long_each_table_is_kept(client):
+    told = {}
+    for cell, days in re.findall(r"^\| (`.+?) \|.*\| (.+?) \|$", (DOCS / "sql.md").read_text(), re.MULTILINE):
+        names, numbers = re.findall(r"`(\w+)`", cell), re.findall(r"\d+", days) or ["0"]
+        told |= zip(names, numbers if len(numbers) == len(names) else numbers * len(names), strict=True)
+    kept = client.query(
+        r"SELECT name, extract(engine_full, 'toIntervalDay\((\d+)\)') FROM system.tables "
+        "WHERE database = currentDatabase() AND engine LIKE '%MergeTree' AND name != 'schema_migrations'"
+    ).result_rows
+    assert {name: told[name] for name, _ in kept} == {name: days or "0" for name, days in kept}
+
+
+def test_the_page_names_every_table_and_view_and_no_other(client):
+    known = {
+        row[0]
+        for row in client.query(
+            "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine != 'MaterializedView'"
+        ).result_rows
+    } - {"schema_migrations"}
+    listed = re.findall(r"^\| (`.+?) \|", (DOCS / "sql.md").read_text(), re.MULTILINE)
+    assert {name for cell in listed for name in re.findall(r"`(\w+)`", cell)} == known
