@@ -94,6 +94,7 @@ class Replica:
             truth.lost.add(counts)
             truth.left_out += 1
             return
+        truth.missing = truth.left_out
         value = encode(batch)
         message = Message(self._topic, self._key, value, partial(self._stored, truth, counts, value))
         if rng.random() < config.late:

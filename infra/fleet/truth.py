@@ -72,7 +72,8 @@ class Counts:
 class BootTruth:
     """One boot: all that it `accepted`, what of it was `lost` (batches never sent), and what Kafka `stored`.
 
-    Batches by number: `batches` stored, `left_out` never sent, `again` stored once more.
+    Batches by number: `batches` stored, `left_out` never sent (`missing` of them before one that was sent, so
+    that who counts can see it), `again` stored once more.
     """
 
     accepted: Counts = field(default_factory=Counts)
@@ -80,6 +81,7 @@ class BootTruth:
     stored: Counts = field(default_factory=Counts)
     batches: int = 0
     left_out: int = 0
+    missing: int = 0
     again: int = 0
     samples: int = 0
 

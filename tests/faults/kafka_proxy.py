@@ -1,0 +1,107 @@
+"""A proxy in front of Kafka: its clients see no other address, and can be cut off or slowed without the others.
+
+Kafka tells clients where its brokers are, so the proxy puts its own port into those answers. Both addresses
+have the same length, so nothing else changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import suppress
+from typing import Self
+
+_LONGEST_ANSWER_CHANGED = 64 * 1024
+
+
+class KafkaProxy:
+    """Listens on a free port. While `is_open` is false, connections are cut and new ones refused."""
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        host, port = bootstrap_servers.split(":")
+        self._upstream = (host, int(port))
+        self.port = 0
+        self.is_open = True
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="kafka-proxy", daemon=True)
+        self._ready = threading.Event()
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    def shut(self) -> None:
+        """Cut all connections, and take no more."""
+        self.is_open = False
+        self._loop.call_soon_threadsafe(self._cut)
+
+    def open(self) -> None:
+        """Take connections again."""
+        self.is_open = True
+
+    def cut(self) -> None:
+        """Cut all connections; clients may connect again at once."""
+        self._loop.call_soon_threadsafe(self._cut)
+
+    def _cut(self) -> None:
+        for writer in list(self._writers):
+            writer.transport.abort()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        self.port = server.sockets[0].getsockname()[1]
+        self._ready.set()
+        self._loop.run_forever()
+        server.close()
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.run_until_complete(asyncio.sleep(0.05))
+        self._loop.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self.is_open:
+            writer.transport.abort()
+            return
+        try:
+            broker_reader, broker = await asyncio.open_connection(*self._upstream)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._writers |= {writer, broker}
+        try:
+            await asyncio.gather(self._requests(reader, broker), self._answers(broker_reader, writer))
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self._writers -= {writer, broker}
+            for end in (writer, broker):
+                with suppress(OSError):
+                    end.transport.abort()
+
+    async def _requests(self, reader: asyncio.StreamReader, broker: asyncio.StreamWriter) -> None:
+        while piece := await reader.read(65536):
+            broker.write(piece)
+            await broker.drain()
+        raise asyncio.IncompleteReadError(b"", None)
+
+    async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host = self._upstream[0].encode()
+        old, new = (host + port.to_bytes(4, "big") for port in (self._upstream[1], self.port))
+        while True:
+            size = await reader.readexactly(4)
+            answer = await reader.readexactly(int.from_bytes(size, "big"))
+            if len(answer) <= _LONGEST_ANSWER_CHANGED:
+                answer = answer.replace(old, new)
+            writer.write(size + answer)
+            await writer.drain()

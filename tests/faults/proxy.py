@@ -1,0 +1,249 @@
+"""A proxy in front of ClickHouse's HTTP interface that does to requests what networks do, as a test asks of it.
+
+It stands for the network and nothing else: it never answers for ClickHouse but where a test wants the very
+refusal that a ClickHouse sends. A rule looks at each request, and says what becomes of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Self
+from urllib.parse import unquote_plus
+
+_INSERT = re.compile(r"INSERT\s+INTO\s+[`\"]?(?:\w+[`\"]?\.[`\"]?)?(\w+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request whose body has come: an insert into `table`, or (without a table) anything else."""
+
+    number: int
+    table: str
+    body_bytes: int
+
+    @property
+    def is_insert(self) -> bool:
+        return bool(self.table)
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What becomes of a request. By default it is passed on, and its answer passed back.
+
+    `delay_s` waits before. `sent` is the share of the request's body that reaches ClickHouse: below 1 the
+    connection is cut there (0: nothing at all reaches it). `answered` is the share of the answer that comes
+    back: below 1 the connection is cut there, after ClickHouse has answered. `hold_s` waits before the cut.
+    `instead` is answered without asking ClickHouse. `then` is called when ClickHouse has answered, or when the
+    request has met its end.
+    """
+
+    name: str = "passed"
+    delay_s: float = 0.0
+    sent: float = 1.0
+    answered: float = 1.0
+    hold_s: float = 0.0
+    instead: bytes = b""
+    then: Callable[[], None] | None = None
+
+
+PASS = Fate()
+UNREACHED = Fate("never sent", sent=0.0)
+CUT_IN_REQUEST = Fate("cut in the request", sent=0.5)
+CUT_IN_ANSWER = Fate("cut in the answer", answered=0.5)
+ANSWER_LOST = Fate("answer lost", answered=0.0)
+
+
+def refusal(status: int, code: int, name: str, text: str) -> Fate:
+    """Return the fate of being refused as ClickHouse refuses."""
+    body = f"Code: {code}. DB::Exception: {text}. ({name}) (version 26.1.1.1)\n".encode()
+    head = (
+        f"HTTP/1.1 {status} Refused\r\nX-ClickHouse-Exception-Code: {code}\r\n"
+        f"Content-Type: text/plain; charset=UTF-8\r\nContent-Length: {len(body)}\r\nConnection: Keep-Alive\r\n\r\n"
+    )
+    return Fate(name, instead=head.encode() + body)
+
+
+TOO_MANY_PARTS = refusal(
+    500,
+    252,
+    "TOO_MANY_PARTS",
+    "Too many parts (3000 with average size of 1.00 MiB). Merges are slower than inserts",
+)
+TOO_MANY_QUERIES = refusal(
+    503, 202, "TOO_MANY_SIMULTANEOUS_QUERIES", "Too many simultaneous queries. Maximum: 100"
+)
+READ_ONLY = refusal(500, 242, "TABLE_IS_READ_ONLY", "Table is in readonly mode")
+MEMORY_LIMIT = refusal(500, 241, "MEMORY_LIMIT_EXCEEDED", "Memory limit (total) exceeded")
+
+Rule = Callable[[Request], Fate]
+
+
+class Proxy:
+    """Listens on a free port. `rule` may be set at any time; `counts` says what became of how many inserts."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._upstream = (host, port)
+        self.rule: Rule = lambda _: PASS
+        self.counts: Counter[str] = Counter()
+        self.port = 0
+        self._requests = 0
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="fault-proxy", daemon=True)
+        self._ready = threading.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    def reset(self) -> None:
+        """Pass everything on again."""
+        self.rule = lambda _: PASS
+        self.counts.clear()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        self.port = server.sockets[0].getsockname()[1]
+        self._ready.set()
+        self._loop.run_forever()
+        server.close()
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.run_until_complete(asyncio.sleep(0.05))
+        self._loop.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            while await self._exchange(reader, writer):
+                pass
+        with suppress(OSError):
+            writer.transport.abort()
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Pass one request; returns whether the connection goes on."""
+        head, body = await _read_message(reader)
+        self._requests += 1
+        request = Request(self._requests, _table(head, body), len(body))
+        fate = self.rule(request)
+        if request.is_insert:
+            self.counts[fate.name] += 1
+        if fate.delay_s:
+            await asyncio.sleep(fate.delay_s)
+        answer = await self._ask(head, body, fate)
+        if fate.then is not None:
+            fate.then()
+        if fate.hold_s:
+            await asyncio.sleep(fate.hold_s)
+        writer.write(answer[: int(len(answer) * fate.answered)])
+        await writer.drain()
+        return bool(answer) and fate.answered == 1.0
+
+    async def _ask(self, head: bytes, body: bytes, fate: Fate) -> bytes:
+        """Return ClickHouse's answer; empty where there is none."""
+        if fate.instead or fate.sent == 0:
+            return fate.instead
+        try:
+            upstream_reader, upstream = await asyncio.open_connection(*self._upstream)
+        except OSError:
+            return b""
+        try:
+            whole = head + body
+            upstream.write(whole if fate.sent == 1 else whole[: len(head) + int(len(body) * fate.sent)])
+            await upstream.drain()
+            if fate.sent < 1:
+                await asyncio.sleep(0.05)  # let it be read before the cut
+                return b""
+            return b"".join(await _read_message(upstream_reader))
+        except (OSError, asyncio.IncompleteReadError):
+            return b""
+        finally:
+            upstream.transport.abort()
+
+
+async def _read_message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """Return the head and the body of a request or an answer, as they came."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    fields = head.lower()
+    if length := re.search(rb"\r\ncontent-length:\s*(\d+)", fields):
+        return head, await reader.readexactly(int(length[1]))
+    if b"\r\ntransfer-encoding: chunked" not in fields:
+        return head, b""
+    body = b""
+    while True:
+        line = await reader.readuntil(b"\r\n")
+        size = int(line.split(b";")[0], 16)
+        body += line + await reader.readexactly(size + 2)
+        if size == 0:
+            return head, body
+
+
+def _table(head: bytes, body: bytes) -> str:
+    """Return the table that a request inserts into, or nothing."""
+    address = unquote_plus(head.split(b"\r\n", 1)[0].decode())
+    found = _INSERT.search(address) or _INSERT.search(body[:300].decode(errors="replace"))
+    return found[1] if found else ""
+
+
+@dataclass
+class Once:
+    """A rule that gives the `number`-th request that `concerns` it its `fate`, and passes all others."""
+
+    concerns: Callable[[Request], bool]
+    fate: Fate
+    number: int = 1
+    seen: int = 0
+    met: bool = False
+
+    def __call__(self, request: Request) -> Fate:
+        if self.met or not self.concerns(request):
+            return PASS
+        self.seen += 1
+        if self.seen < self.number:
+            return PASS
+        self.met = True
+        return self.fate
+
+
+@dataclass
+class For:
+    """A rule that gives all requests that `concerns` it their `fate` for some seconds after the first."""
+
+    seconds: float
+    concerns: Callable[[Request], bool]
+    fate: Fate
+    begun: float | None = None
+
+    def __call__(self, request: Request) -> Fate:
+        if not self.concerns(request):
+            return PASS
+        self.begun = self.begun or time.monotonic()
+        return self.fate if time.monotonic() < self.begun + self.seconds else PASS
+
+
+def inserts(request: Request) -> bool:
+    return request.is_insert
+
+
+def into(table: str) -> Callable[[Request], bool]:
+    return lambda request: request.table == table
+
+
+def reads(request: Request) -> bool:
+    return not request.is_insert

@@ -1,0 +1,173 @@
+"""ClickHouse away, slow and refusing, and a network that cuts and loses what passes between it and the worker."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+
+import pytest
+from tests.faults.proxy import (
+    ANSWER_LOST,
+    CUT_IN_ANSWER,
+    CUT_IN_REQUEST,
+    MEMORY_LIMIT,
+    PASS,
+    READ_ONLY,
+    TOO_MANY_PARTS,
+    TOO_MANY_QUERIES,
+    UNREACHED,
+    Fate,
+    For,
+    Request,
+    inserts,
+    reads,
+)
+from tests.faults.rig import Rig, until
+
+TRAFFIC = {"rate": 8.0, "duplicates": 0.05, "gaps": 0.02, "late": 0.03, "restarts": 0.02, "hardware": True}
+
+
+@pytest.mark.parametrize(
+    "fate",
+    [ANSWER_LOST, CUT_IN_REQUEST, CUT_IN_ANSWER, UNREACHED],
+    ids=lambda fate: fate.name.replace(" ", "-"),
+)
+def test_a_third_of_all_requests_fail(rig: Rig, fate: Fate) -> None:
+    rng = random.Random(3)
+    rig.proxy.rule = lambda _: fate if rng.random() < 0.33 else PASS
+    worker = rig.worker()
+    rig.send_steadily(7, **TRAFFIC).join()
+    rig.proxy.rule = lambda _: PASS
+    rig.judge(f"a third of all requests: {fate.name} ({rig.proxy.counts[fate.name]} inserts)")
+    assert rig.proxy.counts[fate.name] > 5
+    assert worker.process.poll() is None
+
+
+@pytest.mark.parametrize(
+    "refusal", [TOO_MANY_PARTS, TOO_MANY_QUERIES, READ_ONLY, MEMORY_LIMIT], ids=lambda fate: fate.name
+)
+def test_inserts_are_refused_for_a_while(rig: Rig, refusal: Fate) -> None:
+    worker = rig.worker()
+    sending = rig.send_steadily(7, **TRAFFIC)
+    rig.wait_for_chunks(2)
+    rig.proxy.rule = For(4, inserts, refusal)
+    sending.join()
+    rig.judge(f"refused for 4 s: {refusal.name} ({rig.proxy.counts[refusal.name]} inserts)")
+    assert rig.proxy.counts[refusal.name] > 2
+    assert worker.process.poll() is None
+
+
+def test_reads_are_refused_for_a_while(rig: Rig) -> None:
+    """What is remembered of boots cannot be read back: nothing may be folded without it."""
+    rig.send_fast(10, **TRAFFIC)
+    rig.proxy.rule = For(4, reads, TOO_MANY_QUERIES)
+    rig.worker()
+    rig.send_steadily(3, name=f"{rig.name}-more", **TRAFFIC).join()
+    rig.judge("reads refused for 4 s at the start")
+
+
+def test_reads_are_cut(rig: Rig) -> None:
+    """Half an answer to the question what a boot's state was is no answer."""
+    rig.send_fast(12, replicas=120, **TRAFFIC)
+    rng = random.Random(4)
+
+    def rule(request: Request) -> Fate:
+        return CUT_IN_ANSWER if reads(request) and rng.random() < 0.5 else PASS
+
+    for number in range(3):
+        rig.proxy.rule = rule
+        worker = rig.worker()
+        before = rig.stored_batches()
+        until(lambda before=before: rig.stored_batches() > before, 60, "a restart under cut reads")
+        if number < 2:
+            worker.kill()
+            rig.send_fast(2, name=f"{rig.name}-{number}", replicas=120, **TRAFFIC)
+    rig.proxy.rule = lambda _: PASS
+    rig.judge("answers to reads cut in half")
+
+
+def test_killed_and_started_again(rig: Rig) -> None:
+    rig.worker()
+    sending = rig.send_steadily(10, **TRAFFIC)
+    rig.wait_for_chunks(2)
+    for _ in range(2):
+        rig.parts.clickhouse.kill()
+        time.sleep(1.5)
+        rig.parts.clickhouse.start()
+        time.sleep(1)
+    sending.join()
+    rig.judge("ClickHouse killed twice, each away for 2 s")
+
+
+def test_away_while_the_worker_starts(rig: Rig) -> None:
+    rig.parts.clickhouse.kill()
+    rig.worker()
+    sending = rig.send_steadily(6, **TRAFFIC)
+    time.sleep(3)
+    rig.parts.clickhouse.start()
+    sending.join()
+    rig.judge("ClickHouse away while the worker starts")
+
+
+def test_slow(rig: Rig) -> None:
+    rng = random.Random(6)
+    rig.proxy.rule = lambda _: Fate("slow", delay_s=rng.uniform(0.2, 1.5))
+    rig.worker()
+    rig.send_steadily(7, **TRAFFIC).join()
+    rig.proxy.rule = lambda _: PASS
+    rig.judge("ClickHouse slow: 0.2 to 1.5 s a request")
+
+
+def test_stopped_and_continued(rig: Rig) -> None:
+    rig.worker()
+    sending = rig.send_steadily(9, **TRAFFIC)
+    rig.wait_for_chunks(2)
+    os.kill(rig.parts.clickhouse.pid, signal.SIGSTOP)
+    time.sleep(4)
+    os.kill(rig.parts.clickhouse.pid, signal.SIGCONT)
+    sending.join()
+    rig.judge("ClickHouse stands still for 4 s")
+
+
+@pytest.mark.slow
+def test_away_for_long(rig: Rig) -> None:
+    worker = rig.worker()
+    sending = rig.send_steadily(45, **TRAFFIC)
+    rig.wait_for_chunks(2)
+    rig.parts.clickhouse.kill()
+    time.sleep(35)
+    rig.parts.clickhouse.start()
+    sending.join()
+    rig.judge("ClickHouse away for 35 s")
+    assert worker.process.poll() is None
+
+
+@pytest.mark.slow
+def test_stands_still_beyond_the_time_out(rig: Rig) -> None:
+    """An insert that the worker gave up is stored all the same, after the one that it made instead."""
+    rig.worker()
+    sending = rig.send_steadily(50, **TRAFFIC)
+    rig.wait_for_chunks(2)
+    os.kill(rig.parts.clickhouse.pid, signal.SIGSTOP)
+    time.sleep(40)
+    os.kill(rig.parts.clickhouse.pid, signal.SIGCONT)
+    sending.join()
+    rig.judge("ClickHouse stands still for 40 s")
+
+
+@pytest.mark.slow
+def test_away_while_workers_change(rig: Rig) -> None:
+    rig.worker("worker-1")
+    sending = rig.send_steadily(20, **TRAFFIC)
+    rig.wait_for_chunks(2)
+    rig.parts.clickhouse.kill()
+    second = rig.worker("worker-2")
+    time.sleep(3)
+    second.kill()
+    rig.worker("worker-3")
+    time.sleep(3)
+    rig.parts.clickhouse.start()
+    sending.join()
+    rig.judge("workers change while ClickHouse is away")

@@ -1,0 +1,140 @@
+"""Messages that cannot be used, clocks that are off, replicas that share a name: what is good stays exact."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import MessageSizeTooLargeError
+from tests.faults.rig import Rig
+
+from endpoint_analytics.infra.fleet.poison import KINDS, TOO_LARGE, poison
+from endpoint_analytics.infra.fleet.replica import Replica
+from endpoint_analytics.infra.fleet.sender import Message, Sender
+from endpoint_analytics.schemas.codec import decode_requests
+from endpoint_analytics.schemas.topics import REQUESTS
+
+HOUR_S = 3600.0
+
+
+def send_each_kind(rig: Rig) -> tuple[Counter[str], list[tuple[str, int, int]]]:
+    """Send one message of each kind of poison, and the too large ones that Kafka takes; returns what is to come."""
+    topic = REQUESTS.name(rig.name)
+    fleet = rig.fleet(replicas=1, name=f"{rig.name}-good")
+    replica: Replica = fleet._replicas[0]
+    now_us = 0
+    reasons: Counter[str] = Counter()
+    places: list[tuple[str, int, int]] = []
+
+    async def send() -> None:
+        nonlocal now_us
+        import time
+
+        now_us = time.time_ns() // 1000 - 60_000_000
+        async with Sender(rig.parts.kafka.bootstrap_servers) as sender:
+            for kind in (*KINDS, TOO_LARGE):
+                good = list(replica.step(now_us, now_us + 500_000))
+                now_us += 500_000
+                made = poison(kind, decode_requests(good[0].value))
+                stored = lambda partition, offset: places.append((topic, partition, offset))  # noqa: E731
+                await sender.deliver([*good, Message(topic, kind.encode(), made.value, stored)])
+                reasons[made.reason] += 1
+
+    asyncio.run(send())
+    return reasons, places
+
+
+def test_poison_of_each_kind(rig: Rig) -> None:
+    """Each is one row in `rejected` and one message in the rejected topic; it stops nothing and spoils nothing."""
+    rig.worker()
+    reasons, places = send_each_kind(rig)
+    rig.send_fast(5, duplicates=0.1, gaps=0.05)
+    rig.judge("poison of each kind among good batches", rejected=reasons)
+    stored = set(rig.rows("SELECT topic, partition, offset FROM rejected FINAL"))
+    assert stored == set(places)
+    assert rig.rejected_messages() == Counter(places)
+
+
+def test_ten_megabytes_do_not_enter_the_log(rig: Rig) -> None:
+    async def send() -> None:
+        async with AIOKafkaProducer(
+            bootstrap_servers=rig.parts.kafka.bootstrap_servers, max_request_size=32 * 1024 * 1024
+        ) as producer:
+            await producer.send_and_wait(REQUESTS.name(rig.name), b" " * 10 * 1024 * 1024)
+
+    with pytest.raises(MessageSizeTooLargeError):
+        asyncio.run(send())
+    rig.worker()
+    rig.send_fast(3)
+    rig.judge("10 MB refused by Kafka, the others exact")
+
+
+def test_poison_and_a_killed_worker(rig: Rig) -> None:
+    worker = rig.worker()
+    sending = rig.send_steadily(7, poison=0.3, duplicates=0.1)
+    rig.wait_for_chunks(3)
+    worker.kill()
+    rig.worker()
+    sending.join()
+    rig.judge("poison beside three in ten batches, worker killed")
+    places = {place for fleet in rig.fleets for place in fleet.truth.poison_places}
+    assert set(rig.rows("SELECT topic, partition, offset FROM rejected FINAL")) == places
+    assert rig.rejected_messages().keys() == places
+
+
+def test_late_within_the_bounds(rig: Rig) -> None:
+    rig.worker()
+    for hours in (1, 24, 47):
+        rig.send_fast(4, name=f"{rig.name}-{hours}h", clock_offset_s=-hours * HOUR_S, duplicates=0.1)
+    rig.send_fast(4, name=f"{rig.name}-spread", clock_spread_s=20 * HOUR_S, clock_offset_s=-21 * HOUR_S)
+    rig.judge("events up to 47 h late")
+
+
+@pytest.mark.parametrize(
+    ("offset_s", "reason"),
+    [
+        (-49 * HOUR_S, "too_late"),
+        (-30 * 24 * HOUR_S, "too_late"),
+        (120.0, "too_early"),
+        (24 * HOUR_S, "too_early"),
+    ],
+    ids=["49h-late", "30d-late", "2min-early", "24h-early"],
+)
+def test_out_of_bounds(rig: Rig, offset_s: float, reason: str) -> None:
+    """All of it is rejected with the reason, and none of it is counted; batches on time beside it are exact."""
+    rig.worker()
+    off = rig.fleet(name=f"{rig.name}-off", replicas=10, clock_offset_s=offset_s)
+    rig.fleets.remove(off)
+    asyncio.run(off.run_fast(4))
+    rig.send_fast(6)
+    assert off.truth.batches == 40
+    rig.judge(
+        f"clocks {offset_s / HOUR_S:+.2f} h off: {reason}", rejected=Counter({reason: off.truth.batches})
+    )
+    assert rig.rows("SELECT count() FROM request_windows WHERE endsWith(namespace, '-off')") == [(0,)]
+
+
+def test_ahead_within_the_bounds(rig: Rig) -> None:
+    rig.worker()
+    rig.send_fast(6, clock_offset_s=45.0)
+    rig.judge("clocks 45 s ahead")
+
+
+def test_a_name_shared_by_two_boots(rig: Rig) -> None:
+    """The old process still sends beside the new one: two boots, each exact."""
+    rig.worker()
+    rig.send_steadily(6, restarts=0.3, overlap=4, duplicates=0.1, late=0.1).join()
+    rig.judge("replica names reused while the old boots still send")
+    [(most,)] = rig.rows(
+        "SELECT max(boots) FROM (SELECT replica_id, window_start, uniqExact(boot_id) AS boots"
+        " FROM request_windows FINAL GROUP BY replica_id, window_start)"
+    )
+    assert most > 1
+
+
+def test_batches_held_back_over_chunks(rig: Rig) -> None:
+    rig.worker()
+    rig.send_steadily(8, late=0.3, late_batches=8, gaps=0.1, duplicates=0.2).join()
+    rig.judge("three in ten batches 4 s late, one in ten never sent")

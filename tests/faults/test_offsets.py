@@ -1,0 +1,141 @@
+"""The log itself: replays from its beginning, holes in its offsets, gaps in its time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import partial
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from tests.faults.rig import Rig, until
+
+from endpoint_analytics.infra.fleet.fleet import Fleet
+from endpoint_analytics.infra.fleet.sender import Message
+
+TRAFFIC = {"rate": 8.0, "duplicates": 0.1, "gaps": 0.02, "late": 0.05, "restarts": 0.05, "hardware": True}
+
+
+def test_offsets_reset_to_the_beginning(rig: Rig) -> None:
+    worker = rig.worker()
+    rig.send_steadily(6, **TRAFFIC).join()
+    rig.judge("before the offsets are reset")
+    assert worker.stop(30) == 0
+    rig.replay()
+    worker = rig.worker("replayer")
+    rig.send_steadily(3, name=f"{rig.name}-more", **TRAFFIC).join()
+    rig.judge("offsets reset to earliest, all read again")
+    until(lambda: rig.committed().keys() == {0, 1, 2, 3}, 60, "commits of the replay")
+
+
+def test_a_replay_beside_the_worker_that_goes_on(rig: Rig) -> None:
+    """Another group reads all from the beginning into the same tables, while the first writes on."""
+    rig.worker()
+    sending = rig.send_steadily(8, **TRAFFIC)
+    rig.wait_for_chunks(4)
+    rig.replay()
+    rig.worker("replayer")
+    sending.join()
+    rig.judge("the log replayed beside the worker that goes on")
+
+
+def test_gaps_in_append_time(rig: Rig) -> None:
+    rig.worker()
+    fleet = rig.fleet(**TRAFFIC)
+    for _ in range(3):
+        asyncio.run(fleet.run_fast(4))
+        time.sleep(2.5)
+    rig.judge("gaps of more than a chunk in append time")
+
+
+class Transactions:
+    """Sends what a fleet sends in transactions; every third is aborted, and its messages are sent again."""
+
+    def __init__(self, servers: str, number: str) -> None:
+        self._producer_of = partial(
+            AIOKafkaProducer,
+            bootstrap_servers=servers,
+            transactional_id=number,
+            max_request_size=8 * 1024 * 1024,
+        )
+        self.uncertain = 0
+        self._count = 0
+
+    async def deliver(self, messages: list[Message]) -> None:
+        async with self._producer_of() as producer:
+            for start in range(0, len(messages), 20):
+                part = messages[start : start + 20]
+                self._count += 1
+                if self._count % 3 == 0:
+                    await producer.begin_transaction()
+                    for message in part:
+                        await producer.send(message.topic, value=message.value, key=message.key)
+                    await producer.flush()
+                    await producer.abort_transaction()
+                    self.uncertain += len(part)
+                async with producer.transaction():
+                    answers = [await producer.send(m.topic, value=m.value, key=m.key) for m in part]
+                for message, answer in zip(part, answers, strict=True):
+                    stored = await answer
+                    message.stored(stored.partition, stored.offset)
+
+
+async def _in_transactions(fleet: Fleet, rounds: int, servers: str, name: str) -> None:
+    sender = Transactions(servers, name)
+    interval_us = int(fleet.config.interval_s * 1e6)
+    now_us = time.time_ns() // 1000 - rounds * interval_us
+    for _ in range(rounds):
+        messages = [m for replica in fleet._replicas for m in replica.step(now_us, now_us + interval_us)]
+        now_us += interval_us
+        await sender.deliver(messages)
+    await sender.deliver([message for replica in fleet._replicas for message in replica.rest()])
+    fleet.truth.uncertain += sender.uncertain
+
+
+def test_holes_of_transactions(rig: Rig) -> None:
+    """Markers take offsets that no reader sees; batches of aborted transactions are sent again by honest senders."""
+    worker = rig.worker()
+    fleet = rig.fleet(**TRAFFIC)
+    asyncio.run(_in_transactions(fleet, 12, rig.parts.kafka.bootstrap_servers, f"{rig.name}-1"))
+    rig.wait_for_chunks(2)
+    worker.kill()
+    asyncio.run(_in_transactions(fleet, 6, rig.parts.kafka.bootstrap_servers, f"{rig.name}-2"))
+    rig.worker()
+    rig.judge("holes of transactions, committed and aborted")
+    time.sleep(2)
+    asyncio.run(_in_transactions(fleet, 2, rig.parts.kafka.bootstrap_servers, f"{rig.name}-3"))
+    rig.judge("holes of transactions: commits go on past them")
+    committed = rig.committed()
+    assert committed
+    chunks = {
+        tuple(row) for row in rig.rows("SELECT partition, chunk FROM chunks FINAL WHERE stream = 'requests'")
+    }
+    ends = dict(
+        rig.rows(
+            "SELECT partition, max(version) FROM chunks FINAL WHERE stream = 'requests' GROUP BY partition"
+        )
+    )
+    for partition, offset in committed.items():
+        after = min((chunk for p, chunk in chunks if p == partition and chunk >= offset), default=None)
+        assert after is not None, (
+            f"{offset} of {partition} was committed, and no chunk begins there or behind"
+        )
+        held = [c for p, c in chunks if p == partition and c < offset]
+        assert offset <= ends[partition] + 1
+        assert not held or max(held) < offset
+
+
+@pytest.mark.slow
+def test_commits_are_where_chunks_begin(rig: Rig) -> None:
+    """Whatever is committed, whenever one looks, is the beginning of a chunk."""
+    rig.worker()
+    sending = rig.send_steadily(20, **TRAFFIC)
+    seen: set[tuple[int, int]] = set()
+    while sending.is_running:
+        seen |= set(rig.committed().items())
+        time.sleep(0.3)
+    sending.join()
+    rig.judge("commits watched")
+    chunks = set(rig.rows("SELECT partition, chunk FROM chunks FINAL WHERE stream = 'requests'"))
+    assert len(seen) > 12
+    assert seen <= chunks

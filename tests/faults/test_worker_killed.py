@@ -1,0 +1,74 @@
+"""SIGKILL of the worker at each point of a chunk's life, told by what the proxy sees pass."""
+
+from __future__ import annotations
+
+import pytest
+from tests.faults.proxy import Fate, Once, inserts, into
+from tests.faults.rig import Rig, until
+
+TRAFFIC = {"rate": 8.0, "duplicates": 0.05, "gaps": 0.02, "late": 0.03, "restarts": 0.02, "hardware": True}
+
+
+def killed_at(rig: Rig, rule: Once, fault: str, rounds: int = 30) -> None:
+    """Kill the worker when the rule is met, start it again, and judge."""
+    worker = rig.worker()
+    rule.fate = Fate(rule.fate.name, sent=rule.fate.sent, answered=0.0, then=worker.process.kill)
+    rig.proxy.rule = rule
+    sending = rig.send_steadily(6, **TRAFFIC)
+    until(lambda: rule.met and worker.process.poll() is not None, 60, "the kill")
+    assert worker.process.wait() == -9
+    rig.worker()
+    sending.join()
+    rig.judge(fault)
+
+
+def test_killed_before_an_insert(rig: Rig) -> None:
+    killed_at(
+        rig, Once(into("request_windows"), Fate("killed", sent=0.0), 4), "worker killed before an insert"
+    )
+
+
+def test_killed_after_an_insert_before_the_commit(rig: Rig) -> None:
+    killed_at(
+        rig, Once(into("request_windows"), Fate("killed"), 5), "worker killed after the insert, not committed"
+    )
+
+
+def test_killed_between_the_tables_of_a_flush(rig: Rig) -> None:
+    killed_at(
+        rig, Once(into("chunks"), Fate("killed", sent=0.0), 5), "worker killed between a flush's tables"
+    )
+
+
+def test_killed_in_the_middle_of_an_insert(rig: Rig) -> None:
+    killed_at(
+        rig,
+        Once(into("boot_states"), Fate("killed", sent=0.5), 3),
+        "worker killed in the middle of an insert",
+    )
+
+
+def test_killed_again_and_again(rig: Rig) -> None:
+    sending = rig.send_steadily(10, **TRAFFIC)
+    for number in range(4):
+        worker = rig.worker()
+        kill = Once(inserts, Fate("killed", answered=0.0, then=worker.process.kill), 3 + 5 * number)
+        rig.proxy.rule = kill
+        until(lambda kill=kill, worker=worker: kill.met and worker.process.poll() is not None, 60, "the kill")
+    rig.proxy.reset()
+    rig.worker()
+    sending.join()
+    rig.judge("worker killed four times")
+
+
+@pytest.mark.slow
+def test_killed_while_it_catches_up(rig: Rig) -> None:
+    rig.send_fast(100, **TRAFFIC)
+    for number in (3, 9, 6):
+        worker = rig.worker()
+        kill = Once(inserts, Fate("killed", answered=0.0, then=worker.process.kill), number)
+        rig.proxy.rule = kill
+        until(lambda kill=kill, worker=worker: kill.met and worker.process.poll() is not None, 60, "the kill")
+    rig.proxy.reset()
+    rig.worker()
+    rig.judge("worker killed three times while it catches up")

@@ -1,0 +1,76 @@
+"""Rebalances: zombies that wake up, and workers that are added and removed, with and without static membership."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+from tests.faults.proxy import Fate, Once, into
+from tests.faults.rig import SESSION_TIMEOUT_S, Rig, pause, resume, until
+
+TRAFFIC = {"rate": 8.0, "duplicates": 0.05, "gaps": 0.02, "late": 0.03, "restarts": 0.02, "hardware": True}
+
+
+@pytest.mark.parametrize("static", [True, False], ids=["static", "dynamic"])
+def test_a_zombie_wakes_beside_its_heir(rig: Rig, static: bool) -> None:
+    zombie = rig.worker("worker-1", static=static)
+    sending = rig.send_steadily(SESSION_TIMEOUT_S + 9, **TRAFFIC)
+    rig.wait_for_chunks(3)
+    pause(zombie)
+    heir = rig.worker("worker-2", static=static)
+    before = rig.stored_batches()
+    until(lambda: rig.stored_batches() > before + 50, 60, "the heir at work")
+    resume(zombie)
+    sending.join()
+    rig.judge(f"SIGSTOP past the session, heir, SIGCONT ({'static' if static else 'dynamic'})")
+    assert heir.process.poll() is None
+
+
+def test_a_zombie_wakes_within_an_insert(rig: Rig) -> None:
+    """The insert of the stopped worker is under way: its answer comes when another has the partitions."""
+    zombie = rig.worker("worker-1")
+    stop = Once(into("request_windows"), Fate("stopped", then=lambda: pause(zombie)), 5)
+    rig.proxy.rule = stop
+    sending = rig.send_steadily(SESSION_TIMEOUT_S + 9, **TRAFFIC)
+    until(lambda: stop.met, 60, "the stop")
+    rig.worker("worker-2")
+    before = rig.stored_batches()
+    until(lambda: rig.stored_batches() > before + 50, 60, "the heir at work")
+    resume(zombie)
+    sending.join()
+    rig.judge("SIGSTOP within an insert, heir, SIGCONT")
+
+
+def test_two_workers_of_one_name(rig: Rig) -> None:
+    """The second fences the first, which has to end, or be harmless."""
+    rig.worker("worker-1")
+    sending = rig.send_steadily(8, **TRAFFIC)
+    rig.wait_for_chunks(2)
+    rig.worker("worker-1")
+    sending.join()
+    rig.judge("two workers under one instance id")
+
+
+@pytest.mark.parametrize("static", [True, False], ids=["static", "dynamic"])
+def test_workers_added_and_removed(rig: Rig, static: bool) -> None:
+    rng = random.Random(5)
+    sending = rig.send_steadily(16, **TRAFFIC)
+    running = {"worker-0": rig.worker("worker-0", static=static)}
+    number = 1
+    while sending.is_running:
+        if len(running) == 1 or (len(running) < 4 and rng.random() < 0.5):
+            name = f"worker-{number if not static else number % 4}"
+            number += 1
+            if name not in running:
+                running[name] = rig.worker(name, static=static)
+        else:
+            name = rng.choice(sorted(running)[1:])
+            worker = running.pop(name)
+            if rng.random() < 0.5:
+                worker.kill()
+            else:
+                worker.stop(30)
+        time.sleep(rng.uniform(0.2, 1.0))
+    sending.join()
+    rig.judge(f"workers added and removed ({'static' if static else 'dynamic'})")
