@@ -19,12 +19,13 @@ from endpoint_analytics.agents.clock import read_offset_us, steady_offset_us
 from endpoint_analytics.agents.config import AgentConfig
 from endpoint_analytics.agents.hardware.reading import Collector
 from endpoint_analytics.agents.hardware.sampler import HardwareThread, default_collectors
-from endpoint_analytics.agents.lane import cancel_all, make_lanes
 from endpoint_analytics.agents.ledger import Ledger
 from endpoint_analytics.agents.lifecycle import may_follow
 from endpoint_analytics.agents.producer import make_ssl_context
 from endpoint_analytics.agents.quiet import quiet_client
 from endpoint_analytics.agents.recorder import Recorder
+from endpoint_analytics.agents.sending import Sending
+from endpoint_analytics.agents.spool import SpoolFigures
 from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.hardware import HardwareBatch
 from endpoint_analytics.schemas.limits import MAX_REASON_LENGTH
@@ -39,7 +40,8 @@ logger = logging.getLogger("endpoint_analytics")
 class AgentSnapshot:
     """What the agent knows of itself: totals as of the last flush; messages by topic suffix since the start.
 
-    `waiting` are messages that Kafka has not taken yet (one in flight apart), `dropped` those given up.
+    `waiting` are messages that Kafka has not taken yet (one in flight apart), `dropped` those given up, by
+    reason. `spool` is None without a spool.
     """
 
     boot_id: str
@@ -50,6 +52,7 @@ class AgentSnapshot:
     sent: Mapping[str, int] = field(default_factory=dict)
     waiting: Mapping[str, int] = field(default_factory=dict)
     dropped: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    spool: SpoolFigures | None = None
 
 
 class Agent:
@@ -68,7 +71,7 @@ class Agent:
         self._state: State | None = None
         self._totals = Totals()
         self._flushes = 0
-        self._lanes = make_lanes(config, make_ssl_context(config.kafka))
+        self._sending = Sending(config, self.boot_id, make_ssl_context(config.kafka))
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
@@ -110,7 +113,7 @@ class Agent:
     def stop(self, timeout_s: float | None = None) -> None:
         """Flush a last time, tell that the replica is terminated, and wait until Kafka has all of it.
 
-        Waits `timeout_s` at most (the settings' stop_timeout_s by default) and a moment for the thread.
+        Waits `timeout_s` at most (the settings' stop_timeout_s by default) and a moment for the thread and the disk.
         Does nothing when the agent does not run in this process.
         """
         thread, loop = self._thread, self._loop
@@ -123,7 +126,7 @@ class Agent:
             loop.call_soon_threadsafe(self._stop_within, limit_s)
         except RuntimeError:  # the loop closed in between
             return
-        thread.join(limit_s + 2.0)
+        thread.join(limit_s + 3.0)
 
     @property
     def has_stopped(self) -> bool:
@@ -132,7 +135,7 @@ class Agent:
 
     def snapshot(self) -> AgentSnapshot:
         """Return the agent's own counters, now; any thread may ask."""
-        lanes = dict(self._lanes)
+        lanes = self._sending.lanes
         return AgentSnapshot(
             boot_id=self.boot_id,
             state=self._state,
@@ -140,8 +143,9 @@ class Agent:
             active=self._ledger.active,
             flushes=self._flushes,
             sent={suffix: lane.sent for suffix, lane in lanes.items()},
-            waiting={suffix: len(lane.outbox) for suffix, lane in lanes.items()},
-            dropped={suffix: dict(lane.outbox.dropped) for suffix, lane in lanes.items()},
+            waiting={suffix: lane.waiting for suffix, lane in lanes.items()},
+            dropped={suffix: dict(lane.dropped) for suffix, lane in lanes.items()},
+            spool=self._sending.spool,
         )
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -157,7 +161,7 @@ class Agent:
 
     async def _main(self, loop: asyncio.AbstractEventLoop) -> None:
         hardware = self._start_hardware(loop)
-        sending = [asyncio.create_task(lane.run()) for lane in self._lanes.values()]
+        self._sending.start()
         try:
             # Flushes of many replicas are spread over the interval.
             interval_s = self.config.flush_interval_s
@@ -168,12 +172,9 @@ class Agent:
             if hardware is not None:
                 hardware.stop()
             self._flush()
-            drained = [asyncio.ensure_future(lane.drained()) for lane in self._lanes.values()]
-            await asyncio.wait(drained, timeout=self._stop_timeout_s)
-            for waiting in drained:
-                waiting.cancel()
+            await self._sending.drain(self._stop_timeout_s)
         finally:
-            await cancel_all(sending)
+            await self._sending.stop()
 
     def _start_hardware(self, loop: asyncio.AbstractEventLoop) -> HardwareThread | None:
         if not self.config.hardware:
@@ -188,17 +189,17 @@ class Agent:
         return hardware
 
     def _flush(self) -> None:
-        lane = self._lanes[REQUESTS.suffix]
+        lane = self._sending.lanes[REQUESTS.suffix]
         cut = self.recorder.cut()
         self._offset_us = steady_offset_us(self._offset_us, read_offset_us())
         dropped = self.recorder.read_dropped()
-        for batch in self._ledger.batches(cut, self._offset_us, dropped, lane.outbox.dropped):
+        for batch in self._ledger.batches(cut, self._offset_us, dropped, lane.dropped):
             self._totals = batch.totals
             lane.put(encode(batch))
         self._flushes += 1
 
     def _put(self, topic: Topic, message: bytes) -> None:
-        self._lanes[topic.suffix].put(message)
+        self._sending.lanes[topic.suffix].put(message)
 
     def _stop_within(self, timeout_s: float) -> None:
         self._stop_timeout_s = timeout_s

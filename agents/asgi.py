@@ -45,6 +45,7 @@ class AnalyticsMiddleware:
         config: AgentConfig | None = None,
         flush_interval_s: float | None = None,
         hardware: bool | None = None,
+        spool: str | None = None,
     ) -> None:
         self.app = app
         self.config = config or read_config(
@@ -55,6 +56,7 @@ class AnalyticsMiddleware:
             topic_prefix=topic_prefix,
             flush_interval_s=flush_interval_s,
             hardware=hardware,
+            spool=spool,
         )
         make_ssl_context(self.config.kafka)  # what cannot work is told now, not at the first request
         self.agent: Agent | None = None

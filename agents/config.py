@@ -13,15 +13,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Literal, get_args
 
+from endpoint_analytics.agents.spool_claim import CAN_LOCK
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.identity import check_name
 from endpoint_analytics.schemas.limits import MAX_NAME_LENGTH
 from endpoint_analytics.schemas.topics import DEFAULT_PREFIX
 
 ENVIRONMENT_PREFIX = "ENDPOINT_ANALYTICS_"
+LEAST_SPOOL_BYTES = 64 * 1024
 DEFAULT_BOOTSTRAP_SERVERS = "127.0.0.1:9092"
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+SpoolDrop = Literal["oldest", "newest"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 _SWITCHES = {
@@ -88,7 +91,8 @@ class AgentConfig:
     """Everything that an agent needs to know; raises ConfigurationError when it cannot work so.
 
     Times are in seconds, sizes in bytes. `recorder_limit` bounds the arrivals that wait for a flush,
-    `outbox_batches` and `outbox_bytes` what waits for Kafka.
+    `outbox_batches` and `outbox_bytes` what waits for Kafka in memory. `spool` is a folder for what waits
+    longer ("": none), `spool_bytes` its cap for each process, `spool_drop` what goes at the cap.
     """
 
     namespace: str
@@ -101,6 +105,9 @@ class AgentConfig:
     outbox_batches: int = 600
     outbox_bytes: int = 64 * 1024 * 1024
     hardware: bool = True
+    spool: str = ""
+    spool_bytes: int = 256 * 1024 * 1024
+    spool_drop: str = "oldest"
 
     def __post_init__(self) -> None:
         for name in ("namespace", "endpoint", "replica_id"):
@@ -115,6 +122,13 @@ class AgentConfig:
         for name in ("recorder_limit", "outbox_batches", "outbox_bytes"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}; it takes 1 or more")
+        if self.spool_bytes < LEAST_SPOOL_BYTES:
+            raise ConfigurationError(
+                f"spool_bytes is {self.spool_bytes}; it takes {LEAST_SPOOL_BYTES} or more"
+            )
+        _check_choice("spool_drop", self.spool_drop, get_args(SpoolDrop))
+        if self.spool and not CAN_LOCK:
+            raise ConfigurationError("spool is set, and this system has no flock: it works without a spool")
 
 
 def read_config(
@@ -126,6 +140,7 @@ def read_config(
     topic_prefix: str | None = None,
     flush_interval_s: float | None = None,
     hardware: bool | None = None,
+    spool: str | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> AgentConfig:
     """Return the settings: each argument, else its ENDPOINT_ANALYTICS_ variable, else its default.
@@ -142,6 +157,8 @@ def read_config(
         namespace=_required("namespace", namespace, values),
         endpoint=_required("endpoint", endpoint, values),
         replica_id=replica_id or values.get(f"{ENVIRONMENT_PREFIX}REPLICA_ID") or default_replica_id(values),
+        spool=values.get(f"{ENVIRONMENT_PREFIX}SPOOL", "") if spool is None else spool,
+        spool_drop=values.get(f"{ENVIRONMENT_PREFIX}SPOOL_DROP", "").strip().lower() or "oldest",
         kafka=read_kafka_config(bootstrap_servers=kafka, topic_prefix=topic_prefix, environment=values),
         **settings,  # type: ignore[arg-type]  # read_settings gives each the type of its default
     )

@@ -7,14 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
+from collections.abc import Coroutine, Mapping
 
-from endpoint_analytics.agents.config import AgentConfig
-from endpoint_analytics.agents.outage import Outage
 from endpoint_analytics.agents.outbox import Outbox
 from endpoint_analytics.agents.producer import Producer, TooLargeError
-from endpoint_analytics.schemas.identity import partition_key
-from endpoint_analytics.schemas.topics import HARDWARE, REPLICAS, REQUESTS
 
 logger = logging.getLogger("endpoint_analytics")
 
@@ -32,6 +28,16 @@ class Lane:
         self._idle = asyncio.Event()
         self._idle.set()
 
+    @property
+    def waiting(self) -> int:
+        """Messages that Kafka has not taken, one in flight apart."""
+        return len(self.outbox)
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """What was given up, by reason."""
+        return self.outbox.dropped
+
     def put(self, message: bytes) -> None:
         """Hand over a message; it is sent after those handed over before."""
         self.outbox.put(message)
@@ -39,8 +45,11 @@ class Lane:
             self._idle.clear()
             self._filled.set()
 
-    async def run(self) -> None:
-        """Send for ever; ends by being cancelled."""
+    def tasks(self) -> tuple[Coroutine[None, None, None], ...]:
+        """Return what must run, for ever: it ends by being cancelled."""
+        return (self._run(),)
+
+    async def _run(self) -> None:
         try:
             while True:
                 await self._filled.wait()
@@ -64,20 +73,8 @@ class Lane:
         """Return when everything that was handed over is stored (or counted as dropped)."""
         await self._idle.wait()
 
-
-def make_lanes(config: AgentConfig, ssl_context: ssl.SSLContext | None) -> dict[str, Lane]:
-    """Return a lane for each topic that an agent writes to, by the topic's suffix."""
-    outage = Outage(config.kafka.bootstrap_servers)
-    key = partition_key(config.namespace, config.endpoint, config.replica_id)
-    return {
-        topic.suffix: Lane(
-            topic.name(config.kafka.topic_prefix),
-            key,
-            Outbox(config.outbox_batches, config.outbox_bytes),
-            Producer(config.kafka, ssl_context, outage),
-        )
-        for topic in (REPLICAS, REQUESTS, HARDWARE)
-    }
+    async def saved(self) -> None:
+        """Return at once: there is no other place than memory."""
 
 
 async def cancel_all(tasks: list[asyncio.Task[None]], tries: int = 10) -> None:

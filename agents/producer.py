@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
+from collections.abc import Sequence
 from contextlib import suppress
 
 from aiokafka import AIOKafkaProducer
@@ -43,13 +44,19 @@ class Producer:
 
     async def send(self, topic: str, key: bytes, value: bytes) -> None:
         """Return when the message is stored by all in-sync replicas; raises TooLargeError."""
+        await self.send_all(topic, [(key, value)])
+
+    async def send_all(self, topic: str, messages: Sequence[tuple[bytes, bytes]]) -> None:
+        """Return when all of these keys and values are stored, in this order; the one or other may be stored
+        twice. Raises TooLargeError when at least one is too large: then nobody knows which are stored."""
         pause_s = FIRST_PAUSE_S
         while True:
             try:
-                await self._send_once(topic, key, value)
+                await self._send_once(topic, messages)
             except (MessageSizeTooLargeError, RecordTooLargeError) as error:
                 await self.close()
-                raise TooLargeError(f"{len(value)} bytes for {topic}") from error
+                largest = max(len(value) for _, value in messages)
+                raise TooLargeError(f"{largest} bytes for {topic}") from error
             except Exception as error:  # noqa: BLE001  # whatever ails the client: nothing is given up for it
                 self._outage.complain(f"{type(error).__name__}: {error}")
                 await self.close()
@@ -65,11 +72,11 @@ class Producer:
         if producer is not None:
             await stop_producer(producer, timeout_s)
 
-    async def _send_once(self, topic: str, key: bytes, value: bytes) -> None:
+    async def _send_once(self, topic: str, messages: Sequence[tuple[bytes, bytes]]) -> None:
         if self._producer is None:
             self._producer = make_producer(self._config, self._ssl_context)
             await self._producer.start()
-        sending = asyncio.ensure_future(self._producer.send_and_wait(topic, value=value, key=key))
+        sending = asyncio.ensure_future(_send_in_order(self._producer, topic, messages))
         try:
             while not (await asyncio.wait({sending}, timeout=WARN_AFTER_S))[0]:
                 self._outage.complain(f"no answer about {topic} for {WARN_AFTER_S:.0f} s")
@@ -77,6 +84,23 @@ class Producer:
             sending.cancel()
             raise
         await sending
+
+
+async def _send_in_order(
+    producer: AIOKafkaProducer, topic: str, messages: Sequence[tuple[bytes, bytes]]
+) -> None:
+    stored = []
+    for key, value in messages:
+        stored.append(await producer.send(topic, value=value, key=key))
+        stored[-1].add_done_callback(_see_error)  # should a later one fail, nobody asks for this one's
+    for outcome in await asyncio.gather(*stored, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
+
+
+def _see_error(stored: asyncio.Future[object]) -> None:
+    if not stored.cancelled():
+        stored.exception()
 
 
 def make_ssl_context(config: KafkaConfig) -> ssl.SSLContext | None:

@@ -1,0 +1,109 @@
+"""How an agent's messages reach Kafka, as the settings say: a lane for each topic, with or without a spool."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+
+from endpoint_analytics.agents.config import AgentConfig
+from endpoint_analytics.agents.lane import Lane, cancel_all
+from endpoint_analytics.agents.outage import Outage
+from endpoint_analytics.agents.outbox import Outbox
+from endpoint_analytics.agents.producer import Producer
+from endpoint_analytics.agents.spool import Spool, SpoolFigures
+from endpoint_analytics.agents.spool_disk import DiskThread
+from endpoint_analytics.agents.spool_lane import SpooledLane
+from endpoint_analytics.agents.spool_outbox import SpoolOutbox
+from endpoint_analytics.agents.spool_replay import Replay
+from endpoint_analytics.schemas.identity import partition_key
+from endpoint_analytics.schemas.topics import HARDWARE, REPLICAS, REQUESTS
+
+logger = logging.getLogger("endpoint_analytics")
+
+TOPICS = (REPLICAS, REQUESTS, HARDWARE)
+SAVE_WITHIN_S = 1.0
+"""The time that the disk has at the end, for what Kafka did not take."""
+
+
+class Sending:
+    """The lanes by topic suffix, and what goes on behind them. Its coroutines run on the agent's loop."""
+
+    def __init__(self, config: AgentConfig, boot_id: str, ssl_context: ssl.SSLContext | None) -> None:
+        self.lanes: Mapping[str, Lane | SpooledLane]
+        self._replays: list[Replay] = []
+        self._spool: Spool | None = None
+        self._disk = DiskThread()
+        self._tasks: list[asyncio.Task[None]] = []
+        outage = Outage(config.kafka.bootstrap_servers)
+        key = partition_key(config.namespace, config.endpoint, config.replica_id)
+        names = {topic.suffix: topic.name(config.kafka.topic_prefix) for topic in TOPICS}
+
+        def producer() -> Producer:
+            return Producer(config.kafka, ssl_context, outage)
+
+        if not config.spool:
+            self.lanes = {
+                suffix: Lane(name, key, Outbox(config.outbox_batches, config.outbox_bytes), producer())
+                for suffix, name in names.items()
+            }
+            return
+        disk = self._disk
+        spool = self._spool = Spool(
+            Path(config.spool),
+            boot_id,
+            config.kafka.topic_prefix,
+            key,
+            config.spool_bytes,
+            drop_newest=config.spool_drop == "newest",
+        )
+        outboxes = {suffix: SpoolOutbox(config.outbox_batches, config.outbox_bytes) for suffix in names}
+        self.lanes = {
+            suffix: SpooledLane(suffix, name, key, outboxes[suffix], producer(), spool, disk)
+            for suffix, name in names.items()
+        }
+        self._replays = [
+            Replay(suffix, name, outboxes[suffix], producer(), spool, disk) for suffix, name in names.items()
+        ]
+
+    @property
+    def spool(self) -> SpoolFigures | None:
+        """What the spool holds and lost; None without a spool. Any thread may ask."""
+        return None if self._spool is None else self._spool.figures
+
+    def start(self) -> None:
+        """Begin to send."""
+        running = [task for lane in self.lanes.values() for task in lane.tasks()]
+        if self._spool is not None:
+            self._disk.start()
+            running += [self._disk.run(self._spool.prepare), *(replay.run() for replay in self._replays)]
+        self._tasks = [asyncio.create_task(task) for task in running]
+        for task in self._tasks:
+            task.add_done_callback(_tell_bug)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait until Kafka has all messages, but no longer; what it does not have then goes to the spool."""
+        lanes = self.lanes.values()
+        await _all_within([asyncio.ensure_future(lane.drained()) for lane in lanes], timeout_s)
+        if self._spool is not None:
+            await _all_within([asyncio.ensure_future(lane.saved()) for lane in lanes], SAVE_WITHIN_S)
+
+    async def stop(self) -> None:
+        """End sending; what is on disk stays there."""
+        await cancel_all(self._tasks)
+        if self._spool is not None:
+            await _all_within([asyncio.ensure_future(self._disk.run(self._spool.close))], SAVE_WITHIN_S)
+            self._disk.stop()
+
+
+async def _all_within(waiting: list[asyncio.Future[None]], timeout_s: float) -> None:
+    await asyncio.wait(waiting, timeout=timeout_s)
+    for one in waiting:
+        one.cancel()
+
+
+def _tell_bug(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("a part of the agent has stopped", exc_info=error)

@@ -1,0 +1,86 @@
+"""The spool's frames: records to bytes, and bytes that may be damaged back to records. Pure.
+
+A frame is MAGIC, CRC-32, index in its segment, lengths, then topic, key and message; the checksum covers all
+that follows it. MAGIC's first bytes occur in no UTF-8 text, so in no key and no JSON message: reading finds
+the next whole frame behind any damage, and the indexes tell how many are missing in between.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from struct import Struct
+
+MAGIC = b"\xff\xfeE1"
+_HEAD = Struct("<4sIIIBH")  # magic, checksum, index, bytes of the message, of the topic's suffix, of the key
+_UNCHECKED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A message as it goes to Kafka: `topic` is a suffix of schemas.topics, `index` counts in the segment."""
+
+    index: int
+    topic: str
+    key: bytes
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The records of a segment, in order. `damaged` are those that are known to be missing; damage at the
+    very end hides how many there were, and counts as one."""
+
+    records: list[Record]
+    damaged: int
+
+
+def frame_bytes(topic: str, key: bytes, message: bytes) -> int:
+    """Return how long the frame will be."""
+    return _HEAD.size + len(topic) + len(key) + len(message)
+
+
+def frame(record: Record) -> bytes:
+    """Return the record's frame."""
+    topic = record.topic.encode("ascii")
+    head = _HEAD.pack(MAGIC, 0, record.index, len(record.message), len(topic), len(record.key))
+    rest = b"".join((head[_UNCHECKED:], topic, record.key, record.message))
+    return MAGIC + zlib.crc32(rest).to_bytes(4, "little") + rest
+
+
+def read_frames(data: bytes) -> Found:
+    """Return every whole record of a segment's bytes, whatever happened to the others; raises nothing."""
+    records: list[Record] = []
+    damaged = expected = end = 0
+    for start, record in _whole_frames(data):
+        end = start + frame_bytes(record.topic, record.key, record.message)
+        if record.index >= expected:
+            damaged += record.index - expected
+            expected = record.index + 1
+            records.append(record)
+    return Found(records, damaged + (end < len(data)))
+
+
+def _whole_frames(data: bytes) -> Iterator[tuple[int, Record]]:
+    at = data.find(MAGIC)
+    while at >= 0:
+        record = _parse(data, at)
+        if record is None:
+            at = data.find(MAGIC, at + 1)
+        else:
+            yield at, record
+            at = data.find(MAGIC, at + frame_bytes(record.topic, record.key, record.message))
+
+
+def _parse(data: bytes, at: int) -> Record | None:
+    if len(data) - at < _HEAD.size:
+        return None
+    _, checksum, index, message_bytes, topic_bytes, key_bytes = _HEAD.unpack_from(data, at)
+    end = at + _HEAD.size + topic_bytes + key_bytes + message_bytes
+    if end > len(data) or zlib.crc32(memoryview(data)[at + _UNCHECKED : end]) != checksum:
+        return None
+    key_at = at + _HEAD.size + topic_bytes
+    message_at = key_at + key_bytes
+    topic = data[at + _HEAD.size : key_at].decode("latin-1")
+    return Record(index, topic, data[key_at:message_at], data[message_at:end])

@@ -1,0 +1,210 @@
+"""One topic's messages on disk, of one boot: segment files in order, written at the end and read once.
+
+Rules: what `append` returned for is fsynced; a segment that was read is never written again; a segment goes
+when Kafka has all of it, or when the cap takes it. Errors of the disk are OSError. One thread uses a log.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from endpoint_analytics.agents.spool_frame import Found, Record, frame, read_frames
+
+SUFFIX = ".spool"
+
+
+class Numbered(NamedTuple):
+    """A message and its number in its topic's order, from 1 on."""
+
+    number: int
+    message: bytes
+
+
+@dataclass(slots=True)
+class Segment:
+    """A file of records with consecutive numbers. `count` is None for what another process left unread.
+
+    `born` orders the segments of all logs. `read`: its records were handed out, and wait in memory too.
+    """
+
+    path: Path
+    first: int
+    size_bytes: int = 0
+    count: int | None = 0
+    read: bool = False
+    born: int = field(default_factory=time.monotonic_ns)
+
+    @property
+    def last(self) -> int:
+        """The number of its last record, `first - 1` when it has none."""
+        return self.first + (self.count or 0) - 1
+
+
+class SpoolLog:
+    """The segments of `topic` in `folder`, those that another process left there included."""
+
+    def __init__(self, folder: Path, topic: str, segment_bytes: int) -> None:
+        self.folder = folder
+        self.topic = topic
+        self.damaged = 0
+        self.segments = deque(
+            Segment(path, number, path.stat().st_size, None) for number, path in _left(folder, topic)
+        )
+        self._segment_bytes = segment_bytes
+        self._fd: int | None = None
+        self._taken_through = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """What its files hold."""
+        return sum(segment.size_bytes for segment in self.segments)
+
+    @property
+    def waiting(self) -> int:
+        """Its own records that Kafka is not known to have."""
+        return sum(max(s.last - max(s.first - 1, self._taken_through), 0) for s in self.segments)
+
+    def append(self, key: bytes, messages: Sequence[Numbered]) -> None:
+        """Write messages with consecutive numbers and fsync once; raises OSError when nothing was kept."""
+        segment = self._tail(messages[0].number, sum(len(message) for _, message in messages))
+        frames = b"".join(
+            frame(Record(number - segment.first, self.topic, key, message)) for number, message in messages
+        )
+        try:
+            if self._fd is None:
+                self._fd = os.open(segment.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+                self.segments.append(segment)
+                _sync_folder(self.folder)
+            _write(self._fd, frames)
+            os.fsync(self._fd)
+        except OSError:
+            self._give_up_tail(segment)
+            raise
+        segment.size_bytes += len(frames)
+        segment.count = messages[-1].number - segment.first + 1
+
+    def read(self) -> list[tuple[int, Record]] | None:
+        """Return the records of the oldest unread segment that Kafka is not known to have, with numbers.
+
+        None when all is read. What is damaged is left out and added to `damaged`; a file that cannot be
+        read is damaged as a whole.
+        """
+        segment = next((segment for segment in self.segments if not segment.read), None)
+        if segment is None:
+            return None
+        if segment is self.segments[-1]:
+            self._close_tail()
+        segment.read = True
+        known = segment.count
+        found = read_segment(segment.path)
+        if known is None:
+            segment.count = found.records[-1].index + 1 if found.records else 0
+        records = [
+            (segment.first + record.index, record)
+            for record in found.records
+            if segment.first + record.index > self._taken_through
+        ]
+        if known is None:
+            self.damaged += found.damaged
+        else:
+            wanted = segment.last - max(segment.first - 1, self._taken_through)
+            self.damaged += max(wanted, 0) - len(records)
+        return records
+
+    def taken(self, through: int) -> None:
+        """Kafka has all messages up to the number `through`: forget their segments."""
+        self._taken_through = max(self._taken_through, through)
+        while self.segments and self.segments[0].last <= self._taken_through:
+            self._remove(self.segments.popleft())
+
+    def taken_all_read(self) -> None:
+        """Kafka has all that was read."""
+        while self.segments and self.segments[0].read:
+            self._remove(self.segments.popleft())
+
+    def drop_oldest(self) -> int:
+        """Remove the oldest segment; returns how many records are lost with it.
+
+        Records that were read are not: who sends them has them.
+        """
+        segment = self.segments.popleft()
+        lost = 0
+        if not segment.read:
+            if segment.count is None:
+                found = read_segment(segment.path)
+                lost = len(found.records) + found.damaged
+            else:
+                lost = max(segment.last - max(segment.first - 1, self._taken_through), 0)
+        self._remove(segment)
+        return lost
+
+    def close(self) -> None:
+        """Let go of the file; what is on disk stays there."""
+        self._close_tail()
+
+    def _tail(self, first: int, size_bytes: int) -> Segment:
+        if self._fd is not None:
+            tail = self.segments[-1]
+            if tail.last + 1 == first and tail.size_bytes + size_bytes <= self._segment_bytes:
+                return tail
+            self._close_tail()
+        return Segment(self.folder / f"{self.topic}-{first:016d}{SUFFIX}", first)
+
+    def _give_up_tail(self, segment: Segment) -> None:
+        """After an error nobody knows what of the last write is there: end the segment before it."""
+        with suppress(OSError):
+            if self._fd is not None:
+                os.ftruncate(self._fd, segment.size_bytes)
+        self._close_tail()
+        if not segment.count and self.segments and self.segments[-1] is segment:
+            self._remove(self.segments.pop())
+
+    def _close_tail(self) -> None:
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            with suppress(OSError):
+                os.close(fd)
+
+    def _remove(self, segment: Segment) -> None:
+        if not self.segments:
+            self._close_tail()
+        with suppress(OSError):  # left over, it is sent again some day, and skipped there
+            segment.path.unlink()
+
+
+def read_segment(path: Path) -> Found:
+    """Return what a segment holds; a file that cannot be read counts as one damaged record."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return Found([], 1)
+    return read_frames(data)
+
+
+def _left(folder: Path, topic: str) -> Iterator[tuple[int, Path]]:
+    start = f"{topic}-"
+    for path in sorted(folder.glob(f"{start}*{SUFFIX}")):
+        number = path.name[len(start) : -len(SUFFIX)]
+        if number.isdecimal():
+            yield int(number), path
+
+
+def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,225 @@
+"""The spool with real processes and a real Kafka: kill -9 during an outage, during a replay, and no kill at all."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from endpoint_analytics.agents.agent import Agent
+from endpoint_analytics.agents.config import AgentConfig, KafkaConfig
+from endpoint_analytics.agents.ledger import Ledger
+from endpoint_analytics.agents.recorder import Recorder
+from endpoint_analytics.agents.spool import Spool
+from endpoint_analytics.agents.spool_log import Numbered, read_segment
+from endpoint_analytics.infra.kafka.process import KafkaProcess
+from endpoint_analytics.infra.kafka.topics import TopicSpec, ensure_topics
+from endpoint_analytics.schemas.codec import decode_requests, encode
+from endpoint_analytics.schemas.topics import HARDWARE, REPLICAS, REQUESTS, TOPIC_CONFIG
+
+REPLICA = Path(__file__).with_name("spool_replica.py")
+
+
+def read_batches(kafka):
+    async def read():
+        consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap_servers, auto_offset_reset="earliest")
+        await consumer.start()
+        try:
+            partition = TopicPartition(REQUESTS.name(kafka.topic_prefix), 0)
+            consumer.assign([partition])
+            end = (await consumer.end_offsets([partition]))[partition]
+            return [(await asyncio.wait_for(consumer.getone(), 10)).value for _ in range(end)]
+        finally:
+            await consumer.stop()
+
+    return [decode_requests(value) for value in asyncio.run(read())]
+
+
+def make_topics(kafka):
+    specs = [
+        TopicSpec(topic.name(kafka.topic_prefix), 1, topic.retention_ms, config=TOPIC_CONFIG)
+        for topic in (REQUESTS, HARDWARE, REPLICAS)
+    ]
+    asyncio.run(ensure_topics(kafka.bootstrap_servers, specs))
+
+
+def wait_until(true, timeout_s=20.0):
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def record(agent, number):
+    for _ in range(number):
+        request = agent.recorder.arrive()
+        request.respond(200)
+        request.finish()
+
+
+@contextmanager
+def replica(kafka, spool, **settings):
+    """Run spool_replica.py; yields a function for its next line; at the end it is killed."""
+    environment = {
+        **os.environ,
+        "ENDPOINT_ANALYTICS_NAMESPACE": "acme",
+        "ENDPOINT_ANALYTICS_ENDPOINT": "classifier",
+        "ENDPOINT_ANALYTICS_REPLICA_ID": "replica-1",
+        "ENDPOINT_ANALYTICS_KAFKA": kafka.bootstrap_servers,
+        "ENDPOINT_ANALYTICS_TOPIC_PREFIX": kafka.topic_prefix,
+        "ENDPOINT_ANALYTICS_SPOOL": str(spool),
+        "ENDPOINT_ANALYTICS_FLUSH_INTERVAL_S": "0.02",
+        **settings,
+    }
+    process = subprocess.Popen(
+        [sys.executable, str(REPLICA)], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        yield lambda: json.loads(process.stdout.readline())
+    finally:
+        process.kill()  # SIGKILL
+        process.wait()
+        process.stdout.close()
+
+
+def on_disk(spool):
+    """Return boot and seq of each request batch in the spool, in order."""
+    found = []
+    for path in sorted(spool.glob("*/requests-*.spool")):
+        for item in read_segment(path).records:
+            batch = decode_requests(item.message)
+            found.append((batch.boot_id, batch.seq))
+    return found
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory):
+    """A broker that is known, and down."""
+    process = KafkaProcess(tmp_path_factory.mktemp("spool-kafka"))
+    process.start()
+    process.kill()
+    yield process
+    process.stop()
+
+
+def test_killed_while_kafka_is_away_nothing_cut_is_lost(broker, tmp_path):
+    kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers, topic_prefix="killed")
+    spool = tmp_path / "not" / "there" / "yet"
+    with replica(kafka, spool) as next_line:
+        while (told := next_line())["spooled"] < 15:
+            pass
+    waiting = on_disk(spool)
+    assert waiting == [(told["boot_id"], seq) for seq in range(len(waiting))]
+    assert len(waiting) >= told["spooled"]
+
+    broker.start()
+    make_topics(kafka)
+    with replica(kafka, spool) as next_line:
+        while (after := next_line())["adopted_bytes"] or not after["sent"] or on_disk(spool):
+            pass
+    batches = read_batches(kafka)
+    old = [batch for batch in batches if batch.boot_id == told["boot_id"]]
+    assert [(batch.boot_id, batch.seq) for batch in old] == waiting
+    assert old[-1].totals.arrived == sum(len(batch.arrived.at_us) for batch in old) >= told["arrived"] - 10
+    new = [batch.seq for batch in batches if batch.boot_id == after["boot_id"]]
+    assert new == list(range(len(new)))
+
+
+def test_kafka_away_and_back_keeps_order_and_loses_nothing(broker, tmp_path):
+    if broker.poll() is not None:
+        broker.start()
+    kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers, topic_prefix="back")
+    make_topics(kafka)
+    config = AgentConfig(
+        namespace="acme",
+        endpoint="classifier",
+        replica_id="replica-1",
+        kafka=kafka,
+        flush_interval_s=0.02,
+        stop_timeout_s=20.0,
+        hardware=False,
+        spool=str(tmp_path / "spool"),
+    )
+    agent = Agent(config)
+    agent.start()
+    record(agent, 100)
+    wait_until(lambda: agent.snapshot().sent["requests"] >= 5)
+    broker.kill()
+    record(agent, 100)
+    wait_until(lambda: agent.snapshot().spool.records >= 20)
+    assert agent.snapshot().waiting["requests"] >= 20
+    broker.start()
+    wait_until(lambda: agent.snapshot().spool.records == 0)
+    record(agent, 100)
+    agent.stop()
+    batches = read_batches(kafka)
+    assert [batch.seq for batch in batches] == list(range(len(batches)))
+    assert sum(len(batch.finished.at_us) for batch in batches) == agent.snapshot().totals.finished == 300
+    assert batches[-1].totals == agent.snapshot().totals
+    assert not agent.snapshot().dropped["requests"]
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_while_kafka_is_well_nothing_is_written(kafka_config, make_config, tmp_path):
+    folder = tmp_path / "spool"
+    agent = Agent(make_config(kafka=kafka_config, spool=str(folder), stop_timeout_s=10.0))
+    agent.start()
+    wait_until(lambda: agent.snapshot().sent["requests"] >= 1)
+    already = sorted(folder.iterdir())  # the first connection may have taken its time
+    record(agent, 10)
+    sent = agent.snapshot().sent["requests"]
+    wait_until(lambda: agent.snapshot().sent["requests"] >= sent + 20)
+    assert sorted(folder.iterdir()) == already
+    assert agent.snapshot().spool.bytes == 0
+    agent.stop()
+
+
+def fill(folder, kafka, boots, batches):
+    """Leave a spool of dead boots, as their processes would have; returns (boot, seq) of each batch."""
+    config = AgentConfig(namespace="acme", endpoint="classifier", replica_id="replica-1")
+    left = []
+    for boot_id in boots:
+        spool = Spool(
+            folder, boot_id, kafka.topic_prefix, b"acme/classifier/replica-1", 2**22, drop_newest=False
+        )
+        ledger, recorder = Ledger(config, boot_id), Recorder()
+        messages = []
+        for number in range(1, batches + 1):
+            for _ in range(40):
+                request = recorder.arrive()
+                request.respond(200)
+                request.finish()
+            (batch,) = ledger.batches(recorder.cut(), time.time_ns() // 1_000, {}, {})
+            messages.append(Numbered(number, encode(batch)))
+            left.append((boot_id, batch.seq))
+        while messages:
+            through = spool.append(REQUESTS.suffix, messages)
+            messages = [item for item in messages if item.number > through]
+        spool.close()
+    return left
+
+
+def test_killed_twice_in_the_middle_of_a_replay_everything_is_there(kafka_config, tmp_path):
+    left = fill(tmp_path / "spool", kafka_config, ["boot-a", "boot-b"], 1_000)
+    whole = sum(path.stat().st_size for path in tmp_path.glob("spool/*/*.spool"))
+    for part in (0.8, 0.4, 0.0):
+        with replica(kafka_config, tmp_path / "spool") as next_line:
+            while (told := next_line())["adopted_bytes"] > part * whole or not told["sent"]:
+                pass
+            if part:
+                assert told["adopted_bytes"] > 0
+            else:
+                boots = {*dict(left), told["boot_id"]}
+    came = Counter((batch.boot_id, batch.seq) for batch in read_batches(kafka_config))
+    assert all(came[place] for place in left)
+    assert boots <= {boot for boot, _ in came}
+    assert sum(came[place] for place in left) > len(left)  # it was in the middle: the worker skips these
