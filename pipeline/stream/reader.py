@@ -135,7 +135,7 @@ class StreamReader(Generic[Message]):
             self._forget_other_generations(first.generation)
             fold = PartitionFold(self._make_folder(), self._topic, partition, self._rule, self._bounds)
             stored = await self._patiently(
-                lambda client: read_stored_through(client, self.stream, partition, first.record.offset)
+                lambda client: read_stored_through(client, self.stream, partition, first.record, self._rule)
             )
             reading = self._readings[partition] = _Reading(
                 first.generation, fold, -1 if stored is None else stored

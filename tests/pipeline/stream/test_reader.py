@@ -67,10 +67,10 @@ def run(config: ClickHouseConfig, scenario: Callable[[Shell], Awaitable[None]]) 
     return asyncio.run(main())
 
 
-def log(messages: int) -> list[Record]:
+def log(messages: int, replicas: int = REPLICAS, ago_s: int = 600) -> list[Record]:
     # It begins at a multiple of ten seconds, so that chunks begin at multiples of a hundred messages.
-    start_us = int(time.time()) // 10 * 10_000_000 - 600_000_000
-    records = request_log(messages, 30, REPLICAS, random.Random(1), start_us)
+    start_us = int(time.time()) // 10 * 10_000_000 - ago_s * 1_000_000
+    records = request_log(messages, 30, replicas, random.Random(1), start_us)
     return [Record(r.offset, r.append_ms - 1_010, r.value) for r in records]
 
 
@@ -150,6 +150,27 @@ def test_a_log_whose_head_was_deleted_is_not_counted_twice(config: ClickHouseCon
     shell = run(config, from_the_middle_of_a_chunk)
     assert stored(config) == (2500, 2500, 3)
     assert shell.acknowledged == list(range(130, 200))
+
+
+def test_a_topic_that_was_made_anew_is_counted_from_its_beginning(config: ClickHouseConfig) -> None:
+    records = log(250)
+    later = [
+        Record(r.offset, r.append_ms, r.value.replace(b"0123456789abcdef", b"fedcba9876543210"))
+        for r in log(250, replicas=15, ago_s=300)
+    ]
+
+    async def before(shell: Shell) -> None:
+        await shell.read(records)
+
+    async def anew(shell: Shell) -> None:
+        await shell.read(later[:160])
+
+    async def and_again(shell: Shell) -> None:
+        await shell.read(later[150:])
+
+    for scenario in (before, anew, and_again):
+        run(config, scenario)
+    assert stored(config)[:2] == (5000, 5000)
 
 
 def test_an_outage_of_clickhouse_is_waited_out(config: ClickHouseConfig, tmp_path) -> None:
