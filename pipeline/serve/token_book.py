@@ -59,6 +59,12 @@ class TokenBook:
             token = verify(text, self._tokens)
         return token
 
+    async def find(self, token_id: str) -> Token | None:
+        """Return the token in force of this id, or None; raises StoreError when that cannot be told."""
+        if self._clock() >= self._read_s + READ_EVERY_S:
+            await self._refresh(tolerant=True)
+        return self._tokens.get(token_id)
+
     async def _refresh(self, *, tolerant: bool) -> None:
         """Read the book, or join who reads it; when it cannot be read, a tolerant asker takes a recent one."""
         try:

@@ -46,7 +46,7 @@ def _boots(sketches: bool) -> str:
     columns = [f"sum(b.{name}) AS {name}" for name in (*_SUMS, *_PEAKS, *_LASTS)]
     columns += [f"max(b.{name}) AS {name}" for name in _GREATEST]
     # From the first that reported to the last: two replicas side by side cover their time once.
-    columns += ["max(b.to_us) - min(b.from_us) AS covered_us"]
+    columns += ["toUInt64(greatest(max(b.to_us) - min(b.from_us), 0)) AS covered_us"]
     pairs = ("status", *_SKETCHES) if sketches else ("status",)
     columns += [f"sumMap(b.{name}.1, b.{name}.2) AS {name}" for name in pairs]
     return ", ".join(columns)

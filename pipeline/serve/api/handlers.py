@@ -1,0 +1,143 @@
+"""The API's handlers: from a request to an answer, through one cache. Decisions are made elsewhere.
+
+Live updates are polled with `since`, not pushed. A poll of the newest step costs two small queries, which
+everyone who looks at the same endpoint shares, and a 304 when nothing changed; it goes through every proxy,
+needs no connection that stays open for each tab, and after a lost connection simply asks from where it was.
+Server-sent events would have to run the same queries on the same beat for each view.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from functools import partial
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from endpoint_analytics.pipeline.serve.api import sign_in
+from endpoint_analytics.pipeline.serve.api.access import Access
+from endpoint_analytics.pipeline.serve.api.ask import AskError, Part, parse_ask, parse_parameters
+from endpoint_analytics.pipeline.serve.api.figures import Figures
+from endpoint_analytics.pipeline.serve.api.openapi import openapi_document
+from endpoint_analytics.pipeline.serve.api.overview import Overview
+from endpoint_analytics.pipeline.serve.api.replies import Body, failure, reply
+from endpoint_analytics.pipeline.serve.api.shapes import Namespaces, encode
+from endpoint_analytics.pipeline.serve.shared_cache import SharedCache
+from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
+from endpoint_analytics.pipeline.store.errors import StoreError
+from endpoint_analytics.pipeline.store.series_overview import read_namespaces
+from endpoint_analytics.schemas.errors import InvalidMessageError
+from endpoint_analytics.schemas.identity import check_name
+
+Handler = Callable[[Request], Awaitable[Response]]
+ANSWER_WITHIN_S = 10.0
+"""Of one answer with all its queries, those that wait for their turn included."""
+_NO_ANSWER = AskError(
+    "the figures cannot be read from ClickHouse now",
+    "ClickHouse",
+    "try again; if it stays, ask for a shorter range, and see /ready and the service's log",
+    503,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """What the handlers work with; `cache` holds answers for a moment, for all who ask the same."""
+
+    reader: Reader
+    access: Access
+    figures: Figures
+    overview: Overview
+    cache: SharedCache[Hashable, Body | None]
+    version: str
+
+    def routes(self) -> dict[str, dict[str, Handler]]:
+        """Return the handlers by path and method; GET brings HEAD with it."""
+        one = "/v2/endpoint/{namespace}/{name}"
+        parts: tuple[Part, ...] = ("summary", "replicas", "timeline", "events")
+        found: dict[str, dict[str, Handler]] = {
+            "/openapi.json": {"GET": self._guarded(self._openapi)},
+            "/v2/namespaces": {"GET": self._guarded(self._namespaces)},
+            "/v2/endpoint/{namespace}": {"GET": self._guarded(self._endpoints)},
+            f"{one}/series": {"GET": self._guarded(partial(self._answer, part=None))},
+        }
+        found |= {f"{one}/{part}": {"GET": self._guarded(partial(self._answer, part=part))} for part in parts}
+        found["/session"] = {
+            "GET": self._guarded(partial(sign_in.said, access=self.access)),
+            "POST": self._guarded(partial(sign_in.signed_in, access=self.access)),
+            "DELETE": self._guarded(sign_in.signed_out),
+        }
+        return found
+
+    def _guarded(self, handle: Handler) -> Handler:
+        """Return the handler with its errors as JSON."""
+
+        async def guarded(request: Request) -> Response:
+            try:
+                async with asyncio.timeout(ANSWER_WITHIN_S):
+                    return await handle(request)
+            except AskError as error:
+                return failure(error)
+            except (StoreError, TimeoutError):
+                return failure(_NO_ANSWER)
+
+        return guarded
+
+    async def _answer(self, request: Request, part: Part | None) -> Response:
+        namespace, name = request.path_params["namespace"], request.path_params["name"]
+        await self.access.opened(request, namespace)
+        _check_names(namespace, name)
+        ask = parse_ask(namespace, name, request.query_params.multi_items(), part)
+
+        async def read() -> Body | None:
+            answer = await self.figures.answer(ask)
+            return None if answer is None else Body(encode(answer))
+
+        body = await self._kept(ask, read)
+        if body is None:
+            raise AskError(
+                f"there is no endpoint {name!r} in namespace {namespace!r}",
+                "path",
+                "no agent and no event ever told of it: see GET /v2/endpoint/{namespace} for those that are",
+                404,
+            )
+        return reply(request, body)
+
+    async def _endpoints(self, request: Request) -> Response:
+        namespace = request.path_params["namespace"]
+        await self.access.opened(request, namespace)
+        _check_names(namespace, "any")
+        parse_parameters(request.query_params.multi_items(), ())
+
+        async def read() -> Body:
+            return Body(encode(await self.overview.endpoints(namespace)))
+
+        return reply(request, await self._kept(("endpoints", namespace), read) or Body(b""))
+
+    async def _namespaces(self, request: Request) -> Response:
+        token = await self.access.token(request)
+        parse_parameters(request.query_params.multi_items(), ())
+
+        async def read() -> Body:
+            known = await read_namespaces(self.reader)
+            return Body(encode(Namespaces([each for each in known if token.opens(each)])))
+
+        return reply(request, await self._kept(("namespaces", token.namespace), read) or Body(b""))
+
+    async def _openapi(self, request: Request) -> Response:
+        return reply(request, Body(msgspec.json.encode(openapi_document(self.version))))
+
+    async def _kept(self, key: Hashable, read: Callable[[], Awaitable[Body | None]]) -> Body | None:
+        body, _ = await self.cache.get(key, read)
+        return body
+
+
+def _check_names(namespace: str, name: str) -> None:
+    try:
+        check_name("namespace", namespace)
+        check_name("endpoint", name)
+    except InvalidMessageError as error:
+        raise AskError(error.detail, "path", "give the names that the agents send", 404) from error

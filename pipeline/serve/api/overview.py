@@ -1,0 +1,109 @@
+"""The entry page's list: every endpoint of a namespace with its figures of the last minutes and sparklines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from endpoint_analytics.pipeline.serve.api.columns import of_class
+from endpoint_analytics.pipeline.serve.api.shapes import EndpointCard, Endpoints, Spark
+from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
+from endpoint_analytics.pipeline.store.errors import StoreError
+from endpoint_analytics.pipeline.store.presence import Presence
+from endpoint_analytics.pipeline.store.rollup_levels import MINUTE, Reach
+from endpoint_analytics.pipeline.store.series import (
+    QUANTILES,
+    Question,
+    RequestStep,
+    read_quantiles_of_all,
+    read_requests_of_all,
+)
+from endpoint_analytics.pipeline.store.series_overview import EndpointNow, read_endpoints
+from endpoint_analytics.pipeline.store.series_plan import stretches
+
+STEP_S = 60
+STEPS = 30
+OVER_S = 300
+"""Rates, shares and p95 are over so many seconds: whole 10 s windows, the newest one left out."""
+_P95 = QUANTILES.index(0.95)
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Answers for namespaces from a reader; `reach` says how far each level reaches."""
+
+    reader: Reader
+    reach: Callable[[], Awaitable[Reach]]
+    presence: Presence
+    now_s: Callable[[], float]
+
+    async def endpoints(self, namespace: str) -> Endpoints:
+        """Return the list; raises StoreError."""
+        now_s = self.now_s()
+        reach = await self.reach()
+        last = -int(-now_s // STEP_S) * STEP_S
+        first = last - STEPS * STEP_S
+        recent = int(now_s) // 10 * 10
+        spark = Question(namespace, "", "", first, STEP_S, stretches(first, last, MINUTE, reach))
+        over = Question(
+            namespace, "", "", recent - OVER_S, OVER_S, stretches(recent - OVER_S, recent, MINUTE, reach)
+        )
+        try:
+            async with asyncio.TaskGroup() as group:
+                now = datetime.fromtimestamp(now_s, UTC)
+                endpoints = group.create_task(read_endpoints(self.reader, namespace, now, self.presence))
+                spark_requests = group.create_task(read_requests_of_all(self.reader, spark))
+                spark_quantiles = group.create_task(read_quantiles_of_all(self.reader, spark, "latency"))
+                over_requests = group.create_task(read_requests_of_all(self.reader, over))
+                over_quantiles = group.create_task(read_quantiles_of_all(self.reader, over, "latency"))
+        except* StoreError as errors:
+            raise errors.exceptions[0] from None
+        at = list(range(first, last, STEP_S))
+        cards = []
+        for each in endpoints.result():
+            name = each.endpoint
+            lines = _spark(at, spark_requests.result().get(name, {}), spark_quantiles.result().get(name, {}))
+            step = over_requests.result().get(name, {}).get(over.origin_s)
+            quantiles = over_quantiles.result().get(name, {}).get(over.origin_s)
+            cards.append(_card(each, step, quantiles, lines))
+        return Endpoints(namespace, STEP_S, OVER_S, at, cards)
+
+
+def _final(step: RequestStep) -> int:
+    return sum(count for status, count in step.status.items() if status >= 200)
+
+
+def _card(
+    now: EndpointNow, step: RequestStep | None, quantiles: tuple[float, ...] | None, lines: Spark
+) -> EndpointCard:
+    final = _final(step) if step else 0
+    covered_s = step.covered_us / 1e6 if step else 0.0
+    return EndpointCard(
+        endpoint=now.endpoint,
+        running=now.running,
+        replicas=now.replicas,
+        min_replicas=now.min_replicas,
+        max_replicas=now.max_replicas,
+        request_rate=final / covered_s if covered_s else None,
+        error_share=of_class(step, 5) / final if step and final else None,
+        p95_seconds=quantiles[_P95] if quantiles else None,
+        pending=now.pending,
+        newest_at=now.newest_at_s,
+        spark=lines,
+    )
+
+
+def _spark(
+    at: list[int], steps: Mapping[int, RequestStep], quantiles: Mapping[int, tuple[float, ...]]
+) -> Spark:
+    found = [steps.get(moment) for moment in at]
+    return Spark(
+        requests=[_final(step) if step else None for step in found],
+        errors=[of_class(step, 5) if step else None for step in found],
+        p95=[quantiles[moment][_P95] if moment in quantiles else None for moment in at],
+        pending=[
+            step.pending_request_us / step.covered_us if step and step.covered_us else None for step in found
+        ],
+    )

@@ -1,0 +1,92 @@
+"""JSON over HTTP: bodies with their ETag, 304, gzip, and errors that say what mends them. No figures here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+
+from endpoint_analytics.pipeline.serve.accept import accepts_gzip
+from endpoint_analytics.pipeline.serve.api.ask import AskError
+from endpoint_analytics.pipeline.serve.api.shapes import Error, Failure, encode
+from endpoint_analytics.pipeline.serve.page_headers import DATA_HEADERS
+from endpoint_analytics.pipeline.serve.scrapes import GZIP_FROM_BYTES, compress
+
+JSON = "application/json"
+# Kept by the browser of one person alone, and asked about each time: the ETag answers.
+_KEPT = {"Cache-Control": "private, no-cache", "Vary": "Accept-Encoding, Authorization, Cookie"}
+_NOT_KEPT = {"Cache-Control": "no-store"}
+RETRY_AFTER_S = 5
+
+
+@dataclass(slots=True)
+class Body:
+    """An answer's bytes, made once for all who ask the same: plain, in gzip, and their hash."""
+
+    plain: bytes
+    tag: str = field(init=False)
+    _gzip: bytes | None = None
+
+    def __post_init__(self) -> None:
+        self.tag = hashlib.sha256(self.plain).hexdigest()[:32]
+
+    def gzip(self) -> bytes:
+        """Return the bytes in gzip."""
+        if self._gzip is None:
+            self._gzip = compress(self.plain)
+        return self._gzip
+
+
+def reply(request: Request, body: Body) -> Response:
+    """Return 200 with the body, or 304 when the client has it.
+
+    ETags are strong, so that the same figures in gzip have another one (RFC 9110, 8.8.3.3).
+    """
+    zipped = len(body.plain) >= GZIP_FROM_BYTES and accepts_gzip(request.headers.get("accept-encoding"))
+    tag = f'"{body.tag}-gzip"' if zipped else f'"{body.tag}"'
+    headers = {**_KEPT, "ETag": tag}
+    if _matches(request.headers.get("if-none-match"), tag):
+        return _response(304, b"", headers)
+    if zipped:
+        return _response(200, body.gzip(), {**headers, "Content-Encoding": "gzip"})
+    return _response(200, body.plain, headers)
+
+
+def _matches(if_none_match: str | None, tag: str) -> bool:
+    if if_none_match is None:
+        return False
+    return if_none_match.strip() == "*" or tag in (
+        item.strip().removeprefix("W/") for item in if_none_match[:2048].split(",")
+    )
+
+
+def plain_reply(shape: Struct, headers: Mapping[str, str] | None = None) -> Response:
+    """Return 200 with an answer that nobody keeps."""
+    return _response(200, encode(shape), {**_NOT_KEPT, **(headers or {})})
+
+
+def no_content(headers: Mapping[str, str]) -> Response:
+    """Return 204."""
+    return _response(204, b"", {**_NOT_KEPT, **headers})
+
+
+def failure(error: AskError) -> Response:
+    """Return the error as JSON."""
+    headers = dict(_NOT_KEPT)
+    if error.status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="endpoint-analytics"'
+    if error.status == 503:
+        headers["Retry-After"] = str(RETRY_AFTER_S)
+    body = encode(Failure(Error(error.what, error.where, error.mend)))
+    return _response(error.status, body, headers)
+
+
+def _response(status: int, body: bytes, headers: Mapping[str, str]) -> Response:
+    response = Response(body, status, {**DATA_HEADERS, **headers})
+    if status not in (204, 304):
+        response.headers["Content-Type"] = JSON
+    return response

@@ -1,0 +1,82 @@
+"""/session: a token once, then a cookie. GET says who is signed in, POST signs in, DELETE signs out."""
+
+from __future__ import annotations
+
+import asyncio
+from http.cookies import SimpleCookie
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from endpoint_analytics.pipeline.serve.api.access import COOKIE, Access, refuse_other_sites
+from endpoint_analytics.pipeline.serve.api.ask import AskError
+from endpoint_analytics.pipeline.serve.api.replies import no_content, plain_reply
+from endpoint_analytics.pipeline.serve.api.shapes import Session as SessionShape
+from endpoint_analytics.pipeline.serve.api.shapes import SignIn
+from endpoint_analytics.pipeline.serve.page_session import LASTS_S, Session
+from endpoint_analytics.pipeline.serve.same_site import is_https
+from endpoint_analytics.pipeline.store.tokens import ALL_NAMESPACES
+
+MAX_BODY_BYTES = 4096
+BODY_WITHIN_S = 10.0
+_SHAPE = 'send {"token": "eat_..."} as application/json'
+
+
+async def said(request: Request, access: Access) -> Response:
+    """Answer GET: the session of the cookie."""
+    return plain_reply(_shape(await access.session(request)))
+
+
+async def signed_in(request: Request, access: Access) -> Response:
+    """Answer POST: check the token in the body and set the cookie.
+
+    Only application/json is read, which no form of another site can send.
+    """
+    refuse_other_sites(request, changes=True)
+    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
+        raise AskError("the body is no JSON", "header Content-Type", _SHAPE)
+    try:
+        given = msgspec.json.decode(await _body(request), type=SignIn)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        raise AskError(f"the body cannot be read: {error}", "body", _SHAPE) from error
+    token = await access.checked(given.token, "body")
+    value, session = access.sessions.open(token)
+    return plain_reply(_shape(session), {"Set-Cookie": _cookie(request, value, LASTS_S)})
+
+
+async def signed_out(request: Request) -> Response:
+    """Answer DELETE: take the cookie back."""
+    refuse_other_sites(request, changes=True)
+    return no_content({"Set-Cookie": _cookie(request, "", 0)})
+
+
+def _shape(session: Session) -> SessionShape:
+    namespace = session.token.namespace
+    every = namespace == ALL_NAMESPACES
+    return SessionShape([] if every else [namespace], every, session.expires_s)
+
+
+def _cookie(request: Request, value: str, max_age_s: int) -> str:
+    cookie: SimpleCookie = SimpleCookie({COOKIE: value})
+    morsel = cookie[COOKIE]
+    morsel["path"] = "/"
+    morsel["max-age"] = max_age_s
+    morsel["httponly"] = True
+    morsel["samesite"] = "Strict"
+    if is_https(request.url.scheme, request.headers):
+        morsel["secure"] = True
+    return morsel.OutputString()
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    try:
+        async with asyncio.timeout(BODY_WITHIN_S):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > MAX_BODY_BYTES:
+                    raise AskError(f"the body is longer than {MAX_BODY_BYTES} bytes", "body", _SHAPE, 413)
+    except (TimeoutError, ClientDisconnect) as error:
+        raise AskError("the body did not come", "body", _SHAPE, 408) from error
+    return body

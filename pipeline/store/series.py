@@ -1,0 +1,183 @@
+"""Reading series: one question, its rows as columns on the grid of steps. What is drawn of them is told elsewhere.
+
+Rows become numbers here; a step without a row is None in every column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from endpoint_analytics.pipeline.core.sketch import value_of
+from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
+from endpoint_analytics.pipeline.store.rollup_levels import HOUR, Reach
+from endpoint_analytics.pipeline.store.series_columns import COUNTS
+from endpoint_analytics.pipeline.store.series_plan import Steps, Stretches, stretches
+from endpoint_analytics.pipeline.store.series_sql import (
+    QUANTILES,
+    hardware_sql,
+    parts_of,
+    requests_sql,
+    sketch_sql,
+    stretch_parameters,
+)
+
+MAX_HARDWARE_SERIES = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Whose figures are wanted, of which stored windows, in which steps; an empty replica means all."""
+
+    namespace: str
+    endpoint: str
+    replica: str
+    origin_s: int
+    step_s: int
+    read: Stretches
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters of the queries."""
+        return {
+            "namespace": self.namespace,
+            "endpoint": self.endpoint,
+            "replica": self.replica,
+            "origin": self.origin_s,
+            "step": self.step_s,
+            **stretch_parameters(self.read),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RequestStep:
+    """The requests of one step; times in microseconds."""
+
+    arrived: int
+    finished: int
+    aborted_pending: int
+    aborted_streaming: int
+    pending_request_us: int
+    streaming_request_us: int
+    latency_count: int
+    latency_sum_us: int
+    ttfb_count: int
+    ttfb_sum_us: int
+    pending_max: int
+    streaming_max: int
+    active_max: int
+    pending_last: int
+    streaming_last: int
+    oldest_pending_us: int
+    latency_max_us: int
+    ttfb_max_us: int
+    covered_us: int
+    status: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class HardwareSeries:
+    """One metric of one device, or of several together: by step, (samples, their sum, 10 s windows)."""
+
+    replica: str
+    device: str
+    metric: str
+    steps: Mapping[int, tuple[int, float, int]]
+
+
+def question_of_steps(
+    namespace: str, endpoint: str, replica: str, steps: Steps, since_s: int, reach: Reach
+) -> Question:
+    """Return the question for the steps from `since_s` on, one of their starts."""
+    read = stretches(since_s, steps.to_s, steps.level, reach)
+    return Question(namespace, endpoint, replica, steps.from_s, steps.step_s, read)
+
+
+def question_of_range(
+    namespace: str, endpoint: str, replica: str, from_s: int, to_s: int, reach: Reach
+) -> Question:
+    """Return the question for a whole range as one step; its inside is read from the coarsest level."""
+    read = stretches(from_s, to_s, HOUR, reach)
+    return Question(namespace, endpoint, replica, from_s, to_s - from_s, read)
+
+
+async def read_requests(reader: Reader, question: Question) -> dict[int, RequestStep]:
+    """Return the requests of each step that anything covers, by its start; raises StoreError."""
+    return (await _requests(reader, question, False)).get(question.endpoint, {})
+
+
+async def read_requests_of_all(reader: Reader, question: Question) -> dict[str, dict[int, RequestStep]]:
+    """Return the same for every endpoint of the namespace; raises StoreError."""
+    return await _requests(reader, question, True)
+
+
+async def _requests(reader: Reader, question: Question, every: bool) -> dict[str, dict[int, RequestStep]]:
+    parts = parts_of(question.read)
+    rows = await reader.read(requests_sql(parts, every), question.parameters()) if parts else ()
+    found: dict[str, dict[int, RequestStep]] = {}
+    for endpoint, at, *values in rows:
+        *counts, (codes, times) = values
+        status = dict(zip(codes, times, strict=True))
+        found.setdefault(endpoint, {})[int(at)] = RequestStep(
+            **dict(zip(COUNTS, (*counts, status), strict=True))
+        )
+    return found
+
+
+async def read_quantiles(
+    reader: Reader, question: Question, which: Literal["latency", "ttfb"]
+) -> dict[int, tuple[float, ...]]:
+    """Return QUANTILES in seconds of each step that has requests; raises StoreError."""
+    return (await _quantiles(reader, question, which, False)).get(question.endpoint, {})
+
+
+async def read_quantiles_of_all(
+    reader: Reader, question: Question, which: Literal["latency", "ttfb"]
+) -> dict[str, dict[int, tuple[float, ...]]]:
+    """Return the same for every endpoint of the namespace; raises StoreError."""
+    return await _quantiles(reader, question, which, True)
+
+
+async def _quantiles(
+    reader: Reader, question: Question, which: Literal["latency", "ttfb"], every: bool
+) -> dict[str, dict[int, tuple[float, ...]]]:
+    parts = parts_of(question.read)
+    rows = await reader.read(sketch_sql(which, parts, every), question.parameters()) if parts else ()
+    found: dict[str, dict[int, tuple[float, ...]]] = {}
+    for endpoint, at, buckets in rows:
+        found.setdefault(endpoint, {})[int(at)] = tuple(value_of(int(bucket)) / 1e6 for bucket in buckets)
+    return found
+
+
+async def read_hardware(
+    reader: Reader, question: Question, metrics: Sequence[str], details: bool
+) -> list[HardwareSeries]:
+    """Return the series of the metrics, by metric, replica and device; raises StoreError.
+
+    There are at most MAX_HARDWARE_SERIES, and one more when there would be more.
+    """
+    parts = parts_of(question.read)
+    if not parts:
+        return []
+    parameters = {**question.parameters(), "metrics": list(metrics), "limit": MAX_HARDWARE_SERIES + 1}
+    rows = await reader.read(hardware_sql(parts, details), parameters)
+    return [
+        HardwareSeries(
+            replica,
+            device,
+            metric,
+            dict(zip(map(int, at), zip(samples, sums, windows, strict=True), strict=True)),
+        )
+        for replica, device, metric, at, samples, sums, windows in rows
+    ]
+
+
+__all__ = [
+    "QUANTILES",
+    "HardwareSeries",
+    "Question",
+    "RequestStep",
+    "read_hardware",
+    "read_quantiles",
+    "read_requests",
+]

@@ -1,0 +1,144 @@
+"""The queries for series: requests, sketches and hardware by step, from whichever levels hold the range.
+
+SQL only. A query names only the tables that it reads something of; stretches, steps and names are bound by
+the server. With `every_endpoint`, the rows of all endpoints of the namespace are given side by side.
+"""
+
+# ruff: noqa: S608 - statements are put together from constants; values are bound by the server
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Literal
+
+from endpoint_analytics.pipeline.store.rollup_sql import hardware_windows
+from endpoint_analytics.pipeline.store.series_columns import BOOTS, CHUNKS, ROLLED, TIME
+from endpoint_analytics.pipeline.store.series_plan import Stretches
+
+Part = Literal["windows", "minutes", "hours"]
+QUANTILES = (0.5, 0.9, 0.95, 0.99)
+
+_AT = "{origin:UInt32} + intDiv(toUnixTimestamp(window_start) - {origin:UInt32}, {step:UInt32}) * {step:UInt32} AS at"
+_ONE_REPLICA = "({replica:String} = '' OR replica_id = {replica:String})"
+
+
+def parts_of(stretches: Stretches) -> tuple[Part, ...]:
+    """Return the levels that anything is read of."""
+    levels: tuple[Part, ...] = ("windows", "minutes", "hours")
+    return tuple(part for part in levels if any(first < last for first, last in getattr(stretches, part)))
+
+
+def stretch_parameters(stretches: Stretches) -> dict[str, Any]:
+    """Return the parameters that say which stretches are read."""
+    return {
+        f"{part}_{place}_{end}": moment
+        for part in ("windows", "minutes", "hours")
+        for place, stretch in enumerate(getattr(stretches, part))
+        for end, moment in zip(("from", "to"), stretch, strict=True)
+    }
+
+
+def _where(part: Part, every_endpoint: bool) -> str:
+    of = "namespace = {namespace:String}" + ("" if every_endpoint else " AND endpoint = {endpoint:String}")
+    stretches = " OR ".join(
+        f"(window_start >= toDateTime({{{part}_{place}_from:UInt32}}, 'UTC')"
+        f" AND window_start < toDateTime({{{part}_{place}_to:UInt32}}, 'UTC'))"
+        for place in (0, 1)
+    )
+    return f"{of} AND ({stretches})"
+
+
+@cache
+def requests_sql(parts: tuple[Part, ...], every_endpoint: bool) -> str:
+    """Return the query whose rows are: endpoint, start of the step, and `series_columns.COUNTS`."""
+    sources = {
+        "windows": f"""
+        SELECT endpoint, window_start, {BOOTS} FROM
+        (
+            SELECT endpoint, replica_id, boot_id, window_start, {CHUNKS} FROM request_windows AS w FINAL
+            WHERE {_where("windows", every_endpoint)} AND {_ONE_REPLICA}
+            GROUP BY endpoint, replica_id, boot_id, window_start
+        ) AS b
+        GROUP BY endpoint, window_start""",
+        "minutes": f"""
+        SELECT endpoint, window_start, {ROLLED} FROM request_minutes FINAL
+        WHERE {_where("minutes", every_endpoint)} AND replica_id = {{replica:String}}""",
+        "hours": f"""
+        SELECT endpoint, window_start, {ROLLED} FROM request_hours FINAL
+        WHERE {_where("hours", every_endpoint)} AND replica_id = {{replica:String}}""",
+    }
+    union = "\n        UNION ALL".join(sources[part] for part in parts)
+    return f"SELECT endpoint, {_AT}, {TIME} FROM ({union}\n) AS t GROUP BY endpoint, at ORDER BY endpoint, at"
+
+
+@cache
+def sketch_sql(which: Literal["latency", "ttfb"], parts: tuple[Part, ...], every_endpoint: bool) -> str:
+    """Return the query whose rows are: endpoint, start of the step, the buckets that hold QUANTILES.
+
+    Buckets are added up by ARRAY JOIN, which costs a fraction of what sumMap does. A quantile's bucket is the
+    one that `core.sketch.quantiles` finds.
+    """
+    tables = {
+        "windows": f"request_windows FINAL WHERE {_where('windows', every_endpoint)} AND {_ONE_REPLICA}",
+        "minutes": f"request_minutes FINAL WHERE {_where('minutes', every_endpoint)}"
+        " AND replica_id = {replica:String}",
+        "hours": f"request_hours FINAL WHERE {_where('hours', every_endpoint)}"
+        " AND replica_id = {replica:String}",
+    }
+    union = " UNION ALL ".join(
+        f"SELECT endpoint, window_start, {which}_buckets AS buckets, {which}_counts AS counts FROM {tables[part]}"
+        for part in parts
+    )
+    return f"""
+SELECT endpoint, at,
+    arrayMap(q -> buckets[arrayFirstIndex(below -> below > q * (toInt64(below_all[-1]) - 1), below_all)],
+        {list(QUANTILES)})
+FROM
+(
+    SELECT endpoint, at, arraySort(groupArray((bucket, requests))) AS sketch,
+        tupleElement(sketch, 1) AS buckets, arrayCumSum(tupleElement(sketch, 2)) AS below_all
+    FROM
+    (
+        SELECT endpoint, {_AT}, bucket, sum(count) AS requests
+        FROM ({union}) ARRAY JOIN buckets AS bucket, counts AS count
+        GROUP BY endpoint, at, bucket
+    )
+    GROUP BY endpoint, at
+)
+ORDER BY endpoint, at
+"""
+
+
+@cache
+def hardware_sql(parts: tuple[Part, ...], details: bool) -> str:
+    """Return the query whose rows are a series each: replica, device, metric; steps; samples, sums, windows.
+
+    Without `details`, of one replica or, with an empty one, of the running replicas together.
+    """
+    chosen = "1" if details else "({replica:String} != '' OR running)"
+    rolled = f"replica_id != '' AND {_ONE_REPLICA}" if details else "replica_id = {replica:String}"
+    metrics = "metric IN {metrics:Array(String)}"
+    inner = f"{_where('windows', False)} AND {metrics} AND {_ONE_REPLICA}"
+    sources = {
+        "windows": "SELECT replica_id, device, metric, window_start, samples, sum, toUInt64(1) AS windows"
+        f" FROM ({hardware_windows(inner)}) WHERE {chosen}",
+        "minutes": "SELECT replica_id, device, metric, window_start, samples, sum, windows"
+        f" FROM hardware_minutes FINAL WHERE {_where('minutes', False)} AND {metrics} AND {rolled}",
+        "hours": "SELECT replica_id, device, metric, window_start, samples, sum, windows"
+        f" FROM hardware_hours FINAL WHERE {_where('hours', False)} AND {metrics} AND {rolled}",
+    }
+    union = " UNION ALL ".join(sources[part] for part in parts)
+    keys = "t.replica_id AS replica, t.device AS device" if details else "'' AS replica, '' AS device"
+    return f"""
+SELECT replica, device, metric, groupArray(at), groupArray(step_samples), groupArray(step_sum), groupArray(step_windows)
+FROM
+(
+    SELECT {keys}, t.metric AS metric, {_AT},
+        sum(t.samples) AS step_samples, sum(t.sum) AS step_sum, sum(t.windows) AS step_windows
+    FROM ({union}) AS t
+    GROUP BY replica, device, metric, at
+)
+GROUP BY replica, device, metric
+ORDER BY metric, replica, device
+LIMIT {{limit:UInt32}}
+"""

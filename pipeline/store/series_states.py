@@ -1,0 +1,172 @@
+"""The states of replicas over time, from their events and their agents' lives. Pure: no SQL, no clock.
+
+The rules are those of `presence`, at every moment instead of now: an event says the state, an agent's heartbeat
+does where there is no event, and where an agent ought to speak and is silent for longer than the heartbeat
+timeout the replica has failed, until it speaks again.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from endpoint_analytics.pipeline.store.presence import Presence
+from endpoint_analytics.schemas.identity import UNASSIGNED
+from endpoint_analytics.schemas.replicas import State
+
+_WITH_AGENT = frozenset({"initializing", "running", "draining"})
+_ENDED = frozenset({"terminated", "failed"})
+FOREVER = float("inf")
+SPOKE, SILENT = "its agent speaks", "its agent is silent"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A replica entered `state`."""
+
+    at_s: float
+    state: State
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One boot of an agent: from its first interval to the newest message that the broker took."""
+
+    first_s: float
+    last_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A time in a state; `to_s` is FOREVER while the replica is in it."""
+
+    state: State
+    from_s: float
+    to_s: float
+    reason: str
+    inferred: bool
+
+    @property
+    def seconds(self) -> float | None:
+        """Return how long it was, None while it goes on."""
+        return None if self.to_s == FOREVER else self.to_s - self.from_s
+
+
+def spans_of(
+    replica: str, events: Sequence[Event], lives: Sequence[Life], presence: Presence, now_s: float
+) -> tuple[Span, ...]:
+    """Return the replica's spans in order of time, without overlap; `events` are in order, `lives` need not be.
+
+    Requests that no replica holds have none.
+    """
+    if replica == UNASSIGNED:
+        return ()
+    heartbeat_s = presence.heartbeat.total_seconds()
+    spoken = _united((life.first_s, life.last_s + heartbeat_s) for life in lives)
+    if not events:
+        found = _heard(spoken, spoken[0][0] if spoken else 0.0, FOREVER, "running", SPOKE, True)
+    else:
+        found = []
+        if spoken and spoken[0][0] < events[0].at_s:
+            found += _heard(spoken, spoken[0][0], events[0].at_s, "running", SPOKE, True)
+        ends = [event.at_s for event in events[1:]] + [FOREVER]
+        for event, end_s in zip(events, ends, strict=True):
+            found += _spans_of_event(event, end_s, spoken, presence)
+    return _joined(
+        Span(
+            span.state, span.from_s, FOREVER if span.to_s >= now_s else span.to_s, span.reason, span.inferred
+        )
+        for span in found
+        if span.from_s < span.to_s and span.from_s <= now_s
+    )
+
+
+def _spans_of_event(
+    event: Event, end_s: float, spoken: Sequence[tuple[float, float]], presence: Presence
+) -> list[Span]:
+    heard = [stretch for stretch in spoken if stretch[0] < end_s and stretch[1] > event.at_s]
+    if event.state in _ENDED:
+        return [Span(event.state, event.at_s, end_s, event.reason, False)]
+    before_agent = event.state not in _WITH_AGENT or not spoken or spoken[0][0] >= end_s
+    if before_agent or (event.state == "initializing" and not heard):
+        # Nobody speaks for it yet, so silence says nothing; told nothing more for a day, it is no more.
+        waits_to_s = event.at_s + presence.waiting.total_seconds()
+        return [Span(event.state, event.at_s, min(end_s, waits_to_s), event.reason, False)]
+    granted_s = event.at_s + presence.heartbeat.total_seconds()
+    if event.state == "initializing" or spoken[0][0] > event.at_s:
+        granted_s = max(granted_s, heard[0][0] if heard else granted_s)
+    cover = _united([*heard, (event.at_s, min(granted_s, end_s))])
+    return _heard(cover, event.at_s, end_s, event.state, event.reason, False)
+
+
+def _heard(
+    spoken: Sequence[tuple[float, float]],
+    from_s: float,
+    to_s: float,
+    state: State,
+    reason: str,
+    inferred: bool,
+) -> list[Span]:
+    """Return [from_s, to_s) cut into the state, while the agent was heard, and failed, while it was not."""
+    spans: list[Span] = []
+    at_s = from_s
+    for first_s, last_s in spoken:
+        first_s, last_s = max(first_s, at_s), min(last_s, to_s)  # noqa: PLW2901 - the part inside
+        if first_s >= last_s:
+            continue
+        spans += [Span("failed", at_s, first_s, SILENT, True), Span(state, first_s, last_s, reason, inferred)]
+        at_s = last_s
+    return [*spans, Span("failed", at_s, to_s, SILENT, True)]
+
+
+def _united(stretches: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    united: list[tuple[float, float]] = []
+    for first_s, last_s in sorted(stretches):
+        if united and first_s <= united[-1][1]:
+            united[-1] = (united[-1][0], max(united[-1][1], last_s))
+        else:
+            united.append((first_s, last_s))
+    return united
+
+
+def _joined(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Return the spans, with those that go on in the same way put together."""
+    joined: list[Span] = []
+    for span in spans:
+        last = joined[-1] if joined else None
+        if last is not None and last.to_s == span.from_s and _same(last, span):
+            joined[-1] = Span(last.state, last.from_s, span.to_s, last.reason, last.inferred)
+        else:
+            joined.append(span)
+    return tuple(joined)
+
+
+def _same(one: Span, other: Span) -> bool:
+    return (one.state, one.reason, one.inferred) == (other.state, other.reason, other.inferred)
+
+
+def ready_seconds(spans: Sequence[Span]) -> float | None:
+    """Return the time from the first span to the first one that runs, None when none does."""
+    first_run = next((span for span in spans if span.state == "running"), None)
+    return None if first_run is None else first_run.from_s - spans[0].from_s
+
+
+class RunningCount:
+    """How many replicas run at each moment."""
+
+    def __init__(self, spans: Iterable[Span]) -> None:
+        changes: dict[float, int] = {}
+        for span in spans:
+            if span.state == "running":
+                changes[span.from_s] = changes.get(span.from_s, 0) + 1
+                changes[span.to_s] = changes.get(span.to_s, 0) - 1
+        self._at_s = sorted(changes)
+        self._running = [0]
+        for at_s in self._at_s:
+            self._running.append(self._running[-1] + changes[at_s])
+
+    def at(self, moment_s: float) -> int:
+        """Return the replicas that run at the moment; one that begins just then does."""
+        return self._running[bisect_right(self._at_s, moment_s)]
