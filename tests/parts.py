@@ -96,7 +96,10 @@ class Child:
 class Stack:
     """Everything but agents, on free ports, in one folder."""
 
-    def __init__(self, folder: Path, partitions: int = 4) -> None:
+    def __init__(
+        self, folder: Path, partitions: int = 4, serve_flags: tuple[str, ...] = ("--cache", "0.2")
+    ) -> None:
+        self.serve_flags = serve_flags
         self.folder = folder
         self.partitions = partitions
         self.kafka = KafkaProcess(folder / "kafka")
@@ -118,7 +121,7 @@ class Stack:
             self.worker = self.child("worker", "worker", "--instance-id", "worker-1", ready="worker ready")
             self.worker.start()
             self.serve = self.child(
-                "serve", "serve", "--port", "0", "--cache", "0.2", ready=r"ready http://.*:(\d+)\n"
+                "serve", "serve", "--port", "0", *self.serve_flags, ready=r"ready http://.*:(\d+)\n"
             )
             self.serve_port = int(self.serve.start()[1])
             self.token = create_token(self.client, "*", "tests", datetime.now(UTC))

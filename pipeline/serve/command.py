@@ -14,9 +14,12 @@ from types import FrameType
 
 import uvicorn
 
+from endpoint_analytics.pipeline.serve.api.mount import make_api
+from endpoint_analytics.pipeline.serve.api.rolling import roll_for_ever
 from endpoint_analytics.pipeline.serve.application import Service
 from endpoint_analytics.pipeline.serve.database import Database
 from endpoint_analytics.pipeline.serve.health import Health
+from endpoint_analytics.pipeline.serve.page_session import SessionKeyError, session_key
 from endpoint_analytics.pipeline.serve.routes import MAX_HEAD_BYTES, application
 from endpoint_analytics.pipeline.serve.scrapes import Scrapes
 from endpoint_analytics.pipeline.serve.self_metrics import SelfMetrics
@@ -76,12 +79,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cache",
         type=seconds,
-        default=1,
+        default=0.3,
         metavar="S",
-        help="seconds for which an answer is used again (1)",
+        help="seconds for which an answer is used again (0.3)",
     )
     parser.add_argument(
         "--cache-entries", type=int, default=1000, metavar="N", help="endpoints held in the cache (1000)"
+    )
+    parser.add_argument(
+        "--rollup-every",
+        type=seconds,
+        default=15,
+        metavar="S",
+        help="seconds between looks for windows to roll up into minutes and hours (15; 0: never)",
     )
     add_clickhouse_arguments(parser)
 
@@ -94,12 +104,13 @@ def run(arguments: argparse.Namespace) -> int:
     logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)  # it warns of what we report ourselves
     try:
         config = clickhouse_config(arguments)
+        key = session_key()
         listener = _listen(arguments.host, arguments.port)
-    except (ClickHouseConfigError, OSError) as error:
+    except (ClickHouseConfigError, SessionKeyError, OSError) as error:
         sys.stderr.write(f"endpoint-analytics serve: {error}\n")
         return 1
     with listener:
-        asyncio.run(_serve(arguments, config, listener))
+        asyncio.run(_serve(arguments, config, key, listener))
     return 0
 
 
@@ -131,7 +142,9 @@ class _Announcing(uvicorn.Server):
             sys.stdout.flush()
 
 
-async def _serve(arguments: argparse.Namespace, config: ClickHouseConfig, listener: socket.socket) -> None:
+async def _serve(
+    arguments: argparse.Namespace, config: ClickHouseConfig, key: bytes, listener: socket.socket
+) -> None:
     metrics = SelfMetrics()
     database = Database(config, metrics)
     settings = MetricsSettings(
@@ -145,9 +158,12 @@ async def _serve(arguments: argparse.Namespace, config: ClickHouseConfig, listen
         now=lambda: datetime.now(UTC),
         clock=time.monotonic,
     )
+    tokens = TokenBook(database, time.monotonic)
+    api = make_api(database, tokens, key, settings.presence, arguments.cache)
+    every_s = arguments.rollup_every
     service = Service(
         scrapes,
-        TokenBook(database, time.monotonic),
+        tokens,
         Health(database, read_migrations(config.cluster), time.monotonic),
         metrics,
         time.monotonic,
@@ -156,7 +172,12 @@ async def _serve(arguments: argparse.Namespace, config: ClickHouseConfig, listen
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     server = _Announcing(
         uvicorn.Config(
-            application(service, on_stop=database.close),
+            application(
+                service,
+                api,
+                while_serving=(lambda: roll_for_ever(config, every_s)) if every_s else None,
+                on_stop=database.close,
+            ),
             # h11 bounds what it holds of an unfinished head; httptools does not.
             http="h11",
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,

@@ -114,7 +114,7 @@ class Worker:
     async def _flush(self) -> None:
         try:
             while not self.app.should_stop:
-                await asyncio.sleep(self.config.flush_s / 2)
+                await asyncio.sleep(self.config.flush_s / 5)
                 for reader in self.readers:
                     await reader.flush_when_due()
         except asyncio.CancelledError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHMARKS = ("fold", "worker", "middleware", "rendering")
+BENCHMARKS = ("fold", "worker", "middleware", "rendering", "freshness")
 
 
 def main(names: list[str]) -> int:

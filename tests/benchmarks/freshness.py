@@ -1,0 +1,43 @@
+"""From a request's last byte to its place in the open-metrics endpoint, at the default settings.
+
+A replica serves a request every now and then, at moments that the agent's flushes do not know; the endpoint is
+asked until it has counted it. There is no peer: the promise is 2 seconds.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.integration.replica import Replica
+from tests.parts import Stack
+
+REQUESTS = 100
+
+
+def main() -> None:
+    """Print the median, the 99th percentile and the greatest time, in seconds."""
+    rng = random.Random(1)
+    with tempfile.TemporaryDirectory() as folder, Stack(Path(folder), serve_flags=()) as stack:
+        replica = Replica(stack, "fresh", "fresh-0").start()
+        waited = []
+        for number in range(1, REQUESTS + 1):
+            time.sleep(rng.random())
+            replica.get("/status/200")
+            ended = time.perf_counter()
+            while stack.samples("fresh", "http_requests_total").get(("fresh-0", "200"), 0) < number:
+                time.sleep(0.02)
+            waited.append(time.perf_counter() - ended)
+        replica.child.stop()
+    waited.sort()
+    print(
+        f"freshness, request's end to endpoint: median {waited[len(waited) // 2]:.2f} s, "
+        f"p99 {waited[int(0.99 * (len(waited) - 1))]:.2f} s, greatest {waited[-1]:.2f} s"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
