@@ -12,7 +12,6 @@ import orjson
 
 from endpoint_analytics.schemas.topics import REQUESTS
 
-
 RESULT = os.dup(1)
 
 
