@@ -195,7 +195,7 @@ def text_of(path: Path) -> str:
         return ""
 
 
-MACHINE_PATH = re.compile(r"(?<![\w.~$}/])/(?:home|root|Users|work|workspace|mnt)/[A-Za-z0-9_.-]+")
+MACHINE_PATH = re.compile(r"(?<![\w.~$}/])/(?:home|root|Users|work|workspace|mnt)/(?!me\b)[A-Za-z0-9_.-]+")
 REGISTRY = re.compile(
     r"https?://[^\s\"'`)]*(?:/simple\b|/artifactory\b|/nexus\b|pypi\.org/simple|registry\.npmjs)"
     r"|--(?:extra-)?index-url[= ]\s*\S|\bindex-url\s*=|//[\w.-]+/:_authToken|\"resolved\":\s*\"http"
@@ -203,7 +203,8 @@ REGISTRY = re.compile(
 
 
 @pytest.mark.parametrize(("pattern", "text", "found"), [
-    (MACHINE_PATH, "see /home/me/thing", True),
+    (MACHINE_PATH, "see /home/ann/thing", True),
+        (MACHINE_PATH, "for instance /home/me/thing", False),
     (MACHINE_PATH, "GET /v2/endpoint/home/x", False),
     (REGISTRY, "--index-url https://x", True),
     (REGISTRY, "--no-emit-index-url --no-emit", False),

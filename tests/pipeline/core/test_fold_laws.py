@@ -3,12 +3,14 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.pipeline.core.logs import Log, logs, make_log
 from tests.pipeline.core.reference import comparable, reference
 from tests.pipeline.core.worker import Table, Worker
 
+from endpoint_analytics.pipeline.core import boots, folders, hardware_fold
+from endpoint_analytics.pipeline.core.admission import Admission
 from endpoint_analytics.pipeline.core.chunks import ChunkRule
 
 STREAMS = ("requests", "hardware", "replicas")
@@ -69,6 +71,7 @@ def test_what_is_refused_does_not_depend_on_what_it_was_read_with(log):
     assert alone.table.final()["rejected"] == together.table.final()["rejected"]
 
 
+@settings(max_examples=25)
 @given(any_log)
 def test_a_worker_that_begins_again_at_any_chunk_stores_the_same_rows(log):
     whole = read_at_once(log)
@@ -87,8 +90,7 @@ def test_a_worker_that_begins_again_at_any_chunk_stores_the_same_rows(log):
             assert {key: row for key, row in found.items() if row["chunk"] >= chunk} == expected[table]
 
 
-@given(any_log, seeds)
-def test_crashes_change_nothing(log, seed):
+def crash_again_and_again(log: Log, seed: int) -> None:
     rng, table = random.Random(seed), Table()
     committed = log.records[0].offset if log.records else 0
     for _ in range(rng.randrange(1, 6)):
@@ -99,6 +101,11 @@ def test_crashes_change_nothing(log, seed):
             committed = worker.chunks[-1]  # what is before the open chunk is stored
     finish(read_in_pieces(start(log, table), log.after(committed), rng))
     assert table.final() == read_at_once(log).table.final()
+
+
+@given(any_log, seeds)
+def test_crashes_change_nothing(log, seed):
+    crash_again_and_again(log, seed)
 
 
 @given(any_log, seeds)
@@ -116,6 +123,15 @@ def test_a_zombie_beside_its_successor_changes_nothing(log, seed):
         if next(steps, "done") == "done":
             running.remove(steps)
     assert table.final() == read_at_once(log).table.final()
+
+
+@given(st.sampled_from(("requests", "hardware")).flatmap(logs), seeds)
+def test_crashes_in_a_flood_of_names_change_nothing(log, seed):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folders, "Admission", lambda: Admission(max_boots=2))
+        patch.setattr(hardware_fold, "MAX_SERIES", 3)
+        patch.setattr(boots, "MAX_BOOTS", 2)
+        crash_again_and_again(log, seed)
 
 
 @given(logs("requests", honest=True))
