@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--pace",
-        type=_rate,
+        type=_pace,
         default=1.0,
         metavar="N",
         help="how fast the demo's replicas live: 10 restarts and scales them ten times as often (%(default)g)",
@@ -188,3 +188,10 @@ def _rate(text: str) -> float:
     if not 0 <= rate <= 1000:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1000")
     return rate
+
+
+def _pace(text: str) -> float:
+    pace = float(text)
+    if not 0 <= pace <= 20:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 (nothing happens) and 20")
+    return pace

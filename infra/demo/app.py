@@ -24,6 +24,7 @@ from endpoint_analytics.infra.demo.model import Model, Verdict
 
 MAX_BODY_BYTES = 256 * 1024
 MAX_PARTS = 64
+WARM_UP = 40
 PART_END = b"\n---\n"
 CLIENT_CLOSED_REQUEST = 499
 
@@ -46,9 +47,10 @@ def create() -> Starlette:
 
 @asynccontextmanager
 async def lifespan(app: Starlette) -> AsyncIterator[None]:
-    """Load the model before the replica runs."""
+    """Load the model and warm it up before the replica runs."""
     app.state.inference = Inference(Model())
-    await app.state.inference.detect(b"print('warm')\n" * 8)
+    for _ in range(WARM_UP):
+        await app.state.inference.detect(b"print('warm')\n" * 8)
     yield
     app.state.inference.close()
 

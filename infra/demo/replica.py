@@ -73,17 +73,17 @@ class Replica:
         self._port = port
         self._child: subprocess.Popen[bytes] | None = None
 
-    @property
-    def pid(self) -> int | None:
-        """The process id, while there is a process."""
-        return None if self._child is None else self._child.pid
-
     def status(self) -> int | None:
         """The exit status of a replica that ended without being asked to; None otherwise."""
         return None if self._child is None else self._child.poll()
 
     async def start(self, story: Sequence[Step] = ()) -> None:
-        """Go through `story` (state, seconds in it, reason), then start; returns once it takes requests."""
+        """Go through `story` (state, seconds in it, reason), then start; returns once it takes requests.
+
+        Does nothing where it runs. Raises ReplicaError.
+        """
+        if self._child is not None:
+            return
         for state, seconds, reason in story:
             await self.tell(state, reason)
             await asyncio.sleep(seconds)
