@@ -59,7 +59,11 @@ def decode_hardware(data: bytes | None) -> HardwareBatch:
             "wrong_shape", f"{len(batch.accelerators)} accelerators; a batch takes {MAX_DEVICES}"
         )
     _check_lengths("replica", batch.at_us, **batch.replica)
+    devices = set[str]()
     for accelerator in batch.accelerators:
+        if accelerator.device in devices:
+            raise InvalidMessageError("wrong_shape", f"accelerators holds {accelerator.device} twice")
+        devices.add(accelerator.device)
         _check_lengths(accelerator.device, batch.at_us, **accelerator.readings)
     return batch
 

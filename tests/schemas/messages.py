@@ -163,7 +163,7 @@ def hardware_batches(draw):
         **interval,
         at_us=at_us,
         replica=draw(readings),
-        accelerators=draw(st.lists(accelerator, max_size=2)),
+        accelerators=draw(st.lists(accelerator, max_size=2, unique_by=lambda gpu: gpu.device)),
     )
 
 

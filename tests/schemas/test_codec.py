@@ -343,6 +343,12 @@ WRONG = [
         "wrong_shape",
         "65 accelerators; a batch takes 64",
     ),
+    (
+        "hardware",
+        {"accelerators": [{"device": "gpu0", "readings": {}}] * 2},
+        "wrong_shape",
+        "accelerators holds gpu0 twice",
+    ),
     ("state", {"type": ...}, "wrong_shape", "`type`"),
     ("state", {"type": "rumour"}, "wrong_shape", f"{AT}type`"),
     ("state", {"state": "asleep"}, "wrong_shape", f"{AT}state`"),

@@ -1,6 +1,9 @@
 """The largest values that messages may hold, in any number: no row leaves the 64 bits of its column."""
 
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.pipeline.core.worker import Worker
+from tests.schemas.messages import hardware_batches, request_batches
 
 from endpoint_analytics.pipeline.core.chunks import Record
 from endpoint_analytics.schemas.codec import encode
@@ -8,6 +11,38 @@ from endpoint_analytics.schemas.limits import MAX_DURATION_US, MAX_LEVEL, MAX_SU
 from endpoint_analytics.schemas.requests import Finished, RequestBatch
 
 START_US = 1_790_000_000_000_000
+SIGNED = {"sum", "min", "max", "last"}
+
+
+def check_columns(rows: dict[str, list[dict[str, object]]]) -> None:
+    """Fail unless every number fits its column."""
+    for row in (row for of_table in rows.values() for row in of_table):
+        for name, value in row.items():
+            for number in value if isinstance(value, list) else [value]:
+                if name not in SIGNED and not isinstance(number, str):
+                    assert isinstance(number, int), name
+                    assert 0 <= number < 2**64, name
+
+
+def read_all(stream: str, messages) -> Worker:
+    """Read messages that the broker got when they ended."""
+    worker = Worker(stream)
+    worker.read([Record(i, m.end_us // 1000, encode(m)) for i, m in enumerate(messages)])
+    worker.flush()
+    return worker
+
+
+@given(st.lists(request_batches(), min_size=1, max_size=5))
+def test_any_request_batches_that_decode_can_be_folded(batches):
+    worker = read_all("requests", batches)
+    assert set(worker.refused.values()) <= {"not_conserved", "out_of_interval", "too_early", "too_late"}
+    check_columns({table: list(rows.values()) for table, rows in worker.table.final().items()})
+
+
+@given(st.lists(hardware_batches(), min_size=1, max_size=5))
+def test_any_hardware_batches_that_decode_can_be_folded(batches):
+    worker = read_all("hardware", batches)
+    check_columns({table: list(rows.values()) for table, rows in worker.table.final().items()})
 
 
 def fold(batches) -> dict[str, list[dict[str, object]]]:
