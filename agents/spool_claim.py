@@ -7,6 +7,7 @@ the folder `<boot>@<topic prefix>`. Whoever gets the lock of a dead process owns
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -51,7 +52,9 @@ def claim(folder: Path) -> Claim | None:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_still(lock, fd):
                 folder.mkdir(exist_ok=True)
-                return Claim(folder, fd)
+                claimed = Claim(folder, fd)
+                _release_in_children(claimed)
+                return claimed
         except BlockingIOError:
             os.close(fd)
             return None
@@ -72,6 +75,18 @@ def claim_left(base: Path, topic_prefix: str) -> Iterator[Claim]:
             found = claim(lock.with_name(lock.name[: -len(LOCK)]))
             if found is not None:
                 yield found
+
+
+def _release_in_children(claimed: Claim) -> None:
+    """A forked child would hold the lock beyond its parent's death."""
+    reference = weakref.ref(claimed)
+
+    def release() -> None:
+        inherited = reference()
+        if inherited is not None:
+            inherited.release()
+
+    os.register_at_fork(after_in_child=release)
 
 
 def _lock_file(folder: Path) -> Path:
