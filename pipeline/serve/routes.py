@@ -1,9 +1,11 @@
-"""The routes and what surrounds every handler: errors as plain text, a bound on heads, counting, the end."""
+"""The routes and what surrounds every handler: errors, a bound on heads, counting, the beginning and the end."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -13,6 +15,9 @@ from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from endpoint_analytics.pipeline.serve import answers
+from endpoint_analytics.pipeline.serve.api.ask import AskError
+from endpoint_analytics.pipeline.serve.api.handlers import Api
+from endpoint_analytics.pipeline.serve.api.replies import failure
 from endpoint_analytics.pipeline.serve.application import Service
 from endpoint_analytics.pipeline.serve.self_metrics import Route, SelfMetrics
 
@@ -20,11 +25,21 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 MAX_HEAD_BYTES = 16 * 1024
 
-_LINES = {404: "no such page", 405: "this page takes GET and HEAD"}
+_LINES = {404: "no such page", 405: "this page takes other methods"}
+_JSON_PATHS = ("/v2/", "/session", "/openapi.json")
 
 
-def application(service: Service, *, on_stop: Callable[[], Awaitable[None]]) -> ASGIApp:
-    """Return the ASGI application; `on_stop` is awaited when it shuts down."""
+def application(
+    service: Service,
+    api: Api,
+    *,
+    while_serving: Callable[[], Coroutine[Any, Any, None]] | None,
+    on_stop: Callable[[], Awaitable[None]],
+) -> ASGIApp:
+    """Return the ASGI application.
+
+    `while_serving` runs beside it and is cancelled when it shuts down; `on_stop` is awaited then.
+    """
     pages: dict[str, tuple[Route, Handler]] = {
         "/v2/endpoint/{namespace}/{name}/open-metrics": ("open_metrics", service.open_metrics),
         "/health": ("health", service.alive),
@@ -34,25 +49,47 @@ def application(service: Service, *, on_stop: Callable[[], Awaitable[None]]) -> 
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        beside = None if while_serving is None else asyncio.create_task(while_serving())
         try:
             yield
         finally:
+            if beside is not None:
+                beside.cancel()
+                with suppress(asyncio.CancelledError):
+                    await beside
             await on_stop()
 
+    # GET brings HEAD with it.
+    routes = [StarletteRoute(path, handler, methods=["GET"]) for path, (_, handler) in pages.items()]
+    named = {handler: route for route, handler in pages.values()}
+    for path, handlers in api.routes().items():
+        handler = handlers["GET"] if len(handlers) == 1 else _by_method(handlers)
+        routes.append(StarletteRoute(path, handler, methods=list(handlers)))
+        named[handler] = "session" if path == "/session" else "api"
     starlette = Starlette(
-        # GET brings HEAD with it.
-        routes=[StarletteRoute(path, handler, methods=["GET"]) for path, (_, handler) in pages.items()],
+        routes=routes,
         exception_handlers={HTTPException: _http_error, Exception: _bug},
         lifespan=lifespan,
     )
     starlette.router.redirect_slashes = False
-    named = {handler: route for route, handler in pages.values()}
     return Guard(starlette, named, service.metrics, service.clock)
 
 
-async def _http_error(_request: Request, error: Exception) -> Response:
+def _by_method(handlers: dict[str, Handler]) -> Handler:
+    async def handle(request: Request) -> Response:
+        return await handlers["GET" if request.method == "HEAD" else request.method](request)
+
+    return handle
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
+    if request.url.path.startswith(_JSON_PATHS) and not request.url.path.endswith("/open-metrics"):
+        what = _LINES.get(error.status_code, error.detail)
+        response = failure(AskError(what, "path", "see /openapi.json", error.status_code))
+        response.headers.update(error.headers or {})
+        return response
     return answers.text(error.status_code, _LINES.get(error.status_code, error.detail), error.headers)
 
 

@@ -1,0 +1,44 @@
+"""Putting the API together from its parts, with the wall clock. Only wiring belongs here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable
+from importlib.metadata import version as package_version
+
+from endpoint_analytics.pipeline.serve.api.access import Access
+from endpoint_analytics.pipeline.serve.api.figures import Figures
+from endpoint_analytics.pipeline.serve.api.handlers import Api
+from endpoint_analytics.pipeline.serve.api.overview import Overview
+from endpoint_analytics.pipeline.serve.api.replies import Body
+from endpoint_analytics.pipeline.serve.page_session import Sessions
+from endpoint_analytics.pipeline.serve.shared_cache import SharedCache
+from endpoint_analytics.pipeline.serve.token_book import TokenBook
+from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
+from endpoint_analytics.pipeline.store.presence import Presence
+from endpoint_analytics.pipeline.store.rollup import read_reach
+from endpoint_analytics.pipeline.store.rollup_levels import Reach
+
+CACHE_ENTRIES = 200
+"""Answers of at most a few megabytes each; most have a few kilobytes."""
+REACH_FOR_S = 5.0
+"""How far levels reach is read again after so long; an older answer only makes more be read of finer levels."""
+
+
+def make_api(reader: Reader, tokens: TokenBook, key: bytes, presence: Presence, keep_s: float) -> Api:
+    """Return the API over a reader; answers are used again for `keep_s`."""
+    reaches: SharedCache[str, Reach] = SharedCache(REACH_FOR_S, 1, time.monotonic)
+
+    async def reach() -> Reach:
+        found, _ = await reaches.get("reach", lambda: read_reach(reader))
+        return found
+
+    cache: SharedCache[Hashable, Body | None] = SharedCache(keep_s, CACHE_ENTRIES, time.monotonic)
+    return Api(
+        reader,
+        Access(tokens, Sessions(key, tokens.find, time.time)),
+        Figures(reader, reach, presence, time.time),
+        Overview(reader, reach, presence, time.time),
+        cache,
+        package_version("endpoint-analytics"),
+    )
