@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CODES = 2048
-"""Codes lie below this: HTTP statuses up to 599, buckets up to 1,357."""
+"""Codes lie below this: HTTP statuses up to 599, buckets up to 1,358."""
 
 _Ints = NDArray[np.int64]
 _EMPTY: _Ints = np.empty(0, dtype=np.int64)

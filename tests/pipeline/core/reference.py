@@ -30,7 +30,7 @@ LIFE = (
     ("aborted_streaming", 0, -1),
 )
 
-BOUNDS = [0] + [101**i // 99**i for i in range(1_357)]
+BOUNDS = [0] + [101**i // 99**i for i in range(1_400)]
 
 
 def bucket_of(value_us: int) -> int:

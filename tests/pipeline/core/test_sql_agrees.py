@@ -14,13 +14,15 @@ from tests.pipeline.core.worker import Worker
 
 from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.pipeline.core.boots import BootKey
-from endpoint_analytics.pipeline.core.chunks import ChunkRule
+from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
 from endpoint_analytics.pipeline.core.sketch import BUCKETS, buckets_of, quantiles
 from endpoint_analytics.pipeline.store.boot_states import read_boots
 from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, connect, connect_async
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.writer import encode_rows
-from endpoint_analytics.schemas.limits import MAX_DURATION_US
+from endpoint_analytics.schemas.codec import encode
+from endpoint_analytics.schemas.limits import MAX_COUNT, MAX_DURATION_US, MAX_LEVEL, MAX_SUM_US
+from endpoint_analytics.schemas.requests import Finished, RequestBatch, Responded, Totals
 
 REPLICA = ("namespace", "endpoint", "replica_id")
 STRICT = {"input_format_skip_unknown_fields": 0, "input_format_defaults_for_omitted_fields": 0}
@@ -210,6 +212,36 @@ def test_boots_are_restored_as_of_any_chunk(client, config, stream, seed):
             for chunk in [*worker.chunks, worker.chunks[-1] + 1]:
                 found = await read_boots(client, stream, 0, chunk, keys)
                 assert found == worker.table.read_boots(stream, 0, chunk, sorted(keys))
+        finally:
+            await client.close()
+
+    asyncio.run(restored())
+
+
+def test_the_largest_values_come_back_as_they_were(client, config):
+    now_us, key = int(time.time()) * 1_000_000, BootKey("acme", "llm", "r0", "b0")
+    batch = RequestBatch(
+        **key._asdict(),
+        seq=MAX_COUNT,
+        start_us=now_us - 1,
+        end_us=now_us,
+        pending=MAX_LEVEL,
+        streaming=MAX_LEVEL,
+        oldest_pending_us=MAX_DURATION_US,
+        responded=Responded([0], [MAX_DURATION_US], [599]),
+        finished=Finished([0], [MAX_DURATION_US], [599]),
+        totals=Totals(arrived=MAX_COUNT, status={"599": MAX_COUNT}, duration_us=MAX_SUM_US),
+    )
+    worker = store(client, Log("requests", ChunkRule(), [Record(2**62, now_us // 1000, encode(batch))]), 1)
+    for table in ("request_windows", "boot_states", "chunks"):
+        found = comparable({table: dict(enumerate(stored(client, table)))})[table]
+        assert plain(found.values()) == plain(comparable(worker.table.final())[table].values())
+
+    async def restored() -> None:
+        client = await connect_async(config)
+        try:
+            found = await read_boots(client, "requests", 0, 2**62 + 1, [key])
+            assert found == worker.table.read_boots("requests", 0, 2**62 + 1, [key])
         finally:
             await client.close()
 
