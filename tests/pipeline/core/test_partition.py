@@ -64,6 +64,13 @@ def test_the_first_message_begins_a_chunk():
     assert RULE.begins(None, Record(5, 5, None))
 
 
+def test_a_chunk_stays_open_from_read_to_read_until_its_last_millisecond():
+    worker = Worker("requests", rule=RULE)
+    for offset, append_ms in enumerate((START_MS + 9_999, START_MS + 9_999, START_MS + 10_000)):
+        worker.read([Record(offset, append_ms, None)])
+    assert worker.chunks == [0, 2]
+
+
 log_times = st.lists(st.tuples(st.integers(1, 9), st.integers(-9_000, 30_000)), min_size=1, max_size=60)
 
 
