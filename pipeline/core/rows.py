@@ -29,13 +29,13 @@ class Place(NamedTuple):
 
 
 def seconds6(time_us: int) -> str:
-    """Return microseconds as decimal seconds."""
-    return f"{time_us // 1_000_000}.{time_us % 1_000_000:06d}"
+    """Return microseconds as decimal seconds, which ClickHouse reads where they have ten digits before the point."""
+    return f"{time_us // 1_000_000:010d}.{time_us % 1_000_000:06d}"
 
 
 def seconds3(time_ms: int) -> str:
-    """Return milliseconds as decimal seconds."""
-    return f"{time_ms // 1000}.{time_ms % 1000:03d}"
+    """Return milliseconds as decimal seconds, as `seconds6` does."""
+    return f"{time_ms // 1000:010d}.{time_ms % 1000:03d}"
 
 
 def identity(key: BootKey) -> dict[str, object]:
