@@ -87,10 +87,12 @@ def programs(place: Place, terminal: Terminal) -> Sequence[Part]:
         "Query service", "serve", ("ClickHouse",),
         command, "serve", "--port", str(place.ports["serve"]), *clickhouse,
     )  # fmt: skip
+    if not place.demo:
+        return worker, serve
     demo = program(
         "Demo endpoint", "demo", ("Kafka",),
         "endpoint_analytics.infra.demo", "--kafka", place.kafka, "--data", str(place.data / "demo"),
         "--logs", str(place.logs), "--port", str(place.ports["demo"]),
         "--rate", str(place.rate), "--pace", str(place.pace),
     )  # fmt: skip
-    return (worker, serve, demo) if place.demo else (worker, serve)
+    return worker, serve, demo

@@ -48,7 +48,7 @@ def choose_ports(data: Path, asked: Mapping[str, int | None]) -> dict[str, int]:
             wanted = []
         fitting = [one for one in wanted if one and one not in chosen.values() and is_free(HOST, one)]
         chosen[name] = fitting[0] if fitting else _other_port(chosen)
-    (data / PORTS_FILE).write_text(json.dumps(chosen) + "\n", encoding="ascii")
+    (data / PORTS_FILE).write_text(json.dumps(before | chosen) + "\n", encoding="ascii")
     return chosen
 
 

@@ -70,17 +70,17 @@ def run(arguments: argparse.Namespace) -> int:
         told.set()
 
     for number in SIGNALS:
-        signal.signal(number, stop)
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup is heeded
+            signal.signal(number, stop)
     data = arguments.data.resolve()
     lock = FolderLock(data)
     try:
         prepare_folder(data)
         lock.acquire()
-        asked = {
-            name: getattr(arguments, f"{name}_port") for name in ("kafka", "clickhouse", "serve", "demo")
-        }
+        names = ("kafka", "clickhouse", "serve") + (() if arguments.no_demo else ("demo",))
+        asked = {name: getattr(arguments, f"{name}_port") for name in names}
         place = Place(data, choose_ports(data, asked), arguments.rate, arguments.pace, not arguments.no_demo)
-    except (PreflightError, FolderHeldError) as error:
+    except (PreflightError, FolderHeldError, OSError) as error:
         return _fail(str(error))
     supervisor = Supervisor(databases(place, terminal), terminal.show)
     status = _start_and_tend(supervisor, place, terminal, told)
