@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PAGE := pipeline/serve/page/dist/.built
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-bare test check format bench lock clean
+.PHONY: help run run-bare page screenshots test check format bench lock clean
 
 help: ## say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -19,16 +20,27 @@ $(READY): pyproject.toml constraints.txt
 	@for d in agents infra pipeline schemas; do ln -sfn ../../../$$d build/names/endpoint_analytics/$$d; done
 	@touch $(READY)
 
-run-bare: $(READY) ## the same without the demo, for agents of your own
+$(PAGE): $(READY) build_page.py package.json package-lock.json $(shell find pipeline/serve/page -type f -not -path '*/dist/*')
+	@echo "==> building the page"
+	@$(BIN)/python build_page.py
+	@touch $(PAGE)
+
+run-bare: $(READY) $(PAGE) ## the same without the demo, for agents of your own
 	@$(BIN)/endpoint-analytics run --no-demo
 
-run: $(READY) ## Kafka, ClickHouse, worker, query service and a demo endpoint under live traffic
+run: $(READY) $(PAGE) ## Kafka, ClickHouse, worker, query service and a demo endpoint under live traffic
 	@$(BIN)/endpoint-analytics run
 
-check: $(READY) ## lint and types
+page: $(PAGE) ## bundle the page, with the machine's Node or the one of a wheel
+
+screenshots: $(READY) $(PAGE) ## pictures of the page in build/screenshots, by a real browser
+	@$(BIN)/python -m tests.page.screenshots
+
+check: $(READY) $(PAGE) ## lint and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy -p endpoint_analytics
+	@$(BIN)/python build_page.py check
 
 test: check ## lint, types and all tests, on a real Kafka and a real ClickHouse engine
 	@$(BIN)/python -m pytest

@@ -20,6 +20,8 @@ from endpoint_analytics.pipeline.serve.api.handlers import Api
 from endpoint_analytics.pipeline.serve.api.replies import failure
 from endpoint_analytics.pipeline.serve.application import Service
 from endpoint_analytics.pipeline.serve.self_metrics import Route, SelfMetrics
+from endpoint_analytics.pipeline.serve.static_files import read_static_files
+from endpoint_analytics.pipeline.serve.static_pages import StaticPages
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -66,6 +68,9 @@ def application(
         handler = handlers["GET"] if len(handlers) == 1 else _by_method(handlers)
         routes.append(StarletteRoute(path, handler, methods=list(handlers)))
         named[handler] = "session" if path == "/session" else "api"
+    for path, handler in StaticPages(read_static_files()).routes().items():
+        routes.append(StarletteRoute(path, handler, methods=["GET"]))
+        named[handler] = "page"
     starlette = Starlette(
         routes=routes,
         exception_handlers={HTTPException: _http_error, Exception: _bug},

@@ -15,7 +15,7 @@ from endpoint_analytics.schemas import service_metrics as names
 
 BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
-Route = Literal["open_metrics", "api", "session", "health", "ready", "metrics", "other"]
+Route = Literal["open_metrics", "api", "session", "page", "health", "ready", "metrics", "other"]
 Outcome = Literal["hit", "joined", "miss"]
 
 

@@ -1,0 +1,43 @@
+// How old the newest figures are: the difference between "nothing happens" and "nothing arrives".
+
+import { serverNow } from "./api.ts";
+import { h, setText } from "./dom.ts";
+import { duration } from "./format.ts";
+
+const FRESH_S = 5;
+const LATE_S = 20;
+
+export class Age {
+  readonly element = h("p", { class: "age", "data-age": "none" });
+  private readonly text = h("span", {}, "waiting for data");
+  private newestAt: number | null = null;
+  private readonly timer: number;
+
+  constructor() {
+    this.element.append(h("span", { class: "age-dot", "aria-hidden": "true" }), this.text);
+    this.timer = setInterval(() => this.draw(), 1000);
+  }
+
+  update(newestAt: number | null): void {
+    this.newestAt = newestAt;
+    this.draw();
+  }
+
+  destroy(): void {
+    clearInterval(this.timer);
+  }
+
+  private draw(): void {
+    const seconds = this.newestAt === null ? null : Math.max(0, serverNow() - this.newestAt);
+    const state = seconds === null ? "none" : seconds < FRESH_S ? "fresh" : seconds < LATE_S ? "late" : "old";
+    this.element.dataset.age = state;
+    setText(this.text, tell(seconds, state === "fresh"));
+    this.element.title = "Age of the newest figures that are stored";
+  }
+}
+
+function tell(seconds: number | null, fresh: boolean): string {
+  if (seconds === null) return "no data yet";
+  if (fresh) return "live";
+  return `newest data ${duration(seconds < 60 ? Math.round(seconds) : seconds)} old`;
+}

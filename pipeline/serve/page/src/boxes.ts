@@ -1,0 +1,79 @@
+// The boxes above the graphs: the share of each class and how many, of the whole range that is shown.
+
+import { h, setText } from "./dom.ts";
+import { amount, count, DASH, duration, share } from "./format.ts";
+import type { Summary } from "./shapes.ts";
+
+interface Box {
+  name: string;
+  colour: string | null;
+  hint: string;
+  value(summary: Summary): string;
+  detail(summary: Summary): string;
+}
+
+const classBox = (name: string, hint: string): Box => {
+  const find = (summary: Summary) => summary.classes.find((entry) => entry.name === name);
+  return {
+    name,
+    colour: `c${name}`,
+    hint,
+    value: (summary) => share(find(summary)?.share ?? null),
+    detail: (summary) => requests(summary.covered ? (find(summary)?.count ?? 0) : null),
+  };
+};
+
+function requests(number: number | null): string {
+  return number === null ? "no data" : `${count(number)} ${number === 1 ? "request" : "requests"}`;
+}
+
+const BOXES: Box[] = [
+  classBox("2xx", "Successful"),
+  classBox("3xx", "Redirections"),
+  classBox("4xx", "Client errors"),
+  classBox("5xx", "Server errors"),
+  {
+    name: "Aborted",
+    colour: "aborted",
+    hint: "Ended before their last byte, of all that ended",
+    value: ({ aborted }) => share(aborted.share),
+    detail: ({ aborted, covered }) => requests(covered ? aborted.count : null),
+  },
+  {
+    name: "Median",
+    colour: null,
+    hint: "Half of the requests were faster, from arrival to the last byte",
+    value: ({ latency }) => duration(latency.p50),
+    detail: ({ latency }) => (latency.count ? `p99 ${duration(latency.p99)}` : "no requests"),
+  },
+  {
+    name: "Pending",
+    colour: null,
+    hint: "Requests waiting for a status: the mean over the time shown, and the most at once",
+    value: ({ pending_mean }) => amount(pending_mean),
+    detail: ({ pending_max }) => (pending_max === null ? "no data" : `most ${count(pending_max)}`),
+  },
+];
+
+export class Boxes {
+  readonly element = h("dl", { class: "boxes", "aria-label": "The range in numbers" });
+  private readonly shown = BOXES.map((box) => {
+    const value = h("dd", { class: "box-value" }, DASH);
+    const detail = h("dd", { class: "box-detail" }, " ");
+    const dot = box.colour && h("span", { class: "dot", "aria-hidden": "true" });
+    if (dot) dot.style.background = `var(--${box.colour})`;
+    this.element.append(
+      h("div", { class: "box", "data-box": box.name, title: box.hint }, h("dt", {}, dot, box.name), value, detail),
+    );
+    return { box, value, detail };
+  });
+
+  update(summary: Summary): void {
+    for (const { box, value, detail } of this.shown) {
+      const text = box.value(summary);
+      setText(value, text);
+      value.classList.toggle("is-none", text === DASH);
+      setText(detail, box.detail(summary));
+    }
+  }
+}

@@ -1,0 +1,47 @@
+// A pointer over an area of time: where it is, and what it marks. Shares of the width, 0 to 1; no time, no drawing.
+
+const FROM_PX = 6;
+
+export interface DragEvents {
+  point(share: number | null): void;
+  /** While marking; null: nothing is marked any more. */
+  select(from: number | null, to: number): void;
+  done(from: number, to: number): void;
+  reset(): void;
+}
+
+/** Follow pointers over `area`; shares are of the width of `ruler`. */
+export function followDrag(area: HTMLElement, ruler: HTMLElement, events: DragEvents): void {
+  let start: number | null = null;
+  const share = (event: PointerEvent): number => {
+    const { left, width } = ruler.getBoundingClientRect();
+    return Math.min(1, Math.max(0, (event.clientX - left) / width));
+  };
+  const far = (event: PointerEvent): boolean =>
+    start !== null && Math.abs(share(event) - start) * ruler.clientWidth >= FROM_PX;
+  const ordered = (a: number, b: number): [number, number] => (a < b ? [a, b] : [b, a]);
+
+  area.addEventListener("pointerdown", (event) => {
+    if (event.button === 0) start = share(event);
+  });
+  area.addEventListener("pointermove", (event) => {
+    events.point(share(event));
+    if (start !== null && far(event)) {
+      if (!area.hasPointerCapture(event.pointerId)) area.setPointerCapture(event.pointerId);
+      events.select(...ordered(start, share(event)));
+    }
+  });
+  area.addEventListener("pointerup", (event) => {
+    const from = start;
+    const marked = far(event);
+    start = null;
+    events.select(null, 0);
+    if (from !== null && marked) events.done(...ordered(from, share(event)));
+  });
+  area.addEventListener("pointercancel", () => {
+    start = null;
+    events.select(null, 0);
+  });
+  area.addEventListener("pointerleave", () => events.point(null));
+  area.addEventListener("dblclick", () => events.reset());
+}

@@ -1,0 +1,138 @@
+// The entry: every endpoint that the token may see, each with five figures and their shapes.
+
+import { ApiError, readEndpoints, readNamespaces } from "./api.ts";
+import { formatAddress, DEFAULT_VIEW } from "./address.ts";
+import { Age } from "./age.ts";
+import { h } from "./dom.ts";
+import { noEndpoints } from "./empty.ts";
+import { amount, count, DASH, duration, rate, share } from "./format.ts";
+import type { Navigation } from "./navigation.ts";
+import { Banner } from "./notice.ts";
+import { Poll, type Work } from "./poll.ts";
+import type { EndpointCard, Endpoints } from "./shapes.ts";
+import { sparkline } from "./sparkline.ts";
+
+const EVERY_S = 5;
+const AT_ONCE = 4;
+
+export class ListPage implements Work {
+  readonly element: HTMLElement;
+  private readonly banner = new Banner(() => this.poll.restart());
+  private readonly stage = h("div", { class: "stage", "aria-busy": "true" });
+  private readonly age = new Age();
+  private readonly poll: Poll;
+
+  constructor(
+    private readonly navigation: Navigation,
+    private readonly signedOut: () => void,
+    put: (page: ListPage) => void,
+  ) {
+    const head = h("div", { class: "list-head" }, h("h1", {}, "Endpoints"), this.age.element);
+    this.element = h("main", { class: "page", id: "main" }, head, this.banner.element, this.stage);
+    put(this);
+    this.poll = new Poll(this);
+  }
+
+  destroy(): void {
+    this.poll.stop();
+    this.age.destroy();
+  }
+
+  async ask(_fresh: boolean, signal: AbortSignal): Promise<void> {
+    const namespaces = await readNamespaces(signal);
+    const found: Endpoints[] = [];
+    for (let i = 0; i < namespaces.length; i += AT_ONCE) {
+      found.push(...(await Promise.all(namespaces.slice(i, i + AT_ONCE).map((name) => readEndpoints(name, signal)))));
+    }
+    this.stage.setAttribute("aria-busy", "false");
+    this.show(namespaces, found.filter(({ endpoints }) => endpoints.length));
+  }
+
+  pause(): number {
+    return EVERY_S;
+  }
+
+  failed(error: ApiError, retryInSeconds: number): void {
+    if (error.status === 401) this.signedOut();
+    else this.banner.show(error, retryInSeconds);
+    this.element.classList.add("is-stale");
+  }
+
+  succeeded(): void {
+    this.banner.hide();
+    this.element.classList.remove("is-stale");
+  }
+
+  private show(namespaces: string[], found: Endpoints[]): void {
+    const newest = found.flatMap(({ endpoints }) => endpoints.map(({ newest_at }) => newest_at ?? 0));
+    this.age.update(newest.length ? Math.max(...newest) || null : null);
+    const focused = document.activeElement?.closest<HTMLElement>("[data-endpoint]")?.dataset.endpoint;
+    this.stage.replaceChildren(...(found.length ? found.map((one) => this.group(one)) : [noEndpoints(namespaces)]));
+    if (focused) this.stage.querySelector<HTMLElement>(`[data-endpoint="${CSS.escape(focused)}"] a`)?.focus({ preventScroll: true });
+  }
+
+  private group(list: Endpoints): HTMLElement {
+    const over = `figures over the last ${duration(list.over_seconds)}, shapes over ${duration(list.step * list.at.length)}`;
+    return h(
+      "section",
+      { class: "namespace", "aria-label": `Namespace ${list.namespace}` },
+      h("header", { class: "namespace-head" }, h("h2", {}, list.namespace), h("p", { class: "muted" }, over)),
+      h("div", { class: "cards" }, ...list.endpoints.map((card) => this.card(list, card))),
+    );
+  }
+
+  private card(list: Endpoints, card: EndpointCard): HTMLElement {
+    const endpoint = { namespace: list.namespace, name: card.endpoint };
+    const open = (event: MouseEvent): void => {
+      if (event.metaKey || event.ctrlKey || event.shiftKey || event.button) return;
+      event.preventDefault();
+      this.navigation.open(endpoint);
+    };
+    const link = h("a", { href: formatAddress({ ...DEFAULT_VIEW, endpoint }), onclick: open }, card.endpoint);
+    const { requests, errors, p95, pending } = card.spark;
+    const failed = errors.map((value, i) => quotient(value, requests[i] ?? null));
+    // The last minute is not over: its count would look like a fall.
+    const counted = requests.slice(0, -1);
+    return h(
+      "article",
+      { class: "endpoint", "data-endpoint": `${list.namespace}/${card.endpoint}` },
+      h("header", { class: "endpoint-head" }, h("h3", {}, link), running(card)),
+      h(
+        "dl",
+        { class: "figures" },
+        figure("Requests", rate(card.request_rate), counted, "c2xx"),
+        figure("Errors", share(card.error_share), failed, "c5xx", 0.02),
+        figure("p95", duration(card.p95_seconds), p95, "p95"),
+        figure("Pending", amount(card.pending), pending, "pending", 1),
+      ),
+    );
+  }
+}
+
+/** A share where there is something to share. */
+function quotient(part: number | null, whole: number | null): number | null {
+  return part === null || !whole ? null : part / whole;
+}
+
+function running(card: EndpointCard): HTMLElement {
+  const bounds = card.max_replicas === null ? "" : ` of ${count(card.max_replicas)}`;
+  const state = card.running > 0 ? "up" : card.replicas > 0 ? "starting" : "down";
+  return h(
+    "p",
+    { class: `running running-${state}`, title: "Running replicas, of the most that are allowed" },
+    h("span", { class: "running-dot", "aria-hidden": "true" }),
+    h("strong", {}, count(card.running)),
+    `${bounds} running`,
+  );
+}
+
+function figure(name: string, value: string, shape: (number | null)[], colour: string, top = 0): HTMLElement {
+  const none = value === DASH ? " is-none" : "";
+  return h(
+    "div",
+    { class: "figure", "data-figure": name },
+    h("dt", {}, name),
+    h("dd", { class: `figure-value${none}` }, value),
+    h("dd", { class: "figure-shape" }, sparkline(shape, colour, top)),
+  );
+}

@@ -1,0 +1,68 @@
+// The start: which of the three views is shown, and the keys that hold everywhere.
+
+import { signOut } from "./api.ts";
+import type { View } from "./address.ts";
+import { EndpointPage } from "./endpoint_page.ts";
+import { ListPage } from "./list_page.ts";
+import { Navigation } from "./navigation.ts";
+import { spokenRegion } from "./notice.ts";
+import { Shell } from "./shell.ts";
+import { SignInPage } from "./sign_in.ts";
+import { startTheme } from "./theme.ts";
+
+startTheme();
+const navigation = new Navigation();
+const shell = new Shell({ home: () => navigation.open(null), signOut: () => void leave() });
+const body = document.createElement("div");
+document.getElementById("app")!.replaceChildren(shell.element, body, spokenRegion());
+let page: EndpointPage | ListPage | SignInPage | null = null;
+
+function put(next: EndpointPage | ListPage | SignInPage): void {
+  body.replaceChildren(next.element);
+}
+
+/** Show the view; the views themselves find out whether somebody is signed in. */
+function open(): void {
+  page?.destroy();
+  shell.show(navigation.view);
+  // Elements are measured as soon as they ask for data, so they are put in place before.
+  page = navigation.view.endpoint ? new EndpointPage(navigation, askToken, put) : new ListPage(navigation, askToken, put);
+}
+
+function askToken(): void {
+  page?.destroy();
+  shell.show(null);
+  const form = new SignInPage(open);
+  page = form;
+  put(form);
+  form.focus();
+}
+
+async function leave(): Promise<void> {
+  await signOut().catch(() => undefined); // without a server there is nothing to be signed in to
+  navigation.open(null);
+  askToken();
+}
+
+function sameEndpoint(a: View, b: View): boolean {
+  return a.endpoint?.namespace === b.endpoint?.namespace && a.endpoint?.name === b.endpoint?.name;
+}
+
+navigation.listen((view, before) => {
+  if (page instanceof SignInPage) return;
+  if (page instanceof EndpointPage && sameEndpoint(view, before)) page.changed(view, before);
+  else if (!sameEndpoint(view, before)) open();
+});
+
+addEventListener("keydown", (event) => {
+  if (event.key !== "Backspace" && event.key !== "Escape") return;
+  const typing = event.target instanceof HTMLElement && event.target.matches("input:not([type=checkbox]), select, textarea");
+  if (typing || !(page instanceof EndpointPage) || !navigation.canGoBack) return;
+  event.preventDefault();
+  navigation.back();
+});
+
+// Canvases draw with the page's font only once it is there.
+void document.fonts.ready.then(() => dispatchEvent(new Event("resize")));
+
+open();
