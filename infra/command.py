@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("endpoint_analytics.pipeline.serve.command", "the query service: OpenMetrics over HTTP"),
     "migrate": ("endpoint_analytics.pipeline.store.command", "create or bring up to date the tables"),
     "token": ("endpoint_analytics.pipeline.serve.token_command", "create, list or revoke access tokens"),
+    "agent": ("endpoint_analytics.agents.agent_command", "watch a replica that is not changed for it"),
     "replica": ("endpoint_analytics.agents.replica_command", "tell a replica's state"),
     "endpoint": ("endpoint_analytics.agents.endpoint_command", "tell an endpoint's replica settings"),
 }
