@@ -26,7 +26,7 @@ RETRY_S = 1.0
 GROUP_MESSAGES, GROUP_BYTES = 64, 256 * 1024
 """What goes to Kafka at once while there is a backlog."""
 
-BACKLOG_BYTES_PER_S = 8 * 1024 * 1024
+BACKLOG_MESSAGES_PER_S, BACKLOG_BYTES_PER_S = 2_000, 8 * 1024 * 1024
 """A backlog is sent no faster: it shares the processor with the served model."""
 
 
@@ -140,7 +140,7 @@ class SpooledLane:
             await self._send(group)
             self._backlog = self._backlog[len(group) :]
             self._took(group[-1].number)
-            await asyncio.sleep(sum(len(message) for _, message in group) / BACKLOG_BYTES_PER_S)
+            await asyncio.sleep(pause_s(len(group), sum(len(message) for _, message in group)))
             return True
         group = self._outbox.group_after(self._taken_through, GROUP_MESSAGES, GROUP_BYTES)
         if not group:
@@ -202,6 +202,11 @@ class SpooledLane:
     def _note_safe(self) -> None:
         if not self._outbox:
             self._safe.set()
+
+
+def pause_s(messages: int, size_bytes: int) -> float:
+    """Return how long to wait after so much of a backlog was sent."""
+    return max(messages / BACKLOG_MESSAGES_PER_S, size_bytes / BACKLOG_BYTES_PER_S)
 
 
 async def send_group(

@@ -12,7 +12,7 @@ from endpoint_analytics.agents.producer import Producer
 from endpoint_analytics.agents.spool import Spool
 from endpoint_analytics.agents.spool_disk import DiskThread
 from endpoint_analytics.agents.spool_frame import Record
-from endpoint_analytics.agents.spool_lane import BACKLOG_BYTES_PER_S, GROUP_BYTES, GROUP_MESSAGES, send_group
+from endpoint_analytics.agents.spool_lane import GROUP_BYTES, GROUP_MESSAGES, pause_s, send_group
 from endpoint_analytics.agents.spool_outbox import SpoolOutbox
 
 LOOK_EVERY_S = 10.0
@@ -58,7 +58,7 @@ class Replay:
                 records = records[len(group) :]
                 messages = [(record.key, record.message) for record in group]
                 await send_group(self._producer, self._topic, messages, self._counter, "adopted_")
-                await asyncio.sleep(sum(len(message) for _, message in messages) / BACKLOG_BYTES_PER_S)
+                await asyncio.sleep(pause_s(len(messages), sum(len(message) for _, message in messages)))
             await self._disk.run(self._spool.adopted_taken, self._suffix)
         except OSError:  # the disk's: Kafka's are the producer's own
             return False

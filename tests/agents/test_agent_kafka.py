@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from endpoint_analytics.agents.agent import Agent
 from endpoint_analytics.agents.config import KafkaConfig
+from endpoint_analytics.infra.kafka.port import free_port
 from endpoint_analytics.infra.kafka.process import KafkaProcess
 from endpoint_analytics.infra.kafka.topics import TopicSpec, ensure_topics
 from endpoint_analytics.schemas.codec import decode_hardware, decode_replicas, decode_requests
@@ -158,17 +159,13 @@ def test_topics_that_are_made_later(kafka, make_config):
 
 
 def test_kafka_away_at_the_start_then_killed_and_started_again(tmp_path, make_config):
-    broker = KafkaProcess(tmp_path / "kafka")
-    broker.start()  # takes a port, and makes the topics
+    broker = KafkaProcess(tmp_path / "kafka", port=free_port("127.0.0.1"))
     config = KafkaConfig(bootstrap_servers=broker.bootstrap_servers)
     try:
         specs = [
             TopicSpec(topic.name(config.topic_prefix), 1, topic.retention_ms, config=TOPIC_CONFIG)
             for topic in (REQUESTS, REPLICAS, HARDWARE)
         ]
-        asyncio.run(ensure_topics(config.bootstrap_servers, specs))
-        broker.stop()
-
         agent = Agent(make_config(kafka=config, stop_timeout_s=20.0))
         agent.start()
         record(agent, 100)
@@ -177,6 +174,7 @@ def test_kafka_away_at_the_start_then_killed_and_started_again(tmp_path, make_co
         assert agent.snapshot().waiting["requests"] >= 3
 
         broker.start()
+        asyncio.run(ensure_topics(config.bootstrap_servers, specs))
         wait_until(lambda: agent.snapshot().sent["requests"] >= 5)
         record(agent, 100)
         broker.kill()

@@ -35,6 +35,21 @@ def test_numbers_and_switches_from_the_environment():
     assert (config.hardware, config.flush_interval_s) == (True, 0.2)
 
 
+def test_the_spool_from_arguments_and_environment():
+    assert read_config(environment=NAMES).spool == ""
+    config = read_config(environment={**NAMES, "ENDPOINT_ANALYTICS_SPOOL": "/var/spool/analytics"})
+    assert (config.spool, config.spool_bytes, config.spool_drop) == ("/var/spool/analytics", 2**28, "oldest")
+    environment = {
+        **NAMES,
+        "ENDPOINT_ANALYTICS_SPOOL": "/theirs",
+        "ENDPOINT_ANALYTICS_SPOOL_BYTES": "1000000",
+        "ENDPOINT_ANALYTICS_SPOOL_DROP": "Newest",
+    }
+    config = read_config(environment=environment, spool="/mine")
+    assert (config.spool, config.spool_bytes, config.spool_drop) == ("/mine", 1_000_000, "newest")
+    assert read_config(environment=environment, spool="").spool == ""
+
+
 def test_arguments_go_before_the_environment():
     config = read_config(
         namespace="other",
@@ -86,6 +101,7 @@ def test_kafka_security_from_the_environment_shows_no_secret():
         ({**NAMES, "ENDPOINT_ANALYTICS_HARDWARE": "maybe"}, "hardware is 'maybe'; it takes on or off"),
         ({**NAMES, "ENDPOINT_ANALYTICS_RECORDER_LIMIT": "1.5"}, "recorder_limit is '1.5'; it takes a number"),
         ({**NAMES, "ENDPOINT_ANALYTICS_FLUSH_INTERVAL_S": "nan"}, "flush_interval_s is nan"),
+        ({**NAMES, "ENDPOINT_ANALYTICS_SPOOL_DROP": "all"}, "spool_drop is 'all'; it takes oldest, newest"),
         ({**NAMES, "ENDPOINT_ANALYTICS_TOPIC_PREFIX": "a b"}, "topic_prefix is 'a b'"),
     ],
 )
@@ -104,6 +120,8 @@ def test_what_is_wrong_is_told(environment, told):
         ("recorder_limit", 0),
         ("outbox_batches", 0),
         ("outbox_bytes", 0),
+        ("spool_bytes", 65_535),
+        ("spool_drop", ""),
     ],
 )
 def test_bounds(setting, value):
