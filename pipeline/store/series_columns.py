@@ -31,24 +31,21 @@ COUNTS = (*_SUMS, *_PEAKS, *_LASTS, *_GREATEST, "covered_us", "status")
 """What the time step yields of each step, in this order; `status` is a pair of arrays."""
 
 
-def _chunks(sketches: bool) -> str:
+def _chunks() -> str:
     columns = [f"sum(w.{name}) AS {name}" for name in _SUMS]
     columns += [f"max(w.{name}) AS {name}" for name in (*_PEAKS, *_GREATEST)]
     columns += [f"argMax(w.{name}, w.covered_to_us) AS {name}" for name in _LASTS]
     columns += ["min(w.covered_from_us) AS from_us", "max(w.covered_to_us) AS to_us"]
     columns += ["sumMap(w.status_codes, w.status_counts) AS status"]
-    if sketches:
-        columns += [f"sumMap(w.{name}_buckets, w.{name}_counts) AS {name}" for name in _SKETCHES]
     return ", ".join(columns)
 
 
-def _boots(sketches: bool) -> str:
+def _boots() -> str:
     columns = [f"sum(b.{name}) AS {name}" for name in (*_SUMS, *_PEAKS, *_LASTS)]
     columns += [f"max(b.{name}) AS {name}" for name in _GREATEST]
     # From the first that reported to the last: two replicas side by side cover their time once.
     columns += ["toUInt64(greatest(max(b.to_us) - min(b.from_us), 0)) AS covered_us"]
-    pairs = ("status", *_SKETCHES) if sketches else ("status",)
-    columns += [f"sumMap(b.{name}.1, b.{name}.2) AS {name}" for name in pairs]
+    columns += ["sumMap(b.status.1, b.status.2) AS status"]
     return ", ".join(columns)
 
 
@@ -71,8 +68,8 @@ def _rolled(sketches: bool) -> str:
     return ", ".join(columns)
 
 
-CHUNKS, CHUNKS_WITH_SKETCHES = _chunks(False), _chunks(True)
-BOOTS, BOOTS_WITH_SKETCHES = _boots(False), _boots(True)
+CHUNKS = _chunks()
+BOOTS = _boots()
 TIME, TIME_WITH_SKETCHES = _time(False), _time(True)
 ROLLED, ROLLED_WITH_SKETCHES = _rolled(False), _rolled(True)
 
