@@ -9,7 +9,7 @@ const LATE_S = 20;
 
 export class Age {
   readonly element = h("p", { class: "age", "data-age": "none" });
-  private readonly text = h("span", {}, "waiting for data");
+  private readonly text = h("span", {}, "Waiting for data");
   private newestAt: number | null = null;
   private readonly timer: number;
 
@@ -37,7 +37,7 @@ export class Age {
 }
 
 function tell(seconds: number | null, fresh: boolean): string {
-  if (seconds === null) return "no data yet";
-  if (fresh) return "live";
-  return `newest data ${duration(seconds < 60 ? Math.round(seconds) : seconds)} old`;
+  if (seconds === null) return "No data yet";
+  if (fresh) return "Live";
+  return `Data ${duration(seconds < 60 ? Math.round(seconds) : seconds)} old`;
 }

@@ -48,10 +48,15 @@ async function ask(path: string, init: RequestInit, signal?: AbortSignal): Promi
 async function failure(response: Response): Promise<ApiError> {
   try {
     const { error } = (await response.json()) as { error: { what: string; mend: string } };
-    return new ApiError(response.status, error.what, error.mend);
+    return new ApiError(response.status, sentence(error.what), sentence(error.mend));
   } catch {
     return new ApiError(response.status, `The query service answered ${response.status}.`, "Its log may say more.");
   }
+}
+
+/** The API's errors are parts of a line; here they stand alone. */
+function sentence(text: string): string {
+  return text && `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 }
 
 async function get<T>(path: string, signal?: AbortSignal): Promise<T> {

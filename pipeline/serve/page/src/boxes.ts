@@ -51,7 +51,7 @@ const BOXES: Box[] = [
     colour: null,
     hint: "Requests waiting for a status: the mean over the time shown, and the most at once",
     value: ({ pending_mean }) => amount(pending_mean),
-    detail: ({ pending_max }) => (pending_max === null ? "no data" : `most ${count(pending_max)}`),
+    detail: ({ pending_max }) => (pending_max === null ? "no data" : `at most ${count(pending_max)}`),
   },
 ];
 

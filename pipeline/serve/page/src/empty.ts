@@ -1,6 +1,5 @@
 // What is shown where there is nothing yet: how to send the first data.
 
-import type { ApiError } from "./api.ts";
 import { h } from "./dom.ts";
 
 function firstData(namespace: string, endpoint: string): HTMLElement {
@@ -22,12 +21,12 @@ function firstData(namespace: string, endpoint: string): HTMLElement {
 }
 
 /** Nothing was ever heard of this endpoint. */
-export function noData(endpoint: { namespace: string; name: string }, error: ApiError): HTMLElement {
+export function noData(endpoint: { namespace: string; name: string }): HTMLElement {
   return h(
     "section",
     { class: "empty card" },
     h("h2", {}, "No data of this endpoint yet"),
-    h("p", { class: "muted" }, `${error.message} ${error.mend}`),
+    h("p", { class: "muted" }, `Nothing was ever heard of ${endpoint.namespace}/${endpoint.name}.`),
     firstData(endpoint.namespace, endpoint.name),
   );
 }

@@ -86,7 +86,7 @@ export class EndpointPage implements Work {
 
   failed(error: ApiError, retryInSeconds: number): void {
     if (error.status === 401) this.signedOut();
-    else if (error.status === 404) this.showEmpty(error);
+    else if (error.status === 404) this.showEmpty();
     else this.banner.show(error, retryInSeconds);
     this.element.classList.toggle("is-stale", error.status !== 404);
   }
@@ -148,10 +148,10 @@ export class EndpointPage implements Work {
     this.read(this.crosshair.at);
   }
 
-  private showEmpty(error: ApiError): void {
+  private showEmpty(): void {
     this.banner.hide();
     this.stage.setAttribute("aria-busy", "false");
-    this.stage.replaceChildren(noData(this.view.endpoint!, error));
+    this.stage.replaceChildren(noData(this.view.endpoint!));
   }
 
   private marks(): ScaleEvent[] {
@@ -161,7 +161,7 @@ export class EndpointPage implements Work {
   private read(at: number | null): void {
     const step = this.answer?.step ?? 0;
     const happened = at === null ? [] : this.marks().filter((event) => event.at >= at && event.at < at + step);
-    this.toolbar.read(at, step, happened.slice(0, 3).map(tellEvent));
+    this.toolbar.read(at, this.answer, happened.slice(0, 3).map(tellEvent));
   }
 }
 

@@ -11,7 +11,7 @@ import { followDrag } from "./drag.ts";
 import { SpanCard, stateName, STATES } from "./span_card.ts";
 
 const MOST_ROWS = 60;
-const TICK_PX = 90;
+const TICK_PX = 78;
 const LABEL_FROM_PX = 58;
 
 export class ReplicaBars implements Follower {
@@ -52,7 +52,7 @@ export class ReplicaBars implements Follower {
     this.leave = crosshair.join(this);
     this.observer.observe(this.area);
     followDrag(this.area, this.rows, {
-      point: (share) => this.crosshair.point(share === null ? null : this.momentAt(share), this),
+      point: (share) => this.crosshair.point(share === null ? null : this.stepAt(share), this),
       select: (from, to) => this.select(from, to),
       done: (from, to) => events.zoom(this.momentAt(from), this.momentAt(to)),
       reset: () => events.reset(),
@@ -72,7 +72,7 @@ export class ReplicaBars implements Follower {
   }
 
   follow(at: number | null): void {
-    const place = at === null || !this.answer ? null : this.place(at);
+    const place = at === null || !this.answer ? null : this.place(at + this.answer.step / 2);
     this.line.hidden = place === null || place < 0 || place > 100;
     if (place !== null) this.line.style.left = `${place}%`;
   }
@@ -164,6 +164,12 @@ export class ReplicaBars implements Follower {
   private momentAt(share: number): number {
     const { from, to } = this.answer!;
     return from + share * (to - from);
+  }
+
+  /** The start of the step at a place: what the graphs point at too. */
+  private stepAt(share: number): number {
+    const { step, to } = this.answer!;
+    return Math.min(Math.floor(this.momentAt(share) / step) * step, to - step);
   }
 
   private select(from: number | null, to: number): void {

@@ -28,7 +28,7 @@ const HTTP: GraphSpec = {
 const PENDING: GraphSpec = {
   id: "pending",
   title: "Pending requests",
-  note: () => "waiting for a status; mean and most at once",
+  note: () => "waiting for a status; mean, and most at once",
   kind: "lines",
   format: amount,
   tick,
@@ -52,11 +52,11 @@ const TTFB = timeSpec("ttfb", "Time to first byte", "from arrival to the status"
 
 const PENDING_LINES: Omit<Line, "values">[] = [
   { key: "pending_mean", label: "pending", colour: "pending", width: 2.25, fill: true },
-  { key: "pending_max", label: "most", colour: "pending", dash: [2, 3], width: 1.25 },
+  { key: "pending_max", label: "max", colour: "pending", dash: [2, 3], width: 1.25 },
   { key: "streaming_mean", label: "streaming", colour: "streaming", dash: [8, 4], width: 1.5 },
-  { key: "streaming_max", label: "most", colour: "streaming", dash: [2, 3], width: 1.25 },
+  { key: "streaming_max", label: "max", colour: "streaming", dash: [2, 3], width: 1.25 },
   { key: "active_mean", label: "active", colour: "active", width: 1.5 },
-  { key: "active_max", label: "most", colour: "active", dash: [2, 3], width: 1.25 },
+  { key: "active_max", label: "max", colour: "active", dash: [2, 3], width: 1.25 },
 ];
 
 const QUANTILES: Omit<Line, "values">[] = [
@@ -112,7 +112,8 @@ function filled(lines: Omit<Line, "values">[], series: Map<string, Values>): Lin
 
 /** Successes lowest. Informational ones only where there were any: they are no answers. */
 function requestLines(series: Map<string, Values>): Line[] {
-  const lines = [...series].map(([name, values]) => ({ key: name, label: name, colour: statusColour(name), values }));
+  const names = [...series.keys()];
+  const lines = [...series].map(([name, values]) => ({ key: name, label: name, colour: statusColour(name, names), values }));
   const none = ({ values }: Line): boolean => isEmpty(values) || values.every((value) => !value);
   return lines.filter((line) => !(line.key.startsWith("1") && none(line))).sort(bySeverity);
 }

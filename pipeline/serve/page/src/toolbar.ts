@@ -3,11 +3,11 @@
 import { INTERVALS, PRESETS, presetSeconds, type Preset, type Section, type View } from "./address.ts";
 import { Age } from "./age.ts";
 import { h, setText } from "./dom.ts";
-import { clock, duration, moment, zone } from "./format.ts";
+import { clock, day, duration, moment, zone } from "./format.ts";
 import { icon } from "./icons.ts";
 import type { Navigation } from "./navigation.ts";
 import { Segmented } from "./segmented.ts";
-import type { Replica } from "./shapes.ts";
+import type { Answer, Replica } from "./shapes.ts";
 
 const SECTIONS: readonly (readonly [Section, string])[] = [["requests", "Requests"], ["compute", "Compute"], ["timeline", "Timeline"]];
 const UNITS: Record<string, [string, string]> = { m: ["minute", "minutes"], h: ["hour", "hours"], d: ["day", "days"] };
@@ -34,7 +34,7 @@ export class Toolbar {
     this.back.title = "Undo the last zoom (Backspace or Escape)";
     this.sections = new Segmented("Section", SECTIONS, (section) => navigation.change({ section }), "tabs");
     this.refresh.append(
-      ...INTERVALS.map((seconds) => h("option", { value: seconds }, seconds === 1 ? "Live" : `Every ${duration(seconds)}`)),
+      ...INTERVALS.map((seconds) => h("option", { value: seconds }, seconds === 1 ? "Every second" : `Every ${duration(seconds)}`)),
       h("option", { value: 0 }, "Paused"),
     );
     this.element = h(
@@ -80,10 +80,12 @@ export class Toolbar {
     this.replica.value = chosen ?? "";
   }
 
-  /** What the crosshair points at, and what happened then; nothing: the zone of all times. */
-  read(at: number | null, step: number, happened: string[]): void {
-    const when = at === null ? `Times in ${zone()}` : `${moment(at)} – ${clock(at + step)}`;
-    setText(this.readout, [when, ...happened].join("  ·  "));
+  /** What the crosshair points at, and what happened then; nothing: the range of all graphs. */
+  read(at: number | null, answer: Answer | null, happened: string[]): void {
+    const step = answer?.step ?? 0;
+    const [from, to] = at === null ? [answer?.from ?? 0, answer?.to ?? 0] : [at, at + step];
+    const when = answer ? `${moment(from)} – ${day(from) === day(to) ? clock(to) : moment(to)} ${zone()}` : `Times in ${zone()}`;
+    setText(this.readout, [when, ...(answer && at === null ? [`steps of ${duration(step)}`] : []), ...happened].join("  ·  "));
     this.readout.classList.toggle("is-pointing", at !== null);
   }
 
