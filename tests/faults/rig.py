@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -70,17 +71,44 @@ class Parts:
             process.stop()
 
     def mend(self) -> None:
-        """Put right what a test that failed left broken."""
+        """Put right whatever is broken."""
         self.proxy.reset()
-        for process in (self.clickhouse, self.kafka):
-            if process.poll() is None:
-                os.kill(process.pid, signal.SIGCONT)
-            else:
-                process.start()
+        self.mend_clickhouse()
+        self.mend_kafka()
+
+    def mend_clickhouse(self) -> None:
+        """Start it or let it go on, where it does not run."""
+        _mend(self.clickhouse)
+
+    def mend_kafka(self) -> None:
+        """Start it or let it go on, where it does not run."""
+        _mend(self.kafka)
+
+    def stop_clickhouse(self) -> bool:
+        """SIGSTOP; returns whether it ran."""
+        return _stop(self.clickhouse)
+
+    def stop_kafka(self) -> bool:
+        """SIGSTOP; returns whether it ran."""
+        return _stop(self.kafka)
 
     def number(self) -> int:
         self._made += 1
         return self._made
+
+
+def _mend(process: KafkaProcess | ClickHouseProcess) -> None:
+    if process.poll() is None:
+        os.kill(process.pid, signal.SIGCONT)
+    else:
+        process.start()
+
+
+def _stop(process: KafkaProcess | ClickHouseProcess) -> bool:
+    if process.poll() is not None:
+        return False
+    os.kill(process.pid, signal.SIGSTOP)
+    return True
 
 
 @dataclass
@@ -193,8 +221,9 @@ class Rig:
         session_timeout_s: float = SESSION_TIMEOUT_S,
         kafka: str = "",
         group: str = "",
+        ready: bool = True,
     ) -> Child:
-        """Return a worker that is started."""
+        """Return a worker that is started, and that has said so unless `ready` is false."""
         instance = ["--instance-id", name] if static else []
         child = Child(
             [
@@ -213,7 +242,13 @@ class Rig:
             "worker ready",
         )  # fmt: skip
         self.workers.append(child)
-        child.start(120)
+        if ready:
+            child.start(120)
+        else:
+            with child.log.open("ab") as log:
+                child.process = subprocess.Popen(
+                    child.words, env=dict(child.environment), stdout=subprocess.DEVNULL, stderr=log, cwd=ROOT
+                )
         return child
 
     def fleet(self, *, kafka: str = "", **settings: Any) -> Fleet:
@@ -408,6 +443,19 @@ class Rig:
         finally:
             await client.close()
         return {tp.partition: at.offset for tp, at in found.items() if tp.topic == topic and at.offset >= 0}
+
+    def wait_for_last_chunks(self, within_s: float = SETTLED_WITHIN_S) -> None:
+        """Wait until the group has committed, in each partition, where its last chunk begins: it has read all."""
+        chunks = self.rows(
+            "SELECT partition, max(chunk) FROM chunks FINAL WHERE stream = 'requests'"
+            " GROUP BY partition HAVING count() > 1"
+        )
+        eventually(
+            self.committed,
+            lambda found: all(found.get(partition) == chunk for partition, chunk in chunks),
+            within_s,
+            f"commits where the last chunks begin: {chunks}",
+        )
 
     def replay(self) -> None:
         """Let workers started from now on read the log from its beginning, as after a reset of offsets."""
