@@ -81,14 +81,6 @@ class State:
     rolled_to_s: int
 
 
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """What one look did: windows computed, and whether more are waiting."""
-
-    windows: int
-    more: bool
-
-
 async def read_states(executor: Executor) -> dict[str, State]:
     """Return each target's state; a target that nobody looked at is not there."""
     rows = await executor.read(sql.STATES, {})
@@ -109,16 +101,19 @@ async def read_reach(executor: Any) -> Reach:
     return Reach(stored_retention(parse_ttls(ttls)), minute_to, min(rolled_to(HOUR), minute_to))
 
 
-async def roll_up(executor: Executor) -> Looked:
-    """Look at every target once, finer ones first."""
+async def roll_up(executor: Executor) -> int:
+    """Look at every target once, finer ones first; returns how many windows were computed."""
     rows = await executor.read(TTLS, {"tables": TABLES})
     retention = stored_retention(parse_ttls(rows))
-    done = [await look(executor, target, retention) for target in TARGETS]
-    return Looked(sum(each.windows for each in done), any(each.more for each in done))
+    return sum([await look(executor, target, retention) for target in TARGETS])
 
 
-async def look(executor: Executor, target: Target, retention: Retention) -> Looked:
-    """Roll up what changed of one target since it was looked at, and record it."""
+async def look(executor: Executor, target: Target, retention: Retention) -> int:
+    """Roll up what changed of one target since it was looked at, and record it when all of it is done.
+
+    Whoever is stopped on the way leaves the old record: readers keep to the finer level, and the next look does
+    what is left, since what was computed is newer than its rows.
+    """
     now = _aware((await executor.read(sql.NOW, {}))[0][0])
     states = await read_states(executor)
     state, seconds = states.get(target.table), target.level.seconds
@@ -126,41 +121,38 @@ async def look(executor: Executor, target: Target, retention: Retention) -> Look
     if target.source_level is not TEN_SECONDS:
         source_to_s = states[target.source].rolled_to_s if target.source in states else 0
         if source_to_s < settled_s - BEHIND_S:
-            return Looked(0, False)  # what it is made of is not there yet: to be looked at when it is
+            return 0  # what it is made of is not there yet: to be looked at when it is
         settled_s = min(settled_s, source_to_s)
     kept = timedelta(seconds=retention.days(target.source_level) * DAY_S)
     # Rows are stored at most a window before it settles, or early: what was not settled is found again.
     again = timedelta(seconds=seconds + SETTLE_S + SLACK_S + EARLY_S + 60)
-    found = await executor.read(
-        sql.touched(target.source, target.table),
-        {
-            "stored_from": _text((state.looked_at if state else now - kept) - again),
-            # The last day of what is kept may have lost rows already: its windows stay as they are.
-            "keep_from": int((now - kept).timestamp()) + DAY_S,
-            "seconds": seconds,
-            "settled": max(settled_s, 0),
-            "slack_us": SLACK_S * 1_000_000,
-            "limit": TOUCHED_AT_ONCE,
-        },
-    )
-    more = len(found) == TOUCHED_AT_ONCE
-    for parameters in _statements(found, target.level):
-        await executor.execute(target.roll, parameters)
-    # With more waiting, what comes next begins where the oldest of this look ended, and readers keep to
-    # the finer level: they are not to miss what waits.
-    looked_at = _aware(found[-1][3]) if more else now
-    rolled_to_s = (state.rolled_to_s if state else 0) if more else settled_s // seconds * seconds
-    await executor.execute(
-        sql.RECORD,
-        {"target": target.table, "looked_at": _text(looked_at), "rolled_to": max(rolled_to_s, 0)},
-    )
-    return Looked(len(found), more)
+    parameters = {
+        "stored_from": _text((state.looked_at if state else now - kept) - again),
+        # The last day of what is kept may have lost rows already: its windows stay as they are.
+        "keep_from": int((now - kept).timestamp()) + DAY_S,
+        "seconds": seconds,
+        "settled": max(settled_s, 0),
+        "slack_us": SLACK_S * 1_000_000,
+        "begun_us": int(now.timestamp() * 1e6),
+        "limit": TOUCHED_AT_ONCE,
+    }
+    windows, more = 0, True
+    while more:
+        found = await executor.read(sql.touched(target.source, target.table), parameters)
+        for statement in _statements(found, target.level):
+            await executor.execute(target.roll, statement)
+        windows += len(found)
+        more = len(found) == TOUCHED_AT_ONCE
+    rolled_to_s = max(settled_s // seconds * seconds, 0)
+    record = {"target": target.table, "looked_at": _text(now), "rolled_to": rolled_to_s}
+    await executor.execute(sql.RECORD, record)
+    return windows
 
 
 def _statements(found: Iterable[Sequence[Any]], level: Level) -> Iterable[dict[str, Any]]:
     """Yield the parameters of each statement: windows of one endpoint that lie close together."""
     windows_of: dict[tuple[str, str], list[int]] = {}
-    for namespace, endpoint, window, _ in found:
+    for namespace, endpoint, window in found:
         windows_of.setdefault((namespace, endpoint), []).append(int(window))
     span_s = WINDOWS_AT_ONCE[level] * level.seconds
     for (namespace, endpoint), windows in sorted(windows_of.items()):

@@ -25,7 +25,8 @@ _OF_THE_WINDOWS = f"""namespace = {{namespace:String}} AND endpoint = {{endpoint
         AND toUnixTimestamp({_WINDOW}) IN {{windows:Array(UInt32)}}"""
 
 # Windows with finer rows that were stored since, unless the coarser row was computed well after the newest of
-# them. The two lists are read without FINAL: what was replaced only makes a window be looked at once more.
+# them, or since this look began. The two lists are read without FINAL: what was replaced only makes a window be
+# looked at once more.
 _TOUCHED = """
 WITH touched AS
 (
@@ -44,9 +45,9 @@ rolled AS
         AND toUnixTimestamp(window_start) IN (SELECT window FROM touched)
     GROUP BY namespace, endpoint, window
 )
-SELECT namespace, endpoint, window, newest
+SELECT namespace, endpoint, window
 FROM touched LEFT JOIN rolled USING (namespace, endpoint, window)
-WHERE toUnixTimestamp64Milli(newest) * 1000 + {{slack_us:UInt64}} > version
+WHERE toUnixTimestamp64Milli(newest) * 1000 + {{slack_us:UInt64}} > version AND version < {{begun_us:UInt64}}
 ORDER BY newest, namespace, endpoint, window
 LIMIT {{limit:UInt32}}
 """

@@ -134,9 +134,7 @@ _QUESTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
 async def _measure(config: ClickHouseConfig) -> None:
     connection = RollupConnection(config)
     started = time.perf_counter()
-    looked = await roll_up(connection)
-    while looked.more:
-        looked = await roll_up(connection)
+    await roll_up(connection)
     print(f"rolled up {RAW_HOURS} h of {REPLICAS} replicas in {time.perf_counter() - started:.1f} s")
     started = time.perf_counter()
     await roll_up(connection)

@@ -67,15 +67,13 @@ async def roll_for_ever(config: ClickHouseConfig, every_s: float) -> None:
     """Roll up every `every_s` seconds, with jitter, until cancelled."""
     connection = RollupConnection(config)
     chance = random.Random()  # noqa: S311 - spreads looks, guards nothing
-    failing, more = False, False
+    failing = False
     try:
         while True:
-            if not more:
-                await asyncio.sleep(every_s * chance.uniform(0.75, 1.25))
+            await asyncio.sleep(every_s * chance.uniform(0.75, 1.25))
             try:
-                more = False
                 if not await _just_looked(connection, every_s / 2):
-                    more = (await roll_up(connection)).more
+                    await roll_up(connection)
             except StoreError as error:
                 if not failing:
                     log.error("windows are not rolled up, and it is tried again until it works: %s", error)

@@ -1,0 +1,105 @@
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from endpoint_analytics.pipeline.store.presence import LastHeard, Presence, is_present, shown_state
+from endpoint_analytics.pipeline.store.series_states import (
+    FOREVER,
+    Event,
+    Life,
+    RunningCount,
+    ready_seconds,
+    spans_of,
+)
+from endpoint_analytics.schemas.replicas import STATES
+
+PRESENCE = Presence()
+NOW = 100_000.0
+
+
+def spans(events=(), lives=(), now=NOW):
+    found = spans_of(
+        "r1", [Event(at, state, "") for at, state in events], [Life(*life) for life in lives], PRESENCE, now
+    )
+    return [(span.state, span.from_s, span.to_s, span.inferred) for span in found]
+
+
+def test_events_follow_each_other():
+    assert spans([(10, "pending"), (20, "pulling"), (50, "initializing"), (60, "running")], [(55, NOW)]) == [
+        ("pending", 10, 20, False),
+        ("pulling", 20, 50, False),
+        ("initializing", 50, 60, False),
+        ("running", 60, FOREVER, False),
+    ]
+
+
+def test_an_agent_without_events_runs_while_it_speaks():
+    assert spans(lives=[(100, 200), (400, NOW)]) == [
+        ("running", 100, 210, True),
+        ("failed", 210, 400, True),
+        ("running", 400, FOREVER, True),
+    ]
+    assert spans(lives=[(100, 200), (205, NOW)]) == [("running", 100, FOREVER, True)]
+
+
+def test_silence_is_failure_until_an_event_says_otherwise():
+    assert spans([(100, "running"), (900, "terminated")], [(100, 200)]) == [
+        ("running", 100, 210, False),
+        ("failed", 210, 900, True),
+        ("terminated", 900, FOREVER, False),
+    ]
+    assert spans([(100, "running")], [(101, 200)])[-1] == ("failed", 210, FOREVER, True)
+
+
+def test_before_an_agent_spoke_silence_says_nothing():
+    assert spans([(100, "initializing")], [(500, NOW)]) == [("initializing", 100, FOREVER, False)]
+    assert spans([(100, "running")], [(500, NOW)]) == [("running", 100, FOREVER, False)]
+    assert spans([(NOW - 50_000, "pending")]) == [("pending", NOW - 50_000, FOREVER, False)]
+    assert spans([(5, "pending")]) == [("pending", 5, 5 + 86_400, False)]
+
+
+def test_ready_is_the_first_time_that_it_runs():
+    found = spans_of(
+        "r1", [Event(10, "pending", ""), Event(52.5, "running", "")], [Life(52, NOW)], PRESENCE, NOW
+    )
+    assert ready_seconds(found) == 42.5
+
+
+def test_requests_that_no_replica_holds_have_no_states():
+    assert spans_of("unassigned", [], [Life(1, NOW)], PRESENCE, NOW) == ()
+
+
+def test_running_replicas_are_counted_at_each_moment():
+    found = [
+        *spans_of("a", [Event(10, "running", ""), Event(30, "terminated", "")], [], PRESENCE, NOW),
+        *spans_of("b", [], [Life(20, NOW)], PRESENCE, NOW),
+    ]
+    running = RunningCount(found)
+    assert [running.at(at) for at in (5, 10, 20, 29.9, 30, NOW, 2 * NOW)] == [0, 1, 2, 2, 1, 1, 1]
+
+
+_EVENTS = st.lists(
+    st.tuples(st.floats(0, NOW), st.sampled_from(STATES)), max_size=6, unique_by=lambda event: event[0]
+)
+_LIVES = st.lists(st.tuples(st.floats(0, NOW), st.floats(0, NOW)).map(sorted), max_size=4)
+
+
+@given(_EVENTS, _LIVES)
+def test_now_the_spans_end_in_the_state_that_open_metrics_shows(events, lives):
+    events = sorted(events)
+    found = spans(events, lives)
+    assert all(one[2] <= other[1] for one, other in pairwise(found))
+    heard = LastHeard(
+        append_at=_at(max(life[1] for life in lives)) if lives else None,
+        state=events[-1][1] if events else None,
+        state_at=_at(events[-1][0]) if events else None,
+    )
+    shown = shown_state("r1", heard, PRESENCE, _at(NOW))
+    running = [span for span in found if span[0] == "running" and span[2] == FOREVER]
+    assert bool(running) == (shown == "running" and is_present(heard, PRESENCE, _at(NOW)))
+
+
+def _at(at):
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=at)
