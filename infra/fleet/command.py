@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import random
 import sys
 import time
@@ -80,6 +81,9 @@ def run(arguments: argparse.Namespace) -> int:
     except (FleetConfigError, ValueError) as error:
         print(f"endpoint-analytics fleet: {error}", file=sys.stderr)
         return 2
+    # The client says a hundred times that a broker is away; the sender says it each time that it gives up waiting.
+    logging.basicConfig(format="fleet: %(message)s")
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     print(
         f"fleet: {config.replicas} replicas, {config.rate:g} requests/s each, seed {config.seed}", flush=True
     )

@@ -72,7 +72,7 @@ class Sender:
         except (MessageSizeTooLargeError, RecordTooLargeError):
             raise
         except Exception as error:  # noqa: BLE001 - whatever ails the client: the messages are sent again
-            log.info("messages are sent again: %r", error)
+            log.warning("Kafka at %s takes no messages yet: %r", ",".join(self._servers), error)
         if answers:
             await asyncio.wait(answers, timeout=ANSWER_WITHIN_S)
         left: list[Message] = []

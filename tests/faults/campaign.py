@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import heapq
+import logging
 import random
 import sys
 import tempfile
@@ -256,6 +257,7 @@ def main(words: list[str]) -> int:
         "--seconds", type=float, default=30.0, help="of traffic and faults for each seed (30)"
     )
     arguments = parser.parse_args(words)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # Kafka is killed on purpose
     first = random.SystemRandom().randrange(10**6) if arguments.seed is None else arguments.seed
     rows: list[tuple[Row | None, str]] = []
     with tempfile.TemporaryDirectory(prefix="campaign-") as folder, Parts(Path(folder)) as parts:

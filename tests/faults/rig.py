@@ -311,7 +311,8 @@ class Rig:
         eventually(found, lambda wrong: not wrong, within_s, fault)
         truth = [fleet.truth for fleet in self.fleets]
         [(batches, duplicates, missing)] = self.rows(
-            "SELECT sum(batches), sum(duplicates), sum(missing) FROM boots FINAL WHERE stream = 'requests'"
+            "SELECT sum(batches), sum(duplicates), sum(missing) FROM boots FINAL"
+            " WHERE stream = 'requests' AND NOT startsWith(boot_id, 'poison-')"
         )
         row = Row(
             fault,
