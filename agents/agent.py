@@ -25,7 +25,7 @@ from endpoint_analytics.agents.producer import make_ssl_context
 from endpoint_analytics.agents.quiet import quiet_client
 from endpoint_analytics.agents.recorder import Recorder
 from endpoint_analytics.agents.sending import Sending
-from endpoint_analytics.agents.spool import SpoolFigures
+from endpoint_analytics.agents.spool_figures import SpoolFigures
 from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.hardware import HardwareBatch
 from endpoint_analytics.schemas.limits import MAX_REASON_LENGTH

@@ -8,57 +8,20 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 from endpoint_analytics.agents.spool_claim import Claim, claim, claim_left
+from endpoint_analytics.agents.spool_figures import SpoolFigures, SpoolTally
 from endpoint_analytics.agents.spool_frame import Record, frame_bytes
 from endpoint_analytics.agents.spool_log import Numbered, SpoolLog
-from endpoint_analytics.schemas.topics import HARDWARE, REPLICAS, REQUESTS
+from endpoint_analytics.agents.spool_part import SpoolPart, open_part
 
 logger = logging.getLogger("endpoint_analytics")
 
-TOPIC_SUFFIXES = (REPLICAS.suffix, REQUESTS.suffix, HARDWARE.suffix)
 LARGEST_SEGMENT_BYTES = 1024 * 1024
 SEGMENTS = 16
 """A cap is at least so many segments: dropping the oldest drops at most so large a part."""
-
-
-@dataclass(frozen=True, slots=True)
-class SpoolFigures:
-    """What is on disk: own records that wait, by topic suffix, and bytes; bytes taken over from dead processes;
-    drops by topic suffix and reason; records lost to damage, which are among the drops; the disk's last error,
-    while it lasts.
-    """
-
-    waiting: Mapping[str, int] = field(default_factory=dict)
-    bytes: int = 0
-    adopted_bytes: int = 0
-    damaged: int = 0
-    dropped: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    error: str = ""
-
-    @property
-    def records(self) -> int:
-        """Own records that wait for Kafka."""
-        return sum(self.waiting.values())
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A claimed sub-folder and its logs, by topic suffix."""
-
-    claim: Claim
-    logs: dict[str, SpoolLog]
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(log.size_bytes for log in self.logs.values())
-
-    @property
-    def is_empty(self) -> bool:
-        return not any(log.segments for log in self.logs.values())
 
 
 class Spool:
@@ -78,12 +41,9 @@ class Spool:
         self._cap_bytes = cap_bytes
         self._drop_newest = drop_newest
         self._segment_bytes = min(LARGEST_SEGMENT_BYTES, cap_bytes // SEGMENTS)
-        self._own: _Part | None = None
-        self._adopted: list[_Part] = []
-        self._dropped: dict[str, dict[str, int]] = {}
-        self._damaged = 0
-        self._error = ""
-        self._told_damage = False
+        self._own: SpoolPart | None = None
+        self._adopted: list[SpoolPart] = []
+        self._tally = SpoolTally(base)
 
     def prepare(self) -> None:
         """Make the folder, and say so at once when it cannot be used."""
@@ -92,7 +52,8 @@ class Spool:
             if not os.access(self._base, os.R_OK | os.W_OK | os.X_OK):
                 raise PermissionError("it cannot be written")
         except OSError as error:
-            self._complain(error)
+            self._tally.refuse(error)
+            self._publish()
 
     def append(self, topic: str, messages: Sequence[Numbered]) -> int:
         """Put the first of the messages on disk, as many as belong together, and return the last's number.
@@ -101,19 +62,18 @@ class Spool:
         """
         try:
             if self._own is None:
-                self._own = self._part(_claim_own(self._base / self._name))
+                self._own = open_part(_claim_own(self._base / self._name), self._segment_bytes)
             run = first_run(messages, self._segment_bytes)
             size_bytes = sum(frame_bytes(topic, self._key, message) for _, message in run)
             if self._make_room(size_bytes):
                 self._own.logs[topic].append(self._key, run)
             else:
-                self._count(topic, "spool_full", len(run))
+                self._tally.count_dropped(topic, "spool_full", len(run))
         except OSError as error:
-            self._complain(error)
+            self._tally.refuse(error)
+            self._publish()
             raise
-        if self._error:
-            self._error = ""
-            logger.info("the spool in %s takes messages again", self._base)
+        self._tally.accept()
         self._publish()
         return run[-1].number
 
@@ -154,22 +114,17 @@ class Spool:
 
     def close(self) -> None:
         """Let go of everything; what Kafka does not have stays, for the next process."""
-        for part in [*self._adopted, *([self._own] if self._own else [])]:
-            for log in part.logs.values():
-                log.close()
-            if part.is_empty:
-                part.claim.remove()
-            else:
-                part.claim.release()
+        for part in self._parts():
+            part.close()
         self._adopted, self._own = [], None
 
-    def _part(self, claimed: Claim) -> _Part:
-        logs = {topic: SpoolLog(claimed.folder, topic, self._segment_bytes) for topic in TOPIC_SUFFIXES}
-        return _Part(claimed, logs)
+    def _parts(self) -> list[SpoolPart]:
+        """Return all parts, those of dead processes first."""
+        return [*self._adopted, *([self._own] if self._own else [])]
 
     def _adopt(self) -> None:
         for claimed in claim_left(self._base, self._topic_prefix):
-            part = self._part(claimed)
+            part = open_part(claimed, self._segment_bytes)
             if not part.is_empty:
                 logger.info("sending what an earlier process left in %s", claimed.folder)
             self._adopted.append(part)
@@ -187,72 +142,38 @@ class Spool:
     def _read(self, log: SpoolLog, reason: str) -> list[tuple[int, Record]] | None:
         before = log.damaged
         records = log.read()
-        lost = log.damaged - before
-        if lost:
-            self._damaged += lost
-            self._count(log.topic, reason, lost)
-            if not self._told_damage:
-                self._told_damage = True
-                logger.warning(
-                    "a file of the spool is damaged; what was in it is counted as lost: %s", log.folder
-                )
+        self._tally.count_damaged(log.topic, reason, log.damaged - before)
         return records
 
     def _make_room(self, size_bytes: int) -> bool:
+        """Drop what must go for so many bytes more; False when they do not fit."""
         if size_bytes > self._cap_bytes:
             return False
-        excess_bytes = self._size_bytes() + size_bytes - self._cap_bytes
+        excess_bytes = sum(part.size_bytes for part in self._parts()) + size_bytes - self._cap_bytes
         if excess_bytes > 0 and self._drop_newest:
             return False
-        for log, reason in self._oldest() if excess_bytes > 0 else ():
-            before = log.size_bytes
-            lost = log.drop_oldest()
-            if lost:
-                self._count(log.topic, reason, lost)
-            excess_bytes -= before - log.size_bytes
-            if excess_bytes <= 0:
-                break
+        for part in self._parts():
+            reason = "spool_full" if part is self._own else "adopted_spool_full"
+            while excess_bytes > 0 and (log := part.oldest()) is not None:
+                excess_bytes -= log.segments[0].size_bytes
+                self._tally.count_dropped(log.topic, reason, log.drop_oldest())
         self._forget_empty()
         return True
 
-    def _oldest(self) -> Iterator[tuple[SpoolLog, str]]:
-        """Yield the log with the oldest segment, again and again while there are segments."""
-        for part in self._adopted:
-            for log in part.logs.values():
-                while log.segments:
-                    yield log, "adopted_spool_full"
-        own = list(self._own.logs.values()) if self._own else []
-        while filled := [log for log in own if log.segments]:
-            yield min(filled, key=lambda log: log.segments[0].born), "spool_full"
-
-    def _size_bytes(self) -> int:
-        parts = [*self._adopted, *([self._own] if self._own else [])]
-        return sum(part.size_bytes for part in parts)
-
     def _forget_empty(self) -> None:
         for part in [part for part in self._adopted if part.is_empty]:
-            part.claim.remove()
+            part.close()
             self._adopted.remove(part)
 
-    def _count(self, topic: str, reason: str, number: int) -> None:
-        reasons = self._dropped.setdefault(topic, {})
-        reasons[reason] = reasons.get(reason, 0) + number
-
-    def _complain(self, error: OSError) -> None:
-        if not self._error:
-            logger.warning("the spool in %s takes no messages, they stay in memory: %s", self._base, error)
-        self._error = str(error)
-        self._publish()
-
     def _publish(self) -> None:
-        own = self._own.logs if self._own else {}
+        own, tally = self._own, self._tally
         self.figures = SpoolFigures(
-            waiting={topic: number for topic, log in own.items() if (number := log.waiting)},
-            bytes=sum(log.size_bytes for log in own.values()),
+            waiting=own.waiting if own else {},
+            bytes=own.size_bytes if own else 0,
             adopted_bytes=sum(part.size_bytes for part in self._adopted),
-            damaged=self._damaged,
-            dropped={topic: dict(reasons) for topic, reasons in self._dropped.items()},
-            error=self._error,
+            damaged=tally.damaged,
+            dropped={topic: dict(reasons) for topic, reasons in tally.dropped.items()},
+            error=tally.error,
         )
 
 

@@ -8,26 +8,18 @@ memory, on disk (fsynced) or in Kafka, or counted as dropped. Order is kept: wha
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Coroutine, Mapping
 
-from endpoint_analytics.agents.producer import Producer, TooLargeError
+from endpoint_analytics.agents.backlog import GROUP_BYTES, GROUP_MESSAGES, pause_s, send_group
+from endpoint_analytics.agents.producer import Producer
 from endpoint_analytics.agents.spool import Spool
 from endpoint_analytics.agents.spool_disk import DiskThread
 from endpoint_analytics.agents.spool_log import Numbered
 from endpoint_analytics.agents.spool_outbox import SpoolOutbox, first_group
 
-logger = logging.getLogger("endpoint_analytics")
-
 SPILL_AFTER_S = 0.2
 RETRY_S = 1.0
 """After the disk refused a write."""
-
-GROUP_MESSAGES, GROUP_BYTES = 64, 256 * 1024
-"""What goes to Kafka at once while there is a backlog."""
-
-BACKLOG_MESSAGES_PER_S, BACKLOG_BYTES_PER_S = 2_000, 8 * 1024 * 1024
-"""A backlog is sent no faster: it shares the processor with the served model."""
 
 
 class SpooledLane:
@@ -202,27 +194,3 @@ class SpooledLane:
     def _note_safe(self) -> None:
         if not self._outbox:
             self._safe.set()
-
-
-def pause_s(messages: int, size_bytes: int) -> float:
-    """Return how long to wait after so much of a backlog was sent."""
-    return max(messages / BACKLOG_MESSAGES_PER_S, size_bytes / BACKLOG_BYTES_PER_S)
-
-
-async def send_group(
-    producer: Producer,
-    topic: str,
-    messages: list[tuple[bytes, bytes]],
-    counter: SpoolOutbox,
-    prefix: str = "",
-) -> int:
-    """Send keys and values in order; returns how many were too large for Kafka, counted as dropped."""
-    try:
-        await producer.send_all(topic, messages)
-    except TooLargeError as error:
-        if len(messages) > 1:
-            return sum([await send_group(producer, topic, [one], counter, prefix) for one in messages])
-        counter.count_dropped(f"{prefix}too_large")
-        logger.warning("a message was dropped: Kafka takes none so large: %s", error)
-        return 1
-    return 0

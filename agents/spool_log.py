@@ -55,7 +55,9 @@ class SpoolLog:
         self.topic = topic
         self.damaged = 0
         self.segments = deque(
-            Segment(path, number, path.stat().st_size, None) for number, path in _left(folder, topic)
+            Segment(path, number, there.st_size, None, born=there.st_mtime_ns)
+            for number, path in _left(folder, topic)
+            if (there := path.stat())
         )
         self._segment_bytes = segment_bytes
         self._fd: int | None = None

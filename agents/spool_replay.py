@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 
+from endpoint_analytics.agents.backlog import GROUP_BYTES, GROUP_MESSAGES, pause_s, send_group
 from endpoint_analytics.agents.producer import Producer
 from endpoint_analytics.agents.spool import Spool
 from endpoint_analytics.agents.spool_disk import DiskThread
 from endpoint_analytics.agents.spool_frame import Record
-from endpoint_analytics.agents.spool_lane import GROUP_BYTES, GROUP_MESSAGES, pause_s, send_group
 from endpoint_analytics.agents.spool_outbox import SpoolOutbox
 
 LOOK_EVERY_S = 10.0

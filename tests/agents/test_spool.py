@@ -112,6 +112,14 @@ def test_the_topics_share_the_cap_and_the_oldest_of_all_goes(make_spool):
     assert spool.read("hardware", 0) is None
 
 
+def test_states_of_replicas_go_last(make_spool):
+    spool = make_spool()
+    append(spool, numbered(1, 3), "replicas")
+    append(spool, numbered(1, 101), "requests")
+    assert set(spool.figures.dropped) == {"requests"}
+    assert spool.read("replicas", 0) == numbered(1, 3)
+
+
 def test_a_segment_being_sent_may_go_and_is_not_lost(make_spool):
     spool = make_spool()
     append(spool, numbered(1, 31))

@@ -1,0 +1,61 @@
+"""A part of the spool: the sub-folder of one boot, claimed, with a log for each topic. One thread uses it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from endpoint_analytics.agents.spool_claim import Claim
+from endpoint_analytics.agents.spool_log import SpoolLog
+from endpoint_analytics.schemas.topics import HARDWARE, REPLICAS, REQUESTS
+
+TOPIC_SUFFIXES = (REPLICAS.suffix, REQUESTS.suffix, HARDWARE.suffix)
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolPart:
+    """`logs` are by topic suffix."""
+
+    claim: Claim
+    logs: dict[str, SpoolLog]
+
+    @property
+    def size_bytes(self) -> int:
+        """What its files hold."""
+        return sum(log.size_bytes for log in self.logs.values())
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no files."""
+        return not any(log.segments for log in self.logs.values())
+
+    @property
+    def waiting(self) -> dict[str, int]:
+        """Records that wait for Kafka, by topic suffix, where there are any."""
+        return {topic: number for topic, log in self.logs.items() if (number := log.waiting)}
+
+    def oldest(self) -> SpoolLog | None:
+        """Return the log whose oldest segment is to go first, None when there is no segment.
+
+        States of replicas go last: they are few and small, and nobody tells them again.
+        """
+        filled = [log for log in self.logs.values() if log.segments]
+        return min(filled, key=lambda log: (log.topic == REPLICAS.suffix, log.segments[0].born), default=None)
+
+    def close(self) -> None:
+        """Let go of it; what Kafka does not have stays, for the next process."""
+        for log in self.logs.values():
+            log.close()
+        if self.is_empty:
+            self.claim.remove()
+        else:
+            self.claim.release()
+
+
+def open_part(claim: Claim, segment_bytes: int) -> SpoolPart:
+    """Return the part that `claim` holds, with what is in it. Raises OSError, and lets go of it then."""
+    try:
+        logs = {topic: SpoolLog(claim.folder, topic, segment_bytes) for topic in TOPIC_SUFFIXES}
+    except OSError:
+        claim.release()
+        raise
+    return SpoolPart(claim, logs)
