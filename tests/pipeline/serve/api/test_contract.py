@@ -1,0 +1,200 @@
+"""The contract over real HTTP: the OpenAPI document against real answers, errors, caching, compression."""
+
+import gzip
+import json
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import jsonschema
+import pytest
+from tests.parts import eventually
+from tests.pipeline.store.rows import boot, event, hardware, insert, setting, window
+
+NOW = datetime.now(UTC)
+ONE = "/v2/endpoint/acme/llm"
+FULL = (
+    "series?series=requests,pending,latency,ttfb,replicas,hardware&include=summary,replicas,timeline,events"
+    "&from=now-1h"
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _rows(client):
+    covered = {"covered_to_us": 10_000_000, "arrived": 10, "finished": 9, "aborted_pending": 1}
+    status = {"status_codes": [200, 500], "status_counts": [8, 1]}
+    sums = {"latency_count": 9, "latency_sum_us": 900, "ttfb_count": 9, "ttfb_sum_us": 90}
+    insert(
+        client,
+        "request_windows",
+        [
+            window(NOW, age_s=age, latency={300: 9}, ttfb={200: 9}, **covered, **status, **sums)
+            for age in range(30, 600, 10)
+        ],
+    )
+    insert(
+        client,
+        "hardware_windows",
+        [hardware(NOW, "cpu_percent", 12.5, age_s=age) for age in range(30, 600, 10)],
+    )
+    insert(client, "boot_states", [boot(NOW, age_s=30, status={200: 5})])
+    insert(client, "replica_events", [event(NOW, "pending", age_s=1200), event(NOW, "running", age_s=1000)])
+    insert(client, "endpoint_settings", [setting(NOW, 1, 3, age_s=1500)])
+
+
+@pytest.fixture
+def get(service, token):
+    def get(path, **headers):
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return service.get(path, {"Authorization": f"Bearer {token}", **named})
+
+    return get
+
+
+@pytest.fixture(scope="module")
+def document(service):
+    answer = service.get("/openapi.json")
+    assert answer.status == 200
+    return json.loads(answer.body)
+
+
+def check(document, path, status, answer):
+    shape = document["paths"][path]["get"]["responses"][str(status)]["content"]["application/json"]["schema"]
+    schema = {**shape, "components": document["components"]}
+    jsonschema.Draft202012Validator(schema).validate(json.loads(answer.body))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        FULL,
+        "series",
+        "series?by=status&replica=r1",
+        "series?series=hardware&details=true&metrics=cpu_percent",
+        "series?from=2020-01-01T00:00:00Z&to=2020-01-02T00:00:00%2B02:00&include=summary",
+        "summary",
+        "replicas?from=now-2h",
+        "timeline",
+        "events",
+    ],
+)
+def test_real_answers_are_as_the_document_says(get, document, query):
+    answer = get(f"{ONE}/{query}")
+    assert answer.status == 200, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    path = f"/v2/endpoint/{{namespace}}/{{name}}/{query.partition('?')[0]}"
+    check(document, path, 200, answer)
+
+
+def test_lists_and_the_document_itself(get, document):
+    check(document, "/v2/namespaces", 200, get("/v2/namespaces"))
+    check(document, "/v2/endpoint/{namespace}", 200, get("/v2/endpoint/acme"))
+    assert document["openapi"].startswith("3.1")
+    assert document["info"]["version"] == version("endpoint-analytics")
+    for shape in document["components"]["schemas"].values():
+        jsonschema.Draft202012Validator.check_schema(shape)
+
+
+@pytest.mark.parametrize(
+    ("query", "where"),
+    [
+        ("series?form=now", "query parameter form"),
+        ("series?from=now&from=now-1h", "query parameter from"),
+        ("series?from=yesterday", "query parameter from"),
+        ("series?from=now-15", "query parameter from"),
+        ("series?to=99999999999999", "query parameter to"),
+        ("series?from=now&to=now-1h", "query parameter from"),
+        ("series?from=now-500d", "query parameter from"),
+        ("series?step=ten", "query parameter step"),
+        ("series?step=0", "query parameter step"),
+        ("series?step=10&from=now-1d", "query parameter step"),
+        ("series?points=2001", "query parameter points"),
+        ("series?series=request", "query parameter series"),
+        ("series?include=all", "query parameter include"),
+        ("series?by=code", "query parameter by"),
+        ("series?details=yes", "query parameter details"),
+        ("series?metrics=cpu", "query parameter metrics"),
+        ("series?replica=a%20b", "query parameter replica"),
+        ("series?since=then", "query parameter since"),
+        ("summary?series=requests", "query parameter series"),
+    ],
+)
+def test_a_parameter_that_cannot_be_used_is_named(get, document, query, where):
+    answer = get(f"{ONE}/{query}")
+    assert (answer.status, answer.headers["content-type"]) == (400, "application/json")
+    error = json.loads(answer.body)["error"]
+    assert error["where"] == where
+    assert error["what"]
+    assert error["mend"]
+    check(document, f"/v2/endpoint/{{namespace}}/{{name}}/{query.partition('?')[0]}", 400, answer)
+
+
+def test_what_is_not_there(get, service, operator_token):
+    for path in (f"{ONE}x/series", f"{ONE}/nothing", "/v2/nothing", "/v2/endpoint/acme/a%20b/series"):
+        answer = get(path)
+        assert (answer.status, answer.headers["content-type"]) == (404, "application/json"), path
+        assert json.loads(answer.body)["error"]["mend"]
+    answer = service.get(f"{ONE}/series", {"Authorization": f"Bearer {operator_token}"}, method="POST")
+    assert (answer.status, "GET" in answer.headers["allow"]) == (405, True)
+
+
+def test_the_token_decides_who_sees_what(service, token, operator_token):
+    for path in (f"{ONE}/series", "/v2/endpoint/acme", "/v2/namespaces"):
+        assert service.get(path).status == 401
+        assert service.get(path).headers["www-authenticate"].startswith("Bearer")
+        assert service.get(path, {"Authorization": "Bearer nonsense"}).status == 401
+        assert service.get(path, {"Authorization": f"Bearer {operator_token}"}).status == 200
+        assert service.get(path, {"Authorization": f"Bearer {token}"}).status == 200
+    for path in ("/v2/endpoint/other", "/v2/endpoint/other/llm/series"):
+        answer = service.get(path, {"Authorization": f"Bearer {token}"})
+        assert (answer.status, json.loads(answer.body)["error"]["where"]) == (403, "namespace other")
+    others = service.get("/v2/endpoint/other", {"Authorization": f"Bearer {operator_token}"})
+    assert json.loads(others.body)["endpoints"] == []
+
+
+def test_what_did_not_change_is_not_sent_again(get):
+    path = f"{ONE}/series?from={int(NOW.timestamp()) - 3600}&to={int(NOW.timestamp()) - 60}"
+    first = get(path)
+    tag = first.headers["etag"]
+    assert tag.startswith('"')
+    assert "no-cache" in first.headers["cache-control"]
+    again = get(path, If_None_Match=f'"other", {tag}')
+    assert (again.status, again.body, again.headers["etag"]) == (304, b"", tag)
+    assert get(path, If_None_Match='"other"').status == 200
+    zipped = get(path, Accept_Encoding="gzip")
+    assert zipped.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(zipped.body) == first.body
+    assert zipped.headers["etag"] != tag
+    assert get(path, Accept_Encoding="gzip", If_None_Match=zipped.headers["etag"]).status == 304
+    assert "Accept-Encoding" in first.headers["vary"]
+
+
+def test_head_and_security_headers(service, token):
+    answer = service.get(f"{ONE}/series", {"Authorization": f"Bearer {token}"}, method="HEAD")
+    assert (answer.status, answer.body) == (200, b"")
+    assert answer.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+def test_a_table_without_an_answer_is_503_and_says_so(client, token, start_service, config):
+    service = start_service(config, "--cache", "0", "--rollup-every", "0")
+    client.command("RENAME TABLE request_windows TO hidden_windows")
+    try:
+        answer = service.get(f"{ONE}/series", {"Authorization": f"Bearer {token}"})
+        assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+        assert json.loads(answer.body)["error"]["where"] == "ClickHouse"
+        assert "hidden" not in answer.text
+    finally:
+        client.command("RENAME TABLE hidden_windows TO request_windows")
+
+
+def test_the_service_rolls_up_by_itself(client, config, start_service):
+    service = start_service(config, "--rollup-every", "0.1")
+    eventually(
+        lambda: client.query("SELECT count() FROM request_minutes WHERE replica_id = ''").result_rows[0][0],
+        lambda count: count >= 7,
+        20,
+        "minutes",
+    )
+    assert service.stop()[0] == 0
+    assert "ERROR" not in service.log.read_text()
