@@ -6,9 +6,9 @@ The queries of an answer run side by side. HTTP and caching do not belong here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TypeVar
 
 from endpoint_analytics.pipeline.serve.api import boxes, columns
 from endpoint_analytics.pipeline.serve.api.ask import Ask, AskError
@@ -20,6 +20,7 @@ from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.rollup_levels import Reach
 from endpoint_analytics.pipeline.store.series import (
     MAX_HARDWARE_SERIES,
+    HardwareSeries,
     Question,
     RequestStep,
     question_of_range,
@@ -35,6 +36,25 @@ MAX_VALUES = 400_000
 """Values of all series of one answer: a few megabytes of JSON."""
 SETTLES_S = 5
 """A step may change for so long after its end: agents send within 1 s, the worker stores within 1 s."""
+
+
+_OF_REQUESTS = frozenset({"requests", "pending", "latency", "ttfb"})
+Value = TypeVar("Value")
+Quantiles = dict[int, tuple[float, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What the queries of one answer gave; empty where nothing was asked."""
+
+    exists: bool
+    newest_s: float | None
+    counts: dict[int, RequestStep]
+    latency: Quantiles
+    ttfb: Quantiles
+    hardware: list[HardwareSeries]
+    summary: Summary | None
+    replicas: Replicas
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,46 +74,12 @@ class Figures:
         now_s = self.now_s()
         reach = await self.reach()
         steps = _steps(ask, now_s, reach)
-        _, _, since = ask.moments(now_s)
-        since_s = steps.from_s
-        if since is not None:
-            since_s = min(max(int(since) // steps.step_s * steps.step_s, steps.from_s), steps.to_s)
-        at = list(range(since_s, steps.to_s, steps.step_s))
-        by_steps = question_of_steps(ask.namespace, ask.endpoint, ask.replica, steps, since_s, reach)
-        reading = _Reading(self.reader, ask, by_steps)
-        of_requests = {"requests", "pending", "latency", "ttfb"}.intersection(ask.groups)
-        needed = {*ask.groups, *(("counts",) if of_requests else ())}
-        whole = question_of_range(ask.namespace, ask.endpoint, ask.replica, steps.from_s, steps.to_s, reach)
-        try:
-            async with asyncio.TaskGroup() as group:
-
-                def start(work: Coroutine[Any, Any, Any], wanted: bool) -> asyncio.Task[Any] | None:
-                    if wanted:
-                        return group.create_task(work)
-                    work.close()
-                    return None
-
-                known = group.create_task(read_known(self.reader, ask.namespace, ask.endpoint))
-                series = {each: start(reading.read(each), each in needed) for each in reading.groups}
-                summary = start(self._summary(whole), "summary" in ask.parts)
-                replicas = start(
-                    read_replicas(
-                        self.reader,
-                        ask.namespace,
-                        ask.endpoint,
-                        steps.from_s,
-                        steps.to_s,
-                        now_s,
-                        self.presence,
-                    ),
-                    "replicas" in ask.groups or any(part != "summary" for part in ask.parts),
-                )
-        except* StoreError as errors:
-            raise errors.exceptions[0] from None
-        exists, newest_s = known.result()
-        if not exists:
+        since_s = _since(ask, steps, now_s)
+        rows = await self._read(ask, steps, since_s, now_s, reach)
+        if not rows.exists:
             return None
-        found = replicas.result() if replicas else Replicas((), ())
+        at = list(range(since_s, steps.to_s, steps.step_s))
+        parts, found = ask.parts, rows.replicas
         return Answer(
             namespace=ask.namespace,
             endpoint=ask.endpoint,
@@ -103,19 +89,76 @@ class Figures:
             level=steps.level.seconds,
             at=at,
             incomplete_from=_incomplete_from(steps, now_s),
-            newest_at=newest_s,
-            series=_drawn(
-                ask, at, steps, {each: task.result() for each, task in series.items() if task}, found, now_s
-            ),
+            newest_at=rows.newest_s,
+            series=_drawn(ask, at, steps, rows, now_s),
             replica=ask.replica or None,
-            summary=summary.result() if summary else None,
-            replicas=boxes.replicas_of(found, ask.replica) if "replicas" in ask.parts else None,
+            summary=rows.summary,
+            replicas=boxes.replicas_of(found, ask.replica) if "replicas" in parts else None,
             timeline=boxes.timeline_of(found, ask.replica, steps.from_s, steps.to_s)
-            if "timeline" in ask.parts
+            if "timeline" in parts
             else None,
             events=boxes.events_of(found, ask.replica, steps.from_s, steps.to_s)
-            if "events" in ask.parts
+            if "events" in parts
             else None,
+        )
+
+    async def _read(self, ask: Ask, steps: Steps, since_s: int, now_s: float, reach: Reach) -> _Rows:
+        """Run the queries that the question needs, side by side."""
+        namespace, endpoint, reader = ask.namespace, ask.endpoint, self.reader
+        stepped = question_of_steps(namespace, endpoint, ask.replica, steps, since_s, reach)
+        whole = question_of_range(namespace, endpoint, ask.replica, steps.from_s, steps.to_s, reach)
+        of_replicas = "replicas" in ask.groups or any(part != "summary" for part in ask.parts)
+
+        no_counts: dict[int, RequestStep] = {}
+        no_quantiles: Quantiles = {}
+        no_hardware: list[HardwareSeries] = []
+
+        async def replicas() -> Replicas:
+            return await read_replicas(
+                reader, namespace, endpoint, steps.from_s, steps.to_s, now_s, self.presence
+            )
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                known = group.create_task(read_known(reader, namespace, endpoint))
+                counts = group.create_task(
+                    _if(
+                        _OF_REQUESTS.intersection(ask.groups),
+                        no_counts,
+                        lambda: read_requests(reader, stepped),
+                    )
+                )
+                latency = group.create_task(
+                    _if(
+                        "latency" in ask.groups,
+                        no_quantiles,
+                        lambda: read_quantiles(reader, stepped, "latency"),
+                    )
+                )
+                ttfb = group.create_task(
+                    _if("ttfb" in ask.groups, no_quantiles, lambda: read_quantiles(reader, stepped, "ttfb"))
+                )
+                hardware = group.create_task(
+                    _if(
+                        "hardware" in ask.groups,
+                        no_hardware,
+                        lambda: read_hardware(reader, stepped, ask.metrics, ask.details),
+                    )
+                )
+                summary = group.create_task(_if("summary" in ask.parts, None, lambda: self._summary(whole)))
+                found = group.create_task(_if(of_replicas, Replicas((), ()), replicas))
+        except* StoreError as errors:
+            raise errors.exceptions[0] from None
+        exists, newest_s = known.result()
+        return _Rows(
+            exists,
+            newest_s,
+            counts.result(),
+            latency.result(),
+            ttfb.result(),
+            hardware.result(),
+            summary.result(),
+            found.result(),
         )
 
     async def _summary(self, whole: Question) -> Summary:
@@ -128,28 +171,9 @@ class Figures:
         return boxes.summary_of(requests.get(at), latency.get(at), ttfb.get(at))
 
 
-class _Reading:
-    """The queries behind groups of series; the counts of requests are read once for all groups that need them."""
-
-    groups: tuple[Literal["counts", "latency", "ttfb", "hardware"], ...] = (
-        "counts",
-        "latency",
-        "ttfb",
-        "hardware",
-    )
-
-    def __init__(self, reader: Reader, ask: Ask, question: Question) -> None:
-        self._reader = reader
-        self._ask = ask
-        self._question = question
-
-    async def read(self, which: Literal["counts", "latency", "ttfb", "hardware"]) -> Any:
-        """Return the rows of a group."""
-        if which == "counts":
-            return await read_requests(self._reader, self._question)
-        if which == "hardware":
-            return await read_hardware(self._reader, self._question, self._ask.metrics, self._ask.details)
-        return await read_quantiles(self._reader, self._question, which)
+async def _if(wanted: object, otherwise: Value, read: Callable[[], Awaitable[Value]]) -> Value:
+    """Return what `read` gives, or `otherwise` without asking."""
+    return await read() if wanted else otherwise
 
 
 def _steps(ask: Ask, now_s: float, reach: Reach) -> Steps:
@@ -166,27 +190,29 @@ def _incomplete_from(steps: Steps, now_s: float) -> int | None:
     return max(first, steps.from_s) if first < steps.to_s else None
 
 
-def _drawn(
-    ask: Ask, at: list[int], steps: Steps, read: dict[str, Any], replicas: Replicas, now_s: float
-) -> list[Series]:
-    counts: dict[int, RequestStep] = read.get("counts", {})
-    series: list[Series] = []
+def _since(ask: Ask, steps: Steps, now_s: float) -> int:
+    """Return the first step that is wanted."""
+    _, _, since_s = ask.moments(now_s)
+    if since_s is None:
+        return steps.from_s
+    return min(max(int(since_s) // steps.step_s * steps.step_s, steps.from_s), steps.to_s)
+
+
+def _drawn(ask: Ask, at: list[int], steps: Steps, rows: _Rows, now_s: float) -> list[Series]:
     draw: dict[Group, Callable[[], list[Series]]] = {
-        "requests": lambda: columns.request_series(at, counts, ask.by_status),
-        "pending": lambda: columns.pending_series(at, counts),
-        "latency": lambda: columns.distribution_series("latency", at, counts, read["latency"]),
-        "ttfb": lambda: columns.distribution_series("ttfb", at, counts, read["ttfb"]),
-        "replicas": lambda: columns.replica_series(at, steps.step_s, replicas, ask.replica, now_s),
-        "hardware": lambda: columns.hardware_series(at, read["hardware"], ask.details),
+        "requests": lambda: columns.request_series(at, rows.counts, ask.by_status),
+        "pending": lambda: columns.pending_series(at, rows.counts),
+        "latency": lambda: columns.distribution_series("latency", at, rows.counts, rows.latency),
+        "ttfb": lambda: columns.distribution_series("ttfb", at, rows.counts, rows.ttfb),
+        "replicas": lambda: columns.replica_series(at, steps.step_s, rows.replicas, ask.replica, now_s),
+        "hardware": lambda: columns.hardware_series(at, rows.hardware, ask.details),
     }
-    drawn_hardware = len(read.get("hardware", ()))
-    if drawn_hardware > MAX_HARDWARE_SERIES or drawn_hardware * len(at) > MAX_VALUES:
+    count = len(rows.hardware)
+    if count > MAX_HARDWARE_SERIES or count * len(at) > MAX_VALUES:
         raise AskError(
-            f"{drawn_hardware} series of {len(at)} steps are more than one answer takes",
+            f"{count} series of {len(at)} steps are more than one answer takes",
             "query parameter details",
             "ask for fewer points, fewer metrics, or one replica",
             413,
         )
-    for group in ask.groups:
-        series += draw[group]()
-    return series
+    return [series for group in ask.groups for series in draw[group]()]

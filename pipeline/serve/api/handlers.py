@@ -35,6 +35,8 @@ from endpoint_analytics.schemas.identity import check_name
 Handler = Callable[[Request], Awaitable[Response]]
 ANSWER_WITHIN_S = 10.0
 """Of one answer with all its queries, those that wait for their turn included."""
+_ABSENT = Body(b"")
+"""Kept in the cache for an endpoint that does not exist."""
 _NO_ANSWER = AskError(
     "the figures cannot be read from ClickHouse now",
     "ClickHouse",
@@ -51,7 +53,7 @@ class Api:
     access: Access
     figures: Figures
     overview: Overview
-    cache: SharedCache[Hashable, Body | None]
+    cache: SharedCache[Hashable, Body]
     version: str
 
     def routes(self) -> dict[str, dict[str, Handler]]:
@@ -92,12 +94,12 @@ class Api:
         _check_names(namespace, name)
         ask = parse_ask(namespace, name, request.query_params.multi_items(), part)
 
-        async def read() -> Body | None:
+        async def read() -> Body:
             answer = await self.figures.answer(ask)
-            return None if answer is None else Body(encode(answer))
+            return _ABSENT if answer is None else Body(encode(answer))
 
         body = await self._kept(ask, read)
-        if body is None:
+        if body is _ABSENT:
             raise AskError(
                 f"there is no endpoint {name!r} in namespace {namespace!r}",
                 "path",
@@ -115,7 +117,7 @@ class Api:
         async def read() -> Body:
             return Body(encode(await self.overview.endpoints(namespace)))
 
-        return reply(request, await self._kept(("endpoints", namespace), read) or Body(b""))
+        return reply(request, await self._kept(("endpoints", namespace), read))
 
     async def _namespaces(self, request: Request) -> Response:
         token = await self.access.token(request)
@@ -125,12 +127,12 @@ class Api:
             known = await read_namespaces(self.reader)
             return Body(encode(Namespaces([each for each in known if token.opens(each)])))
 
-        return reply(request, await self._kept(("namespaces", token.namespace), read) or Body(b""))
+        return reply(request, await self._kept(("namespaces", token.namespace), read))
 
     async def _openapi(self, request: Request) -> Response:
         return reply(request, Body(msgspec.json.encode(openapi_document(self.version))))
 
-    async def _kept(self, key: Hashable, read: Callable[[], Awaitable[Body | None]]) -> Body | None:
+    async def _kept(self, key: Hashable, read: Callable[[], Awaitable[Body]]) -> Body:
         body, _ = await self.cache.get(key, read)
         return body
 

@@ -33,7 +33,7 @@ def make_api(reader: Reader, tokens: TokenBook, key: bytes, presence: Presence, 
         found, _ = await reaches.get("reach", lambda: read_reach(reader))
         return found
 
-    cache: SharedCache[Hashable, Body | None] = SharedCache(keep_s, CACHE_ENTRIES, time.monotonic)
+    cache: SharedCache[Hashable, Body] = SharedCache(keep_s, CACHE_ENTRIES, time.monotonic)
     return Api(
         reader,
         Access(tokens, Sessions(key, tokens.find, time.time)),
