@@ -14,9 +14,11 @@ import logging
 import random
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.faults.proxy import (
@@ -80,6 +82,23 @@ class Campaign:
     def _later(self, seconds: float, mend: Callable[[], None]) -> None:
         self._number += 1
         heapq.heappush(self._due, (time.monotonic() + seconds, self._number, mend))
+
+    @contextmanager
+    def supervised(self) -> Iterator[None]:
+        """Go on starting workers that end, until all is read."""
+        done = threading.Event()
+
+        def watch() -> None:
+            while not done.wait(0.2):
+                self._supervise()
+
+        thread = threading.Thread(target=watch, name="supervisor", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
 
     def _supervise(self) -> None:
         """Start workers that ended, as whatever runs them in earnest does."""
@@ -235,9 +254,10 @@ def play(parts: Parts, seed: int, seconds: float) -> tuple[Row, Counter[str]]:
         ]
         campaign = Campaign(rig, seed)
         campaign.run(seconds)
-        for fleet in fleets:
-            fleet.join()
-        row = rig.judge(f"seed {seed}: {campaign.faults.total()} faults")
+        with campaign.supervised():
+            for fleet in fleets:
+                fleet.join()
+            row = rig.judge(f"seed {seed}: {campaign.faults.total()} faults")
         for worker in rig.workers:
             worker.kill()
         rig.replay()

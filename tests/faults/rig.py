@@ -447,16 +447,19 @@ class Rig:
 
     def wait_for_last_chunks(self, within_s: float = SETTLED_WITHIN_S) -> None:
         """Wait until the group has committed, in each partition, where its last chunk begins: it has read all."""
-        chunks = self.rows(
-            "SELECT partition, max(chunk) FROM chunks FINAL WHERE stream = 'requests'"
-            " GROUP BY partition HAVING count() > 1"
-        )
-        eventually(
-            self.committed,
-            lambda found: all(found.get(partition) == chunk for partition, chunk in chunks),
-            within_s,
-            f"commits where the last chunks begin: {chunks}",
-        )
+
+        def behind() -> dict[int, tuple[int, int | None]]:
+            committed = self.committed()
+            return {
+                partition: (chunk, committed.get(partition))
+                for partition, chunk in self.rows(
+                    "SELECT partition, max(chunk) FROM chunks FINAL WHERE stream = 'requests'"
+                    " GROUP BY partition HAVING count() > 1"
+                )
+                if committed.get(partition) != chunk
+            }
+
+        eventually(behind, lambda found: not found, within_s, "commits where the last chunks begin")
 
     def replay(self) -> None:
         """Let workers started from now on read the log from its beginning, as after a reset of offsets."""

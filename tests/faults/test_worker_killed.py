@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.faults.proxy import Fate, Once, inserts, into
 from tests.faults.rig import Rig, until
@@ -9,10 +11,10 @@ from tests.faults.rig import Rig, until
 TRAFFIC = {"rate": 8.0, "duplicates": 0.05, "gaps": 0.02, "late": 0.03, "restarts": 0.02, "hardware": True}
 
 
-def killed_at(rig: Rig, rule: Once, fault: str, rounds: int = 30) -> None:
+def killed_at(rig: Rig, rule: Once, fault: str) -> None:
     """Kill the worker when the rule is met, start it again, and judge."""
     worker = rig.worker()
-    rule.fate = Fate(rule.fate.name, sent=rule.fate.sent, answered=0.0, then=worker.process.kill)
+    rule.fate = replace(rule.fate, answered=0.0, then=worker.process.kill)
     rig.proxy.rule = rule
     sending = rig.send_steadily(6, **TRAFFIC)
     until(lambda: rule.met and worker.process.poll() is not None, 60, "the kill")
