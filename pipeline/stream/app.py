@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 TAKE_MESSAGES = 1000
 TAKE_WITHIN_S = 0.2
 REJECTED_VALUE_BYTES = 64 * 1024
+METADATA_MAX_AGE_MS = 5_000
 
 _FOLDERS: tuple[tuple[Topic, Callable[[], Folder[Any]]], ...] = (
     (REQUESTS, RequestsFolder),
@@ -163,6 +164,8 @@ def _settings(config: WorkerConfig) -> dict[str, Any]:
         "topic_allow_declare": False,  # topics are made with their settings before
         "topic_disable_leader": True,
         "consumer_auto_offset_reset": "earliest",
+        # A broker that has just come back may not tell of its topics yet: then nothing is assigned until the next look.
+        "consumer_metadata_max_age_ms": METADATA_MAX_AGE_MS,
         "consumer_max_fetch_size": 16 * 1024 * 1024,
         "broker_session_timeout": config.session_timeout_s,
         "broker_heartbeat_interval": config.session_timeout_s / 10,

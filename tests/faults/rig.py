@@ -178,6 +178,7 @@ class Rig:
         partitions: int = 4,
         chunk_ms: int = CHUNK_MS,
         chunk_offsets: int = CHUNK_OFFSETS,
+        topics: bool = True,
     ) -> None:
         self.parts = parts
         self.proxy = parts.proxy
@@ -192,7 +193,11 @@ class Rig:
         config = ClickHouseConfig(url=parts.clickhouse.url, database=self._database)
         migrate(config)
         self.client: Client = connect(config)
-        asyncio.run(ensure_topics(parts.kafka.bootstrap_servers, self.topics()))
+        if topics:
+            self.make_topics()
+
+    def make_topics(self) -> None:
+        asyncio.run(ensure_topics(self.parts.kafka.bootstrap_servers, self.topics()))
 
     def close(self) -> None:
         for worker in self.workers:

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from tests.faults.kafka_proxy import KafkaProxy
-from tests.faults.rig import Rig
+from tests.faults.rig import Parts, Rig
 from tests.oracle import Accepted
 from tests.parts import Child, eventually
 
@@ -68,6 +68,20 @@ def test_connections_of_the_worker_are_cut(rig: Rig) -> None:
         between.open()
         sending.join()
         rig.judge("the worker's connections to Kafka cut")
+
+
+def test_topics_that_the_worker_cannot_see_yet(parts: Parts) -> None:
+    """A broker that comes back tells of its topics a little later. Faust assigns nothing, and has to look again."""
+    parts.mend()
+    rig = Rig(parts, "topics-come-later", topics=False)
+    try:
+        rig.worker()
+        time.sleep(3)
+        rig.make_topics()
+        rig.send_steadily(4, **TRAFFIC).join()
+        rig.judge("topics that come after the worker", within_s=60)
+    finally:
+        rig.close()
 
 
 AGENT = """
