@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PAGE := pipeline/serve/page/dist/.built
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-bare page screenshots test check format bench lock clean
+.PHONY: help run run-bare page screenshots test faults check format bench lock clean
 
 help: ## say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -44,6 +44,10 @@ check: $(READY) $(PAGE) ## lint and types
 
 test: check ## lint, types and all tests, on a real Kafka and a real ClickHouse engine
 	@$(BIN)/python -m pytest
+
+faults: $(READY) ## break every part, one by one and mixed: SEED=n of the first campaign, SEEDS=10, SECONDS=30 each
+	@$(BIN)/python -m pytest tests/faults -m "slow or not slow" -q
+	@$(BIN)/python -m tests.faults.campaign $(if $(SEED),--seed $(SEED)) --seeds $(or $(SEEDS),10) --seconds $(or $(SECONDS),30)
 
 format: $(READY) ## format the sources
 	@$(BIN)/ruff check --fix-only .

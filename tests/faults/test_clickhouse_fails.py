@@ -31,7 +31,12 @@ TRAFFIC = {"rate": 8.0, "duplicates": 0.05, "gaps": 0.02, "late": 0.03, "restart
 
 @pytest.mark.parametrize(
     "fate",
-    [ANSWER_LOST, CUT_IN_REQUEST, CUT_IN_ANSWER, UNREACHED],
+    [
+        ANSWER_LOST,
+        CUT_IN_REQUEST,
+        pytest.param(CUT_IN_ANSWER, marks=pytest.mark.slow),
+        pytest.param(UNREACHED, marks=pytest.mark.slow),
+    ],
     ids=lambda fate: fate.name.replace(" ", "-"),
 )
 def test_a_third_of_all_requests_fail(rig: Rig, fate: Fate) -> None:
@@ -46,7 +51,14 @@ def test_a_third_of_all_requests_fail(rig: Rig, fate: Fate) -> None:
 
 
 @pytest.mark.parametrize(
-    "refusal", [TOO_MANY_PARTS, TOO_MANY_QUERIES, READ_ONLY, MEMORY_LIMIT], ids=lambda fate: fate.name
+    "refusal",
+    [
+        TOO_MANY_PARTS,
+        pytest.param(TOO_MANY_QUERIES, marks=pytest.mark.slow),
+        pytest.param(READ_ONLY, marks=pytest.mark.slow),
+        pytest.param(MEMORY_LIMIT, marks=pytest.mark.slow),
+    ],
+    ids=lambda fate: fate.name,
 )
 def test_inserts_are_refused_for_a_while(rig: Rig, refusal: Fate) -> None:
     worker = rig.worker()
@@ -59,6 +71,7 @@ def test_inserts_are_refused_for_a_while(rig: Rig, refusal: Fate) -> None:
     assert worker.process.poll() is None
 
 
+@pytest.mark.slow
 def test_reads_are_refused_for_a_while(rig: Rig) -> None:
     """What is remembered of boots cannot be read back: nothing may be folded without it."""
     rig.send_fast(10, **TRAFFIC)
@@ -68,6 +81,7 @@ def test_reads_are_refused_for_a_while(rig: Rig) -> None:
     rig.judge("reads refused for 4 s at the start")
 
 
+@pytest.mark.slow
 def test_reads_are_cut(rig: Rig) -> None:
     """Half an answer to the question what a boot's state was is no answer."""
     rig.send_fast(12, replicas=120, **TRAFFIC)
@@ -101,6 +115,7 @@ def test_killed_and_started_again(rig: Rig) -> None:
     rig.judge("ClickHouse killed twice, each away for 2 s")
 
 
+@pytest.mark.slow
 def test_away_while_the_worker_starts(rig: Rig) -> None:
     rig.parts.clickhouse.kill()
     rig.worker()
@@ -111,6 +126,7 @@ def test_away_while_the_worker_starts(rig: Rig) -> None:
     rig.judge("ClickHouse away while the worker starts")
 
 
+@pytest.mark.slow
 def test_slow(rig: Rig) -> None:
     rng = random.Random(6)
     rig.proxy.rule = lambda _: Fate("slow", delay_s=rng.uniform(0.2, 1.5))
@@ -120,6 +136,7 @@ def test_slow(rig: Rig) -> None:
     rig.judge("ClickHouse slow: 0.2 to 1.5 s a request")
 
 
+@pytest.mark.slow
 def test_stopped_and_continued(rig: Rig) -> None:
     rig.worker()
     sending = rig.send_steadily(9, **TRAFFIC)

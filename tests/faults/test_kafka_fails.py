@@ -30,6 +30,7 @@ def test_killed_and_started_again(rig: Rig) -> None:
     rig.judge("Kafka killed and started again")
 
 
+@pytest.mark.slow
 def test_killed_beside_the_worker(rig: Rig) -> None:
     worker = rig.worker()
     sending = rig.send_steadily(10, **TRAFFIC)
@@ -42,6 +43,7 @@ def test_killed_beside_the_worker(rig: Rig) -> None:
     rig.judge("Kafka and worker killed together")
 
 
+@pytest.mark.slow
 def test_stands_still(rig: Rig) -> None:
     rig.worker()
     sending = rig.send_steadily(12, **TRAFFIC)
@@ -55,6 +57,7 @@ def test_stands_still(rig: Rig) -> None:
     rig.judge("Kafka stands still twice for 2.5 s")
 
 
+@pytest.mark.slow
 def test_connections_of_the_worker_are_cut(rig: Rig) -> None:
     with KafkaProxy(rig.parts.kafka.bootstrap_servers) as between:
         rig.worker(kafka=between.bootstrap_servers)

@@ -28,6 +28,7 @@ def test_offsets_reset_to_the_beginning(rig: Rig) -> None:
     rig.judge("offsets reset to earliest, all read again")
 
 
+@pytest.mark.slow
 def test_a_replay_beside_the_worker_that_goes_on(rig: Rig) -> None:
     """Another group reads all from the beginning into the same tables, while the first writes on."""
     rig.worker()
@@ -39,6 +40,7 @@ def test_a_replay_beside_the_worker_that_goes_on(rig: Rig) -> None:
     rig.judge("the log replayed beside the worker that goes on")
 
 
+@pytest.mark.slow
 def test_gaps_in_append_time(rig: Rig) -> None:
     rig.worker()
     fleet = rig.fleet(**TRAFFIC)

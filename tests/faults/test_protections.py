@@ -65,6 +65,7 @@ def test_the_head_of_the_log_is_gone_and_offsets_are_reset(rig: Rig) -> None:
         worker.kill()
 
 
+@pytest.mark.slow
 def test_the_head_is_gone_up_to_within_the_open_chunk(rig: Rig) -> None:
     """The worker was away for longer than the log is kept; of its open chunk a part is stored, and a part is gone."""
     worker = rig.worker()
@@ -103,6 +104,7 @@ def test_a_flood_of_unusable_messages_ends_the_worker(rig: Rig) -> None:
     rig.judge("2,500 unusable messages: ended loudly, told to go on", rejected=Counter(wrong_shape=2500))
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_store_is_not_ready(rig: Rig) -> None:
     port = free_port("127.0.0.1")
     rig.worker("worker-1", "--health-port", str(port))

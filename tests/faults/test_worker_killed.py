@@ -36,12 +36,14 @@ def test_killed_after_an_insert_before_the_commit(rig: Rig) -> None:
     )
 
 
+@pytest.mark.slow
 def test_killed_between_the_tables_of_a_flush(rig: Rig) -> None:
     killed_at(
         rig, Once(into("chunks"), Fate("killed", sent=0.0), 5), "worker killed between a flush's tables"
     )
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_of_an_insert(rig: Rig) -> None:
     killed_at(
         rig,
@@ -50,6 +52,7 @@ def test_killed_in_the_middle_of_an_insert(rig: Rig) -> None:
     )
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(rig: Rig) -> None:
     sending = rig.send_steadily(10, **TRAFFIC)
     for number in range(4):

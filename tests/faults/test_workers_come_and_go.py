@@ -10,9 +10,10 @@ from tests.faults.proxy import Fate, Once, into
 from tests.faults.rig import SESSION_TIMEOUT_S, Rig, pause, resume, until
 
 TRAFFIC = {"rate": 8.0, "duplicates": 0.05, "gaps": 0.02, "late": 0.03, "restarts": 0.02, "hardware": True}
+DYNAMIC = pytest.param(False, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize("static", [True, False], ids=["static", "dynamic"])
+@pytest.mark.parametrize("static", [True, DYNAMIC], ids=["static", "dynamic"])
 def test_a_zombie_wakes_beside_its_heir(rig: Rig, static: bool) -> None:
     zombie = rig.worker("worker-1", static=static)
     sending = rig.send_steadily(SESSION_TIMEOUT_S + 9, **TRAFFIC)
@@ -27,6 +28,7 @@ def test_a_zombie_wakes_beside_its_heir(rig: Rig, static: bool) -> None:
     assert heir.process.poll() is None
 
 
+@pytest.mark.slow
 def test_a_zombie_wakes_within_an_insert(rig: Rig) -> None:
     """The insert of the stopped worker is under way: its answer comes when another has the partitions."""
     zombie = rig.worker("worker-1")
@@ -42,6 +44,7 @@ def test_a_zombie_wakes_within_an_insert(rig: Rig) -> None:
     rig.judge("SIGSTOP within an insert, heir, SIGCONT")
 
 
+@pytest.mark.slow
 def test_two_workers_of_one_name(rig: Rig) -> None:
     """The second fences the first, which has to end, or be harmless."""
     rig.worker("worker-1")
@@ -52,10 +55,10 @@ def test_two_workers_of_one_name(rig: Rig) -> None:
     rig.judge("two workers under one instance id")
 
 
-@pytest.mark.parametrize("static", [True, False], ids=["static", "dynamic"])
+@pytest.mark.parametrize("static", [True, DYNAMIC], ids=["static", "dynamic"])
 def test_workers_added_and_removed(rig: Rig, static: bool) -> None:
     rng = random.Random(5)
-    sending = rig.send_steadily(16, **TRAFFIC)
+    sending = rig.send_steadily(10 if static else 20, **TRAFFIC)
     running = {"worker-0": rig.worker("worker-0", static=static)}
     number = 1
     while sending.is_running:
