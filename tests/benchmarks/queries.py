@@ -22,7 +22,7 @@ from endpoint_analytics.pipeline.serve.api.shapes import encode
 from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, Client, connect
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.presence import Presence
-from endpoint_analytics.pipeline.store.rollup import read_reach, roll_up
+from endpoint_analytics.pipeline.store.rollup import SLACK_S, read_reach, roll_up
 from endpoint_analytics.pipeline.store.rollup_levels import Reach, Retention
 
 REPLICAS = 100
@@ -39,16 +39,19 @@ INSERT INTO {table} (namespace, endpoint, replica_id, {boot} window_start, versi
     latency_sum_us, latency_max_us, latency_buckets, latency_counts, ttfb_count, ttfb_sum_us, ttfb_max_us,
     ttfb_buckets, ttfb_counts)
 SELECT 'bench', 'llm', {replica}, {boot_value} toDateTime({from_s} + intDiv(number, {replicas}) * {seconds}, 'UTC'), 1,
-    200 * {of}, 200 * {of}, [200, 404, 500], [196 * {of}, 3 * {of}, 1 * {of}], {covered_value} 20000000 * {of}, 9, 2,
-    200 * {of}, 10000000 * {of}, 400000, {sketch} AS buckets, arrayMap(i -> toUInt64((1 + (i * 7 + number) % 6) * {of}), range({buckets})),
-    200 * {of}, 3000000 * {of}, 90000, buckets, arrayMap(i -> toUInt64((1 + (i * 5 + number) % 6) * {of}), range({buckets}))
+    200 * {of}, 200 * {of}, [200, 404, 500], [196 * {of}, 3 * {of}, 1 * {of}], {covered_value}
+    20000000 * {of}, 9, 2, 200 * {of}, 10000000 * {of}, 400000, {sketch} AS buckets,
+    arrayMap(i -> toUInt64((1 + (i * 7 + number) % 6) * {of}), range({buckets})),
+    200 * {of}, 3000000 * {of}, 90000, buckets,
+    arrayMap(i -> toUInt64((1 + (i * 5 + number) % 6) * {of}), range({buckets}))
 FROM numbers({rows})
 """
 _HARDWARE = """
 INSERT INTO {table} (namespace, endpoint, replica_id, {boot} device, metric, window_start, version, samples, sum,
     min, max {windows})
 SELECT 'bench', 'llm', {replica}, {boot_value} '', arrayJoin({metrics}),
-    toDateTime({from_s} + intDiv(number, {replicas}) * {seconds}, 'UTC'), 1, 10 * {of}, 500. * {of}, 0, 100 {windows_value}
+    toDateTime({from_s} + intDiv(number, {replicas}) * {seconds}, 'UTC'), 1, 10 * {of}, 500. * {of}, 0, 100
+    {windows_value}
 FROM numbers({rows})
 """
 _REPLICA = f"concat('replica-', leftPad(toString(number % {REPLICAS}), 3, '0'))"
@@ -131,14 +134,20 @@ _QUESTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
 )  # fmt: skip
 
 
-async def _measure(config: ClickHouseConfig) -> None:
+async def _measure(config: ClickHouseConfig, client: Client) -> None:
     connection = RollupConnection(config)
     started = time.perf_counter()
     await roll_up(connection)
     print(f"rolled up {RAW_HOURS} h of {REPLICAS} replicas in {time.perf_counter() - started:.1f} s")
+    await asyncio.sleep(SLACK_S)
+    await roll_up(connection)
+    minute = int(time.time()) // 60 * 60 - 120
+    _fill_level(client, "windows", 10, minute, minute + 60, False)
     started = time.perf_counter()
     await roll_up(connection)
-    print(f"a look that finds what changed since: {(time.perf_counter() - started) * 1e3:.0f} ms")
+    print(
+        f"a look after a minute of {REPLICAS} replicas came: {(time.perf_counter() - started) * 1e3:.0f} ms"
+    )
     reach = await read_reach(connection)
 
     async def levels() -> Reach:
@@ -157,7 +166,8 @@ async def _measure(config: ClickHouseConfig) -> None:
             line = _line(name, times, size)
             if length == "6h":
                 peer, _ = await _times_ms(by_raw, ask)
-                line += f"; raw rows p50 {peer[len(peer) // 2]:7.1f} ms, ratio {peer[len(peer) // 2] / times[len(times) // 2]:5.1f}"
+                middle = len(peer) // 2
+                line += f"; raw rows p50 {peer[middle]:7.1f} ms, ratio {peer[middle] / times[middle]:5.1f}"
             print(line, flush=True)
         if length in ("6h", "30d"):
             ask = Ask("bench", "llm", from_text=f"now-{length}", replica="replica-042", groups=("latency",))
@@ -188,7 +198,8 @@ def main() -> None:
         print(
             f"filled in {time.perf_counter() - started:.0f} s: {', '.join(f'{t} {n} rows {s}' for t, n, s in rows)}"
         )
-        asyncio.run(_measure(config))
+        asyncio.run(_measure(config, client))
+        client.close()
 
 
 if __name__ == "__main__":
