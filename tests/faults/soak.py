@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import sys
 import tempfile
@@ -33,6 +34,7 @@ from endpoint_analytics.schemas.topics import REQUESTS
 
 EVERY_S = 30.0
 GROUP = "endpoint-analytics"
+PARTITIONS = 4
 MIB = 2**20
 
 AGENT = """
@@ -95,8 +97,9 @@ async def read_lag(servers: str) -> int:
         committed = await admin.list_consumer_group_offsets(GROUP)
     finally:
         await admin.close()
+    partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
     async with AIOKafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False) as consumer:
-        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+        consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
     return sum(end - max(committed[tp].offset if tp in committed else 0, 0) for tp, end in ends.items())
 
@@ -139,7 +142,8 @@ def main(words: list[str]) -> int:
     parser.add_argument("--replicas", type=int, default=200)
     parser.add_argument("--rate", type=float, default=5.0, help="requests/s of each replica")
     arguments = parser.parse_args(words)
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder, Stack(Path(folder)) as stack:
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder, Stack(Path(folder), PARTITIONS) as stack:
         agent = stack.program("agent", [sys.executable, "-c", AGENT], "agent ready")
         agent.start()
         config = FleetConfig(
