@@ -32,6 +32,8 @@ export class EndpointPage implements Work {
   private readonly stage = h("div", { class: "stage", "aria-busy": "true" });
   private section: Section | null = null;
   private answer: Answer | null = null;
+  private tookS = 0;
+  private zoomed = false;
   private readonly poll: Poll;
 
   constructor(
@@ -70,7 +72,9 @@ export class EndpointPage implements Work {
   async ask(fresh: boolean, signal: AbortSignal): Promise<void> {
     const old = fresh ? null : this.answer;
     const after = old && { step: old.step, since: old.incomplete_from ?? old.to };
+    const askedMs = performance.now();
     const answer = await readSeries(this.question(after), signal);
+    this.tookS = (performance.now() - askedMs) / 1000;
     this.answer = old && answer.step === old.step ? merge(old, answer) : answer;
     this.stage.setAttribute("aria-busy", "false");
     this.show();
@@ -81,7 +85,8 @@ export class EndpointPage implements Work {
     const { answer } = this;
     if (!refresh || !answer) return null;
     if (!("preset" in range) && answer.incomplete_from === null) return null; // nothing of it can change
-    return Math.max(refresh, answer.step / LOOKS_A_STEP);
+    // A slow server is never asked for more than half of the time.
+    return Math.max(refresh, answer.step / LOOKS_A_STEP, this.tookS);
   }
 
   failed(error: ApiError, retryInSeconds: number): void {
@@ -130,12 +135,20 @@ export class EndpointPage implements Work {
       events: {
         isHidden: (key) => navigation.view.hidden.has(key),
         toggle,
-        zoom: (from, to) => navigation.zoom(from, to),
+        zoom: (from, to) => this.zoom(from, to),
         reset: () => navigation.reset(),
         marks: () => this.marks(),
       },
     });
     this.stage.replaceChildren(this.section.element);
+  }
+
+  /** Every graph that shares a drag tells it, each by its own pixels: the one under the pointer is the first. */
+  private zoom(from: number, to: number): void {
+    if (this.zoomed) return;
+    this.zoomed = true;
+    setTimeout(() => (this.zoomed = false));
+    this.navigation.zoom(from, to);
   }
 
   private show(): void {

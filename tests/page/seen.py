@@ -1,0 +1,137 @@
+"""What a person sees on the page, and does: read a number, point, drag. No test looks deeper than this."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from playwright.sync_api import Locator, Page
+
+DASH = "\N{EN DASH}"
+"""Where there is no figure."""
+
+
+class Seen:
+    """A page in a browser."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    def ready(self) -> None:
+        """Wait until what was asked for is shown."""
+        self.page.locator(".stage[aria-busy=false]").wait_for()
+
+    @property
+    def query(self) -> str:
+        return self.page.url.partition("?")[2]
+
+    def box(self, name: str) -> tuple[str, str]:
+        """A box's large figure and the small one below."""
+        box = self.page.locator(f'[data-box="{name}"]')
+        return box.locator(".box-value").inner_text(), box.locator(".box-detail").inner_text()
+
+    def graph(self, name: str) -> Locator:
+        return self.page.locator(f'.graph[data-graph="{name}"]')
+
+    def legend(self, graph: str) -> dict[str, str]:
+        """Names in a legend, with the values beside them."""
+        entries = self.graph(graph).locator(".legend-entry").all()
+        return {
+            entry.get_attribute("data-key"): entry.locator(".legend-value").inner_text() for entry in entries
+        }
+
+    def entry(self, graph: str, key: str) -> Locator:
+        return self.graph(graph).locator(f'.legend-entry[data-key="{key}"]')
+
+    def ranges(self) -> set[tuple[int, int]]:
+        """The time that each graph shows."""
+        found = self.page.locator(".plot[data-from], .bars-area[data-from]").all()
+        return {(int(each.get_attribute("data-from")), int(each.get_attribute("data-to"))) for each in found}
+
+    def range(self) -> tuple[int, int]:
+        """The one time that all graphs show."""
+        (only,) = self.ranges()
+        return only
+
+    def over(self, graph: str) -> dict[str, float]:
+        """Where a graph's plot is."""
+        area = self.graph(graph).locator(".u-over")
+        area.scroll_into_view_if_needed()
+        return area.bounding_box()
+
+    def point(self, graph: str, share: float) -> None:
+        """Point at a share of a graph's width."""
+        box = self.over(graph)
+        self.page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] / 2)
+
+    def point_at(self, graph: str, at: float) -> None:
+        """Point at a moment."""
+        (begin, end) = self.range()
+        self.point(graph, (at - begin) / (end - begin))
+
+    def drag(self, graph: str, begin: float, end: float) -> None:
+        """Drag over shares of a graph's width, and wait until what was asked for is there."""
+        box = self.over(graph)
+        self.drag_box(box, begin, end)
+
+    def drag_box(self, box: dict[str, float], begin: float, end: float) -> None:
+        y = box["y"] + box["height"] / 2
+        before = self.page.url
+        self.page.mouse.move(box["x"] + box["width"] * begin, y)
+        self.page.mouse.down()
+        self.page.mouse.move(box["x"] + box["width"] * (begin + end) / 2, y, steps=4)
+        self.page.mouse.move(box["x"] + box["width"] * end, y, steps=4)
+        self.page.mouse.up()
+        self.page.wait_for_url(lambda url: url != before)
+        self.ready()
+
+    def ink(self, graph: str, begin: float, end: float) -> list[int]:
+        """How many strongly coloured points each column of a graph's plot has, between two shares of its width."""
+        return (
+            self.graph(graph)
+            .locator("canvas")
+            .evaluate(
+                """(canvas, [begin, end, area]) => {
+                const ratio = canvas.width / canvas.clientWidth;
+                const left = Math.round((area.x + begin * area.width) * ratio);
+                const width = Math.max(1, Math.round((end - begin) * area.width * ratio));
+                const top = Math.round(area.y * ratio), height = Math.round(area.height * ratio);
+                const { data } = canvas.getContext("2d").getImageData(left, top, width, height);
+                const columns = new Array(width).fill(0);
+                for (let i = 0; i < data.length; i += 4) {
+                    const rgb = [data[i], data[i + 1], data[i + 2]];
+                    const strong = data[i + 3] > 60 && Math.max(...rgb) - Math.min(...rgb) > 40;
+                    if (strong) columns[(i / 4) % width] += 1;
+                }
+                return columns;
+            }""",
+                [begin, end, self._inside(graph)],
+            )
+        )
+
+    def _inside(self, graph: str) -> dict[str, float]:
+        return (
+            self.graph(graph)
+            .locator(".u-over")
+            .evaluate(
+                "over => ({x: over.offsetLeft, y: over.offsetTop, width: over.clientWidth, height: over.clientHeight})"
+            )
+        )
+
+    def axe(self, source: str) -> list[dict[str, Any]]:
+        """What axe-core finds, serious and critical only."""
+        self.page.evaluate(source)
+        found = self.page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
+        return [
+            {"id": each["id"], "impact": each["impact"], "nodes": [node["html"][:160] for node in each["nodes"]][:3],
+             "why": each["nodes"][0]["failureSummary"]}
+            for each in found["violations"]
+            if each["impact"] in ("serious", "critical")
+        ]  # fmt: skip
+
+
+def number(text: str) -> float:
+    """The number in a text, thousands grouped; a dash is none."""
+    found = re.search(r"[\d,]+(?:\.\d+)?", text)
+    assert found, f"no number in {text!r}"
+    return float(found[0].replace(",", ""))
