@@ -30,7 +30,7 @@ def fold_log(records: list[Record]) -> int:
     for start in range(0, len(records), TAKE):
         for begins, run in fold.runs(records[start : start + TAKE]):
             if begins:
-                if start:
+                if fold.is_open:
                     encode_rows(fold.take_rows())
                 fold.open(run[0])
             decoded = fold.decode(run)

@@ -27,7 +27,7 @@ def stored_blocks(records, take):
     for start in range(0, len(records), take):
         for begins, run in fold.runs(records[start : start + take]):
             if begins:
-                if start:
+                if fold.is_open:
                     yield encode_rows(fold.take_rows())
                 fold.open(run[0])
             decoded = fold.decode(run)
