@@ -52,6 +52,7 @@ class Sending:
             }
             return
         disk = self._disk
+        outboxes = {suffix: SpoolOutbox(config.outbox_batches, config.outbox_bytes) for suffix in names}
         spool = self._spool = Spool(
             Path(config.spool),
             boot_id,
@@ -59,8 +60,8 @@ class Sending:
             key,
             config.spool_bytes,
             drop_newest=config.spool_drop == "newest",
+            sending_through=lambda suffix: outboxes[suffix].sending_through,
         )
-        outboxes = {suffix: SpoolOutbox(config.outbox_batches, config.outbox_bytes) for suffix in names}
         self.lanes = {
             suffix: SpooledLane(suffix, name, key, outboxes[suffix], producer(), spool, disk)
             for suffix, name in names.items()

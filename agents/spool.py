@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from endpoint_analytics.agents.spool_claim import Claim, claim, claim_left
 from endpoint_analytics.agents.spool_figures import SpoolFigures, SpoolTally
@@ -24,14 +25,30 @@ SEGMENTS = 16
 """A cap is at least so many segments: dropping the oldest drops at most so large a part."""
 
 
+class Appended(NamedTuple):
+    """The messages that were dealt with, and whether they are on disk; else the cap did not allow them."""
+
+    run: list[Numbered]
+    kept: bool
+
+
 class Spool:
     """In `base`, for the boot `boot_id` whose messages go to Kafka under `key`; at most `cap_bytes` in all.
 
-    At the cap the oldest segment goes, or with `drop_newest` the message that does not fit.
+    At the cap the oldest segment goes, or with `drop_newest` the message that does not fit. `sending_through`
+    tells the number up to which a topic's messages are being sent from memory, or were: these do not go.
     """
 
     def __init__(
-        self, base: Path, boot_id: str, topic_prefix: str, key: bytes, cap_bytes: int, *, drop_newest: bool
+        self,
+        base: Path,
+        boot_id: str,
+        topic_prefix: str,
+        key: bytes,
+        cap_bytes: int,
+        *,
+        drop_newest: bool,
+        sending_through: Callable[[str], int] | None = None,
     ) -> None:
         self.figures = SpoolFigures()
         self._base = base
@@ -40,6 +57,7 @@ class Spool:
         self._key = key
         self._cap_bytes = cap_bytes
         self._drop_newest = drop_newest
+        self._sending_through = sending_through or _none
         self._segment_bytes = min(LARGEST_SEGMENT_BYTES, cap_bytes // SEGMENTS)
         self._own: SpoolPart | None = None
         self._adopted: list[SpoolPart] = []
@@ -55,27 +73,32 @@ class Spool:
             self._tally.refuse(error)
             self._publish()
 
-    def append(self, topic: str, messages: Sequence[Numbered]) -> int:
-        """Put the first of the messages on disk, as many as belong together, and return the last's number.
+    def append(self, topic: str, messages: Sequence[Numbered]) -> Appended:
+        """Put the first of the messages on disk, as many as belong together.
 
-        What the cap does not allow is counted as dropped. Raises OSError when the disk does not take them.
+        What the cap does not allow is not kept, and left to the caller to count with `count_refused`: it may
+        be on its way to Kafka. Raises OSError when the disk does not take them.
         """
         try:
             if self._own is None:
                 self._own = open_part(_claim_own(self._base / self._name), self._segment_bytes)
             run = first_run(messages, self._segment_bytes)
             size_bytes = sum(frame_bytes(topic, self._key, message) for _, message in run)
-            if self._make_room(size_bytes):
+            kept = self._make_room(size_bytes)
+            if kept:
                 self._own.logs[topic].append(self._key, run)
-            else:
-                self._tally.count_dropped(topic, "spool_full", len(run))
         except OSError as error:
             self._tally.refuse(error)
             self._publish()
             raise
         self._tally.accept()
         self._publish()
-        return run[-1].number
+        return Appended(run, kept)
+
+    def count_refused(self, topic: str, records: int) -> None:
+        """Count records that the cap did not allow as dropped."""
+        self._tally.count_dropped(topic, "spool_full", records)
+        self._publish()
 
     def read(self, topic: str, taken_through: int) -> list[Numbered] | None:
         """Return the messages of the oldest segment that was not read yet, None when there is none.
@@ -153,12 +176,15 @@ class Spool:
         if excess_bytes > 0 and self._drop_newest:
             return False
         for part in self._parts():
-            reason = "spool_full" if part is self._own else "adopted_spool_full"
-            while excess_bytes > 0 and (log := part.oldest()) is not None:
-                excess_bytes -= log.segments[0].size_bytes
-                self._tally.count_dropped(log.topic, reason, log.drop_oldest())
+            own = part is self._own
+            sending_through = self._sending_through if own else _none
+            while excess_bytes > 0 and (oldest := part.oldest(sending_through)) is not None:
+                log, segment = oldest
+                excess_bytes -= segment.size_bytes
+                reason = "spool_full" if own else "adopted_spool_full"
+                self._tally.count_dropped(log.topic, reason, log.drop(segment))
         self._forget_empty()
-        return True
+        return excess_bytes <= 0
 
     def _forget_empty(self) -> None:
         for part in [part for part in self._adopted if part.is_empty]:
@@ -187,6 +213,10 @@ def first_run(messages: Sequence[Numbered], max_bytes: int) -> list[Numbered]:
             break
         run.append(item)
     return run
+
+
+def _none(_: str) -> int:
+    return 0
 
 
 def _claim_own(folder: Path) -> Claim:

@@ -83,10 +83,12 @@ class SpooledLane:
         await self._idle.wait()
 
     async def saved(self) -> None:
-        """Put on disk what Kafka has not taken, and return when it is there."""
+        """Bring the disk up to date: what Kafka has not taken is there, and nothing else."""
         if not self._idle.is_set():
             self._spill()
             await self._safe.wait()
+        if self._written_through or self._outbox.writing_through:
+            await self._disk.run(self._spool.taken, self._suffix, self._taken_through)
 
     def _expect(self, number: int) -> None:
         """Kafka should have taken the message `number` soon."""
@@ -177,12 +179,16 @@ class SpooledLane:
         unwritten = self._outbox.after(done_through) if self._spilling else []
         if unwritten:
             self._outbox.writing_through = unwritten[-1].number
-            written = await self._disk.run(self._spool.append, self._suffix, unwritten)
+            run, kept = await self._disk.run(self._spool.append, self._suffix, unwritten)
+            through = run[-1].number
+            lost = 0 if kept else sum(number > self._outbox.sending_through for number, _ in run)
             self._outbox.writing_through = 0
-            self._written_through = written
-            self._outbox.forget(written)
-            self._note_safe()
+            self._written_through = through
+            self._outbox.forget(through)
             self._filled.set()
+            if lost:
+                await self._disk.run(self._spool.count_refused, self._suffix, lost)
+            self._note_safe()
             return True
         if self._backlog or self._told_through >= min(self._written_through, self._taken_through):
             return False

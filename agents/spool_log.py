@@ -27,7 +27,7 @@ class Numbered(NamedTuple):
     message: bytes
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Segment:
     """A file of records with consecutive numbers. `count` is None for what another process left unread.
 
@@ -131,19 +131,24 @@ class SpoolLog:
         while self.segments and self.segments[0].read:
             self._remove(self.segments.popleft())
 
-    def drop_oldest(self) -> int:
-        """Remove the oldest segment; returns how many records are lost with it.
+    def droppable(self, sending_through: int) -> Segment | None:
+        """Return the oldest segment that may be dropped, if there is one.
 
-        Records that were read are not: who sends them has them.
+        What was read, or is being sent from memory (up to the number `sending_through`), stays: it may arrive,
+        and must neither be counted as lost nor be lost when the process dies.
         """
-        segment = self.segments.popleft()
-        lost = 0
-        if not segment.read:
-            if segment.count is None:
-                found = read_segment(segment.path)
-                lost = len(found.records) + found.damaged
-            else:
-                lost = max(segment.last - max(segment.first - 1, self._taken_through), 0)
+        return next((s for s in self.segments if not s.read and s.first > sending_through), None)
+
+    def drop(self, segment: Segment) -> int:
+        """Remove the segment; returns how many records are lost with it."""
+        if segment.count is None:
+            found = read_segment(segment.path)
+            lost = len(found.records) + found.damaged
+        else:
+            lost = max(segment.last - max(segment.first - 1, self._taken_through), 0)
+        if segment is self.segments[-1]:
+            self._close_tail()
+        self.segments.remove(segment)
         self._remove(segment)
         return lost
 

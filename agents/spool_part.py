@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from endpoint_analytics.agents.spool_claim import Claim
-from endpoint_analytics.agents.spool_log import SpoolLog
+from endpoint_analytics.agents.spool_log import Segment, SpoolLog
 from endpoint_analytics.schemas.topics import HARDWARE, REPLICAS, REQUESTS
 
 TOPIC_SUFFIXES = (REPLICAS.suffix, REQUESTS.suffix, HARDWARE.suffix)
@@ -33,13 +34,17 @@ class SpoolPart:
         """Records that wait for Kafka, by topic suffix, where there are any."""
         return {topic: number for topic, log in self.logs.items() if (number := log.waiting)}
 
-    def oldest(self) -> SpoolLog | None:
-        """Return the log whose oldest segment is to go first, None when there is no segment.
+    def oldest(self, sending_through: Callable[[str], int]) -> tuple[SpoolLog, Segment] | None:
+        """Return the segment that is to go first, and its log; None when none may go.
 
         States of replicas go last: they are few and small, and nobody tells them again.
         """
-        filled = [log for log in self.logs.values() if log.segments]
-        return min(filled, key=lambda log: (log.topic == REPLICAS.suffix, log.segments[0].born), default=None)
+        found = [
+            (log, segment)
+            for topic, log in self.logs.items()
+            if (segment := log.droppable(sending_through(topic))) is not None
+        ]
+        return min(found, key=lambda item: (item[0].topic == REPLICAS.suffix, item[1].born), default=None)
 
     def close(self) -> None:
         """Let go of it; what Kafka does not have stays, for the next process."""

@@ -159,38 +159,64 @@ def test_topics_that_are_made_later(kafka, make_config):
 
 
 def test_kafka_away_at_the_start_then_killed_and_started_again(tmp_path, make_config):
+    """Two agents live through it, one with a spool: neither loses, doubles or reorders anything."""
     broker = KafkaProcess(tmp_path / "kafka", port=free_port("127.0.0.1"))
-    config = KafkaConfig(bootstrap_servers=broker.bootstrap_servers)
+    spools = {"plain": "", "spooled": str(tmp_path / "spool")}
+    kafka = {
+        name: KafkaConfig(bootstrap_servers=broker.bootstrap_servers, topic_prefix=name) for name in spools
+    }
+    agents = {
+        name: Agent(make_config(kafka=kafka[name], spool=spool, stop_timeout_s=20.0))
+        for name, spool in spools.items()
+    }
+
+    def wait_for_all(true: Callable[[Agent], bool]) -> None:
+        wait_until(lambda: all(true(agent) for agent in agents.values()))
+
+    def record_all() -> None:
+        for agent in agents.values():
+            record(agent, 100)
+
+    def figures() -> tuple[dict[str, int], dict[str, int]]:
+        snapshots = {name: agent.snapshot() for name, agent in agents.items()}
+        flushes = {name: snapshot.flushes for name, snapshot in snapshots.items()}
+        return flushes, {name: snapshot.sent["requests"] for name, snapshot in snapshots.items()}
+
     try:
+        for agent in agents.values():
+            agent.start()
+        record_all()
+        wait_for_all(lambda agent: agent.snapshot().flushes >= 8)
+        assert figures()[1] == {"plain": 0, "spooled": 0}
+        wait_for_all(lambda agent: agent.snapshot().waiting["requests"] >= 3)
+        wait_until(lambda: agents["spooled"].snapshot().spool.waiting.get("requests", 0) >= 3)
+
+        broker.start()
         specs = [
             TopicSpec(topic.name(config.topic_prefix), 1, topic.retention_ms, config=TOPIC_CONFIG)
             for topic in (REQUESTS, REPLICAS, HARDWARE)
+            for config in kafka.values()
         ]
-        agent = Agent(make_config(kafka=config, stop_timeout_s=20.0))
-        agent.start()
-        record(agent, 100)
-        wait_until(lambda: agent.snapshot().flushes >= 5)
-        assert agent.snapshot().sent["requests"] == 0
-        assert agent.snapshot().waiting["requests"] >= 3
-
-        broker.start()
-        asyncio.run(ensure_topics(config.bootstrap_servers, specs))
-        wait_until(lambda: agent.snapshot().sent["requests"] >= 5)
-        record(agent, 100)
+        asyncio.run(ensure_topics(broker.bootstrap_servers, specs))
+        wait_for_all(lambda agent: agent.snapshot().sent["requests"] >= 5)
+        wait_until(lambda: agents["spooled"].snapshot().spool.bytes == 0)
+        record_all()
         broker.kill()
-        flushes = agent.snapshot().flushes
-        record(agent, 100)
-        wait_until(lambda: agent.snapshot().flushes >= flushes + 5)
+        flushes, _ = figures()
+        record_all()
+        wait_until(lambda: all(now >= flushes[name] + 10 for name, now in figures()[0].items()))
+        wait_until(lambda: agents["spooled"].snapshot().spool.waiting.get("requests", 0) >= 3)
         broker.start()
-        sent = agent.snapshot().sent["requests"]
-        wait_until(lambda: agent.snapshot().sent["requests"] >= sent + 5)
-        record(agent, 100)
-        agent.stop()
-
-        batches = read_batches(config)
-        check_complete(batches, agent)
-        assert agent.snapshot().totals.arrived == 400
-        states = [decode_replicas(value).state for _, value in read_all(config, REPLICAS)]
-        assert states == ["initializing", "terminated"]
+        _, sent = figures()
+        wait_until(lambda: all(now >= sent[name] + 5 for name, now in figures()[1].items()))
+        record_all()
+        for name, agent in agents.items():
+            agent.stop()
+            check_complete(read_batches(kafka[name]), agent)
+            assert agent.snapshot().totals.arrived == 400
+            assert agent.snapshot().dropped["requests"] == {}
+            states = [decode_replicas(value).state for _, value in read_all(kafka[name], REPLICAS)]
+            assert states == ["initializing", "terminated"]
+        assert list((tmp_path / "spool").iterdir()) == []
     finally:
         broker.stop()

@@ -28,7 +28,9 @@ def test_defaults_are_the_codes():
         name = re.match(r"`(\w+)`", argument).group(1)
         if name not in special:
             value = defaults[name]
-            expected = shown[value] if value in ("", True, MISSING) and type(value) is not float else str(value)
+            expected = (
+                shown[value] if value in ("", True, MISSING) and type(value) is not float else str(value)
+            )
             assert default.strip("`") == expected, name
 
 

@@ -92,7 +92,10 @@ def test_what_spool_and_memory_drop_is_missing_by_cause(tmp_path, drop_newest):
 
     def save() -> None:
         while unwritten := outbox.after(0):
-            outbox.forget(spool.append("requests", unwritten))
+            run, kept = spool.append("requests", unwritten)
+            outbox.forget(run[-1].number)
+            if not kept:
+                spool.count_refused("requests", len(run))
 
     for turn in range(60):
         flush()

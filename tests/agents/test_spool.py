@@ -41,8 +41,10 @@ def numbered(start, stop):
 
 def append(spool, messages, topic="requests"):
     while messages:
-        through = spool.append(topic, messages)
-        messages = [item for item in messages if item.number > through]
+        run, kept = spool.append(topic, messages)
+        messages = messages[len(run) :]
+        if not kept:
+            spool.count_refused(topic, len(run))
 
 
 def read_all(spool, topic="requests"):
@@ -120,13 +122,28 @@ def test_states_of_replicas_go_last(make_spool):
     assert spool.read("replicas", 0) == numbered(1, 3)
 
 
-def test_a_segment_being_sent_may_go_and_is_not_lost(make_spool):
+def test_a_segment_being_sent_does_not_go(make_spool, tmp_path):
     spool = make_spool()
     append(spool, numbered(1, 31))
     being_sent = spool.read("requests", 0)
     append(spool, numbered(31, 101))
+    assert (tmp_path / "boot-1@prefix" / f"requests-{1:016d}.spool").exists()
     dropped = spool.figures.dropped["requests"]["spool_full"]
-    assert len(being_sent) + dropped + len(read_all(spool)) == 100
+    rest = [number for number, _ in read_all(spool)]
+    assert rest == list(range(len(being_sent) + dropped + 1, 101))
+
+
+def test_what_is_being_sent_from_memory_does_not_go(tmp_path):
+    spool = Spool(
+        tmp_path, "boot", "prefix", KEY, CAP_BYTES, drop_newest=False, sending_through=lambda topic: 2
+    )
+    append(spool, numbered(1, 101))
+    numbers = [number for number, _ in read_all(spool)]
+    dropped = spool.figures.dropped["requests"]["spool_full"]
+    assert numbers[:3] == [1, 2, 3]
+    assert numbers[-1] == 100
+    assert len(numbers) + dropped == 100
+    spool.close()
 
 
 def test_a_message_larger_than_the_cap_is_dropped_alone(make_spool):

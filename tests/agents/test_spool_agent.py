@@ -94,7 +94,8 @@ def test_what_the_cap_drops_is_a_reason_in_the_totals(start, tmp_path, drop):
     assert agent.snapshot().spool.dropped["requests"] == {"spool_full": lost}
     seqs = [batch.seq for batch in batches]
     assert seqs == sorted(set(seqs))
-    assert (seqs[0] == lost) if drop == "oldest" else (seqs[0] == 0)
+    assert seqs[0] == 0  # with "oldest": it is the one that waits in the sender's hands
+    assert (seqs[-1] == agent.snapshot().flushes - 1) or drop == "newest"
 
 
 def test_a_disk_that_refuses_falls_back_to_memory_and_recovers(start, tmp_path, monkeypatch):
