@@ -17,25 +17,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from setuptools import build_meta
-from setuptools.build_meta import (
-    build_editable,
-    get_requires_for_build_editable,
-    prepare_metadata_for_build_editable,
-    prepare_metadata_for_build_wheel,
-)
-
-__all__ = [
-    "build_editable",
-    "build_sdist",
-    "build_wheel",
-    "get_requires_for_build_editable",
-    "get_requires_for_build_sdist",
-    "get_requires_for_build_wheel",
-    "prepare_metadata_for_build_editable",
-    "prepare_metadata_for_build_wheel",
-]
-
 ROOT = Path(__file__).parent
 PAGE = ROOT / "pipeline" / "serve" / "page"
 DIST = PAGE / "dist"
@@ -109,9 +90,16 @@ def _page_for_package() -> None:
         raise NoNodeError(f"{DIST} has no page, and the sources to build it are not here")
 
 
+def _setuptools() -> Any:
+    """The backend behind this one; `make page` runs without it."""
+    from setuptools import build_meta
+
+    return build_meta
+
+
 def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
     """Return what a wheel's build needs: Node in a wheel where the machine has none."""
-    needed = build_meta.get_requires_for_build_wheel(config_settings)
+    needed: list[str] = _setuptools().get_requires_for_build_wheel(config_settings)
     try:
         find_npm()
     except NoNodeError:
@@ -124,18 +112,36 @@ def get_requires_for_build_sdist(config_settings: Any = None) -> list[str]:
     return get_requires_for_build_wheel(config_settings)
 
 
-def build_wheel(
-    wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None
-) -> str:
+def get_requires_for_build_editable(config_settings: Any = None) -> list[str]:
+    """Return what an editable install needs: no page."""
+    return _setuptools().get_requires_for_build_editable(config_settings)  # type: ignore[no-any-return]
+
+
+def prepare_metadata_for_build_wheel(directory: str, config_settings: Any = None) -> str:
+    """Write the metadata of a wheel."""
+    return _setuptools().prepare_metadata_for_build_wheel(directory, config_settings)  # type: ignore[no-any-return]
+
+
+def prepare_metadata_for_build_editable(directory: str, config_settings: Any = None) -> str:
+    """Write the metadata of an editable install."""
+    return _setuptools().prepare_metadata_for_build_editable(directory, config_settings)  # type: ignore[no-any-return]
+
+
+def build_wheel(directory: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:
     """Build a wheel with the page in it."""
     _page_for_package()
-    return build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)
+    return _setuptools().build_wheel(directory, config_settings, metadata_directory)  # type: ignore[no-any-return]
 
 
-def build_sdist(sdist_directory: str, config_settings: Any = None) -> str:
+def build_editable(directory: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:
+    """Build an editable install, without the page."""
+    return _setuptools().build_editable(directory, config_settings, metadata_directory)  # type: ignore[no-any-return]
+
+
+def build_sdist(directory: str, config_settings: Any = None) -> str:
     """Build a source distribution with the page in it."""
     _page_for_package()
-    return build_meta.build_sdist(sdist_directory, config_settings)
+    return _setuptools().build_sdist(directory, config_settings)  # type: ignore[no-any-return]
 
 
 if __name__ == "__main__":

@@ -76,10 +76,10 @@ class Story:
                 self.hardware += self.samples(life.replica, start)
 
     def load(self, at_s: float) -> float:
-        """How busy it is, around 1: a slow wave, a quick one, and a rush 40 minutes before the end."""
+        """How busy it is, around 1: a slow wave, a quick one, and two rushes, 48 and 15 minutes before the end."""
         age = self.end_s - at_s
-        rush = 1.6 * math.exp(-(((age - 2_900) / 420) ** 2))
-        return 0.75 + 0.3 * math.sin(at_s / 1900) + 0.12 * math.sin(at_s / 240) + rush
+        rush = math.exp(-(((age - 2_900) / 420) ** 2)) + 0.75 * math.exp(-(((age - 900) / 260) ** 2))
+        return 0.95 + 0.25 * math.sin(age / 1900) + 0.12 * math.sin(age / 240) + rush
 
     def window(
         self, replica: str, start: int, sharing: int, *, width_s: float = WINDOW_S

@@ -1,8 +1,7 @@
 // The legend of a graph: a button for each line that shows or hides it, and its value at the crosshair.
 
-import { h, setText } from "./dom.ts";
 import type { Line } from "./lines.ts";
-import { svg } from "./dom.ts";
+import { h, setText, svg } from "./dom.ts";
 
 export interface LegendEvents {
   isHidden(key: string): boolean;
@@ -66,9 +65,9 @@ export class Legend {
 export function swatch(line: Pick<Line, "colour" | "dash" | "width">, area: boolean): SVGElement {
   const shape = area
     ? svg("rect", { x: 2, y: 1, width: 12, height: 10, rx: 2.5 })
-    : svg("line", { x1: 0, x2: 18, y1: 6, y2: 6, "stroke-width": (line.width ?? 1.75) + 0.5 });
+    : svg("line", { x1: 0, x2: 16, y1: 6, y2: 6, "stroke-width": (line.width ?? 1.75) + 0.5 });
   if (!area && line.dash) shape.setAttribute("stroke-dasharray", line.dash.join(" "));
   const colour = `var(--${line.colour})`;
   shape.style.setProperty(area ? "fill" : "stroke", colour);
-  return svg("svg", { class: "swatch", width: area ? 16 : 18, height: 12, "aria-hidden": "true" }, shape);
+  return svg("svg", { class: "swatch", width: 16, height: 12, "aria-hidden": "true" }, shape);
 }
