@@ -63,7 +63,7 @@ def test_a_third_of_all_requests_fail(rig: Rig, fate: Fate) -> None:
 def test_inserts_are_refused_for_a_while(rig: Rig, refusal: Fate) -> None:
     worker = rig.worker()
     sending = rig.send_steadily(7, **TRAFFIC)
-    rig.wait_for_chunks(2)
+    rig.wait_for_commits()
     rig.proxy.rule = For(4, inserts, refusal)
     sending.join()
     rig.judge(f"refused for 4 s: {refusal.name} ({rig.proxy.counts[refusal.name]} inserts)")
@@ -105,7 +105,7 @@ def test_reads_are_cut(rig: Rig) -> None:
 def test_killed_and_started_again(rig: Rig) -> None:
     rig.worker()
     sending = rig.send_steadily(10, **TRAFFIC)
-    rig.wait_for_chunks(2)
+    rig.wait_for_commits()
     for _ in range(2):
         rig.parts.clickhouse.kill()
         time.sleep(1.5)
@@ -140,7 +140,7 @@ def test_slow(rig: Rig) -> None:
 def test_stopped_and_continued(rig: Rig) -> None:
     rig.worker()
     sending = rig.send_steadily(9, **TRAFFIC)
-    rig.wait_for_chunks(2)
+    rig.wait_for_commits()
     os.kill(rig.parts.clickhouse.pid, signal.SIGSTOP)
     time.sleep(4)
     os.kill(rig.parts.clickhouse.pid, signal.SIGCONT)
@@ -152,7 +152,7 @@ def test_stopped_and_continued(rig: Rig) -> None:
 def test_away_for_long(rig: Rig) -> None:
     worker = rig.worker()
     sending = rig.send_steadily(45, **TRAFFIC)
-    rig.wait_for_chunks(2)
+    rig.wait_for_commits()
     rig.parts.clickhouse.kill()
     time.sleep(35)
     rig.parts.clickhouse.start()
@@ -166,7 +166,7 @@ def test_stands_still_beyond_the_time_out(rig: Rig) -> None:
     """An insert that the worker gave up is stored all the same, after the one that it made instead."""
     rig.worker()
     sending = rig.send_steadily(50, **TRAFFIC)
-    rig.wait_for_chunks(2)
+    rig.wait_for_commits()
     os.kill(rig.parts.clickhouse.pid, signal.SIGSTOP)
     time.sleep(40)
     os.kill(rig.parts.clickhouse.pid, signal.SIGCONT)
@@ -178,7 +178,7 @@ def test_stands_still_beyond_the_time_out(rig: Rig) -> None:
 def test_away_while_workers_change(rig: Rig) -> None:
     rig.worker("worker-1")
     sending = rig.send_steadily(20, **TRAFFIC)
-    rig.wait_for_chunks(2)
+    rig.wait_for_commits()
     rig.parts.clickhouse.kill()
     second = rig.worker("worker-2")
     time.sleep(3)

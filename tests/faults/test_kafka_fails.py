@@ -22,7 +22,7 @@ TRAFFIC = {"rate": 8.0, "duplicates": 0.05, "gaps": 0.02, "late": 0.03, "restart
 def test_killed_and_started_again(rig: Rig) -> None:
     rig.worker()
     sending = rig.send_steadily(12, **TRAFFIC)
-    rig.wait_for_chunks(2)
+    rig.wait_for_commits()
     rig.parts.kafka.kill()
     time.sleep(1)
     rig.parts.kafka.start()
@@ -34,7 +34,7 @@ def test_killed_and_started_again(rig: Rig) -> None:
 def test_killed_beside_the_worker(rig: Rig) -> None:
     worker = rig.worker()
     sending = rig.send_steadily(10, **TRAFFIC)
-    rig.wait_for_chunks(2)
+    rig.wait_for_commits()
     rig.parts.kafka.kill()
     worker.kill()
     rig.parts.kafka.start()
@@ -47,7 +47,7 @@ def test_killed_beside_the_worker(rig: Rig) -> None:
 def test_stands_still(rig: Rig) -> None:
     rig.worker()
     sending = rig.send_steadily(12, **TRAFFIC)
-    rig.wait_for_chunks(2)
+    rig.wait_for_commits()
     for _ in range(2):
         os.kill(rig.parts.kafka.pid, signal.SIGSTOP)
         time.sleep(2.5)
@@ -62,7 +62,7 @@ def test_connections_of_the_worker_are_cut(rig: Rig) -> None:
     with KafkaProxy(rig.parts.kafka.bootstrap_servers) as between:
         rig.worker(kafka=between.bootstrap_servers)
         sending = rig.send_steadily(10, **TRAFFIC)
-        rig.wait_for_chunks(2)
+        rig.wait_for_commits()
         for _ in range(3):
             between.cut()
             time.sleep(1)
@@ -150,7 +150,7 @@ def _totals(text: str) -> Totals:
 def test_away_for_long(rig: Rig) -> None:
     rig.worker()
     sending = rig.send_steadily(40, **TRAFFIC)
-    rig.wait_for_chunks(2)
+    rig.wait_for_commits()
     rig.parts.kafka.kill()
     time.sleep(25)
     rig.parts.kafka.start()
@@ -162,7 +162,7 @@ def test_away_for_long(rig: Rig) -> None:
 def test_killed_again_and_again(rig: Rig) -> None:
     rig.worker()
     sending = rig.send_steadily(30, **TRAFFIC)
-    rig.wait_for_chunks(2)
+    rig.wait_for_commits()
     for _ in range(4):
         rig.parts.kafka.kill()
         rig.parts.kafka.start()

@@ -74,7 +74,7 @@ def test_ten_megabytes_do_not_enter_the_log(rig: Rig) -> None:
 def test_poison_and_a_killed_worker(rig: Rig) -> None:
     worker = rig.worker()
     sending = rig.send_steadily(7, poison=0.3, duplicates=0.1)
-    rig.wait_for_chunks(3)
+    rig.wait_for_commits()
     worker.kill()
     rig.worker()
     sending.join()

@@ -33,7 +33,7 @@ def test_a_replay_beside_the_worker_that_goes_on(rig: Rig) -> None:
     """Another group reads all from the beginning into the same tables, while the first writes on."""
     rig.worker()
     sending = rig.send_steadily(8, **TRAFFIC)
-    rig.wait_for_chunks(4)
+    rig.wait_for_commits()
     rig.replay()
     rig.worker("replayer")
     sending.join()
@@ -99,7 +99,7 @@ def test_holes_of_transactions(rig: Rig) -> None:
     worker = rig.worker()
     fleet = rig.fleet(**TRAFFIC)
     asyncio.run(_in_transactions(fleet, 12, rig.parts.kafka.bootstrap_servers, f"{rig.name}-1"))
-    rig.wait_for_chunks(2)
+    rig.wait_for_commits()
     worker.kill()
     asyncio.run(_in_transactions(fleet, 6, rig.parts.kafka.bootstrap_servers, f"{rig.name}-2"))
     rig.worker()

@@ -15,8 +15,9 @@ def killed_at(rig: Rig, rule: Once, fault: str) -> None:
     """Kill the worker when the rule is met, start it again, and judge."""
     worker = rig.worker()
     rule.fate = replace(rule.fate, answered=0.0, then=worker.process.kill)
+    sending = rig.send_steadily(9, **TRAFFIC)
+    rig.wait_for_commits()
     rig.proxy.rule = rule
-    sending = rig.send_steadily(6, **TRAFFIC)
     until(lambda: rule.met and worker.process.poll() is not None, 60, "the kill")
     assert worker.process.wait() == -9
     rig.worker()
@@ -54,9 +55,11 @@ def test_killed_in_the_middle_of_an_insert(rig: Rig) -> None:
 
 @pytest.mark.slow
 def test_killed_again_and_again(rig: Rig) -> None:
-    sending = rig.send_steadily(10, **TRAFFIC)
+    sending = rig.send_steadily(14, **TRAFFIC)
     for number in range(4):
         worker = rig.worker()
+        if number == 1:
+            rig.wait_for_commits()
         kill = Once(inserts, Fate("killed", answered=0.0, then=worker.process.kill), 3 + 5 * number)
         rig.proxy.rule = kill
         until(lambda kill=kill, worker=worker: kill.met and worker.process.poll() is not None, 60, "the kill")

@@ -16,8 +16,8 @@ DYNAMIC = pytest.param(False, marks=pytest.mark.slow)
 @pytest.mark.parametrize("static", [True, DYNAMIC], ids=["static", "dynamic"])
 def test_a_zombie_wakes_beside_its_heir(rig: Rig, static: bool) -> None:
     zombie = rig.worker("worker-1", static=static)
-    sending = rig.send_steadily(SESSION_TIMEOUT_S + 9, **TRAFFIC)
-    rig.wait_for_chunks(3)
+    sending = rig.send_steadily(SESSION_TIMEOUT_S + 11, **TRAFFIC)
+    rig.wait_for_commits()
     pause(zombie)
     heir = rig.worker("worker-2", static=static)
     before = rig.stored_batches()
@@ -32,9 +32,10 @@ def test_a_zombie_wakes_beside_its_heir(rig: Rig, static: bool) -> None:
 def test_a_zombie_wakes_within_an_insert(rig: Rig) -> None:
     """The insert of the stopped worker is under way: its answer comes when another has the partitions."""
     zombie = rig.worker("worker-1")
-    stop = Once(into("request_windows"), Fate("stopped", then=lambda: pause(zombie)), 5)
+    stop = Once(into("request_windows"), Fate("stopped", then=lambda: pause(zombie)), 2)
+    sending = rig.send_steadily(SESSION_TIMEOUT_S + 12, **TRAFFIC)
+    rig.wait_for_commits()
     rig.proxy.rule = stop
-    sending = rig.send_steadily(SESSION_TIMEOUT_S + 9, **TRAFFIC)
     until(lambda: stop.met, 60, "the stop")
     rig.worker("worker-2")
     before = rig.stored_batches()
@@ -49,7 +50,7 @@ def test_two_workers_of_one_name(rig: Rig) -> None:
     """The second fences the first, which has to end, or be harmless."""
     rig.worker("worker-1")
     sending = rig.send_steadily(8, **TRAFFIC)
-    rig.wait_for_chunks(2)
+    rig.wait_for_commits()
     rig.worker("worker-1")
     sending.join()
     rig.judge("two workers under one instance id")
