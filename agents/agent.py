@@ -25,6 +25,7 @@ from endpoint_analytics.agents.producer import make_ssl_context
 from endpoint_analytics.agents.quiet import quiet_client
 from endpoint_analytics.agents.recorder import Recorder
 from endpoint_analytics.agents.sending import Sending
+from endpoint_analytics.agents.siblings import Siblings
 from endpoint_analytics.agents.spool_figures import SpoolFigures
 from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.hardware import HardwareBatch
@@ -58,14 +59,23 @@ class AgentSnapshot:
 class Agent:
     """One boot of one replica's agent: `start()`, then `stop()` once. `recorder` may be used at any time.
 
-    Raises ConfigurationError when the Kafka certificates cannot be used.
+    One that does not watch requests (`requests=False`) sends states and hardware alone. Raises
+    ConfigurationError when the Kafka certificates cannot be used.
     """
 
-    def __init__(self, config: AgentConfig, collectors: tuple[Collector, ...] | None = None) -> None:
+    def __init__(
+        self,
+        config: AgentConfig,
+        collectors: tuple[Collector, ...] | None = None,
+        *,
+        requests: bool = True,
+    ) -> None:
         self.config = config
         self.boot_id = uuid4().hex
         self.recorder = Recorder(config.recorder_limit)
         self._collectors = collectors
+        self._requests = requests
+        self._siblings = Siblings(config, self.boot_id)
         self._ledger = Ledger(config, self.boot_id)
         self._offset_us = read_offset_us()
         self._state: State | None = None
@@ -88,23 +98,17 @@ class Agent:
         self._thread.start()
 
     def enter(self, state: State, reason: str = "") -> bool:
-        """Tell that the replica enters `state`, now; returns whether the lifecycle allows it.
+        """This process enters `state`, now; returns whether the lifecycle allows it.
 
-        Never waits. A state that does not follow from the present one is left out.
+        Never waits. A state that does not follow from the present one is left out. Whether it is the
+        replica's state too, its other processes on the machine decide with this one (`siblings`).
         """
         loop = self._loop
         if loop is None or loop.is_closed() or not may_follow(self._state, state):
             return False
-        event = ReplicaState(
-            namespace=self.config.namespace,
-            endpoint=self.config.endpoint,
-            replica_id=self.config.replica_id,
-            at_us=time.time_ns() // 1_000,
-            state=state,
-            reason=reason[:MAX_REASON_LENGTH],
-        )
+        at_us = time.time_ns() // 1_000
         try:
-            loop.call_soon_threadsafe(self._put, REPLICAS, encode(event))
+            loop.call_soon_threadsafe(self._tell, state, at_us, reason[:MAX_REASON_LENGTH])
         except RuntimeError:  # the loop closed in between
             return False
         self._state = state
@@ -174,6 +178,7 @@ class Agent:
             self._flush()
             await self._sending.drain(self._stop_timeout_s)
         finally:
+            self._siblings.leave()
             await self._sending.stop()
 
     def _start_hardware(self, loop: asyncio.AbstractEventLoop) -> HardwareThread | None:
@@ -184,11 +189,29 @@ class Agent:
         def post(batch: HardwareBatch) -> None:
             loop.call_soon_threadsafe(self._put, HARDWARE, encode(batch))
 
-        hardware = HardwareThread(self.config, self.boot_id, collectors, post)
+        hardware = HardwareThread(
+            self.config, self.boot_id, collectors, post, may_sample=self._siblings.may_sample
+        )
         hardware.start()
         return hardware
 
+    def _tell(self, state: State, at_us: int, reason: str) -> None:
+        told = self._siblings.enter(state, at_us, reason) if self.config.states else None
+        if told is not None:
+            state, at_us, reason = told
+            event = ReplicaState(
+                namespace=self.config.namespace,
+                endpoint=self.config.endpoint,
+                replica_id=self.config.replica_id,
+                at_us=at_us,
+                state=state,
+                reason=reason,
+            )
+            self._put(REPLICAS, encode(event))
+
     def _flush(self) -> None:
+        if not self._requests:
+            return
         lane = self._sending.lanes[REQUESTS.suffix]
         cut = self.recorder.cut()
         self._offset_us = steady_offset_us(self._offset_us, read_offset_us())

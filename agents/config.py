@@ -91,7 +91,8 @@ class AgentConfig:
     """Everything that an agent needs to know; raises ConfigurationError when it cannot work so.
 
     Times are in seconds, sizes in bytes. `recorder_limit` bounds the arrivals that wait for a flush,
-    `outbox_batches` and `outbox_bytes` what waits for Kafka in memory. `spool` is a folder for what waits
+    `outbox_batches` and `outbox_bytes` what waits for Kafka in memory. `hardware` and `states` say
+    whether those are sent: a process whose launcher sends them does not. `spool` is a folder for what waits
     longer ("": none), `spool_bytes` its cap for each process, `spool_drop` what goes at the cap.
     """
 
@@ -105,6 +106,7 @@ class AgentConfig:
     outbox_batches: int = 600
     outbox_bytes: int = 64 * 1024 * 1024
     hardware: bool = True
+    states: bool = True
     spool: str = ""
     spool_bytes: int = 256 * 1024 * 1024
     spool_drop: str = "oldest"

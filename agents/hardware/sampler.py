@@ -60,7 +60,10 @@ class Sampler:
 
 
 class HardwareThread:
-    """Samples each second and hands `post` a batch of one sample; `stop()` ends it without waiting."""
+    """Samples each second and hands `post` a batch of one sample; `stop()` ends it without waiting.
+
+    While `may_sample` says no (another process of the replica samples) it only asks again each second.
+    """
 
     def __init__(
         self,
@@ -69,12 +72,14 @@ class HardwareThread:
         collectors: Sequence[Collector],
         post: Callable[[HardwareBatch], None],
         every_s: float = SAMPLE_EVERY_S,
+        may_sample: Callable[[], bool] = lambda: True,
     ) -> None:
         self._config = config
         self._boot_id = boot_id
         self._sampler = Sampler(collectors)
         self._post = post
         self._every_s = every_s
+        self._may_sample = may_sample
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="endpoint-analytics-hardware", daemon=True)
 
@@ -90,6 +95,10 @@ class HardwareThread:
         seq, offset_us, before_ns = 0, read_offset_us(), now_ns()
         while not self._stopped.is_set():
             at_ns = now_ns()
+            if not self._may_sample():
+                before_ns = at_ns
+                self._stopped.wait(self._every_s)
+                continue
             reading = self._sampler.sample(at_ns)
             offset_us = steady_offset_us(offset_us, read_offset_us())
             batch = make_batch(self._config, self._boot_id, seq, before_ns, at_ns, offset_us, reading)

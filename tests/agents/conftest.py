@@ -38,6 +38,12 @@ class Served:
         return {name: value for name in names if (value := getattr(totals, name))}
 
 
+@pytest.fixture(autouse=True)
+def _processes_meet_apart(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agents of one test know nothing of those of another, which may have the same names."""
+    monkeypatch.setenv("ENDPOINT_ANALYTICS_RUNTIME_FOLDER", str(tmp_path_factory.mktemp("runtime")))
+
+
 @pytest.fixture
 def make_config() -> Callable[..., AgentConfig]:
     """Settings of an agent that sends nowhere, unless they say otherwise."""

@@ -1,0 +1,191 @@
+"""The processes of one replica on one machine: together they have one state, and one of them samples hardware.
+
+A server with several worker processes is one replica. Each process keeps a file in a folder that they share,
+held by a lock as long as it lives, with its own state in it. The replica runs while any of them does, and is
+terminated with the last one; whoever changes the replica's state tells it. Without a folder that they can
+share, each process speaks for itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from endpoint_analytics.agents.config import ENVIRONMENT_PREFIX, AgentConfig
+from endpoint_analytics.agents.held_file import HeldFile, hold, is_held
+from endpoint_analytics.agents.lifecycle import may_follow
+from endpoint_analytics.agents.spool_claim import CAN_LOCK
+from endpoint_analytics.schemas.replicas import State
+
+if CAN_LOCK:
+    import fcntl
+
+logger = logging.getLogger("endpoint_analytics")
+
+FOLDER_VARIABLE = f"{ENVIRONMENT_PREFIX}RUNTIME_FOLDER"
+DOOR_WAIT_S = 0.5
+ENDED: frozenset[State] = frozenset({"terminated", "failed"})
+
+# The first of these that any living process is in is the replica's.
+_RANK: tuple[State, ...] = ("running", "initializing", "draining", "pulling", "downloading", "pending")
+
+
+def combined(states: Iterable[State]) -> State | None:
+    """Return the state of a replica whose living processes are in `states`; None when none lives."""
+    found = set(states)
+    return next((state for state in _RANK if state in found), None)
+
+
+class Siblings:
+    """One process's part, for the agent's boot `boot_id`. No method raises; the agent's thread calls all
+    but `may_sample`, which is for the hardware's.
+    """
+
+    def __init__(self, config: AgentConfig, boot_id: str) -> None:
+        kafka = config.kafka
+        names = (kafka.bootstrap_servers, kafka.topic_prefix, config.namespace, config.endpoint)
+        identity = "\n".join((*names, config.replica_id))
+        self._replica = hashlib.sha256(identity.encode()).hexdigest()[:24]
+        self._boot_id = boot_id
+        self._own: HeldFile | None = None
+        self._sampler: HeldFile | None = None
+        self._has_left = False
+        self._folder = runtime_folder()
+
+    def enter(self, state: State, at_us: int, reason: str) -> tuple[State, int, str] | None:
+        """This process enters `state`; return what is to be told of the replica, and from when on, if anything.
+
+        The times that are told of one replica rise from one to the next, whichever process tells them.
+        """
+        alone = (state, at_us, reason)
+        if self._folder is None:
+            return alone
+        try:
+            with _door(self._folder):
+                return self._enter(self._folder, state, at_us, reason)
+        except OSError as error:
+            logger.warning("the processes of this replica cannot meet in %s: %s", self._folder, error)
+            self._folder = None
+            return alone
+
+    def may_sample(self) -> bool:
+        """Return whether this process samples the hardware: the first that asks does, as long as it lives."""
+        if self._folder is None or (self._sampler is not None and self._sampler.is_held):
+            return True
+        if self._has_left:
+            return False
+        try:
+            self._sampler = hold(self._folder / f"{self._replica}.sampler")
+        except OSError:
+            return True
+        return self._sampler is not None
+
+    def leave(self) -> None:
+        """Let go of everything, as death would."""
+        self._has_left = True
+        for held in (self._sampler, self._own):
+            if held is not None:
+                held.release()
+
+    def _enter(self, folder: Path, state: State, at_us: int, reason: str) -> tuple[State, int, str] | None:
+        others = self._others(folder)
+        told_file = folder / f"{self._replica}.told"
+        told, told_at_us = _read_told(told_file)
+        if not others and self._own is None:
+            told = None  # whoever told it is gone
+        if state in ENDED:
+            if self._own is not None:
+                with suppress(FileNotFoundError):
+                    self._own.path.unlink()
+                self._own.release()
+        else:
+            if self._own is None:
+                self._own = hold(folder / f"{self._replica}.{self._boot_id}")
+            if self._own is not None:
+                self._own.write(state)
+        living = combined([*others, *([] if state in ENDED else [state])])
+        now_in = state if living is None else living
+        if now_in == told or not may_follow(told, now_in):
+            return None
+        at_us = max(at_us, told_at_us + 1)
+        told_file.write_text(f"{now_in} {at_us}")
+        # A reason is this process's own: it says something of the replica only when its state is this one's.
+        return now_in, at_us, reason if now_in == state else ""
+
+    def _others(self, folder: Path) -> list[State]:
+        """Return the states of the living processes but this one, and forget the dead."""
+        states: list[State] = []
+        for path in folder.glob(f"{self._replica}.*"):
+            boot_id = path.name.partition(".")[2]
+            if boot_id in {"told", "sampler", self._boot_id}:
+                continue
+            if is_held(path):
+                states += [state for state in _RANK if state == path.read_text()]
+            else:
+                path.unlink(missing_ok=True)
+        return states
+
+
+def runtime_folder() -> Path | None:
+    """Return the folder where processes meet: as ENDPOINT_ANALYTICS_RUNTIME_FOLDER says, else one of this
+    user's alone in the system's folder for temporary files. None when there can be none.
+    """
+    if not CAN_LOCK:
+        return None
+    named = os.environ.get(FOLDER_VARIABLE)
+    try:
+        if named:
+            folder = Path(named)
+            folder.mkdir(parents=True, exist_ok=True)
+            return folder
+        folder = Path(tempfile.gettempdir()) / f"endpoint-analytics-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        logger.info("the processes of this replica have no folder to meet in: %s", error)
+        return None
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        logger.warning("%s is not this user's alone: each process speaks for itself", folder)
+        return None
+    return folder
+
+
+@contextmanager
+def _door(folder: Path) -> Iterator[None]:
+    """Only one process at a time is inside; raises OSError when one stays too long (it is stopped, or the disk
+    hangs)."""
+    end_s = time.monotonic() + DOOR_WAIT_S
+    descriptor = os.open(folder / "door", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        while not _try_lock(descriptor):
+            if time.monotonic() > end_s:
+                raise TimeoutError("another process does not let go")
+            time.sleep(0.002)
+        try:
+            yield
+        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # of a forked child's copy too
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _read_told(path: Path) -> tuple[State | None, int]:
+    with suppress(OSError, ValueError):
+        name, _, at_us = path.read_text().partition(" ")
+        return next((state for state in (*_RANK, *ENDED) if state == name), None), int(at_us)
+    return None, 0
