@@ -154,6 +154,7 @@ def greeting(place: Place, seconds: float) -> str:
     query = "SELECT replica_id, sum(arrived), max(pending_max) FROM requests_10s GROUP BY 1 FORMAT Pretty"
     topics = "endpoint-analytics.requests, .hardware, .replicas, .rejected"
     lines = [
+        ("Page", f"{place.serve_url}/ , sign in with the token in {place.token}"),
         ("OpenMetrics", f'curl -H "Authorization: Bearer {token}" \\'),
         ("", f"     {place.serve_url}/v2/endpoint/{endpoint}/open-metrics"),
         ("SQL", f"curl '{place.clickhouse_url}/?database=endpoint_analytics' \\"),

@@ -109,7 +109,7 @@ export interface PlotEvents {
 export function options(spec: PlotSpec, lines: Line[], size: { width: number; height: number }, key: string, events: PlotEvents): uPlot.Options {
   return {
     ...size,
-    padding: [10, 20, 0, 0],
+    padding: [10, 28, 0, 0],
     legend: { show: false },
     scales: {
       x: { time: true, range: () => events.range() },
