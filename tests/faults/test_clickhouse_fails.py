@@ -33,7 +33,7 @@ TRAFFIC = {"rate": 8.0, "duplicates": 0.05, "gaps": 0.02, "late": 0.03, "restart
     "fate",
     [
         ANSWER_LOST,
-        CUT_IN_REQUEST,
+        pytest.param(CUT_IN_REQUEST, marks=pytest.mark.slow),
         pytest.param(CUT_IN_ANSWER, marks=pytest.mark.slow),
         pytest.param(UNREACHED, marks=pytest.mark.slow),
     ],

@@ -57,6 +57,7 @@ def test_poison_of_each_kind(rig: Rig) -> None:
     assert rig.rejected_messages() == Counter(places)
 
 
+@pytest.mark.slow
 def test_ten_megabytes_do_not_enter_the_log(rig: Rig) -> None:
     async def send() -> None:
         async with AIOKafkaProducer(
@@ -123,6 +124,7 @@ def test_ahead_within_the_bounds(rig: Rig) -> None:
     rig.judge("clocks 45 s ahead")
 
 
+@pytest.mark.slow
 def test_a_name_shared_by_two_boots(rig: Rig) -> None:
     """The old process still sends beside the new one: two boots, each exact."""
     rig.worker()

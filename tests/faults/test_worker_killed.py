@@ -31,6 +31,7 @@ def test_killed_before_an_insert(rig: Rig) -> None:
     )
 
 
+@pytest.mark.slow
 def test_killed_after_an_insert_before_the_commit(rig: Rig) -> None:
     killed_at(
         rig, Once(into("request_windows"), Fate("killed"), 5), "worker killed after the insert, not committed"
