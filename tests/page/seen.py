@@ -135,3 +135,9 @@ def number(text: str) -> float:
     found = re.search(r"[\d,]+(?:\.\d+)?", text)
     assert found, f"no number in {text!r}"
     return float(found[0].replace(",", ""))
+
+
+def seconds(text: str) -> float:
+    """A duration of one unit."""
+    units = {"µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
+    return number(text) * units[text.rsplit(maxsplit=1)[-1]]

@@ -1,0 +1,69 @@
+"""One truth: the page, the JSON API, SQL and open-metrics say the same of the same requests."""
+
+import json
+import re
+import time
+from collections import Counter
+from datetime import UTC, datetime
+
+import pytest
+from tests.page.seen import number, seconds
+from tests.page.truth import Truth, by_class
+from tests.pipeline.store import rows
+
+ENDPOINT = "agree"
+
+
+@pytest.fixture
+def told(client, story):
+    """Two minutes of one replica's requests until now, and its totals as the agent sent them."""
+    now = datetime.now(UTC)
+    last = int(now.timestamp()) // 10 * 10 - 10
+    made = [
+        story.window("a-0", last - 10 * back, 1) | {"endpoint": ENDPOINT, "boot_id": "a1"}
+        for back in range(12)
+    ]
+    totals: Counter[int] = Counter()
+    for row in made:
+        totals.update(dict(zip(row["status_codes"], row["status_counts"], strict=True)))
+    finished, aborted = (sum(row[name] for row in made) for name in ("finished", "aborted_pending"))
+    heard = rows.boot(
+        now, replica="a-0", boot_id="a1", endpoint=ENDPOINT, age_s=0.1, status=dict(totals), pending=5,
+        finished=finished, aborted_pending=aborted,
+        aborted_streaming=sum(row["aborted_streaming"] for row in made),
+    )  # fmt: skip
+    rows.insert(client, "request_windows", made)
+    rows.insert(client, "boot_states", [heard])
+    return totals
+
+
+def test_page_api_sql_and_open_metrics_agree(visit, client, service, token, told):
+    seen = visit(f"?endpoint=acme/{ENDPOINT}&range=5m")
+    headers = {"Authorization": f"Bearer {token}"}
+    answer = service.get(
+        f"/v2/endpoint/acme/{ENDPOINT}/summary?from=now-5m", headers | {"Accept": "application/json"}
+    )
+    summary = json.loads(answer.body)["summary"]
+    exposition = service.scrape(token, ENDPOINT).text
+    now = int(time.time())
+    statuses, aborted, _ = Truth(client).statuses(now - 300, now, endpoint=ENDPOINT)
+
+    scraped = {
+        int(status): int(float(value))
+        for status, value in re.findall(
+            r'^http_requests_total\{.*status_code="(\d+)".*\} (\S+)$', exposition, re.MULTILINE
+        )
+    }
+    assert scraped == told == statuses == {int(code): n for code, n in summary["statuses"].items()}
+    boxes = {name: number(seen.box(name)[1]) for name in ("2xx", "3xx", "4xx", "5xx")}
+    assert boxes == {name: by_class(statuses)[name] for name in boxes}
+    assert boxes == {each["name"]: each["count"] for each in summary["classes"]}
+    assert number(seen.box("Aborted")[1]) == aborted == summary["aborted"]["count"]
+
+    (median,) = re.findall(r'^latency_distribution\{quantile="0.5"\} (\S+)$', exposition, re.MULTILINE)
+    assert float(median) == pytest.approx(summary["latency"]["p50"], rel=1e-6)
+    assert seconds(seen.box("Median")[0]) == pytest.approx(float(median), rel=0.01)
+    (pending,) = re.findall(r"^pending_requests\{.*\} (\S+)$", exposition, re.MULTILINE)
+    assert float(pending) == 5
+    card = visit().page.locator(f'[data-endpoint="acme/{ENDPOINT}"]')
+    assert card.locator('[data-figure="Pending"] .figure-value').inner_text() == "5"
