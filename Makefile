@@ -63,4 +63,4 @@ lock: ## pin the newest versions that pyproject.toml allows
 	@sed -i "/^endpoint-analytics /d" constraints.txt
 
 clean: ## remove what was built, and the demo's data
-	@rm -rf $(VENV) build dist data *.egg-info .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) build dist data node_modules pipeline/serve/page/dist *.egg-info .mypy_cache .ruff_cache .hypothesis

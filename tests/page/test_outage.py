@@ -41,3 +41,33 @@ def test_an_endpoint_that_begins_shows_by_itself(visit, client, story):
     rows.insert(client, "request_windows", [row | {"endpoint": "newborn"}])
     rows.insert(client, "boot_states", [rows.boot(now, replica="n-0", endpoint="newborn", age_s=0)])
     seen.graph("requests").wait_for(timeout=20_000)
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again(visit, story):
+    seen = visit("?endpoint=acme/llm&range=1h")
+    broken = []
+
+    def break_off(route):
+        broken.append(route.request.url)
+        route.fulfill(status=200, content_type="application/json", body='{"namespace": "ac')
+
+    seen.page.route("**/series?*", break_off, times=2)
+    alert = seen.page.get_by_role("alert").filter(has_text="broke off")
+    alert.wait_for()
+    alert.wait_for(state="hidden", timeout=20_000)
+    assert len(broken) == 2
+
+
+def test_what_the_api_refuses_is_said_in_its_words(visit):
+    seen = visit("?endpoint=acme/llm&replica=never-seen&range=1h", expect_trouble=True)
+    seen.page.route(
+        "**/series?*",
+        lambda route: route.fulfill(
+            status=413,
+            content_type="application/json",
+            body='{"error": {"what": "too many values", "where": "x", "mend": "ask for fewer points"}}',
+        ),
+    )
+    seen.page.get_by_role("radio", name="Status").click()
+    alert = seen.page.get_by_role("alert").filter(has_text="Too many values. Ask for fewer points.")
+    alert.wait_for()

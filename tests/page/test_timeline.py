@@ -1,6 +1,9 @@
 """The section Timeline: running replicas with their bounds, and a bar for each."""
 
+from datetime import UTC, datetime
+
 import pytest
+from tests.pipeline.store import rows
 
 
 @pytest.fixture
@@ -72,3 +75,26 @@ def test_the_crosshair_is_on_the_bars_and_the_graph_alike(seen, story):
     line.wait_for()
     cursor = seen.graph("running").locator(".u-cursor-x").bounding_box()
     assert line.bounding_box()["x"] == pytest.approx(cursor["x"], abs=6)
+
+
+def test_many_replicas_are_shown_when_asked_for(visit, client):
+    now = datetime.now(UTC)
+    told = [
+        rows.event(
+            now,
+            state,
+            replica=f"m-{number:03}",
+            endpoint="many",
+            age_s=age - number,
+            offset=2 * number + place,
+        )
+        for number in range(130)
+        for place, (state, age) in enumerate((("pending", 700), ("running", 650)))
+    ]
+    rows.insert(client, "replica_events", told)
+    seen = visit("?endpoint=acme/many&section=timeline&refresh=0")
+    bars = seen.page.locator(".bar-row")
+    assert bars.count() == 60
+    seen.page.get_by_role("button", name="Show all 130 replicas").click()
+    assert bars.count() == 130
+    assert seen.page.get_by_label("Replica", exact=True).locator("option").count() == 131

@@ -60,7 +60,13 @@ function sentence(text: string): string {
 }
 
 async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
-  return (await (await ask(path, { headers: { Accept: "application/json" } }, signal)).json()) as T;
+  const response = await ask(path, { headers: { Accept: "application/json" } }, signal);
+  try {
+    return (await response.json()) as T;
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new ApiError(0, "The answer of the query service broke off.", "Is something between it and this page?");
+  }
 }
 
 /** Trade a token for a cookie that no script can read. */
