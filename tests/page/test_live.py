@@ -107,3 +107,18 @@ def test_a_range_that_is_over_is_not_asked_for_again(visit, hour):
     seen.page.on("request", lambda request: asked.append(request.url))
     seen.page.wait_for_timeout(1500)
     assert asked == []
+
+
+def test_new_data_does_not_disturb_a_drag(visit, alive):
+    seen = visit(f"?endpoint=acme/{alive.endpoint}&range=5m")
+    box = seen.over("requests")
+    y = box["y"] + box["height"] / 2
+    seen.page.mouse.move(box["x"] + box["width"] * 0.3, y)
+    seen.page.mouse.down()
+    seen.page.mouse.move(box["x"] + box["width"] * 0.8, y, steps=4)
+    alive.more(5)
+    assert until(lambda: count_of(seen) == alive.sent)
+    marked = seen.graph("requests").locator(".u-select").bounding_box()
+    assert marked["width"] == pytest.approx(box["width"] * 0.5, abs=12)
+    seen.page.mouse.up()
+    seen.page.wait_for_url("**from=*")
