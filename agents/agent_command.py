@@ -11,7 +11,9 @@ import importlib
 import sys
 
 # name -> (module, one line for --help, the extra that brings what it needs)
-SUBCOMMANDS: dict[str, tuple[str, str, str]] = {}
+SUBCOMMANDS: dict[str, tuple[str, str, str]] = {
+    "proxy": ("endpoint_analytics.agents.proxy.command", "a proxy before a server, which records", "proxy"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

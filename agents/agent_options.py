@@ -1,0 +1,49 @@
+"""The command-line options of every capture way: whose requests these are, and how they reach Kafka."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from dataclasses import replace
+
+from endpoint_analytics.agents.config import ENVIRONMENT_PREFIX, AgentConfig, read_config
+from endpoint_analytics.agents.kafka_options import add_kafka_options, kafka_of
+
+# option -> what it says
+_NAMES = {
+    "--namespace": "owner of the endpoint",
+    "--endpoint": "name of the endpoint",
+    "--replica-id": "name of the replica (the host's name)",
+    "--spool": "a folder that keeps what Kafka does not take (none)",
+}
+
+
+def add_agent_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options; each falls back to its ENDPOINT_ANALYTICS_ variable."""
+    group = parser.add_argument_group(
+        "replica", f"each also as a variable: --endpoint is {ENVIRONMENT_PREFIX}ENDPOINT"
+    )
+    for option, text in _NAMES.items():
+        group.add_argument(option, metavar="...", help=text)
+    group.add_argument("--no-hardware", action="store_true", help="leave the hardware to another agent")
+    add_kafka_options(parser)
+
+
+def agent_config_of(arguments: argparse.Namespace) -> AgentConfig:
+    """Return what the options and the environment say; raises ConfigurationError."""
+    config = read_config(
+        namespace=arguments.namespace,
+        endpoint=arguments.endpoint,
+        replica_id=arguments.replica_id,
+        hardware=False if arguments.no_hardware else None,
+        spool=arguments.spool,
+    )
+    stated = f"{ENVIRONMENT_PREFIX}STOP_TIMEOUT_S" in os.environ
+    stop_timeout_s = config.stop_timeout_s if stated else arguments.timeout
+    return replace(config, kafka=kafka_of(arguments), stop_timeout_s=stop_timeout_s)
+
+
+def log_to_stderr() -> None:
+    """Show what the agent has to say: it has no application whose log it could use."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")

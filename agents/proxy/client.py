@@ -1,0 +1,271 @@
+"""A client's connection: reads requests one after another, and writes what their exchanges say.
+
+It refuses what is malformed, reads no further than needed, and notices a client that hangs up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+from endpoint_analytics.agents.connection import peer_closed
+from endpoint_analytics.agents.proxy.exchange import BLOCKED, PIPELINED, UNSENT, Exchange, Shared
+from endpoint_analytics.agents.proxy.forwarding import refusal_bytes, request_body
+from endpoint_analytics.agents.proxy.framing import BadBodyError, Body
+from endpoint_analytics.agents.proxy.head import BadHeadError, find_end, parse_request
+
+HIGH_WATER_BYTES = 65_536
+LINGER_BYTES, LINGER_S = 1_048_576, 2.0
+"""What is still read, and thrown away, of a client that sends a body after its answer."""
+
+
+class ClientConnection(asyncio.Protocol):
+    """Ended by the client, by its last response, or by `tick` when it is slow."""
+
+    __slots__ = (
+        "_begun_s",
+        "_body",
+        "_buffer",
+        "_descriptor",
+        "_has_ended",
+        "_is_flushing",
+        "_linger_left",
+        "_linger_until_s",
+        "_on_lost",
+        "_paused",
+        "_searched",
+        "_shared",
+        "address",
+        "exchange",
+        "transport",
+    )
+
+    def __init__(self, shared: Shared, open_connections: set[ClientConnection]) -> None:
+        self._shared = shared
+        self._on_lost: Callable[[ClientConnection], None] = open_connections.discard
+        open_connections.add(self)
+        self.transport: asyncio.Transport
+        self.address = b"unknown"
+        self.exchange: Exchange | None = None
+        self._buffer = b""
+        self._searched = 0
+        self._body: Body | None = None
+        self._paused = 0
+        self._begun_s = shared.loop.time()
+        self._has_ended = False
+        self._is_flushing = False
+        self._linger_left = LINGER_BYTES
+        self._linger_until_s = 0.0
+        self._descriptor = -1
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client connected."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+        peer = transport.get_extra_info("peername")
+        if isinstance(peer, tuple):
+            self.address = str(peer[0]).encode()
+        socket = transport.get_extra_info("socket")
+        self._descriptor = -1 if socket is None else socket.fileno()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sent."""
+        exchange = self.exchange
+        if self._body is not None or self._linger_until_s:
+            self._read_body(exchange, data)
+        elif exchange is None:
+            if not self._buffer:
+                self._begun_s = self._shared.loop.time()
+            self._buffer = self._buffer + data if self._buffer else data
+            self._read_head()
+        elif exchange.is_tunnel:
+            exchange.send(data, is_last=False)
+        else:
+            self._buffer += data
+            if len(self._buffer) > HIGH_WATER_BYTES:
+                self.pause(PIPELINED)
+
+    def _read_head(self) -> None:
+        if self.exchange is not None or not self._buffer or self.transport.is_closing():
+            return
+        limits = self._shared.settings.limits
+        buffer = self._buffer
+        try:
+            if buffer.startswith(b"\r\n"):  # some clients send one after a body (RFC 9112, section 2.2)
+                buffer = self._buffer = buffer[2:]
+            end = find_end(buffer, limits, self._searched)
+            if not end:
+                self._searched = len(buffer)
+                return
+            head = parse_request(buffer[:end], limits)
+            body = request_body(head)
+            taken = body.feed(buffer[end:]) if body is not None and len(buffer) > end else 0
+        except BadHeadError as error:
+            self._refuse_unread(error.status, error.reason)
+            return
+        except BadBodyError as error:
+            self._refuse_unread(400, str(error))
+            return
+        self._searched = 0
+        self._buffer = buffer[end + taken :]
+        self._body = body if body is not None and not body.is_done else None
+        self.exchange = Exchange(self, head, self._shared)
+        self.exchange.begin(buffer[end : end + taken], is_last=self._body is None)
+
+    def _read_body(self, exchange: Exchange | None, data: bytes) -> None:
+        body = self._body
+        if self._linger_until_s or body is None:
+            self._linger_left -= len(data)
+            if self._linger_left < 0:
+                self.transport.close()
+            return
+        try:
+            taken = body.feed(data)
+        except BadBodyError as error:
+            self._body = None
+            if exchange is not None and not exchange.is_over:
+                exchange.body_malformed(str(error))
+            else:
+                self.transport.close()
+            return
+        if body.is_done:
+            self._body = None
+            self._buffer = data[taken:]
+        if exchange is not None and not exchange.is_over:
+            exchange.send(data if taken == len(data) else data[:taken], is_last=body.is_done)
+        else:
+            self._linger_left -= taken
+            if body.is_done and exchange is None:
+                self._read_head()
+            elif self._linger_left < 0:
+                self.transport.close()
+
+    def _refuse_unread(self, status: int, reason: str) -> None:
+        """Answer what is no request that could be passed on; it counts with its status."""
+        request = self._shared.recorder.arrive()
+        self.transport.write(refusal_bytes(status, reason, closes=True))
+        request.respond(status)
+        request.finish()
+        self._linger()
+
+    def refuse(self, status: int, reason: str) -> None:
+        """Write a response of the proxy's own, and end as after any other."""
+        exchange = self.exchange
+        if exchange is None:
+            return
+        is_head = exchange.method == b"HEAD"
+        self.transport.write(refusal_bytes(status, reason, closes=exchange.closes, is_head=is_head))
+        exchange.request.respond(status)
+        self.ended()
+
+    def ended(self) -> None:
+        """The response was handed over as a whole; when it has left, the request is finished."""
+        if self.transport.get_write_buffer_size():
+            self._is_flushing = True
+            self.transport.set_write_buffer_limits(high=0)  # to be told when it is empty
+        else:
+            self._finish()
+
+    def _finish(self) -> None:
+        exchange, self.exchange = self.exchange, None
+        if exchange is None:
+            return
+        self.resume(BLOCKED | UNSENT | PIPELINED)
+        if exchange.is_tunnel:
+            self.transport.close()
+            return
+        exchange.request.finish()
+        if exchange.closes or self._has_ended or self._shared.is_draining:
+            self._linger()
+        elif self._body is None:
+            self._begun_s = self._shared.loop.time()
+            if self._buffer:
+                self._shared.loop.call_soon(self._read_head)
+        else:
+            self._linger_left = LINGER_BYTES
+            self._begun_s = self._shared.loop.time()
+
+    def _linger(self) -> None:
+        """Close; but a client that is still sending must be able to read its answer first."""
+        if self._has_ended or (self._body is None and not self._buffer):
+            self.transport.close()
+        else:
+            self._linger_until_s = self._shared.loop.time() + LINGER_S
+            self._buffer = b""
+            self.transport.write_eof()
+
+    def cut(self, *, resets: bool) -> None:
+        """The response ends here, incomplete: with a reset where nothing else would tell."""
+        self.exchange = None
+        if resets:
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+    def pause(self, why: int) -> None:
+        """Read no more until each reason is taken back."""
+        if not self._paused and not self.transport.is_closing():
+            self.transport.pause_reading()
+        self._paused |= why
+
+    def resume(self, why: int) -> None:
+        """Take back a reason."""
+        if self._paused:
+            self._paused &= ~why
+            if not self._paused and not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        """The client reads slowly: so is the server read."""
+        if self.exchange is not None and self.exchange.upstream is not None:
+            self.exchange.upstream.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The client reads on; or has everything."""
+        if self._is_flushing:
+            self._is_flushing = False
+            self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+            self._finish()
+        elif self.exchange is not None and self.exchange.upstream is not None:
+            self.exchange.upstream.transport.resume_reading()
+
+    def eof_received(self) -> bool:
+        """The client sends no more: it hangs up, unless all of its response is on the way."""
+        self._has_ended = True
+        if self.exchange is not None and not self.exchange.is_over:
+            self.exchange.client_gone()
+            return False
+        return self._is_flushing
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
+        """The connection is closed, by whom ever."""
+        self._on_lost(self)
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.client_gone()
+            if not exchange.is_tunnel:
+                exchange.request.abort()
+
+    def tick(self, now_s: float) -> None:
+        """Look after what no byte tells: time, and a client that is not read."""
+        settings = self._shared.settings
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.tick(now_s)
+            if self._paused and not exchange.is_over and peer_closed(self._descriptor):
+                exchange.client_gone()
+                self.transport.abort()
+        elif self._linger_until_s:
+            if now_s > self._linger_until_s:
+                self.transport.close()
+        elif self._buffer:
+            if now_s - self._begun_s > settings.head_timeout_s:
+                self._refuse_unread(408, f"no whole head within {settings.head_timeout_s:g} s")
+        elif now_s - self._begun_s > settings.idle_timeout_s:
+            self.transport.close()
+
+    def close_if_idle(self) -> None:
+        """Close between two requests."""
+        if self.exchange is None and not self._linger_until_s:
+            self.transport.close()

@@ -1,0 +1,283 @@
+"""One request on its way through the proxy: joins client and server, and tells the recorder.
+
+The rules of a request's life stand here: it arrives with the last byte of its head, has its status when the
+response's head was written, and is finished when the last byte has left the proxy for the client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from endpoint_analytics.agents.proxy.forwarding import request_bytes, response_bytes
+from endpoint_analytics.agents.proxy.head import RequestHead, ResponseHead
+from endpoint_analytics.agents.proxy.pool import Pool
+from endpoint_analytics.agents.proxy.presence import Presence
+from endpoint_analytics.agents.proxy.settings import ProxySettings
+from endpoint_analytics.agents.proxy.upstream import SWITCHED, UpstreamConnection
+from endpoint_analytics.agents.recorder import Recorder, Request
+
+UNSENT_BYTES = 65_536
+IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
+BLOCKED, UNSENT, PIPELINED = 1, 2, 4
+"""Why a client is not read: the server is slow, it is not connected yet, or this is not its turn."""
+
+
+class Shared(Protocol):
+    """What all exchanges of a proxy share. `unassigned` records the requests that no replica was there for."""
+
+    settings: ProxySettings
+    loop: asyncio.AbstractEventLoop
+    recorder: Recorder
+    unassigned: Recorder
+    pool: Pool
+    presence: Presence
+    is_draining: bool
+
+
+class Client(Protocol):
+    """The client's connection, as an exchange uses it."""
+
+    transport: asyncio.Transport
+    address: bytes
+
+    def pause(self, why: int) -> None:
+        """Read no more until each reason is taken back."""
+
+    def resume(self, why: int) -> None:
+        """Take back a reason."""
+
+    def refuse(self, status: int, reason: str) -> None:
+        """Write a response of the proxy's own, and end as after any other."""
+
+    def ended(self) -> None:
+        """The response was handed over as a whole."""
+
+    def cut(self, *, resets: bool) -> None:
+        """The response ends here, and the client must see that it is incomplete."""
+
+
+class Exchange:
+    """Made when a request's head was read; `client_gone` may come at any time."""
+
+    __slots__ = (
+        "_client",
+        "_connecting",
+        "_ends_by_close",
+        "_is_late",
+        "_is_sent",
+        "_sent_s",
+        "_shared",
+        "_unsent",
+        "_unsent_bytes",
+        "closes",
+        "head",
+        "is_over",
+        "is_responded",
+        "is_tunnel",
+        "method",
+        "request",
+        "upstream",
+    )
+
+    def __init__(self, client: Client, head: RequestHead, shared: Shared) -> None:
+        self._client = client
+        self._shared = shared
+        self.head = head
+        self.method = head.method
+        self.upstream: UpstreamConnection | None = None
+        self.closes = head.wants_close
+        self.is_over = self.is_responded = self.is_tunnel = False
+        self._ends_by_close = False
+        self._is_sent = False
+        self._sent_s = 0.0
+        self._unsent: list[bytes] = []
+        self._unsent_bytes = 0
+        self._connecting: asyncio.Task[None] | None = None
+        # An upgrade is a request only if the server does not switch; and while no server is there, it is
+        # not known whose request it is.
+        upstream = shared.pool.take()
+        self._is_late = bool(head.upgrade) or (upstream is None and shared.settings.hold_s > 0)
+        recorder = shared.recorder
+        self.request = Request(recorder, recorder.clock()) if self._is_late else recorder.arrive()
+        self.upstream = upstream
+
+    def begin(self, piece: bytes, *, is_last: bool) -> None:
+        """Send the request, with what has come of its body."""
+        if piece:
+            self._unsent.append(piece)
+        self._is_sent = is_last
+        if self.upstream is None:
+            self._connect()
+        else:
+            self._attach(self.upstream)
+
+    def send(self, piece: bytes, *, is_last: bool) -> None:
+        """Send more of the body, or of a tunnel."""
+        self._is_sent = is_last
+        if self.upstream is not None:
+            self.upstream.transport.write(piece)
+            if is_last:
+                self._sent_s = self._shared.loop.time()
+        elif not self.is_over:
+            self._unsent.append(piece)
+            self._unsent_bytes += len(piece)
+            if self._unsent_bytes > UNSENT_BYTES:
+                self._client.pause(UNSENT)
+
+    def _attach(self, upstream: UpstreamConnection) -> None:
+        self.upstream = upstream
+        upstream.use(self)
+        head = request_bytes(self.head, self._client.address, self._shared.settings.forwarded)
+        upstream.transport.write(b"".join([head, *self._unsent]) if self._unsent else head)
+        if self._unsent:
+            self._unsent.clear()
+            self._client.resume(UNSENT)
+        if self._is_sent:
+            self._sent_s = self._shared.loop.time()
+
+    def _connect(self) -> None:
+        self._connecting = self._shared.loop.create_task(self._connect_within(self._shared.settings.hold_s))
+
+    async def _connect_within(self, hold_s: float) -> None:
+        shared = self._shared
+        until_s = shared.loop.time() + hold_s
+        while True:
+            try:
+                upstream = await shared.pool.connect()
+            except OSError as error:
+                reason = str(error) or f"no connection in {shared.settings.connect_timeout_s:g} s"
+                shared.presence.missed(reason)
+                left_s = until_s - shared.loop.time()
+                if left_s > 0 and not self.head.upgrade:
+                    self._admit(shared.unassigned)
+                    if await shared.presence.wait(left_s):
+                        continue
+                self._refuse(502, "the server cannot be reached")
+                return
+            if not self.head.upgrade:
+                self._admit(shared.recorder)
+            self._attach(upstream)
+            return
+
+    def _admit(self, recorder: Recorder) -> None:
+        """Record a request whose arrival was left open, as having arrived when it did."""
+        if self._is_late:
+            self._is_late = False
+            arrived_ns = self.request.arrived_ns
+            self.request = recorder.arrive()
+            self.request.arrived_ns = arrived_ns
+
+    def informed(self, head: ResponseHead) -> None:
+        """An interim response passes; after 101 the connection is a tunnel, and no request any more."""
+        self.request.inform(head.status)
+        if head.status == SWITCHED:
+            if not self.head.upgrade:
+                self._give_up("it switched protocols, and nobody asked it to")
+                return
+            self.is_tunnel = self.is_responded = True
+        if self.head.minor_version:
+            self._client.transport.write(response_bytes(head, closes=False))
+        self._sent_s = self._shared.loop.time() if self._is_sent else 0.0
+
+    def responded(self, head: ResponseHead, piece: bytes, *, ends_by_close: bool) -> None:
+        """The response begins."""
+        if head.is_chunked and not self.head.minor_version:
+            self._give_up("it answered in chunks to HTTP/1.0")
+            return
+        self._ends_by_close = ends_by_close
+        self.closes = self.closes or ends_by_close or self._shared.is_draining
+        self.is_responded = True
+        self._admit(self._shared.recorder)
+        self._client.transport.write(response_bytes(head, closes=self.closes) + piece)
+        self.request.respond(head.status)
+
+    def received(self, piece: bytes) -> None:
+        """More of the response passes."""
+        self._client.transport.write(piece)
+
+    def completed(self, *, reusable: bool) -> None:
+        """The response is whole; the connection to the server is free, or of no more use."""
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None:
+            if reusable and self._is_sent:
+                self._shared.pool.put(upstream)
+            else:
+                upstream.transport.close()
+        if not self.is_over:
+            self.is_over = True
+            self._client.ended()
+
+    def lost(self, reason: str) -> None:
+        """The server went away in between."""
+        upstream, self.upstream = self.upstream, None
+        if self.is_over:
+            return
+        if self.is_tunnel:
+            self.is_over = True
+            self._client.ended()
+        elif self.is_responded:
+            self.is_over = True
+            self.request.abort()
+            self._client.cut(resets=self._ends_by_close)
+        elif (
+            upstream is not None
+            and not (upstream.is_fresh or upstream.has_received or self.head.has_body)
+            and self.method in IDEMPOTENT
+        ):
+            self._connect()  # it had closed an idle connection while this request was on its way
+        else:
+            self._refuse(502, reason)
+
+    def blocked(self, *, is_blocked: bool) -> None:
+        """The server reads slowly: so is the client read."""
+        if is_blocked:
+            self._client.pause(BLOCKED)
+        else:
+            self._client.resume(BLOCKED)
+
+    def tick(self, now_s: float) -> None:
+        """Give up a response that does not begin."""
+        limit_s = self._shared.settings.response_timeout_s
+        if self._sent_s and not self.is_responded and now_s - self._sent_s > limit_s:
+            self._refuse(504, f"the server has not answered within {limit_s:g} s")
+
+    def client_gone(self) -> None:
+        """The client went away: so does the request, on both sides."""
+        if not self.is_over:
+            self.is_over = True
+            if not self.is_tunnel:
+                self._admit(self._shared.recorder)
+                self.request.abort()
+            self._let_go()
+
+    def body_malformed(self, reason: str) -> None:
+        """The request's body cannot be passed on: the server must see that it is incomplete."""
+        if self.is_responded:
+            self.client_gone()
+            self._client.cut(resets=True)
+        else:
+            self.closes = True
+            self._refuse(400, reason)
+
+    def _give_up(self, reason: str) -> None:
+        self._let_go()
+        self._refuse(502, reason)
+
+    def _refuse(self, status: int, reason: str) -> None:
+        if self.is_over:
+            return
+        self.is_over = self.is_responded = True
+        self._let_go()
+        self._admit(self._shared.recorder)
+        if not self._is_sent:
+            self.closes = True
+        self._client.refuse(status, reason)
+
+    def _let_go(self) -> None:
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None:
+            upstream.abandon()
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None and connecting is not asyncio.current_task():
+            connecting.cancel()

@@ -1,0 +1,73 @@
+"""The connections to the server that wait for a request, and how new ones are made.
+
+The one that was used last is used next, so that few stay open. None waits longer than servers keep theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections import deque
+
+from endpoint_analytics.agents.proxy.settings import ProxySettings
+from endpoint_analytics.agents.proxy.upstream import UpstreamConnection
+
+
+class Pool:
+    """Of one upstream. All calls come from the loop."""
+
+    def __init__(self, settings: ProxySettings, loop: asyncio.AbstractEventLoop) -> None:
+        self._settings = settings
+        self._loop = loop
+        self._idle: deque[UpstreamConnection] = deque()
+        self._ssl = ssl.create_default_context() if settings.upstream.is_tls else None
+
+    def __len__(self) -> int:
+        return len(self._idle)
+
+    def take(self) -> UpstreamConnection | None:
+        """Return a connection that was used before and can be used again; None when there is none."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_usable():
+                return connection
+            connection.transport.abort()
+        return None
+
+    def put(self, connection: UpstreamConnection) -> None:
+        """Keep a connection for the next request."""
+        settings = self._settings
+        if settings.upstream_idle_s and len(self._idle) < settings.upstream_idle_connections:
+            connection.exchange = None
+            connection.idle_since_s = self._loop.time()
+            connection.transport.resume_reading()
+            self._idle.append(connection)
+        else:
+            connection.transport.close()
+
+    async def connect(self) -> UpstreamConnection:
+        """Return a new connection; raises OSError (TimeoutError is one)."""
+        upstream = self._settings.upstream
+        async with asyncio.timeout(self._settings.connect_timeout_s):
+            transport, connection = await self._loop.create_connection(
+                lambda: UpstreamConnection(self._forget), upstream.host, upstream.port, ssl=self._ssl
+            )
+        sock: socket.socket | None = transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        return connection
+
+    def close_idle(self, now_s: float) -> None:
+        """Close what has waited too long; the others stay."""
+        while self._idle and now_s - self._idle[0].idle_since_s > self._settings.upstream_idle_s:
+            self._idle.popleft().transport.close()
+
+    def close(self) -> None:
+        """Close all that wait."""
+        while self._idle:
+            self._idle.pop().transport.close()
+
+    def _forget(self, connection: UpstreamConnection) -> None:
+        if connection in self._idle:
+            self._idle.remove(connection)

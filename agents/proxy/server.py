@@ -1,0 +1,78 @@
+"""The proxy as a whole: listens, looks after its connections, and ends in order."""
+
+from __future__ import annotations
+
+import asyncio
+
+from endpoint_analytics.agents.agent import Agent
+from endpoint_analytics.agents.proxy.client import ClientConnection
+from endpoint_analytics.agents.proxy.pool import Pool
+from endpoint_analytics.agents.proxy.presence import Presence
+from endpoint_analytics.agents.proxy.settings import ProxySettings
+
+BACKLOG = 4_096
+LONGEST_TICK_S = 0.5
+
+
+class ProxyServer:
+    """One listening proxy. `agent` records the replica's requests and is started and stopped by the caller;
+    `unassigned` (the same one, unless requests are held) records those that no replica was there for.
+
+    To be made within a running loop.
+    """
+
+    def __init__(self, settings: ProxySettings, agent: Agent, unassigned: Agent | None = None) -> None:
+        self.settings = settings
+        self.loop = asyncio.get_running_loop()
+        self.recorder = agent.recorder
+        self.unassigned = (unassigned or agent).recorder
+        self.pool = Pool(settings, self.loop)
+        self.presence = Presence(agent, self.pool, str(settings.upstream))
+        self.is_draining = False
+        self.clients: set[ClientConnection] = set()
+        self._agent = agent
+        self._server: asyncio.Server | None = None
+        self._ticking: asyncio.Task[None] | None = None
+
+    async def start(self) -> int:
+        """Listen; returns the port. Raises OSError when it cannot be had."""
+        self._server = await self.loop.create_server(
+            lambda: ClientConnection(self, self.clients),
+            self.settings.host,
+            self.settings.port,
+            backlog=BACKLOG,
+        )
+        self._ticking = self.loop.create_task(self._tick())
+        self.presence.ask()
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    async def stop(self) -> None:
+        """Take no more connections, let the requests end (`drain_s` at most), and cut what is left."""
+        self.is_draining = True
+        self._agent.enter("draining")
+        self.presence.stop()
+        if self._server is not None:
+            self._server.close()
+        for client in list(self.clients):
+            client.close_if_idle()
+        until_s = self.loop.time() + self.settings.drain_s
+        while self.clients and self.loop.time() < until_s:  # noqa: ASYNC110  # once in a life
+            await asyncio.sleep(0.02)
+        for client in list(self.clients):
+            client.transport.abort()
+        await asyncio.sleep(0)  # the aborted connections are told so
+        self.pool.close()
+        if self._ticking is not None:
+            self._ticking.cancel()
+
+    async def _tick(self) -> None:
+        settings = self.settings
+        shortest_s = min(settings.response_timeout_s, settings.head_timeout_s, settings.idle_timeout_s)
+        tick_s = min(LONGEST_TICK_S, shortest_s / 4)
+        while True:
+            await asyncio.sleep(tick_s)
+            now_s = self.loop.time()
+            for client in list(self.clients):
+                client.tick(now_s)
+            self.pool.close_idle(now_s)

@@ -1,0 +1,83 @@
+"""The proxy's settings: frozen, checked once. Only settings belong here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import get_args
+from urllib.parse import urlsplit
+
+from endpoint_analytics.agents.config import ConfigurationError
+from endpoint_analytics.agents.proxy.forwarding import Forwarded
+from endpoint_analytics.agents.proxy.head import Limits
+
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """Where the server listens."""
+
+    host: str
+    port: int
+    is_tls: bool = False
+
+    def __str__(self) -> str:
+        return f"{'https' if self.is_tls else 'http'}://{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxySettings:
+    """Times are in seconds. Raises ConfigurationError for what cannot work.
+
+    `response_timeout_s` runs from the request's last byte to the response's head; a body may take any time.
+    `hold_s` is how long a request waits for an upstream that refuses connections (0: it gets 502 at once).
+    """
+
+    upstream: Upstream
+    host: str = "127.0.0.1"
+    port: int = 0
+    forwarded: Forwarded = "append"
+    limits: Limits = field(default_factory=Limits)
+    connect_timeout_s: float = 5.0
+    response_timeout_s: float = 600.0
+    head_timeout_s: float = 30.0
+    idle_timeout_s: float = 75.0
+    upstream_idle_s: float = 4.0
+    upstream_idle_connections: int = 256
+    drain_s: float = 30.0
+    hold_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.forwarded not in get_args(Forwarded):
+            raise ConfigurationError(
+                f"forwarded is {self.forwarded!r}; it takes {', '.join(get_args(Forwarded))}"
+            )
+        for name in ("connect_timeout_s", "response_timeout_s", "head_timeout_s", "idle_timeout_s"):
+            if not getattr(self, name) > 0:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}; it takes more than 0")
+        for name in ("drain_s", "hold_s", "upstream_idle_s"):
+            if not getattr(self, name) >= 0:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}; it takes 0 or more")
+        if self.limits.head_bytes < 1_024 or self.limits.fields < 8:
+            raise ConfigurationError("a head takes at least 1024 bytes and 8 header lines")
+
+
+def parse_upstream(url: str) -> Upstream:
+    """Return where `http://host:port` points; raises ConfigurationError. A path is refused: it passes as it came."""
+    parts = urlsplit(url if "//" in url else f"http://{url}")
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise ConfigurationError(f"--to is {url!r}: {error}") from error
+    if parts.scheme not in _PORTS or not parts.hostname or parts.path not in {"", "/"} or parts.query:
+        raise ConfigurationError(f"--to is {url!r}; it takes http://host:port or https://host:port")
+    return Upstream(parts.hostname, port or _PORTS[parts.scheme], parts.scheme == "https")
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Return host and port of `8080`, `host:8080` or `[::1]:8080`; raises ConfigurationError."""
+    match = re.fullmatch(r"(?:(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]]+)):)?([0-9]{1,5})", text)
+    if match is None or int(match[3]) > 65_535:
+        raise ConfigurationError(f"--listen is {text!r}; it takes port or host:port")
+    return match[1] or match[2] or "127.0.0.1", int(match[3])
