@@ -10,9 +10,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from tests.page.seen import Seen
-from tests.page.story import Life, Story
-from tests.pipeline.serve.conftest import ServeProcess
 
 from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.pipeline.serve.page_session import KEY_VARIABLE
@@ -20,6 +17,9 @@ from endpoint_analytics.pipeline.serve.static_files import DIST
 from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, Client, connect
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.tokens import create_token
+from tests.page.seen import Seen
+from tests.page.story import Life, Story
+from tests.pipeline.serve.conftest import ServeProcess
 
 FLAGS = (
     "--no-sandbox",
@@ -38,7 +38,7 @@ def browser_path() -> str | None:
     return next((path for name in BROWSERS if (path := shutil.which(name))), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser():
     path = browser_path()
     if path is None:
@@ -102,7 +102,7 @@ def token(client) -> str:
     return create_token(client, "acme", "page", datetime.now(UTC))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def signed_in(browser, service, token) -> dict:
     """The cookie of a person who has signed in, by the form."""
     context = browser.new_context()

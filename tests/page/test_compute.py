@@ -1,6 +1,7 @@
 """The section Compute: averages, each replica, and graphs that have nothing to show."""
 
 import pytest
+
 from tests.page.seen import number
 from tests.page.truth import Truth
 

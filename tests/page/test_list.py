@@ -4,6 +4,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
+
 from tests.page.conftest import until
 from tests.page.seen import DASH, number
 from tests.page.truth import Truth

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+
 from tests.page.conftest import until
 from tests.page.seen import number
 from tests.pipeline.store import rows

@@ -1,6 +1,7 @@
 """The section Requests: every number against SQL, the toggle, and the legend."""
 
 import pytest
+
 from tests.page.seen import DASH, number, seconds
 from tests.page.truth import Truth, by_class
 
