@@ -19,6 +19,7 @@ from endpoint_analytics.agents.config import AgentConfig, read_config
 from endpoint_analytics.agents.connection import Message, Receive
 from endpoint_analytics.agents.exchange import Exchange, Send
 from endpoint_analytics.agents.lifespan import Lifespan
+from endpoint_analytics.agents.process_agent import stop_at_exit
 from endpoint_analytics.agents.producer import make_ssl_context
 from endpoint_analytics.agents.recorder import Recorder
 
@@ -94,7 +95,13 @@ class AnalyticsMiddleware:
     async def _live(self, scope: Message, receive: Receive, send: Send) -> None:
         agent = self._start()
         lifespan = Lifespan(agent, receive, send)
-        await self.app(scope, lifespan.receive, lifespan.send)
+        try:
+            await self.app(scope, lifespan.receive, lifespan.send)
+        except Exception:
+            if lifespan.is_supported:
+                raise
+        if not lifespan.is_supported:
+            await lifespan.answer()
         if agent.has_stopped:
             # A test client may bring the application up again: that is another boot.
             atexit.unregister(agent.stop)
@@ -112,7 +119,7 @@ class AnalyticsMiddleware:
             if self.agent is None:
                 self.agent = Agent(self.config)
                 self.agent.start()
-                atexit.register(self.agent.stop)
+                stop_at_exit(self.agent)
             return self.agent
 
 

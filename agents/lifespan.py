@@ -12,15 +12,18 @@ from endpoint_analytics.agents.exchange import Send
 class Lifespan:
     """Give `receive` and `send` to the application in place of the server's own."""
 
-    __slots__ = ("_agent", "_receive", "_send")
+    __slots__ = ("_agent", "_receive", "_send", "is_supported")
 
     def __init__(self, agent: Agent, receive: Receive, send: Send) -> None:
         self._agent = agent
         self._receive = receive
         self._send = send
+        self.is_supported = False
+        """Whether the application has asked for a message: Django, for one, knows no such scope."""
 
     async def receive(self) -> Message:
         """Pass on the server's message: at `lifespan.shutdown` the replica drains."""
+        self.is_supported = True
         message = await self._receive()
         if message["type"] == "lifespan.shutdown":
             self._agent.enter("draining")
@@ -37,6 +40,12 @@ class Lifespan:
         await self._send(message)
         if kind == "lifespan.startup.complete":
             self._agent.enter("running")
+
+    async def answer(self) -> None:
+        """Answer the server in place of an application that has no lifespan."""
+        while (await self.receive())["type"] != "lifespan.shutdown":
+            await self.send({"type": "lifespan.startup.complete"})
+        await self.send({"type": "lifespan.shutdown.complete"})
 
 
 def last_line(text: str) -> str:

@@ -10,6 +10,8 @@ import atexit
 import os
 import threading
 import weakref
+from multiprocessing import parent_process
+from multiprocessing.util import Finalize
 
 from endpoint_analytics.agents.agent import Agent
 from endpoint_analytics.agents.config import AgentConfig
@@ -40,10 +42,17 @@ class ProcessAgent:
             if self.agent is None:
                 self.agent = Agent(self.config)
                 self.agent.start()
-                atexit.register(self.agent.stop)
+                stop_at_exit(self.agent)
             return self.agent
 
     def forget(self) -> None:
         """Let go of the agent: the next `start` makes another."""
         self.agent = None
         self._starting = threading.Lock()
+
+
+def stop_at_exit(agent: Agent) -> None:
+    """Stop the agent with the process, if that ends in an orderly way."""
+    atexit.register(agent.stop)
+    if parent_process() is not None:  # a worker that multiprocessing made ends without atexit
+        Finalize(None, agent.stop, exitpriority=100)

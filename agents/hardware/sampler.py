@@ -92,13 +92,16 @@ class HardwareThread:
         self._stopped.set()
 
     def _run(self) -> None:
-        seq, offset_us, before_ns = 0, read_offset_us(), now_ns()
+        seq, offset_us = 0, read_offset_us()
+        before_ns: int | None = now_ns()
         while not self._stopped.is_set():
             at_ns = now_ns()
             if not self._may_sample():
-                before_ns = at_ns
+                before_ns = None
                 self._stopped.wait(self._every_s)
                 continue
+            if before_ns is None:  # just taken over: what came before is another process's interval
+                before_ns = at_ns
             reading = self._sampler.sample(at_ns)
             offset_us = steady_offset_us(offset_us, read_offset_us())
             batch = make_batch(self._config, self._boot_id, seq, before_ns, at_ns, offset_us, reading)

@@ -285,20 +285,44 @@ def test_without_a_lifespan_the_first_request_means_running(make_config):
     middleware.agent.stop()
 
 
-def test_an_application_that_knows_no_lifespan(make_config):
+@pytest.mark.parametrize("raises", [True, False])
+def test_an_application_that_knows_no_lifespan_is_answered_for(make_config, raises):
+    """Django raises, others return: the server's start and stop are the replica's all the same."""
+
     async def app(scope, receive, send):
-        assert scope["type"] == "http"
+        if scope["type"] != "http":
+            assert not raises
+            return
         await send(START)
         await send(LAST)
 
     async def main():
-        with pytest.raises(AssertionError):
-            await middleware({"type": "lifespan"}, None, None)
-        assert middleware.agent.snapshot().state == "initializing"
+        messages, told = asyncio.Queue(), asyncio.Queue()
+        live = asyncio.create_task(middleware({"type": "lifespan"}, messages.get, told.put))
+        await messages.put({"type": "lifespan.startup"})
+        assert await told.get() == {"type": "lifespan.startup.complete"}
+        await asyncio.sleep(0)
+        agent = middleware.agent
+        assert agent.snapshot().state == "running"
         await middleware(dict(SCOPE), None, asyncio.Queue().put)
+        await messages.put({"type": "lifespan.shutdown"})
+        assert await told.get() == {"type": "lifespan.shutdown.complete"}
+        await live
+        return agent
 
     middleware = AnalyticsMiddleware(app, config=make_config())
-    asyncio.run(main())
+    agent = asyncio.run(main())
+    assert agent.snapshot().state == "terminated"
+    assert agent.snapshot().totals.finished == 1
+
+
+def test_without_a_lifespan_the_first_request_says_that_it_runs(make_config):
+    async def app(scope, receive, send):
+        await send(START)
+        await send(LAST)
+
+    middleware = AnalyticsMiddleware(app, config=make_config())
+    asyncio.run(middleware(dict(SCOPE), None, asyncio.Queue().put))
     assert middleware.agent.snapshot().state == "running"
     middleware.agent.stop()
     assert middleware.agent.snapshot().totals.finished == 1
