@@ -167,7 +167,9 @@ def test_data_files_of_the_packages_are_installed():
         str(path.relative_to(ROOT))
         for path in tracked()
         if path.relative_to(ROOT).parts[0] in ("agents", "pipeline", "schemas") and path.suffix != ".py"
-        if not path.is_relative_to(ROOT / "pipeline/serve/page")  # sources; what is built of them is installed
+        if not path.is_relative_to(
+            ROOT / "pipeline/serve/page"
+        )  # sources; what is built of them is installed
     ]
     assert [name for name in data if not any(fnmatch(Path(name).name, kind) for kind in kinds)] == []
 
