@@ -13,6 +13,7 @@ import sys
 # name -> (module, one line for --help, the extra that brings what it needs)
 SUBCOMMANDS: dict[str, tuple[str, str, str]] = {
     "proxy": ("endpoint_analytics.agents.proxy.command", "a proxy before a server, which records", "proxy"),
+    "run": ("endpoint_analytics.agents.run_command", "start a server, and tell its states and hardware", ""),
 }
 
 

@@ -105,6 +105,7 @@ class Siblings:
                 with suppress(FileNotFoundError):
                     self._own.path.unlink()
                 self._own.release()
+                self._own = None
         else:
             if self._own is None:
                 self._own = hold(folder / f"{self._replica}.{self._boot_id}")

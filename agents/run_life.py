@@ -1,0 +1,49 @@
+"""The life of a server that the launcher started: initializing, running, draining, terminated or failed.
+
+What happens to the server goes in, states come out; signals, processes and clocks are the command's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from endpoint_analytics.agents.run_child import ENDING, failed, reason_of
+from endpoint_analytics.schemas.replicas import State
+
+Enter = Callable[[State, str], object]
+
+
+class Life:
+    """`enter(state, reason)` is told each state; `ready_within_s` bounds the time until the server is ready."""
+
+    def __init__(self, enter: Enter, ready_within_s: float) -> None:
+        self._enter = enter
+        self._ready_within_s = ready_within_s
+        self._is_late = False
+        self.is_ready = False
+        self.asked_to_end = False
+
+    def ready(self) -> None:
+        """The server is ready; one that was told as failed, for being late, starts anew."""
+        if self.is_ready or self.asked_to_end:
+            return
+        self.is_ready = True
+        if self._is_late:
+            self._enter("initializing", "ready after all")
+        self._enter("running", "")
+
+    def waited(self, waited_s: float, why: str) -> None:
+        """The server is not ready since `waited_s`, for it says `why`: after a time the replica has failed."""
+        if waited_s >= self._ready_within_s and not (self._is_late or self.is_ready or self.asked_to_end):
+            self._is_late = True
+            self._enter("failed", f"not ready within {self._ready_within_s:g} s: {why}")
+
+    def signalled(self, number: int) -> None:
+        """The launcher got a signal, which the server gets too."""
+        if number in ENDING and not self.asked_to_end:
+            self.asked_to_end = True
+            self._enter("draining", "")
+
+    def ended(self, status: int) -> None:
+        """The server has ended; a status below zero is a signal's number."""
+        self._enter("failed" if failed(status, self.asked_to_end) else "terminated", reason_of(status))

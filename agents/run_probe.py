@@ -1,0 +1,76 @@
+"""Is the server ready? A thread asks a URL again and again until the answer says so. It changes no state."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import threading
+from urllib.parse import urlsplit
+
+from endpoint_analytics.agents.config import ConfigurationError
+
+EVERY_S = 0.25
+ANSWER_WITHIN_S = 2.0
+
+
+class ReadyProbe:
+    """Asks `url` until it answers with a status below 400; a certificate is not checked, as a kubelet does not.
+
+    Raises ConfigurationError when it is no http or https URL.
+    """
+
+    def __init__(self, url: str, every_s: float = EVERY_S) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ConfigurationError(f"--ready-url is {url!r}; it takes http://host:port/path")
+        self.url = url
+        self.last_error = "not asked yet"
+        self._secure = parts.scheme == "https"
+        self._host, self._port = parts.hostname, parts.port
+        self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._every_s = every_s
+        self._ready = threading.Event()
+        self._stopped = threading.Event()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has answered so."""
+        return self._ready.is_set()
+
+    def start(self) -> None:
+        """Begin to ask, in a daemon thread."""
+        threading.Thread(target=self._run, name="endpoint-analytics-ready", daemon=True).start()
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            error = self.ask()
+            if error is None:
+                self._ready.set()
+                return
+            self.last_error = error
+            self._stopped.wait(self._every_s)
+
+    def ask(self) -> str | None:
+        """Ask once; return why it is not ready, None when it is."""
+        connection: http.client.HTTPConnection
+        if self._secure:
+            context = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            connection = http.client.HTTPSConnection(
+                self._host, self._port, timeout=ANSWER_WITHIN_S, context=context
+            )
+        else:
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=ANSWER_WITHIN_S)
+        try:
+            connection.request("GET", self._path, headers={"User-Agent": "endpoint-analytics-agent"})
+            status = connection.getresponse().status
+        except (OSError, http.client.HTTPException) as error:
+            return str(error) or type(error).__name__
+        finally:
+            connection.close()
+        return None if status < 400 else f"status {status}"

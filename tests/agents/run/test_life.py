@@ -1,0 +1,67 @@
+"""States from what happens to a server; how an end is told. Pure."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from endpoint_analytics.agents.run_child import exit_status, failed, reason_of
+from endpoint_analytics.agents.run_life import Life
+
+
+@pytest.fixture
+def told():
+    return []
+
+
+@pytest.fixture
+def life(told):
+    return Life(lambda state, reason: told.append((state, reason)), ready_within_s=10)
+
+
+def test_a_life_in_order(life, told):
+    life.waited(1, "refused")
+    life.ready()
+    life.ready()
+    life.signalled(signal.SIGHUP)
+    life.signalled(signal.SIGTERM)
+    life.signalled(signal.SIGTERM)
+    life.ended(0)
+    assert told == [("running", ""), ("draining", ""), ("terminated", "exited with status 0")]
+
+
+def test_one_that_is_late_has_failed_and_may_still_come(life, told):
+    life.waited(10, "refused")
+    life.waited(11, "refused")
+    life.ready()
+    assert told == [
+        ("failed", "not ready within 10 s: refused"),
+        ("initializing", "ready after all"),
+        ("running", ""),
+    ]
+
+
+def test_one_that_ends_while_it_starts(life, told):
+    life.signalled(signal.SIGINT)
+    life.ready()
+    life.ended(-signal.SIGINT)
+    assert told == [("draining", ""), ("terminated", "killed by SIGINT")]
+
+
+@pytest.mark.parametrize(
+    ("status", "asked", "is_failure", "reason", "exits_with"),
+    [
+        (0, False, False, "exited with status 0", 0),
+        (3, False, True, "exited with status 3", 3),
+        (3, True, False, "exited with status 3", 3),
+        (-signal.SIGTERM, True, False, "killed by SIGTERM", 143),
+        (-signal.SIGTERM, False, True, "killed by SIGTERM", 143),
+        (-signal.SIGSEGV, True, True, "killed by SIGSEGV", 139),
+        (-signal.SIGKILL, False, True, "killed by SIGKILL (out of memory?)", 137),
+    ],
+)
+def test_ends(status, asked, is_failure, reason, exits_with):
+    assert failed(status, asked) is is_failure
+    assert reason_of(status) == reason
+    assert exit_status(status) == exits_with
