@@ -55,6 +55,37 @@ GPU_POWER_WATTS = HardwareMetric("gpu_power_watts", "watts", "GPU power draw", "
 GPU_TEMPERATURE_CELSIUS = HardwareMetric(
     "gpu_temperature_celsius", "celsius", "GPU temperature", "gpu_temperature_celsius", True
 )
+GPU_THROTTLED_RATIO = HardwareMetric(
+    "gpu_throttled_ratio",
+    "ratio",
+    "1 while heat, power or a fault holds the GPU's clocks down, else 0: the mean is the share of time",
+    "gpu_throttled_ratio",
+    True,
+)
+GPU_THROTTLED_THERMAL_RATIO = HardwareMetric(
+    "gpu_throttled_thermal_ratio", "ratio", "The same for heat alone", "gpu_throttled_thermal_ratio", True
+)
+GPU_THROTTLED_POWER_RATIO = HardwareMetric(
+    "gpu_throttled_power_ratio", "ratio", "The same for power alone", "gpu_throttled_power_ratio", True
+)
+GPU_ECC_CORRECTED_ERRORS = HardwareMetric(
+    "gpu_ecc_corrected_errors", "errors", "Corrected memory errors since the sample before", per_device=True
+)
+GPU_ECC_UNCORRECTED_ERRORS = HardwareMetric(
+    "gpu_ecc_uncorrected_errors",
+    "errors",
+    "Uncorrected memory errors since the sample before",
+    per_device=True,
+)
+GPU_XID_ERRORS = HardwareMetric(
+    "gpu_xid_errors", "errors", "Critical errors (XID) of the driver since the sample before", per_device=True
+)
+GPU_REPLICA_PERCENT = HardwareMetric(
+    "gpu_replica_percent", "percent", "GPU percent of the replica's own processes", per_device=True
+)
+GPU_REPLICA_MEMORY_USED_BYTES = HardwareMetric(
+    "gpu_replica_memory_used_bytes", "bytes", "GPU memory of the replica's own processes", per_device=True
+)
 
 HARDWARE_METRICS = (
     CPU_PERCENT,
@@ -69,6 +100,14 @@ HARDWARE_METRICS = (
     GPU_MEMORY_TOTAL_BYTES,
     GPU_POWER_WATTS,
     GPU_TEMPERATURE_CELSIUS,
+    GPU_THROTTLED_RATIO,
+    GPU_THROTTLED_THERMAL_RATIO,
+    GPU_THROTTLED_POWER_RATIO,
+    GPU_ECC_CORRECTED_ERRORS,
+    GPU_ECC_UNCORRECTED_ERRORS,
+    GPU_XID_ERRORS,
+    GPU_REPLICA_PERCENT,
+    GPU_REPLICA_MEMORY_USED_BYTES,
 )
 
 

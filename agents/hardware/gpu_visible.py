@@ -1,0 +1,47 @@
+"""Which of the driver's GPUs are the replica's: what CUDA_VISIBLE_DEVICES says, as CUDA reads it. Pure.
+
+docs.nvidia.com/cuda/cuda-c-programming-guide, "CUDA Environment Variables". NVIDIA_VISIBLE_DEVICES is not read:
+it is for the container runtime, which acted on it already, and the driver shows what it gave the container.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+VARIABLE = "CUDA_VISIBLE_DEVICES"
+
+
+def parse_visible(text: str | None, uuids: Sequence[str]) -> tuple[int, ...]:
+    """Return the positions in `uuids` (the driver's order) of what is visible, in the order that CUDA numbers it.
+
+    Without the variable all are. An entry is a number or the beginning of a UUID; the first that fits nothing
+    ends the list, and so an empty text or `-1` hides all. Numbers are taken in the driver's order, which is
+    CUDA's with CUDA_DEVICE_ORDER=PCI_BUS_ID and wherever all GPUs are alike. A GPU that is named twice makes
+    the list invalid: none is visible. A MIG instance is named by `MIG-...` (see `names_mig`).
+    """
+    if text is None:
+        return tuple(range(len(uuids)))
+    found: list[int] = []
+    for entry in text.split(","):
+        position = _position(entry.strip(), uuids)
+        if position is None:
+            break
+        if position in found:
+            return ()
+        found.append(position)
+    return tuple(found)
+
+
+def names_mig(text: str | None) -> tuple[str, ...]:
+    """Return the MIG instances that the variable names, none where it names whole GPUs."""
+    entries = [entry.strip() for entry in (text or "").split(",")]
+    return tuple(entry for entry in entries if entry.startswith("MIG-"))
+
+
+def _position(entry: str, uuids: Sequence[str]) -> int | None:
+    if entry.isascii() and entry.isdigit():
+        return int(entry) if int(entry) < len(uuids) else None
+    if not entry.startswith("GPU-"):
+        return None
+    fitting = [position for position, uuid in enumerate(uuids) if uuid.startswith(entry)]
+    return fitting[0] if len(fitting) == 1 else None
