@@ -13,6 +13,7 @@ import sys
 # name -> (module, one line for --help, the extra that brings what it needs)
 SUBCOMMANDS: dict[str, tuple[str, str, str]] = {
     "proxy": ("endpoint_analytics.agents.proxy.command", "a proxy before a server, which records", "proxy"),
+    "log": ("endpoint_analytics.agents.log.command", "count requests from an access log", ""),
     "run": ("endpoint_analytics.agents.run_command", "start a server, and tell its states and hardware", ""),
 }
 
@@ -33,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the subcommand; returns its exit status (2 for a usage error, 1 when a package is missing)."""
     name = arguments.subcommand
     module_name, text, extra = SUBCOMMANDS[name]
+    package = f"endpoint-analytics[{extra}]" if extra else "endpoint-analytics"
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -40,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise
         print(
             f"endpoint-analytics agent {name} needs the package {error.name!r}, which is not installed: "
-            f"pip install 'endpoint-analytics[{extra}]'",
+            f"pip install '{package}'",
             file=sys.stderr,
         )
         return 1

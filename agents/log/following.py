@@ -1,0 +1,145 @@
+"""Follows a log through its rotations: gives whole lines, each once, and where each ends.
+
+It reads a file that was renamed to its end before it goes on with the new one, and takes what a copy holds of a
+file that was begun anew. `now_s` is an argument: nothing here waits.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from endpoint_analytics.agents.log.files import LogFile, Position, find, successor
+
+logger = logging.getLogger("endpoint_analytics")
+
+READ_BYTES = 4 * 1_048_576
+MAX_LINE_BYTES = 65_536
+GRACE_S = 2.0
+"""How long a renamed file must be quiet: its writer is told to reopen it only after the renaming."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Whole lines of one file, without their ends; `ends` are the offsets after each."""
+
+    file: LogFile
+    lines: list[bytes]
+    ends: list[int]
+
+
+class Follower:
+    """Of the log at `path`, from `position`, or from its start or end where there is none."""
+
+    def __init__(self, path: Path, position: Position | None, *, from_end: bool = False) -> None:
+        self._path = path
+        self._file: LogFile | None = None
+        self._position = position
+        self._from_end = from_end
+        self._quiet_since_s: float | None = None
+
+    @property
+    def position(self) -> Position | None:
+        """Where the reading stands."""
+        return self._position if self._file is None else self._file.position(self._file.offset)
+
+    def poll(self, now_s: float) -> Lines | None:
+        """Return the next lines; None when there are none yet. What was given is not given again."""
+        file = self._file or self._open()
+        if file is None:
+            return None
+        if file.is_replaced():
+            file = self._go_to_copy(file)
+        data = file.read(READ_BYTES)
+        end = data.rfind(b"\n") + 1
+        if end:
+            self._quiet_since_s = None
+            return _lines(file, data[:end])
+        if len(data) > MAX_LINE_BYTES:
+            return _too_long(file, data)
+        following = self._following(file, now_s)
+        return None if following is None else self._go_on(file, following, data)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _open(self) -> LogFile | None:
+        if self._position is not None:
+            self._file = find(self._path, self._position)
+            if self._file is None:
+                if not self._path.exists():
+                    return None
+                logger.warning("%s: the part that was read last is gone; lines may be missing", self._path)
+        if self._file is None:
+            try:
+                self._file = LogFile(self._path)
+            except FileNotFoundError:
+                self._from_end = False  # all that a file holds is new that comes later
+                return None
+            if self._position is None and self._from_end:
+                self._file.offset = _whole_lines(self._file)
+        self._position = None
+        return self._file
+
+    def _go_to_copy(self, file: LogFile) -> LogFile:
+        """The file was begun anew: what was not read of it may be in a copy."""
+        position = file.position(file.offset)
+        file.close()
+        copy = find(self._path, position)
+        if copy is None:
+            logger.warning("%s was begun anew; lines may be missing", self._path)
+        self._file = copy or LogFile(self._path)
+        return self._file
+
+    def _following(self, file: LogFile, now_s: float) -> Path | None:
+        """Return what to read next when the file is read and done with: another has lines, and it is quiet."""
+        following = successor(self._path, file)
+        try:
+            found = following.stat()
+        except FileNotFoundError:
+            return None
+        if found.st_ino == file.inode or (following == self._path and not found.st_size):
+            self._quiet_since_s = None
+            return None
+        if self._quiet_since_s is None:
+            self._quiet_since_s = now_s
+        is_done = file.is_compressed or now_s - self._quiet_since_s >= GRACE_S
+        return following if is_done else None
+
+    def _go_on(self, file: LogFile, following: Path, rest: bytes) -> Lines | None:
+        """Take up the next file; a last line without an end is one all the same."""
+        try:
+            self._file = LogFile(following)
+        except FileNotFoundError:  # it was rotated just now
+            return None
+        self._quiet_since_s = None
+        file.close()
+        return Lines(file, [rest], [file.offset + len(rest)]) if rest else None
+
+
+def _lines(file: LogFile, data: bytes) -> Lines:
+    lines, ends, at = [], [], file.offset
+    for line in data.split(b"\n")[:-1]:
+        at += len(line) + 1
+        lines.append(line.removesuffix(b"\r"))
+        ends.append(at)
+    file.offset = at
+    return Lines(file, lines, ends)
+
+
+def _too_long(file: LogFile, data: bytes) -> Lines:
+    """Give up a line without an end in sight; the rest of it will not fit either."""
+    file.offset += len(data)
+    return Lines(file, [data[:MAX_LINE_BYTES]], [file.offset])
+
+
+def _whole_lines(file: LogFile) -> int:
+    """Return where the last whole line ends."""
+    size = file.size()
+    file.offset = max(size - MAX_LINE_BYTES, 0)
+    data = file.read(MAX_LINE_BYTES)
+    return file.offset + data.rfind(b"\n") + 1

@@ -1,0 +1,108 @@
+"""What a log reader remembers: how far it has read, and the batch that it is sending. One small file.
+
+The order makes every line count once. A batch is written here, with the position after its lines, before it is
+sent; the next one is written only when Kafka has stored it. After a crash the batch that stands here is sent
+again as it was, with its number: the worker counts a number once. A new boot begins when the old one is a day
+old, before the worker may have forgotten which numbers came.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from uuid import uuid4
+
+import msgspec
+from msgspec.structs import replace
+
+from endpoint_analytics.agents.config import AgentConfig, ConfigurationError
+from endpoint_analytics.agents.held_file import HeldFile, hold
+from endpoint_analytics.agents.log.files import Position
+from endpoint_analytics.agents.log.ledger import Book
+
+BOOT_US = 24 * 3_600 * 1_000_000
+VERSION = 1
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """The journal's content. `message` is the batch before `book`'s next, sent or not; None at the start."""
+
+    version: int
+    owner: str
+    book: Book
+    boot_began_us: int
+    position: Position | None = None
+    message: bytes | None = None
+
+
+class Journal:
+    """At `path`, with a lock beside it: one reader at a time. Raises ConfigurationError when it cannot be used."""
+
+    def __init__(self, path: Path, config: AgentConfig, now_us: int) -> None:
+        self._path = path
+        self._owner = f"{config.namespace}/{config.endpoint}/{config.replica_id}/{config.kafka.topic_prefix}"
+        try:
+            self._lock: HeldFile | None = hold(path.with_name(f"{path.name}.lock"))
+            self.entry = self._read(now_us)
+            if self._lock is not None:
+                self.write(self.entry)
+        except OSError as error:
+            raise ConfigurationError(
+                f"the position cannot be kept in {path}: {error}. Choose another with --position"
+            ) from error
+        if self._lock is None:
+            raise ConfigurationError(f"another reader holds {path}: one log is read by one reader")
+
+    def _read(self, now_us: int) -> Entry:
+        try:
+            entry = msgspec.json.decode(self._path.read_bytes(), type=Entry)
+        except FileNotFoundError:
+            return Entry(VERSION, self._owner, Book(uuid4().hex), now_us)
+        except msgspec.DecodeError as error:
+            raise ConfigurationError(f"{self._path} holds no position: {error}") from error
+        if entry.version != VERSION or entry.owner != self._owner:
+            raise ConfigurationError(
+                f"{self._path} holds the position of {entry.owner} (version {entry.version}), "
+                f"and this reader is {self._owner}. Choose another with --position"
+            )
+        return entry
+
+    def write(self, entry: Entry) -> None:
+        """Replace the content, safe against the loss of power; raises OSError."""
+        new = self._path.with_name(f"{self._path.name}.new")
+        with new.open("wb") as file:
+            file.write(msgspec.json.encode(entry))
+            file.flush()
+            os.fsync(file.fileno())
+        new.rename(self._path)
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        self.entry = entry
+
+    def close(self) -> None:
+        """Let another reader take over."""
+        if self._lock is not None:
+            self._lock.release()
+
+
+def with_batch(entry: Entry, book: Book, position: Position | None, message: bytes) -> Entry:
+    """Return the entry to write before `message` is sent."""
+    return Entry(VERSION, entry.owner, book, entry.boot_began_us, position or entry.position, message)
+
+
+def with_lost_batch(entry: Entry) -> Entry:
+    """Return the entry when the batch in it was given up: Kafka takes none so large."""
+    totals = entry.book.totals
+    lost = {**totals.dropped_batches, "too_large": totals.dropped_batches.get("too_large", 0) + 1}
+    book = replace(entry.book, totals=replace(totals, dropped_batches=lost))
+    return replace(entry, book=book, message=None)
+
+
+def with_new_boot(entry: Entry, now_us: int) -> Entry:
+    """Return the entry of a new boot that goes on where the old one ended; its last batch must be stored."""
+    return Entry(
+        VERSION, entry.owner, Book(uuid4().hex, end_us=entry.book.end_us), now_us, entry.position, None
+    )

@@ -1,0 +1,179 @@
+"""Requests that are over, to batches that conserve them. Pure: `now_us` and the book are arguments.
+
+A log tells of a request when it has ended, so a batch covers what ended in it: each of its requests also
+arrived in it, and it begins and ends with none pending. Where a request arrived before the last batch's end the
+intervals overlap: request time adds up over batches, so the means of pending and streaming come out right once
+requests have ended, while how many are pending now is not known to a log and stands at 0.
+
+A line without a duration counts with its status alone, in the column of statuses that say nothing of a
+request's life (`informational`): made-up durations would spoil every quantile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from endpoint_analytics.agents.config import AgentConfig
+from endpoint_analytics.agents.log.logged import Logged
+from endpoint_analytics.schemas.limits import MAX_DURATION_US, MAX_INTERVAL_US
+from endpoint_analytics.schemas.requests import (
+    Aborted,
+    Arrived,
+    Finished,
+    Informational,
+    RequestBatch,
+    Responded,
+    Totals,
+)
+
+_Offset = Callable[[int], int]
+
+MAX_REQUESTS = 20_000
+"""Of one batch; three rows each at most."""
+MAX_SPAN_US = MAX_INTERVAL_US - 60_000_000
+OLDEST_US = 47 * 3_600 * 1_000_000
+"""Lines that are older are not sent: the worker takes nothing that is two days late."""
+
+
+class Book(msgspec.Struct, frozen=True):
+    """What must be known to go on: the boot, its next batch's number, where its last one ended, its totals."""
+
+    boot_id: str
+    next_seq: int = 0
+    end_us: int = 0
+    totals: Totals = Totals()
+
+
+def take(requests: Sequence[Logged], now_us: int) -> int:
+    """Return how many of the requests, in the log's order, one batch can hold."""
+    least_us = most_us = None
+    for number, request in enumerate(requests[:MAX_REQUESTS]):
+        end_us = _end_us(request, now_us)
+        if end_us < now_us - OLDEST_US:
+            continue
+        least_us = end_us if least_us is None else min(least_us, end_us)
+        most_us = end_us if most_us is None else max(most_us, end_us)
+        if most_us - least_us > MAX_SPAN_US:
+            return number
+    return min(len(requests), MAX_REQUESTS)
+
+
+def next_batch(
+    config: AgentConfig, book: Book, requests: Sequence[Logged], dropped: Mapping[str, int], now_us: int
+) -> tuple[RequestBatch, Book]:
+    """Return a batch of the requests (as many as `take` allows, or none: a heartbeat) and the book after it.
+
+    `dropped` are lines that tell of no request, by reason; they are added to the totals.
+    """
+    kept = [request for request in requests if _end_us(request, now_us) >= now_us - OLDEST_US]
+    start_us, end_us = _interval(book, kept, now_us)
+    length_us = end_us - start_us
+
+    def offset(at_us: int) -> int:
+        return min(max(at_us - start_us, 0), length_us)
+
+    columns = _Columns()
+    for request in kept:
+        columns.add(request, _end_us(request, now_us), offset)
+    lost = dict(dropped)
+    if len(kept) < len(requests):
+        lost["too_old"] = lost.get("too_old", 0) + len(requests) - len(kept)
+    batch = columns.batch(config, book, start_us, end_us, lost)
+    return batch, Book(book.boot_id, book.next_seq + 1, end_us, batch.totals)
+
+
+class _Columns:
+    """The rows of one batch."""
+
+    def __init__(self) -> None:
+        self.arrived: list[int] = []
+        self.informational: tuple[list[int], list[int]] = ([], [])
+        self.responded: tuple[list[int], list[int], list[int]] = ([], [], [])
+        self.finished: tuple[list[int], list[int], list[int]] = ([], [], [])
+        self.aborted_pending: tuple[list[int], list[int]] = ([], [])
+        self.aborted_streaming: tuple[list[int], list[int]] = ([], [])
+
+    def add(self, request: Logged, end_us: int, offset: _Offset) -> None:
+        status, duration_us = request.status, request.duration_us
+        if status is not None and duration_us is None:
+            _append(self.informational, offset(end_us), status)
+            return
+        duration_us = min(duration_us or 0, MAX_DURATION_US)
+        wait_us = duration_us if request.wait_us is None else min(request.wait_us, duration_us)
+        start_us, ended = end_us - duration_us, offset(end_us)
+        self.arrived.append(offset(start_us))
+        if status is None:
+            _append(self.aborted_pending, ended, duration_us)
+            return
+        _append(self.responded, offset(start_us + wait_us), wait_us, status)
+        if request.is_aborted:
+            _append(self.aborted_streaming, ended, duration_us)
+        else:
+            _append(self.finished, ended, duration_us, status)
+
+    def batch(
+        self, config: AgentConfig, book: Book, start_us: int, end_us: int, dropped: Mapping[str, int]
+    ) -> RequestBatch:
+        return RequestBatch(
+            namespace=config.namespace,
+            endpoint=config.endpoint,
+            replica_id=config.replica_id,
+            boot_id=book.boot_id,
+            seq=book.next_seq,
+            start_us=start_us,
+            end_us=end_us,
+            pending=0,
+            streaming=0,
+            arrived=Arrived(self.arrived),
+            informational=Informational(*self.informational),
+            responded=Responded(*self.responded),
+            finished=Finished(*self.finished),
+            aborted_pending=Aborted(*self.aborted_pending),
+            aborted_streaming=Aborted(*self.aborted_streaming),
+            totals=self._totals(book.totals, dropped),
+        )
+
+    def _totals(self, before: Totals, dropped: Mapping[str, int]) -> Totals:
+        status = dict(before.status)
+        for code in self.responded[2] + self.informational[1]:
+            status[str(code)] = status.get(str(code), 0) + 1
+        lost = dict(before.dropped)
+        for reason, number in dropped.items():
+            lost[reason] = lost.get(reason, 0) + number
+        return Totals(
+            arrived=before.arrived + len(self.arrived),
+            finished=before.finished + len(self.finished[0]),
+            aborted_pending=before.aborted_pending + len(self.aborted_pending[0]),
+            aborted_streaming=before.aborted_streaming + len(self.aborted_streaming[0]),
+            status=status,
+            wait_us=before.wait_us + sum(self.responded[1]),
+            duration_us=before.duration_us + sum(self.finished[1]),
+            dropped=lost,
+            dropped_batches=before.dropped_batches,
+        )
+
+
+def _append(columns: tuple[list[int], ...], *values: int) -> None:
+    for column, value in zip(columns, values, strict=True):
+        column.append(value)
+
+
+def _end_us(request: Logged, now_us: int) -> int:
+    """Return when the request ended; a line without a time, or of the future, ended now."""
+    return now_us if request.end_us is None else min(request.end_us, now_us)
+
+
+def _interval(book: Book, requests: Sequence[Logged], now_us: int) -> tuple[int, int]:
+    """Return an interval that holds every end, and of the arrivals what it can."""
+    ends_us = [_end_us(request, now_us) for request in requests]
+    end_us = now_us
+    if ends_us and now_us - min(ends_us) > MAX_INTERVAL_US:
+        end_us = max(ends_us)  # an old stretch of the log, read late
+    arrivals_us = [
+        at_us - (request.duration_us or 0) for at_us, request in zip(ends_us, requests, strict=True)
+    ]
+    before_us = [book.end_us] if 0 < book.end_us <= end_us else []
+    start_us = min([end_us, *arrivals_us, *before_us])
+    return max(start_us, end_us - MAX_INTERVAL_US), end_us

@@ -1,0 +1,195 @@
+"""The log reader: lines from a follower, requests from a format, batches from the ledger, to Kafka in order.
+
+It reads on only when Kafka has stored what was read, so nothing piles up in memory: the log is the buffer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter, deque
+from pathlib import Path
+
+from endpoint_analytics.agents.config import AgentConfig
+from endpoint_analytics.agents.log.files import Position
+from endpoint_analytics.agents.log.following import Follower, Lines
+from endpoint_analytics.agents.log.formats import Parser
+from endpoint_analytics.agents.log.journal import (
+    BOOT_US,
+    Entry,
+    Journal,
+    with_batch,
+    with_lost_batch,
+    with_new_boot,
+)
+from endpoint_analytics.agents.log.ledger import MAX_REQUESTS, next_batch, take
+from endpoint_analytics.agents.log.logged import OTHER, Logged, Other
+from endpoint_analytics.agents.producer import Producer, TooLargeError
+from endpoint_analytics.schemas.codec import encode
+from endpoint_analytics.schemas.identity import partition_key
+from endpoint_analytics.schemas.requests import Totals
+from endpoint_analytics.schemas.topics import REQUESTS
+
+logger = logging.getLogger("endpoint_analytics")
+
+SHOWN_CHARACTERS = 300
+RETRY_S = 1.0
+
+
+class LogReader:
+    """Of one log. `run` goes on until `stop`; `close` afterwards."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        path: Path,
+        parser: Parser,
+        journal: Journal,
+        producer: Producer,
+        *,
+        from_end: bool = True,
+    ) -> None:
+        self._config = config
+        self._path = path
+        self._parse = parser
+        self._journal = journal
+        self._producer = producer
+        self._follower = Follower(path, journal.entry.position, from_end=from_end)
+        self._unsent: deque[tuple[Logged | Other | None, Lines, int]] = deque()
+        self._topic = REQUESTS.name(config.kafka.topic_prefix)
+        self._key = partition_key(config.namespace, config.endpoint, config.replica_id)
+        self._has_shown = False
+        self._trouble: set[str] = set()
+        self._stopping = asyncio.Event()
+
+    @property
+    def totals(self) -> Totals:
+        """What was read and written to the journal."""
+        return self._journal.entry.book.totals
+
+    def stop(self) -> None:
+        """End after what is read has been sent."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Send again what was on its way when the last reader ended, then all that comes."""
+        entry = self._journal.entry
+        if entry.message is not None:
+            await self._send(entry.message)
+        if now_us() - entry.boot_began_us > BOOT_US:
+            await self._write(with_new_boot(self._journal.entry, now_us()))
+        loop = asyncio.get_running_loop()
+        due_s = loop.time()
+        while True:
+            is_last = self._stopping.is_set()
+            self._read()
+            await self._send_batch()
+            if self._unsent:
+                continue
+            if is_last:
+                return
+            due_s = max(due_s + self._config.flush_interval_s, loop.time())
+            await _wait(self._stopping, due_s - loop.time())
+
+    async def close(self) -> None:
+        """Let go of log, journal and Kafka."""
+        self._follower.close()
+        self._journal.close()
+        await self._producer.close()
+
+    def _read(self) -> None:
+        try:
+            while len(self._unsent) < MAX_REQUESTS:
+                found = self._follower.poll(time.monotonic())
+                if found is None:
+                    break
+                for line, end in zip(found.lines, found.ends, strict=True):
+                    self._unsent.append((self._parsed(line), found, end))
+            self._trouble.discard("read")
+        except OSError as error:
+            self._complain("read", f"{self._path} cannot be read, trying on: {error}")
+
+    def _parsed(self, line: bytes) -> Logged | Other | None:
+        text = line.decode("utf-8", "replace")
+        if not text.strip():
+            return OTHER
+        logged = self._parse(text)
+        if logged is None and not self._has_shown:
+            self._has_shown = True
+            logger.warning(
+                "%s: a line does not fit the format; further ones are only counted: %.*s",
+                self._path,
+                SHOWN_CHARACTERS,
+                text,
+            )
+        return logged
+
+    async def _send_batch(self) -> None:
+        """Send one batch: the next requests, or none as a heartbeat."""
+        at_us = now_us()
+        requests, dropped, position = self._take(at_us)
+        entry = self._journal.entry
+        batch, book = next_batch(self._config, entry.book, requests, dropped, at_us)
+        message = encode(batch)
+        await self._write(with_batch(entry, book, position, message))
+        await self._send(message)
+
+    def _take(self, at_us: int) -> tuple[list[Logged], Counter[str], Position | None]:
+        """Take the lines of the next batch; return their requests, what was none, and where they end."""
+        ahead = [logged for logged, _, _ in self._unsent if isinstance(logged, Logged)]
+        wanted = take(ahead, at_us)
+        requests: list[Logged] = []
+        dropped = Counter[str]()
+        position = None if self._unsent else self._follower.position
+        last: tuple[Lines, int] | None = None
+        while self._unsent:
+            logged, lines, end = self._unsent[0]
+            if logged is None:
+                dropped["unfit_line"] += 1
+            elif isinstance(logged, Logged):
+                if len(requests) == wanted:
+                    break
+                requests.append(logged)
+            last = lines, end
+            self._unsent.popleft()
+        if last is not None:
+            position = last[0].file.position(last[1])
+        return requests, dropped, position
+
+    async def _send(self, message: bytes) -> None:
+        try:
+            await self._producer.send(self._topic, self._key, message)
+        except TooLargeError as error:  # of batches of our size, a broker with a limit of its own
+            logger.warning("a batch was lost: Kafka takes none so large: %s", error)
+            await self._write(with_lost_batch(self._journal.entry))
+
+    async def _write(self, entry: Entry) -> None:
+        """Write the journal, however long that takes: without it nothing may be sent."""
+        while True:
+            try:
+                self._journal.write(entry)
+            except OSError as error:
+                self._complain("write", f"the position cannot be written, trying on: {error}")
+                await asyncio.sleep(RETRY_S)
+            else:
+                self._trouble.discard("write")
+                return
+
+    def _complain(self, about: str, what: str) -> None:
+        if about not in self._trouble:
+            self._trouble.add(about)
+            logger.warning("%s", what)
+
+
+def now_us() -> int:
+    """Return microseconds since 1970."""
+    return time.time_ns() // 1_000
+
+
+async def _wait(event: asyncio.Event, timeout_s: float) -> None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    except TimeoutError:
+        pass

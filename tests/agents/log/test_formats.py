@@ -1,0 +1,173 @@
+"""Each format's lines, as the servers wrote them, to requests."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.agents.log.lines import nginx_line
+
+from endpoint_analytics.agents.config import ConfigurationError
+from endpoint_analytics.agents.log.formats import (
+    FORMATS,
+    parse_caddy,
+    parse_envoy,
+    parse_nginx,
+    parse_uvicorn,
+    pattern_parser,
+)
+from endpoint_analytics.agents.log.logged import OTHER, Logged, parse_time_us
+
+END_US = 1_795_550_595_123_000
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (nginx_line(END_US / 1e6), Logged(200, END_US, 100_000, 80_000)),
+        (nginx_line(END_US / 1e6, duration_s=0.5), Logged(200, END_US, 500_000, 480_000)),
+        (nginx_line(END_US / 1e6, 404, header="-", response="-"), Logged(404, END_US, 100_000, 100_000)),
+        (nginx_line(END_US / 1e6, 499, header="-", response="0.100", ok=""),
+         Logged(None, END_US, 100_000, None, True)),
+        (nginx_line(END_US / 1e6, 200, ok=""), Logged(200, END_US, 100_000, 80_000, True)),
+        (nginx_line(END_US / 1e6, 200, 0.3, "0.010, 0.050", "0.020, 0.200"),
+         Logged(200, END_US, 300_000, 140_000)),
+        (nginx_line(END_US / 1e6, 502, 0.3, "-, -", "0.020, 0.200"), Logged(502, END_US, 300_000, 300_000)),
+        (nginx_line(END_US / 1e6, 200, 0.3, "0.010 : 0.050", "0.020 : 0.200"),
+         Logged(200, END_US, 300_000, 140_000)),
+    ],
+)  # fmt: skip
+def test_nginx(line, expected):
+    assert parse_nginx(line) == expected
+
+
+def test_nginx_escapes_what_looks_like_its_own():
+    line = nginx_line(END_US / 1e6)
+    escaped = line.replace("client/1.0", r"a\x22 500 1 \x22x\x22 \x22y")
+    assert parse_nginx(escaped) == Logged(200, END_US, 100_000, 80_000)
+    assert parse_nginx(line.replace("client/1.0", 'a" 500 1 "x" "y')) is None
+
+
+def envoy(**fields):
+    line = {
+        "start_time": "2026-11-24T20:03:15.123Z",
+        "duration": 250,
+        "response_duration": 200,
+        "response_code": 200,
+        "response_flags": "-",
+    }
+    return json.dumps({**line, **fields})
+
+
+ENVOY_END_US = parse_time_us("2026-11-24T20:03:15.123Z") + 250_000
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (envoy(), Logged(200, ENVOY_END_US, 250_000, 200_000)),
+        (envoy(response_code="200", duration="250", response_duration="200", response_flags=None),
+         Logged(200, ENVOY_END_US, 250_000, 200_000)),
+        (envoy(response_code=0, response_duration=None, response_flags="DC"),
+         Logged(None, ENVOY_END_US, 250_000, None, True)),
+        (envoy(response_flags="DC"), Logged(200, ENVOY_END_US, 250_000, 200_000, True)),
+        (envoy(response_flags="UC"), Logged(200, ENVOY_END_US, 250_000, 200_000, True)),
+        (envoy(response_code=503, response_duration="-", response_flags="UF,URX"),
+         Logged(503, ENVOY_END_US, 250_000, None)),
+        (envoy(response_code=503, response_duration=None, response_flags="UC"),
+         Logged(503, ENVOY_END_US, 250_000, None)),
+    ],
+)  # fmt: skip
+def test_envoy(line, expected):
+    assert parse_envoy(line) == expected
+
+
+# As Caddy 2.6 wrote it.
+CADDY = (
+    '{"level":"info","ts":1795550595.123,"logger":"http.log.access.log0","msg":"handled request",'
+    '"request":{"remote_ip":"127.0.0.1","remote_port":"52318","proto":"HTTP/1.1","method":"GET",'
+    '"host":"127.0.0.1","uri":"/","headers":{}},"user_id":"","duration":0.002499,"size":5,"status":200,'
+    '"resp_headers":{"Server":["Caddy"]}}'
+)
+
+
+def test_caddy():
+    assert parse_caddy(CADDY) == Logged(200, END_US, 2_499)
+    iso = CADDY.replace("1795550595.123", '"2026-11-24T20:03:15.123Z"')
+    assert parse_caddy(iso) == Logged(200, parse_time_us("2026-11-24T20:03:15.123Z"), 2_499)
+    assert parse_caddy(CADDY.replace(":200,", ":499,")) == Logged(None, END_US, 2_499, None, True)
+    assert parse_caddy(CADDY.replace(":200,", ":0,")) == Logged(None, END_US, 2_499, None, True)
+    assert parse_caddy('{"level":"info","ts":1.5,"logger":"tls","msg":"done"}') is OTHER
+
+
+def test_uvicorn():
+    assert parse_uvicorn('INFO:     127.0.0.1:54321 - "GET /a?b=c HTTP/1.1" 200 OK') == Logged(200)
+    assert parse_uvicorn('INFO:     ::1:5 - "POST /a HTTP/1.1" 422 Unprocessable Entity') == Logged(422)
+    coloured = '\x1b[32mINFO\x1b[0m: 1.2.3.4:5 - "\x1b[1mGET / HTTP/1.1\x1b[0m" \x1b[91m500 Internal\x1b[0m'
+    assert parse_uvicorn(coloured) == Logged(500)
+    assert parse_uvicorn('2026-11-24 20:03:15 [INFO] 1.2.3.4:0 - "GET / HTTP/1.1" 204') == Logged(204)
+    assert parse_uvicorn("INFO:     Started server process [4711]") is OTHER
+    assert parse_uvicorn('INFO:     1.2.3.4:5 - "GET / HTTP/1.1" x') is None
+
+
+def test_a_pattern_of_the_users_own():
+    parse = pattern_parser(
+        r"(?P<time>\S+) (?P<status>\d+|-) (?P<duration_ms>\S+) (?P<wait_ms>\S+) (?P<aborted>\w*)"
+    )
+    assert parse(f"{END_US / 1e6} 200 12.5 3 ") == Logged(200, END_US, 12_500, 3_000)
+    assert parse(f"{END_US // 1_000} 200 12.5 - cut") == Logged(200, END_US, 12_500, None, True)
+    assert parse(f"{END_US} - 12.5 -  ".rstrip() + " ") == Logged(None, END_US, 12_500, None, True)
+    assert parse("nonsense") is None
+    assert parse(f"{END_US} 700 1 1 ") is None
+    assert parse("not-a-time 200 1 1 ") is None
+    start = pattern_parser(r"\[(?P<start>.+)\] (?P<status>\d+) (?P<duration_s>\S+)")
+    assert start("[24/Nov/2026:21:03:15 +0100] 200 1.5") == Logged(
+        200, parse_time_us("2026-11-24T20:03:16.5Z"), 1_500_000
+    )
+    assert pattern_parser(r"(?P<status>\d+)")("404") == Logged(404)
+
+
+@pytest.mark.parametrize("pattern", ["(", r"(?P<code>\d+)", r"(?P<status>\d+)(?P<other>.)"])
+def test_patterns_that_cannot_work(pattern):
+    with pytest.raises(ConfigurationError):
+        pattern_parser(pattern)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1795550595.123", "1795550595123", "1795550595123000", "1795550595123000000", "2026-11-24T20:03:15.123Z",
+     "2026-11-24T21:03:15.123+01:00", "2026-11-24 20:03:15.123"],
+)  # fmt: skip
+def test_times_in_their_units(text):
+    expected = parse_time_us("2026-11-24T20:03:15.123+00:00")
+    assert parse_time_us(text) == (END_US if text[0] == "1" else expected)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "nan", "-1", "inf", "32/Foo/2026:20:03:15 +0000", "24/Foo/2026:20:03:15 +0000"]
+)
+def test_times_that_are_none(text):
+    with pytest.raises((ValueError, OverflowError)):
+        parse_time_us(text)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@given(st.one_of(st.text(), st.from_regex(r'\{"(ts|status|duration|start_time|response_code)":.{0,20}\}')))
+def test_whatever_stands_in_a_log_is_read_or_not(name, text):
+    FORMATS[name](text)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@given(
+    value=st.one_of(st.none(), st.integers(), st.floats(), st.text(), st.lists(st.integers(), max_size=2)),
+    field=st.sampled_from(
+        ["ts", "status", "duration", "start_time", "response_code", "response_duration", "response_flags"]
+    ),
+)
+def test_whatever_stands_in_a_field_is_read_or_not(name, value, field):
+    for line in (CADDY, envoy()):
+        found = json.loads(line)
+        found[field] = value
+        FORMATS[name](json.dumps(found))

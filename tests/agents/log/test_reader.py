@@ -1,0 +1,180 @@
+"""The reader over crashes at every point: each line is counted once, by the worker's own fold."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.agents.folded import fold
+from tests.agents.log.lines import nginx_line
+
+from endpoint_analytics.agents.config import AgentConfig, ConfigurationError
+from endpoint_analytics.agents.log.formats import FORMATS
+from endpoint_analytics.agents.log.journal import BOOT_US, Entry, Journal
+from endpoint_analytics.agents.log.reader import LogReader
+from endpoint_analytics.schemas.codec import decode_requests
+
+CONFIG = AgentConfig(
+    namespace="acme", endpoint="classifier", replica_id="replica-1", hardware=False, flush_interval_s=0.01
+)
+
+
+class CrashError(Exception):
+    """The process ends here."""
+
+
+class Topic:
+    """What Kafka has, and where the reader's process ends: before or after a message is stored."""
+
+    def __init__(self) -> None:
+        self.log: list[tuple[int, bytes]] = []
+        self.crash: str | None = None
+
+    async def send(self, topic: str, key: bytes, message: bytes) -> None:
+        if self.crash == "before":
+            raise CrashError
+        self.log.append((time.time_ns() // 1_000_000, message))
+        if self.crash == "after":
+            raise CrashError
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def now_us() -> int:
+    return time.time_ns() // 1_000
+
+
+def run(path: Path, topic: Topic, crash: str | None = None) -> LogReader:
+    """Start a reader, let it read what there is, and end it; by a crash at its first message, if told so."""
+    journal = Journal(path.with_name("position"), CONFIG, now_us())
+    reader = LogReader(CONFIG, path, FORMATS["nginx"], journal, topic, from_end=False)
+
+    async def main() -> None:
+        topic.crash = None if crash == "in the second" else crash
+        reader.stop()
+        try:
+            await reader.run()
+            if crash == "in the second":
+                topic.crash = "after"
+                await reader.run()
+        except CrashError:
+            pass
+        finally:
+            topic.crash = None
+            await reader.close()
+
+    asyncio.run(main())
+    return reader
+
+
+def append(path: Path, *lines: str) -> None:
+    with path.open("a") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 4), st.sampled_from(["before", "after", "in the second", None])), max_size=8
+    )
+)
+def test_crashes_lose_nothing_and_double_nothing(tmp_path_factory, steps):
+    path, topic, written = tmp_path_factory.mktemp("log") / "access.log", Topic(), 0
+    path.touch()
+    for lines, crash in steps:
+        append(path, *[nginx_line(time.time())] * lines)
+        written += lines
+        run(path, topic, crash)
+    run(path, topic)
+    stored = fold(topic.log)
+    (boot,) = stored.boots.values()
+    assert (boot["finished"], boot["missing"]) == (written, 0)
+    assert stored.rejected == {}
+    last = decode_requests(topic.log[-1][1])
+    assert last.totals.finished == written
+
+
+def test_a_crash_while_the_journal_is_written(tmp_path):
+    path, topic = tmp_path / "access.log", Topic()
+    append(path, nginx_line(time.time()))
+    run(path, topic)
+    (tmp_path / "position.new").write_bytes(b'{"version":1,"own')  # cut off before it took its place
+    append(path, nginx_line(time.time()))
+    assert run(path, topic).totals.finished == 2
+    assert fold(topic.log).boots[decode_requests(topic.log[0][1]).boot_id]["finished"] == 2
+
+
+def test_an_old_boot_is_not_gone_on_with(tmp_path):
+    path, topic = tmp_path / "access.log", Topic()
+    append(path, nginx_line(time.time()))
+    run(path, topic, "after")
+    position = tmp_path / "position"
+    entry = msgspec.json.decode(position.read_bytes(), type=Entry)
+    aged = msgspec.structs.replace(entry, boot_began_us=now_us() - BOOT_US - 1)
+    position.write_bytes(msgspec.json.encode(aged))
+    append(path, nginx_line(time.time()))
+    run(path, topic)
+    stored = fold(topic.log)
+    assert len(stored.boots) == 2
+    assert sum(boot["finished"] for boot in stored.boots.values()) == 2
+    assert [boot["missing"] for boot in stored.boots.values()] == [0, 0]
+
+
+def test_lines_that_do_not_fit_are_counted_and_the_first_is_shown(tmp_path, caplog):
+    path, topic = tmp_path / "access.log", Topic()
+    append(path, "nonsense one", "nonsense two", "", nginx_line(time.time()), "x" * 1_000)
+    totals = run(path, topic).totals
+    assert (totals.finished, totals.dropped) == (1, {"unfit_line": 3})
+    shown = [record.getMessage() for record in caplog.records]
+    assert len(shown) == 1
+    assert shown[0].endswith("nonsense one")
+
+
+def test_a_log_that_is_not_there_is_a_heartbeat(tmp_path):
+    topic = Topic()
+    run(tmp_path / "access.log", topic)
+    (batch,) = [decode_requests(message) for _, message in topic.log]
+    assert (batch.seq, batch.events) == (0, 0)
+
+
+def test_one_log_has_one_reader(tmp_path):
+    first = Journal(tmp_path / "position", CONFIG, now_us())
+    with pytest.raises(ConfigurationError, match="another reader"):
+        Journal(tmp_path / "position", CONFIG, now_us())
+    first.close()
+    Journal(tmp_path / "position", CONFIG, now_us()).close()
+
+
+def test_a_position_of_another_replica_is_not_taken_up(tmp_path):
+    Journal(tmp_path / "position", CONFIG, now_us()).close()
+    other = AgentConfig(namespace="acme", endpoint="other", replica_id="replica-1")
+    with pytest.raises(ConfigurationError, match="acme/classifier/replica-1"):
+        Journal(tmp_path / "position", other, now_us())
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"version":1}', b"\xff"])
+def test_a_position_that_is_none_is_told(tmp_path, content):
+    (tmp_path / "position").write_bytes(content)
+    with pytest.raises(ConfigurationError, match="holds no position"):
+        Journal(tmp_path / "position", CONFIG, now_us())
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+    with pytest.raises(ConfigurationError, match="--position"):
+        Journal(tmp_path / "missing" / "position", CONFIG, now_us())
+
+
+def test_the_journal_holds_what_is_on_its_way(tmp_path):
+    path, topic = tmp_path / "access.log", Topic()
+    append(path, nginx_line(time.time()))
+    run(path, topic, "before")
+    assert topic.log == []
+    entry = msgspec.json.decode((tmp_path / "position").read_bytes(), type=Entry)
+    assert decode_requests(entry.message).finished.status == [200]
+    assert entry.position.offset == path.stat().st_size
