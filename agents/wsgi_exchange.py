@@ -18,8 +18,8 @@ from endpoint_analytics.agents.wsgi_connection import is_closed
 Environ = dict[str, Any]
 StartResponse = Callable[..., Callable[[bytes], Any]]
 
-SLOW_NS = 10_000_000
-"""After so long without a look the client's socket is asked whether it is still there."""
+SLOW_NS = 1_000_000
+"""After so long without a look the client's socket is asked whether it is still there: a few microseconds."""
 
 _BODYLESS = frozenset({204, 304})
 
@@ -104,8 +104,11 @@ class WsgiExchange:
         request.finish()
 
     def failed(self) -> None:
-        """The application raised: before anything was sent the server answers 500, later it cuts off."""
-        if self._request.stage == PENDING and not self._offered_bytes:
+        """The application raised: before anything was sent the server answers 500, later it cuts off.
+
+        A client that went, perhaps in its upload, gets no answer.
+        """
+        if self._request.stage == PENDING and not self._offered_bytes and not is_closed(self._environ):
             self._request.respond(500)
             self._request.finish()
         else:
