@@ -15,11 +15,20 @@ from tests.pipeline.store.rows import boot, event, hardware, insert, setting
 from endpoint_analytics.pipeline.store.rollup import roll_up
 
 CHANCE = random.Random(5)
-NOW = datetime.now(UTC)
-END = int(NOW.timestamp()) // 10 * 10 - 20
-BEGIN = END - 3 * 3600
-GAP = (BEGIN + 3600, BEGIN + 4200)  # nobody reports here
 BOOTS = (("r1", "b1"), ("r1", "b2"), ("r2", "b3"))
+NOW = datetime.now(UTC)
+BEGIN = END = 0
+GAP = (0, 0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _clock():
+    """Times as of the first test: a module may be collected long before it runs."""
+    global NOW, BEGIN, END, GAP
+    NOW = datetime.now(UTC)
+    END = int(NOW.timestamp()) // 10 * 10 - 20
+    BEGIN = END - 3 * 3600
+    GAP = (BEGIN + 3600, BEGIN + 4200)  # nobody reports here
 
 
 @pytest.fixture(scope="module")

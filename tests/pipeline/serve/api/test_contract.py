@@ -10,7 +10,6 @@ import pytest
 from tests.parts import eventually
 from tests.pipeline.store.rows import boot, event, hardware, insert, setting, window
 
-NOW = datetime.now(UTC)
 ONE = "/v2/endpoint/acme/llm"
 FULL = (
     "series?series=requests,pending,latency,ttfb,replicas,hardware&include=summary,replicas,timeline,events"
@@ -20,6 +19,7 @@ FULL = (
 
 @pytest.fixture(scope="module", autouse=True)
 def _rows(client):
+    now = datetime.now(UTC)
     covered = {"covered_to_us": 10_000_000, "arrived": 10, "finished": 9, "aborted_pending": 1}
     status = {"status_codes": [200, 500], "status_counts": [8, 1]}
     sums = {"latency_count": 9, "latency_sum_us": 900, "ttfb_count": 9, "ttfb_sum_us": 90}
@@ -27,18 +27,18 @@ def _rows(client):
         client,
         "request_windows",
         [
-            window(NOW, age_s=age, latency={300: 9}, ttfb={200: 9}, **covered, **status, **sums)
+            window(now, age_s=age, latency={300: 9}, ttfb={200: 9}, **covered, **status, **sums)
             for age in range(30, 600, 10)
         ],
     )
     insert(
         client,
         "hardware_windows",
-        [hardware(NOW, "cpu_percent", 12.5, age_s=age) for age in range(30, 600, 10)],
+        [hardware(now, "cpu_percent", 12.5, age_s=age) for age in range(30, 600, 10)],
     )
-    insert(client, "boot_states", [boot(NOW, age_s=30, status={200: 5})])
-    insert(client, "replica_events", [event(NOW, "pending", age_s=1200), event(NOW, "running", age_s=1000)])
-    insert(client, "endpoint_settings", [setting(NOW, 1, 3, age_s=1500)])
+    insert(client, "boot_states", [boot(now, age_s=30, status={200: 5})])
+    insert(client, "replica_events", [event(now, "pending", age_s=1200), event(now, "running", age_s=1000)])
+    insert(client, "endpoint_settings", [setting(now, 1, 3, age_s=1500)])
 
 
 @pytest.fixture
@@ -152,7 +152,8 @@ def test_the_token_decides_who_sees_what(service, token, operator_token):
 
 
 def test_what_did_not_change_is_not_sent_again(get):
-    path = f"{ONE}/series?from={int(NOW.timestamp()) - 3600}&to={int(NOW.timestamp()) - 60}"
+    now_s = int(datetime.now(UTC).timestamp())
+    path = f"{ONE}/series?from={now_s - 3600}&to={now_s - 60}"
     first = get(path)
     tag = first.headers["etag"]
     assert tag.startswith('"')
