@@ -35,7 +35,6 @@ WORKERS = {"uvicorn": "--workers", "hypercorn": "--workers", "uwsgi": "--process
 COMBINATIONS = [
     ("fastapi", "uvicorn", 2),
     ("fastapi", "gunicorn-uvicorn", 2),
-    ("starlette", "hypercorn", 2),
     ("starlette", "granian", 2),
     ("litestar", "uvicorn", 1),
     ("quart", "hypercorn", 1),
@@ -47,6 +46,7 @@ COMBINATIONS = [
     ("flask", "uwsgi", 2),
 ]
 MORE = [
+    ("starlette", "hypercorn", 2),
     ("fastapi", "uvicorn", 1),
     ("fastapi", "hypercorn", 2),
     ("fastapi", "granian", 2),
