@@ -203,6 +203,7 @@ def test_both_texts_pass_the_strict_parsers(stack: Stack) -> None:
     replica = Replica(stack, "parsed", "parsed-0").start()
     assert replica.get("/status/200") == 200
     eventually(lambda: stack.samples("parsed", "cpu_usage_percent"), bool, 10, "the first sample of hardware")
+    eventually(lambda: stack.samples("parsed", "http_requests_total"), bool, 20, "the first request")
     text = stack.scrape("parsed")
     names = {family.name for family in text_string_to_metric_families(text)}
     assert {"http_requests", "latency_distribution", "cpu_usage_percent", "replica_state"} <= names

@@ -62,6 +62,7 @@ def test_plus_zooms_in_and_escape_leads_back(visit, hour):
     assert until(lambda: seen.ranges() == {start})
 
 
+@pytest.mark.slow
 def test_sections_and_legends_without_a_mouse(visit, hour):
     seen = visit(hour)
     seen.page.locator(".tabs [aria-checked=true]").focus()

@@ -110,6 +110,7 @@ def test_a_range_that_is_over_is_not_asked_for_again(visit, hour):
     assert asked == []
 
 
+@pytest.mark.slow
 def test_new_data_does_not_disturb_a_drag(visit, alive):
     seen = visit(f"?endpoint=acme/{alive.endpoint}&range=5m")
     box = seen.over("requests")
