@@ -1,5 +1,7 @@
 """Without a mouse: everything can be reached, seen to be reached, and done."""
 
+import pytest
+
 from tests.page.conftest import until
 
 
