@@ -79,6 +79,7 @@ def command(server: str, workers: int, *more: str):
 def test_every_request_is_counted_once(kafka_config, tmp_path, framework, server, workers):
     if server == "uwsgi" and importlib.util.find_spec("pyuwsgi") is None:
         pytest.skip("pyuwsgi is not installed")
+    kills_workers = server == "hypercorn" and workers > 1  # the slower ones, while they shut down
     ends = ENDS_IN_ORDER if server == "waitress" else ""
     (tmp_path / "application.py").write_text(APPLICATIONS[framework] + ends)
     with served(command(server, workers), tmp_path, kafka_config) as running:
@@ -90,6 +91,8 @@ def test_every_request_is_counted_once(kafka_config, tmp_path, framework, server
             lambda found: found.total("aborted_streaming") == 1,
             f"the aborted stream of {framework} under {server}",
         )
+        if kills_workers:
+            read_when(kafka_config, lambda found: found.total("finished") == 110, "every request")
         running.stop()
     found = read_all(kafka_config)
     log = running.log.read_text()[-3000:]
@@ -101,8 +104,8 @@ def test_every_request_is_counted_once(kafka_config, tmp_path, framework, server
     for batches in found.boots.values():
         assert [batch.seq for batch in batches] == list(range(len(batches)))
     states = [state for state in found.states if state != "draining"]  # WSGI does not tell of a stop
-    if server == "hypercorn" and workers > 1 and states[-1] != "terminated":
-        states.append("terminated")  # its master kills the slower worker while that shuts down
+    if kills_workers and states[-1] != "terminated":
+        states.append("terminated")
     assert states == ["initializing", "running", "terminated"], (found.states, log)
     moments = sorted((batch.start_us, batch.end_us) for batch in found.hardware)
     assert all(before[1] <= after[0] + 1_000 for before, after in itertools.pairwise(moments))
