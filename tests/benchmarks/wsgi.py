@@ -1,0 +1,107 @@
+"""The WSGI middleware's cost per request, beside prometheus_client's own, in one run on one core.
+
+Both wrap the same bare WSGI application (one small JSON answer in a list), driven in this process as a server
+does: iterate, close. The agent's thread runs and flushes each second; its Kafka is a port that refuses. Rounds are
+interleaved and the medians told. prometheus_client has no WSGI middleware, so its peer is the least that one could
+be: an in-progress gauge, a counter by status and a histogram around the call.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from endpoint_analytics.agents.config import AgentConfig, KafkaConfig
+from endpoint_analytics.agents.wsgi import AnalyticsMiddleware
+
+REQUESTS, ROUNDS = 2_000, 25
+App = Callable[..., Iterable[bytes]]
+
+
+def bare(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+    """Answer: what any framework does in the end."""
+    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", "15")])
+    return [b'{"label":"cat"}']
+
+
+def by_prometheus_client(app: App) -> App:
+    """Count and time calls with the client library."""
+    registry = CollectorRegistry()
+    active = Gauge("active", "Active", registry=registry)
+    requests = Counter("requests", "Requests", ["status"], registry=registry)
+    latency = Histogram("latency", "Latency", registry=registry)
+
+    def watched(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        seen = ["500"]
+
+        def started(status: str, headers: Any, exc_info: Any = None) -> Any:
+            seen[0] = status[:3]
+            return start_response(status, headers, exc_info)
+
+        active.inc()
+        try:
+            with latency.time():
+                return app(environ, started)
+        finally:
+            active.dec()
+            requests.labels(seen[0]).inc()
+
+    return watched
+
+
+def microseconds(app: App) -> float:
+    """Return the time per request of one round."""
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/"}
+
+    def start_response(status: str, headers: Any, exc_info: Any = None) -> None:
+        return None
+
+    gc.collect()
+    begin_ns = time.perf_counter_ns()
+    for _ in range(REQUESTS):
+        body = app(environ, start_response)
+        for _piece in body:
+            pass
+        close = getattr(body, "close", None)
+        if close is not None:
+            close()
+    return (time.perf_counter_ns() - begin_ns) / REQUESTS / 1_000
+
+
+def main() -> None:
+    """Print the medians over the bare application's."""
+    config = AgentConfig(
+        namespace="bench",
+        endpoint="wsgi",
+        replica_id="replica-1",
+        kafka=KafkaConfig(bootstrap_servers="127.0.0.1:1"),
+        recorder_limit=10_000_000,
+        stop_timeout_s=0.0,
+    )
+    middleware = AnalyticsMiddleware(bare, config=config)
+    apps: dict[str, App] = {
+        "bare": bare,
+        "endpoint-analytics": middleware,
+        "prometheus_client by hand": by_prometheus_client(bare),
+    }
+    rounds: dict[str, list[float]] = {name: [] for name in apps}
+    for _ in range(ROUNDS):
+        for name, app in apps.items():
+            rounds[name].append(microseconds(app))
+    base = statistics.median(rounds["bare"])
+    for name, found in rounds.items():
+        print(
+            f"{name:<28} {statistics.median(found):6.2f} us a request, {statistics.median(found) - base:+.2f}"
+        )
+    agent = middleware.process.agent
+    assert agent is not None
+    agent.stop()
+
+
+if __name__ == "__main__":
+    main()
