@@ -31,11 +31,15 @@ from endpoint_analytics.agents.run_probe import ReadyProbe
 from endpoint_analytics.agents.run_tree import run_collectors
 
 LOOK_EVERY_S = 0.1
+WAIT_FOR_KAFKA_S = 3.0
+"""At the end, when the server is gone: a container is given 10 s in all."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options and the command."""
     add_agent_options(parser)
+    parser.set_defaults(timeout=WAIT_FOR_KAFKA_S)
+    parser.epilog = f"--timeout is {WAIT_FOR_KAFKA_S:g} here: the wait for Kafka when the server has ended."
     parser.add_argument("--ready-url", metavar="URL", help="it runs when this answers below 400 (at once)")
     parser.add_argument(
         "--ready-within",

@@ -76,6 +76,14 @@ def test_usage():
     assert b"--ready-url is 'localhost:80'" in done.stderr
 
 
+def test_without_kafka_the_server_runs_all_the_same():
+    nowhere = KafkaConfig(bootstrap_servers="127.0.0.1:1", topic_prefix="x")
+    done = run(
+        nowhere, "--timeout", "0.1", "--", sys.executable, "-c", "print('served'); raise SystemExit(5)"
+    )
+    assert (done.returncode, done.stdout) == (5, b"served\n")
+
+
 def test_it_runs_when_the_url_says_so_and_drains_on_a_signal(kafka_config, tmp_path):
     (tmp_path / "server.py").write_text(SLOW_SERVER)
     words = lambda port: [  # noqa: E731
