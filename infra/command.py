@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "token": ("endpoint_analytics.pipeline.serve.token_command", "create, list or revoke access tokens"),
     "agent": ("endpoint_analytics.agents.agent_command", "watch a replica that is not changed for it"),
     "replica": ("endpoint_analytics.agents.replica_command", "tell a replica's state"),
+    "fleet": ("endpoint_analytics.infra.fleet.command", "load as thousands of replicas make it"),
     "endpoint": ("endpoint_analytics.agents.endpoint_command", "tell an endpoint's replica settings"),
 }
 
