@@ -203,6 +203,10 @@ class ClientConnection(asyncio.Protocol):
         else:
             self.transport.close()
 
+    def is_gone(self) -> bool:
+        """Whether the client has hung up, seen by the event loop or not."""
+        return self.transport.is_closing() or peer_closed(self._descriptor)
+
     def pause(self, why: int) -> None:
         """Read no more until each reason is taken back."""
         if not self._paused and not self.transport.is_closing():

@@ -41,6 +41,9 @@ class Client(Protocol):
     transport: asyncio.Transport
     address: bytes
 
+    def is_gone(self) -> bool:
+        """Whether the client has hung up, seen by the event loop or not."""
+
     def pause(self, why: int) -> None:
         """Read no more until each reason is taken back."""
 
@@ -181,7 +184,10 @@ class Exchange:
         self._sent_s = self._shared.loop.time() if self._is_sent else 0.0
 
     def responded(self, head: ResponseHead, piece: bytes, *, ends_by_close: bool) -> None:
-        """The response begins."""
+        """The response begins; a hang-up that came before it is not overtaken by it."""
+        if self._client.is_gone():
+            self.client_gone()
+            return
         if head.is_chunked and not self.head.minor_version:
             self._give_up("it answered in chunks to HTTP/1.0")
             return
@@ -193,7 +199,10 @@ class Exchange:
         self.request.respond(head.status)
 
     def received(self, piece: bytes) -> None:
-        """More of the response passes."""
+        """More of the response passes; a hang-up that came before it is not overtaken by it."""
+        if not self.is_tunnel and self._client.is_gone():
+            self.client_gone()
+            return
         self._client.transport.write(piece)
 
     def completed(self, *, reusable: bool) -> None:

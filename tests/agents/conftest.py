@@ -115,11 +115,3 @@ def kafka_config(kafka: KafkaProcess) -> KafkaConfig:
     ]
     asyncio.run(ensure_topics(config.bootstrap_servers, specs))
     return config
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Early hang-ups through the proxy hang on a machine's speed: they are among the slow tests."""
-    for item in items:
-        if "TestProxy::test_clients_hang_up_early" in item.nodeid:
-            item.add_marker(pytest.mark.slow)

@@ -401,6 +401,44 @@ def test_a_client_that_hangs_up_is_told_to_the_server_at_once(make_config, loop,
     assert running.totals == {"arrived": 1, stage: 1} | ({"status": {"200": 1}} if begun else {})
 
 
+@pytest.mark.parametrize("hang_up", [reset, socket.socket.close])
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_answer_does_not_overtake_a_hang_up(make_config, loop, begun, hang_up):
+    """Both wait while the event loop is kept busy; which of the two it sees first must not matter."""
+    asked, answer, answered = threading.Event(), threading.Event(), threading.Event()
+
+    def play(side, number):
+        if is_probe(side):
+            return
+        side.read_head()
+        if begun:
+            side.send(OK[:-3])
+        asked.set()
+        assert answer.wait(30)
+        side.send(OK[-3:] if begun else OK)
+        answered.set()
+        side.read_all()
+
+    with scripted(play) as server, run_proxy(make_config(), server.port, loop) as running:
+        client = connect(running.port)
+        client.send(GET)
+        assert asked.wait(30)
+        if begun:
+            client.read_until(b"he")
+        busy, freed = threading.Event(), threading.Event()
+        running.loop.call_soon_threadsafe(lambda: (busy.set(), freed.wait(30)))
+        assert busy.wait(30)
+        answer.set()
+        assert answered.wait(30)
+        hang_up(client.socket)
+        freed.set()
+        eventually(lambda: running.agent.snapshot().active, lambda active: active == 0, 30, "the end")
+    if begun:
+        assert running.totals == {"arrived": 1, "aborted_streaming": 1, "status": {"200": 1}}
+    else:
+        assert running.totals == {"arrived": 1, "aborted_pending": 1}
+
+
 def test_a_client_that_hangs_up_while_the_server_reads_nothing(make_config, loop):
     go_on = threading.Event()
 
