@@ -20,11 +20,11 @@ Parser = Callable[[str], Logged | Other | None]
 CLIENT_CLOSED = 499
 """nginx's word, taken up by Caddy, for a client that left before the status was sent."""
 
-# log_format as docs/instrument/nginx.md gives it: the combined format and five fields.
+# log_format as docs/instrument/nginx.md gives it: the combined format and six fields.
 _NGINX = re.compile(
     r'[^"]*"[^"]*" (?P<status>\d{3}) \d+ "[^"]*" "[^"]*" '
     r"msec=(?P<end>[\d.]+) rt=(?P<duration>[\d.]+) uht=(?P<header>[-\d., :]+) urt=(?P<response>[-\d., :]+) "
-    r"ok=(?P<ok>\w*)"
+    r"sent=(?P<sent>\d+) ok=(?P<ok>\w*)"
 )
 _UVICORN = re.compile(
     r'(?:.*?[\s\]])?[\w.:\[\]-]* - "[A-Z]+ \S+ HTTP/[\d.]+" (?P<status>[1-5]\d{2})(?: [\w\' -]*)?'
@@ -39,7 +39,7 @@ _GROUPS = {"status", "time", "start", "aborted"} | {
 
 
 def parse_nginx(line: str) -> Logged | None:
-    """nginx's combined format with `msec`, `rt`, `uht`, `urt` and `ok` behind it.
+    """nginx's combined format with `msec`, `rt`, `uht`, `urt`, `sent` and `ok` behind it.
 
     The wait is the time until the upstream was asked, as far as it can be told, and the upstream's until its
     header: where it was asked several times, all of them.
@@ -49,13 +49,14 @@ def parse_nginx(line: str) -> Logged | None:
         return None
     status, end_us = int(match["status"]), round(float(match["end"]) * 1e6)
     duration_us = round(float(match["duration"]) * 1e6)
-    if status == CLIENT_CLOSED:
+    is_aborted = match["ok"] != "OK"
+    if status == CLIENT_CLOSED or (is_aborted and match["sent"] == "0"):
         return Logged(None, end_us, duration_us, is_aborted=True)
     header_us, response_us = _sum_us(match["header"]), _sum_us(match["response"])
     wait_us = duration_us
     if header_us is not None and response_us is not None:
         wait_us = min(max(duration_us - response_us, 0) + header_us, duration_us)
-    return Logged(status, end_us, duration_us, wait_us, match["ok"] != "OK")
+    return Logged(status, end_us, duration_us, wait_us, is_aborted)
 
 
 def parse_envoy(line: str) -> Logged | None:

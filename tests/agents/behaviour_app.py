@@ -111,6 +111,10 @@ async def body_of(receive) -> bytes:
     return body
 
 
+app = BehaviourApp()
+"""For servers that are given an application's name."""
+
+
 def main() -> None:
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHMARKS = ("fold", "worker", "middleware", "wsgi", "rendering", "freshness", "queries")
+BENCHMARKS = ("fold", "worker", "middleware", "wsgi", "proxy", "rendering", "freshness", "queries")
 
 
 def main(names: list[str]) -> int:

@@ -10,8 +10,9 @@ def nginx_line(
     header: str = "0.080",
     response: str = "0.100",
     ok="OK",
+    sent=500,
 ) -> str:
     return (
         f'10.0.0.1 - - [24/Nov/2026:20:03:15 +0000] "POST /predict HTTP/1.1" {status} 15 "-" "client/1.0" '
-        f"msec={end_s:.3f} rt={duration_s:.3f} uht={header} urt={response} ok={ok}"
+        f"msec={end_s:.3f} rt={duration_s:.3f} uht={header} urt={response} sent={sent} ok={ok}"
     )

@@ -50,26 +50,25 @@ def test_kills_lose_nothing_and_double_nothing(kafka_config, tmp_path):
             log.file.write((nginx_line(time.time(), chance.choice([200, 404, 503])) + "\n").encode())
         written += number
 
-    write(1)
-    for turn in range(8):
-        child = reader(kafka_config, log.path, tmp_path)
-        child.start()
-        for _ in range(chance.randrange(3, 12)):
-            write(chance.randrange(200))
-            time.sleep(chance.random() * 0.05)
-        if turn in {2, 5}:
-            log.rename()
-            write(10)
-        end(child)
-    child = reader(kafka_config, log.path, tmp_path)
-    child.start()
-
     def finished() -> int:
         return sum(len(decode_requests(value).finished.at_us) for _, value in stored(kafka_config))
 
-    eventually(finished, lambda found: found >= written, 60, "all lines in Kafka")
-    assert child.stop(30) == 0
-    end(child)
+    write(1)
+    for turn in range(9):
+        child = reader(kafka_config, log.path, tmp_path)
+        child.start()
+        try:
+            for _ in range(chance.randrange(3, 12)):
+                write(chance.randrange(200))
+                time.sleep(chance.random() * 0.05)
+            if turn in {2, 5}:
+                log.rename()
+                write(10)
+            if turn == 8:
+                eventually(finished, lambda found: found >= written, 60, "all lines in Kafka")
+                assert child.stop(30) == 0
+        finally:
+            end(child)
     log.close()
     result = fold(stored(kafka_config))
     (boot,) = result.boots.values()

@@ -31,6 +31,7 @@ END_US = 1_795_550_595_123_000
         (nginx_line(END_US / 1e6, 404, header="-", response="-"), Logged(404, END_US, 100_000, 100_000)),
         (nginx_line(END_US / 1e6, 499, header="-", response="0.100", ok=""),
          Logged(None, END_US, 100_000, None, True)),
+        (nginx_line(END_US / 1e6, 400, ok="", sent=0), Logged(None, END_US, 100_000, None, True)),
         (nginx_line(END_US / 1e6, 200, ok=""), Logged(200, END_US, 100_000, 80_000, True)),
         (nginx_line(END_US / 1e6, 200, 0.3, "0.010, 0.050", "0.020, 0.200"),
          Logged(200, END_US, 300_000, 140_000)),

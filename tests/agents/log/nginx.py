@@ -1,0 +1,76 @@
+"""A real nginx (Debian's nginx-light) before a real server, with the log format of docs/instrument/nginx.md."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+from tests.parts import ROOT, eventually
+
+PAGE = ROOT / "docs/instrument/nginx.md"
+
+
+def log_format() -> str:
+    """The format as the page tells users to write it."""
+    return re.search(r"log_format endpoint_analytics[^;]*;", PAGE.read_text())[0]
+
+
+class Nginx:
+    """Listens at `port`, writes `log`; `reopen` is what logrotate's postrotate does."""
+
+    def __init__(self, folder: Path, upstream_port: int) -> None:
+        self.log = folder / "access.log"
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        configuration = folder / "nginx.conf"
+        configuration.write_text(
+            f"""
+daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1;
+events {{ worker_connections 4096; }}
+http {{
+    {log_format()}
+    access_log {self.log} endpoint_analytics;
+    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f;
+    uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+    upstream model {{ server 127.0.0.1:{upstream_port}; keepalive 64; }}
+    client_max_body_size 0;
+    server {{
+        listen 127.0.0.1:{self.port} backlog=2048;
+        location / {{
+            proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection "";
+            proxy_buffering off; proxy_request_buffering off;
+        }}
+    }}
+}}
+"""
+        )
+        user = ["-g", "user root;"] if os.getuid() == 0 else []
+        self.process = subprocess.Popen(
+            ["nginx", "-c", str(configuration), "-p", str(folder), *user], stderr=subprocess.DEVNULL
+        )
+
+    @staticmethod
+    def is_installed() -> bool:
+        return shutil.which("nginx") is not None
+
+    def wait(self) -> None:
+        def answers() -> bool:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            except OSError:
+                return False
+            return True
+
+        eventually(answers, bool, 30, "nginx")
+
+    def reopen(self) -> None:
+        self.process.send_signal(signal.SIGUSR1)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
