@@ -10,10 +10,12 @@ from collections.abc import Callable
 from typing import cast
 
 from endpoint_analytics.agents.connection import peer_closed
-from endpoint_analytics.agents.proxy.exchange import BLOCKED, PIPELINED, UNSENT, Exchange, Shared
+from endpoint_analytics.agents.proxy.exchange import Exchange
+from endpoint_analytics.agents.proxy.fields import BadHeadError
 from endpoint_analytics.agents.proxy.forwarding import refusal_bytes, request_body
 from endpoint_analytics.agents.proxy.framing import BadBodyError, Body
-from endpoint_analytics.agents.proxy.head import BadHeadError, find_end, parse_request
+from endpoint_analytics.agents.proxy.head import find_end, parse_request
+from endpoint_analytics.agents.proxy.sides import BLOCKED, PIPELINED, UNSENT, Shared
 
 HIGH_WATER_BYTES = 65_536
 LINGER_BYTES, LINGER_S = 1_048_576, 2.0
@@ -223,7 +225,7 @@ class ClientConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client reads slowly: so is the server read."""
         if self.exchange is not None and self.exchange.upstream is not None:
-            self.exchange.upstream.transport.pause_reading()
+            self.exchange.upstream.read(is_wanted=False)
 
     def resume_writing(self) -> None:
         """The client reads on; or has everything."""
@@ -232,7 +234,7 @@ class ClientConnection(asyncio.Protocol):
             self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
             self._finish()
         elif self.exchange is not None and self.exchange.upstream is not None:
-            self.exchange.upstream.transport.resume_reading()
+            self.exchange.upstream.read(is_wanted=True)
 
     def eof_received(self) -> bool:
         """The client sends no more: it hangs up, unless all of its response is on the way."""

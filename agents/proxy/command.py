@@ -15,8 +15,8 @@ from typing import get_args
 from endpoint_analytics.agents.agent import Agent
 from endpoint_analytics.agents.agent_options import add_agent_options, agent_config_of, log_to_stderr
 from endpoint_analytics.agents.config import AgentConfig, ConfigurationError
+from endpoint_analytics.agents.proxy.fields import Limits
 from endpoint_analytics.agents.proxy.forwarding import Forwarded
-from endpoint_analytics.agents.proxy.head import Limits
 from endpoint_analytics.agents.proxy.server import ProxyServer
 from endpoint_analytics.agents.proxy.settings import ProxySettings, parse_listen, parse_upstream
 from endpoint_analytics.schemas.identity import UNASSIGNED

@@ -7,57 +7,15 @@ response's head was written, and is finished when the last byte has left the pro
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
 
 from endpoint_analytics.agents.proxy.forwarding import request_bytes, response_bytes
 from endpoint_analytics.agents.proxy.head import RequestHead, ResponseHead
-from endpoint_analytics.agents.proxy.pool import Pool
-from endpoint_analytics.agents.proxy.presence import Presence
-from endpoint_analytics.agents.proxy.settings import ProxySettings
+from endpoint_analytics.agents.proxy.sides import BLOCKED, UNSENT, Client, Shared
 from endpoint_analytics.agents.proxy.upstream import SWITCHED, UpstreamConnection
 from endpoint_analytics.agents.recorder import Recorder, Request
 
 UNSENT_BYTES = 65_536
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
-BLOCKED, UNSENT, PIPELINED = 1, 2, 4
-"""Why a client is not read: the server is slow, it is not connected yet, or this is not its turn."""
-
-
-class Shared(Protocol):
-    """What all exchanges of a proxy share. `unassigned` records the requests that no replica was there for."""
-
-    settings: ProxySettings
-    loop: asyncio.AbstractEventLoop
-    recorder: Recorder
-    unassigned: Recorder
-    pool: Pool
-    presence: Presence
-    is_draining: bool
-
-
-class Client(Protocol):
-    """The client's connection, as an exchange uses it."""
-
-    transport: asyncio.Transport
-    address: bytes
-
-    def is_gone(self) -> bool:
-        """Whether the client has hung up, seen by the event loop or not."""
-
-    def pause(self, why: int) -> None:
-        """Read no more until each reason is taken back."""
-
-    def resume(self, why: int) -> None:
-        """Take back a reason."""
-
-    def refuse(self, status: int, reason: str) -> None:
-        """Write a response of the proxy's own, and end as after any other."""
-
-    def ended(self) -> None:
-        """The response was handed over as a whole."""
-
-    def cut(self, *, resets: bool) -> None:
-        """The response ends here, and the client must see that it is incomplete."""
 
 
 class Exchange:
@@ -173,11 +131,11 @@ class Exchange:
 
     def informed(self, head: ResponseHead) -> None:
         """An interim response passes; after 101 the connection is a tunnel, and no request any more."""
+        if head.status == SWITCHED and not self.head.upgrade:
+            self._give_up("it switched protocols, and nobody asked it to")
+            return
         self.request.inform(head.status)
         if head.status == SWITCHED:
-            if not self.head.upgrade:
-                self._give_up("it switched protocols, and nobody asked it to")
-                return
             self.is_tunnel = self.is_responded = True
         if self.head.minor_version:
             self._client.transport.write(response_bytes(head, closes=False))

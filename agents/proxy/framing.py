@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
-from endpoint_analytics.agents.proxy.head import are_fields
+from endpoint_analytics.agents.proxy.fields import are_fields
 
 MAX_LINE_BYTES = 4_096
 """Of a chunk's size line, with its extensions."""

@@ -7,40 +7,16 @@ A head that two servers could read in two ways is refused, never mended (RFC 911
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 import msgspec
 
-TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+from endpoint_analytics.agents.proxy.fields import FORWARDED, SPECIAL, TOKEN, BadHeadError, Fields, Limits
+
 _REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") ([\x21-\x7e\x80-\xff]+) HTTP/1\.([01])")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*))?")
-_FIELDS = re.compile(rb"(?:" + TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*+")
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
-_LENGTH = re.compile(rb"[0-9]{1,18}")
 _ABSOLUTE = re.compile(rb"https?://([^/?#@]+)(/[^#]*)?(\?[^#]*)?", re.IGNORECASE)
-_UNPRINTED = {b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade", b"http2-settings",
-              b"proxy-authenticate", b"proxy-authorization"}  # fmt: skip
-
-SPECIAL = frozenset(_UNPRINTED | {b"host", b"content-length", b"transfer-encoding"})
-FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
 _REQUEST_SPECIAL = SPECIAL | FORWARDED
-_FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding"})
-
-
-class BadHeadError(Exception):
-    """A head that is not passed on: `status` is the answer to a client that sent it, `reason` for people."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
-
-
-class Limits(NamedTuple):
-    """At most `head_bytes` bytes with the first line, and `fields` lines after it."""
-
-    head_bytes: int = 65_536
-    fields: int = 128
 
 
 class RequestHead(msgspec.Struct, frozen=True, gc=False):
@@ -80,73 +56,6 @@ class ResponseHead(msgspec.Struct, frozen=True, gc=False):
     upgrade: bytes
 
 
-class _Fields:
-    """What the header lines say that a proxy must know; the rest stays as it came."""
-
-    __slots__ = ("connection", "forwarded", "hosts", "lengths", "lines", "te", "transfer", "upgrade")
-
-    def __init__(self, block: bytes, limits: Limits, special: frozenset[bytes]) -> None:
-        if not _FIELDS.fullmatch(block):
-            raise BadHeadError(400, "a header line is malformed")
-        self.lines: list[bytes] = []
-        self.lengths: list[bytes] = []
-        self.hosts: list[bytes] = []
-        self.transfer: list[bytes] = []
-        self.connection: list[bytes] = []
-        self.upgrade = self.te = b""
-        self.forwarded: dict[bytes, list[bytes]] = {}
-        lines = block.split(b"\r\n")
-        if len(lines) - 1 > limits.fields:
-            raise BadHeadError(431, f"more than {limits.fields} header lines")
-        for line in lines:
-            name = line[: line.find(b":")].lower()
-            if name in special:
-                self._keep_special(name, line)
-            elif line:
-                self.lines.append(line)
-        if self.connection:
-            self._remove_named()
-
-    def _keep_special(self, name: bytes, line: bytes) -> None:
-        value = line[len(name) + 1 :].strip(b" \t")
-        if name == b"host":
-            self.hosts.append(value)
-        elif name == b"content-length":
-            self.lengths.append(value)
-            self.lines.append(line)
-        elif name == b"transfer-encoding":
-            self.transfer.append(value.lower())
-            self.lines.append(line)
-        elif name == b"connection":
-            self.connection += [word.strip(b" \t") for word in value.lower().split(b",")]
-        elif name == b"upgrade":
-            self.upgrade = value
-        elif name == b"te":
-            self.te = value.lower()
-        elif name in FORWARDED:
-            self.forwarded.setdefault(name, []).append(value)
-
-    def _remove_named(self) -> None:
-        """Take out what `Connection` names: it was meant for us alone. The framing is not up to it."""
-        named = {word for word in self.connection if word} - _FRAMING
-        if named - {b"close", b"keep-alive", b"upgrade", b"te"}:
-            self.lines = [line for line in self.lines if line[: line.find(b":")].lower() not in named]
-            for name in named & FORWARDED:
-                self.forwarded.pop(name, None)
-
-    def length(self) -> int | None:
-        if not self.lengths:
-            return None
-        if len(self.lengths) > 1 or not _LENGTH.fullmatch(self.lengths[0]):
-            raise BadHeadError(400, "Content-Length is not one number")
-        if self.transfer:
-            raise BadHeadError(400, "both Content-Length and Transfer-Encoding")
-        return int(self.lengths[0])
-
-    def wants_close(self, minor_version: int) -> bool:
-        return b"close" in self.connection or (not minor_version and b"keep-alive" not in self.connection)
-
-
 def find_end(buffer: bytes, limits: Limits, searched: int = 0) -> int:
     """Return where the head in `buffer` ends, its empty line included; 0 while it does not.
 
@@ -173,7 +82,7 @@ def parse_request(head: bytes, limits: Limits) -> RequestHead:
     if match is None:
         raise BadHeadError(400, "the request line is malformed")
     method, target, minor = match[1], match[2], int(match[3])
-    fields = _Fields(block, limits, _REQUEST_SPECIAL)
+    fields = Fields(block, limits, _REQUEST_SPECIAL)
     length = fields.length()
     if fields.transfer:
         _check_transfer(fields.transfer, minor)
@@ -205,7 +114,7 @@ def parse_response(head: bytes, limits: Limits) -> ResponseHead:
     if match is None:
         raise BadHeadError(502, "the status line is malformed")
     minor = int(match[1])
-    fields = _Fields(block, limits, SPECIAL)
+    fields = Fields(block, limits, SPECIAL)
     length = fields.length()
     if fields.transfer:
         _check_transfer(fields.transfer, minor)
@@ -219,11 +128,6 @@ def parse_response(head: bytes, limits: Limits) -> ResponseHead:
         fields.wants_close(minor),
         fields.upgrade,
     )
-
-
-def are_fields(block: bytes) -> bool:
-    """Return whether these are header lines, each with its CRLF, and nothing else."""
-    return _FIELDS.fullmatch(block) is not None
 
 
 def _check_transfer(codings: list[bytes], minor_version: int) -> None:

@@ -8,8 +8,8 @@ from typing import get_args
 from urllib.parse import urlsplit
 
 from endpoint_analytics.agents.config import ConfigurationError
+from endpoint_analytics.agents.proxy.fields import Limits
 from endpoint_analytics.agents.proxy.forwarding import Forwarded
-from endpoint_analytics.agents.proxy.head import Limits
 
 _PORTS = {"http": 80, "https": 443}
 

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from endpoint_analytics.agents.connection import peer_closed
+from endpoint_analytics.agents.proxy.fields import BadHeadError, Limits
 from endpoint_analytics.agents.proxy.forwarding import response_body
 from endpoint_analytics.agents.proxy.framing import BadBodyError, Body, UntilClose
-from endpoint_analytics.agents.proxy.head import BadHeadError, Limits, ResponseHead, find_end, parse_response
+from endpoint_analytics.agents.proxy.head import ResponseHead, find_end, parse_response
 
 SWITCHED = 101
 HIGH_WATER_BYTES = 65_536
@@ -169,6 +170,14 @@ class UpstreamConnection(asyncio.Protocol):
         self.transport.abort()
         if exchange is not None:
             exchange.lost(reason)
+
+    def read(self, *, is_wanted: bool) -> None:
+        """Read on; or no more for now: the client reads slowly."""
+        if not self.transport.is_closing():
+            if is_wanted:
+                self.transport.resume_reading()
+            else:
+                self.transport.pause_reading()
 
     def abandon(self) -> None:
         """Close at once, whatever is on the way: the client is gone."""

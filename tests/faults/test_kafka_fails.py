@@ -131,7 +131,7 @@ def test_unreachable_from_one_agent(rig: Rig) -> None:
         between.open()
         also = {}
         for replica, child in agents:
-            said = child.process.communicate(timeout=60)[0].decode().split(" ", 3)
+            said = child.process.communicate(timeout=60)[0].decode().strip().split(" ", 3)
             assert said[0] == "totals"
             also[BootKey(rig.name, "llm", replica, said[1])] = Accepted(_totals(said[2]))
             assert "full" not in said[3]

@@ -149,7 +149,7 @@ def test_requests_that_hang_are_seen_and_go_again(stack: Stack) -> None:
         "SELECT max(pending_max), max(pending_mean) FROM requests_10s WHERE endpoint = 'hanging'"
     )
     assert 4 <= most <= 7, "the streaming ones were pending too, for a moment"
-    assert 0 < mean <= 4
+    assert 0 < mean <= most
     replica.child.stop()
 
 

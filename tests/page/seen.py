@@ -23,7 +23,8 @@ class Seen:
 
     @property
     def query(self) -> str:
-        return self.page.url.partition("?")[2]
+        # As the browser has it: `page.url` hears of a change a moment later.
+        return str(self.page.evaluate("location.search.slice(1)"))
 
     def box(self, name: str) -> tuple[str, str]:
         """A box's large figure and the small one below."""

@@ -1,7 +1,5 @@
 """Without a mouse: everything can be reached, seen to be reached, and done."""
 
-import pytest
-
 from tests.page.conftest import until
 
 
@@ -64,7 +62,6 @@ def test_plus_zooms_in_and_escape_leads_back(visit, hour):
     assert until(lambda: seen.ranges() == {start})
 
 
-@pytest.mark.slow
 def test_sections_and_legends_without_a_mouse(visit, hour):
     seen = visit(hour)
     seen.page.locator(".tabs [aria-checked=true]").focus()

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from endpoint_analytics.agents.proxy.fields import BadHeadError, Limits
 from endpoint_analytics.agents.proxy.forwarding import request_bytes
 from endpoint_analytics.agents.proxy.head import (
-    BadHeadError,
-    Limits,
     find_end,
     parse_request,
     parse_response,

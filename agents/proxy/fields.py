@@ -1,0 +1,112 @@
+"""Header lines of HTTP/1: what a proxy must know of them, and which go further. Pure.
+
+Lines that two servers could read in two ways are refused, never mended (RFC 9112, sections 5.1, 6.1 and 11.2).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_FIELDS = re.compile(rb"(?:" + TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*+")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+_FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding"})
+_HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade", b"http2-settings",
+                         b"proxy-authenticate", b"proxy-authorization"})  # fmt: skip
+
+SPECIAL = _HOP_BY_HOP | _FRAMING
+FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
+
+
+class BadHeadError(Exception):
+    """A head that is not passed on: `status` is the answer to a client that sent it, `reason` for people."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class Limits(NamedTuple):
+    """At most `head_bytes` bytes with the first line, and `fields` lines after it."""
+
+    head_bytes: int = 65_536
+    fields: int = 128
+
+
+class Fields:
+    """What a block of header lines says that a proxy must know; the rest stays as it came.
+
+    `lines` are those that go further, the framing's among them. Raises BadHeadError.
+    """
+
+    __slots__ = ("connection", "forwarded", "hosts", "lengths", "lines", "te", "transfer", "upgrade")
+
+    def __init__(self, block: bytes, limits: Limits, special: frozenset[bytes]) -> None:
+        if not _FIELDS.fullmatch(block):
+            raise BadHeadError(400, "a header line is malformed")
+        self.lines: list[bytes] = []
+        self.lengths: list[bytes] = []
+        self.hosts: list[bytes] = []
+        self.transfer: list[bytes] = []
+        self.connection: list[bytes] = []
+        self.upgrade = self.te = b""
+        self.forwarded: dict[bytes, list[bytes]] = {}
+        lines = block.split(b"\r\n")
+        if len(lines) - 1 > limits.fields:
+            raise BadHeadError(431, f"more than {limits.fields} header lines")
+        for line in lines:
+            name = line[: line.find(b":")].lower()
+            if name in special:
+                self._keep_special(name, line)
+            elif line:
+                self.lines.append(line)
+        if self.connection:
+            self._remove_named()
+
+    def _keep_special(self, name: bytes, line: bytes) -> None:
+        value = line[len(name) + 1 :].strip(b" \t")
+        if name == b"host":
+            self.hosts.append(value)
+        elif name == b"content-length":
+            self.lengths.append(value)
+            self.lines.append(line)
+        elif name == b"transfer-encoding":
+            self.transfer.append(value.lower())
+            self.lines.append(line)
+        elif name == b"connection":
+            self.connection += [word.strip(b" \t") for word in value.lower().split(b",")]
+        elif name == b"upgrade":
+            self.upgrade = value
+        elif name == b"te":
+            self.te = value.lower()
+        elif name in FORWARDED:
+            self.forwarded.setdefault(name, []).append(value)
+
+    def _remove_named(self) -> None:
+        """Take out what `Connection` names: it was meant for us alone. The framing is not up to it."""
+        named = {word for word in self.connection if word} - _FRAMING
+        if named - {b"close", b"keep-alive", b"upgrade", b"te"}:
+            self.lines = [line for line in self.lines if line[: line.find(b":")].lower() not in named]
+            for name in named & FORWARDED:
+                self.forwarded.pop(name, None)
+
+    def length(self) -> int | None:
+        """Return Content-Length, None without one; raises BadHeadError for what is no one length."""
+        if not self.lengths:
+            return None
+        if len(self.lengths) > 1 or not _LENGTH.fullmatch(self.lengths[0]):
+            raise BadHeadError(400, "Content-Length is not one number")
+        if self.transfer:
+            raise BadHeadError(400, "both Content-Length and Transfer-Encoding")
+        return int(self.lengths[0])
+
+    def wants_close(self, minor_version: int) -> bool:
+        """Return whether the connection ends with this message."""
+        return b"close" in self.connection or (not minor_version and b"keep-alive" not in self.connection)
+
+
+def are_fields(block: bytes) -> bool:
+    """Return whether these are header lines, each with its CRLF, and nothing else."""
+    return _FIELDS.fullmatch(block) is not None
