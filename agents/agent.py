@@ -26,7 +26,7 @@ from endpoint_analytics.agents.quiet import quiet_client
 from endpoint_analytics.agents.recorder import Recorder
 from endpoint_analytics.agents.sending import Sending
 from endpoint_analytics.agents.siblings import Siblings
-from endpoint_analytics.agents.spool_figures import SpoolFigures
+from endpoint_analytics.agents.spool.figures import SpoolFigures
 from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.hardware import HardwareBatch
 from endpoint_analytics.schemas.limits import MAX_REASON_LENGTH

@@ -14,7 +14,7 @@ import sys
 SUBCOMMANDS: dict[str, tuple[str, str, str]] = {
     "proxy": ("endpoint_analytics.agents.proxy.command", "a proxy before a server, which records", "proxy"),
     "log": ("endpoint_analytics.agents.log.command", "count requests from an access log", ""),
-    "run": ("endpoint_analytics.agents.run_command", "start a server, and tell its states and hardware", ""),
+    "run": ("endpoint_analytics.agents.run.command", "start a server, and tell its states and hardware", ""),
 }
 
 

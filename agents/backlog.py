@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from endpoint_analytics.agents.producer import Producer, TooLargeError
-from endpoint_analytics.agents.spool_outbox import SpoolOutbox
+from endpoint_analytics.agents.spool.outbox import SpoolOutbox
 
 logger = logging.getLogger("endpoint_analytics")
 

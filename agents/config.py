@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Literal, get_args
 
-from endpoint_analytics.agents.spool_claim import CAN_LOCK
+from endpoint_analytics.agents.spool.claim import CAN_LOCK
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.identity import check_name
 from endpoint_analytics.schemas.limits import MAX_NAME_LENGTH

@@ -11,7 +11,7 @@ import weakref
 from contextlib import suppress
 from pathlib import Path
 
-from endpoint_analytics.agents.spool_claim import CAN_LOCK
+from endpoint_analytics.agents.spool.claim import CAN_LOCK
 
 if CAN_LOCK:
     import fcntl

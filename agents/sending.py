@@ -13,12 +13,12 @@ from endpoint_analytics.agents.lane import Lane, cancel_all
 from endpoint_analytics.agents.outage import Outage
 from endpoint_analytics.agents.outbox import Outbox
 from endpoint_analytics.agents.producer import Producer
-from endpoint_analytics.agents.spool import Spool
-from endpoint_analytics.agents.spool_disk import DiskThread
-from endpoint_analytics.agents.spool_figures import SpoolFigures
-from endpoint_analytics.agents.spool_lane import SpooledLane
-from endpoint_analytics.agents.spool_outbox import SpoolOutbox
-from endpoint_analytics.agents.spool_replay import Replay
+from endpoint_analytics.agents.spool.disk import DiskThread
+from endpoint_analytics.agents.spool.figures import SpoolFigures
+from endpoint_analytics.agents.spool.lane import SpooledLane
+from endpoint_analytics.agents.spool.outbox import SpoolOutbox
+from endpoint_analytics.agents.spool.replay import Replay
+from endpoint_analytics.agents.spool.spool import Spool
 from endpoint_analytics.schemas.identity import partition_key
 from endpoint_analytics.schemas.topics import HARDWARE, REPLICAS, REQUESTS
 

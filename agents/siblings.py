@@ -21,7 +21,7 @@ from pathlib import Path
 from endpoint_analytics.agents.config import ENVIRONMENT_PREFIX, AgentConfig
 from endpoint_analytics.agents.held_file import HeldFile, hold, is_held
 from endpoint_analytics.agents.lifecycle import may_follow
-from endpoint_analytics.agents.spool_claim import CAN_LOCK
+from endpoint_analytics.agents.spool.claim import CAN_LOCK
 from endpoint_analytics.schemas.replicas import State
 
 if CAN_LOCK:

@@ -81,7 +81,7 @@ def programs(place: Place, terminal: Terminal) -> Sequence[Part]:
     worker = program(
         "Worker", "worker", ("Kafka", "ClickHouse"),
         command, "worker", "--kafka", place.kafka, "--instance-id", "local",
-        "--data", str(place.data / "worker"), *clickhouse,
+        *clickhouse,
     )  # fmt: skip
     serve = program(
         "Query service", "serve", ("ClickHouse",),

@@ -54,7 +54,7 @@ class Worker:
                 "Faust's compiled extension is missing: without it, Faust acknowledges messages that it skips, "
                 "and they would be lost. Install faust-streaming from a wheel, on CPython"
             )
-        self.app = faust.App(config.group, **_settings(config))
+        self.app = _App(config.group, **_settings(config))
         self.app.transport = Transport(self.app.conf.broker_consumer, self.app)
         self.readers: list[StreamReader[Any]] = []
         self.failed: BaseException | None = None
@@ -148,6 +148,13 @@ class Worker:
             await (await self._rejected.send(value=encode(message)))
 
 
+class _App(faust.App):
+    """Without the folder for tables that Faust makes where it is started: there are none, the log is the state."""
+
+    def _create_directories(self) -> None:
+        pass
+
+
 def _delivery(app: Any, event: Any) -> Delivery:
     message = event.message
     record = Record(message.offset, int(message.timestamp * 1000 + 0.5), event.value)
@@ -158,7 +165,6 @@ def _delivery(app: Any, event: Any) -> Delivery:
 def _settings(config: WorkerConfig) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "broker": [f"kafka://{address}" for address in config.brokers.split(",")],
-        "datadir": config.data or None,
         "store": "memory://",
         "web_enabled": False,  # it would bind all interfaces
         "topic_allow_declare": False,  # topics are made with their settings before

@@ -9,7 +9,6 @@ import logging
 import os
 import signal
 import sys
-from dataclasses import replace
 
 import uvloop
 
@@ -31,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the worker; returns 0 after SIGTERM or SIGINT, EXIT_FAILED when it could not go on."""
     logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        config = replace(worker_config(arguments), data=arguments.data)
+        config = worker_config(arguments)
     except ClickHouseConfigError as error:
         print(f"endpoint-analytics worker: {error}", file=sys.stderr)
         return 2

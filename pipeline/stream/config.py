@@ -45,7 +45,6 @@ class WorkerConfig:
     topic_prefix: str = DEFAULT_PREFIX
     group: str = "endpoint-analytics"
     instance_id: str = ""
-    data: str = ""
     session_timeout_s: float = 30.0
     flush_s: float = 0.5
     max_rejected_share: float = 0.9
@@ -72,7 +71,6 @@ def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"this worker's name in the group, kept over restarts ({_PREFIX}INSTANCE_ID; none)",
     )
-    parser.add_argument("--data", metavar="DIR", default="", help="folder for Faust's own files")
     parser.add_argument(
         "--session-timeout",
         type=float,
@@ -106,7 +104,6 @@ def worker_config(
         topic_prefix=setting(arguments.topic_prefix, "TOPIC_PREFIX", DEFAULT_PREFIX),
         group=setting(arguments.group, "GROUP", "endpoint-analytics"),
         instance_id=setting(arguments.instance_id, "INSTANCE_ID", ""),
-        data=arguments.data,
         session_timeout_s=arguments.session_timeout,
         max_rejected_share=arguments.max_rejected_share,
         health_host=arguments.health_host,

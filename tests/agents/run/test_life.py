@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from endpoint_analytics.agents.run_child import exit_status, failed, reason_of
-from endpoint_analytics.agents.run_life import Life
+from endpoint_analytics.agents.run.child import exit_status, failed, reason_of
+from endpoint_analytics.agents.run.life import Life
 
 
 @pytest.fixture

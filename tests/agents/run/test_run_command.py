@@ -12,7 +12,7 @@ from tests.agents.frameworks.applications import APPLICATIONS
 from tests.agents.frameworks.served import read_all, read_when, served
 
 from endpoint_analytics.agents.config import AgentConfig, KafkaConfig
-from endpoint_analytics.agents.run_command import child_environment
+from endpoint_analytics.agents.run.command import child_environment
 
 RUN = [sys.executable, "-m", "endpoint_analytics.infra.command", "agent", "run"]
 WHOSE = ["--namespace", "acme", "--endpoint", "classifier", "--replica-id", "replica-1"]

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from endpoint_analytics.agents.hardware.cgroup import Cgroup
-from endpoint_analytics.agents.run_tree import TreeCollector, has_limit
+from endpoint_analytics.agents.run.tree import TreeCollector, has_limit
 
 BUSY = """
 import os, sys, time

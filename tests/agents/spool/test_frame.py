@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from endpoint_analytics.agents.spool_frame import MAGIC, Record, frame, frame_bytes, read_frames
+from endpoint_analytics.agents.spool.frame import MAGIC, Record, frame, frame_bytes, read_frames
 
 TEXT = st.text(max_size=40).map(str.encode)
 RECORDS = st.lists(st.tuples(st.sampled_from(["requests", "hardware"]), TEXT, TEXT), max_size=8).map(

@@ -1,4 +1,4 @@
-"""A replica for the spool's tests, as a process of its own: `python spool_replica.py`, set by the environment.
+"""A replica for the spool's tests, as a process of its own: `python replica.py`, set by the environment.
 
 It records RATE requests a flush until it is killed, and prints a line of JSON after each flush: its boot, and
 what had been accepted, sent and spooled by then.

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from endpoint_analytics.agents import spool_log
-from endpoint_analytics.agents.spool import Spool
-from endpoint_analytics.agents.spool_claim import claim, claim_left
-from endpoint_analytics.agents.spool_log import Numbered
+from endpoint_analytics.agents.spool import log as spool_log
+from endpoint_analytics.agents.spool.claim import claim, claim_left
+from endpoint_analytics.agents.spool.log import Numbered
+from endpoint_analytics.agents.spool.spool import Spool
 
 CAP_BYTES = 64 * 1024
 KEY = b"acme/classifier/replica-1"
@@ -336,7 +336,7 @@ def test_a_folder_that_cannot_be_used_is_told_at_the_start(make_spool, caplog, f
 
 def test_a_lock_ends_with_its_process_and_not_before(tmp_path):
     program = (
-        "import sys, time; from pathlib import Path; from endpoint_analytics.agents.spool_claim import claim\n"
+        "import sys, time; from pathlib import Path; from endpoint_analytics.agents.spool.claim import claim\n"
         "held = claim(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
     )
     folder = tmp_path / "boot@prefix"

@@ -10,10 +10,10 @@ import asyncio
 
 from endpoint_analytics.agents.backlog import GROUP_BYTES, GROUP_MESSAGES, pause_s, send_group
 from endpoint_analytics.agents.producer import Producer
-from endpoint_analytics.agents.spool import Spool
-from endpoint_analytics.agents.spool_disk import DiskThread
-from endpoint_analytics.agents.spool_frame import Record
-from endpoint_analytics.agents.spool_outbox import SpoolOutbox
+from endpoint_analytics.agents.spool.disk import DiskThread
+from endpoint_analytics.agents.spool.frame import Record
+from endpoint_analytics.agents.spool.outbox import SpoolOutbox
+from endpoint_analytics.agents.spool.spool import Spool
 
 LOOK_EVERY_S = 10.0
 """A process that dies leaves its spool to the others; they notice within this time."""

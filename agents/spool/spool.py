@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from endpoint_analytics.agents.spool_claim import Claim, claim, claim_left
-from endpoint_analytics.agents.spool_figures import SpoolFigures, SpoolTally
-from endpoint_analytics.agents.spool_frame import Record, frame_bytes
-from endpoint_analytics.agents.spool_log import Numbered, SpoolLog
-from endpoint_analytics.agents.spool_part import SpoolPart, open_part
+from endpoint_analytics.agents.spool.claim import Claim, claim, claim_left
+from endpoint_analytics.agents.spool.figures import SpoolFigures, SpoolTally
+from endpoint_analytics.agents.spool.frame import Record, frame_bytes
+from endpoint_analytics.agents.spool.log import Numbered, SpoolLog
+from endpoint_analytics.agents.spool.part import SpoolPart, open_part
 
 logger = logging.getLogger("endpoint_analytics")
 

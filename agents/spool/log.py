@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from endpoint_analytics.agents.spool_frame import Found, Record, frame, read_frames
+from endpoint_analytics.agents.spool.frame import Found, Record, frame, read_frames
 
 SUFFIX = ".spool"
 

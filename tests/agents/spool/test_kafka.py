@@ -22,15 +22,15 @@ from endpoint_analytics.agents.agent import Agent
 from endpoint_analytics.agents.config import AgentConfig, KafkaConfig
 from endpoint_analytics.agents.ledger import Ledger
 from endpoint_analytics.agents.recorder import Recorder
-from endpoint_analytics.agents.spool import Spool
-from endpoint_analytics.agents.spool_log import Numbered, read_segment
+from endpoint_analytics.agents.spool.log import Numbered, read_segment
+from endpoint_analytics.agents.spool.spool import Spool
 from endpoint_analytics.infra.kafka.port import free_port
 from endpoint_analytics.infra.kafka.process import KafkaProcess
 from endpoint_analytics.infra.kafka.topics import TopicSpec, ensure_topics
 from endpoint_analytics.schemas.codec import decode_requests, encode
 from endpoint_analytics.schemas.topics import HARDWARE, REPLICAS, REQUESTS, TOPIC_CONFIG
 
-REPLICA = Path(__file__).with_name("spool_replica.py")
+REPLICA = Path(__file__).with_name("replica.py")
 
 
 def read_batches(kafka):
@@ -72,7 +72,7 @@ def record(agent, number):
 
 @contextmanager
 def replica(kafka, spool, **settings):
-    """Run spool_replica.py; yields a function for its next line; at the end it is killed."""
+    """Run replica.py; yields a function for its next line; at the end it is killed."""
     environment = {
         **os.environ,
         "ENDPOINT_ANALYTICS_NAMESPACE": "acme",

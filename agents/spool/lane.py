@@ -12,10 +12,10 @@ from collections.abc import Coroutine, Mapping
 
 from endpoint_analytics.agents.backlog import GROUP_BYTES, GROUP_MESSAGES, pause_s, send_group
 from endpoint_analytics.agents.producer import Producer
-from endpoint_analytics.agents.spool import Spool
-from endpoint_analytics.agents.spool_disk import DiskThread
-from endpoint_analytics.agents.spool_log import Numbered
-from endpoint_analytics.agents.spool_outbox import SpoolOutbox, first_group
+from endpoint_analytics.agents.spool.disk import DiskThread
+from endpoint_analytics.agents.spool.log import Numbered
+from endpoint_analytics.agents.spool.outbox import SpoolOutbox, first_group
+from endpoint_analytics.agents.spool.spool import Spool
 
 SPILL_AFTER_S = 0.2
 RETRY_S = 1.0

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from endpoint_analytics.agents import spool_lane, spool_log
 from endpoint_analytics.agents.lane import cancel_all
 from endpoint_analytics.agents.producer import TooLargeError
-from endpoint_analytics.agents.spool import Spool
-from endpoint_analytics.agents.spool_disk import DiskThread
-from endpoint_analytics.agents.spool_lane import SpooledLane
-from endpoint_analytics.agents.spool_outbox import SpoolOutbox
+from endpoint_analytics.agents.spool import lane as spool_lane
+from endpoint_analytics.agents.spool import log as spool_log
+from endpoint_analytics.agents.spool.disk import DiskThread
+from endpoint_analytics.agents.spool.lane import SpooledLane
+from endpoint_analytics.agents.spool.outbox import SpoolOutbox
+from endpoint_analytics.agents.spool.spool import Spool
 
 TOO_LARGE = 9_000
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from endpoint_analytics.agents.agent import Agent
 from endpoint_analytics.agents.agent_options import add_agent_options, agent_config_of, log_to_stderr
 from endpoint_analytics.agents.config import ENVIRONMENT_PREFIX, AgentConfig, ConfigurationError
-from endpoint_analytics.agents.run_child import (
+from endpoint_analytics.agents.run.child import (
     ENDING,
     NOT_EXECUTABLE,
     NOT_FOUND,
@@ -26,9 +26,9 @@ from endpoint_analytics.agents.run_child import (
     reap,
     spawn,
 )
-from endpoint_analytics.agents.run_life import Life
-from endpoint_analytics.agents.run_probe import ReadyProbe
-from endpoint_analytics.agents.run_tree import run_collectors
+from endpoint_analytics.agents.run.life import Life
+from endpoint_analytics.agents.run.probe import ReadyProbe
+from endpoint_analytics.agents.run.tree import run_collectors
 
 LOOK_EVERY_S = 0.1
 WAIT_FOR_KAFKA_S = 3.0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from endpoint_analytics.agents.run_child import ENDING, failed, reason_of
+from endpoint_analytics.agents.run.child import ENDING, failed, reason_of
 from endpoint_analytics.schemas.replicas import State
 
 Enter = Callable[[State, str], object]

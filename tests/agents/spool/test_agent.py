@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from endpoint_analytics.agents import spool_log
 from endpoint_analytics.agents.agent import Agent
-from endpoint_analytics.agents.spool import Spool
+from endpoint_analytics.agents.spool import log as spool_log
+from endpoint_analytics.agents.spool.spool import Spool
 from endpoint_analytics.schemas.codec import decode_replicas, decode_requests
 
 
@@ -102,7 +102,7 @@ def test_a_disk_that_refuses_falls_back_to_memory_and_recovers(start, tmp_path, 
     def full(fd, data):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("endpoint_analytics.agents.spool_lane.RETRY_S", 0.05)
+    monkeypatch.setattr("endpoint_analytics.agents.spool.lane.RETRY_S", 0.05)
     write = os.write
     monkeypatch.setattr(spool_log.os, "write", full)
     agent = start(tmp_path, outbox_batches=5, flush_interval_s=0.02)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from endpoint_analytics.agents.spool_claim import Claim
-from endpoint_analytics.agents.spool_log import Segment, SpoolLog
+from endpoint_analytics.agents.spool.claim import Claim
+from endpoint_analytics.agents.spool.log import Segment, SpoolLog
 from endpoint_analytics.schemas.topics import HARDWARE, REPLICAS, REQUESTS
 
 TOPIC_SUFFIXES = (REPLICAS.suffix, REQUESTS.suffix, HARDWARE.suffix)

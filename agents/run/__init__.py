@@ -1,0 +1,1 @@
+"""`endpoint-analytics agent run -- COMMAND`: a server as a child whose life as a replica is told."""
