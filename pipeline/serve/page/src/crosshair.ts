@@ -9,6 +9,11 @@ export type Watcher = (at: number | null) => void;
 
 export class Crosshair {
   at: number | null = null;
+  /**
+   * Where the pointer is. A plot also tells a moment when new data moves its time away from under its crosshair: only
+   * the leader's word counts then, or plots would push each other, and the mark of a drag with them.
+   */
+  leader: Follower | null = null;
   private readonly followers = new Set<Follower>();
   private readonly watchers: Watcher[] = [];
 

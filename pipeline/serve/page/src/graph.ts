@@ -61,6 +61,10 @@ export class Graph implements Follower {
       "aria-label": `${spec.title}. Left and right arrows move the crosshair, plus zooms in, minus or Escape goes back.`,
       onkeydown: (event: KeyboardEvent) => this.key(event),
       onblur: () => this.point(null),
+      onpointerenter: () => {
+        this.crosshair.leader = this;
+      },
+      onpointerleave: (event: PointerEvent) => this.left(event),
     });
     const title = h("h3", { id: `title-${spec.id}` }, spec.title);
     const head = h("header", { class: "card-head" }, h("div", {}, title, this.note), this.controls);
@@ -125,6 +129,7 @@ export class Graph implements Follower {
         drawn: (plot) => {
           drawVeil(plot, this.data!.incompleteFrom);
           drawMarks(plot, this.events.marks());
+          if (this.crosshair.leader !== this) this.follow(this.crosshair.at);
         },
       });
       this.plot = new uPlot(plan, columns(this.spec, data, lines), this.stage);
@@ -139,7 +144,14 @@ export class Graph implements Follower {
     else if (width && width !== this.plot.width) this.plot.setSize({ width, height: HEIGHT });
   }
 
+  private left(event: PointerEvent): void {
+    if (event.pointerType === "touch" || event.buttons || this.crosshair.leader !== this) return;
+    this.crosshair.leader = null;
+    this.crosshair.point(null, this);
+  }
+
   private pointed(index: number | null): void {
+    if (this.crosshair.leader !== this) return;
     this.crosshair.point(index === null ? null : (this.data?.at[index] ?? null), this);
     this.read();
   }
