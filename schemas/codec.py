@@ -8,6 +8,7 @@ from typing import TypeVar
 import msgspec
 import orjson
 
+from endpoint_analytics.schemas.engine import EngineBatch
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.hardware import HardwareBatch
 from endpoint_analytics.schemas.identity import check_identity, check_name
@@ -21,10 +22,11 @@ Message = TypeVar("Message")
 
 _requests = msgspec.json.Decoder(RequestBatch)
 _hardware = msgspec.json.Decoder(HardwareBatch)
+_engine = msgspec.json.Decoder(EngineBatch)
 _replicas: msgspec.json.Decoder[ReplicaMessage] = msgspec.json.Decoder(ReplicaState | EndpointSettings)
 
 
-def encode(message: RequestBatch | HardwareBatch | ReplicaMessage | Rejected) -> bytes:
+def encode(message: RequestBatch | HardwareBatch | EngineBatch | ReplicaMessage | Rejected) -> bytes:
     """Return the message as compact JSON."""
     return msgspec.json.encode(message)
 
@@ -47,13 +49,7 @@ def decode_requests(data: bytes | None) -> RequestBatch:
 def decode_hardware(data: bytes | None) -> HardwareBatch:
     """Decode a hardware batch; raises InvalidMessageError."""
     batch = _decode(_hardware, data)
-    check_identity(batch.namespace, batch.endpoint, batch.replica_id, batch.boot_id)
-    _check_interval(batch.start_us, batch.end_us)
-    length_us = batch.end_us - batch.start_us
-    if batch.at_us and max(batch.at_us) > length_us:
-        raise InvalidMessageError(
-            "out_of_interval", f"at_us holds {max(batch.at_us)}; the interval is {length_us} long"
-        )
+    _check_samples(batch)
     if len(batch.accelerators) > MAX_DEVICES:
         raise InvalidMessageError(
             "wrong_shape", f"{len(batch.accelerators)} accelerators; a batch takes {MAX_DEVICES}"
@@ -65,6 +61,14 @@ def decode_hardware(data: bytes | None) -> HardwareBatch:
             raise InvalidMessageError("wrong_shape", f"accelerators holds {accelerator.device} twice")
         devices.add(accelerator.device)
         _check_lengths(accelerator.device, batch.at_us, **accelerator.readings)
+    return batch
+
+
+def decode_engine(data: bytes | None) -> EngineBatch:
+    """Decode an engine batch; raises InvalidMessageError."""
+    batch = _decode(_engine, data)
+    _check_samples(batch)
+    _check_lengths("readings", batch.at_us, **batch.readings)
     return batch
 
 
@@ -112,6 +116,16 @@ def _read_version(data: bytes) -> object:
         return 1
     version = message.get("version", 1)
     return version if isinstance(version, int | str | float) else type(version).__name__
+
+
+def _check_samples(batch: HardwareBatch | EngineBatch) -> None:
+    check_identity(batch.namespace, batch.endpoint, batch.replica_id, batch.boot_id)
+    _check_interval(batch.start_us, batch.end_us)
+    length_us = batch.end_us - batch.start_us
+    if batch.at_us and max(batch.at_us) > length_us:
+        raise InvalidMessageError(
+            "out_of_interval", f"at_us holds {max(batch.at_us)}; the interval is {length_us} long"
+        )
 
 
 def _check_columns(batch: RequestBatch) -> None:

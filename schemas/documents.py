@@ -16,6 +16,7 @@ import msgspec
 import orjson
 
 from endpoint_analytics.schemas import examples
+from endpoint_analytics.schemas.engine import EngineBatch
 from endpoint_analytics.schemas.hardware import HardwareBatch
 from endpoint_analytics.schemas.limits import MAX_NAME_LENGTH
 from endpoint_analytics.schemas.rejected import Rejected
@@ -23,6 +24,7 @@ from endpoint_analytics.schemas.replicas import EndpointSettings, ReplicaState
 from endpoint_analytics.schemas.requests import RequestBatch
 from endpoint_analytics.schemas.topics import (
     DEFAULT_PREFIX,
+    ENGINE,
     HARDWARE,
     REJECTED,
     REPLICAS,
@@ -88,6 +90,9 @@ DESCRIPTIONS = {
     "Accelerator.readings": "Column of readings by metric; a metric's name ends with its unit; null: no reading",
     "Accelerator.uuid": "The device's own identifier",
     "Accelerator.name": "The device's model",
+    "EngineBatch.at_us": "When each sample was taken, in microseconds after start_us; every column is as long",
+    "EngineBatch.engine": "Engine whose metrics these are: vllm, tgi, tei, triton, sglang ...; empty for another",
+    "EngineBatch.readings": "Column of readings by metric; a metric's name ends with its unit; null: no reading",
     "ReplicaState.at_us": "When the replica entered the state, in microseconds since 1970 (UTC)",
     "ReplicaState.state": "State that the replica entered",
     "ReplicaState.reason": "Why, for people",
@@ -120,6 +125,7 @@ class MessageDocument:
 MESSAGES = (
     MessageDocument("request_batch", "Request batch", REQUESTS, RequestBatch, examples.REQUEST_BATCH),
     MessageDocument("hardware_batch", "Hardware batch", HARDWARE, HardwareBatch, examples.HARDWARE_BATCH),
+    MessageDocument("engine_batch", "Engine batch", ENGINE, EngineBatch, examples.ENGINE_BATCH),
     MessageDocument("replica_state", "Replica state", REPLICAS, ReplicaState, examples.REPLICA_STATE),
     MessageDocument(
         "endpoint_settings",
@@ -135,6 +141,7 @@ MESSAGES = (
 _ABOUT = {
     REQUESTS: "What happened to requests: at least one message a second from each replica, also when idle.",
     HARDWARE: "Samples of processor, memory and GPUs, from each replica.",
+    ENGINE: "What serving engines tell of themselves: queues, caches, tokens a second, from each replica.",
     REPLICAS: "States that replicas entered, and changes of endpoints' settings.",
     REJECTED: "What could not be used of the other topics. After a crash of a worker a message may come again.",
 }
@@ -162,7 +169,7 @@ def asyncapi_document(prefix: str = DEFAULT_PREFIX) -> Document:
         "info": {
             "title": "Endpoint analytics topics",
             "version": "1.0.0",
-            "description": "Requests, hardware and replicas of inference endpoints, as Kafka messages.",
+            "description": "Requests, hardware, engines and replicas of inference endpoints, as Kafka messages.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from endpoint_analytics.schemas.engine import EngineBatch
 from endpoint_analytics.schemas.hardware import Accelerator, HardwareBatch
 from endpoint_analytics.schemas.rejected import Rejected
 from endpoint_analytics.schemas.replicas import EndpointSettings, ReplicaState
@@ -54,6 +55,24 @@ HARDWARE_BATCH = HardwareBatch(
             },
         )
     ],
+)
+
+ENGINE_BATCH = EngineBatch(
+    namespace="acme",
+    endpoint="llm",
+    replica_id="llm-7d9fc5b8-x2x9q",
+    boot_id="3f2a9c41d7e84b06",
+    seq=42,
+    start_us=1_790_000_042_000_000,
+    end_us=1_790_000_043_000_000,
+    at_us=[1_000_000],
+    engine="vllm",
+    readings={
+        "engine_running_requests": [12.0],
+        "engine_waiting_requests": [3.0],
+        "engine_kv_cache_percent": [87.5],
+        "engine_generated_tokens_per_second": [1843.0],
+    },
 )
 
 REPLICA_STATE = ReplicaState(

@@ -112,6 +112,63 @@ HARDWARE_METRICS = (
 
 
 @dataclass(frozen=True, slots=True)
+class EngineMetric:
+    """A metric that serving engines tell: its name in messages and in ClickHouse, and its OpenMetrics family.
+
+    The name ends with `unit`. Agents may send others, whose names begin with `engine_` too.
+    """
+
+    name: str
+    unit: str
+    help: str
+
+
+ENGINE_RUNNING_REQUESTS = EngineMetric(
+    "engine_running_requests", "requests", "Requests that the engine works on"
+)
+ENGINE_WAITING_REQUESTS = EngineMetric(
+    "engine_waiting_requests", "requests", "Requests that wait in the engine's queue"
+)
+ENGINE_KV_CACHE_PERCENT = EngineMetric(
+    "engine_kv_cache_percent", "percent", "Share of the engine's key-value cache that is in use"
+)
+ENGINE_PROMPT_TOKENS = EngineMetric(
+    "engine_prompt_tokens_per_second", "tokens_per_second", "Prompt tokens that the engine took in"
+)
+ENGINE_CACHED_PROMPT_TOKENS = EngineMetric(
+    "engine_cached_prompt_tokens_per_second",
+    "tokens_per_second",
+    "Prompt tokens that the engine found in its prefix cache",
+)
+ENGINE_GENERATED_TOKENS = EngineMetric(
+    "engine_generated_tokens_per_second", "tokens_per_second", "Tokens that the engine generated"
+)
+ENGINE_FINISHED_REQUESTS = EngineMetric(
+    "engine_finished_requests_per_second", "requests_per_second", "Requests that the engine finished"
+)
+ENGINE_FAILED_REQUESTS = EngineMetric(
+    "engine_failed_requests_per_second", "requests_per_second", "Requests that failed in the engine"
+)
+ENGINE_PREEMPTIONS = EngineMetric(
+    "engine_preemptions_per_second",
+    "preemptions_per_second",
+    "Requests that lost their place in the key-value cache and begin again",
+)
+
+ENGINE_METRICS = (
+    ENGINE_RUNNING_REQUESTS,
+    ENGINE_WAITING_REQUESTS,
+    ENGINE_KV_CACHE_PERCENT,
+    ENGINE_PROMPT_TOKENS,
+    ENGINE_CACHED_PROMPT_TOKENS,
+    ENGINE_GENERATED_TOKENS,
+    ENGINE_FINISHED_REQUESTS,
+    ENGINE_FAILED_REQUESTS,
+    ENGINE_PREEMPTIONS,
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Family:
     """An OpenMetrics family that the query service renders beside the hardware metrics."""
 

@@ -1,4 +1,4 @@
-"""The three kinds of stream, each behind the same five methods: requests, hardware, replicas.
+"""The kinds of stream, each behind the same five methods: requests, hardware, engine, replicas.
 
 What differs between the topics belongs here; what they share (chunks, rejections) is in partition.py.
 """
@@ -12,11 +12,12 @@ from typing import Generic, Protocol, TypeVar
 from endpoint_analytics.pipeline.core.admission import Admission
 from endpoint_analytics.pipeline.core.boots import Boot, BootKey, Boots
 from endpoint_analytics.pipeline.core.chunks import Record
-from endpoint_analytics.pipeline.core.hardware_fold import HardwareWindows
 from endpoint_analytics.pipeline.core.requests_fold import Accepted, fold_requests
 from endpoint_analytics.pipeline.core.rows import Place, Row, boot_row, seconds6, window_rows
+from endpoint_analytics.pipeline.core.sample_fold import SampleWindows
 from endpoint_analytics.pipeline.core.windows import Windows
-from endpoint_analytics.schemas.codec import decode_hardware, decode_replicas, decode_requests
+from endpoint_analytics.schemas.codec import decode_engine, decode_hardware, decode_replicas, decode_requests
+from endpoint_analytics.schemas.engine import EngineBatch
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.hardware import HardwareBatch
 from endpoint_analytics.schemas.replicas import ReplicaMessage, ReplicaState
@@ -64,11 +65,12 @@ class Folder(Protocol[Message]):
         """Return the rows that changed since the last call."""
 
 
-Batch = TypeVar("Batch", RequestBatch, HardwareBatch)
+Batch = TypeVar("Batch", RequestBatch, HardwareBatch, EngineBatch)
+SampleBatch = TypeVar("SampleBatch", HardwareBatch, EngineBatch)
 
 
 class _BootFolder(Generic[Batch]):
-    """What the two streams with boots share: the memory of seq."""
+    """What the streams with boots share: the memory of seq."""
 
     def __init__(self) -> None:
         self._boots = Boots()
@@ -136,25 +138,21 @@ class RequestsFolder(_BootFolder[RequestBatch]):
         return window_rows(place, self._windows) + self._boot_rows(place)
 
 
-class HardwareFolder(_BootFolder[HardwareBatch]):
-    """Hardware batches to `hardware_windows` and `boot_states`."""
+class _SampleFolder(_BootFolder[SampleBatch]):
+    """What the two streams of samples share: batches to rows of `table` and `boot_states`."""
 
-    stream = "hardware"
+    table: str
 
     def __init__(self) -> None:
         super().__init__()
-        self._windows = HardwareWindows()
-
-    def decode(self, value: bytes | None) -> HardwareBatch:
-        """Decode a hardware batch."""
-        return decode_hardware(value)
+        self._windows = SampleWindows(self.table)
 
     def open(self, first: Record) -> None:
         """Begin a chunk: its windows are empty."""
-        self._windows = HardwareWindows()
+        self._windows = SampleWindows(self.table)
         self._open_boots(first)
 
-    def fold(self, run: Sequence[tuple[Record, HardwareBatch]]) -> Outcome:
+    def fold(self, run: Sequence[tuple[Record, SampleBatch]]) -> Outcome:
         """Fold the batches one by one: there is one a second from a replica."""
         outcome = Outcome()
         for boot, batch, record in self._new(run, outcome):
@@ -169,6 +167,28 @@ class HardwareFolder(_BootFolder[HardwareBatch]):
     def take_rows(self, place: Place) -> list[Row]:
         """Return changed windows and boots."""
         return self._windows.take_rows(place) + self._boot_rows(place)
+
+
+class HardwareFolder(_SampleFolder[HardwareBatch]):
+    """Hardware batches to `hardware_windows` and `boot_states`."""
+
+    stream = "hardware"
+    table = "hardware_windows"
+
+    def decode(self, value: bytes | None) -> HardwareBatch:
+        """Decode a hardware batch."""
+        return decode_hardware(value)
+
+
+class EngineFolder(_SampleFolder[EngineBatch]):
+    """Engine batches to `engine_windows` and `boot_states`."""
+
+    stream = "engine"
+    table = "engine_windows"
+
+    def decode(self, value: bytes | None) -> EngineBatch:
+        """Decode an engine batch."""
+        return decode_engine(value)
 
 
 class ReplicasFolder:
@@ -209,7 +229,7 @@ class ReplicasFolder:
         return rows
 
 
-def boot_key(message: RequestBatch | HardwareBatch) -> BootKey:
+def boot_key(message: RequestBatch | HardwareBatch | EngineBatch) -> BootKey:
     """Return the boot that sent a batch."""
     return BootKey(message.namespace, message.endpoint, message.replica_id, message.boot_id)
 

@@ -21,7 +21,7 @@ class Row(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where in the log rows come from: stream (`requests`, `hardware`, `replicas`), partition, open chunk."""
+    """Where in the log rows come from: stream (the topic's suffix), partition, open chunk."""
 
     stream: str
     partition: int

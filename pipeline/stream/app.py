@@ -1,4 +1,4 @@
-"""The Faust app: three topics, each read by one agent at concurrency 1, acknowledged by chunks.
+"""The Faust app: our topics, each read by one agent at concurrency 1, acknowledged by chunks.
 
 Only what touches Faust belongs here. `take` would acknowledge a batch whose body raised, so `noack_take` it
 is; a failure that our retries do not mend ends the process, since a restarted agent would go on behind what
@@ -18,7 +18,13 @@ import faust
 from faust import streams
 
 from endpoint_analytics.pipeline.core.chunks import Record
-from endpoint_analytics.pipeline.core.folders import Folder, HardwareFolder, ReplicasFolder, RequestsFolder
+from endpoint_analytics.pipeline.core.folders import (
+    EngineFolder,
+    Folder,
+    HardwareFolder,
+    ReplicasFolder,
+    RequestsFolder,
+)
 from endpoint_analytics.pipeline.core.partition import Rejection
 from endpoint_analytics.pipeline.store.writer import RowWriter
 from endpoint_analytics.pipeline.stream.config import KafkaSecurity, WorkerConfig
@@ -27,7 +33,7 @@ from endpoint_analytics.pipeline.stream.reader import Delivery, StreamReader
 from endpoint_analytics.pipeline.stream.transport import Transport
 from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.rejected import Rejected
-from endpoint_analytics.schemas.topics import HARDWARE, REJECTED, REPLICAS, REQUESTS, Topic
+from endpoint_analytics.schemas.topics import ENGINE, HARDWARE, REJECTED, REPLICAS, REQUESTS, Topic
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +45,7 @@ METADATA_MAX_AGE_MS = 5_000
 _FOLDERS: tuple[tuple[Topic, Callable[[], Folder[Any]]], ...] = (
     (REQUESTS, RequestsFolder),
     (HARDWARE, HardwareFolder),
+    (ENGINE, EngineFolder),
     (REPLICAS, ReplicasFolder),
 )
 

@@ -6,6 +6,7 @@ import json
 
 from hypothesis import strategies as st
 
+from endpoint_analytics.schemas.engine import EngineBatch
 from endpoint_analytics.schemas.hardware import Accelerator, HardwareBatch
 from endpoint_analytics.schemas.limits import (
     MAX_COUNT,
@@ -37,6 +38,7 @@ BOOT = {"namespace": "acme", "endpoint": "llm", "replica_id": "llm-7d9f-x2x", "b
 INTERVAL = {"start_us": START_US, "end_us": START_US + 1_000_000}
 REQUESTS = {"version": 1, **BOOT, "seq": 0, **INTERVAL, "pending": 0, "streaming": 0}
 HARDWARE = {"version": 1, **BOOT, "seq": 0, **INTERVAL, "at_us": [500_000]}
+ENGINE = {"version": 1, **BOOT, "seq": 0, **INTERVAL, "at_us": [500_000], "engine": "vllm"}
 STATE = {
     "type": "replica_state",
     "version": 1,
@@ -135,18 +137,42 @@ def request_batches(draw):
     )
 
 
+def readings_of(metrics, at_us):
+    """A column of readings, one for each of `at_us`, of a few of the metrics."""
+    column = st.lists(
+        st.none() | st.floats(-1e15, 1e15, allow_nan=False), min_size=len(at_us), max_size=len(at_us)
+    )
+    return st.dictionaries(metrics, column, max_size=3)
+
+
 @st.composite
-def hardware_batches(draw):
+def sampled_intervals(draw):
+    """An interval, and the moments of the samples taken in it."""
     interval = draw(intervals())
     length_us = interval["end_us"] - interval["start_us"]
-    at_us = draw(st.lists(st.integers(0, length_us), max_size=4))
-    readings = st.dictionaries(
-        words,
-        st.lists(
-            st.none() | st.floats(-1e15, 1e15, allow_nan=False), min_size=len(at_us), max_size=len(at_us)
-        ),
-        max_size=3,
+    return interval, draw(st.lists(st.integers(0, length_us), max_size=4))
+
+
+@st.composite
+def engine_batches(draw):
+    interval, at_us = draw(sampled_intervals())
+    return EngineBatch(
+        namespace=draw(names),
+        endpoint=draw(names),
+        replica_id=draw(names),
+        boot_id=draw(names),
+        seq=draw(counts),
+        **interval,
+        at_us=at_us,
+        engine=draw(st.just("") | st.from_regex(r"[a-z][a-z0-9_.-]{0,31}", fullmatch=True)),
+        readings=draw(readings_of(st.from_regex(r"engine_[a-z0-9_]{1,56}", fullmatch=True), at_us)),
     )
+
+
+@st.composite
+def hardware_batches(draw):
+    interval, at_us = draw(sampled_intervals())
+    readings = readings_of(words, at_us)
     accelerator = st.builds(
         Accelerator,
         device=st.from_regex(r"[a-z][a-z0-9_.-]{0,31}", fullmatch=True),

@@ -4,12 +4,14 @@ import msgspec
 import pytest
 from hypothesis import given
 from tests.schemas.messages import (
+    ENGINE,
     HARDWARE,
     REQUESTS,
     SETTINGS,
     START_US,
     STATE,
     endpoint_settings,
+    engine_batches,
     hardware_batches,
     rejected,
     replica_states,
@@ -17,7 +19,13 @@ from tests.schemas.messages import (
     wire,
 )
 
-from endpoint_analytics.schemas.codec import decode_hardware, decode_replicas, decode_requests, encode
+from endpoint_analytics.schemas.codec import (
+    decode_engine,
+    decode_hardware,
+    decode_replicas,
+    decode_requests,
+    encode,
+)
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.limits import (
     MAX_COUNT,
@@ -42,6 +50,7 @@ from endpoint_analytics.schemas.rejected import Rejected
 KINDS = {
     "requests": (decode_requests, REQUESTS),
     "hardware": (decode_hardware, HARDWARE),
+    "engine": (decode_engine, ENGINE),
     "state": (decode_replicas, STATE),
     "settings": (decode_replicas, SETTINGS),
 }
@@ -69,6 +78,11 @@ def test_a_request_batch_comes_back_as_it_was(batch):
 @given(hardware_batches())
 def test_a_hardware_batch_comes_back_as_it_was(batch):
     assert decode_hardware(encode(batch)) == batch
+
+
+@given(engine_batches())
+def test_an_engine_batch_comes_back_as_it_was(batch):
+    assert decode_engine(encode(batch)) == batch
 
 
 @given(replica_states | endpoint_settings())
@@ -296,6 +310,18 @@ WRONG = [
         "wrong_shape",
         f"{AT}totals.dropped_batches`",
     ),
+    ("engine", {"at_us": [1_000_001], "readings": {}}, "out_of_interval", "at_us holds 1000001;"),
+    ("engine", {"end_us": START_US - 1}, "bad_interval", "end_us - start_us is -1;"),
+    ("engine", {"replica_id": "a b"}, "bad_identity", "replica_id is 'a b'"),
+    ("engine", {"engine": "v LLM"}, "wrong_shape", f"{AT}engine`"),
+    ("engine", {"readings": {"cpu_percent": [1]}}, "wrong_shape", "`key` in `$.readings`"),
+    ("engine", {"readings": {"engine_x": [1, 2]}}, "unequal_columns", "readings.engine_x has 2 values"),
+    (
+        "engine",
+        {"readings": {f"engine_{i}": [1] for i in range(MAX_METRICS + 1)}},
+        "wrong_shape",
+        f"{AT}readings`",
+    ),
     ("hardware", {"at_us": ...}, "wrong_shape", "`at_us`"),
     ("hardware", {"at_us": [-1]}, "wrong_shape", f"{AT}at_us[0]`"),
     (
@@ -383,6 +409,8 @@ RIGHT = [
     ("requests", {"finished": {"at_us": [0], "duration_us": [MAX_DURATION_US], "status": [599]}}),
     ("requests", {"totals": {"wait_us": MAX_SUM_US, "status": {"100": MAX_COUNT, "599": 0}}}),
     ("requests", {"totals": {"dropped": {f"r{i}": 1 for i in range(MAX_DROP_REASONS)}}}),
+    ("engine", {"engine": ""}),
+    ("engine", {"readings": {"engine_running_requests": [None]}}),
     ("hardware", {"at_us": [1_000_000]}),
     ("hardware", {"at_us": [0] * MAX_SAMPLES}),
     ("hardware", {"replica": {"cpu_percent": [None]}}),

@@ -6,13 +6,24 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.schemas.messages import HARDWARE, REQUESTS, SETTINGS, STATE, wire
+from tests.schemas.messages import ENGINE, HARDWARE, REQUESTS, SETTINGS, STATE, wire
 
-from endpoint_analytics.schemas.codec import decode_hardware, decode_replicas, decode_requests, encode
+from endpoint_analytics.schemas.codec import (
+    decode_engine,
+    decode_hardware,
+    decode_replicas,
+    decode_requests,
+    encode,
+)
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.limits import MAX_DETAIL_LENGTH
 
-DECODERS = {"requests": decode_requests, "hardware": decode_hardware, "replicas": decode_replicas}
+DECODERS = {
+    "requests": decode_requests,
+    "hardware": decode_hardware,
+    "engine": decode_engine,
+    "replicas": decode_replicas,
+}
 FULL = {
     "requests": wire(
         REQUESTS,
@@ -25,6 +36,7 @@ FULL = {
         replica={"cpu_percent": [1.5]},
         accelerators=[{"device": "gpu0", "readings": {"gpu_percent": [None]}, "uuid": "u", "name": "n"}],
     ),
+    "engine": wire(ENGINE, readings={"engine_running_requests": [1.5]}),
     "replicas": wire(STATE, reason="ready"),
     "settings": wire(SETTINGS),
 }

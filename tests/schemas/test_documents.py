@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given
 from jsonschema import Draft202012Validator
 from tests.schemas.messages import (
+    ENGINE,
     HARDWARE,
     REQUESTS,
     SETTINGS,
     STATE,
     endpoint_settings,
+    engine_batches,
     hardware_batches,
     rejected,
     replica_states,
@@ -19,7 +21,13 @@ from tests.schemas.messages import (
     wire,
 )
 
-from endpoint_analytics.schemas.codec import decode_hardware, decode_replicas, decode_requests, encode
+from endpoint_analytics.schemas.codec import (
+    decode_engine,
+    decode_hardware,
+    decode_replicas,
+    decode_requests,
+    encode,
+)
 from endpoint_analytics.schemas.documents import (
     FOLDER,
     MESSAGES,
@@ -35,6 +43,7 @@ NAMED = {message.name: message for message in MESSAGES}
 STRATEGIES = {
     "request_batch": request_batches(),
     "hardware_batch": hardware_batches(),
+    "engine_batch": engine_batches(),
     "replica_state": replica_states,
     "endpoint_settings": endpoint_settings(),
     "rejected": rejected,
@@ -42,6 +51,7 @@ STRATEGIES = {
 DECODERS = {
     "request_batch": decode_requests,
     "hardware_batch": decode_hardware,
+    "engine_batch": decode_engine,
     "replica_state": decode_replicas,
     "endpoint_settings": decode_replicas,
 }
@@ -106,6 +116,7 @@ def test_the_example_is_valid_and_decodes(name):
 PLAIN = {
     "request_batch": REQUESTS,
     "hardware_batch": HARDWARE,
+    "engine_batch": ENGINE,
     "replica_state": STATE,
     "endpoint_settings": SETTINGS,
 }
@@ -125,6 +136,9 @@ WRONG = [
     ("request_batch", {"finished": {"at_us": [1], "duration_us": [10**12], "status": [200]}}),
     ("request_batch", {"totals": {"status": {"ok": 1}}}),
     ("request_batch", {"totals": {"dropped": {"Because": 1}}}),
+    ("engine_batch", {"at_us": ...}),
+    ("engine_batch", {"engine": "v LLM"}),
+    ("engine_batch", {"readings": {"cpu_percent": [1]}}),
     ("hardware_batch", {"at_us": ...}),
     ("hardware_batch", {"at_us": [0] * 3_601}),
     ("hardware_batch", {"replica": {"CPU": [1]}}),

@@ -15,6 +15,7 @@ from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, connect
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.writer import encode_rows
 from endpoint_analytics.schemas.codec import encode
+from endpoint_analytics.schemas.engine import EngineBatch
 from endpoint_analytics.schemas.hardware import Accelerator, HardwareBatch
 from endpoint_analytics.schemas.replicas import EndpointSettings, ReplicaState
 from endpoint_analytics.schemas.requests import Aborted, Arrived, Finished, RequestBatch, Responded, Totals
@@ -71,6 +72,23 @@ def hardware_batch(start_us: int, seq: int, replica: int) -> HardwareBatch:
     )
 
 
+def engine_batch(start_us: int, seq: int, replica: int) -> EngineBatch:
+    return EngineBatch(
+        **WHERE,
+        replica_id=f"r{replica}",
+        boot_id="b",
+        seq=seq,
+        start_us=start_us + seq * LENGTH_US,
+        end_us=start_us + (seq + 1) * LENGTH_US,
+        at_us=[0],
+        engine="vllm",
+        readings={
+            "engine_waiting_requests": [2.0 + 2 * replica],
+            "engine_generated_tokens_per_second": [100.0 + 100 * replica],
+        },
+    )
+
+
 def replica_messages(start_us: int):
     yield EndpointSettings(**WHERE, at_us=start_us, min_replicas=1, max_replicas=2)
     yield EndpointSettings(**WHERE, at_us=start_us + 60_000_000, min_replicas=1, max_replicas=4)
@@ -91,10 +109,12 @@ def client(tmp_path_factory):
         if (seq, replica) != (LOST, 1)
     ]
     of_hardware = [hardware_batch(start_us, seq, replica) for seq in range(BATCHES) for replica in range(2)]
+    of_engines = [engine_batch(start_us, seq, replica) for seq in range(BATCHES) for replica in range(2)]
     table = Table()
     for stream, messages in (
         ("requests", of_requests),
         ("hardware", of_hardware),
+        ("engine", of_engines),
         ("replicas", replica_messages(start_us)),
     ):
         worker = Worker(stream, table)
@@ -185,10 +205,20 @@ def test_hardware(client):
     assert [(row["replica_id"], row["greatest_percent"]) for row in rows] == [("r1", 50), ("r0", 37.5)]
 
 
+def test_tokens(client):
+    rows = ask(client, "Tokens a second and waiting requests of each engine, by minute")
+    assert {
+        (row["replica_id"], row["engine"], row["tokens_per_second"], row["most_waiting"]) for row in rows
+    } == {
+        ("r0", "vllm", 100, 2),
+        ("r1", "vllm", 200, 4),
+    }
+
+
 def test_rejected_messages(client):
     rows = ask(client, "Messages that were rejected, and an example of each reason")
     assert {(row["topic"], row["reason"], row["messages"]) for row in rows} == {
-        (f"ea.{stream}", "not_json", 1) for stream in ("requests", "hardware", "replicas")
+        (f"ea.{stream}", "not_json", 1) for stream in ("requests", "hardware", "engine", "replicas")
     }
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
 from endpoint_analytics.schemas.codec import encode
+from endpoint_analytics.schemas.engine import EngineBatch
 from endpoint_analytics.schemas.hardware import Accelerator, HardwareBatch
 from endpoint_analytics.schemas.limits import MAX_DURATION_US
 from endpoint_analytics.schemas.replicas import STATES, EndpointSettings, ReplicaState
@@ -111,33 +112,45 @@ class Replica:
         )
 
     def hardware_batch(self) -> HardwareBatch:
-        rng = self._rng
-        length_us = rng.choice(LENGTHS_US)
-        start_us, self._now_us = self._now_us, self._now_us + length_us
-        at_us = sorted(self._moment(length_us) for _ in range(rng.randrange(5)))
-
-        def readings(*metrics: str) -> dict[str, list[float | None]]:
-            return {
-                metric: [
-                    None if rng.random() < 0.1 else rng.choice([rng.random() * 100, 0.0005, -1e15, 1e15, 7])
-                    for _ in at_us
-                ]
-                for metric in metrics
-                if rng.random() < 0.9
-            }
-
-        seq, self._seq = self._seq, self._seq + 1
+        interval, at_us = self._sampled()
         return HardwareBatch(
             **self._names,
-            seq=seq,
-            start_us=start_us,
-            end_us=start_us + length_us,
+            **interval,
             at_us=at_us,
-            replica=readings("cpu_percent", "memory_used_bytes"),
+            replica=self._readings(at_us, "cpu_percent", "memory_used_bytes"),
             accelerators=[
-                Accelerator(f"gpu{i}", readings("gpu_percent"), f"uuid-{i}", "H200") for i in range(2)
+                Accelerator(f"gpu{i}", self._readings(at_us, "gpu_percent"), f"uuid-{i}", "H200")
+                for i in range(2)
             ],
         )
+
+    def engine_batch(self) -> EngineBatch:
+        interval, at_us = self._sampled()
+        return EngineBatch(
+            **self._names,
+            **interval,
+            at_us=at_us,
+            engine=f"engine{len(at_us) % 2}",
+            readings=self._readings(at_us, "engine_running_requests", "engine_kv_cache_percent", "engine_x"),
+        )
+
+    def _sampled(self) -> tuple[dict[str, int], list[int]]:
+        length_us = self._rng.choice(LENGTHS_US)
+        start_us, self._now_us = self._now_us, self._now_us + length_us
+        seq, self._seq = self._seq, self._seq + 1
+        at_us = sorted(self._moment(length_us) for _ in range(self._rng.randrange(5)))
+        return {"seq": seq, "start_us": start_us, "end_us": start_us + length_us}, at_us
+
+    def _readings(self, at_us: list[int], *metrics: str) -> dict[str, list[float | None]]:
+        rng = self._rng
+        return {
+            metric: [
+                None if rng.random() < 0.1 else rng.choice([rng.random() * 100, 0.0005, -1e15, 1e15, 7])
+                for _ in at_us
+            ]
+            for metric in metrics
+            if rng.random() < 0.9
+        }
 
     def replica_message(self) -> ReplicaState | EndpointSettings:
         self._now_us += self._rng.randrange(3) * 1_000_000
@@ -240,6 +253,7 @@ def make_log(
     making = {
         "requests": Replica.request_batch,
         "hardware": Replica.hardware_batch,
+        "engine": Replica.engine_batch,
         "replicas": Replica.replica_message,
     }[stream]
     replicas = [Replica(rng, number, start_us) for number in range(boots)]

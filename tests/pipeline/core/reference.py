@@ -14,12 +14,17 @@ from itertools import pairwise
 from tests.pipeline.core.logs import Log
 from tests.pipeline.core.worker import TABLES, Final, Values
 
-from endpoint_analytics.schemas.codec import decode_hardware, decode_replicas, decode_requests
+from endpoint_analytics.schemas.codec import decode_engine, decode_hardware, decode_replicas, decode_requests
 from endpoint_analytics.schemas.errors import InvalidMessageError
 
 WINDOW_US = 10_000_000
 LATE_US, EARLY_US = 48 * 3600 * 1_000_000, 60_000_000
-DECODE = {"requests": decode_requests, "hardware": decode_hardware, "replicas": decode_replicas}
+DECODE = {
+    "requests": decode_requests,
+    "hardware": decode_hardware,
+    "engine": decode_engine,
+    "replicas": decode_replicas,
+}
 
 # In the order in which they apply at one instant: (phase, pending step, streaming step).
 LIFE = (
@@ -84,8 +89,8 @@ class Reference:
             elif not self._is_new(message):
                 chunk["duplicates"] += 1
                 self._boot_row(place, first, record, message)
-            elif self._log.stream == "hardware":
-                chunk["events"] += self._hardware(place, record, message)
+            elif self._log.stream in ("hardware", "engine"):
+                chunk["events"] += self._samples(place, record, message)
                 self._saw(message)
                 self._boot_row(place, first, record, message)
             else:
@@ -289,19 +294,27 @@ class Reference:
             row[f"{name}_sum_us"] += span_us
             row[name][bucket_of(span_us)] += 1
 
-    # Hardware, replicas
+    # Hardware, engine, replicas
 
-    def _hardware(self, place: Values, record, batch) -> int:
-        devices = [("", "", "", batch.replica)]
-        devices += [(gpu.device, gpu.uuid, gpu.name, gpu.readings) for gpu in batch.accelerators]
+    def _devices(self, batch):
+        if self._log.stream == "engine":
+            return [("", {"engine": batch.engine}, batch.readings)]
+        devices = [("", {"device_uuid": "", "device_name": ""}, batch.replica)]
+        devices += [
+            (gpu.device, {"device_uuid": gpu.uuid, "device_name": gpu.name}, gpu.readings)
+            for gpu in batch.accelerators
+        ]
+        return devices
+
+    def _samples(self, place: Values, record, batch) -> int:
         samples = [
-            (device, uuid, name, metric, batch.start_us + at_us, round(reading * 1000))
-            for device, uuid, name, readings in devices
+            (device, about, metric, batch.start_us + at_us, round(reading * 1000))
+            for device, about, readings in self._devices(batch)
             for metric, column in readings.items()
             for at_us, reading in zip(batch.at_us, column, strict=True)
             if reading is not None
         ]
-        for device, uuid, name, metric, time_us, reading in samples:
+        for device, about, metric, time_us, reading in samples:
             key = {
                 **self._names(batch),
                 "device": device,
@@ -309,8 +322,7 @@ class Reference:
                 "window_start": time_us // WINDOW_US * 10,
                 **place,
             }
-            new = {"device_uuid": uuid, "device_name": name, "all": []}
-            row = self._row("hardware_windows", key, new)
+            row = self._row(f"{self._log.stream}_windows", key, {**about, "all": []})
             row["version"] = record.offset
             row["all"].append((time_us, reading))
             measured = [reading for _, reading in row["all"]]
@@ -345,8 +357,9 @@ class Reference:
 def reference(log: Log) -> Final:
     """Return the final rows of the log, in the form of `comparable`."""
     final = Reference(log).final
-    for row in final["hardware_windows"].values():
-        del row["all"]
+    for table in ("hardware_windows", "engine_windows"):
+        for row in final[table].values():
+            del row["all"]
     return final
 
 

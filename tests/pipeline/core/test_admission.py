@@ -6,8 +6,8 @@ from endpoint_analytics.pipeline.core.admission import MAX_BOOTS, MAX_NAMESPACES
 from endpoint_analytics.pipeline.core.boots import OVERFLOW, Boot, BootKey
 from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
 from endpoint_analytics.pipeline.core.folders import HardwareFolder, RequestsFolder
-from endpoint_analytics.pipeline.core.hardware_fold import MAX_SERIES
 from endpoint_analytics.pipeline.core.partition import Bounds, PartitionFold
+from endpoint_analytics.pipeline.core.sample_fold import MAX_SERIES
 from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.hardware import HardwareBatch
 from endpoint_analytics.schemas.requests import Arrived, RequestBatch

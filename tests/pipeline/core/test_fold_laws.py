@@ -9,11 +9,11 @@ from tests.pipeline.core.logs import Log, logs, make_log
 from tests.pipeline.core.reference import comparable, reference
 from tests.pipeline.core.worker import Table, Worker
 
-from endpoint_analytics.pipeline.core import boots, folders, hardware_fold
+from endpoint_analytics.pipeline.core import boots, folders, sample_fold
 from endpoint_analytics.pipeline.core.admission import Admission
 from endpoint_analytics.pipeline.core.chunks import ChunkRule
 
-STREAMS = ("requests", "hardware", "replicas")
+STREAMS = ("requests", "hardware", "engine", "replicas")
 any_log = st.sampled_from(STREAMS).flatmap(logs)
 seeds = st.integers(0, 2**32)
 
@@ -85,7 +85,7 @@ def test_a_worker_that_begins_again_at_any_chunk_stores_the_same_rows(log):
             table: {key: row for key, row in rows.items() if row.get("chunk", chunk) >= chunk}
             for table, rows in whole.table.final().items()
         }
-        for table in ("request_windows", "hardware_windows", "boot_states", "chunks"):
+        for table in ("request_windows", "hardware_windows", "engine_windows", "boot_states", "chunks"):
             found = again.table.final()[table]
             assert {key: row for key, row in found.items() if row["chunk"] >= chunk} == expected[table]
 
@@ -125,11 +125,11 @@ def test_a_zombie_beside_its_successor_changes_nothing(log, seed):
     assert table.final() == read_at_once(log).table.final()
 
 
-@given(st.sampled_from(("requests", "hardware")).flatmap(logs), seeds)
+@given(st.sampled_from(("requests", "hardware", "engine")).flatmap(logs), seeds)
 def test_crashes_in_a_flood_of_names_change_nothing(log, seed):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(folders, "Admission", lambda: Admission(max_boots=2))
-        patch.setattr(hardware_fold, "MAX_SERIES", 3)
+        patch.setattr(sample_fold, "MAX_SERIES", 3)
         patch.setattr(boots, "MAX_BOOTS", 2)
         crash_again_and_again(log, seed)
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.pipeline.core.worker import Worker
-from tests.schemas.messages import hardware_batches, request_batches
+from tests.schemas.messages import engine_batches, hardware_batches, request_batches
 
 from endpoint_analytics.pipeline.core.chunks import Record
 from endpoint_analytics.schemas.codec import encode
@@ -42,6 +42,12 @@ def test_any_request_batches_that_decode_can_be_folded(batches):
 @given(st.lists(hardware_batches(), min_size=1, max_size=5))
 def test_any_hardware_batches_that_decode_can_be_folded(batches):
     worker = read_all("hardware", batches)
+    check_columns({table: list(rows.values()) for table, rows in worker.table.final().items()})
+
+
+@given(st.lists(engine_batches(), min_size=1, max_size=5))
+def test_any_engine_batches_that_decode_can_be_folded(batches):
+    worker = read_all("engine", batches)
     check_columns({table: list(rows.values()) for table, rows in worker.table.final().items()})
 
 

@@ -12,14 +12,24 @@ from decimal import Decimal
 
 from endpoint_analytics.pipeline.core.boots import Boot, BootKey
 from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
-from endpoint_analytics.pipeline.core.folders import HardwareFolder, ReplicasFolder, RequestsFolder
+from endpoint_analytics.pipeline.core.folders import (
+    EngineFolder,
+    HardwareFolder,
+    ReplicasFolder,
+    RequestsFolder,
+)
 from endpoint_analytics.pipeline.core.partition import Bounds, PartitionFold
 from endpoint_analytics.pipeline.core.rows import Row
 from endpoint_analytics.pipeline.store.boot_states import parse_boot
 from endpoint_analytics.pipeline.store.writer import encode_rows
 
 RULE, BOUNDS = ChunkRule(), Bounds()
-FOLDERS = {"requests": RequestsFolder, "hardware": HardwareFolder, "replicas": ReplicasFolder}
+FOLDERS = {
+    "requests": RequestsFolder,
+    "hardware": HardwareFolder,
+    "engine": EngineFolder,
+    "replicas": ReplicasFolder,
+}
 
 _BOOT = ("namespace", "endpoint", "replica_id", "boot_id")
 _PLACE = ("partition", "chunk")
@@ -27,6 +37,7 @@ _PLACE = ("partition", "chunk")
 TABLES = {
     "request_windows": ((*_BOOT, "window_start", *_PLACE), "version"),
     "hardware_windows": ((*_BOOT, "device", "metric", "window_start", *_PLACE), "version"),
+    "engine_windows": ((*_BOOT, "device", "metric", "window_start", *_PLACE), "version"),
     "boot_states": (("stream", *_BOOT, *_PLACE), "version"),
     "replica_events": (("namespace", "endpoint", "replica_id", "at", "state"), "offset"),
     "endpoint_settings": (("namespace", "endpoint", "at"), "offset"),

@@ -1,4 +1,4 @@
-"""The fold of hardware batches: samples of each device and metric, by window.
+"""The fold of samples, which hardware and engine batches hold: of each metric (and device), by window.
 
 Readings are folded in thousandths of their unit, as integers, so that a sum does not depend on how the log
 was cut into reads.
@@ -6,24 +6,54 @@ was cut into reads.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from endpoint_analytics.pipeline.core.batches import WINDOW_US
 from endpoint_analytics.pipeline.core.boots import BootKey
 from endpoint_analytics.pipeline.core.rows import Place, Row, identity, seconds6, window_start_s
+from endpoint_analytics.schemas.engine import EngineBatch
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.hardware import HardwareBatch
 
 _THOUSANDTHS = 1000
+
+MAX_SERIES = 1_000
+"""Devices times metrics of one boot in one chunk."""
+
+
+class Series(NamedTuple):
+    """One metric's column in a batch, and what its table says beside: columns that the first sample decides."""
+
+    device: str
+    metric: str
+    readings: Sequence[float | None]
+    about: Mapping[str, object]
+
+
+def series_of(batch: HardwareBatch | EngineBatch) -> Iterator[Series]:
+    """Return the columns of a batch."""
+    if isinstance(batch, EngineBatch):
+        about: Mapping[str, object] = {"engine": batch.engine}
+        yield from _columns("", batch.readings, about)
+        return
+    yield from _columns("", batch.replica, {"device_uuid": "", "device_name": ""})
+    for each in batch.accelerators:
+        yield from _columns(each.device, each.readings, {"device_uuid": each.uuid, "device_name": each.name})
+
+
+def _columns(
+    device: str, readings: Mapping[str, Sequence[float | None]], about: Mapping[str, object]
+) -> Iterable[Series]:
+    return (Series(device, metric, column, about) for metric, column in readings.items())
 
 
 @dataclass(slots=True)
 class Samples:
     """The samples of one device and metric in one window, in thousandths of the metric's unit."""
 
-    uuid: str
-    name: str
+    about: Mapping[str, object]
     version: int = 0
     samples: int = 0
     sum: int = 0
@@ -45,36 +75,35 @@ class Samples:
         self.version = max(self.version, offset)
 
 
-MAX_SERIES = 1_000
-"""Devices times metrics of one boot in one chunk."""
-
 _Key = tuple[BootKey, str, str, int]  # boot, device, metric, window
 
 
-class HardwareWindows:
-    """The open chunk's samples."""
+class SampleWindows:
+    """The open chunk's samples, for rows of `table`."""
 
-    def __init__(self) -> None:
+    def __init__(self, table: str) -> None:
+        self._table = table
         self._samples: dict[_Key, Samples] = {}
         self._dirty: dict[_Key, Samples] = {}
         self._series: dict[BootKey, set[tuple[str, str]]] = {}
 
-    def fold(self, key: BootKey, batch: HardwareBatch, offset: int) -> int:
+    def fold(self, key: BootKey, batch: HardwareBatch | EngineBatch, offset: int) -> int:
         """Fold a batch; returns the number of readings it held.
 
         Raises InvalidMessageError, and folds nothing, when the boot would get more than MAX_SERIES.
         """
-        self._admit(key, {(device, metric) for device, _, _, metric, _ in _series(batch)})
+        found = list(series_of(batch))
+        self._admit(key, {(series.device, series.metric) for series in found})
         count = 0
-        for device, uuid, name, metric, readings in _series(batch):
-            for at_us, reading in zip(batch.at_us, readings, strict=True):
+        for series in found:
+            for at_us, reading in zip(batch.at_us, series.readings, strict=True):
                 if reading is None:
                     continue
                 at = batch.start_us + at_us
-                place = (key, device, metric, at // WINDOW_US)
+                place = (key, series.device, series.metric, at // WINDOW_US)
                 samples = self._samples.get(place)
                 if samples is None:
-                    samples = self._samples[place] = Samples(uuid, name)
+                    samples = self._samples[place] = Samples(series.about)
                 samples.add(round(reading * _THOUSANDTHS), at, offset)
                 self._dirty[place] = samples
                 count += 1
@@ -91,27 +120,17 @@ class HardwareWindows:
         known |= series
 
     def take_rows(self, place: Place) -> list[Row]:
-        """Return the rows of `hardware_windows` that changed since the last call."""
-        rows = [_row(place, key, samples) for key, samples in self._dirty.items()]
+        """Return the table's rows that changed since the last call."""
+        rows = [Row(self._table, _values(place, key, samples)) for key, samples in self._dirty.items()]
         self._dirty.clear()
         return rows
 
 
-def _series(batch: HardwareBatch) -> Iterator[tuple[str, str, str, str, list[float | None]]]:
-    for metric, readings in batch.replica.items():
-        yield "", "", "", metric, readings
-    for accelerator in batch.accelerators:
-        for metric, readings in accelerator.readings.items():
-            yield accelerator.device, accelerator.uuid, accelerator.name, metric, readings
-
-
-def _row(place: Place, key: _Key, samples: Samples) -> Row:
+def _values(place: Place, key: _Key, samples: Samples) -> dict[str, object]:
     boot, device, metric, window = key
-    row = identity(boot)
-    row |= {
+    return identity(boot) | {
         "device": device,
-        "device_uuid": samples.uuid,
-        "device_name": samples.name,
+        **samples.about,
         "metric": metric,
         "window_start": window_start_s(window),
         "partition": place.partition,
@@ -124,4 +143,3 @@ def _row(place: Place, key: _Key, samples: Samples) -> Row:
         "last": samples.last / _THOUSANDTHS,
         "last_at": seconds6(samples.last_us),
     }
-    return Row("hardware_windows", row)
