@@ -36,6 +36,7 @@ def endpoint_families(metrics: EndpointMetrics) -> tuple[MetricFamily, ...]:
         family_of(names.TIME_TO_FIRST_BYTE, _summary(metrics.time_to_first_byte)),
         *_requests(metrics.replicas),
         *_hardware(metrics.replicas),
+        *_engine(metrics.replicas),
         family_of(names.REPLICA_STATE, _states(metrics.replicas)),
         family_of(names.RUNNING_REPLICAS, (Sample("", (), metrics.running_replicas),)),
         family_of(names.MIN_REPLICAS, _setting(metrics.min_replicas)),
@@ -102,6 +103,24 @@ def _hardware(replicas: Sequence[ReplicaMetrics]) -> Iterable[MetricFamily]:
     for metric in names.HARDWARE_METRICS:
         if metric.family:
             yield MetricFamily(metric.family, "gauge", metric.help, metric.unit, tuple(samples[metric.name]))
+
+
+def _engine(replicas: Sequence[ReplicaMetrics]) -> Iterable[MetricFamily]:
+    """The known metrics, then by name those that agents were told to send beside them."""
+    samples: dict[str, list[Sample]] = {}
+    for replica in replicas:
+        for sample in replica.engine:
+            label = ("replica_id", replica.replica_id)
+            samples.setdefault(sample.metric, []).append(Sample("", (label,), sample.value))
+    for metric in names.ENGINE_METRICS:
+        if metric.name in samples:
+            yield MetricFamily(
+                metric.name, "gauge", metric.help, metric.unit, tuple(samples.pop(metric.name))
+            )
+    for name in sorted(samples):
+        yield MetricFamily(
+            name, "gauge", "Metric of the engine that its agent was told to send", "", tuple(samples[name])
+        )
 
 
 def _states(replicas: Sequence[ReplicaMetrics]) -> Iterable[Sample]:

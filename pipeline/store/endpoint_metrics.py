@@ -43,6 +43,8 @@ SELECT
     max(last_at) AS newest_at,
     maxIf(last_append, stream = 'hardware') AS hardware_append,
     maxIf(last_at, stream = 'hardware') AS hardware_at,
+    maxIf(last_append, stream = 'engine') AS engine_append,
+    maxIf(last_at, stream = 'engine') AS engine_at,
     countIf(stream = 'requests') AS request_boots,
     sumMapIf(status_codes, status_counts, stream = 'requests'),
     sumMapIf(dropped_reasons, dropped_counts, stream = 'requests'),
@@ -112,9 +114,19 @@ HARDWARE = """
 SELECT replica_id, metric, device, argMax(last, last_at), max(last_at)
 FROM hardware_windows
 WHERE namespace = {namespace:String} AND endpoint = {endpoint:String}
-    AND window_start >= {hardware_from:DateTime('UTC')} AND metric IN {metrics:Array(String)}
+    AND window_start >= {samples_from:DateTime('UTC')} AND metric IN {metrics:Array(String)}
 GROUP BY replica_id, metric, device
 ORDER BY replica_id, metric, device
+"""
+
+# What engines tell of themselves; agents may have named metrics that nobody here knows.
+ENGINE = """
+SELECT replica_id, metric, '', argMax(last, last_at), max(last_at)
+FROM engine_windows
+WHERE namespace = {namespace:String} AND endpoint = {endpoint:String}
+    AND window_start >= {samples_from:DateTime('UTC')}
+GROUP BY replica_id, metric
+ORDER BY replica_id, metric
 """
 
 # Event times come from the replicas' clocks; one may be so much behind and its hardware is still found.
@@ -127,7 +139,7 @@ async def read_endpoint_metrics(
 ) -> EndpointMetrics | None:
     """Return the endpoint's metrics at `now` (aware, UTC), None when nothing was ever heard of it.
 
-    Runs five queries side by side; raises StoreError when one cannot be answered.
+    Runs six queries side by side; raises StoreError when one cannot be answered.
     """
     presence = settings.presence
     endpoint_of: dict[str, Any] = {"namespace": namespace, "endpoint": endpoint}
@@ -137,18 +149,28 @@ async def read_endpoint_metrics(
     }
     heartbeat_from = {"alive_from": _utc(now - presence.heartbeat)}
     window_from = {"window_from": _seconds(now - settings.quantile_window)}
-    hardware_from = {"hardware_from": _seconds(now - _CLOCK_SKEW), "metrics": _EXPORTED}
+    window_of_samples = {"samples_from": _seconds(now - _CLOCK_SKEW)}
     try:
         async with asyncio.TaskGroup() as group:
             boots = group.create_task(reader.read(BOOTS, endpoint_of | heard_from | heartbeat_from))
             events = group.create_task(reader.read(EVENTS, endpoint_of | heard_from))
             current = group.create_task(reader.read(SETTINGS, endpoint_of | {"now": _utc(now)}))
             sketches = group.create_task(reader.read(SKETCHES, endpoint_of | window_from))
-            hardware = group.create_task(reader.read(HARDWARE, endpoint_of | hardware_from))
+            hardware = group.create_task(
+                reader.read(HARDWARE, endpoint_of | window_of_samples | {"metrics": _EXPORTED})
+            )
+            engine = group.create_task(reader.read(ENGINE, endpoint_of | window_of_samples))
     except* StoreError as errors:
         raise errors.exceptions[0] from None
     return parse_endpoint_metrics(
-        boots.result(), events.result(), current.result(), sketches.result(), hardware.result(), now, presence
+        boots.result(),
+        events.result(),
+        current.result(),
+        sketches.result(),
+        hardware.result(),
+        engine.result(),
+        now,
+        presence,
     )
 
 

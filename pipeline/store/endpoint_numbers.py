@@ -1,4 +1,4 @@
-"""One endpoint's numbers, and how they follow from the rows of the five queries. Pure: no SQL, no clock.
+"""One endpoint's numbers, and how they follow from the rows of the six queries. Pure: no SQL, no clock.
 
 A row is a sequence in the order of its query's columns in `endpoint_metrics`.
 """
@@ -29,6 +29,8 @@ class BootsRow(NamedTuple):
     newest_at: datetime
     hardware_append: datetime
     hardware_at: datetime
+    engine_append: datetime
+    engine_at: datetime
     request_boots: int
     status: tuple[Sequence[int], Sequence[int]]
     dropped: tuple[Sequence[str], Sequence[int]]
@@ -53,7 +55,7 @@ class EventsRow(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class HardwareSample:
+class NewestSample:
     """The newest sample of a metric; `device` is empty for the replica itself."""
 
     metric: str
@@ -81,7 +83,8 @@ class ReplicaMetrics:
     replica_id: str
     state: State | None
     requests: RequestTotals | None
-    hardware: tuple[HardwareSample, ...]
+    hardware: tuple[NewestSample, ...]
+    engine: tuple[NewestSample, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +115,26 @@ def parse_endpoint_metrics(
     current: Sequence[Row],
     sketches: Sequence[Row],
     hardware: Iterable[Row],
+    engine: Iterable[Row],
     now: datetime,
     presence: Presence,
 ) -> EndpointMetrics | None:
-    """Put the five answers together; None when nothing was ever heard of the endpoint."""
+    """Put the six answers together; None when nothing was ever heard of the endpoint."""
     boots_of = {row.replica_id: row for row in map(BootsRow._make, boots) if row.boots}
     events_of = {row.replica_id: row for row in map(EventsRow._make, events) if row.events}
     told, in_force, least, most = current[0] if current else (0, 0, 0, 0)
     if not boots_of and not events_of and not told:
         return None
     whole, _ = boots_of.pop("", None), events_of.pop("", None)
-    samples_of = _current_samples(hardware, boots_of, now, presence)
+    hardware_of = _current_samples(
+        hardware,
+        {name: (boot.hardware_append, boot.hardware_at) for name, boot in boots_of.items()},
+        now,
+        presence,
+    )
+    engine_of = _current_samples(
+        engine, {name: (boot.engine_append, boot.engine_at) for name, boot in boots_of.items()}, now, presence
+    )
     replicas = []
     for replica_id in sorted(boots_of.keys() | events_of.keys()):
         boot, event = boots_of.get(replica_id), events_of.get(replica_id)
@@ -134,7 +146,15 @@ def parse_endpoint_metrics(
         if is_present(heard, presence, now):
             state = shown_state(replica_id, heard, presence, now)
             requests = None if boot is None or not boot.request_boots else _request_totals(boot)
-            replicas.append(ReplicaMetrics(replica_id, state, requests, samples_of.get(replica_id, ())))
+            replicas.append(
+                ReplicaMetrics(
+                    replica_id,
+                    state,
+                    requests,
+                    hardware_of.get(replica_id, ()),
+                    engine_of.get(replica_id, ()),
+                )
+            )
     latency, ttfb = _sketch(sketches, "latency"), _sketch(sketches, "ttfb")
     return EndpointMetrics(
         replicas=tuple(replicas),
@@ -173,14 +193,17 @@ def _summary(sketch: Sketch, count: int, sum_us: int) -> Summary:
 
 
 def _current_samples(
-    rows: Iterable[Row], boots_of: Mapping[str, BootsRow], now: datetime, presence: Presence
-) -> dict[str, tuple[HardwareSample, ...]]:
-    """Return the samples that are current: of a living agent, and not older than what it last told."""
-    samples: dict[str, list[HardwareSample]] = {}
+    rows: Iterable[Row], heard_of: Mapping[str, tuple[datetime, datetime]], now: datetime, presence: Presence
+) -> dict[str, tuple[NewestSample, ...]]:
+    """Return the samples that are current: of a living agent, and not older than what it last told.
+
+    `heard_of` has for each replica when the broker took the newest batch of samples, and its end.
+    """
+    samples: dict[str, list[NewestSample]] = {}
     for replica_id, metric, device, value, at in rows:
-        boot = boots_of.get(replica_id)
-        if boot is None or boot.hardware_append < now - presence.heartbeat:
+        heard = heard_of.get(replica_id)
+        if heard is None or heard[0] < now - presence.heartbeat:
             continue
-        if at >= boot.hardware_at - presence.heartbeat:
-            samples.setdefault(replica_id, []).append(HardwareSample(metric, device, value))
+        if at >= heard[1] - presence.heartbeat:
+            samples.setdefault(replica_id, []).append(NewestSample(metric, device, value))
     return {replica_id: tuple(found) for replica_id, found in samples.items()}

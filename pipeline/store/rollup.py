@@ -65,11 +65,27 @@ class Target:
 
 TARGETS = (
     Target(MINUTE.requests, TEN_SECONDS.requests, MINUTE, TEN_SECONDS, sql.REQUESTS_OF_WINDOWS),
-    Target(MINUTE.hardware, TEN_SECONDS.hardware, MINUTE, TEN_SECONDS, sql.HARDWARE_OF_WINDOWS),
+    Target(
+        MINUTE.hardware,
+        TEN_SECONDS.hardware,
+        MINUTE,
+        TEN_SECONDS,
+        sql.samples_of_windows(TEN_SECONDS.hardware, MINUTE.hardware),
+    ),
+    Target(
+        MINUTE.engine,
+        TEN_SECONDS.engine,
+        MINUTE,
+        TEN_SECONDS,
+        sql.samples_of_windows(TEN_SECONDS.engine, MINUTE.engine),
+    ),
     # An hour is rolled up from minutes. Late rows change a minute, and the minute's new row makes the hour
     # one that changed: `stored_at` of the minutes carries it on.
     Target(HOUR.requests, MINUTE.requests, HOUR, MINUTE, sql.REQUESTS_OF_MINUTES),
-    Target(HOUR.hardware, MINUTE.hardware, HOUR, MINUTE, sql.HARDWARE_OF_MINUTES),
+    Target(
+        HOUR.hardware, MINUTE.hardware, HOUR, MINUTE, sql.samples_of_minutes(MINUTE.hardware, HOUR.hardware)
+    ),
+    Target(HOUR.engine, MINUTE.engine, HOUR, MINUTE, sql.samples_of_minutes(MINUTE.engine, HOUR.engine)),
 )
 
 
@@ -93,9 +109,7 @@ async def read_reach(executor: Any) -> Reach:
     states = await read_states(executor)
 
     def rolled_to(level: Level) -> int:
-        return min(
-            states[table].rolled_to_s if table in states else 0 for table in (level.requests, level.hardware)
-        )
+        return min(states[table].rolled_to_s if table in states else 0 for table in level.tables)
 
     minute_to = rolled_to(MINUTE)
     return Reach(stored_retention(parse_ttls(ttls)), minute_to, min(rolled_to(HOUR), minute_to))

@@ -22,20 +22,26 @@ class RetentionError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Windows of `seconds`, in two tables. `least_days`: late data must find the finer rows that it adds to."""
+    """Windows of `seconds`, in three tables. `least_days`: late data must find the finer rows that it adds to."""
 
     name: str
     seconds: int
     requests: str
     hardware: str
+    engine: str
     default_days: int
     least_days: int
 
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The level's tables."""
+        return self.requests, self.hardware, self.engine
+
 
 # Agents may be 48 h late, and a window is rolled up anew from all its rows: they must be there for a day more.
-TEN_SECONDS = Level("10S", 10, "request_windows", "hardware_windows", 7, 4)
-MINUTE = Level("1MIN", 60, "request_minutes", "hardware_minutes", 30, 4)
-HOUR = Level("1H", 3600, "request_hours", "hardware_hours", 400, 4)
+TEN_SECONDS = Level("10S", 10, "request_windows", "hardware_windows", "engine_windows", 7, 4)
+MINUTE = Level("1MIN", 60, "request_minutes", "hardware_minutes", "engine_minutes", 30, 4)
+HOUR = Level("1H", 3600, "request_hours", "hardware_hours", "engine_hours", 400, 4)
 LEVELS = (TEN_SECONDS, MINUTE, HOUR)
 
 
@@ -85,7 +91,7 @@ def environment_retention(environment: Mapping[str, str] | None = None) -> Reten
 TTLS = """
 SELECT name, engine_full FROM system.tables WHERE database = currentDatabase() AND name IN {tables:Array(String)}
 """
-TABLES = [table for level in LEVELS for table in (level.requests, level.hardware)]
+TABLES = [table for level in LEVELS for table in level.tables]
 
 
 def parse_ttls(rows: Sequence[Sequence[Any]]) -> dict[str, int]:
@@ -95,12 +101,9 @@ def parse_ttls(rows: Sequence[Sequence[Any]]) -> dict[str, int]:
 
 
 def stored_retention(days: Mapping[str, int]) -> Retention:
-    """Return the retention that the tables have; of the two tables of a level the shorter one."""
-    shorter = [
-        min(days.get(level.requests, level.default_days), days.get(level.hardware, level.default_days))
-        for level in LEVELS
-    ]
-    return Retention(*shorter)
+    """Return the retention that the tables have; of the tables of a level the shortest one."""
+    shortest = [min(days.get(table, level.default_days) for table in level.tables) for level in LEVELS]
+    return Retention(*shortest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ def apply_retention(client: Client, retention: Retention, on_cluster: str = "") 
     days = parse_ttls(client.query(TTLS, parameters={"tables": TABLES}).result_rows)
     changed = []
     for level in LEVELS:
-        for table in (level.requests, level.hardware):
+        for table in level.tables:
             if days.get(table) != retention.days(level):
                 client.command(_MODIFY.format(table=table, on_cluster=on_cluster, days=retention.days(level)))
                 changed.append(table)

@@ -128,7 +128,7 @@ FROM
 )
 """  # noqa: S608 - constants; values are bound by the server
 
-_HARDWARE_WINDOWS = """
+_SAMPLE_WINDOWS = """
 SELECT h.replica_id AS replica_id, h.device AS device, h.metric AS metric, h.window_start AS window_start,
     h.samples AS samples, h.sum AS sum, h.min AS min, h.max AS max,
     e.state IN ('', 'running') AS running
@@ -137,7 +137,7 @@ FROM
     SELECT w.replica_id AS replica_id, w.device AS device, w.metric AS metric, w.window_start AS window_start,
         sum(w.samples) AS samples, sum(w.sum) AS sum, min(w.min) AS min, max(w.max) AS max,
         toDateTime64(window_start, 6, 'UTC') + toIntervalSecond(10) AS ends
-    FROM hardware_windows AS w FINAL
+    FROM __TABLE__ AS w FINAL
     WHERE __WHERE__
     GROUP BY replica_id, device, metric, window_start
 ) AS h
@@ -150,32 +150,39 @@ ON h.replica_id = e.replica_id AND h.ends >= e.at
 """
 
 
-def hardware_windows(where: str) -> str:
-    """Return the query for hardware by replica, device, metric and 10 s window, and whether the replica ran.
+def sample_windows(table: str, where: str) -> str:
+    """Return the query for the samples of a table of 10 s windows (hardware's or engines'), by replica, device,
+    metric and window, and whether the replica ran.
 
     A replica without any event runs while its agent speaks.
     """
-    return _HARDWARE_WINDOWS.replace("__WHERE__", where)
+    return _SAMPLE_WINDOWS.replace("__TABLE__", table).replace("__WHERE__", where)
 
 
-HARDWARE_OF_WINDOWS = f"""
-INSERT INTO hardware_minutes
+def samples_of_windows(source: str, target: str) -> str:
+    """Return the statement that makes minutes of samples: `target` of the 10 s windows in `source`."""
+    return f"""
+INSERT INTO {target}
     (namespace, endpoint, replica_id, device, metric, window_start, version, samples, sum, min, max, windows)
 SELECT {{namespace:String}}, {{endpoint:String}}, of.1, of.2, t.metric, {_WINDOW} AS window, {_VERSION},
     sum(t.samples), sum(t.sum), min(t.min), max(t.max), count()
-FROM ({hardware_windows(_OF_THE_WINDOWS)}) AS t
+FROM ({sample_windows(source, _OF_THE_WINDOWS)}) AS t
 ARRAY JOIN if(t.running, [(t.replica_id, t.device), ('', '')], [(t.replica_id, t.device)]) AS of
 GROUP BY of, t.metric, window
 """  # noqa: S608 - constants; values are bound by the server
 
-HARDWARE_OF_MINUTES = f"""
-INSERT INTO hardware_hours
+
+def samples_of_minutes(source: str, target: str) -> str:
+    """Return the statement that makes hours of samples: `target` of the minutes in `source`."""
+    return f"""
+INSERT INTO {target}
     (namespace, endpoint, replica_id, device, metric, window_start, version, samples, sum, min, max, windows)
 SELECT {{namespace:String}}, {{endpoint:String}}, t.replica_id, t.device, t.metric, {_WINDOW} AS window, {_VERSION},
     sum(t.samples), sum(t.sum), min(t.min), max(t.max), sum(t.windows)
-FROM (SELECT * FROM hardware_minutes FINAL WHERE {_OF_THE_WINDOWS}) AS t
+FROM (SELECT * FROM {source} FINAL WHERE {_OF_THE_WINDOWS}) AS t
 GROUP BY t.replica_id, t.device, t.metric, window
 """  # noqa: S608 - constants; values are bound by the server
+
 
 STATES = "SELECT target, looked_at, toUnixTimestamp(rolled_to) FROM rollups FINAL"
 

@@ -16,14 +16,15 @@ from endpoint_analytics.pipeline.store.series_columns import COUNTS
 from endpoint_analytics.pipeline.store.series_plan import Steps, Stretches, stretches
 from endpoint_analytics.pipeline.store.series_sql import (
     QUANTILES,
-    hardware_sql,
+    SampleKind,
     parts_of,
     requests_sql,
+    samples_sql,
     sketch_sql,
     stretch_parameters,
 )
 
-MAX_HARDWARE_SERIES = 4000
+MAX_SAMPLE_SERIES = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class RequestStep:
 
 
 @dataclass(frozen=True, slots=True)
-class HardwareSeries:
+class SampleSeries:
     """One metric of one device, or of several together: by step, (samples, their sum, 10 s windows)."""
 
     replica: str
@@ -149,20 +150,20 @@ async def _quantiles(
     return found
 
 
-async def read_hardware(
-    reader: Reader, question: Question, metrics: Sequence[str], details: bool
-) -> list[HardwareSeries]:
-    """Return the series of the metrics, by metric, replica and device; raises StoreError.
+async def read_samples(
+    reader: Reader, question: Question, kind: SampleKind, metrics: Sequence[str], details: bool
+) -> list[SampleSeries]:
+    """Return the series of the metrics (none named: of all), by metric, replica and device; raises StoreError.
 
-    There are at most MAX_HARDWARE_SERIES, and one more when there would be more.
+    There are at most MAX_SAMPLE_SERIES, and one more when there would be more.
     """
     parts = parts_of(question.read)
     if not parts:
         return []
-    parameters = {**question.parameters(), "metrics": list(metrics), "limit": MAX_HARDWARE_SERIES + 1}
-    rows = await reader.read(hardware_sql(parts, details), parameters)
+    parameters = {**question.parameters(), "metrics": list(metrics), "limit": MAX_SAMPLE_SERIES + 1}
+    rows = await reader.read(samples_sql(kind, parts, details), parameters)
     return [
-        HardwareSeries(
+        SampleSeries(
             replica,
             device,
             metric,
@@ -174,10 +175,10 @@ async def read_hardware(
 
 __all__ = [
     "QUANTILES",
-    "HardwareSeries",
     "Question",
     "RequestStep",
-    "read_hardware",
+    "SampleSeries",
     "read_quantiles",
     "read_requests",
+    "read_samples",
 ]

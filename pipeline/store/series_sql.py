@@ -1,4 +1,4 @@
-"""The queries for series: requests, sketches and hardware by step, from whichever levels hold the range.
+"""The queries for series: requests, sketches and samples by step, from whichever levels hold the range.
 
 SQL only. A query names only the tables that it reads something of; stretches, steps and names are bound by
 the server. With `every_endpoint`, the rows of all endpoints of the namespace are given side by side.
@@ -11,11 +11,13 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Literal
 
-from endpoint_analytics.pipeline.store.rollup_sql import hardware_windows
+from endpoint_analytics.pipeline.store.rollup_levels import HOUR, LEVELS, MINUTE, TEN_SECONDS
+from endpoint_analytics.pipeline.store.rollup_sql import sample_windows
 from endpoint_analytics.pipeline.store.series_columns import BOOTS, CHUNKS, ROLLED, TIME
 from endpoint_analytics.pipeline.store.series_plan import Stretches
 
 Part = Literal["windows", "minutes", "hours"]
+SampleKind = Literal["hardware", "engine"]
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 
 _AT = "{origin:UInt32} + intDiv(toUnixTimestamp(window_start) - {origin:UInt32}, {step:UInt32}) * {step:UInt32} AS at"
@@ -110,22 +112,24 @@ ORDER BY endpoint, at
 
 
 @cache
-def hardware_sql(parts: tuple[Part, ...], details: bool) -> str:
+def samples_sql(kind: SampleKind, parts: tuple[Part, ...], details: bool) -> str:
     """Return the query whose rows are a series each: replica, device, metric; steps; samples, sums, windows.
 
-    Without `details`, of one replica or, with an empty one, of the running replicas together.
+    Without `details`, of one replica or, with an empty one, of the running replicas together. An empty list of
+    metrics means all.
     """
+    tables = {level: level.hardware if kind == "hardware" else level.engine for level in LEVELS}
     chosen = "1" if details else "({replica:String} != '' OR running)"
     rolled = f"replica_id != '' AND {_ONE_REPLICA}" if details else "replica_id = {replica:String}"
-    metrics = "metric IN {metrics:Array(String)}"
+    metrics = "(empty({metrics:Array(String)}) OR metric IN {metrics:Array(String)})"
     inner = f"{_where('windows', False)} AND {metrics} AND {_ONE_REPLICA}"
     sources = {
         "windows": "SELECT replica_id, device, metric, window_start, samples, sum, toUInt64(1) AS windows"
-        f" FROM ({hardware_windows(inner)}) WHERE {chosen}",
+        f" FROM ({sample_windows(tables[TEN_SECONDS], inner)}) WHERE {chosen}",
         "minutes": "SELECT replica_id, device, metric, window_start, samples, sum, windows"
-        f" FROM hardware_minutes FINAL WHERE {_where('minutes', False)} AND {metrics} AND {rolled}",
+        f" FROM {tables[MINUTE]} FINAL WHERE {_where('minutes', False)} AND {metrics} AND {rolled}",
         "hours": "SELECT replica_id, device, metric, window_start, samples, sum, windows"
-        f" FROM hardware_hours FINAL WHERE {_where('hours', False)} AND {metrics} AND {rolled}",
+        f" FROM {tables[HOUR]} FINAL WHERE {_where('hours', False)} AND {metrics} AND {rolled}",
     }
     union = " UNION ALL ".join(sources[part] for part in parts)
     keys = "t.replica_id AS replica, t.device AS device" if details else "'' AS replica, '' AS device"

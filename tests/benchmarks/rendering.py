@@ -36,7 +36,7 @@ from endpoint_analytics.pipeline.serve.families import MetricFamily
 from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, Client, connect
 from endpoint_analytics.pipeline.store.endpoint_numbers import (
     EndpointMetrics,
-    HardwareSample,
+    NewestSample,
     ReplicaMetrics,
     RequestTotals,
     Summary,
@@ -55,7 +55,7 @@ _MAIN = "import sys; from endpoint_analytics.infra.command import main; sys.exit
 def endpoint_metrics() -> EndpointMetrics:
     """Return the endpoint that is rendered."""
     hardware = tuple(
-        HardwareSample(metric.name, "gpu0" if metric.per_device else "", 37.25 * (place + 1))
+        NewestSample(metric.name, "gpu0" if metric.per_device else "", 37.25 * (place + 1))
         for place, metric in enumerate(_EXPORTED)
     )
     replicas = tuple(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar, get_args
@@ -18,6 +19,8 @@ Part = Literal["summary", "replicas", "timeline", "events"]
 GROUPS: tuple[Group, ...] = get_args(Group)
 PARTS: tuple[Part, ...] = get_args(Part)
 METRICS = tuple(metric.name for metric in HARDWARE_METRICS)
+_ENGINE_METRIC = re.compile(r"engine_[a-z0-9_]{1,56}")
+_MAX_METRICS = 128
 
 _MOMENTS = "write ISO 8601, Unix seconds, or now, now-15m, now-6h, now-30d"
 RANGE_PARAMETERS = ("from", "to", "step", "points", "replica")
@@ -48,6 +51,8 @@ class Ask:
     by_status: bool = False
     details: bool = False
     metrics: tuple[str, ...] = METRICS
+    engine_metrics: tuple[str, ...] | None = None
+    """None: all of them, also those that only agents know."""
     since_text: str = ""
 
     def moments(self, now_s: float) -> tuple[float, float, float | None]:
@@ -65,6 +70,7 @@ def parse_ask(
     """
     allowed = SERIES_PARAMETERS if part is None else RANGE_PARAMETERS
     given = parse_parameters(items, allowed)
+    metrics, engine_metrics = _metrics(given.get("metrics", ""))
     ask = Ask(
         namespace=namespace,
         endpoint=endpoint,
@@ -79,7 +85,8 @@ def parse_ask(
         parts=(part,) if part else tuple(_list("include", given.get("include", ""), PARTS)),
         by_status=_one_of("by", given.get("by", "class"), ("class", "status")) == "status",
         details=_one_of("details", given.get("details", "false"), ("true", "false")) == "true",
-        metrics=tuple(_list("metrics", given.get("metrics", ""), METRICS)) or METRICS,
+        metrics=metrics,
+        engine_metrics=engine_metrics,
         since_text=given.get("since", ""),
     )
     ask.moments(0x7FFFFFFF)  # what is no moment now never is one
@@ -121,6 +128,21 @@ def _list(name: str, text: str, allowed: Sequence[_Name]) -> list[_Name]:
     for item in chosen:
         _one_of(name, item, allowed)
     return [item for item in allowed if item in chosen]
+
+
+def _metrics(text: str) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+    """Return the metrics of hardware and those of engines."""
+    chosen = {item.strip() for item in text.split(",") if item.strip()}
+    if not chosen:
+        return METRICS, None
+    engine = tuple(sorted(item for item in chosen if _ENGINE_METRIC.fullmatch(item)))
+    if len(engine) > _MAX_METRICS:
+        raise AskError(
+            f"metrics holds {len(engine)} of engines",
+            "query parameter metrics",
+            f"name {_MAX_METRICS} at most",
+        )
+    return tuple(_list("metrics", ",".join(chosen - set(engine)), METRICS)), engine
 
 
 def _one_of(name: str, text: str, allowed: Sequence[str]) -> str:

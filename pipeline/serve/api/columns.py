@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from endpoint_analytics.pipeline.serve.api.shapes import Group, Series, Unit
-from endpoint_analytics.pipeline.store.series import QUANTILES, HardwareSeries, RequestStep
+from endpoint_analytics.pipeline.store.series import QUANTILES, RequestStep, SampleSeries
 from endpoint_analytics.pipeline.store.series_replicas import Replicas
 from endpoint_analytics.pipeline.store.series_states import RunningCount
 from endpoint_analytics.schemas import metrics as names
 from endpoint_analytics.schemas.identity import UNASSIGNED
-from endpoint_analytics.schemas.metrics import HARDWARE_METRICS
+from endpoint_analytics.schemas.metrics import ENGINE_METRICS, HARDWARE_METRICS
 
 CLASSES = (1, 2, 3, 4, 5)
 WINDOW_S = 10
@@ -24,6 +24,10 @@ _UNITS: dict[str, Unit] = {
     "bytes": "bytes",
     "watts": "watts",
     "celsius": "celsius",
+    "seconds": "seconds",
+    "requests": "requests",
+    "requests_per_second": "requests_per_second",
+    "tokens_per_second": "tokens_per_second",
 }
 # Counted since the sample before: their sum over a time is what passed in it.
 PASSED = frozenset(
@@ -38,7 +42,7 @@ PASSED = frozenset(
 _UNIT_OF: dict[str, Unit] = {
     metric.name: "bytes_per_second" if metric.name in PASSED else _UNITS.get(metric.unit, "other")
     for metric in HARDWARE_METRICS
-}
+} | {metric.name: _UNITS.get(metric.unit, "other") for metric in ENGINE_METRICS}
 
 Steps = Mapping[int, RequestStep]
 Number = float | int | None
@@ -155,8 +159,18 @@ def replica_series(
     ]
 
 
-def hardware_series(at: Sequence[int], found: Sequence[HardwareSeries], details: bool) -> list[Series]:
-    """Return the mean of each step; bytes that passed become bytes per second of a replica."""
+def unit_of(metric: str) -> Unit:
+    """Return the unit of a metric; of an engine's own, which nobody here knows, the one that its name ends with."""
+    known = _UNIT_OF.get(metric)
+    if known is not None:
+        return known
+    return next((unit for suffix, unit in _UNITS.items() if metric.endswith(f"_{suffix}")), "other")
+
+
+def sample_series(
+    group: Group, at: Sequence[int], found: Sequence[SampleSeries], details: bool
+) -> list[Series]:
+    """Return the mean of each step, of hardware or engines; bytes that passed become bytes per second of a replica."""
     series = []
     for each in found:
         passed = each.metric in PASSED
@@ -165,9 +179,8 @@ def hardware_series(at: Sequence[int], found: Sequence[HardwareSeries], details:
             samples, total, windows = each.steps.get(moment, (0, 0.0, 0))
             divisor = windows * WINDOW_S if passed else samples
             values.append(total / divisor if divisor else None)
-        unit = _UNIT_OF.get(each.metric, "other")
         who = {"replica": each.replica, "device": each.device} if details else {}
-        series.append(Series("hardware", each.metric, unit, values, **who))
+        series.append(Series(group, each.metric, unit_of(each.metric), values, **who))
     return series
 
 

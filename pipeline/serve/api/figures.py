@@ -19,15 +19,15 @@ from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.rollup_levels import Reach
 from endpoint_analytics.pipeline.store.series import (
-    MAX_HARDWARE_SERIES,
-    HardwareSeries,
+    MAX_SAMPLE_SERIES,
     Question,
     RequestStep,
+    SampleSeries,
     question_of_range,
     question_of_steps,
-    read_hardware,
     read_quantiles,
     read_requests,
+    read_samples,
 )
 from endpoint_analytics.pipeline.store.series_plan import RangeError, Steps, choose_steps
 from endpoint_analytics.pipeline.store.series_replicas import Replicas, read_known, read_replicas
@@ -52,7 +52,8 @@ class _Rows:
     counts: dict[int, RequestStep]
     latency: Quantiles
     ttfb: Quantiles
-    hardware: list[HardwareSeries]
+    hardware: list[SampleSeries]
+    engine: list[SampleSeries]
     summary: Summary | None
     replicas: Replicas
 
@@ -111,7 +112,7 @@ class Figures:
 
         no_counts: dict[int, RequestStep] = {}
         no_quantiles: Quantiles = {}
-        no_hardware: list[HardwareSeries] = []
+        no_samples: list[SampleSeries] = []
 
         async def replicas() -> Replicas:
             return await read_replicas(
@@ -140,9 +141,18 @@ class Figures:
                 )
                 hardware = group.create_task(
                     _if(
-                        "hardware" in ask.groups,
-                        no_hardware,
-                        lambda: read_hardware(reader, stepped, ask.metrics, ask.details),
+                        "hardware" in ask.groups and ask.metrics,
+                        no_samples,
+                        lambda: read_samples(reader, stepped, "hardware", ask.metrics, ask.details),
+                    )
+                )
+                engine = group.create_task(
+                    _if(
+                        "engine" in ask.groups and ask.engine_metrics != (),
+                        no_samples,
+                        lambda: read_samples(
+                            reader, stepped, "engine", ask.engine_metrics or (), ask.details
+                        ),
                     )
                 )
                 summary = group.create_task(_if("summary" in ask.parts, None, lambda: self._summary(whole)))
@@ -157,6 +167,7 @@ class Figures:
             latency.result(),
             ttfb.result(),
             hardware.result(),
+            engine.result(),
             summary.result(),
             found.result(),
         )
@@ -205,10 +216,11 @@ def _drawn(ask: Ask, at: list[int], steps: Steps, rows: _Rows, now_s: float) -> 
         "latency": lambda: columns.distribution_series("latency", at, rows.counts, rows.latency),
         "ttfb": lambda: columns.distribution_series("ttfb", at, rows.counts, rows.ttfb),
         "replicas": lambda: columns.replica_series(at, steps.step_s, rows.replicas, ask.replica, now_s),
-        "hardware": lambda: columns.hardware_series(at, rows.hardware, ask.details),
+        "hardware": lambda: columns.sample_series("hardware", at, rows.hardware, ask.details),
+        "engine": lambda: columns.sample_series("engine", at, rows.engine, ask.details),
     }
-    count = len(rows.hardware)
-    if count > MAX_HARDWARE_SERIES or count * len(at) > MAX_VALUES:
+    count = len(rows.hardware) + len(rows.engine)
+    if count > MAX_SAMPLE_SERIES or count * len(at) > MAX_VALUES:
         raise AskError(
             f"{count} series of {len(at)} steps are more than one answer takes",
             "query parameter details",

@@ -43,7 +43,7 @@ _SERIES = _parameter(
     "series",
     "query",
     {"type": "string", "default": "requests,pending,latency"},
-    "Groups, by comma: requests, pending, latency, ttfb, replicas, hardware; empty: none",
+    "Groups, by comma: requests, pending, latency, ttfb, replicas, hardware, engine; empty: none",
 )
 _INCLUDE = _parameter(
     "include", "query", {"type": "string"}, "Also, by comma: summary, replicas, timeline, events"
@@ -55,10 +55,10 @@ _DETAILS = _parameter(
     "details",
     "query",
     {"enum": ["true", "false"], "default": "false"},
-    "Hardware of each replica and device instead of the average",
+    "Hardware and engine of each replica (and device) instead of the average",
 )
 _METRICS = _parameter(
-    "metrics", "query", {"type": "string"}, "Metrics of the group hardware, by comma; absent: all"
+    "metrics", "query", {"type": "string"}, "Metrics of the groups hardware and engine, by comma; absent: all"
 )
 _RANGE = [_NAMESPACE, _NAME, _FROM, _TO, _STEP, _POINTS, _REPLICA]
 

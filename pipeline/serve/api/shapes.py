@@ -17,9 +17,19 @@ Values = Annotated[
     list[float | int | None],
     Meta(description="One for each moment of `at`; null where nothing is known of the step"),
 ]
-Group = Literal["requests", "pending", "latency", "ttfb", "replicas", "hardware"]
+Group = Literal["requests", "pending", "latency", "ttfb", "replicas", "hardware", "engine"]
 Unit = Literal[
-    "requests", "seconds", "replicas", "percent", "bytes", "bytes_per_second", "watts", "celsius", "other"
+    "requests",
+    "seconds",
+    "replicas",
+    "percent",
+    "bytes",
+    "bytes_per_second",
+    "watts",
+    "celsius",
+    "requests_per_second",
+    "tokens_per_second",
+    "other",
 ]
 
 

@@ -5,7 +5,7 @@ from endpoint_analytics.pipeline.serve.endpoint_families import endpoint_familie
 from endpoint_analytics.pipeline.serve.openmetrics import render
 from endpoint_analytics.pipeline.store.endpoint_numbers import (
     EndpointMetrics,
-    HardwareSample,
+    NewestSample,
     ReplicaMetrics,
     RequestTotals,
     Summary,
@@ -17,9 +17,9 @@ NOTHING = Summary(((0.5, math.nan), (0.9, math.nan), (0.95, math.nan), (0.99, ma
 def test_an_endpoint_is_exactly_this():
     requests = RequestTotals(((200, 1152), (503, 1)), 2, 0, (("buffer_full", 3),), 4, 1, 2_500_000)
     hardware = (
-        HardwareSample("cpu_percent", "", 37.25),
-        HardwareSample("gpu_percent", "gpu0", 91.0),
-        HardwareSample("gpu_memory_used_bytes", "gpu0", 8589934592.0),
+        NewestSample("cpu_percent", "", 37.25),
+        NewestSample("gpu_percent", "gpu0", 91.0),
+        NewestSample("gpu_memory_used_bytes", "gpu0", 8589934592.0),
     )
     metrics = EndpointMetrics(
         replicas=(
@@ -121,6 +121,35 @@ def test_an_endpoint_is_exactly_this():
         "# TYPE data_timestamp_seconds gauge\n"
         "# UNIT data_timestamp_seconds seconds\n"
         "data_timestamp_seconds 1767323045.25\n"
+        "# EOF\n"
+    )
+
+
+def test_engines_metrics_are_gauges_the_known_ones_first():
+    def replica(name, *engine):
+        return ReplicaMetrics(name, None, None, (), tuple(NewestSample(*sample) for sample in engine))
+
+    replicas = (
+        replica("a", ("engine_own", "", 1.5), ("engine_waiting_requests", "", 3.0)),
+        replica(
+            "b", ("engine_waiting_requests", "", 4.0), ("engine_generated_tokens_per_second", "", 1843.25)
+        ),
+    )
+    metrics = EndpointMetrics(replicas, NOTHING, NOTHING, 0, None, None, None)
+    families = [family for family in endpoint_families(metrics) if family.name.startswith("engine_")]
+    assert render(tuple(families)).decode() == (
+        "# HELP engine_waiting_requests Requests that wait in the engine's queue\n"
+        "# TYPE engine_waiting_requests gauge\n"
+        "# UNIT engine_waiting_requests requests\n"
+        'engine_waiting_requests{replica_id="a"} 3.0\n'
+        'engine_waiting_requests{replica_id="b"} 4.0\n'
+        "# HELP engine_generated_tokens_per_second Tokens that the engine generated\n"
+        "# TYPE engine_generated_tokens_per_second gauge\n"
+        "# UNIT engine_generated_tokens_per_second tokens_per_second\n"
+        'engine_generated_tokens_per_second{replica_id="b"} 1843.25\n'
+        "# HELP engine_own Metric of the engine that its agent was told to send\n"
+        "# TYPE engine_own gauge\n"
+        'engine_own{replica_id="a"} 1.5\n'
         "# EOF\n"
     )
 

@@ -14,7 +14,7 @@ from tests.pipeline.store.rows import boot, event, hardware, insert, setting, te
 from endpoint_analytics.pipeline.core.sketch import value_of
 from endpoint_analytics.pipeline.store.connect import connect_async
 from endpoint_analytics.pipeline.store.endpoint_metrics import MetricsSettings, read_endpoint_metrics
-from endpoint_analytics.pipeline.store.endpoint_numbers import HardwareSample
+from endpoint_analytics.pipeline.store.endpoint_numbers import NewestSample
 
 NOW = datetime.now(UTC).replace(second=5, microsecond=0)
 """Near the present, since tables drop what is old; in the middle of a window."""
@@ -183,10 +183,33 @@ def test_the_newest_sample_of_each_metric_and_device(read, put):
         hardware(NOW, "memory_used_bytes", 1, age_s=15),  # the agent no longer tells it
     )
     assert replica(read()).hardware == (
-        HardwareSample("cpu_percent", "", 60),
-        HardwareSample("gpu_percent", "gpu0", 5),
-        HardwareSample("gpu_percent", "gpu1", 7),
+        NewestSample("cpu_percent", "", 60),
+        NewestSample("gpu_percent", "gpu0", 5),
+        NewestSample("gpu_percent", "gpu1", 7),
     )
+
+
+def test_the_newest_sample_of_each_metric_of_the_engine(read, put):
+    put("boot_states", boot(NOW, stream="engine"), boot(NOW, stream="hardware", boot_id="b2"))
+    put(
+        "engine_windows",
+        hardware(NOW, "engine_waiting_requests", 5, age_s=2),
+        hardware(NOW, "engine_waiting_requests", 6, age_s=1),
+        hardware(NOW, "engine_of_its_own", 7),
+        hardware(NOW, "engine_kv_cache_percent", 1, age_s=15),  # the agent no longer tells it
+    )
+    found = replica(read())
+    assert found.engine == (
+        NewestSample("engine_of_its_own", "", 7),
+        NewestSample("engine_waiting_requests", "", 6),
+    )
+    assert (found.hardware, found.state) == ((), "running")
+
+
+def test_an_engine_that_is_away_has_no_figures_while_the_replica_lives(read, put):
+    put("boot_states", boot(NOW, stream="engine", age_s=12), boot(NOW))
+    put("engine_windows", hardware(NOW, "engine_waiting_requests", 5, age_s=12))
+    assert (replica(read()).engine, replica(read()).state) == ((), "running")
 
 
 def test_a_silent_agent_has_no_hardware(read, put):
@@ -199,7 +222,7 @@ def test_a_clock_that_is_behind_does_not_hide_hardware(read, put):
     behind = NOW - timedelta(seconds=65)
     put("boot_states", {**boot(NOW, stream="hardware"), "last_at": text(behind)})
     put("hardware_windows", hardware(NOW, "cpu_percent", 50, age_s=65))
-    assert replica(read()).hardware == (HardwareSample("cpu_percent", "", 50),)
+    assert replica(read()).hardware == (NewestSample("cpu_percent", "", 50),)
 
 
 def test_the_last_event_says_the_state_and_running_replicas_are_counted(read, put):

@@ -18,7 +18,7 @@ from endpoint_analytics.pipeline.store.rollup import read_reach, read_states, ro
 HOUR_START = (int(datetime.now(UTC).timestamp()) - 5 * 3600) // 3600 * 3600
 BOOTS = (("r1", "b1"), ("r1", "b2"), ("r2", "b3"))
 TABLES = ("request_windows", "request_minutes", "request_hours", "rollups", "hardware_windows", "hardware_minutes",
-          "hardware_hours", "replica_events")  # fmt: skip
+          "hardware_hours", "engine_windows", "engine_minutes", "engine_hours", "replica_events")  # fmt: skip
 
 COUNTS = """
 SELECT replica_id, toUnixTimestamp(window_start) AS at, arrived, status_codes, status_counts, covered_us,
@@ -182,13 +182,14 @@ def test_states_are_kept_and_rise(client):
     assert all(second[table].looked_at > first[table].looked_at for table in first)
 
 
-def test_hardware_of_replicas_that_do_not_run_is_theirs_alone(client):
+@pytest.mark.parametrize("kind", ["hardware", "engine"])
+def test_samples_of_replicas_that_do_not_run_are_theirs_alone(client, kind):
     now = datetime.fromtimestamp(HOUR_START + 100, UTC)
     insert(
         client,
-        "hardware_windows",
+        f"{kind}_windows",
         [
-            hardware(now, "cpu_percent", value, replica=replica)
+            hardware(now, "a_percent", value, replica=replica)
             for replica, value in (("r1", 10.0), ("r2", 30.0), ("r3", 99.0))
         ],
     )
@@ -198,7 +199,7 @@ def test_hardware_of_replicas_that_do_not_run_is_theirs_alone(client):
         [event(now, "initializing", replica="r3", age_s=50), event(now, "running", replica="r2", age_s=50)],
     )
     look(client)
-    for table in ("hardware_minutes", "hardware_hours"):
+    for table in (f"{kind}_minutes", f"{kind}_hours"):
         rows = client.query(
             f"SELECT replica_id, sum / samples, windows FROM {table} FINAL ORDER BY replica_id"
         )

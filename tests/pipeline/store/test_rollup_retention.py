@@ -46,8 +46,10 @@ def test_migrate_sets_the_ttl_of_every_level_when_it_is_another(server):
     assert apply_retention(client, Retention(5, 30, 500)) == (
         "request_windows",
         "hardware_windows",
+        "engine_windows",
         "request_hours",
         "hardware_hours",
+        "engine_hours",
     )
     assert stored() == Retention(5, 30, 500)
     migrate(config, Retention(6, 31, 90))

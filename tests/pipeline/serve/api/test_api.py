@@ -77,6 +77,16 @@ def service(config, client, requests_made, start_service):
     )
     insert(
         client,
+        "engine_windows",
+        [
+            hardware(NOW, metric, value, replica=replica, age_s=60.0 + 10 * window)
+            for window in range(60)
+            for replica, value in (("r1", 2.0), ("r2", 6.0), ("r3", 90.0))
+            for metric in ("engine_waiting_requests", "engine_own_percent")
+        ],
+    )
+    insert(
+        client,
         "replica_events",
         [
             event(NOW, "pending", replica="r1", age_s=7300),
@@ -261,6 +271,27 @@ def test_hardware_is_the_average_of_running_replicas_or_each(ask):
             ("gpu_percent", "r1", "gpu0"): 50.0,
             ("gpu_percent", "r1", "gpu1"): 50.0,
         }
+
+
+def test_engines_are_the_average_of_running_replicas_or_each(ask):
+    times = {"from_": END - 700, "to": END, "series": "engine"}
+    for step in (10, 60, 3600):
+        answer = ask(**times, step=step)
+        assert {each["name"]: each["unit"] for each in answer["series"]} == {
+            "engine_own_percent": "percent",
+            "engine_waiting_requests": "requests",
+        }
+        for each in answer["series"]:
+            assert {value for value in each["values"] if value is not None} == {4.0}  # r3 does not run
+        details = ask(**times, step=step, metrics="engine_own_percent,cpu_percent", details="true")
+        found = {
+            (each["name"], each["replica"]): next(v for v in each["values"] if v is not None)
+            for each in details["series"]
+        }
+        assert found == {
+            ("engine_own_percent", replica): value for replica, value in (("r1", 2), ("r2", 6), ("r3", 90))
+        }
+    assert ask(**times, metrics="cpu_percent")["series"] == []
 
 
 def test_the_list_of_endpoints(service, token, client, requests_made):

@@ -12,7 +12,7 @@ from tests.pipeline.store.rows import boot, event, hardware, insert, setting, wi
 
 ONE = "/v2/endpoint/acme/llm"
 FULL = (
-    "series?series=requests,pending,latency,ttfb,replicas,hardware&include=summary,replicas,timeline,events"
+    "series?series=requests,pending,latency,ttfb,replicas,hardware,engine&include=summary,replicas,timeline,events"
     "&from=now-1h"
 )
 
@@ -35,6 +35,11 @@ def _rows(client):
         client,
         "hardware_windows",
         [hardware(now, "cpu_percent", 12.5, age_s=age) for age in range(30, 600, 10)],
+    )
+    insert(
+        client,
+        "engine_windows",
+        [hardware(now, "engine_generated_tokens_per_second", 99.5, age_s=age) for age in range(30, 600, 10)],
     )
     insert(client, "boot_states", [boot(now, age_s=30, status={200: 5})])
     insert(client, "replica_events", [event(now, "pending", age_s=1200), event(now, "running", age_s=1000)])
