@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import signal
 import sys
 from pathlib import Path
@@ -11,12 +12,14 @@ from pathlib import Path
 from endpoint_analytics.agents.agent import Agent
 from endpoint_analytics.agents.agent_options import add_agent_options, agent_config_of, log_to_stderr
 from endpoint_analytics.agents.config import AgentConfig, ConfigurationError
+from endpoint_analytics.agents.held_file import HeldFile, hold
 from endpoint_analytics.agents.log.formats import FORMATS, Parser, pattern_parser
 from endpoint_analytics.agents.log.journal import Journal
 from endpoint_analytics.agents.log.reader import LogReader, now_us
 from endpoint_analytics.agents.outage import Outage
 from endpoint_analytics.agents.producer import Producer, make_ssl_context
 from endpoint_analytics.agents.quiet import quiet_client
+from endpoint_analytics.agents.siblings import runtime_folder
 
 PATTERN = "pattern"
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -45,17 +48,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Read the log; prints `log reader ready` once it follows. Returns the exit status."""
     path: Path = arguments.file.absolute()
+    lock: HeldFile | None = None
     try:
         config = agent_config_of(arguments)
         make_ssl_context(config.kafka)
         parser = parser_of(arguments)
+        if path.exists() and not path.is_file():
+            raise ConfigurationError(f"{path} is no regular file, and has no place to go on from")
+        lock = hold_log(path, config)
         journal = Journal(arguments.position or path.with_name(f"{path.name}.position"), config, now_us())
     except ConfigurationError as error:
         print(f"endpoint-analytics agent log: {error}", file=sys.stderr)
+        if lock is not None:
+            lock.release()
         return 2
-    log_to_stderr()
-    with quiet_client():
-        return asyncio.run(_read(config, path, parser, journal, from_end=arguments.begin == "end"))
+    try:
+        log_to_stderr()
+        with quiet_client():
+            return asyncio.run(_read(config, path, parser, journal, from_end=arguments.begin == "end"))
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def hold_log(path: Path, config: AgentConfig) -> HeldFile | None:
+    """Be the one reader of this log for this replica, whatever its position file; raises ConfigurationError.
+
+    None where processes have no folder to meet in.
+    """
+    folder = runtime_folder()
+    if folder is None:
+        return None
+    where = path.parent.resolve() / path.name
+    identity = (
+        f"{where}\n{config.namespace}/{config.endpoint}/{config.replica_id}/{config.kafka.topic_prefix}"
+    )
+    try:
+        held = hold(folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.reader")
+    except OSError:
+        return None
+    if held is None:
+        raise ConfigurationError(
+            f"another reader counts {path} for {config.namespace}/{config.endpoint}/{config.replica_id}: "
+            "two would count each request twice"
+        )
+    return held
 
 
 def parser_of(arguments: argparse.Namespace) -> Parser:
@@ -72,10 +109,9 @@ async def _read(config: AgentConfig, path: Path, parser: Parser, journal: Journa
     agent.start()
     agent.enter("running")
     loop = asyncio.get_running_loop()
-    reading = loop.create_task(reader.run())
+    reading = loop.create_task(_follow(reader, path))
     for number in SIGNALS:
         loop.add_signal_handler(number, _end, reader, reading, config.stop_timeout_s)
-    print(f"log reader ready {path}", flush=True)
     try:
         await reading
     except asyncio.CancelledError:  # Kafka took too long; the journal has what is on its way
@@ -84,6 +120,12 @@ async def _read(config: AgentConfig, path: Path, parser: Parser, journal: Journa
         await loop.run_in_executor(None, agent.stop)
         await reader.close()
     return 0
+
+
+async def _follow(reader: LogReader, path: Path) -> None:
+    await reader.begin()
+    print(f"log reader ready {path}", flush=True)
+    await reader.run()
 
 
 def _end(reader: LogReader, reading: asyncio.Task[None], timeout_s: float) -> None:

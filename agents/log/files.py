@@ -1,4 +1,4 @@
-"""Log files on disk: told apart by inode and first bytes, found again after they were rotated.
+"""One log file on disk: told apart from others by its first bytes, read from where the reading stands.
 
 A name says little: rotation renames a file, copies it, compresses it, or writes into it from its start. The
 first bytes of a log hold times and addresses, and are its fingerprint.
@@ -6,53 +6,87 @@ first bytes of a log hold times and addresses, and are its fingerprint.
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
+import logging
+import lzma
 import os
-import re
-from contextlib import suppress
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import msgspec
 
+logger = logging.getLogger("endpoint_analytics")
+
 PREFIX_BYTES = 1_024
+_PIECE_BYTES = 65_536
+_OPENERS: Mapping[str, Callable[[IO[bytes]], Any]] = {
+    ".gz": lambda raw: gzip.GzipFile(fileobj=raw),
+    ".bz2": bz2.BZ2File,
+    ".xz": lzma.LZMAFile,
+}
+COMPRESSED = frozenset(_OPENERS)
+"""What is read as what it was before."""
+UNREADABLE = (EOFError, zlib.error, lzma.LZMAError, OSError)
+"""Raised by a file that is damaged, cut off, or not yet compressed to its end."""
+
+
+class Fingerprint(msgspec.Struct, frozen=True):
+    """Of a file's first bytes, which never change: `size` of them, PREFIX_BYTES at most."""
+
+    size: int
+    sha256: str
+
+    def matches(self, prefix: bytes) -> bool:
+        """Return whether a file with these first bytes is the same, or a copy; empty files never are."""
+        return 0 < self.size <= len(prefix) and fingerprint(prefix[: self.size]) == self
 
 
 class Position(msgspec.Struct, frozen=True):
-    """How far a file was read. `prefix_sha256` is of its first `prefix_bytes` bytes: they never change."""
+    """How far a log was read: of which file, and which of the rotated ones are done with."""
 
+    path: str
     inode: int
     offset: int
-    prefix_bytes: int
-    prefix_sha256: str
+    first: Fingerprint
+    done: tuple[Fingerprint, ...] = ()
+
+
+NOTHING = Fingerprint(0, "")
+"""Of a file that holds nothing."""
+
+
+def fingerprint(prefix: bytes) -> Fingerprint:
+    """Return the fingerprint of a file with these first bytes."""
+    return NOTHING if not prefix else Fingerprint(len(prefix), hashlib.sha256(prefix).hexdigest()[:32])
 
 
 class LogFile:
-    """An open log file, read from `offset` on. Compressed ones are read as what they were."""
+    """An open log file, read from `offset` on. `done` are the files that are not to be read after it."""
 
-    def __init__(self, path: Path, offset: int = 0) -> None:
-        """Raises OSError; EOFError for a compressed one that is cut off."""
-        self.path = path
-        self._raw: IO[bytes] = path.open("rb", buffering=0)
+    def __init__(self, path: Path, offset: int = 0, done: tuple[Fingerprint, ...] = ()) -> None:
+        """Raises one of UNREADABLE."""
+        self.path = path.resolve()  # a link may soon lead elsewhere
+        self.done = done
+        self.is_compressed = self.path.suffix in COMPRESSED
+        self._raw: IO[bytes] = self.path.open("rb", buffering=0)
+        self._is_damaged = False
         try:
             self.inode = os.fstat(self._raw.fileno()).st_ino
-            self.is_compressed = path.suffix == ".gz"
-            self._file: IO[bytes] = gzip.GzipFile(fileobj=self._raw) if self.is_compressed else self._raw  # type: ignore[assignment]
-            self.prefix = self.read_prefix()
+            self._file: Any = _OPENERS[self.path.suffix](self._raw) if self.is_compressed else self._raw
+            self.prefix = self._read_prefix()
         except BaseException:
             self._raw.close()
             raise
         self.offset = offset
 
-    def read_prefix(self) -> bytes:
-        """Return the first bytes, as they are now."""
-        self._file.seek(0)
-        return self._file.read(PREFIX_BYTES)
-
-    def modified_ns(self) -> int:
-        """Return when it was last written."""
-        return os.fstat(self._raw.fileno()).st_mtime_ns
+    @property
+    def first(self) -> Fingerprint:
+        """The fingerprint, as far as it is known."""
+        return fingerprint(self.prefix)
 
     def size(self) -> int:
         """Return the bytes that can be read in all; of a compressed one, none can be told before."""
@@ -64,73 +98,53 @@ class LogFile:
             return False
         if self.size() < self.offset:
             return True
-        now = self.read_prefix()
+        now = self._read_prefix()
         if not now.startswith(self.prefix):
             return True
         self.prefix = now
         return False
 
+    def is_at(self, path: Path) -> bool:
+        """Return whether the file has this name now."""
+        try:
+            there, ours = path.stat(), os.fstat(self._raw.fileno())
+        except FileNotFoundError:
+            return False
+        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+
     def read(self, most_bytes: int) -> bytes:
-        """Return the next bytes, without going on."""
-        self._file.seek(self.offset)
-        return self._file.read(most_bytes)
+        """Return the next bytes, without going on. A damaged compressed file ends at its damage."""
+        if not self.is_compressed:
+            self._file.seek(self.offset)
+            return bytes(self._file.read(most_bytes))
+        pieces, length = [], 0
+        try:
+            self._file.seek(self.offset)
+            while length < most_bytes and (piece := self._file.read1(_PIECE_BYTES)):
+                pieces.append(piece)
+                length += len(piece)
+        except UNREADABLE as error:
+            if not self._is_damaged:
+                logger.warning("%s is damaged; lines are missing: %s", self.path, error)
+            self._is_damaged = True
+        return b"".join(pieces)
 
     def position(self, offset: int) -> Position:
         """Return how to find `offset` of this file again."""
-        return Position(self.inode, offset, len(self.prefix), hashlib.sha256(self.prefix).hexdigest())
+        return Position(str(self.path), self.inode, offset, self.first, self.done)
 
     def matches(self, position: Position) -> bool:
         """Return whether this is the file that the position was of, or a copy that is as long."""
-        prefix = self.prefix[: position.prefix_bytes]
-        if len(prefix) < position.prefix_bytes or self.size() < position.offset:
+        if self.size() < position.offset:
             return False
-        if hashlib.sha256(prefix).hexdigest() != position.prefix_sha256:
-            return False
-        return bool(position.prefix_bytes) or self.inode == position.inode
+        if not position.first.size:
+            return self.inode == position.inode
+        return position.first.matches(self.prefix)
 
     def close(self) -> None:
         """Let go of it."""
         self._raw.close()
 
-
-def rotated(path: Path) -> list[Path]:
-    """Return the files that rotations of `path` left behind, and not `path`, the one written last at the end."""
-    stem, suffix = re.escape(path.stem), re.escape(path.suffix)
-    name = re.compile(rf"(?:{stem}{suffix}[.-]\d[\w.-]*|{stem}[.-]\d[\w.-]*{suffix})(?:\.gz)?")
-    found = []
-    for entry in os.scandir(path.parent):
-        with suppress(FileNotFoundError):  # a rotation goes on beside us
-            if name.fullmatch(entry.name) and entry.is_file():
-                found.append((entry.stat().st_mtime_ns, Path(entry.path)))
-    return [each for _, each in sorted(found)]
-
-
-def find(path: Path, position: Position) -> LogFile | None:
-    """Return the file of the position, opened there, whatever its name is now; None when it is gone."""
-    best: LogFile | None = None
-    for candidate in [path, *reversed(rotated(path))]:
-        try:
-            file = LogFile(candidate, position.offset)
-        except (OSError, EOFError):
-            continue
-        is_better = best is None or (best.inode != position.inode and file.inode == position.inode)
-        if file.matches(position) and is_better:
-            if best is not None:
-                best.close()
-            best = file
-        else:
-            file.close()
-    return best
-
-
-def successor(path: Path, file: LogFile) -> Path:
-    """Return the file that was begun after `file`: one that was rotated since, or `path` itself."""
-    last_ns = file.modified_ns()
-    for candidate in rotated(path):
-        try:
-            found = candidate.stat()
-        except FileNotFoundError:
-            continue
-        if found.st_mtime_ns > last_ns and found.st_ino != file.inode:
-            return candidate
-    return path
+    def _read_prefix(self) -> bytes:
+        self._file.seek(0)
+        return bytes(self._file.read(PREFIX_BYTES))

@@ -10,7 +10,8 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from endpoint_analytics.agents.log.files import LogFile, Position, find, successor
+from endpoint_analytics.agents.log.files import NOTHING, UNREADABLE, LogFile, Position
+from endpoint_analytics.agents.log.rotations import Rotations
 
 logger = logging.getLogger("endpoint_analytics")
 
@@ -34,6 +35,7 @@ class Follower:
 
     def __init__(self, path: Path, position: Position | None, *, from_end: bool = False) -> None:
         self._path = path
+        self._rotations = Rotations(path)
         self._file: LogFile | None = None
         self._position = position
         self._from_end = from_end
@@ -44,13 +46,21 @@ class Follower:
         """Where the reading stands."""
         return self._position if self._file is None else self._file.position(self._file.offset)
 
+    def open(self) -> LogFile | None:
+        """Open the file where the reading stands, if there is one; `poll` does so too. Raises OSError."""
+        if self._file is None:
+            self._file = self._opened()
+        return self._file
+
     def poll(self, now_s: float) -> Lines | None:
         """Return the next lines; None when there are none yet. What was given is not given again."""
-        file = self._file or self._open()
+        file = self.open()
         if file is None:
             return None
         if file.is_replaced():
             file = self._go_to_copy(file)
+        if not file.offset:
+            file = self._go_to_earlier(file)
         data = file.read(READ_BYTES)
         end = data.rfind(b"\n") + 1
         if end:
@@ -67,58 +77,77 @@ class Follower:
             self._file.close()
             self._file = None
 
-    def _open(self) -> LogFile | None:
-        if self._position is not None:
-            self._file = find(self._path, self._position)
-            if self._file is None:
-                if not self._path.exists():
-                    return None
-                logger.warning("%s: the part that was read last is gone; lines may be missing", self._path)
-        if self._file is None:
-            try:
-                self._file = LogFile(self._path)
-            except FileNotFoundError:
-                self._from_end = False  # all that a file holds is new that comes later
+    def _opened(self) -> LogFile | None:
+        position = self._position
+        if position is not None:
+            found = self._rotations.find(position)
+            if found is not None:
+                return found
+            if not self._path.exists():
                 return None
-            if self._position is None and self._from_end:
-                self._file.offset = _whole_lines(self._file)
-        self._position = None
-        return self._file
+            if position.first.size:
+                logger.warning("%s: the part that was read last is gone; lines may be missing", self._path)
+            return LogFile(self._path, done=position.done)
+        before = self._rotations.all()
+        try:
+            file = LogFile(self._path, done=before)
+        except FileNotFoundError:
+            # All that a file holds is new that comes later.
+            self._position = Position(str(self._path), 0, 0, NOTHING, before)
+            return None
+        if self._from_end:
+            file.offset = _whole_lines(file)
+        return file
 
     def _go_to_copy(self, file: LogFile) -> LogFile:
         """The file was begun anew: what was not read of it may be in a copy."""
         position = file.position(file.offset)
         file.close()
-        copy = find(self._path, position)
+        copy = self._rotations.find(position)
         if copy is None:
             logger.warning("%s was begun anew; lines may be missing", self._path)
-        self._file = copy or LogFile(self._path)
+        self._file = copy or LogFile(self._path, done=file.done)
+        return self._file
+
+    def _go_to_earlier(self, file: LogFile) -> LogFile:
+        """Of the file itself nothing was read yet: what was rotated away before it comes first."""
+        earlier = self._rotations.unread(file) if file.is_at(self._path) else None
+        if earlier is None:
+            return file
+        try:
+            self._file = LogFile(earlier, done=file.done)
+        except UNREADABLE:  # it was rotated just now
+            return file
+        file.close()
         return self._file
 
     def _following(self, file: LogFile, now_s: float) -> Path | None:
         """Return what to read next when the file is read and done with: another has lines, and it is quiet."""
-        following = successor(self._path, file)
-        try:
-            found = following.stat()
-        except FileNotFoundError:
-            return None
-        if found.st_ino == file.inode or (following == self._path and not found.st_size):
+        following = None if file.is_at(self._path) else self._rotations.unread(file)
+        if following is None and (file.is_at(self._path) or not _holds_something(self._path)):
             self._quiet_since_s = None
             return None
         if self._quiet_since_s is None:
             self._quiet_since_s = now_s
         is_done = file.is_compressed or now_s - self._quiet_since_s >= GRACE_S
-        return following if is_done else None
+        return (following or self._path) if is_done else None
 
     def _go_on(self, file: LogFile, following: Path, rest: bytes) -> Lines | None:
         """Take up the next file; a last line without an end is one all the same."""
         try:
-            self._file = LogFile(following)
-        except FileNotFoundError:  # it was rotated just now
+            self._file = LogFile(following, done=self._rotations.done_after(file))
+        except UNREADABLE:  # it was rotated just now
             return None
         self._quiet_since_s = None
         file.close()
         return Lines(file, [rest], [file.offset + len(rest)]) if rest else None
+
+
+def _holds_something(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _lines(file: LogFile, data: bytes) -> Lines:

@@ -9,6 +9,7 @@ old, before the worker may have forgotten which numbers came.
 from __future__ import annotations
 
 import os
+import zlib
 from pathlib import Path
 from uuid import uuid4
 
@@ -21,7 +22,7 @@ from endpoint_analytics.agents.log.files import Position
 from endpoint_analytics.agents.log.ledger import Book
 
 BOOT_US = 24 * 3_600 * 1_000_000
-VERSION = 1
+VERSION = 2
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -55,11 +56,15 @@ class Journal:
 
     def _read(self, now_us: int) -> Entry:
         try:
-            entry = msgspec.json.decode(self._path.read_bytes(), type=Entry)
+            entry = decode_entry(self._path.read_bytes())
         except FileNotFoundError:
             return Entry(VERSION, self._owner, Book(uuid4().hex), now_us)
-        except msgspec.DecodeError as error:
-            raise ConfigurationError(f"{self._path} holds no position: {error}") from error
+        except ValueError as error:
+            raise ConfigurationError(
+                f"{self._path} is damaged, and nobody knows how far the log was read: {error}. Remove it to begin "
+                "at the log's end (lines written since are not counted), or with --from start (lines counted "
+                "before count twice)"
+            ) from error
         if entry.version != VERSION or entry.owner != self._owner:
             raise ConfigurationError(
                 f"{self._path} holds the position of {entry.owner} (version {entry.version}), "
@@ -71,7 +76,7 @@ class Journal:
         """Replace the content, safe against the loss of power; raises OSError."""
         new = self._path.with_name(f"{self._path.name}.new")
         with new.open("wb") as file:
-            file.write(msgspec.json.encode(entry))
+            file.write(encode_entry(entry))
             file.flush()
             os.fsync(file.fileno())
         new.rename(self._path)
@@ -88,9 +93,28 @@ class Journal:
             self._lock.release()
 
 
+def encode_entry(entry: Entry) -> bytes:
+    """Return the file's content: a line of JSON, and its CRC-32 (zlib's) in hexadecimal."""
+    line = msgspec.json.encode(entry)
+    return b"%s\n%08x\n" % (line, zlib.crc32(line))
+
+
+def decode_entry(content: bytes) -> Entry:
+    """Return the entry of a file; raises ValueError when anything in it was changed."""
+    line, _, rest = content.partition(b"\n")
+    if rest != b"%08x\n" % zlib.crc32(line):
+        raise ValueError("its checksum is another's")
+    return msgspec.json.decode(line, type=Entry)
+
+
 def with_batch(entry: Entry, book: Book, position: Position | None, message: bytes) -> Entry:
     """Return the entry to write before `message` is sent."""
     return Entry(VERSION, entry.owner, book, entry.boot_began_us, position or entry.position, message)
+
+
+def with_position(entry: Entry, position: Position | None) -> Entry:
+    """Return the entry of a reading that begins at `position`, unless it has begun already."""
+    return entry if entry.position is not None else replace(entry, position=position)
 
 
 def with_lost_batch(entry: Entry) -> Entry:

@@ -30,8 +30,8 @@ from endpoint_analytics.schemas.requests import (
 
 _Offset = Callable[[int], int]
 
-MAX_REQUESTS = 20_000
-"""Of one batch; three rows each at most."""
+MAX_REQUESTS = 10_000
+"""Of one batch; three rows each at most. They stay below a megabyte, the most that many a broker takes."""
 MAX_SPAN_US = MAX_INTERVAL_US - 60_000_000
 OLDEST_US = 47 * 3_600 * 1_000_000
 """Lines that are older are not sent: the worker takes nothing that is two days late."""

@@ -9,10 +9,12 @@ import asyncio
 import logging
 import time
 from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from endpoint_analytics.agents.config import AgentConfig
-from endpoint_analytics.agents.log.files import Position
+from endpoint_analytics.agents.log.files import UNREADABLE, Position
 from endpoint_analytics.agents.log.following import Follower, Lines
 from endpoint_analytics.agents.log.formats import Parser
 from endpoint_analytics.agents.log.journal import (
@@ -22,6 +24,7 @@ from endpoint_analytics.agents.log.journal import (
     with_batch,
     with_lost_batch,
     with_new_boot,
+    with_position,
 )
 from endpoint_analytics.agents.log.ledger import MAX_REQUESTS, next_batch, take
 from endpoint_analytics.agents.log.logged import OTHER, Logged, Other
@@ -38,7 +41,7 @@ RETRY_S = 1.0
 
 
 class LogReader:
-    """Of one log. `run` goes on until `stop`; `close` afterwards."""
+    """Of one log: `begin`, then `run` until `stop`, then `close`."""
 
     def __init__(
         self,
@@ -72,6 +75,12 @@ class LogReader:
         """End after what is read has been sent."""
         self._stopping.set()
 
+    async def begin(self) -> None:
+        """Open the log and remember where it begins: what is written from here on is counted."""
+        with self._telling():
+            self._follower.open()
+        await self._write(with_position(self._journal.entry, self._follower.position))
+
     async def run(self) -> None:
         """Send again what was on its way when the last reader ended, then all that comes."""
         entry = self._journal.entry
@@ -99,16 +108,23 @@ class LogReader:
         await self._producer.close()
 
     def _read(self) -> None:
-        try:
+        with self._telling():
             while len(self._unsent) < MAX_REQUESTS:
                 found = self._follower.poll(time.monotonic())
                 if found is None:
                     break
                 for line, end in zip(found.lines, found.ends, strict=True):
                     self._unsent.append((self._parsed(line), found, end))
-            self._trouble.discard("read")
-        except OSError as error:
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Tell of a log that cannot be read, once, and go on."""
+        try:
+            yield
+        except UNREADABLE as error:
             self._complain("read", f"{self._path} cannot be read, trying on: {error}")
+        else:
+            self._trouble.discard("read")
 
     def _parsed(self, line: bytes) -> Logged | Other | None:
         text = line.decode("utf-8", "replace")

@@ -80,6 +80,31 @@ def test_kills_lose_nothing_and_double_nothing(kafka_config, tmp_path):
     assert states == {"initializing", "running", "terminated"}
 
 
+def test_one_log_is_counted_once_whatever_the_position_file(capsys, tmp_path, kafka_config):
+    log = Log(tmp_path / "logs")
+    child = reader(kafka_config, log.path, tmp_path)
+    child.start()
+    words = ["agent", "log", str(log.path), "--format", "nginx", "--topic-prefix", kafka_config.topic_prefix]
+    try:
+        assert main([*words, *NAMES]) == 2
+        assert "another reader counts" in capsys.readouterr().err
+        assert main([*words, *NAMES, "--position", str(tmp_path / "other")]) == 2
+        assert "would count each request twice" in capsys.readouterr().err
+        other = [*NAMES[:3], "other", *NAMES[4:]]
+        assert main([*words, *other]) == 2  # another endpoint's, and the same position file
+        assert "--position" in capsys.readouterr().err
+        assert not (tmp_path / "other").exists()
+    finally:
+        end(child)
+        log.close()
+
+
+def test_a_pipe_is_no_log(capsys, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert main(["agent", "log", str(tmp_path / "pipe"), "--format", "nginx", *NAMES]) == 2
+    assert "no regular file" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

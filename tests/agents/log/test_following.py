@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import os
 import shutil
 import time
@@ -12,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from endpoint_analytics.agents.log.files import Position, find, rotated
+from endpoint_analytics.agents.log.files import Position
 from endpoint_analytics.agents.log.following import GRACE_S, MAX_LINE_BYTES, Follower
+from endpoint_analytics.agents.log.rotations import Rotations
 
 
 class Log:
@@ -70,7 +73,7 @@ class Log:
     def _shift(self) -> None:
         time.sleep(0.01)  # rotations are told apart by their times
         for number in range(8, 0, -1):
-            for end in ("", ".gz"):
+            for end in ("", ".gz", ".bz2", ".xz"):
                 old = self.path.with_name(f"access.log.{number}{end}")
                 if old.exists():
                     old.rename(self.path.with_name(f"access.log.{number + 1}{end}"))
@@ -184,10 +187,18 @@ def test_names_of_rotated_files(tmp_path):
         "access.log.1.gz",
     ]
     others = ["access.log", "access.log.position", "access.log.position.new", "access.log.position.lock",
-              "error.log.1", "access.log2", "xaccess.log.1", "access.log.1.bz2.tmp/"]  # fmt: skip
+              "error.log.1", "access.log2", "xaccess.log.1", "access.log.1.bz2.tmp/", "access.log.3.zst"]  # fmt: skip
     for name in theirs + others:
-        (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).touch()
-    assert {found.name for found in rotated(path)} == set(theirs)
+        if name.endswith("/"):
+            (tmp_path / name).mkdir()
+        else:
+            with (
+                gzip.open(tmp_path / name, "wb")
+                if name.endswith(".gz")
+                else (tmp_path / name).open("wb") as file
+            ):
+                file.write(b"a line\n")
+    assert {found.name for found, _, _ in Rotations(path).files()} == set(theirs)
 
 
 def test_another_file_at_the_old_inode_is_not_taken_for_it(log):
@@ -196,11 +207,170 @@ def test_another_file_at_the_old_inode_is_not_taken_for_it(log):
     position = log.position
     log.path.write_bytes(b"something else, and longer than what stood here before " * 4)  # the same inode
     assert log.path.stat().st_ino == position.inode
-    assert find(log.path, position) is None
+    assert Rotations(log.path).find(position) is None
+
+
+def pack(path: Path, opened=gzip.open) -> Path:
+    """Compress a file as Caddy does: the compressed one is new."""
+    packed = path.with_name(f"{path.name}.{opened.__module__.replace('gzip', 'gz').replace('lzma', 'xz')}")
+    with path.open("rb") as plain, opened(packed, "wb") as file:
+        shutil.copyfileobj(plain, file)
+    path.unlink()
+    return packed
+
+
+def test_what_was_read_is_not_read_again_when_it_is_compressed(log):
+    log.write(3)
+    log.poll()
+    log.rename()
+    log.poll()
+    pack(log.path.with_name("access.log.1"))  # before the new log has a line
+    log.poll()
+    log.write(3)
+    log.poll()
+    log.rename()
+    log.write(1)
+    pack(log.path.with_name("access.log.1"))
+    log.poll()
+    log.restart()
+    log.poll()
+    assert log.read == log.written
+
+
+def test_a_copy_that_is_still_being_made_is_not_gone_on_with(log):
+    log.write(200)
+    log.poll()
+    log.path.with_name("access.log.1").write_bytes(log.path.read_bytes()[:2_000])
+    log.poll()
+    log.write(1)
+    os.truncate(log.path, 0)
+    log.path.with_name("access.log.1").write_bytes(b"".join(line + b"\n" for line in log.written))
+    log.write(1)
+    log.poll()
+    assert log.read == log.written
+
+
+def test_what_was_rotated_before_the_first_start_is_not_read(tmp_path):
+    earlier = Log(tmp_path)
+    earlier.write(3)
+    earlier.rename()
+    earlier.close()
+    log = Log(tmp_path)
+    log.write(1)
+    log.poll()
+    pack(log.path.with_name("access.log.1"))
+    log.poll()
+    log.rename()
+    log.write(1)
+    log.poll()
+    assert log.read == log.written
+    log.close()
+
+
+@pytest.mark.parametrize("opened", [gzip.open, bz2.open, lzma.open])
+def test_all_that_was_rotated_while_the_reader_was_away_is_read(log, opened):
+    log.write(3)
+    log.poll()
+    log.follower.close()
+    for turn in range(4):
+        log.write(2)
+        log.copy_and_truncate() if turn == 2 else log.rename()
+        if turn in {1, 3}:
+            pack(log.path.with_name("access.log.1"), opened)
+    log.write(2)
+    log.restart()
+    log.poll()
+    assert sorted(log.read) == sorted(log.written)
+
+
+def test_a_log_that_came_and_was_rotated_while_the_reader_was_away(tmp_path):
+    first = Follower(tmp_path / "access.log", None, from_end=True)
+    assert first.poll(0) is None
+    log = Log(tmp_path)
+    log.write(3)
+    log.rename()
+    log.write(1)
+    log.follower, log.position = Follower(log.path, first.position, from_end=True), first.position
+    log.poll()
+    assert log.read == log.written
+    log.close()
+
+
+def test_an_empty_log_that_is_filled_and_begun_anew_between_two_looks(log):
+    log.poll()
+    log.write(3)
+    log.copy_and_truncate()
+    log.write(2)
+    log.poll()
+    assert log.read == log.written
+
+
+def test_a_link_that_leads_elsewhere_each_time(tmp_path):
+    link, days = tmp_path / "current.log", [tmp_path / "day-a.txt", tmp_path / "day-b.txt"]
+    days[0].write_bytes(b"1\n2\n")
+    link.symlink_to(days[0].name)
+    follower = Follower(link, None)
+    assert follower.poll(0).lines == [b"1", b"2"]
+    position = follower.position
+    follower.close()
+    with days[0].open("ab") as file:
+        file.write(b"3\n")
+    days[1].write_bytes(b"4\n")
+    link.unlink()
+    link.symlink_to(days[1].name)
+    follower = Follower(link, position)
+    assert follower.poll(0).lines == [b"3"]
+    assert follower.poll(1) is None
+    assert follower.poll(1 + GRACE_S) is None
+    assert follower.poll(1 + GRACE_S).lines == [b"4"]
+    follower.close()
+
+
+def test_what_rotates_beside_the_links_target(tmp_path):
+    (tmp_path / "pod").mkdir()
+    log = Log(tmp_path / "pod")
+    link = tmp_path / "container.log"
+    link.symlink_to(log.path)
+    log.path, own = link, log.path
+    log.follower = Follower(link, None)
+    log.write(2)
+    log.poll()
+    log.follower.close()
+    log.write(2)
+    own.rename(own.with_name("access.log.20261124-201500"))
+    pack(own.with_name("access.log.20261124-201500"))
+    log.file.close()
+    log.file = own.open("ab", buffering=0)
+    log.write(1)
+    log.restart()
+    log.poll()
+    assert log.read == log.written
+    log.close()
+
+
+def test_a_damaged_compressed_file_is_read_until_its_damage(log, caplog):
+    log.write(1)
+    log.poll()
+    log.follower.close()
+    for _ in range(5_000):
+        log.written.append(b"line %d of this log, %s" % (len(log.written), os.urandom(20).hex().encode()))
+        log.file.write(log.written[-1] + b"\n")
+    log.rename()
+    packed = pack(log.path.with_name("access.log.1"))
+    os.truncate(packed, packed.stat().st_size // 2)
+    log.write(2)
+    log.restart()
+    log.poll()
+    assert log.read[-2:] == log.written[-2:]
+    assert 1_000 < len(log.read) < 4_000
+    assert log.read[:1_000] == log.written[:1_000]
+    assert sum("is damaged" in record.getMessage() for record in caplog.records) == 1
 
 
 STEPS = st.lists(
-    st.sampled_from(["write", "write", "write", "poll", "restart", "rename", "compress", "truncate"]),
+    st.sampled_from(
+        ["write", "write", "write", "poll", "restart", "rename", "compress", "compress later", "truncate"]
+    ),
     max_size=14,
 )
 
@@ -224,14 +394,16 @@ def test_however_it_is_turned_over_each_line_is_given_once(tmp_path_factory, ste
                 log.rename()
             elif step == "compress":
                 log.write(1)
-                log.poll()
                 log.rename(compress=True)
+            elif step == "compress later":
+                for path in log.path.parent.glob("access.log.*[0-9]"):
+                    pack(path)
             else:
                 log.write(1)
                 log.copy_and_truncate()
         log.write(2)
         log.poll()
-        assert log.read == log.written
+        assert sorted(log.read) == sorted(log.written)
     finally:
         log.close()
         shutil.rmtree(log.path.parent)

@@ -15,7 +15,7 @@ from tests.agents.log.lines import nginx_line
 
 from endpoint_analytics.agents.config import AgentConfig, ConfigurationError
 from endpoint_analytics.agents.log.formats import FORMATS
-from endpoint_analytics.agents.log.journal import BOOT_US, Entry, Journal
+from endpoint_analytics.agents.log.journal import BOOT_US, Journal, decode_entry, encode_entry
 from endpoint_analytics.agents.log.reader import LogReader
 from endpoint_analytics.schemas.codec import decode_requests
 
@@ -115,9 +115,9 @@ def test_an_old_boot_is_not_gone_on_with(tmp_path):
     append(path, nginx_line(time.time()))
     run(path, topic, "after")
     position = tmp_path / "position"
-    entry = msgspec.json.decode(position.read_bytes(), type=Entry)
+    entry = decode_entry(position.read_bytes())
     aged = msgspec.structs.replace(entry, boot_began_us=now_us() - BOOT_US - 1)
-    position.write_bytes(msgspec.json.encode(aged))
+    position.write_bytes(encode_entry(aged))
     append(path, nginx_line(time.time()))
     run(path, topic)
     stored = fold(topic.log)
@@ -161,7 +161,7 @@ def test_a_position_of_another_replica_is_not_taken_up(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"version":1}', b"\xff"])
 def test_a_position_that_is_none_is_told(tmp_path, content):
     (tmp_path / "position").write_bytes(content)
-    with pytest.raises(ConfigurationError, match="holds no position"):
+    with pytest.raises(ConfigurationError, match=r"is damaged.*Remove it"):
         Journal(tmp_path / "position", CONFIG, now_us())
 
 
@@ -175,6 +175,52 @@ def test_the_journal_holds_what_is_on_its_way(tmp_path):
     append(path, nginx_line(time.time()))
     run(path, topic, "before")
     assert topic.log == []
-    entry = msgspec.json.decode((tmp_path / "position").read_bytes(), type=Entry)
+    entry = decode_entry((tmp_path / "position").read_bytes())
     assert decode_requests(entry.message).finished.status == [200]
     assert entry.position.offset == path.stat().st_size
+
+
+def test_a_flipped_bit_in_the_position_is_noticed(tmp_path):
+    Journal(tmp_path / "position", CONFIG, now_us()).close()
+    content = (tmp_path / "position").read_bytes()
+    for place in (0, len(content) // 2, len(content) - 2):
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        (tmp_path / "position").write_bytes(damaged)
+        with pytest.raises(ConfigurationError, match="is damaged"):
+            Journal(tmp_path / "position", CONFIG, now_us())
+
+
+def test_nothing_is_sent_while_the_position_cannot_be_written(tmp_path, caplog):
+    path, topic = tmp_path / "access.log", Topic()
+    append(path, *[nginx_line(time.time())] * 3)
+    journal = Journal(tmp_path / "position", CONFIG, now_us())
+    (tmp_path / "position.new").mkdir()  # as a full disk: opening it fails
+    reader = LogReader(CONFIG, path, FORMATS["nginx"], journal, topic, from_end=False)
+
+    async def main() -> None:
+        reader.stop()
+        running = asyncio.create_task(reader.run())
+        while not caplog.records:
+            await asyncio.sleep(0.01)
+        assert topic.log == []
+        (tmp_path / "position.new").rmdir()
+        await running
+        await reader.close()
+
+    asyncio.run(main())
+    assert [record.getMessage()[:30] for record in caplog.records] == ["the position cannot be written"]
+    assert reader.totals.finished == 3
+    assert len(fold(topic.log).boots) == 1
+
+
+def test_a_reading_has_begun_before_the_first_batch(tmp_path):
+    path = tmp_path / "access.log"
+    append(path, nginx_line(time.time()))
+    journal = Journal(tmp_path / "position", CONFIG, now_us())
+    first = LogReader(CONFIG, path, FORMATS["nginx"], journal, Topic(), from_end=True)
+    asyncio.run(first.begin())
+    asyncio.run(first.close())
+    append(path, nginx_line(time.time()))
+    topic = Topic()
+    assert run(path, topic).totals.finished == 1
