@@ -26,6 +26,8 @@ def test_boxes_are_the_truth(visit, hour, truth, story):
     begin, end = story.end_s - 3600, story.end_s
     assert seconds(median) == pytest.approx(truth.quantile(0.5, begin, end), rel=0.02)
     assert seconds(p99.removeprefix("p99 ")) == pytest.approx(truth.quantile(0.99, begin, end), rel=0.02)
+    _, oldest = seen.box("Pending")[1].split(", oldest ")
+    assert seconds(oldest) == pytest.approx(truth.oldest(begin, end), rel=0.02)
 
 
 def test_boxes_of_a_time_without_data_show_dashes(visit, story):

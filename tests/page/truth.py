@@ -19,6 +19,11 @@ FROM request_windows FINAL
 WHERE namespace = 'acme' AND endpoint = 'llm'
   AND window_start >= toDateTime({begin:Int64}, 'UTC') AND window_start < toDateTime({end:Int64}, 'UTC'))
 """
+OLDEST = """
+SELECT max(oldest_pending_us) / 1e6 FROM request_windows FINAL
+WHERE namespace = 'acme' AND endpoint = 'llm'
+  AND window_start >= toDateTime({begin:Int64}, 'UTC') AND window_start < toDateTime({end:Int64}, 'UTC')
+"""
 MEAN_OF_HARDWARE = """
 SELECT avg(mean) FROM (
     SELECT sum(sum) / sum(samples) AS mean FROM hardware_windows FINAL
@@ -45,6 +50,10 @@ class Truth:
     def quantile(self, q: float, begin: int, end: int) -> float:
         """Seconds of latency below which a share `q` of the requests lies."""
         return self._client.query(QUANTILE, {"q": q, "begin": begin, "end": end}).result_rows[0][0]
+
+    def oldest(self, begin: int, end: int) -> float:
+        """Seconds that the request waited that waited longest."""
+        return self._client.query(OLDEST, {"begin": begin, "end": end}).result_rows[0][0]
 
     def hardware(self, metric: str, begin: int, end: int) -> float:
         """The mean over replicas and devices."""

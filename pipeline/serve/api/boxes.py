@@ -41,6 +41,7 @@ def summary_of(step: RequestStep | None, latency: Quantiles, ttfb: Quantiles) ->
         ttfb=_distribution(step, "ttfb", ttfb),
         pending_mean=step.pending_request_us / step.covered_us if step and step.covered_us else None,
         pending_max=step.pending_max if step else None,
+        oldest_pending=step.oldest_pending_us / 1e6 if step else None,
     )
 
 

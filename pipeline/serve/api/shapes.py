@@ -155,6 +155,7 @@ class Summary(Struct, frozen=True):
     ttfb: Distribution
     pending_mean: float | None
     pending_max: int | None
+    oldest_pending: Annotated[float | None, Meta(description="The longest that one waited, in seconds")]
 
 
 class StateSpan(Struct, frozen=True, rename={"from_": "from"}):

@@ -49,9 +49,12 @@ const BOXES: Box[] = [
   {
     name: "Pending",
     colour: null,
-    hint: "Requests waiting for a status: the mean over the time shown, and the most at once",
+    hint: "Requests waiting for a status: the mean over the time shown, the most at once, and how long the oldest waited",
     value: ({ pending_mean }) => amount(pending_mean),
-    detail: ({ pending_max }) => (pending_max === null ? "no data" : `at most ${count(pending_max)}`),
+    detail: ({ pending_max, oldest_pending }) => {
+      if (pending_max === null) return "no data";
+      return oldest_pending ? `max ${count(pending_max)}, oldest ${duration(oldest_pending)}` : `at most ${count(pending_max)}`;
+    },
   },
 ];
 

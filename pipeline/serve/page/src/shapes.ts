@@ -72,6 +72,7 @@ export interface Summary {
   ttfb: Distribution;
   pending_mean: number | null;
   pending_max: number | null;
+  oldest_pending: number | null;
 }
 
 export interface Replica {

@@ -191,6 +191,7 @@ def check_summary(summary, made, replica):
     latencies = [request.latency_us for request in chosen]
     assert summary["latency"]["p95"] == pytest.approx(exact_quantile(latencies, 0.95), rel=0.0101)
     assert summary["latency"]["count"] == len(chosen)
+    assert summary["oldest_pending"] == 5
 
 
 def test_by_status_and_the_empty_range(ask, requests_made):
@@ -203,6 +204,7 @@ def test_by_status_and_the_empty_range(ask, requests_made):
     assert (summary["covered"], summary["final"]) == (False, 0)
     assert {each["share"] for each in summary["classes"]} == {None}
     assert (summary["aborted"]["share"], summary["latency"]["p50"]) == (None, None)
+    assert (summary["pending_mean"], summary["oldest_pending"]) == (None, None)
 
 
 def test_since_gives_the_newest_steps_of_the_same_grid(ask):
