@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.schemas.identity import UNASSIGNED
@@ -137,14 +137,16 @@ def _joined(spans: Iterable[Span]) -> tuple[Span, ...]:
     for span in spans:
         last = joined[-1] if joined else None
         if last is not None and last.to_s == span.from_s and _same(last, span):
-            joined[-1] = Span(last.state, last.from_s, span.to_s, last.reason, last.inferred)
+            joined[-1] = replace(last, to_s=span.to_s, reason=last.reason or span.reason)
         else:
             joined.append(span)
     return tuple(joined)
 
 
 def _same(one: Span, other: Span) -> bool:
-    return (one.state, one.reason, one.inferred) == (other.state, other.reason, other.inferred)
+    """Return whether it is one state: told twice, by a balancer and by the agent, say, with one reason at most."""
+    reasons = {one.reason, other.reason} - {""}
+    return (one.state, one.inferred) == (other.state, other.inferred) and len(reasons) < 2
 
 
 def ready_seconds(spans: Sequence[Span]) -> float | None:

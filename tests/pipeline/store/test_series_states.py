@@ -1,6 +1,7 @@
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +34,18 @@ def test_events_follow_each_other():
         ("initializing", 50, 60, False),
         ("running", 60, FOREVER, False),
     ]
+
+
+@pytest.mark.parametrize(
+    ("first", "again", "reasons"),
+    [("taken out", "", ["taken out"]), ("", "OOMKilled", ["OOMKilled"]), ("one", "two", ["one", "two"])],
+)
+def test_a_state_told_twice_is_one_unless_the_reasons_differ(first, again, reasons):
+    events = [Event(10, "draining", first), Event(20, "draining", again), Event(30, "terminated", "")]
+    found = spans_of("r1", events, [Life(5, 30)], PRESENCE, NOW)
+    draining = [span for span in found if span.state == "draining"]
+    assert [span.reason for span in draining] == reasons
+    assert (draining[0].from_s, draining[-1].to_s) == (10, 30)
 
 
 def test_an_agent_without_events_runs_while_it_speaks():
