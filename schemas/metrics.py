@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class HardwareMetric:
     """A hardware metric: its name in messages and in ClickHouse, and its OpenMetrics family.
 
-    `family` ends with `unit` as OpenMetrics 1.0 asks; a metric without a family is not exported.
+    `family` ends with `unit` as OpenMetrics 1.0 asks; a metric without a family is not exported. A counter grows
+    from the beginning of what it counts; all others are what a sample finds.
     """
 
     name: str
@@ -17,6 +18,7 @@ class HardwareMetric:
     help: str
     family: str = ""
     per_device: bool = False
+    counter: bool = False
 
 
 CPU_PERCENT = HardwareMetric(
@@ -24,6 +26,24 @@ CPU_PERCENT = HardwareMetric(
     "percent",
     "CPU percent of the replica's cores (its cgroup quota, else the machine's)",
     "cpu_usage_percent",
+)
+CPU_LIMIT_CORES = HardwareMetric(
+    "cpu_limit_cores",
+    "cores",
+    "Cores that the replica may use: its cgroup's quota or cpuset, else the machine's",
+    "cpu_limit_cores",
+)
+CPU_THROTTLED_RATIO = HardwareMetric(
+    "cpu_throttled_ratio",
+    "ratio",
+    "Share of the scheduler's periods in which the CPU quota held the replica back",
+    "cpu_throttled_ratio",
+)
+CPU_PRESSURE_RATIO = HardwareMetric(
+    "cpu_pressure_ratio",
+    "ratio",
+    "Share of time in which some task of the replica waited for a processor",
+    "cpu_pressure_ratio",
 )
 MEMORY_USED_BYTES = HardwareMetric(
     "memory_used_bytes", "bytes", "Memory used by the replica, page cache left out", "memory_used_bytes"
@@ -33,6 +53,26 @@ MEMORY_LIMIT_BYTES = HardwareMetric(
     "bytes",
     "Memory limit of the replica (its cgroup's, else the machine's)",
     "memory_limit_bytes",
+)
+MEMORY_PRESSURE_RATIO = HardwareMetric(
+    "memory_pressure_ratio",
+    "ratio",
+    "Share of time in which some task of the replica waited for memory",
+    "memory_pressure_ratio",
+)
+MEMORY_LIMIT_HITS = HardwareMetric(
+    "memory_limit_hits",
+    "hits",
+    "Times that the replica's memory came to its limit, since its cgroup began",
+    "memory_limit_hits",
+    counter=True,
+)
+OOM_KILLS = HardwareMetric(
+    "oom_kills",
+    "processes",
+    "Processes of the replica that the kernel killed for want of memory, since its cgroup began",
+    "oom_kills",
+    counter=True,
 )
 NETWORK_RECEIVED_BYTES = HardwareMetric(
     "network_received_bytes", "bytes", "Bytes received since the sample before"
@@ -89,8 +129,14 @@ GPU_REPLICA_MEMORY_USED_BYTES = HardwareMetric(
 
 HARDWARE_METRICS = (
     CPU_PERCENT,
+    CPU_LIMIT_CORES,
+    CPU_THROTTLED_RATIO,
+    CPU_PRESSURE_RATIO,
     MEMORY_USED_BYTES,
     MEMORY_LIMIT_BYTES,
+    MEMORY_PRESSURE_RATIO,
+    MEMORY_LIMIT_HITS,
+    OOM_KILLS,
     NETWORK_RECEIVED_BYTES,
     NETWORK_SENT_BYTES,
     DISK_READ_BYTES,

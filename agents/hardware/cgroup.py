@@ -1,31 +1,82 @@
-"""The control group that this process runs in: its folders, under version 2 or version 1.
+"""The control groups that this process runs in: a folder for each controller, under version 2, version 1 or both.
 
-Formats: docs.kernel.org/admin-guide/cgroup-v2.html and cgroup-v1/. `parse_x` is pure, `read_x` does I/O.
-Where the process's own path is not visible (a container without a cgroup namespace), the mount's root is
-the container's group.
+A controller is of version 1 where it has a hierarchy of its own, else of version 2; a hybrid system has both.
+Formats: docs.kernel.org/admin-guide/cgroup-v2.html and cgroup-v1/, cgroups(7), proc_pid_mountinfo(5). Where the
+process's own path is not visible (a container that sees its group at the mount's root), the mount is the group.
+`parse_x` is pure, `read_x` does I/O.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-MOUNT = Path("/sys/fs/cgroup")
+from endpoint_analytics.agents.hardware.system_files import SystemFiles
+
 MEMBERSHIP = Path("/proc/self/cgroup")
+MOUNTS = Path("/proc/self/mountinfo")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One controller's group: its own folder first, then those above it up to the highest visible one."""
+
+    version: int
+    folders: tuple[Path, ...]
+
+    @property
+    def own(self) -> Path:
+        """The folder that the process is in."""
+        return self.folders[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Cgroup:
-    """The group's folders, from its own up to the highest visible one; empty where there are none.
+    """The group of each resource; None where there is none, or where it is all of the machine.
 
-    Under version 2 the three are the same.
+    `cpu` and `cpuset` bound the processors, `cpu_time` and `pressure` tell of their use.
     """
 
+    cpu: Group | None = None
+    cpu_time: Group | None = None
+    cpuset: Group | None = None
+    memory: Group | None = None
+    disk: Group | None = None
+    pressure: Group | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A mounted hierarchy: which folder of it (`root`) is where, and a version 1's controllers."""
+
     version: int
-    cpu: tuple[Path, ...] = ()
-    cpuset: tuple[Path, ...] = ()
-    memory: tuple[Path, ...] = ()
+    root: str
+    at: Path
+    controllers: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class OwnCgroup:
+    """The groups of this process, found anew when it was moved to others. `machine` is for tests: a root folder."""
+
+    files: SystemFiles = field(default_factory=SystemFiles)
+    machine: Path = Path("/")
+    _membership: str | None = None
+    _found: Cgroup = field(default_factory=Cgroup)
+
+    def read(self) -> Cgroup:
+        """Return the groups as they are now; the same object as long as the process stays in them."""
+        membership = self.files.text(self._at(MEMBERSHIP))
+        if membership is not None and membership != self._membership:
+            self._membership = membership
+            mounts = parse_mounts(self.files.text(self._at(MOUNTS)) or "")
+            below = [Mount(m.version, m.root, self._at(m.at), m.controllers) for m in mounts]
+            self._found = find_groups(parse_membership(membership), below)
+        return self._found
+
+    def _at(self, path: Path) -> Path:
+        return self.machine / path.relative_to("/")
 
 
 def parse_membership(text: str) -> dict[str, str]:
@@ -35,65 +86,82 @@ def parse_membership(text: str) -> dict[str, str]:
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         for controller in controllers.split(","):
-            paths[controller] = path
+            paths[controller] = path.removesuffix(" (deleted)")
     return paths
 
 
-def read_cgroup(mount: Path = MOUNT, membership: Path = MEMBERSHIP) -> Cgroup | None:
-    """Return the group of this process, or None when the system has none that can be read."""
-    try:
-        paths = parse_membership(membership.read_text())
-    except OSError:
-        return None
-    if (mount / "cgroup.controllers").exists():
-        folders = _visible(mount, paths.get("", "/"))
-        return Cgroup(2, cpu=folders, cpuset=folders, memory=folders)
-    cpu = _version_1(mount, paths, "cpu", "cpuacct")
-    cpuset = _version_1(mount, paths, "cpuset")
-    memory = _version_1(mount, paths, "memory")
-    return Cgroup(1, cpu=cpu, cpuset=cpuset, memory=memory) if cpu or memory else None
+def parse_mounts(text: str) -> list[Mount]:
+    """Return the control groups' hierarchies in /proc/<pid>/mountinfo."""
+    mounts = []
+    for line in text.splitlines():
+        before, _, after = line.partition(" - ")
+        fields, kind = before.split(), after.split()
+        if len(fields) < 5 or len(kind) < 3 or kind[0] not in {"cgroup", "cgroup2"}:
+            continue
+        root, at = _unescaped(fields[3]), Path(_unescaped(fields[4]))
+        if kind[0] == "cgroup2":
+            mounts.append(Mount(2, root, at))
+        else:
+            mounts.append(Mount(1, root, at, frozenset(kind[2].split(","))))
+    return mounts
 
 
-def read_text(folder: Path, name: str) -> str | None:
-    """Return the text of one of the group's files, or None when it has no such file."""
-    try:
-        return (folder / name).read_text().strip()
-    except OSError:
-        return None
+def find_groups(paths: Mapping[str, str], mounts: Sequence[Mount]) -> Cgroup:
+    """Return the groups of a process that is in `paths` (by controller). Looks which folders and files there are."""
+
+    def find(controller: str) -> Group | None:
+        version = 1 if controller and controller in paths else 2
+        path = paths.get(controller if version == 1 else "")
+        fitting = [
+            m for m in mounts if m.version == version and (version == 2 or controller in m.controllers)
+        ]
+        if path is None or not fitting:
+            return None
+        own = [(mount, folder) for mount in fitting if (folder := _own_folder(mount, path)) is not None]
+        mount, folder = own[0] if own else (fitting[0], fitting[0].at)
+        return Group(version, tuple(_upwards(folder, mount.at)))
+
+    def find_with(controller: str, *names: str) -> Group | None:
+        """Only where the group itself, not all of the machine, has one of the files."""
+        group = find(controller)
+        if group is None or is_whole_machine(group) or not any((group.own / name).exists() for name in names):
+            return None
+        return group
+
+    return Cgroup(
+        cpu=find("cpu"),
+        cpu_time=find_with("cpuacct", "cpuacct.usage", "cpu.stat"),
+        cpuset=find("cpuset"),
+        memory=find_with("memory", "memory.usage_in_bytes", "memory.current"),
+        disk=find_with("blkio", "io.stat"),
+        pressure=find_with("", "cpu.pressure"),
+    )
 
 
-def read_number(folder: Path, name: str) -> int | None:
-    """Return the number in one of the group's files; None when there is no file or no number."""
-    text = read_text(folder, name)
-    return int(text) if text is not None and text.lstrip("-").isdigit() else None
-
-
-def parse_table(text: str) -> dict[str, int]:
-    """Return the `name number` lines of cpu.stat or memory.stat."""
-    fields = (line.split() for line in text.splitlines())
-    return {field[0]: int(field[1]) for field in fields if len(field) == 2 and field[1].isdigit()}
+def is_whole_machine(group: Group) -> bool:
+    """Whether it is the root of its hierarchy, which only that shows: a container's root is another's group."""
+    if group.version == 2:
+        return not (group.own / "cgroup.type").exists()
+    return (group.own / "release_agent").exists()
 
 
 def parse_cpu_list(text: str) -> int:
-    """Return how many processors a list such as `0-3,8` names."""
+    """Return how many processors a list such as `0-3,8` names; 0 for what is no such list."""
     count = 0
     for part in filter(None, text.strip().split(",")):
         first, _, last = part.partition("-")
+        if not first.isdigit() or not (last or first).isdigit():
+            return 0
         count += int(last or first) - int(first) + 1
     return count
 
 
-def _version_1(mount: Path, paths: dict[str, str], *controllers: str) -> tuple[Path, ...]:
-    for controller in controllers:
-        for name in (",".join(controllers), ",".join(reversed(controllers)), controller):
-            if controller in paths and (mount / name).is_dir():
-                return _visible(mount / name, paths[controller])
-    return ()
-
-
-def _visible(root: Path, path: str) -> tuple[Path, ...]:
-    own = root / path.strip("/")
-    return tuple(_upwards(own if own.is_dir() and ".." not in path else root, root))
+def _own_folder(mount: Mount, path: str) -> Path | None:
+    root = mount.root.rstrip("/")
+    if ".." in path or not f"{path}/".startswith(f"{root}/"):
+        return None
+    folder = mount.at / path[len(root) :].strip("/")
+    return folder if folder.is_dir() else None
 
 
 def _upwards(folder: Path, root: Path) -> Iterator[Path]:
@@ -101,3 +169,10 @@ def _upwards(folder: Path, root: Path) -> Iterator[Path]:
         yield folder
         folder = folder.parent
     yield root
+
+
+def _unescaped(text: str) -> str:
+    """Space, tab, line feed and backslash are octal in mountinfo."""
+    for octal in ("\\040", "\\011", "\\012", "\\134"):
+        text = text.replace(octal, chr(int(octal[1:], 8)))
+    return text

@@ -1,78 +1,107 @@
-"""CPU: per cent of the replica's cores, which are its control group's when that has a limit, else the machine's."""
+"""CPU: what the replica's control group used, over the cores that it may use; without a group the machine's.
+
+The cores are the smallest of the quotas up the tree, the processors of the cpuset and the machine's. A share
+(`cpu.shares`, `cpu.weight`) is no limit. All is read anew each time: a pod can be resized while it runs.
+"""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psutil
 
-from endpoint_analytics.agents.hardware.cgroup import (
-    Cgroup,
-    parse_cpu_list,
-    parse_table,
-    read_cgroup,
-    read_number,
-    read_text,
-)
+from endpoint_analytics.agents.hardware.cgroup import Cgroup, Group, OwnCgroup, parse_cpu_list
 from endpoint_analytics.agents.hardware.reading import Delta, Reading
-from endpoint_analytics.schemas.metrics import CPU_PERCENT
+from endpoint_analytics.agents.hardware.system_files import SystemFiles, parse_number
+from endpoint_analytics.schemas.metrics import CPU_LIMIT_CORES, CPU_PERCENT, CPU_THROTTLED_RATIO
 
 
 @dataclass(slots=True)
 class CpuCollector:
-    """Time used since the sample before, over the time that the cores had. `machine_cores` is for tests."""
+    """Of the process's group. `machine_cores` is for tests."""
 
-    cgroup: Cgroup | None = field(default_factory=read_cgroup)
+    own: OwnCgroup = field(default_factory=OwnCgroup)
     machine_cores: int = field(default_factory=lambda: os.cpu_count() or 1)
     _used_us: Delta = field(default_factory=Delta)
     _at_ns: Delta = field(default_factory=Delta)
+    _periods: Delta = field(default_factory=Delta)
+    _throttled: Delta = field(default_factory=Delta)
 
     def collect(self, at_ns: int) -> Reading:
-        """Return `cpu_percent`, 0 to 100 but for the error of two clocks; None at the first sample."""
-        cores = read_cores(self.cgroup, self.machine_cores)
-        used_us = read_used_us(self.cgroup) if cores is not None else None
-        if cores is None or used_us is None:
-            cores, used_us = float(self.machine_cores), read_machine_used_us()
-        used, elapsed_ns = self._used_us.since_last(used_us), self._at_ns.since_last(at_ns)
+        """Return `cpu_percent`, 0 to 100 but for the error of two clocks, `cpu_limit_cores` and `cpu_throttled_ratio`.
+
+        The first and the last are None at the first sample, the last without a quota too.
+        """
+        files, group = self.own.files, self.own.read()
+        cores = read_cores(files, group, self.machine_cores)
+        used_us = read_machine_used_us() if group.cpu_time is None else read_used_us(files, group.cpu_time)
+        used = self._used_us.since_last(used_us, group.cpu_time)
+        elapsed_ns = self._at_ns.since_last(at_ns)
         percent = None
         if used is not None and elapsed_ns:
             percent = round(100 * used * 1_000 / (elapsed_ns * cores), 3)
-        return Reading(replica={CPU_PERCENT.name: percent})
+        return Reading(
+            replica={
+                CPU_PERCENT.name: percent,
+                CPU_LIMIT_CORES.name: round(cores, 3),
+                CPU_THROTTLED_RATIO.name: self._throttled_ratio(files, group),
+            }
+        )
+
+    def _throttled_ratio(self, files: SystemFiles, group: Cgroup) -> float | None:
+        quotas = read_quotas(files, group.cpu)
+        # The tightest is what holds it back.
+        folder = min(quotas, key=lambda each: quotas[each], default=None)
+        table = {} if folder is None else files.table(folder / "cpu.stat")
+        periods = self._periods.since_last(table.get("nr_periods"), folder)
+        throttled = self._throttled.since_last(table.get("nr_throttled"), folder)
+        if periods is None or throttled is None:
+            return None
+        return round(min(throttled / periods, 1.0), 6) if periods else 0.0
 
 
-def read_cores(cgroup: Cgroup | None, machine_cores: int) -> float | None:
-    """Return the cores that the group may use, in fractions, or None when it has no limit of its own."""
-    if cgroup is None:
-        return None
-    limits: list[float] = []
-    for folder in cgroup.cpu:
-        if cgroup.version == 2:
-            quota = parse_cpu_max(read_text(folder, "cpu.max") or "")
+def read_cores(files: SystemFiles, group: Cgroup, machine_cores: int) -> float:
+    """Return the cores that the group may use, in fractions: at most the machine's."""
+    limits = [float(machine_cores), *read_quotas(files, group.cpu).values()]
+    processors = 0 if group.cpuset is None else read_processors(files, group.cpuset)
+    return min([*limits, float(processors)] if processors else limits)
+
+
+def read_quotas(files: SystemFiles, group: Group | None) -> dict[Path, float]:
+    """Return the quota, in cores, of each folder up the tree that has one."""
+    quotas = {}
+    for folder in () if group is None else group.folders:
+        if group is not None and group.version == 2:
+            quota = parse_cpu_max(files.text(folder / "cpu.max") or "")
         else:
-            quota = parse_quota(
-                read_number(folder, "cpu.cfs_quota_us"), read_number(folder, "cpu.cfs_period_us")
-            )
+            quota_us = files.number(folder / "cpu.cfs_quota_us")
+            quota = parse_quota(quota_us, files.number(folder / "cpu.cfs_period_us"))
         if quota is not None:
-            limits.append(quota)
-    for folder in cgroup.cpuset[:1]:
-        name = "cpuset.cpus.effective" if cgroup.version == 2 else "cpuset.effective_cpus"
-        count = parse_cpu_list(read_text(folder, name) or read_text(folder, "cpuset.cpus") or "")
-        if 0 < count < machine_cores:
-            limits.append(float(count))
-    return min((limit for limit in limits if limit < machine_cores), default=None)
+            quotas[folder] = quota
+    return quotas
 
 
-def read_used_us(cgroup: Cgroup | None) -> float | None:
+def read_processors(files: SystemFiles, group: Group) -> int:
+    """Return how many processors the group's cpuset has, 0 when nothing tells.
+
+    The nearest folder that tells counts: the kernel keeps each set inside the one above it.
+    """
+    names = ("cpuset.cpus.effective",) if group.version == 2 else ("cpuset.effective_cpus", "cpuset.cpus")
+    for folder in group.folders:
+        for name in names:
+            count = parse_cpu_list(files.text(folder / name) or "")
+            if count:
+                return count
+    return 0
+
+
+def read_used_us(files: SystemFiles, group: Group) -> float | None:
     """Return the processor time that the group has used, in microseconds."""
-    if cgroup is None or not cgroup.cpu:
-        return None
-    folder = cgroup.cpu[0]
-    if cgroup.version == 2:
-        return parse_table(read_text(folder, "cpu.stat") or "").get("usage_usec")
-    used_ns = read_number(folder, "cpuacct.usage")
-    if used_ns is None:  # cpuacct may be mounted apart from cpu
-        used_ns = read_number(folder.parent / "cpuacct", "cpuacct.usage")
+    if group.version == 2:
+        return files.table(group.own / "cpu.stat").get("usage_usec")
+    used_ns = files.number(group.own / "cpuacct.usage")
     return None if used_ns is None else used_ns / 1_000
 
 
@@ -86,8 +115,8 @@ def read_machine_used_us() -> float:
 
 def parse_cpu_max(text: str) -> float | None:
     """Return the cores in cpu.max: `200000 100000` is 2.0, `max 100000` is None."""
-    quota, _, period = text.partition(" ")
-    return parse_quota(int(quota) if quota.isdigit() else None, int(period) if period.isdigit() else 100_000)
+    quota, _, period = text.strip().partition(" ")
+    return parse_quota(parse_number(quota), parse_number(period) or 100_000)
 
 
 def parse_quota(quota_us: int | None, period_us: int | None) -> float | None:

@@ -1,57 +1,95 @@
-"""Memory: what the replica's control group uses, page cache that can go left out, and its limit."""
+"""Memory: what the replica's control group uses, page cache that can go left out, its limit, and its OOM kills.
+
+"Used" is the working set of the kubelet and cAdvisor: usage less inactive file pages. Without a group the machine's.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psutil
 
-from endpoint_analytics.agents.hardware.cgroup import (
-    Cgroup,
-    parse_table,
-    read_cgroup,
-    read_number,
-    read_text,
-)
+from endpoint_analytics.agents.hardware.cgroup import Group, OwnCgroup
 from endpoint_analytics.agents.hardware.reading import Reading
-from endpoint_analytics.schemas.metrics import MEMORY_LIMIT_BYTES, MEMORY_USED_BYTES
+from endpoint_analytics.agents.hardware.system_files import SystemFiles
+from endpoint_analytics.schemas.metrics import (
+    MEMORY_LIMIT_BYTES,
+    MEMORY_LIMIT_HITS,
+    MEMORY_USED_BYTES,
+    OOM_KILLS,
+)
+
+VMSTAT = Path("/proc/vmstat")
 
 
 @dataclass(slots=True)
 class MemoryCollector:
-    """The group's figures, else the machine's. `machine_bytes` is for tests."""
+    """Of the process's group. `machine_bytes` and `vmstat` are for tests."""
 
-    cgroup: Cgroup | None = field(default_factory=read_cgroup)
+    own: OwnCgroup = field(default_factory=OwnCgroup)
     machine_bytes: int = field(default_factory=lambda: int(psutil.virtual_memory().total))
+    vmstat: Path = VMSTAT
 
     def collect(self, at_ns: int) -> Reading:  # noqa: ARG002  # the Collector's signature
-        """Return `memory_used_bytes` and `memory_limit_bytes`; a limit is never above the machine's memory."""
-        used = read_used_bytes(self.cgroup)
-        if used is None:
+        """Return `memory_used_bytes` and `memory_limit_bytes`, which is never above the machine's memory, and two
+        counts since the group (or the machine) began: `oom_kills` and, of a group, `memory_limit_hits`.
+        """
+        files, group = self.own.files, self.own.read().memory
+        if group is None:
             memory = psutil.virtual_memory()
-            used, limit = int(memory.total - memory.available), self.machine_bytes
+            used: int | None = int(memory.total - memory.available)
+            limit, hits = self.machine_bytes, None
+            kills = files.table(self.vmstat).get("oom_kill")
         else:
-            limit = min(read_limit_bytes(self.cgroup) or self.machine_bytes, self.machine_bytes)
-        return Reading(replica={MEMORY_USED_BYTES.name: used, MEMORY_LIMIT_BYTES.name: limit})
+            used, limit = read_used_bytes(files, group), read_limit_bytes(files, group, self.machine_bytes)
+            hits, kills = read_limit_hits(files, group), read_oom_kills(files, group)
+        return Reading(
+            replica={
+                MEMORY_USED_BYTES.name: used,
+                MEMORY_LIMIT_BYTES.name: limit,
+                MEMORY_LIMIT_HITS.name: hits,
+                OOM_KILLS.name: kills,
+            }
+        )
 
 
-def read_used_bytes(cgroup: Cgroup | None) -> int | None:
+def read_used_bytes(files: SystemFiles, group: Group) -> int | None:
     """Return what the group uses without its inactive file pages; None when it does not tell."""
-    if cgroup is None or not cgroup.memory:
-        return None
-    folder = cgroup.memory[0]
-    table = parse_table(read_text(folder, "memory.stat") or "")
-    if cgroup.version == 2:
-        used, cache = read_number(folder, "memory.current"), table.get("inactive_file", 0)
+    if group.version == 2:
+        usage, cache = "memory.current", "inactive_file"
     else:
-        used, cache = read_number(folder, "memory.usage_in_bytes"), table.get("total_inactive_file", 0)
-    return None if used is None else max(used - cache, 0)
+        usage, cache = "memory.usage_in_bytes", "total_inactive_file"
+    used = files.number(group.own / usage)
+    inactive = files.table(group.own / "memory.stat").get(cache)
+    return None if used is None or inactive is None else max(used - inactive, 0)
 
 
-def read_limit_bytes(cgroup: Cgroup | None) -> int | None:
-    """Return the lowest limit of the group and those above it; None when there is none."""
-    if cgroup is None:
-        return None
-    name = "memory.max" if cgroup.version == 2 else "memory.limit_in_bytes"
-    limits = (read_number(folder, name) for folder in cgroup.memory)
-    return min((limit for limit in limits if limit is not None and limit >= 0), default=None)
+def read_limit_bytes(files: SystemFiles, group: Group | None, machine_bytes: int) -> int:
+    """Return the lowest limit of the group and those above it, at most the machine's memory.
+
+    Version 1 tells of those above it that cannot be seen too; its greatest number stands for no limit.
+    """
+    if group is None:
+        return machine_bytes
+    name = "memory.max" if group.version == 2 else "memory.limit_in_bytes"
+    limits = [files.number(folder / name) for folder in group.folders]
+    if group.version == 1:
+        limits.append(files.table(group.own / "memory.stat").get("hierarchical_memory_limit"))
+    return min([machine_bytes, *(limit for limit in limits if limit is not None and limit >= 0)])
+
+
+def read_oom_kills(files: SystemFiles, group: Group) -> int | None:
+    """Return how many processes of the group the kernel has killed for want of memory, its own or the machine's.
+
+    Those of groups below it count too; version 2 adds them up (`memory.events`, not `memory.events.local`).
+    """
+    name = "memory.events" if group.version == 2 else "memory.oom_control"
+    return files.table(group.own / name).get("oom_kill")
+
+
+def read_limit_hits(files: SystemFiles, group: Group) -> int | None:
+    """Return how often the group's use came to its limit, so that pages had to be reclaimed."""
+    if group.version == 2:
+        return files.table(group.own / "memory.events").get("max")
+    return files.number(group.own / "memory.failcnt")

@@ -29,13 +29,18 @@ class Collector(Protocol):
 
 @dataclass(slots=True)
 class Delta:
-    """The growth of a counter between two looks; None at the first look and when the counter went back."""
+    """The growth of a counter between two looks.
+
+    None at the first look, when the counter went back, and when it is the counter of another thing than before.
+    """
 
     _before: float | None = None
+    _of: object = None
 
-    def since_last(self, value: float | None) -> float | None:
-        """Return how much `value` has grown since the call before."""
-        before, self._before = self._before, value
+    def since_last(self, value: float | None, of: object = None) -> float | None:
+        """Return how much `value`, the counter of `of`, has grown since the call before."""
+        before = self._before if of == self._of else None
+        self._before, self._of = value, of
         if before is None or value is None or value < before:
             return None
         return value - before

@@ -11,11 +11,13 @@ from collections.abc import Callable, Sequence
 
 from endpoint_analytics.agents.clock import now_ns, read_offset_us, steady_offset_us
 from endpoint_analytics.agents.config import AgentConfig
+from endpoint_analytics.agents.hardware.cgroup import OwnCgroup
 from endpoint_analytics.agents.hardware.cpu import CpuCollector
 from endpoint_analytics.agents.hardware.disk import DiskCollector
 from endpoint_analytics.agents.hardware.gpu import GpuCollector
 from endpoint_analytics.agents.hardware.memory import MemoryCollector
 from endpoint_analytics.agents.hardware.network import NetworkCollector
+from endpoint_analytics.agents.hardware.pressure import PressureCollector
 from endpoint_analytics.agents.hardware.reading import Collector, Reading
 from endpoint_analytics.schemas.hardware import Accelerator, HardwareBatch
 from endpoint_analytics.schemas.limits import MAX_INTERVAL_US
@@ -27,7 +29,15 @@ SAMPLE_EVERY_S = 1.0
 
 def default_collectors() -> tuple[Collector, ...]:
     """Return a collector for each resource."""
-    return CpuCollector(), MemoryCollector(), NetworkCollector(), DiskCollector(), GpuCollector()
+    own = OwnCgroup()
+    return (
+        CpuCollector(own),
+        MemoryCollector(own),
+        PressureCollector(own),
+        DiskCollector(own),
+        NetworkCollector(),
+        GpuCollector(),
+    )
 
 
 class Sampler:

@@ -101,7 +101,10 @@ def _hardware(replicas: Sequence[ReplicaMetrics]) -> Iterable[MetricFamily]:
                 labels = (*labels, ("gpu", sample.device))
             samples[sample.metric].append(Sample("", labels, sample.value))
     for metric in names.HARDWARE_METRICS:
-        if metric.family:
+        if metric.family and metric.counter:
+            counted = (Sample("_total", each.labels, each.value) for each in samples[metric.name])
+            yield MetricFamily(metric.family, "counter", metric.help, "", tuple(counted))
+        elif metric.family:
             yield MetricFamily(metric.family, "gauge", metric.help, metric.unit, tuple(samples[metric.name]))
 
 

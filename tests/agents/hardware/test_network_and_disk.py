@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from endpoint_analytics.agents.hardware.disk import DiskCollector, parse_io_stat, read_disk_bytes
+from tests.agents.hardware.trees.tree import plant
+
+from endpoint_analytics.agents.hardware.disk import DiskCollector, parse_io_stat, read_machine_bytes
 from endpoint_analytics.agents.hardware.network import NetworkCollector, add_up
 from endpoint_analytics.agents.hardware.reading import Delta
 
@@ -29,12 +31,14 @@ def test_the_first_sample_has_no_difference():
     assert second["network_sent_bytes"] >= 0
 
 
-def test_version_2_counts_the_group(version_2, write):
-    assert read_disk_bytes(version_2) == (1_030, 204)
-    collector = DiskCollector(version_2)
+def test_version_2_counts_the_group(tmp_path):
+    tree = plant("kubernetes_v2", tmp_path)
+    collector = DiskCollector(tree.own)
     assert collector.collect(0).replica == {"disk_read_bytes": None, "disk_written_bytes": None}
-    write("pod/container", **{"io.stat": "8:0 rbytes=1500 wbytes=204"})
-    assert collector.collect(1).replica == {"disk_read_bytes": 470, "disk_written_bytes": 0}
+    tree.write("/sys/fs/cgroup/io.stat", "254:0 rbytes=17826000 wbytes=5 rios=17 wios=1 dbytes=0 dios=0")
+    assert collector.collect(1).replica == {"disk_read_bytes": 208, "disk_written_bytes": 5}
+    tree.path("/sys/fs/cgroup/io.stat").unlink()
+    assert collector.collect(2).replica == {"disk_read_bytes": None, "disk_written_bytes": None}
 
 
 def test_io_stat_without_devices():
@@ -43,10 +47,11 @@ def test_io_stat_without_devices():
 
 
 def test_without_a_group_the_machine_counts():
-    read, written = read_disk_bytes(None)
+    read, written = read_machine_bytes()
     assert (read is None) == (written is None)
 
 
 def test_differences():
     delta = Delta()
     assert [delta.since_last(value) for value in (5, 8, None, 9, 7, 7)] == [None, 3, None, None, None, 0]
+    assert [delta.since_last(value, of) for value, of in ((9, "a"), (10, "a"), (30, "b"))] == [None, 1, None]

@@ -18,6 +18,7 @@ def test_an_endpoint_is_exactly_this():
     requests = RequestTotals(((200, 1152), (503, 1)), 2, 0, (("buffer_full", 3),), 4, 1, 2_500_000)
     hardware = (
         NewestSample("cpu_percent", "", 37.25),
+        NewestSample("oom_kills", "", 1.0),
         NewestSample("gpu_percent", "gpu0", 91.0),
         NewestSample("gpu_memory_used_bytes", "gpu0", 8589934592.0),
     )
@@ -93,6 +94,9 @@ def test_an_endpoint_is_exactly_this():
         "# TYPE cpu_usage_percent gauge\n"
         "# UNIT cpu_usage_percent percent\n"
         'cpu_usage_percent{replica_id="fqwg"} 37.25\n'
+        "# HELP oom_kills Processes of the replica that the kernel killed for want of memory, since its cgroup began\n"
+        "# TYPE oom_kills counter\n"
+        'oom_kills_total{replica_id="fqwg"} 1.0\n'
         "# HELP gpu_usage_percent GPU percent: share of time in which a kernel ran\n"
         "# TYPE gpu_usage_percent gauge\n"
         "# UNIT gpu_usage_percent percent\n"
