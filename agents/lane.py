@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any
 
 from endpoint_analytics.agents.outbox import Outbox
 from endpoint_analytics.agents.producer import Producer, TooLargeError
@@ -77,7 +78,7 @@ class Lane:
         """Return at once: there is no other place than memory."""
 
 
-async def cancel_all(tasks: list[asyncio.Task[None]], tries: int = 10) -> None:
+async def cancel_all(tasks: Sequence[asyncio.Task[Any]], tries: int = 10) -> None:
     """Cancel until the tasks have ended: in Python 3.11 `asyncio.wait_for`, which the Kafka client uses,
     may swallow a cancellation."""
     for _ in range(tries):

@@ -23,6 +23,8 @@ REQUEST_TIMEOUT_MS = 10_000
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 WARN_AFTER_S = 10.0
 
+Headers = Sequence[tuple[str, bytes]]
+
 
 class TooLargeError(Exception):
     """Kafka does not take a message of this size, now or later."""
@@ -42,17 +44,20 @@ class Producer:
         self._producer: AIOKafkaProducer | None = None
         self._outage = outage
 
-    async def send(self, topic: str, key: bytes, value: bytes) -> None:
+    async def send(self, topic: str, key: bytes, value: bytes, headers: Headers = ()) -> None:
         """Return when the message is stored by all in-sync replicas; raises TooLargeError."""
-        await self.send_all(topic, [(key, value)])
+        await self.send_all(topic, [(key, value)], headers)
 
-    async def send_all(self, topic: str, messages: Sequence[tuple[bytes, bytes]]) -> None:
+    async def send_all(
+        self, topic: str, messages: Sequence[tuple[bytes, bytes]], headers: Headers = ()
+    ) -> None:
         """Return when all of these keys and values are stored, in this order; the one or other may be stored
-        twice. Raises TooLargeError when at least one is too large: then nobody knows which are stored."""
+        twice. Each gets the headers. Raises TooLargeError when at least one is too large: then nobody knows which
+        are stored."""
         pause_s = FIRST_PAUSE_S
         while True:
             try:
-                await self._send_once(topic, messages)
+                await self._send_once(topic, messages, headers)
             except (MessageSizeTooLargeError, RecordTooLargeError) as error:
                 await self.close()
                 largest = max(len(value) for _, value in messages)
@@ -72,11 +77,11 @@ class Producer:
         if producer is not None:
             await stop_producer(producer, timeout_s)
 
-    async def _send_once(self, topic: str, messages: Sequence[tuple[bytes, bytes]]) -> None:
+    async def _send_once(self, topic: str, messages: Sequence[tuple[bytes, bytes]], headers: Headers) -> None:
         if self._producer is None:
             self._producer = make_producer(self._config, self._ssl_context)
             await self._producer.start()
-        sending = asyncio.ensure_future(_send_in_order(self._producer, topic, messages))
+        sending = asyncio.ensure_future(_send_in_order(self._producer, topic, messages, headers))
         try:
             while not (await asyncio.wait({sending}, timeout=WARN_AFTER_S))[0]:
                 self._outage.complain(f"no answer about {topic} for {WARN_AFTER_S:.0f} s")
@@ -87,11 +92,11 @@ class Producer:
 
 
 async def _send_in_order(
-    producer: AIOKafkaProducer, topic: str, messages: Sequence[tuple[bytes, bytes]]
+    producer: AIOKafkaProducer, topic: str, messages: Sequence[tuple[bytes, bytes]], headers: Headers
 ) -> None:
     stored = []
     for key, value in messages:
-        stored.append(await producer.send(topic, value=value, key=key))
+        stored.append(await producer.send(topic, value=value, key=key, headers=list(headers)))
         stored[-1].add_done_callback(_see_error)  # should a later one fail, nobody asks for this one's
     for outcome in await asyncio.gather(*stored, return_exceptions=True):
         if isinstance(outcome, BaseException):

@@ -1,0 +1,171 @@
+"""The agent for Kubernetes, put together: what was told, the watches, what waits for Kafka, and a clock's tick.
+
+Only wiring belongs here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from endpoint_analytics.agents.config import KafkaConfig
+from endpoint_analytics.agents.kubernetes.access import Access
+from endpoint_analytics.agents.kubernetes.client import ApiError, Client
+from endpoint_analytics.agents.kubernetes.naming import Naming
+from endpoint_analytics.agents.kubernetes.objects import AutoscalerObject, Pod, ScaledObject, WorkloadObject
+from endpoint_analytics.agents.kubernetes.origin import Origin
+from endpoint_analytics.agents.kubernetes.outgoing import Outgoing
+from endpoint_analytics.agents.kubernetes.pace import Pace
+from endpoint_analytics.agents.kubernetes.pod_life import Rules
+from endpoint_analytics.agents.kubernetes.recall import Recalled, recall
+from endpoint_analytics.agents.kubernetes.selector import Selector
+from endpoint_analytics.agents.kubernetes.watcher import Watcher
+from endpoint_analytics.agents.kubernetes.watching import FAILURES, Resource, Sink, Watching
+from endpoint_analytics.agents.lane import cancel_all
+from endpoint_analytics.agents.outage import Outage
+from endpoint_analytics.agents.producer import Producer, make_ssl_context
+from endpoint_analytics.schemas.topics import REPLICAS
+
+logger = logging.getLogger("endpoint_analytics")
+
+TICK_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is watched, and how it is told; `timeout_s` is the wait for Kafka at the end."""
+
+    namespace: str
+    naming: Naming
+    selector: Selector
+    rules: Rules
+    origin: Origin
+    access: Access
+    kafka: KafkaConfig
+    timeout_s: float
+    watch_s: float
+
+
+async def watch_until(told: asyncio.Event, settings: Settings, ready: Callable[[int], None]) -> None:
+    """Watch until `told` to end, then wait for Kafka; calls `ready` with their number when the pods were listed."""
+    ssl_context = make_ssl_context(settings.kafka)
+    ending = asyncio.create_task(told.wait())
+    recalling = asyncio.create_task(recall(settings.kafka, ssl_context, settings.namespace, settings.origin))
+    await asyncio.wait({recalling, ending}, return_when=asyncio.FIRST_COMPLETED)
+    if not recalling.done():
+        await cancel_all([recalling])
+        return
+    producer = Producer(settings.kafka, ssl_context, Outage(settings.kafka.bootstrap_servers))
+    outgoing = Outgoing(REPLICAS.name(settings.kafka.topic_prefix), producer)
+    watcher = _watcher(settings, recalling.result(), outgoing)
+    listed = asyncio.Event()
+    async with Client(settings.access) as client:
+        work = [
+            *(each.run() for each in _watchings(client, settings, watcher, listed, ready)),
+            outgoing.run(),
+            _look_for_vanished(client, settings, watcher, listed),
+            _tick(watcher, listed),
+        ]
+        tasks = [asyncio.create_task(each) for each in work]
+        try:
+            await _first_to_fail(tasks, ending)
+            await _drain(outgoing, settings.timeout_s)
+        finally:
+            await cancel_all(tasks)
+
+
+async def _first_to_fail(tasks: list[asyncio.Task[None]], ending: asyncio.Task[bool]) -> None:
+    """Return when it is time to end; a task that fails has a bug, which ends the process to be seen."""
+    waiting: set[asyncio.Task[None] | asyncio.Task[bool]] = {*tasks, ending}
+    while not ending.done():
+        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+
+async def _drain(outgoing: Outgoing, timeout_s: float) -> None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            await outgoing.drained()
+    except TimeoutError:
+        logger.warning("Kafka did not take all that there was to tell: the next agent tells it")
+
+
+def _watcher(settings: Settings, recalled: Recalled, outgoing: Outgoing) -> Watcher:
+    return Watcher(
+        settings.namespace,
+        settings.naming,
+        settings.selector,
+        settings.rules,
+        settings.origin,
+        recalled,
+        outgoing.put,
+        lambda: time.time_ns() // 1_000,
+    )
+
+
+def _watchings(
+    client: Client, settings: Settings, watcher: Watcher, listed: asyncio.Event, ready: Callable[[int], None]
+) -> list[Watching[Pod] | Watching[WorkloadObject] | Watching[AutoscalerObject] | Watching[ScaledObject]]:
+    here = f"namespaces/{settings.origin.namespace}"
+    pods = watcher.pod_sink()
+
+    def settled() -> None:
+        if not listed.is_set():
+            listed.set()
+            ready(watcher.pods)
+
+    pod_resource = Resource("pods", f"/api/v1/{here}/pods", Pod, needed=True, selector=settings.selector.text)
+    apps = partial(Resource, kind=WorkloadObject)
+    deployments = apps("deployments", f"/apis/apps/v1/{here}/deployments")
+    stateful_sets = apps("statefulsets", f"/apis/apps/v1/{here}/statefulsets")
+    autoscalers = Resource(
+        "horizontalpodautoscalers", f"/apis/autoscaling/v2/{here}/horizontalpodautoscalers", AutoscalerObject
+    )
+    scaled_objects = Resource("scaledobjects", f"/apis/keda.sh/v1alpha1/{here}/scaledobjects", ScaledObject)
+    pod_sink = Sink(pods.listed, pods.changed, pods.removed, settled)
+    return [
+        Watching(client, pod_resource, pod_sink, settings.watch_s),
+        Watching(client, deployments, watcher.workload_sink("Deployment"), settings.watch_s),
+        Watching(client, stateful_sets, watcher.workload_sink("StatefulSet"), settings.watch_s),
+        Watching(client, autoscalers, watcher.autoscaler_sink(), settings.watch_s),
+        Watching(client, scaled_objects, watcher.scaled_object_sink(), settings.watch_s),
+    ]
+
+
+async def _look_for_vanished(
+    client: Client, settings: Settings, watcher: Watcher, listed: asyncio.Event
+) -> None:
+    """Ask for each pod that was told of before and is not listed: it is gone, or another agent's now."""
+    await listed.wait()
+    for replica, pod in watcher.vanished().items():
+        if await _is_gone(client, settings.origin.namespace, pod):
+            watcher.confirm_gone(replica)
+
+
+async def _is_gone(client: Client, namespace: str, pod: str) -> bool:
+    pace = Pace()
+    while True:
+        asked_s = None
+        try:
+            await client.get(f"/api/v1/namespaces/{namespace}/pods/{pod}", {})
+        except ApiError as error:
+            if error.status in {403, 404}:
+                return error.status == 404
+            asked_s = error.retry_after_s
+        except FAILURES:
+            pass
+        else:
+            return False
+        await asyncio.sleep(pace.wait_s(asked_s))
+
+
+async def _tick(watcher: Watcher, listed: asyncio.Event) -> None:
+    await listed.wait()
+    while True:
+        await asyncio.sleep(TICK_S)
+        watcher.tick()

@@ -1,0 +1,87 @@
+"""What waits for Kafka: states and settings in order, bounded in number. One task empties it.
+
+Unlike a replica's own agent's, these messages have many keys, and each tells in a header whose pod it speaks of, so
+that a later process finds out what this one told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import NamedTuple
+
+from endpoint_analytics.agents.kubernetes.origin import HEADER
+from endpoint_analytics.agents.producer import Producer, TooLargeError
+from endpoint_analytics.schemas.codec import decode_replicas, encode
+from endpoint_analytics.schemas.errors import InvalidMessageError
+from endpoint_analytics.schemas.identity import partition_key
+from endpoint_analytics.schemas.replicas import ReplicaMessage, ReplicaState
+
+logger = logging.getLogger("endpoint_analytics")
+
+MAX_WAITING = 50_000
+
+
+class _Waiting(NamedTuple):
+    key: bytes
+    value: bytes
+    origin: bytes
+
+
+class Outgoing:
+    """To `topic`, through `producer`. `sent` and `lost` count messages; what is lost is the oldest."""
+
+    def __init__(self, topic: str, producer: Producer, max_waiting: int = MAX_WAITING) -> None:
+        self._topic = topic
+        self._producer = producer
+        self._max_waiting = max_waiting
+        self._waiting: deque[_Waiting] = deque()
+        self._filled = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.sent = 0
+        self.lost = 0
+
+    def put(self, message: ReplicaMessage, origin: bytes) -> None:
+        """Hand over a message; one that the worker would refuse is counted as lost."""
+        value = encode(message)
+        try:
+            decode_replicas(value)
+        except InvalidMessageError as error:
+            self.lost += 1
+            logger.warning("a message was dropped: %s", error)
+            return
+        replica_id = message.replica_id if isinstance(message, ReplicaState) else ""
+        key = partition_key(message.namespace, message.endpoint, replica_id)
+        if len(self._waiting) >= self._max_waiting:
+            self._waiting.popleft()
+            self.lost += 1
+        self._waiting.append(_Waiting(key, value, origin))
+        self._idle.clear()
+        self._filled.set()
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        try:
+            while True:
+                await self._filled.wait()
+                self._filled.clear()
+                while self._waiting:
+                    await self._send(self._waiting.popleft())
+                self._idle.set()
+        finally:
+            await self._producer.close()
+
+    async def drained(self) -> None:
+        """Return when Kafka has all of it."""
+        await self._idle.wait()
+
+    async def _send(self, one: _Waiting) -> None:
+        try:
+            await self._producer.send(self._topic, one.key, one.value, [(HEADER, one.origin)])
+        except TooLargeError as error:
+            self.lost += 1
+            logger.warning("a message was dropped: Kafka takes none so large: %s", error)
+        else:
+            self.sent += 1

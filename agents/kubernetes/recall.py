@@ -1,0 +1,139 @@
+"""Reads back from the replicas topic what was told lately: the log is this agent's only memory over restarts.
+
+So it needs no disk and no right to write in Kubernetes. A pod that went while nobody watched is found this way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from dataclasses import dataclass, field
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
+from aiokafka.structs import ConsumerRecord
+
+from endpoint_analytics.agents.config import KafkaConfig
+from endpoint_analytics.agents.kubernetes.naming import Replica
+from endpoint_analytics.agents.kubernetes.origin import HEADER, Origin
+from endpoint_analytics.agents.kubernetes.told import Told
+from endpoint_analytics.agents.kubernetes.told_limits import ToldLimits
+from endpoint_analytics.agents.outage import Outage
+from endpoint_analytics.schemas.codec import decode_replicas
+from endpoint_analytics.schemas.errors import InvalidMessageError
+from endpoint_analytics.schemas.replicas import EndpointSettings
+from endpoint_analytics.schemas.topics import REPLICAS
+
+logger = logging.getLogger("endpoint_analytics")
+
+BACK_MS = 25 * 3_600_000
+"""How far back: a state that lasts is told again sooner, and one that is older counts no more."""
+
+READ_WITHIN_S = 120.0
+RETRY_S = 1.0
+
+
+@dataclass(slots=True)
+class Recalled:
+    """The last that was told of each replica of ours, its pod's name, and the last limits of each endpoint."""
+
+    replicas: dict[Replica, tuple[Told, str]] = field(default_factory=dict)
+    limits: dict[str, ToldLimits] = field(default_factory=dict)
+
+    def take(self, value: bytes | None, header: bytes | None, namespace: str, origin: Origin) -> None:
+        """Take up one message, if it is ours."""
+        pod = None if header is None else origin.pod_of(header)
+        if pod is None:
+            return
+        try:
+            message = decode_replicas(value)
+        except InvalidMessageError:
+            return
+        if message.namespace != namespace:
+            return
+        if isinstance(message, EndpointSettings):
+            last = self.limits.get(message.endpoint)
+            if last is None or message.at_us >= last.at_us:
+                told = ToldLimits(message.at_us, message.min_replicas, message.max_replicas)
+                self.limits[message.endpoint] = told
+            return
+        replica = Replica(message.endpoint, message.replica_id)
+        known = self.replicas.get(replica)
+        if known is None or message.at_us >= known[0].at_us:
+            self.replicas[replica] = (Told(message.at_us, message.state, message.reason), pod)
+
+    def living(self) -> dict[Replica, str]:
+        """Return the pods' names of the replicas whose last state was no end."""
+        return {replica: pod for replica, (told, pod) in self.replicas.items() if told.state != "terminated"}
+
+
+async def recall(
+    config: KafkaConfig, ssl_context: ssl.SSLContext | None, namespace: str, origin: Origin
+) -> Recalled:
+    """Return what the topic holds; waits for Kafka for ever, and goes on without where it may not be read."""
+    outage = Outage(config.bootstrap_servers)
+    while True:
+        try:
+            async with asyncio.timeout(READ_WITHIN_S):
+                found = await _read(config, ssl_context, namespace, origin)
+        except TopicAuthorizationFailedError:
+            logger.warning(
+                "the topic %s is not there or may not be read: pods that went while this agent was away are not found",
+                REPLICAS.name(config.topic_prefix),
+            )
+            return Recalled()
+        except (KafkaError, OSError, TimeoutError) as error:
+            outage.complain(f"{type(error).__name__}: {error}")
+            await asyncio.sleep(RETRY_S)
+        else:
+            outage.end()
+            return found
+
+
+async def _read(
+    config: KafkaConfig, ssl_context: ssl.SSLContext | None, namespace: str, origin: Origin
+) -> Recalled:
+    found = Recalled()
+    topic = REPLICAS.name(config.topic_prefix)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=[server.strip() for server in config.bootstrap_servers.split(",")],
+        client_id="endpoint-analytics-agent",
+        enable_auto_commit=False,
+        security_protocol=config.security_protocol,
+        ssl_context=ssl_context,
+        sasl_mechanism=config.sasl_mechanism,
+        sasl_plain_username=config.username or None,
+        sasl_plain_password=config.password or None,
+    )
+    await consumer.start()
+    try:
+        if topic not in await consumer.topics():
+            raise TopicAuthorizationFailedError(topic)  # so a broker hides what may not be read
+        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
+        consumer.assign(partitions)
+        ends = await consumer.end_offsets(partitions)
+        since_ms = int(time.time() * 1000) - BACK_MS
+        begins = await consumer.offsets_for_times(dict.fromkeys(partitions, since_ms))
+        left = {}
+        for partition, end in ends.items():
+            begin = begins[partition]
+            if begin is not None and begin.offset < end:
+                consumer.seek(partition, begin.offset)
+                left[partition] = end
+            else:
+                consumer.seek(partition, end)
+        while left:
+            for partition, records in (await consumer.getmany(timeout_ms=500)).items():
+                for record in records:
+                    found.take(record.value, _header_of(record), namespace, origin)
+                if partition in left and await consumer.position(partition) >= left[partition]:
+                    del left[partition]
+    finally:
+        await consumer.stop()
+    return found
+
+
+def _header_of(record: ConsumerRecord[bytes, bytes]) -> bytes | None:
+    return next((value for name, value in record.headers if name == HEADER), None)

@@ -1,0 +1,148 @@
+"""The minimum and maximum replicas of each endpoint, from workloads and what scales them. Pure.
+
+A ScaledObject goes before a HorizontalPodAutoscaler (KEDA makes one of its own for each), and that before the number
+that the workload itself asks for. Workloads of one endpoint add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from endpoint_analytics.agents.kubernetes.objects import (
+    AutoscalerObject,
+    ScaledObject,
+    SpecMetadata,
+    WorkloadObject,
+)
+from endpoint_analytics.schemas.limits import MAX_REPLICAS
+
+PAUSED, PAUSED_REPLICAS = "autoscaling.keda.sh/paused", "autoscaling.keda.sh/paused-replicas"
+KEDA_MIN, KEDA_MAX = 0, 100
+"""What KEDA takes where a ScaledObject says nothing."""
+
+
+class WorkloadName(NamedTuple):
+    """A workload of the watched Kubernetes namespace."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The least and most replicas, asked for at `at_us` (None: the server does not say when)."""
+
+    min_replicas: int
+    max_replicas: int
+    at_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A Deployment or StatefulSet: the labels of its pods, and how many it asks for."""
+
+    name: WorkloadName
+    pod_labels: Mapping[str, str]
+    replicas: int
+    at_us: int | None
+
+    @property
+    def limits(self) -> Limits:
+        """Return the number that it asks for, as both."""
+        return Limits(self.replicas, self.replicas, self.at_us)
+
+
+@dataclass(frozen=True, slots=True)
+class Scaler:
+    """What scales a workload. `limits` is None for one that keeps it as it is."""
+
+    target: WorkloadName
+    limits: Limits | None
+
+
+def workload_of(kind: str, found: WorkloadObject) -> Workload:
+    """Return the workload; one replica where it asks for no number, as the API does."""
+    spec = found.spec
+    replicas = 1 if spec.replicas is None else spec.replicas
+    labels = spec.template.metadata.labels or {}
+    at_us = asked_us(found.metadata, "replicas")
+    return Workload(WorkloadName(kind, found.metadata.name), labels, _bounded(replicas), at_us)
+
+
+def scaler_of_autoscaler(found: AutoscalerObject) -> Scaler:
+    """Return what a HorizontalPodAutoscaler does; its minimum is 1 where it says none."""
+    spec = found.spec
+    least = 1 if spec.min_replicas is None else spec.min_replicas
+    at_us = asked_us(found.metadata, "minReplicas", "maxReplicas")
+    target = spec.scale_target_ref
+    return Scaler(WorkloadName(target.kind, target.name), _limits(least, spec.max_replicas, at_us))
+
+
+def scaler_of_scaled_object(found: ScaledObject) -> Scaler:
+    """Return what a ScaledObject does: 0 to 100 where it says nothing, one number while it is paused."""
+    spec, annotations = found.spec, found.metadata.annotations or {}
+    target = WorkloadName(spec.scale_target_ref.kind or "Deployment", spec.scale_target_ref.name)
+    least = KEDA_MIN if spec.min_replica_count is None else spec.min_replica_count
+    if spec.idle_replica_count is not None:
+        least = min(least, spec.idle_replica_count)
+    most = KEDA_MAX if spec.max_replica_count is None else spec.max_replica_count
+    names = ("minReplicaCount", "maxReplicaCount", "idleReplicaCount", PAUSED, PAUSED_REPLICAS)
+    at_us = asked_us(found.metadata, *names)
+    paused = annotations.get(PAUSED_REPLICAS, "")
+    if paused.isdecimal():
+        return Scaler(target, _limits(int(paused), int(paused), at_us))
+    if annotations.get(PAUSED, "").lower() == "true":
+        return Scaler(target, None)
+    return Scaler(target, _limits(least, most, at_us))
+
+
+def limits_by_endpoint(
+    workloads: Iterable[tuple[str, Workload]], autoscalers: Iterable[Scaler], scaled_objects: Iterable[Scaler]
+) -> dict[str, Limits]:
+    """Return the limits of each endpoint; `workloads` come with the endpoint that each belongs to."""
+    scalers = {scaler.target: scaler for scaler in autoscalers}
+    scalers |= {scaler.target: scaler for scaler in scaled_objects}
+    found: dict[str, Limits] = {}
+    for endpoint, workload in workloads:
+        scaler = scalers.get(workload.name)
+        limits = workload.limits if scaler is None or scaler.limits is None else scaler.limits
+        found[endpoint] = limits if endpoint not in found else _sum(found[endpoint], limits)
+    return found
+
+
+def asked_us(metadata: SpecMetadata, *names: str) -> int | None:
+    """Return when one of these members was last written, in microseconds: the server notes who wrote what when.
+
+    An object that lacks those notes was made at some time, and may have been changed since: then it is None.
+    """
+    writers = metadata.managed_fields
+    if not writers:
+        return None
+    wanted = [f'"f:{name}"'.encode() for name in names]
+    told = [each for each in writers if each.time is not None and each.subresource != "status"]
+    times = [each.time for each in told if each.time and any(name in bytes(each.fields) for name in wanted)]
+    if times:
+        return _microseconds(max(times))
+    made = metadata.creation_timestamp
+    return None if made is None else _microseconds(made)
+
+
+def _sum(one: Limits, other: Limits) -> Limits:
+    at_us = None if one.at_us is None or other.at_us is None else max(one.at_us, other.at_us)
+    return _limits(one.min_replicas + other.min_replicas, one.max_replicas + other.max_replicas, at_us)
+
+
+def _limits(least: int, most: int, at_us: int | None) -> Limits:
+    most = _bounded(most)
+    return Limits(min(_bounded(least), most), most, at_us)
+
+
+def _bounded(number: int) -> int:
+    return max(0, min(number, MAX_REPLICAS))
+
+
+def _microseconds(moment: datetime) -> int:
+    return int(moment.timestamp()) * 1_000_000

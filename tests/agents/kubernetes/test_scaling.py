@@ -1,0 +1,124 @@
+"""Workloads and scalers in the API's JSON, to the limits of endpoints, and from when on they hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from tests.agents.kubernetes.pods import T0, stamp, us
+from tests.agents.kubernetes.scalers import autoscaler, deployment, scaled_object
+
+from endpoint_analytics.agents.kubernetes.objects import AutoscalerObject, ScaledObject, WorkloadObject
+from endpoint_analytics.agents.kubernetes.scaling import (
+    Limits,
+    WorkloadName,
+    limits_by_endpoint,
+    scaler_of_autoscaler,
+    scaler_of_scaled_object,
+    workload_of,
+)
+from endpoint_analytics.agents.kubernetes.told import AGAIN_US, LATE_US
+from endpoint_analytics.agents.kubernetes.told_limits import LimitsTeller, ToldLimits
+
+SECOND = 1_000_000
+NOW = us(T0) + 3600 * SECOND
+
+
+def read(found: dict[str, Any], kind: type) -> Any:
+    return msgspec.json.decode(msgspec.json.encode(found), type=kind)
+
+
+def limits(workloads=(), autoscalers=(), scaled_objects=()) -> dict[str, tuple[int, int]]:
+    found = limits_by_endpoint(
+        [("llm", workload_of("Deployment", read(each, WorkloadObject))) for each in workloads],
+        [scaler_of_autoscaler(read(each, AutoscalerObject)) for each in autoscalers],
+        [scaler_of_scaled_object(read(each, ScaledObject)) for each in scaled_objects],
+    )
+    return {endpoint: (each.min_replicas, each.max_replicas) for endpoint, each in found.items()}
+
+
+def test_a_deployment_alone_asks_for_one_number():
+    assert limits([deployment("llm", 3)]) == {"llm": (3, 3)}
+    without = deployment("llm", 3)
+    del without["spec"]["replicas"]
+    assert limits([without]) == {"llm": (1, 1)}
+
+
+def test_an_autoscaler_goes_before_the_deployment():
+    assert limits([deployment("llm", 3)], [autoscaler("llm", 2, 8)]) == {"llm": (2, 8)}
+    assert limits([deployment("llm", 3)], [autoscaler("llm", None, 8)]) == {"llm": (1, 8)}
+    assert limits([deployment("llm", 3)], [autoscaler("other", 2, 8)]) == {"llm": (3, 3)}
+
+
+def test_a_scaled_object_goes_before_the_autoscaler_that_keda_makes_of_it():
+    made = autoscaler("llm", 1, 8, name="keda-hpa-llm")
+    assert limits([deployment("llm", 0)], [made], [scaled_object("llm", 0, 8)]) == {"llm": (0, 8)}
+    assert limits([deployment("llm", 0)], [made], [scaled_object("llm", None, None)]) == {"llm": (0, 100)}
+    assert limits([deployment("llm", 0)], [], [scaled_object("llm", 2, 8, idle=0)]) == {"llm": (0, 8)}
+
+
+def test_a_scaled_object_that_is_paused():
+    at_five = scaled_object("llm", 0, 8, annotations={"autoscaling.keda.sh/paused-replicas": "5"})
+    assert limits([deployment("llm", 3)], [], [at_five]) == {"llm": (5, 5)}
+    as_is = scaled_object("llm", 0, 8, annotations={"autoscaling.keda.sh/paused": "true"})
+    assert limits([deployment("llm", 3)], [], [as_is]) == {"llm": (3, 3)}
+
+
+def test_workloads_of_one_endpoint_add_up():
+    canary = deployment("llm-canary", 1)
+    assert limits([deployment("llm", 3), canary], [autoscaler("llm", 2, 8)]) == {"llm": (3, 9)}
+
+
+def test_limits_hold_from_when_they_were_written():
+    found = read(deployment("llm", 3, written=60), WorkloadObject)
+    workload = workload_of("Deployment", found)
+    assert workload.name == WorkloadName("Deployment", "llm")
+    assert workload.at_us == us(T0) + 60 * SECOND  # not when its status was, which names replicas too
+    scaler = scaler_of_autoscaler(read(autoscaler("llm", 1, 4, written=90), AutoscalerObject))
+    assert scaler.limits == Limits(1, 4, us(T0) + 90 * SECOND)
+    bare = autoscaler("llm", 1, 4)
+    del bare["metadata"]["managedFields"]
+    assert scaler_of_autoscaler(read(bare, AutoscalerObject)).limits == Limits(1, 4, None)
+
+
+def test_limits_are_told_when_they_change_and_from_when_they_did():
+    teller = LimitsTeller()
+    asked = us(T0)
+    assert teller.observe({"llm": Limits(1, 4, asked)}, NOW) == {"llm": ToldLimits(asked, 1, 4)}
+    assert teller.observe({"llm": Limits(1, 4, asked + 5)}, NOW) == {}
+    assert teller.observe({"llm": Limits(1, 8, asked + 9)}, NOW) == {"llm": ToldLimits(asked + 9, 1, 8)}
+
+
+def test_what_holds_again_holds_from_now_on():
+    """A scaler was removed: the deployment's own number is older than what it replaces."""
+    teller = LimitsTeller()
+    teller.observe({"llm": Limits(1, 8, us(T0) + 60)}, NOW)
+    assert teller.observe({"llm": Limits(3, 3, us(T0))}, NOW + 5) == {"llm": ToldLimits(NOW + 5, 3, 3)}
+
+
+def test_an_endpoint_without_workloads_has_no_replicas():
+    teller = LimitsTeller()
+    teller.recall("elsewhere", ToldLimits(5, 1, 1))
+    teller.observe({"llm": Limits(1, 4, NOW)}, NOW)
+    assert teller.observe({}, NOW + 1) == {"llm": ToldLimits(NOW + 1, 0, 0)}
+    assert teller.observe({}, NOW + 2) == {}
+
+
+def test_a_restart_tells_nothing_anew():
+    teller = LimitsTeller()
+    teller.recall("llm", ToldLimits(us(T0), 1, 4))
+    assert teller.observe({"llm": Limits(1, 4, us(T0))}, NOW) == {}
+
+
+@pytest.mark.parametrize("days", [3, 300])
+def test_old_limits_are_told_within_what_the_worker_takes(days):
+    now_us = us(T0) + days * 86_400 * SECOND
+    told = LimitsTeller().observe({"llm": Limits(1, 4, us(T0))}, now_us)["llm"]
+    assert now_us - LATE_US <= told.at_us < now_us
+    again = LimitsTeller().observe({"llm": Limits(1, 4, us(T0))}, now_us + 5)["llm"]
+    assert again == told or told.at_us % AGAIN_US == 0
+
+
+def test_stamps_are_what_the_api_writes():
+    assert stamp(T0) == "2026-11-20T10:00:00Z"
