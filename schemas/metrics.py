@@ -109,16 +109,28 @@ GPU_THROTTLED_POWER_RATIO = HardwareMetric(
     "gpu_throttled_power_ratio", "ratio", "The same for power alone", "gpu_throttled_power_ratio", True
 )
 GPU_ECC_CORRECTED_ERRORS = HardwareMetric(
-    "gpu_ecc_corrected_errors", "errors", "Corrected memory errors since the sample before", per_device=True
+    "gpu_ecc_corrected_errors",
+    "errors",
+    "Corrected memory errors of the GPU since its driver began to count",
+    "gpu_ecc_corrected_errors",
+    per_device=True,
+    counter=True,
 )
 GPU_ECC_UNCORRECTED_ERRORS = HardwareMetric(
     "gpu_ecc_uncorrected_errors",
     "errors",
-    "Uncorrected memory errors since the sample before",
+    "Uncorrected memory errors of the GPU since its driver began to count",
+    "gpu_ecc_uncorrected_errors",
     per_device=True,
+    counter=True,
 )
 GPU_XID_ERRORS = HardwareMetric(
-    "gpu_xid_errors", "errors", "Critical errors (XID) of the driver since the sample before", per_device=True
+    "gpu_xid_errors",
+    "errors",
+    "Critical errors (XID) of the GPU's driver since the agent's start",
+    "gpu_xid_errors",
+    per_device=True,
+    counter=True,
 )
 GPU_REPLICA_PERCENT = HardwareMetric(
     "gpu_replica_percent", "percent", "GPU percent of the replica's own processes", per_device=True

@@ -1,7 +1,9 @@
 """Which of the driver's GPUs are the replica's: what CUDA_VISIBLE_DEVICES says, as CUDA reads it. Pure.
 
-docs.nvidia.com/cuda/cuda-c-programming-guide, "CUDA Environment Variables". NVIDIA_VISIBLE_DEVICES is not read:
-it is for the container runtime, which acted on it already, and the driver shows what it gave the container.
+docs.nvidia.com/cuda/cuda-c-programming-guide, "CUDA Environment Variables". ROCm's variables are read alike.
+NVIDIA_VISIBLE_DEVICES is not read: it is for the container runtime, which acted on it already, and the driver shows
+what it gave the container. `void` there hides nothing: containers that get GPUs by the Container Device Interface
+have it too.
 """
 
 from __future__ import annotations

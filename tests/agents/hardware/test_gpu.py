@@ -6,9 +6,11 @@ import logging
 
 import pynvml
 import pytest
-from tests.agents.hardware.nvml.library import Driver, build
+from tests.agents.hardware.nvml import library as nvml
+from tests.agents.hardware.stand_in import Driver
 
-from endpoint_analytics.agents.hardware.gpu import GpuCollector
+from endpoint_analytics.agents.hardware.gpu import LOOK_FOR_LOST_AFTER, GpuCollector
+from endpoint_analytics.agents.hardware.gpu_nvidia import NvidiaGpus
 
 ONE = """
 count - 1
@@ -66,7 +68,7 @@ def test_without_a_driver_it_is_said_once(caplog):
 
 @pytest.mark.skipif(not has_driver(), reason="this machine has no GPU driver")
 def test_with_a_driver_every_gpu_is_read():
-    accelerators = GpuCollector({}).collect(0).accelerators
+    accelerators = GpuCollector((NvidiaGpus({}),)).collect(0).accelerators
     assert accelerators[0].device == "gpu0"
     for accelerator in accelerators:
         assert accelerator.readings["gpu_power_watts"][0] > 0
@@ -74,7 +76,7 @@ def test_with_a_driver_every_gpu_is_read():
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("nvml"))
+    return nvml.build(tmp_path_factory.mktemp("nvml"))
 
 
 @pytest.fixture
@@ -82,7 +84,7 @@ def driver(library, tmp_path):
     drivers = []
 
     def start(script: str, *own: int, **environment: str) -> Driver:
-        drivers.append(Driver(library, tmp_path, script, *own, **environment))
+        drivers.append(nvml.start(library, tmp_path, script, *own, **environment))
         return drivers[-1]
 
     yield start
@@ -114,8 +116,8 @@ def test_all_figures_of_a_gpu(driver):
             "gpu_throttled_ratio": 0.0,
             "gpu_throttled_thermal_ratio": 0.0,
             "gpu_throttled_power_ratio": 0.0,
-            "gpu_ecc_corrected_errors": 3.0,
-            "gpu_ecc_uncorrected_errors": 0.0,
+            "gpu_ecc_corrected_errors": 8,
+            "gpu_ecc_uncorrected_errors": 0,
             "gpu_xid_errors": 0,
             "gpu_replica_percent": 30.0,
             "gpu_replica_memory_used_bytes": 6000.0,
@@ -165,17 +167,16 @@ def test_critical_errors_are_counted_and_named_in_the_log(driver):
     assert [gpu["gpu_xid_errors"] for gpu in machine.sample()] == [0, None]
     machine.says(TWO + "register 1 error 3\nxids - 0 31 0 79\n")
     assert [gpu["gpu_xid_errors"] for gpu in machine.sample()] == [2, None]
-    assert [gpu["gpu_xid_errors"] for gpu in machine.sample()] == [0, None]
+    machine.says(TWO + "register 1 error 3\nxids - 0 31 0 79 0 13\n")
+    assert [gpu["gpu_xid_errors"] for gpu in machine.sample()] == [3, None]
+    assert [gpu["gpu_xid_errors"] for gpu in machine.sample()] == [3, None]
     assert "gpu0: the NVIDIA driver tells of a critical error, XID 79" in machine.log.read_text()
 
 
-def test_counters_that_begin_anew_give_no_negative(driver):
-    machine = driver(ONE)
-    assert machine.sample()[0]["gpu_ecc_corrected_errors"] is None
-    machine.says(ONE.replace("corrected 0 5", "corrected 0 2"))
-    assert machine.sample()[0]["gpu_ecc_corrected_errors"] is None
-    machine.says(ONE.replace("corrected 0 5", "corrected 0 4"))
-    assert machine.sample()[0]["gpu_ecc_corrected_errors"] == 2
+def test_memory_as_nvidia_smi_shows_it(driver):
+    """Drivers since 510 tell apart what they keep for themselves."""
+    (gpu,) = driver(ONE + "memory_v2 0 7 100 3\n").sample()
+    assert (gpu["gpu_memory_used_bytes"], gpu["gpu_memory_total_bytes"]) == (7.0, 100.0)
 
 
 def test_processes_where_the_driver_does_not_tell(driver):
@@ -234,6 +235,26 @@ def test_a_gpu_that_is_taken_away_goes_from_the_list(driver):
     assert devices(samples[-1]) == [("gpu1", "GPU-bbbb")], "what is left keeps its name"
     assert samples[-1][0]["gpu_percent"] == 9.0
     assert "gpu0 is gone" in machine.log.read_text()
+
+
+def test_a_gpu_that_comes_back_has_the_name_of_before(driver):
+    """The only one is reset, which takes longer than it is looked for at once."""
+    machine = driver(ONE)
+    machine.sample()
+    machine.says("count - 0")
+    assert [machine.sample() for _ in range(12)][-1] == []
+    machine.says(ONE.replace("use 0 40", "use 0 3"))
+    samples = [machine.sample() for _ in range(LOOK_FOR_LOST_AFTER)]
+    assert samples[0] == []
+    (gpu,) = samples[-1]
+    assert (gpu["device"], gpu["gpu_percent"]) == ("gpu0", 3.0)
+    log = machine.log.read_text()
+    assert log.count("gpu0 is gone") == log.count("gpu0 is there") == 1
+
+
+def test_what_the_container_runtime_was_told_is_not_read(driver):
+    """`void` is what containers have whose GPUs came by the Container Device Interface."""
+    assert devices(driver(ONE, NVIDIA_VISIBLE_DEVICES="void").sample()) == [("gpu0", "GPU-aaaa")]
 
 
 def test_a_driver_that_cannot_start(driver):

@@ -1,45 +1,15 @@
-/* Stands for libnvidia-ml.so.1 in tests: answers from the file that NVML_SCRIPT names, read anew at each call.
+/* Stands for libnvidia-ml.so.1 in tests: answers as ../script.h says, from the file that NVML_SCRIPT names.
  *
- * Its lines:  FUNCTION HANDLE VALUE...   or   FUNCTION HANDLE error NUMBER
  * HANDLE is what the answer is about: 0, 1 ... a GPU; 100, 101 ... a MIG instance of GPU 0 (200 ... of GPU 1);
- * - for none. Without a line the answer is "not supported" (3). A line that begins with once_ is for its first
- * caller only (events). Types and numbers are those of nvml.h.
+ * - for none. Types and numbers are those of nvml.h.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#define SCRIPT "NVML_SCRIPT"
+#define NOT_SUPPORTED 3
+#include "../script.h"
 
 typedef unsigned long long u64;
-#define NOT_SUPPORTED 3
 #define INSUFFICIENT_SIZE 7
 #define TIMEOUT 10
-
-static int answer(const char *function, const char *handle, char values[][96], int most, int *found) {
-    char line[1024], name[128], about[16];
-    FILE *file = fopen(getenv("NVML_SCRIPT"), "r");
-    *found = 0;
-    if (!file) return 999;
-    while (fgets(line, sizeof line, file)) {
-        int at = 0, step;
-        if (sscanf(line, "%127s %15s%n", name, about, &at) < 2) continue;
-        if (strcmp(name, function) || strcmp(about, handle)) continue;
-        while (*found < most && sscanf(line + at, " %95s%n", values[*found], &step) == 1) at += step, (*found)++;
-        break;
-    }
-    fclose(file);
-    if (!*found) return NOT_SUPPORTED;
-    return strcmp(values[0], "error") ? 0 : atoi(values[1]);
-}
-
-static const char *about(void *handle) {
-    static char text[16];
-    snprintf(text, sizeof text, "%d", (int)(size_t)handle - 1);
-    return text;
-}
-static void *handle_of(int number) { return (void *)(size_t)(number + 1); }
-
-#define ASK(function, handle, most) \
-    char v[most][96]; int n; int error = answer(function, handle, v, most, &n); if (error) return error
 
 int nvmlInitWithFlags(unsigned flags) { char v[2][96]; int n, e = answer("init", "-", v, 2, &n); return e == 3 ? 0 : e; }
 int nvmlShutdown(void) { return 0; }
@@ -53,6 +23,13 @@ int nvmlDeviceGetUUID(void *h, char *out, unsigned size) { ASK("uuid", about(h),
 int nvmlDeviceGetName(void *h, char *out, unsigned size) { ASK("name", about(h), 2); snprintf(out, size, "%s", v[0]); return 0; }
 int nvmlDeviceGetMemoryInfo(void *h, u64 *out) {
     ASK("memory", about(h), 2); out[0] = atoll(v[1]); out[2] = atoll(v[0]); out[1] = out[0] - out[2]; return 0;
+}
+struct memory_v2 { unsigned version; u64 total, reserved, free, used; };
+int nvmlDeviceGetMemoryInfo_v2(void *h, struct memory_v2 *out) {
+    ASK("memory_v2", about(h), 3); /* USED TOTAL RESERVED */
+    if (out->version != (sizeof *out | 2u << 24)) return 25;
+    out->used = atoll(v[0]), out->total = atoll(v[1]), out->reserved = atoll(v[2]);
+    out->free = out->total - out->reserved - out->used; return 0;
 }
 int nvmlDeviceGetUtilizationRates(void *h, unsigned *out) { ASK("use", about(h), 2); out[0] = atoi(v[0]); out[1] = 0; return 0; }
 int nvmlDeviceGetPowerUsage(void *h, unsigned *out) { ASK("power", about(h), 2); *out = atoi(v[0]); return 0; }

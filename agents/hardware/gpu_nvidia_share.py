@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from endpoint_analytics.agents.hardware.gpu_library import value_of
+from endpoint_analytics.agents.hardware.gpu_nvidia_library import value_of
 
 FIRST_NAMESPACE = "pid:[4026531836]"
 """PROC_PID_INIT_INO of the kernel's include/linux/proc_ns.h."""

@@ -1,4 +1,4 @@
-"""Finds the GPUs of the replica, and the MIG instances in them, and gives each a name that stays its own.
+"""Finds the NVIDIA GPUs of the replica, and the MIG instances in them, and gives each a name that stays its own.
 
 A MIG instance is a device of its own, `gpu0.mig1`, beside the GPU that it is cut from: memory is the
 instance's, and power, temperature, clocks and errors are the whole GPU's.
@@ -8,26 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from endpoint_analytics.agents.hardware.gpu_library import text_of, value_of
+from endpoint_analytics.agents.hardware.gpu_nvidia_library import text_of, value_of
+from endpoint_analytics.agents.hardware.gpu_vendor import Gpu, free_name
 from endpoint_analytics.agents.hardware.gpu_visible import VARIABLE, names_mig, parse_visible
 from endpoint_analytics.schemas.limits import MAX_DEVICES
 
 logger = logging.getLogger("endpoint_analytics")
-
-
-@dataclass(frozen=True, slots=True)
-class Gpu:
-    """A GPU that answers, or a MIG instance: its handle in the library, and what does not change."""
-
-    device: str
-    handle: Any
-    uuid: str
-    name: str
-    is_instance: bool = False
-    has_instances: bool = False
 
 
 def find_gpus(environment: Mapping[str, str], known: Mapping[str, str]) -> tuple[Gpu, ...]:
@@ -52,7 +40,7 @@ def find_gpus(environment: Mapping[str, str], known: Mapping[str, str]) -> tuple
         handle, uuid = handles[position], uuids[position]
         if handle is None:
             continue
-        device = known.get(uuid) or _free_name(number, {*known.values(), *(gpu.device for gpu in found)})
+        device = known.get(uuid) or free_name(number, {*known.values(), *(gpu.device for gpu in found)})
         inside = list(_find_instances(handle, device, instances))
         if instances and not inside:
             continue
@@ -73,9 +61,3 @@ def _find_instances(handle: Any, device: str, named: tuple[str, ...]) -> Iterato
         if not named or any(uuid.startswith(name) for name in named):
             name = text_of("nvmlDeviceGetName", instance)
             yield Gpu(f"{device}.mig{index}", instance, uuid, name, is_instance=True)
-
-
-def _free_name(number: int, taken: set[str]) -> str:
-    while f"gpu{number}" in taken:
-        number += 1
-    return f"gpu{number}"

@@ -1,0 +1,33 @@
+"""Run beside a stand-in: for each line on stdin one sample, printed as JSON.
+
+Arguments: `nvidia` and the ids of own processes, or `amd` and the folder that stands for /dev.
+"""
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+from endpoint_analytics.agents.hardware.gpu import GpuCollector
+from endpoint_analytics.agents.hardware.gpu_amd import AmdGpus
+from endpoint_analytics.agents.hardware.gpu_nvidia import NvidiaGpus
+
+logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+if sys.argv[1] == "amd":
+    collector = GpuCollector((AmdGpus(os.environ, Path(sys.argv[2])),))
+else:
+    own = {int(word) for word in sys.argv[2:]}
+    collector = GpuCollector((NvidiaGpus(os.environ, own.__contains__ if own else None),))
+for _ in sys.stdin:
+    accelerators = collector.collect(0).accelerators
+    print(
+        json.dumps(
+            [
+                {"device": a.device, "uuid": a.uuid, "name": a.name}
+                | {name: value for name, (value,) in a.readings.items()}
+                for a in accelerators
+            ]
+        ),
+        flush=True,
+    )
