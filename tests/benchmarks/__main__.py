@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHMARKS = ("fold", "worker", "middleware", "wsgi", "proxy", "rendering", "freshness", "queries")
+BENCHMARKS = ("fold", "worker", "middleware", "wsgi", "proxy", "rendering", "freshness", "queries", "hardware")
 
 
 def main(names: list[str]) -> int:

@@ -142,9 +142,10 @@ def test_a_library_that_cannot_start(driver):
 
 def test_a_module_without_its_library(driver, tmp_path):
     machine = driver(ONE, ROCM_PATH=str(tmp_path / "nowhere"))
-    # The module prints to stdout what it misses, before our line.
-    with pytest.raises(ValueError, match="Expecting value"):
-        machine.sample()
+    machine.process.stdin.write(b"\n")
+    machine.process.stdin.flush()
+    while machine.process.stdout.readline() != b"[]\n":  # the module prints to stdout what it misses
+        pass
     assert "no GPU figures: AMD: amdsmi cannot be used: KeyError: 'libamd_smi.so'" in machine.log.read_text()
 
 
