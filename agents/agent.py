@@ -24,6 +24,10 @@ from endpoint_analytics.agents.lifecycle import may_follow
 from endpoint_analytics.agents.producer import make_ssl_context
 from endpoint_analytics.agents.quiet import quiet_client
 from endpoint_analytics.agents.recorder import Recorder
+from endpoint_analytics.agents.sampling import Interval, SamplingThread
+from endpoint_analytics.agents.scrape.readings import EngineReading
+from endpoint_analytics.agents.scrape.scraper import ScrapeFigures, Scraper, make_engine_batch
+from endpoint_analytics.agents.scrape.settings import scrape_settings
 from endpoint_analytics.agents.sending import Sending
 from endpoint_analytics.agents.siblings import Siblings
 from endpoint_analytics.agents.spool.figures import SpoolFigures
@@ -32,7 +36,7 @@ from endpoint_analytics.schemas.hardware import HardwareBatch
 from endpoint_analytics.schemas.limits import MAX_REASON_LENGTH
 from endpoint_analytics.schemas.replicas import ReplicaState, State
 from endpoint_analytics.schemas.requests import Totals
-from endpoint_analytics.schemas.topics import HARDWARE, REPLICAS, REQUESTS, Topic
+from endpoint_analytics.schemas.topics import ENGINE, HARDWARE, REPLICAS, REQUESTS, Topic
 
 logger = logging.getLogger("endpoint_analytics")
 
@@ -42,7 +46,7 @@ class AgentSnapshot:
     """What the agent knows of itself: totals as of the last flush; messages by topic suffix since the start.
 
     `waiting` are messages that Kafka has not taken yet (one in flight apart), `dropped` those given up, by
-    reason. `spool` is None without a spool.
+    reason. `spool` is None without a spool, `scrape` where no engine is scraped.
     """
 
     boot_id: str
@@ -54,13 +58,14 @@ class AgentSnapshot:
     waiting: Mapping[str, int] = field(default_factory=dict)
     dropped: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     spool: SpoolFigures | None = None
+    scrape: ScrapeFigures | None = None
 
 
 class Agent:
     """One boot of one replica's agent: `start()`, then `stop()` once. `recorder` may be used at any time.
 
-    One that does not watch requests (`requests=False`) sends states and hardware alone. Raises
-    ConfigurationError when the Kafka certificates cannot be used.
+    One that does not watch requests (`requests=False`) sends states, hardware and an engine's figures alone. Raises
+    ConfigurationError when the Kafka certificates or the engine's address cannot be used.
     """
 
     def __init__(
@@ -75,6 +80,8 @@ class Agent:
         self.recorder = Recorder(config.recorder_limit)
         self._collectors = collectors
         self._requests = requests
+        scraped = scrape_settings(config)
+        self._scraper = None if scraped is None else Scraper(scraped)
         self._siblings = Siblings(config, self.boot_id)
         self._ledger = Ledger(config, self.boot_id)
         self._offset_us = read_offset_us()
@@ -150,6 +157,7 @@ class Agent:
             waiting={suffix: lane.waiting for suffix, lane in lanes.items()},
             dropped={suffix: dict(lane.dropped) for suffix, lane in lanes.items()},
             spool=self._sending.spool,
+            scrape=None if self._scraper is None else self._scraper.figures,
         )
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -164,7 +172,7 @@ class Agent:
             loop.close()
 
     async def _main(self, loop: asyncio.AbstractEventLoop) -> None:
-        hardware = self._start_hardware(loop)
+        hardware, engine = self._start_hardware(loop), self._start_scraping(loop)
         self._sending.start()
         try:
             # Flushes of many replicas are spread over the interval.
@@ -173,8 +181,9 @@ class Agent:
             while not await _is_set_within(self._stopping, due_s - loop.time()):
                 self._flush()
                 due_s = max(due_s + interval_s, loop.time())
-            if hardware is not None:
-                hardware.stop()
+            for sampling in (hardware, engine):
+                if sampling is not None:
+                    sampling.stop()
             self._flush()
             await self._sending.drain(self._stop_timeout_s)
         finally:
@@ -194,6 +203,24 @@ class Agent:
         )
         hardware.start()
         return hardware
+
+    def _start_scraping(self, loop: asyncio.AbstractEventLoop) -> SamplingThread[EngineReading] | None:
+        if self._scraper is None:
+            return None
+
+        def post(interval: Interval, reading: EngineReading) -> None:
+            batch = make_engine_batch(self.config, self.boot_id, interval, reading)
+            loop.call_soon_threadsafe(self._put, ENGINE, encode(batch))
+
+        scraping = SamplingThread(
+            "endpoint-analytics-scrape",
+            self._scraper.take,
+            post,
+            self.config.scrape_interval_s,
+            self._siblings.may_scrape,
+        )
+        scraping.start()
+        return scraping
 
     def _tell(self, state: State, at_us: int, reason: str) -> None:
         told = self._siblings.enter(state, at_us, reason) if self.config.states else None

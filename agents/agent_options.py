@@ -19,15 +19,35 @@ _NAMES = {
 }
 
 
-def add_agent_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options; each falls back to its ENDPOINT_ANALYTICS_ variable."""
+def add_agent_options(parser: argparse.ArgumentParser, *, with_hardware: bool = True) -> None:
+    """Add the options; each falls back to its ENDPOINT_ANALYTICS_ variable. Without --no-hardware where hardware is
+    the command's own matter."""
     group = parser.add_argument_group(
         "replica", f"each also as a variable: --endpoint is {ENVIRONMENT_PREFIX}ENDPOINT"
     )
     for option, text in _NAMES.items():
         group.add_argument(option, metavar="...", help=text)
-    group.add_argument("--no-hardware", action="store_true", help="leave the hardware to another agent")
+    if with_hardware:
+        group.add_argument("--no-hardware", action="store_true", help="leave the hardware to another agent")
     add_kafka_options(parser)
+
+
+def add_scrape_options(parser: argparse.ArgumentParser, *, with_url: bool = True) -> None:
+    """Add the options of scraping a serving engine beside what the command does; without the URL where it is the
+    command's own argument."""
+    group = parser.add_argument_group("serving engine")
+    if with_url:
+        group.add_argument(
+            "--scrape",
+            metavar="URL",
+            help="send the engine's own metrics along, as http://127.0.0.1:8000/metrics",
+        )
+    group.add_argument(
+        "--metric",
+        action="append",
+        metavar="NAME=PROMETHEUS_NAME",
+        help="send one more of its metrics, as engine_lora_slots=vllm:lora_slots; may be given several times",
+    )
 
 
 def agent_config_of(arguments: argparse.Namespace) -> AgentConfig:
@@ -36,8 +56,10 @@ def agent_config_of(arguments: argparse.Namespace) -> AgentConfig:
         namespace=arguments.namespace,
         endpoint=arguments.endpoint,
         replica_id=arguments.replica_id,
-        hardware=False if arguments.no_hardware else None,
+        hardware=False if getattr(arguments, "no_hardware", False) else None,
         spool=arguments.spool,
+        scrape=getattr(arguments, "scrape", None),
+        scrape_metrics=getattr(arguments, "metric", None),
     )
     stated = f"{ENVIRONMENT_PREFIX}STOP_TIMEOUT_S" in os.environ
     stop_timeout_s = config.stop_timeout_s if stated else arguments.timeout

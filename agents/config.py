@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Literal, get_args
 
@@ -93,7 +93,9 @@ class AgentConfig:
     Times are in seconds, sizes in bytes. `recorder_limit` bounds the arrivals that wait for a flush,
     `outbox_batches` and `outbox_bytes` what waits for Kafka in memory. `hardware` and `states` say
     whether those are sent: a process whose launcher sends them does not. `spool` is a folder for what waits
-    longer ("": none), `spool_bytes` its cap for each process, `spool_drop` what goes at the cap.
+    longer ("": none), `spool_bytes` its cap for each process, `spool_drop` what goes at the cap. `scrape` is the
+    URL of a serving engine's metrics ("" or "off": none), read each `scrape_interval_s`; `scrape_metrics` are
+    metrics of the user's own, `engine_name=prometheus_name`.
     """
 
     namespace: str
@@ -110,6 +112,9 @@ class AgentConfig:
     spool: str = ""
     spool_bytes: int = 256 * 1024 * 1024
     spool_drop: str = "oldest"
+    scrape: str = ""
+    scrape_interval_s: float = 1.0
+    scrape_metrics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("namespace", "endpoint", "replica_id"):
@@ -119,6 +124,8 @@ class AgentConfig:
                 raise ConfigurationError(error.detail) from error
         if not 0.01 <= self.flush_interval_s <= 1.0:
             raise ConfigurationError(f"flush_interval_s is {self.flush_interval_s}; it takes 0.01 to 1.0")
+        if not 0.1 <= self.scrape_interval_s <= 5:
+            raise ConfigurationError(f"scrape_interval_s is {self.scrape_interval_s}; it takes 0.1 to 5")
         if not 0 <= self.stop_timeout_s <= 60:
             raise ConfigurationError(f"stop_timeout_s is {self.stop_timeout_s}; it takes 0 to 60")
         for name in ("recorder_limit", "outbox_batches", "outbox_bytes"):
@@ -143,6 +150,8 @@ def read_config(
     flush_interval_s: float | None = None,
     hardware: bool | None = None,
     spool: str | None = None,
+    scrape: str | None = None,
+    scrape_metrics: Sequence[str] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> AgentConfig:
     """Return the settings: each argument, else its ENDPOINT_ANALYTICS_ variable, else its default.
@@ -160,6 +169,12 @@ def read_config(
         endpoint=_required("endpoint", endpoint, values),
         replica_id=replica_id or values.get(f"{ENVIRONMENT_PREFIX}REPLICA_ID") or default_replica_id(values),
         spool=values.get(f"{ENVIRONMENT_PREFIX}SPOOL", "") if spool is None else spool,
+        scrape=(values.get(f"{ENVIRONMENT_PREFIX}SCRAPE", "") if scrape is None else scrape).strip(),
+        scrape_metrics=tuple(
+            _list_of(values.get(f"{ENVIRONMENT_PREFIX}SCRAPE_METRICS", ""))
+            if scrape_metrics is None
+            else scrape_metrics
+        ),
         spool_drop=values.get(f"{ENVIRONMENT_PREFIX}SPOOL_DROP", "").strip().lower() or "oldest",
         kafka=read_kafka_config(bootstrap_servers=kafka, topic_prefix=topic_prefix, environment=values),
         **settings,  # type: ignore[arg-type]  # read_settings gives each the type of its default
@@ -212,6 +227,10 @@ def default_replica_id(environment: Mapping[str, str]) -> str:
     host = environment.get("HOSTNAME") or socket.gethostname()
     name = re.sub(r"[^A-Za-z0-9._-]", "-", host)[:MAX_NAME_LENGTH].strip("._-")
     return name or f"replica-{secrets.token_hex(4)}"
+
+
+def _list_of(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
 
 
 def _required(name: str, value: str | None, environment: Mapping[str, str]) -> str:

@@ -16,6 +16,7 @@ from multiprocessing.util import Finalize
 from endpoint_analytics.agents.agent import Agent
 from endpoint_analytics.agents.config import AgentConfig
 from endpoint_analytics.agents.producer import make_ssl_context
+from endpoint_analytics.agents.scrape.settings import scrape_settings
 
 
 class ProcessAgent:
@@ -23,6 +24,7 @@ class ProcessAgent:
 
     def __init__(self, config: AgentConfig) -> None:
         make_ssl_context(config.kafka)  # what cannot work is told now, not at the first request
+        scrape_settings(config)
         self.config = config
         self.agent: Agent | None = None
         self._starting = threading.Lock()

@@ -20,11 +20,11 @@ from endpoint_analytics.agents.spool.outbox import SpoolOutbox
 from endpoint_analytics.agents.spool.replay import Replay
 from endpoint_analytics.agents.spool.spool import Spool
 from endpoint_analytics.schemas.identity import partition_key
-from endpoint_analytics.schemas.topics import HARDWARE, REPLICAS, REQUESTS
+from endpoint_analytics.schemas.topics import ENGINE, HARDWARE, REPLICAS, REQUESTS
 
 logger = logging.getLogger("endpoint_analytics")
 
-TOPICS = (REPLICAS, REQUESTS, HARDWARE)
+TOPICS = (REPLICAS, REQUESTS, HARDWARE, ENGINE)
 SAVE_WITHIN_S = 1.0
 """The time that the disk has at the end, for what Kafka did not take."""
 

@@ -1,4 +1,5 @@
-"""The processes of one replica on one machine: together they have one state, and one of them samples hardware.
+"""The processes of one replica on one machine: together they have one state, and one of them samples hardware
+and scrapes the engine.
 
 A server with several worker processes is one replica. Each process keeps a file in a folder that they share,
 held by a lock as long as it lives, with its own state in it. The replica runs while any of them does, and is
@@ -45,7 +46,7 @@ def combined(states: Iterable[State]) -> State | None:
 
 class Siblings:
     """One process's part, for the agent's boot `boot_id`. No method raises; the agent's thread calls all
-    but `may_sample`, which is for the hardware's.
+    but `may_sample` and `may_scrape`, each of which is for one thread that samples.
     """
 
     def __init__(self, config: AgentConfig, boot_id: str) -> None:
@@ -55,7 +56,7 @@ class Siblings:
         self._replica = hashlib.sha256(identity.encode()).hexdigest()[:24]
         self._boot_id = boot_id
         self._own: HeldFile | None = None
-        self._sampler: HeldFile | None = None
+        self._turns: dict[str, HeldFile] = {}
         self._has_left = False
         self._folder = runtime_folder()
 
@@ -77,20 +78,30 @@ class Siblings:
 
     def may_sample(self) -> bool:
         """Return whether this process samples the hardware: the first that asks does, as long as it lives."""
-        if self._folder is None or (self._sampler is not None and self._sampler.is_held):
+        return self._may_take("sampler")
+
+    def may_scrape(self) -> bool:
+        """Return whether this process scrapes the engine: the first that asks does, as long as it lives."""
+        return self._may_take("scraper")
+
+    def _may_take(self, turn: str) -> bool:
+        if self._folder is None or ((held := self._turns.get(turn)) is not None and held.is_held):
             return True
         if self._has_left:
             return False
         try:
-            self._sampler = hold(self._folder / f"{self._replica}.sampler")
+            held = hold(self._folder / f"{self._replica}.{turn}")
         except OSError:
             return True
-        return self._sampler is not None
+        if held is None:
+            return False
+        self._turns[turn] = held
+        return True
 
     def leave(self) -> None:
         """Let go of everything, as death would."""
         self._has_left = True
-        for held in (self._sampler, self._own):
+        for held in (*self._turns.values(), self._own):
             if held is not None:
                 held.release()
 
@@ -125,7 +136,7 @@ class Siblings:
         states: list[State] = []
         for path in folder.glob(f"{self._replica}.*"):
             boot_id = path.name.partition(".")[2]
-            if boot_id in {"told", "sampler", self._boot_id}:
+            if boot_id in {"told", "sampler", "scraper", self._boot_id}:
                 continue
             if is_held(path):
                 states += [state for state in _RANK if state == path.read_text()]

@@ -13,7 +13,12 @@ from dataclasses import replace
 from typing import get_args
 
 from endpoint_analytics.agents.agent import Agent
-from endpoint_analytics.agents.agent_options import add_agent_options, agent_config_of, log_to_stderr
+from endpoint_analytics.agents.agent_options import (
+    add_agent_options,
+    add_scrape_options,
+    agent_config_of,
+    log_to_stderr,
+)
 from endpoint_analytics.agents.config import AgentConfig, ConfigurationError
 from endpoint_analytics.agents.proxy.fields import Limits
 from endpoint_analytics.agents.proxy.forwarding import Forwarded
@@ -70,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of a request (%(default)s)",
     )
     add_agent_options(parser)
+    add_scrape_options(parser)
 
 
 def settings_of(arguments: argparse.Namespace) -> ProxySettings:
@@ -100,7 +106,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _serve(config: AgentConfig, settings: ProxySettings) -> int:
     agent = Agent(config)
-    held = Agent(replace(config, replica_id=UNASSIGNED, hardware=False)) if settings.hold_s else None
+    unassigned = replace(config, replica_id=UNASSIGNED, hardware=False, scrape="")
+    held = Agent(unassigned) if settings.hold_s else None
     agents = [agent, held] if held is not None else [agent]
     proxy = ProxyServer(settings, agent, held)
     loop = asyncio.get_running_loop()

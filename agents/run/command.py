@@ -14,7 +14,12 @@ import time
 from collections.abc import Mapping, Sequence
 
 from endpoint_analytics.agents.agent import Agent
-from endpoint_analytics.agents.agent_options import add_agent_options, agent_config_of, log_to_stderr
+from endpoint_analytics.agents.agent_options import (
+    add_agent_options,
+    add_scrape_options,
+    agent_config_of,
+    log_to_stderr,
+)
 from endpoint_analytics.agents.config import ENVIRONMENT_PREFIX, AgentConfig, ConfigurationError
 from endpoint_analytics.agents.run.child import (
     ENDING,
@@ -38,6 +43,7 @@ WAIT_FOR_KAFKA_S = 3.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options and the command."""
     add_agent_options(parser)
+    add_scrape_options(parser)
     parser.set_defaults(timeout=WAIT_FOR_KAFKA_S)
     parser.epilog = f"--timeout is {WAIT_FOR_KAFKA_S:g} here: the wait for Kafka when the server has ended."
     parser.add_argument("--ready-url", metavar="URL", help="it runs when this answers below 400 (at once)")
@@ -134,6 +140,7 @@ def child_environment(environment: Mapping[str, str], config: AgentConfig) -> di
         "SPOOL": config.spool,
         "STATES": "off" if config.states else "",
         "HARDWARE": "off" if config.hardware else "",
+        "SCRAPE": "off" if config.scrape else "",
     }
     return {
         **environment,

@@ -1,0 +1,162 @@
+"""Which metrics each engine has, and what they are here. Only this table belongs here.
+
+Names differ from version to version: of several, the first that an answer has counts. They stand as engines
+document them; an answer may also spell them with `_` for `:`, and Ray puts `ray_` before the names of all that
+runs in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from endpoint_analytics.schemas import metrics as names
+
+How = Literal["sum", "mean", "rate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where `metric` comes from: the samples of the first of `names` that have these `labels`.
+
+    Several samples (models, ranks, engines) are added up (`sum`) or averaged (`mean`); of counters (`rate`) it is
+    how much they grew together, per second. `factor` brings the result into the metric's unit.
+    """
+
+    metric: str
+    names: tuple[str, ...]
+    how: How = "sum"
+    factor: float = 1.0
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """An engine that is known by its metrics."""
+
+    name: str
+    sources: tuple[Source, ...]
+
+
+def _running(*found: str, labels: tuple[tuple[str, str], ...] = ()) -> Source:
+    return Source(names.ENGINE_RUNNING_REQUESTS.name, found, labels=labels)
+
+
+def _waiting(*found: str, labels: tuple[tuple[str, str], ...] = ()) -> Source:
+    return Source(names.ENGINE_WAITING_REQUESTS.name, found, labels=labels)
+
+
+def _kv_cache(*found: str, labels: tuple[tuple[str, str], ...] = ()) -> Source:
+    """Engines tell it as a share of 1."""
+    return Source(names.ENGINE_KV_CACHE_PERCENT.name, found, "mean", 100.0, labels)
+
+
+def _counter(metric: names.EngineMetric, *found: str) -> Source:
+    return Source(metric.name, found, "rate")
+
+
+# Where one answer has metrics of two (vLLM in Ray Serve), the first that has a metric tells it.
+ENGINES = (
+    # https://docs.vllm.ai/en/v0.12.0/design/metrics/ and vllm/v1/metrics/loggers.py; gpu_* until 0.9
+    Engine(
+        "vllm",
+        (
+            _running("vllm:num_requests_running"),
+            _waiting("vllm:num_requests_waiting"),
+            _kv_cache("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),
+            _counter(names.ENGINE_PROMPT_TOKENS, "vllm:prompt_tokens_total"),
+            _counter(
+                names.ENGINE_CACHED_PROMPT_TOKENS,
+                "vllm:prefix_cache_hits_total",
+                "vllm:gpu_prefix_cache_hits_total",
+            ),
+            _counter(names.ENGINE_GENERATED_TOKENS, "vllm:generation_tokens_total"),
+            _counter(names.ENGINE_FINISHED_REQUESTS, "vllm:request_success_total"),
+            _counter(names.ENGINE_PREEMPTIONS, "vllm:num_preemptions_total"),
+        ),
+    ),
+    # https://docs.sglang.ai/references/production_metrics.html and sglang/srt/metrics/collector.py (0.5)
+    Engine(
+        "sglang",
+        (
+            _running("sglang:num_running_reqs"),
+            _waiting("sglang:num_queue_reqs"),
+            _kv_cache("sglang:token_usage"),
+            _counter(names.ENGINE_PROMPT_TOKENS, "sglang:prompt_tokens_total"),
+            _counter(names.ENGINE_CACHED_PROMPT_TOKENS, "sglang:cached_tokens_total"),
+            _counter(names.ENGINE_GENERATED_TOKENS, "sglang:generation_tokens_total"),
+            _counter(names.ENGINE_FINISHED_REQUESTS, "sglang:num_requests_total"),
+            _counter(names.ENGINE_FAILED_REQUESTS, "sglang:num_aborted_requests_total"),
+            _counter(names.ENGINE_PREEMPTIONS, "sglang:num_retracted_requests_total"),
+        ),
+    ),
+    # https://huggingface.co/docs/text-generation-inference/reference/metrics (3.3): tokens are known when a
+    # request ends
+    Engine(
+        "tgi",
+        (
+            _running("tgi_batch_current_size"),
+            _waiting("tgi_queue_size"),
+            _counter(names.ENGINE_PROMPT_TOKENS, "tgi_request_input_length_sum"),
+            _counter(names.ENGINE_GENERATED_TOKENS, "tgi_request_generated_tokens_sum"),
+            _counter(names.ENGINE_FINISHED_REQUESTS, "tgi_request_success"),
+            _counter(names.ENGINE_FAILED_REQUESTS, "tgi_request_failure"),
+        ),
+    ),
+    # text-embeddings-inference, core/src/{infer,queue,tokenization}.rs (1.8): no gauge but the queue
+    Engine(
+        "tei",
+        (
+            _waiting("te_queue_size"),
+            _counter(names.ENGINE_PROMPT_TOKENS, "te_request_input_length_sum"),
+            _counter(names.ENGINE_FINISHED_REQUESTS, "te_request_success"),
+            _counter(names.ENGINE_FAILED_REQUESTS, "te_request_failure"),
+        ),
+    ),
+    # https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/metrics.html (25.x), and
+    # what its TensorRT-LLM backend adds
+    Engine(
+        "triton",
+        (
+            _running("nv_trt_llm_request_metrics", labels=(("request_type", "active"),)),
+            _waiting("nv_trt_llm_request_metrics", labels=(("request_type", "waiting"),)),
+            _waiting("nv_inference_pending_request_count"),
+            _kv_cache("nv_trt_llm_kv_cache_block_metrics", labels=(("kv_cache_block_type", "fraction"),)),
+            _counter(names.ENGINE_FINISHED_REQUESTS, "nv_inference_request_success"),
+            _counter(names.ENGINE_FAILED_REQUESTS, "nv_inference_request_failure"),
+        ),
+    ),
+    # llama.cpp, tools/server/README.md (b6000 and later; the cache's share until b5900)
+    Engine(
+        "llamacpp",
+        (
+            _running("llamacpp:requests_processing"),
+            _waiting("llamacpp:requests_deferred"),
+            _kv_cache("llamacpp:kv_cache_usage_ratio"),
+            _counter(names.ENGINE_PROMPT_TOKENS, "llamacpp:prompt_tokens_total"),
+            _counter(names.ENGINE_GENERATED_TOKENS, "llamacpp:tokens_predicted_total"),
+        ),
+    ),
+    # https://docs.ray.io/en/latest/serve/monitoring.html (2.4x). Of the whole node; Ray renews them each 10 s
+    Engine(
+        "ray",
+        (
+            _running(
+                "serve_replica_processing_queries",
+                "serve_num_ongoing_requests_at_replicas",
+                "serve_num_ongoing_http_requests",
+            ),
+            _waiting("serve_deployment_queued_queries"),
+            _counter(
+                names.ENGINE_FINISHED_REQUESTS,
+                "serve_deployment_request_counter_total",
+                "serve_num_http_requests_total",
+            ),
+            _counter(
+                names.ENGINE_FAILED_REQUESTS,
+                "serve_deployment_error_counter_total",
+                "serve_num_http_error_requests_total",
+            ),
+        ),
+    ),
+)

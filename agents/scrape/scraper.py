@@ -1,0 +1,102 @@
+"""Scrapes one engine: asks, reads, and says in words what is wrong, once. Its failures never end anything."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from endpoint_analytics.agents.clock import now_ns
+from endpoint_analytics.agents.config import AgentConfig
+from endpoint_analytics.agents.sampling import Interval
+from endpoint_analytics.agents.scrape.exposition import ExpositionError, parse_exposition
+from endpoint_analytics.agents.scrape.fetch import ScrapeError, fetch
+from endpoint_analytics.agents.scrape.readings import EngineReader, EngineReading
+from endpoint_analytics.agents.scrape.settings import ScrapeSettings, Target
+from endpoint_analytics.schemas.engine import EngineBatch
+
+logger = logging.getLogger("endpoint_analytics")
+
+
+@dataclass(frozen=True, slots=True)
+class ScrapeFigures:
+    """What came of scraping since the start. `error` is the last failure's, empty when the last answer was good.
+
+    `malformed` counts lines of chosen metrics that were no samples.
+    """
+
+    engine: str = ""
+    answers: int = 0
+    failures: int = 0
+    malformed: int = 0
+    error: str = ""
+
+
+class Scraper:
+    """Of one engine; one thread uses it. `figures` may be read by any."""
+
+    def __init__(self, settings: ScrapeSettings, ask: Callable[[Target], str] = fetch) -> None:
+        self.figures = ScrapeFigures()
+        self.target = settings.target
+        self._reader = EngineReader(settings.own)
+        self._ask = ask
+        self._failed = 0
+
+    def take(self, _at_ns: int) -> EngineReading | None:
+        """Return what the engine says now, None when it does not: that is a gap, and never a zero."""
+        try:
+            text = self._ask(self.target)
+            exposition = parse_exposition(text, self._reader.spelled)
+            reading = self._reader.read(exposition, now_ns())
+            if not reading.known:
+                raise ScrapeError("the answer has none of the metrics that are known; --metric names others")
+        except (ScrapeError, ExpositionError) as error:
+            self._fail(str(error))
+            return None
+        self._succeed(reading, exposition.malformed)
+        return reading if reading.readings else None
+
+    def _fail(self, why: str) -> None:
+        old = self.figures
+        if not self._failed:
+            logger.warning(
+                "%s does not give its metrics, trying on (figures of the engine are missing meanwhile): %s",
+                self.target,
+                why,
+            )
+        self._failed += 1
+        self.figures = ScrapeFigures(old.engine, old.answers, old.failures + 1, old.malformed, why)
+
+    def _succeed(self, reading: EngineReading, malformed: int) -> None:
+        old = self.figures
+        if self._failed:
+            logger.info("%s gives its metrics again, after %d failures", self.target, self._failed)
+            self._failed = 0
+        if not old.answers:
+            logger.info(
+                "%s is read: %s, %d metrics",
+                self.target,
+                reading.engine or "an engine of its own",
+                reading.known,
+            )
+        if malformed and not old.malformed:
+            logger.warning("%s: %d lines of chosen metrics are no samples", self.target, malformed)
+        self.figures = ScrapeFigures(reading.engine, old.answers + 1, old.failures, old.malformed + malformed)
+
+
+def make_engine_batch(
+    config: AgentConfig, boot_id: str, interval: Interval, reading: EngineReading
+) -> EngineBatch:
+    """Return the batch of one reading, taken at the interval's end."""
+    return EngineBatch(
+        namespace=config.namespace,
+        endpoint=config.endpoint,
+        replica_id=config.replica_id,
+        boot_id=boot_id,
+        seq=interval.seq,
+        start_us=interval.start_us,
+        end_us=interval.end_us,
+        at_us=[interval.length_us],
+        engine=reading.engine,
+        readings={metric: [value] for metric, value in reading.readings.items()},
+    )

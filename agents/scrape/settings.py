@@ -1,0 +1,114 @@
+"""What to scrape: the address, and metrics of the user's own. Frozen, checked once; only settings belong here."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from endpoint_analytics.agents.config import AgentConfig, ConfigurationError
+from endpoint_analytics.agents.scrape.engines import How, Source
+
+MAX_OWN_METRICS = 16
+DEFAULT_PATH = "/metrics"
+NOTHING = frozenset({"", "off"})
+
+_OWN = re.compile(r"(engine_[a-z0-9_]{1,56})=([a-zA-Z_:][a-zA-Z0-9_:]{0,254})(?:\*([0-9.eE+-]{1,24}))?")
+_RESERVED = ("_total", "_created", "_bucket", "_count", "_sum", "_info")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where an engine's metrics are."""
+
+    host: str
+    port: int
+    path: str
+    is_tls: bool = False
+
+    def __str__(self) -> str:
+        """Return it for people, without the query: that may hold a secret."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.is_tls else 'http'}://{host}:{self.port}{self.path.partition('?')[0]}"
+
+
+@dataclass(frozen=True, slots=True)
+class ScrapeSettings:
+    """Reads `target` each `interval_s`; `own` are sources that the user named."""
+
+    target: Target
+    interval_s: float
+    own: tuple[Source, ...] = ()
+
+
+def scrape_settings(config: AgentConfig) -> ScrapeSettings | None:
+    """Return what the agent's settings say, None when nothing is to be scraped; raises ConfigurationError."""
+    if config.scrape in NOTHING:
+        return None
+    return ScrapeSettings(
+        parse_target(config.scrape), config.scrape_interval_s, parse_own(config.scrape_metrics)
+    )
+
+
+def parse_target(url: str) -> Target:
+    """Return where `http://host:port/path` points (the path is /metrics by default); raises ConfigurationError."""
+    parts = urlsplit(url if "//" in url else f"http://{url}")
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise ConfigurationError(f"scrape is {url!r}: {error}") from error
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
+        raise ConfigurationError(f"scrape is {url!r}; it takes http://host:port/metrics")
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise ConfigurationError(f"scrape is {url!r}; it takes a URL without spaces, others as %20")
+    path = parts.path if parts.path not in {"", "/"} else DEFAULT_PATH
+    is_tls = parts.scheme == "https"
+    return Target(
+        parts.hostname,
+        port or (443 if is_tls else 80),
+        path + (f"?{parts.query}" if parts.query else ""),
+        is_tls,
+    )
+
+
+def parse_own(mappings: Sequence[str]) -> tuple[Source, ...]:
+    """Return the sources of `engine_name=prometheus_name` or `...*factor`; raises ConfigurationError.
+
+    The name says what becomes of several samples: rates end with _per_second, averages with _percent or _ratio,
+    all else is added up.
+    """
+    if len(mappings) > MAX_OWN_METRICS:
+        raise ConfigurationError(f"{len(mappings)} metrics of your own; {MAX_OWN_METRICS} are taken")
+    found = [_parse_one(mapping.strip()) for mapping in mappings]
+    if len({source.metric for source in found}) < len(found):
+        raise ConfigurationError("a metric of your own is named twice")
+    return tuple(found)
+
+
+def _parse_one(mapping: str) -> Source:
+    match = _OWN.fullmatch(mapping)
+    if match is None:
+        raise ConfigurationError(
+            f"metric is {mapping!r}; it takes engine_NAME=PROMETHEUS_NAME, where NAME has small letters, digits "
+            "and _, or engine_NAME=PROMETHEUS_NAME*FACTOR"
+        )
+    metric, name, factor_text = match.groups()
+    if metric.endswith(_RESERVED):
+        raise ConfigurationError(
+            f"metric is {metric!r}; what it counts is sent as a rate: end the name with _per_second"
+        )
+    try:
+        factor = float(factor_text or 1)
+    except ValueError:
+        factor = math.nan
+    if not math.isfinite(factor):
+        raise ConfigurationError(f"metric is {mapping!r}; {factor_text!r} is no factor")
+    return Source(metric, (name,), _how(metric), factor)
+
+
+def _how(metric: str) -> How:
+    if metric.endswith("_per_second"):
+        return "rate"
+    return "mean" if metric.endswith(("_percent", "_ratio")) else "sum"
