@@ -11,8 +11,8 @@ import ssl
 import time
 from dataclasses import dataclass, field
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 from aiokafka.structs import ConsumerRecord
 
 from endpoint_analytics.agents.config import KafkaConfig
@@ -78,7 +78,7 @@ async def recall(
         try:
             async with asyncio.timeout(READ_WITHIN_S):
                 found = await _read(config, ssl_context, namespace, origin)
-        except TopicAuthorizationFailedError:
+        except (TopicAuthorizationFailedError, UnknownTopicOrPartitionError):
             logger.warning(
                 "the topic %s is not there or may not be read: pods that went while this agent was away are not found",
                 REPLICAS.name(config.topic_prefix),
@@ -98,6 +98,7 @@ async def _read(
     found = Recalled()
     topic = REPLICAS.name(config.topic_prefix)
     consumer = AIOKafkaConsumer(
+        topic,
         bootstrap_servers=[server.strip() for server in config.bootstrap_servers.split(",")],
         client_id="endpoint-analytics-agent",
         enable_auto_commit=False,
@@ -109,10 +110,7 @@ async def _read(
     )
     await consumer.start()
     try:
-        if topic not in await consumer.topics():
-            raise TopicAuthorizationFailedError(topic)  # so a broker hides what may not be read
-        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
-        consumer.assign(partitions)
+        partitions = sorted(consumer.assignment())
         ends = await consumer.end_offsets(partitions)
         since_ms = int(time.time() * 1000) - BACK_MS
         begins = await consumer.offsets_for_times(dict.fromkeys(partitions, since_ms))

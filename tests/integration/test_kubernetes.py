@@ -1,0 +1,192 @@
+"""The agent for Kubernetes, whole: a scripted rolling update reaches SQL, the JSON API and OpenMetrics as it was.
+
+The API server is the tests' own and replays the API's JSON; two agents watch it, and both are killed on the way.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.agents.kubernetes.api_server import ApiServer
+from tests.agents.kubernetes.pods import ScriptedPod
+from tests.agents.kubernetes.scalers import autoscaler, deployment
+from tests.parts import Child, Stack, eventually
+
+pytestmark = pytest.mark.whole
+
+NAMESPACE, ENDPOINT = "kubernetes", "llm"
+AGAIN_S = 6 * 3600
+# What lasts is told again at these moments: the script's own stay apart from them.
+NOW = datetime.now(UTC)
+BEGIN = (NOW - timedelta(minutes=20)).replace(second=0, microsecond=0)
+
+
+@pytest.fixture
+def server() -> Iterator[ApiServer]:
+    with ApiServer() as started:
+        started.missing = {"scaledobjects"}
+        yield started
+
+
+def agent(stack: Stack, server: ApiServer, folder: Path, name: str) -> Child:
+    options = (
+        "--kubeconfig",
+        str(server.kubeconfig(folder)),
+        "--selector",
+        "app=llm",
+        "--endpoint",
+        ENDPOINT,
+    )
+    return stack.child(
+        name,
+        "agent",
+        "kubernetes",
+        *options,
+        "--namespace",
+        NAMESPACE,
+        ready="kubernetes agent ready: .* pods",
+    )
+
+
+def told(stack: Stack) -> dict[str, list[tuple[int, str]]]:
+    """Return each replica's states as SQL has them: (seconds after BEGIN, state)."""
+    rows = stack.rows(
+        "SELECT replica_id, toUnixTimestamp(at), toString(state) FROM replica_events FINAL"
+        " WHERE namespace = {namespace:String} ORDER BY replica_id, at",
+        namespace=NAMESPACE,
+    )
+    found: dict[str, list[tuple[int, str]]] = {}
+    for replica, at_s, state in rows:
+        if at_s % AGAIN_S:
+            found.setdefault(replica, []).append((at_s - int(BEGIN.timestamp()), state))
+    return found
+
+
+def limits(stack: Stack) -> list[tuple[int, int, int]]:
+    rows = stack.rows(
+        "SELECT toUnixTimestamp(at), min_replicas, max_replicas FROM endpoint_settings FINAL"
+        " WHERE namespace = {namespace:String} ORDER BY at",
+        namespace=NAMESPACE,
+    )
+    return [(at_s - int(BEGIN.timestamp()), least, most) for at_s, least, most in rows]
+
+
+def series(stack: Stack, to_s: int) -> dict[str, list[Any]]:
+    connection = http.client.HTTPConnection("127.0.0.1", stack.serve_port, timeout=20)
+    since = int(BEGIN.timestamp())
+    connection.request(
+        "GET",
+        f"/v2/endpoint/{NAMESPACE}/{ENDPOINT}/series?series=replicas&step=10&from={since}&to={since + to_s}",
+        headers={"Authorization": f"Bearer {stack.token}"},
+    )
+    answer = json.loads(connection.getresponse().read())
+    connection.close()
+    return {"at": answer["at"], **{each["name"]: each["values"] for each in answer["series"]}}
+
+
+def test_a_rolling_update_is_told_as_it_was(stack: Stack, server: ApiServer, tmp_path: Path) -> None:
+    old = [ScriptedPod(f"llm-old-{number}", BEGIN) for number in range(2)]
+    new = [
+        ScriptedPod("llm-new-0", BEGIN + timedelta(seconds=303)),
+        ScriptedPod("llm-new-1", BEGIN + timedelta(seconds=352)),
+    ]
+    apply = server.apply
+    apply("deployments", deployment("llm", 2, begin=BEGIN))
+    apply("horizontalpodautoscalers", autoscaler("llm", 2, 6, begin=BEGIN))
+    for pod in old:
+        pod.scheduled(1)
+        pod.taken_on(2)
+        pod.runs(31)
+        pod.ready(45)
+        apply("pods", pod.json)
+    agents = [agent(stack, server, tmp_path, f"watcher-{number}") for number in range(2)]
+    for each in agents:
+        each.start()
+    start = [(0, "pending"), (2, "pulling"), (31, "initializing"), (45, "running")]
+    expected = {pod.name: list(start) for pod in old}
+    eventually(lambda: told(stack), lambda found: found == expected, 30, "the old pods")
+
+    # The update: one more pod, then one less, version by version.
+    first = new[0]
+    for happens in (
+        lambda: None,
+        lambda: first.scheduled(1),
+        lambda: first.taken_on(2),
+        lambda: first.runs(20),
+    ):
+        happens()
+        apply("pods", first.json)
+    server.drop_connections()
+    first.ready(38)
+    apply("pods", first.json)
+    old[0].deletion_asked(342)
+    apply("pods", old[0].json)
+    old[0].all_ended(351)
+    apply("pods", old[0].json)
+    server.delete("pods", old[0].name)
+    apply("horizontalpodautoscalers", autoscaler("llm", 2, 8, written=364, begin=BEGIN))
+    old[1].deletion_asked(423)
+    apply("pods", old[1].json)
+    expected[old[0].name] += [(342, "draining"), (351, "terminated")]
+    expected[old[1].name] += [(423, "draining")]
+    expected[first.name] = [(303, "pending"), (305, "pulling"), (323, "initializing"), (341, "running")]
+    eventually(lambda: told(stack), lambda found: found == expected, 30, "the first half of the update")
+
+    for each in agents:
+        each.kill()
+    # While nobody watches: the second new pod starts, the first one is killed and starts again, an old one goes.
+    second = new[1]
+    second.scheduled(1)
+    second.taken_on(2)
+    second.runs(50)
+    second.ready(67)
+    apply("pods", second.json)
+    first.crashes(200, 137, "OOMKilled")
+    first.runs(202)
+    first.ready(221)
+    apply("pods", first.json)
+    server.delete("pods", old[1].name)
+    server.forget_history()
+    agents = [agent(stack, server, tmp_path, f"watcher-{number}-again") for number in range(2)]
+    for each in agents:
+        each.start()
+    expected[second.name] = [(352, "pending"), (354, "pulling"), (402, "initializing"), (419, "running")]
+    expected[first.name] += [(503, "failed"), (505, "initializing"), (524, "running")]
+
+    def without_the_last(found: dict[str, list[tuple[int, str]]]) -> dict[str, list[tuple[int, str]]]:
+        """Leave out how the pod went that nobody saw go: each of two agents tells when it found out."""
+        return {name: [each for each in states if name != old[1].name or each[1] != "terminated"]
+                for name, states in found.items()}  # fmt: skip
+
+    eventually(
+        lambda: told(stack),
+        lambda found: without_the_last(found) == expected and found[old[1].name][-1][1] == "terminated",
+        30,
+        "what happened while nobody watched",
+    )
+    assert limits(stack) == [(0, 2, 6), (364, 2, 8)]
+
+    runs = [(45, 342), (45, 423), (341, 503), (524, 9999), (419, 9999)]
+    seen = series(stack, 600)
+    ends = [at_s + 10 - int(BEGIN.timestamp()) for at_s in seen["at"]]
+    assert len(ends) == 60
+    assert seen["running"] == [sum(begin <= end < stop for begin, stop in runs) for end in ends]
+    assert [value for end, value in zip(ends, seen["max_replicas"], strict=True) if end > 10] == [
+        8 if end >= 364 else 6 for end in ends if end > 10
+    ]
+    assert stack.samples(ENDPOINT, "running_replicas", NAMESPACE) == {(): 2.0}
+
+    reasons = stack.rows(
+        "SELECT reason FROM replica_events FINAL WHERE namespace = {namespace:String} AND state = 'failed'",
+        namespace=NAMESPACE,
+    )
+    assert reasons == [("OOMKilled: exit code 137",)]
+    assert [each.stop() for each in agents] == [0, 0]
+    assert told(stack).keys() == expected.keys()  # an agent that ends ends no replica
+    assert stack.samples(ENDPOINT, "running_replicas", NAMESPACE) == {(): 2.0}
