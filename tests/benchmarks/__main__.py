@@ -5,7 +5,17 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHMARKS = ("fold", "worker", "middleware", "wsgi", "proxy", "rendering", "freshness", "queries", "hardware")
+BENCHMARKS = (
+    "fold",
+    "worker",
+    "middleware",
+    "wsgi",
+    "proxy",
+    "rendering",
+    "freshness",
+    "queries",
+    "hardware",
+)
 
 
 def main(names: list[str]) -> int:
