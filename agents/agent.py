@@ -17,14 +17,14 @@ from uuid import uuid4
 
 from endpoint_analytics.agents.clock import read_offset_us, steady_offset_us
 from endpoint_analytics.agents.config import AgentConfig
-from endpoint_analytics.agents.hardware.reading import Collector
-from endpoint_analytics.agents.hardware.sampler import HardwareThread, default_collectors
+from endpoint_analytics.agents.hardware.reading import Collector, Reading
+from endpoint_analytics.agents.hardware.sampler import SAMPLE_EVERY_S, Sampler, default_collectors, make_batch
 from endpoint_analytics.agents.ledger import Ledger
 from endpoint_analytics.agents.lifecycle import may_follow
 from endpoint_analytics.agents.producer import make_ssl_context
 from endpoint_analytics.agents.quiet import quiet_client
 from endpoint_analytics.agents.recorder import Recorder
-from endpoint_analytics.agents.sampling import Interval, SamplingThread
+from endpoint_analytics.agents.sampling import Interval, Sample, SamplingThread
 from endpoint_analytics.agents.scrape.readings import EngineReading
 from endpoint_analytics.agents.scrape.scraper import ScrapeFigures, Scraper, make_engine_batch
 from endpoint_analytics.agents.scrape.settings import scrape_settings
@@ -32,7 +32,6 @@ from endpoint_analytics.agents.sending import Sending
 from endpoint_analytics.agents.siblings import Siblings
 from endpoint_analytics.agents.spool.figures import SpoolFigures
 from endpoint_analytics.schemas.codec import encode
-from endpoint_analytics.schemas.hardware import HardwareBatch
 from endpoint_analytics.schemas.limits import MAX_REASON_LENGTH
 from endpoint_analytics.schemas.replicas import ReplicaState, State
 from endpoint_analytics.schemas.requests import Totals
@@ -190,19 +189,20 @@ class Agent:
             self._siblings.leave()
             await self._sending.stop()
 
-    def _start_hardware(self, loop: asyncio.AbstractEventLoop) -> HardwareThread | None:
+    def _start_hardware(self, loop: asyncio.AbstractEventLoop) -> SamplingThread[Reading] | None:
         if not self.config.hardware:
             return None
-        collectors = default_collectors() if self._collectors is None else self._collectors
+        sampler = Sampler(default_collectors() if self._collectors is None else self._collectors)
 
-        def post(batch: HardwareBatch) -> None:
+        def post(interval: Interval, reading: Reading) -> None:
+            batch = make_batch(self.config, self.boot_id, interval, reading)
             loop.call_soon_threadsafe(self._put, HARDWARE, encode(batch))
 
-        hardware = HardwareThread(
-            self.config, self.boot_id, collectors, post, may_sample=self._siblings.may_sample
+        return _start_sampling(
+            SamplingThread(
+                "endpoint-analytics-hardware", sampler.sample, post, SAMPLE_EVERY_S, self._siblings.may_sample
+            )
         )
-        hardware.start()
-        return hardware
 
     def _start_scraping(self, loop: asyncio.AbstractEventLoop) -> SamplingThread[EngineReading] | None:
         if self._scraper is None:
@@ -212,15 +212,10 @@ class Agent:
             batch = make_engine_batch(self.config, self.boot_id, interval, reading)
             loop.call_soon_threadsafe(self._put, ENGINE, encode(batch))
 
-        scraping = SamplingThread(
-            "endpoint-analytics-scrape",
-            self._scraper.take,
-            post,
-            self.config.scrape_interval_s,
-            self._siblings.may_scrape,
+        every_s, may_scrape = self.config.scrape_interval_s, self._siblings.may_scrape
+        return _start_sampling(
+            SamplingThread("endpoint-analytics-scrape", self._scraper.take, post, every_s, may_scrape)
         )
-        scraping.start()
-        return scraping
 
     def _tell(self, state: State, at_us: int, reason: str) -> None:
         told = self._siblings.enter(state, at_us, reason) if self.config.states else None
@@ -254,6 +249,11 @@ class Agent:
     def _stop_within(self, timeout_s: float) -> None:
         self._stop_timeout_s = timeout_s
         self._stopping.set()
+
+
+def _start_sampling(thread: SamplingThread[Sample]) -> SamplingThread[Sample]:
+    thread.start()
+    return thread
 
 
 async def _is_set_within(event: asyncio.Event, timeout_s: float) -> bool:
