@@ -74,16 +74,16 @@ def exit_status(status: int) -> int:
     return status if status >= 0 else 128 - status
 
 
-def reason_of(status: int) -> str:
-    """Return in words how the child ended."""
+def reason_of(status: int, out_of_memory: bool | None = None) -> str:
+    """Return in words how the child ended; `out_of_memory` is what the kernel tells of its kills, None: nothing."""
     if status >= 0:
         return f"exited with status {status}"
     try:
         name = signal.Signals(-status).name
     except ValueError:
         name = f"signal {-status}"
-    hint = " (out of memory?)" if name == "SIGKILL" else ""
-    return f"killed by {name}{hint}"
+    hint = {True: ", out of memory", False: "", None: " (out of memory?)"}[out_of_memory]
+    return f"killed by {name}{hint if name == 'SIGKILL' else ''}"
 
 
 def failed(status: int, asked_to_end: bool) -> bool:

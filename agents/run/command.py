@@ -32,6 +32,7 @@ from endpoint_analytics.agents.run.child import (
     spawn,
 )
 from endpoint_analytics.agents.run.life import Life
+from endpoint_analytics.agents.run.oom import OomWatch
 from endpoint_analytics.agents.run.probe import ReadyProbe
 from endpoint_analytics.agents.run.tree import run_collectors
 
@@ -91,7 +92,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str], life: Life, pro
         unstarted = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
         life.ended(unstarted)
         return unstarted
-    began_s = time.monotonic()
+    began_s, oom = time.monotonic(), OomWatch()
     if probe is None:
         life.ready()
     else:
@@ -109,7 +110,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str], life: Life, pro
     finally:
         if probe is not None:
             probe.stop()
-    life.ended(status)
+    life.ended(status, oom.has_killed())
     return exit_status(status)
 
 

@@ -44,6 +44,9 @@ class Life:
             self.asked_to_end = True
             self._enter("draining", "")
 
-    def ended(self, status: int) -> None:
-        """The server has ended; a status below zero is a signal's number."""
-        self._enter("failed" if failed(status, self.asked_to_end) else "terminated", reason_of(status))
+    def ended(self, status: int, out_of_memory: bool | None = None) -> None:
+        """The server has ended; a status below zero is a signal's number, `out_of_memory` whether the kernel has
+        killed for that, None when it does not tell.
+        """
+        state: State = "failed" if failed(status, self.asked_to_end) else "terminated"
+        self._enter(state, reason_of(status, out_of_memory))

@@ -65,3 +65,16 @@ def test_ends(status, asked, is_failure, reason, exits_with):
     assert failed(status, asked) is is_failure
     assert reason_of(status) == reason
     assert exit_status(status) == exits_with
+
+
+@pytest.mark.parametrize(
+    ("out_of_memory", "reason"),
+    [
+        (True, "killed by SIGKILL, out of memory"),
+        (False, "killed by SIGKILL"),
+        (None, "killed by SIGKILL (out of memory?)"),
+    ],
+)
+def test_what_the_kernel_tells_of_a_kill(life, told, out_of_memory, reason):
+    life.ended(-signal.SIGKILL, out_of_memory)
+    assert told == [("failed", reason)]
