@@ -15,6 +15,11 @@ SUBCOMMANDS: dict[str, tuple[str, str, str]] = {
     "proxy": ("endpoint_analytics.agents.proxy.command", "a proxy before a server, which records", "proxy"),
     "log": ("endpoint_analytics.agents.log.command", "count requests from an access log", ""),
     "scrape": ("endpoint_analytics.agents.scrape.command", "send a serving engine's own metrics along", ""),
+    "kubernetes": (
+        "endpoint_analytics.agents.kubernetes.command",
+        "watch pods: states, reasons, replica limits",
+        "kubernetes",
+    ),
     "run": ("endpoint_analytics.agents.run.command", "start a server, and tell its states and hardware", ""),
 }
 

@@ -15,6 +15,10 @@ CLIENT_LOGGERS = (
     "aiokafka",
     "aiokafka.cluster",
     "aiokafka.conn",
+    "aiokafka.consumer.consumer",
+    "aiokafka.consumer.fetcher",
+    "aiokafka.consumer.group_coordinator",
+    "aiokafka.consumer.subscription_state",
     "aiokafka.producer.producer",
     "aiokafka.producer.sender",
 )
