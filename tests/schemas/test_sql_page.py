@@ -63,13 +63,18 @@ def hardware_batch(start_us: int, seq: int, replica: int) -> HardwareBatch:
         start_us=start_us + seq * LENGTH_US,
         end_us=start_us + (seq + 1) * LENGTH_US,
         at_us=[0],
-        replica={"cpu_percent": [20.0 + 40 * replica]},
+        replica={"cpu_percent": [20.0 + 40 * replica], "oom_kills": [oom_kills(seq) if replica else 5.0]},
         accelerators=[
             Accelerator(
                 "gpu0", {"gpu_memory_used_bytes": [3e9 + replica * 1e9], "gpu_memory_total_bytes": [8e9]}
             )
         ],
     )
+
+
+def oom_kills(seq: int) -> float:
+    """Two of before, one more, and one in the container that follows."""
+    return 2.0 if seq < 40 else 3.0 if seq < 80 else 1.0
 
 
 def engine_batch(start_us: int, seq: int, replica: int) -> EngineBatch:
@@ -189,6 +194,11 @@ def test_time_until_ready_and_where_it_goes(client):
         ("pulling", 10),
         ("pending", 2),
     ]
+
+
+def test_processes_killed_for_want_of_memory(client):
+    rows = ask(client, "Processes killed for want of memory, by replica")
+    assert [(row["replica_id"], row["killed"]) for row in rows] == [("r1", 2)]
 
 
 def test_what_was_lost(client):
