@@ -1,0 +1,230 @@
+"""What an autoscaler reads of an endpoint, and how it follows from the rows of four queries. Pure: no SQL, no clock.
+
+The rules stand in SQL too, in the views `replica_signals` and `endpoint_signals`; a test holds both together.
+A row is a sequence in the order of its query's columns in `signal_queries`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from endpoint_analytics.pipeline.store.presence import LastHeard, Presence, is_present, shown_state
+from endpoint_analytics.schemas.replicas import State
+
+Row = Sequence[Any]
+Key = tuple[str, str]
+"""Namespace and endpoint."""
+
+WINDOW_S = 20
+"""Of requests: the hosted original's rule is pending requests per replica in the past 20 seconds."""
+HARDWARE_WINDOW_S = 60
+CURRENT_FOR_S = 60
+"""Figures that end longer ago are late: they are sent again after an outage, or the clock is wrong."""
+
+_PRESENCE = Presence()
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ON_THE_WAY_OUT = frozenset({"draining", "terminated", "failed"})
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSignals:
+    """A present replica, or requests that none holds (`state` is None). None is what is not known.
+
+    `is_live`: an agent tells of its requests. `is_silent`: it is failed for no other reason than silence.
+    Requests are means over 20 s, percentages over 60 s, of all its processes and devices.
+    """
+
+    replica_id: str
+    state: State | None
+    as_of: datetime | None
+    is_live: bool
+    is_silent: bool
+    pending_requests: float | None
+    streaming_requests: float | None
+    cpu_percent: float | None
+    memory_percent: float | None
+    gpu_percent: float | None
+    gpu_memory_percent: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSignals:
+    """An endpoint at the moment `at`; None is what is not known, which is never 0.
+
+    `as_of` is when the broker took the newest that its agents told. The counts of requests are of the whole
+    endpoint and for each running replica, of 1 when none runs. Hardware is the mean over running replicas.
+    """
+
+    namespace: str
+    endpoint: str
+    at: datetime
+    as_of: datetime
+    running_replicas: int
+    late_replicas: int
+    silent_replicas: int
+    pending_requests: float | None
+    pending_per_replica: float | None
+    active_requests: float | None
+    active_per_replica: float | None
+    cpu_percent: float | None
+    memory_percent: float | None
+    gpu_percent: float | None
+    gpu_memory_percent: float | None
+    replicas: tuple[ReplicaSignals, ...]
+
+    @property
+    def age_s(self) -> float:
+        """Return the seconds from `as_of` to `at`."""
+        return (self.at - self.as_of).total_seconds()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether anything but counts of replicas is known."""
+        known = (self.pending_requests, self.cpu_percent, self.memory_percent, self.gpu_percent)
+        return any(value is not None for value in known)
+
+
+class Heard(NamedTuple):
+    """A row of HEARD: when the broker took the newest of one agent, of all its streams and of each."""
+
+    append: datetime
+    requests_append: datetime
+    hardware_append: datetime
+
+
+class Level(NamedTuple):
+    """A row of LEVELS: until when an agent told, and its means."""
+
+    told_us: int
+    pending: float
+    streaming: float
+
+
+class Hardware(NamedTuple):
+    """A row of HARDWARE: until when a replica told, and its means; NaN without samples."""
+
+    told_us: int
+    cpu: float
+    memory: float
+    gpu: float
+    gpu_memory: float
+
+
+@dataclass(slots=True)
+class _Replica:
+    agents: list[tuple[Heard, Level | None]] = field(default_factory=list)
+    state: State | None = None
+    state_at: datetime | None = None
+    hardware: Hardware | None = None
+
+
+def parse_signals(
+    heard: Iterable[Row], told: Iterable[Row], levels: Iterable[Row], hardware: Iterable[Row], now: datetime
+) -> dict[Key, EndpointSignals]:
+    """Return the signals of each endpoint of which any agent was heard in the last days."""
+    level_of = {tuple(row[:4]): Level._make(row[4:]) for row in levels}
+    endpoints: dict[Key, dict[str, _Replica]] = {}
+
+    def replica_of(row: Row) -> _Replica:
+        return endpoints.setdefault((row[0], row[1]), {}).setdefault(row[2], _Replica())
+
+    for row in heard:
+        replica_of(row).agents.append((Heard._make(row[4:]), level_of.get(tuple(row[:4]))))
+    for row in told:
+        replica = replica_of(row)
+        replica.state, replica.state_at = row[3], row[4]
+    for row in hardware:
+        replica_of(row).hardware = Hardware._make(row[3:])
+    found = {}
+    for key, replicas in endpoints.items():
+        present = [each for name in sorted(replicas) if (each := _replica_signals(name, replicas[name], now))]
+        newest = max((each.as_of for each in present if each.as_of is not None), default=None)
+        if newest is not None:
+            found[key] = _endpoint_signals(key, tuple(present), newest, now)
+    return found
+
+
+def _replica_signals(replica_id: str, replica: _Replica, now: datetime) -> ReplicaSignals | None:
+    """Return the replica's signals, None when it is not present any more."""
+    append_at = max((heard.append for heard, _ in replica.agents), default=None)
+    last = LastHeard(append_at, replica.state, replica.state_at)
+    if not is_present(last, _PRESENCE, now):
+        return None
+    state = shown_state(replica_id, last, _PRESENCE, now)
+    alive_from = now - _PRESENCE.heartbeat
+    live = [level for heard, level in replica.agents if heard.requests_append >= alive_from]
+    current = [level for level in live if level is not None and _is_current(level.told_us, now)]
+    measured = replica.hardware
+    if measured is not None and not (
+        _is_current(measured.told_us, now)
+        and max((heard.hardware_append for heard, _ in replica.agents), default=_EPOCH) >= alive_from
+    ):
+        measured = None
+    return ReplicaSignals(
+        replica_id=replica_id,
+        state=state,
+        as_of=append_at,
+        is_live=bool(live),
+        is_silent=state == "failed" and replica.state != "failed",
+        pending_requests=sum(level.pending for level in current) if current else None,
+        streaming_requests=sum(level.streaming for level in current) if current else None,
+        cpu_percent=_known(measured and measured.cpu),
+        memory_percent=_known(measured and measured.memory),
+        gpu_percent=_known(measured and measured.gpu),
+        gpu_memory_percent=_known(measured and measured.gpu_memory),
+    )
+
+
+def _is_current(told_us: int, now: datetime) -> bool:
+    return (_EPOCH + timedelta(microseconds=told_us)) >= now - timedelta(seconds=CURRENT_FOR_S)
+
+
+def _known(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _endpoint_signals(
+    key: Key, replicas: tuple[ReplicaSignals, ...], as_of: datetime, now: datetime
+) -> EndpointSignals:
+    running = [each for each in replicas if each.state == "running"]
+    late = sum(each.is_live and each.pending_requests is None for each in running)
+    # What a replica that drains holds needs no other replica.
+    counted = [
+        (each.pending_requests, each.streaming_requests or 0.0)
+        for each in replicas
+        if each.state not in _ON_THE_WAY_OUT and each.pending_requests is not None
+    ]
+    # For replicas whose figures are late, the mean of the others is taken.
+    divisor = len(running) - late if running else 1
+    pending = active = None
+    if counted and divisor:
+        pending = sum(waiting for waiting, _ in counted) / divisor
+        active = sum(waiting + streaming for waiting, streaming in counted) / divisor
+    scale = max(len(running), 1)
+    return EndpointSignals(
+        namespace=key[0],
+        endpoint=key[1],
+        at=now,
+        as_of=as_of,
+        running_replicas=len(running),
+        late_replicas=late,
+        silent_replicas=sum(each.is_silent for each in replicas),
+        pending_requests=None if pending is None else pending * scale,
+        pending_per_replica=pending,
+        active_requests=None if active is None else active * scale,
+        active_per_replica=active,
+        cpu_percent=_mean(each.cpu_percent for each in running),
+        memory_percent=_mean(each.memory_percent for each in running),
+        gpu_percent=_mean(each.gpu_percent for each in running),
+        gpu_memory_percent=_mean(each.gpu_memory_percent for each in running),
+        replicas=replicas,
+    )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

@@ -1,0 +1,205 @@
+-- What an autoscaler reads: what the replicas of an endpoint had to do in the last seconds.
+--
+-- The views that end with `_at` take the moment that is spoken of; those without speak of now. The 20 s of
+-- an agent's requests (60 s of a replica's hardware) end where it has told until, so that neither the way to
+-- here nor a clock that is some seconds wrong cuts them short. Of the oldest 10 s window that they touch, as
+-- large a share counts as lies within them.
+
+-- Rows are (end of the window, length that was told, pending, streaming), one for each chunk of a window.
+CREATE VIEW IF NOT EXISTS agent_levels_at {on_cluster}
+AS SELECT namespace, endpoint, replica_id, boot_id,
+    max(toInt64(toUnixTimestamp(window_start)) * 1000000 + covered_to_us) AS told_us,
+    groupArray((
+        (toInt64(toUnixTimestamp(window_start)) + 10) * 1000000,
+        toInt64(covered_to_us) - covered_from_us,
+        pending_request_us,
+        streaming_request_us)) AS rows,
+    arrayMap(row -> least(1., greatest(0., (row.1 - told_us + 20000000) / 10000000)), rows) AS shares,
+    arraySum((row, share) -> share * row.2, rows, shares) AS covered_us,
+    arraySum((row, share) -> share * row.3, rows, shares) / covered_us AS pending,
+    arraySum((row, share) -> share * row.4, rows, shares) / covered_us AS streaming
+FROM request_windows FINAL
+WHERE window_start >= toDateTime({at:DateTime64(3, 'UTC')}, 'UTC') - INTERVAL 90 SECOND AND covered_to_us > covered_from_us
+GROUP BY namespace, endpoint, replica_id, boot_id
+COMMENT 'Means of pending and streaming requests, weighted by time, over the last 20 s that each agent told of';
+
+-- Rows are (metric, sum, samples) of windows, those that lie partly before the 60 s cut down.
+CREATE VIEW IF NOT EXISTS replica_hardware_at {on_cluster}
+AS SELECT namespace, endpoint, replica_id,
+    max(toUnixTimestamp64Micro(w.last_at)) AS told_us,
+    groupArray((w.metric, (toInt64(toUnixTimestamp(window_start)) + 10) * 1000000, w.sum, toFloat64(w.samples))) AS rows,
+    arrayMap(row -> (row.1, least(1., greatest(0., (row.2 - told_us + 60000000) / 10000000)) AS share,
+        share * row.3, share * row.4), rows) AS parts,
+    arraySum(part -> if(part.1 = 'cpu_percent', part.3, 0), parts)
+        / arraySum(part -> if(part.1 = 'cpu_percent', part.4, 0), parts) AS cpu,
+    100 * arraySum(part -> if(part.1 = 'memory_used_bytes', part.3, 0), parts)
+        / arraySum(part -> if(part.1 = 'memory_limit_bytes', part.3, 0), parts) AS memory,
+    arraySum(part -> if(part.1 = 'gpu_percent', part.3, 0), parts)
+        / arraySum(part -> if(part.1 = 'gpu_percent', part.4, 0), parts) AS gpu,
+    100 * arraySum(part -> if(part.1 = 'gpu_memory_used_bytes', part.3, 0), parts)
+        / arraySum(part -> if(part.1 = 'gpu_memory_total_bytes', part.3, 0), parts) AS gpu_memory
+FROM hardware_windows AS w FINAL
+WHERE window_start >= toDateTime({at:DateTime64(3, 'UTC')}, 'UTC') - INTERVAL 130 SECOND
+    AND metric IN ('cpu_percent', 'memory_used_bytes', 'memory_limit_bytes', 'gpu_percent',
+        'gpu_memory_used_bytes', 'gpu_memory_total_bytes')
+GROUP BY namespace, endpoint, replica_id
+COMMENT 'Means over the last 60 s that each replica told of, of all its devices together, in percent; NaN without samples';
+
+CREATE VIEW IF NOT EXISTS replica_signals_at {on_cluster}
+AS
+WITH
+    agents AS
+    (
+        SELECT namespace, endpoint, replica_id, boot_id,
+            max(heard) AS append, max(hardware_heard) AS hardware_append,
+            max(requests_heard) >= {at:DateTime64(3, 'UTC')} - INTERVAL 10 SECOND AS lives,
+            lives AND max(told_us) >= toUnixTimestamp64Micro({at:DateTime64(3, 'UTC')}) - 60000000 AS is_current,
+            max(pending) AS pending_mean, max(streaming) AS streaming_mean
+        FROM
+        (
+            SELECT namespace, endpoint, replica_id, boot_id, max(last_append) AS heard,
+                maxIf(last_append, stream = 'requests') AS requests_heard,
+                maxIf(last_append, stream = 'hardware') AS hardware_heard,
+                toInt64(0) AS told_us, 0. AS pending, 0. AS streaming
+            FROM boots
+            WHERE last_append >= {at:DateTime64(3, 'UTC')} - INTERVAL 2 DAY
+            GROUP BY namespace, endpoint, replica_id, boot_id
+            UNION ALL
+            SELECT namespace, endpoint, replica_id, boot_id, toDateTime64(0, 3, 'UTC'), toDateTime64(0, 3, 'UTC'),
+                toDateTime64(0, 3, 'UTC'), told_us, pending, streaming
+            FROM agent_levels_at(at = {at:DateTime64(3, 'UTC')})
+        )
+        GROUP BY namespace, endpoint, replica_id, boot_id
+    ),
+    replicas AS
+    (
+        SELECT namespace, endpoint, replica_id,
+            max(append) AS heard_at, max(hardware_append) AS hardware_heard_at,
+            sum(lives) AS live_agents, sum(is_current) AS current_agents,
+            sum(pending) AS pending_sum, sum(streaming) AS streaming_sum,
+            max(told) AS last_state, max(told_at) AS state_at,
+            max(cpu) AS cpu_mean, max(memory) AS memory_mean, max(gpu) AS gpu_mean, max(gpu_memory) AS gpu_memory_mean
+        FROM
+        (
+            SELECT namespace, endpoint, replica_id, append, hardware_append, lives, is_current,
+                if(is_current, pending_mean, 0.) AS pending, if(is_current, streaming_mean, 0.) AS streaming,
+                '' AS told, toDateTime64(0, 6, 'UTC') AS told_at,
+                CAST(NULL, 'Nullable(Float64)') AS cpu, CAST(NULL, 'Nullable(Float64)') AS memory,
+                CAST(NULL, 'Nullable(Float64)') AS gpu, CAST(NULL, 'Nullable(Float64)') AS gpu_memory
+            FROM agents
+            UNION ALL
+            -- The state that was told last. One of a week ago says no more than that its agent speaks.
+            SELECT namespace, endpoint, replica_id, toDateTime64(0, 3, 'UTC'), toDateTime64(0, 3, 'UTC'), 0, 0, 0., 0.,
+                toString(argMax(state, (at, offset))), max(at), NULL, NULL, NULL, NULL
+            FROM replica_events
+            WHERE at >= {at:DateTime64(3, 'UTC')} - INTERVAL 7 DAY
+            GROUP BY namespace, endpoint, replica_id
+            UNION ALL
+            SELECT namespace, endpoint, replica_id, toDateTime64(0, 3, 'UTC'), toDateTime64(0, 3, 'UTC'), 0, 0, 0., 0.,
+                '', toDateTime64(0, 6, 'UTC'),
+                if(isFinite(cpu), cpu, NULL), if(isFinite(memory), memory, NULL),
+                if(isFinite(gpu), gpu, NULL), if(isFinite(gpu_memory), gpu_memory, NULL)
+            FROM replica_hardware_at(at = {at:DateTime64(3, 'UTC')})
+            WHERE told_us >= toUnixTimestamp64Micro({at:DateTime64(3, 'UTC')}) - 60000000
+        )
+        GROUP BY namespace, endpoint, replica_id
+    ),
+    -- What a state is when agents fall silent: the rules of pipeline/store/presence.py.
+    shown AS
+    (
+        SELECT *,
+            last_state NOT IN ('', 'terminated', 'failed') AND (heard_at = toDateTime64(0, 3, 'UTC')
+                OR (last_state IN ('pending', 'downloading', 'pulling', 'initializing') AND state_at > heard_at)) AS waits,
+            replica_id != 'unassigned' AND NOT waits AND last_state IN ('', 'initializing', 'running', 'draining')
+                AND greatest(heard_at, state_at) < {at:DateTime64(3, 'UTC')} - INTERVAL 10 SECOND AS silent,
+            hardware_heard_at >= {at:DateTime64(3, 'UTC')} - INTERVAL 10 SECOND AS is_measured
+        FROM replicas
+        WHERE greatest(heard_at, state_at) >= {at:DateTime64(3, 'UTC')} - if(waits, INTERVAL 1 DAY, INTERVAL 5 MINUTE)
+    )
+SELECT namespace, endpoint, replica_id,
+    multiIf(replica_id = 'unassigned', '', silent, 'failed', last_state = '', 'running', last_state) AS state,
+    heard_at AS as_of, live_agents > 0 AS is_live, silent AS is_silent,
+    if(current_agents > 0, pending_sum, NULL) AS pending_requests,
+    if(current_agents > 0, streaming_sum, NULL) AS streaming_requests,
+    if(is_measured, cpu_mean, NULL) AS cpu_percent,
+    if(is_measured, memory_mean, NULL) AS memory_percent,
+    if(is_measured, gpu_mean, NULL) AS gpu_percent,
+    if(is_measured, gpu_memory_mean, NULL) AS gpu_memory_percent
+FROM shown
+COMMENT 'What each replica had to do at a moment: replica_signals_at(at = now64(3, ''UTC''))';
+
+-- What counts is held by replicas that run or are on their way to it, and by none (unassigned). What a replica
+-- that drains holds needs no other. For replicas whose figures are late the mean of the others is taken.
+CREATE VIEW IF NOT EXISTS endpoint_signals_at {on_cluster}
+AS
+WITH
+    replicas AS
+    (
+        SELECT *, state NOT IN ('draining', 'terminated', 'failed') AND pending_requests IS NOT NULL AS counts
+        FROM replica_signals_at(at = {at:DateTime64(3, 'UTC')})
+    ),
+    endpoints AS
+    (
+        SELECT namespace, endpoint, max(as_of) AS newest,
+            countIf(state = 'running') AS running,
+            countIf(state = 'running' AND is_live AND pending_requests IS NULL) AS late,
+            countIf(is_silent) AS silent,
+            if(countIf(counts) > 0, if(running = 0, 1, running - late), 0) AS divisor,
+            ifNull(sumIf(pending_requests, counts), 0) AS pending,
+            ifNull(sumIf(pending_requests + streaming_requests, counts), 0) AS active,
+            avgIf(cpu_percent, state = 'running') AS cpu, avgIf(memory_percent, state = 'running') AS memory,
+            avgIf(gpu_percent, state = 'running') AS gpu, avgIf(gpu_memory_percent, state = 'running') AS gpu_memory
+        FROM replicas
+        GROUP BY namespace, endpoint
+    )
+SELECT namespace, endpoint, newest AS as_of,
+    (toUnixTimestamp64Milli({at:DateTime64(3, 'UTC')}) - toUnixTimestamp64Milli(newest)) / 1000 AS age_seconds,
+    running AS running_replicas, late AS late_replicas, silent AS silent_replicas,
+    if(divisor > 0, pending / divisor * greatest(running, 1), NULL) AS pending_requests,
+    if(divisor > 0, pending / divisor, NULL) AS pending_per_replica,
+    if(divisor > 0, active / divisor * greatest(running, 1), NULL) AS active_requests,
+    if(divisor > 0, active / divisor, NULL) AS active_per_replica,
+    cpu AS cpu_percent, memory AS memory_percent, gpu AS gpu_percent, gpu_memory AS gpu_memory_percent
+FROM endpoints
+WHERE newest > toDateTime64(0, 3, 'UTC')
+COMMENT 'What the replicas of each endpoint had to do at a moment: endpoint_signals_at(at = now64(3, ''UTC''))';
+
+CREATE VIEW IF NOT EXISTS replica_signals {on_cluster}
+(
+    namespace String COMMENT 'Owner of the endpoint',
+    endpoint String COMMENT 'Name behind which the replicas serve',
+    replica_id String COMMENT 'Replica; unassigned for requests held while no replica runs',
+    state String COMMENT 'State that the replica is in; failed where its agent fell silent; empty for unassigned',
+    as_of DateTime64(3, 'UTC') COMMENT 'When the broker took the newest that an agent told; 1970 where none ever did',
+    is_live UInt8 COMMENT '1 when an agent told of its requests within 10 s',
+    is_silent UInt8 COMMENT '1 when it is failed for no other reason than that its agent is silent',
+    pending_requests Nullable(Float64) COMMENT 'Time-weighted mean of pending requests over the last 20 s that its living agents told of; NULL when it is not known: none lives, or what they tell is older than 60 s',
+    streaming_requests Nullable(Float64) COMMENT 'The same of streaming requests',
+    cpu_percent Nullable(Float64) COMMENT 'Mean of the last 60 s; NULL when it is not known',
+    memory_percent Nullable(Float64) COMMENT 'Memory used, of its limit: mean of the last 60 s; NULL when it is not known',
+    gpu_percent Nullable(Float64) COMMENT 'Mean of the last 60 s over its GPUs; NULL when it is not known',
+    gpu_memory_percent Nullable(Float64) COMMENT 'GPU memory used, of all that its GPUs have: mean of the last 60 s; NULL when it is not known'
+)
+AS SELECT * FROM replica_signals_at(at = now64(3, 'UTC'))
+COMMENT 'What each replica had to do in the last seconds, for autoscaling';
+
+CREATE VIEW IF NOT EXISTS endpoint_signals {on_cluster}
+(
+    namespace String COMMENT 'Owner of the endpoint',
+    endpoint String COMMENT 'Name behind which the replicas serve',
+    as_of DateTime64(3, 'UTC') COMMENT 'When the broker took the newest that an agent of the endpoint told',
+    age_seconds Float64 COMMENT 'Time since then; all figures but the counts are NULL when it is more than 10',
+    running_replicas UInt64 COMMENT 'Replicas that run',
+    late_replicas UInt64 COMMENT 'Of these, living ones whose figures are older than 60 s: the others stand for them',
+    silent_replicas UInt64 COMMENT 'Replicas whose agent fell silent within the last 5 minutes without a goodbye: they are not counted',
+    pending_requests Nullable(Float64) COMMENT 'pending_per_replica times running_replicas (or 1): what is pending at the endpoint, mean of 20 s',
+    pending_per_replica Nullable(Float64) COMMENT 'Pending requests, mean of 20 s, of unassigned and of replicas that are not on their way out, divided by the running replicas, or by 1 when none runs; NULL when it is not known',
+    active_requests Nullable(Float64) COMMENT 'The same as pending_requests for pending and streaming requests together',
+    active_per_replica Nullable(Float64) COMMENT 'The same as pending_per_replica for pending and streaming requests together',
+    cpu_percent Nullable(Float64) COMMENT 'Mean of 60 s over the running replicas of which it is known',
+    memory_percent Nullable(Float64) COMMENT 'Mean of 60 s over the running replicas of which it is known',
+    gpu_percent Nullable(Float64) COMMENT 'Mean of 60 s over the running replicas of which it is known',
+    gpu_memory_percent Nullable(Float64) COMMENT 'Mean of 60 s over the running replicas of which it is known'
+)
+AS SELECT * FROM endpoint_signals_at(at = now64(3, 'UTC'))
+COMMENT 'What the replicas of each endpoint had to do in the last seconds, for autoscaling';

@@ -1,0 +1,396 @@
+"""Signals of endpoints from rows, in Python and in SQL: what each rule says, and that both say the same of anything."""
+
+import asyncio
+import random
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from tests.pipeline.store.rows import boot, event, hardware, insert, window
+
+from endpoint_analytics.pipeline.store.connect import connect
+from endpoint_analytics.pipeline.store.presence import Presence
+from endpoint_analytics.pipeline.store.signal_queries import read_all_signals, read_signals
+from endpoint_analytics.pipeline.store.signals import CURRENT_FOR_S, HARDWARE_WINDOW_S, WINDOW_S
+from endpoint_analytics.schemas.identity import UNASSIGNED
+from endpoint_analytics.schemas.migrations import read_migrations
+from endpoint_analytics.schemas.replicas import STATES
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+NOW -= timedelta(seconds=NOW.second % 10)
+
+
+class Reader:
+    def __init__(self, client):
+        self._client = client
+
+    async def read(self, sql, parameters):
+        return self._client.query(sql, parameters=dict(parameters)).result_rows
+
+
+class Endpoint:
+    """Collects the rows of one endpoint."""
+
+    def __init__(self, name: str) -> None:
+        self.of = {"endpoint": name}
+        self.rows: dict[str, list[dict[str, object]]] = {}
+
+    def add(self, table: str, row: dict[str, object]) -> None:
+        self.rows.setdefault(table, []).append(row)
+
+    def agent(
+        self, replica, pending=0.0, *, boot_id="b1", age_s=1.0, told_s=1.0, streaming=0.0, stream="requests"
+    ):
+        """An agent heard `age_s` ago that told until `told_s` ago, of even levels."""
+        self.add(
+            "boot_states", boot(NOW, replica=replica, boot_id=boot_id, age_s=age_s, stream=stream, **self.of)
+        )
+        if stream == "requests":
+            for at_s in range(3):
+                levels = {
+                    "pending_request_us": int(pending * 1e7),
+                    "streaming_request_us": int(streaming * 1e7),
+                }
+                row = window(
+                    NOW,
+                    replica=replica,
+                    boot_id=boot_id,
+                    age_s=told_s + 10 * at_s,
+                    **self.of,
+                    covered_to_us=10_000_000,
+                    **levels,
+                )
+                self.add("request_windows", row)
+        return self
+
+    def hardware(self, replica, *, age_s=1.0, told_s=1.0, **percent):
+        self.agent(replica, boot_id="h", age_s=age_s, stream="hardware")
+        for name, value in percent.items():
+            device, metrics = ("gpu0" if name.startswith("gpu") else ""), {f"{name}_percent": value}
+            if name == "memory":
+                metrics = {"memory_used_bytes": value, "memory_limit_bytes": 100.0}
+            if name == "gpu_memory":
+                metrics = {"gpu_memory_used_bytes": value, "gpu_memory_total_bytes": 100.0}
+            for metric, sample in metrics.items():
+                row = hardware(
+                    NOW, metric, sample, replica=replica, device=device, boot_id="h", age_s=told_s, **self.of
+                )
+                self.add("hardware_windows", row)
+        return self
+
+    def told(self, replica, state, age_s=30.0):
+        self.add("replica_events", event(NOW, state, replica=replica, age_s=age_s, **self.of))
+        return self
+
+
+THREE = ("r1", "r2", "r3")
+
+
+def endpoint_cases() -> dict[str, tuple[Endpoint, dict[str, object]]]:
+    """Endpoints by what they are, and what must be said of them."""
+
+    def some(name):
+        return Endpoint(name.replace(" ", "-").replace(",", ""))
+
+    cases: dict[str, tuple[Endpoint, dict[str, object]]] = {}
+
+    def case(name, endpoint, **expected):
+        cases[name] = (endpoint, expected)
+
+    name = "hung on two of three"
+    case(
+        name,
+        some(name).agent("r1", 3).agent("r2", 1).agent("r3", 0),
+        running_replicas=3,
+        pending_requests=4.0,
+        pending_per_replica=4 / 3,
+        active_per_replica=4 / 3,
+        silent_replicas=0,
+    )
+    name = "streaming counts as active"
+    case(
+        name,
+        some(name).agent("r1", 1, streaming=2).agent("r2", 0, streaming=1),
+        pending_per_replica=0.5,
+        active_per_replica=2.0,
+        active_requests=4.0,
+    )
+    name = "two processes of a replica"
+    case(
+        name,
+        some(name).agent("r1", 1).agent("r1", 2, boot_id="b2"),
+        running_replicas=1,
+        pending_per_replica=3.0,
+    )
+    name = "killed a moment ago"
+    case(name, some(name).agent("r1", 2, age_s=9).agent("r2", 0), running_replicas=2, pending_per_replica=1.0)
+    name = "killed, and known to be"
+    case(
+        name,
+        some(name).agent("r1", 2, age_s=10.5).agent("r2", 0),
+        running_replicas=1,
+        silent_replicas=1,
+        pending_per_replica=0.0,
+    )
+    name = "all are silent"
+    case(
+        name,
+        some(name).agent("r1", 2, age_s=15).agent("r2", 0, age_s=12),
+        running_replicas=0,
+        age_s=12.0,
+        silent_replicas=2,
+        pending_per_replica=None,
+        pending_requests=None,
+        is_current=False,
+    )
+    name = "none runs, requests wait"
+    case(
+        name,
+        some(name).agent(UNASSIGNED, 3),
+        running_replicas=0,
+        pending_requests=3.0,
+        pending_per_replica=3.0,
+        is_current=True,
+    )
+    name = "none runs, none waits"
+    case(
+        name,
+        some(name).agent(UNASSIGNED, 0),
+        running_replicas=0,
+        pending_requests=0.0,
+        pending_per_replica=0.0,
+    )
+    name = "one runs, others wait at the endpoint"
+    case(name, some(name).agent(UNASSIGNED, 3).agent("r1", 1), running_replicas=1, pending_per_replica=4.0)
+    name = "what is held by one on its way counts"
+    case(
+        name,
+        some(name).agent("r1", 1).agent("r2", 5).told("r2", "initializing"),
+        running_replicas=1,
+        pending_per_replica=6.0,
+    )
+    name = "what is held by one that drains does not"
+    case(
+        name,
+        some(name).agent("r1", 1).agent("r2", 5).told("r2", "draining"),
+        running_replicas=1,
+        pending_per_replica=1.0,
+    )
+    name = "only one that drains"
+    case(name, some(name).agent("r2", 5).told("r2", "draining"), running_replicas=0, pending_per_replica=None)
+    name = "one is late, the other stands for it"
+    case(
+        name,
+        some(name).agent("r1", 2).agent("r2", 9, told_s=75),
+        running_replicas=2,
+        late_replicas=1,
+        pending_per_replica=2.0,
+        pending_requests=4.0,
+    )
+    name = "all are late"
+    case(
+        name,
+        some(name).agent("r1", 2, told_s=75),
+        running_replicas=1,
+        late_replicas=1,
+        pending_per_replica=None,
+    )
+    name = "a boot that is sent again beside the living one"
+    case(
+        name,
+        some(name).agent("r1", 2).agent("r1", 9, boot_id="old", told_s=3600),
+        running_replicas=1,
+        late_replicas=0,
+        pending_per_replica=2.0,
+    )
+    name = "a clock that is 30 s behind"
+    case(name, some(name).agent("r1", 2, told_s=31).agent("r2", 4), pending_per_replica=3.0)
+    name = "told to run, and no agent"
+    case(
+        name,
+        some(name).told("r1", "running").told("r2", "running").agent(UNASSIGNED, 4),
+        running_replicas=2,
+        pending_per_replica=2.0,
+        pending_requests=4.0,
+    )
+    name = "hardware alone"
+    case(
+        name,
+        some(name).hardware("r1", cpu=40.0).hardware("r2", cpu=80.0),
+        pending_per_replica=None,
+        cpu_percent=60.0,
+        memory_percent=None,
+        running_replicas=2,
+        is_current=True,
+    )
+    name = "hardware of running replicas"
+    case(
+        name,
+        some(name)
+        .hardware("r1", cpu=40.0, memory=10.0, gpu=90.0, gpu_memory=30.0)
+        .hardware("r2", cpu=100.0)
+        .told("r2", "draining")
+        .hardware("r3", cpu=50.0, memory=20.0),
+        running_replicas=2,
+        cpu_percent=45.0,
+        memory_percent=15.0,
+        gpu_percent=90.0,
+        gpu_memory_percent=30.0,
+    )
+    name = "hardware that is silent or late"
+    case(
+        name,
+        some(name)
+        .hardware("r1", cpu=40.0)
+        .agent("r2", 1)
+        .hardware("r2", cpu=90.0, age_s=11)
+        .hardware("r3", cpu=90.0, told_s=70),
+        running_replicas=3,
+        cpu_percent=40.0,
+    )
+    return cases
+
+
+def random_endpoint(seed: int) -> Endpoint:
+    """Anything that may be stored, with ages on both sides of every bound and on it."""
+    chance = random.Random(seed)
+    ages = (0.0, 1.0, 9.999, 10.0, 10.001, 11, 59, 60.0, 61, 299, 300.0, 301, 3600, 86_400.0, 86_401, 100_000)
+    endpoint = Endpoint(f"random-{seed}")
+    for replica in (UNASSIGNED, *THREE)[chance.randrange(2) : chance.randrange(2, 5)]:
+        for boot_id in ("b1", "b2")[: chance.randrange(3)]:
+            endpoint.agent(
+                replica,
+                chance.randrange(5),
+                boot_id=boot_id,
+                age_s=chance.choice(ages[: chance.choice((5, 16))]),
+                told_s=chance.choice((1.0, 5, 30, 59, 60.0, 61, 95)),
+                streaming=chance.randrange(3),
+            )
+        if chance.random() < 0.6:
+            endpoint.hardware(
+                replica,
+                age_s=chance.choice(ages[:6]),
+                told_s=chance.choice((1.0, 30, 60.0, 61)),
+                cpu=chance.random() * 100,
+                **({"gpu": 50.0} if chance.random() < 0.5 else {}),
+            )
+        for _ in range(chance.randrange(3)):
+            endpoint.told(replica, chance.choice(STATES), chance.choice(ages))
+    return endpoint
+
+
+CASES = endpoint_cases()
+RANDOM = [random_endpoint(seed) for seed in range(250)]
+
+
+@pytest.fixture(scope="module")
+def filled(config):
+    client = connect(config)
+    for table in ("boot_states", "request_windows", "hardware_windows", "replica_events"):
+        rows = [row for each, _ in CASES.values() for row in each.rows.get(table, ())]
+        insert(client, table, rows + [row for each in RANDOM for row in each.rows.get(table, ())])
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def signals(filled):
+    return asyncio.run(read_all_signals(Reader(filled), NOW))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_said_of_an_endpoint(signals, name):
+    endpoint, expected = CASES[name]
+    found = signals["acme", endpoint.of["endpoint"]]
+    assert {field: getattr(found, field) for field in expected} == pytest.approx(expected)
+
+
+def test_one_endpoint_is_as_among_all(filled, signals):
+    for endpoint in [each for each, _ in CASES.values()] + RANDOM[:20]:
+        name = endpoint.of["endpoint"]
+        one = asyncio.run(read_signals(Reader(filled), "acme", name, NOW))
+        assert one == signals.get(("acme", name))
+
+
+def test_nothing_is_said_of_what_was_never_heard(filled):
+    assert asyncio.run(read_signals(Reader(filled), "acme", "nobody", NOW)) is None
+
+
+ENDPOINT_FIELDS = (
+    "running_replicas",
+    "late_replicas",
+    "silent_replicas",
+    "pending_requests",
+    "pending_per_replica",
+    "active_requests",
+    "active_per_replica",
+    "cpu_percent",
+    "memory_percent",
+    "gpu_percent",
+    "gpu_memory_percent",
+)
+REPLICA_FIELDS = (
+    "is_live",
+    "is_silent",
+    "pending_requests",
+    "streaming_requests",
+    "cpu_percent",
+    "memory_percent",
+    "gpu_percent",
+    "gpu_memory_percent",
+)
+MOMENT = {"at": NOW.strftime("%Y-%m-%d %H:%M:%S")}
+
+
+def test_sql_says_the_same_of_endpoints(filled, signals):
+    rows = filled.query(
+        "SELECT * FROM endpoint_signals_at(at = {at:DateTime64(3, 'UTC')})", parameters=MOMENT
+    )
+    of_sql = {(row["namespace"], row["endpoint"]): row for row in rows.named_results()}
+    assert of_sql.keys() == signals.keys()
+    assert len(of_sql) > 200
+    for key, found in signals.items():
+        said = {field: of_sql[key][field] for field in ENDPOINT_FIELDS}
+        assert said == pytest.approx({field: getattr(found, field) for field in ENDPOINT_FIELDS}), key
+        assert (of_sql[key]["as_of"], of_sql[key]["age_seconds"]) == (
+            found.as_of,
+            pytest.approx(found.age_s),
+        ), key
+
+
+def _number(value):
+    return int(value) if isinstance(value, bool) else value
+
+
+def test_sql_says_the_same_of_replicas(filled, signals):
+    rows = filled.query("SELECT * FROM replica_signals_at(at = {at:DateTime64(3, 'UTC')})", parameters=MOMENT)
+    of_sql = {(row["namespace"], row["endpoint"], row["replica_id"]): row for row in rows.named_results()}
+    checked = 0
+    for key, found in signals.items():
+        for replica in found.replicas:
+            row = of_sql[(*key, replica.replica_id)]
+            said = {field: row[field] for field in REPLICA_FIELDS}
+            assert said == pytest.approx(
+                {field: _number(getattr(replica, field)) for field in REPLICA_FIELDS}
+            ), key
+            assert row["state"] == (replica.state or ""), key
+            checked += 1
+    assert checked > 400
+
+
+def test_the_views_of_now_are_those_of_the_moment(filled):
+    for name in ("replica_signals", "endpoint_signals"):
+        columns = [column[0] for column in filled.query(f"DESCRIBE {name}").result_rows]
+        assert columns == list(filled.query(f"SELECT * FROM {name}_at(at = now64(3, 'UTC'))").column_names)
+        filled.query(f"SELECT * FROM {name}")
+
+
+def test_bounds_in_sql_are_those_of_the_sources():
+    (migration,) = [each for each in read_migrations() if each.name == "autoscaling"]
+    text = "\n".join(migration.statements)
+    assert f"told_us + {WINDOW_S * 1_000_000})" in text
+    assert f"told_us + {HARDWARE_WINDOW_S * 1_000_000})" in text
+    assert f"- {CURRENT_FOR_S * 1_000_000} AS is_current" in text
+    presence = Presence()
+    assert f"INTERVAL {presence.heartbeat.total_seconds():.0f} SECOND AS lives" in text
+    assert f"INTERVAL {presence.grace.total_seconds() / 60:.0f} MINUTE" in text
+    assert f"INTERVAL {presence.waiting.days} DAY, INTERVAL" in text
