@@ -14,6 +14,8 @@ BENCHMARKS = (
     "rendering",
     "freshness",
     "queries",
+    "outage",
+    "resources",
     "hardware",
 )
 

@@ -1,0 +1,142 @@
+"""Served requests' p50 and p99 while Kafka is well, slow, full, stopped and dead: with and without the middleware.
+
+Four uvicorn processes serve the same bare application: two without the middleware (what is between those is the
+machine's own noise), one with it, and one with it and a spool. One client sends each of them RATE requests a second, in
+turns of random order, on keep-alive connections, whether or not earlier ones were answered; so all see the same machine
+at the same time. Kafka is real, and its troubles are too:
+
+- slow: the broker is stopped (SIGSTOP) for 0.9 of each second, so that a batch waits for about as long
+- full: its topics need two replicas and have one, so that it refuses each message, as when a broker's disk is full
+- stopped: SIGSTOP; connections stand, and nothing answers
+- dead: SIGKILL; connections are refused
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from endpoint_analytics.infra.kafka.process import KafkaProcess
+from endpoint_analytics.infra.kafka.topics import TopicSpec, ensure_topics
+from endpoint_analytics.schemas.topics import DEFAULT_PREFIX, TOPIC_CONFIG, TOPICS
+from tests.benchmarks.served import load, server
+
+RATE = 220
+PHASE_S = 7.0
+SETTLE_S = 0.5
+TOPIC_NAMES = [topic.name(DEFAULT_PREFIX) for topic in TOPICS]
+
+
+async def set_replicas_needed(bootstrap_servers: str, number: int) -> None:
+    """Let the topics take messages only when they have this many replicas."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    await admin.start()
+    try:
+        configs = TOPIC_CONFIG | {"min.insync.replicas": str(number)}
+        await admin.alter_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, name, configs=configs) for name in TOPIC_NAMES]
+        )
+    finally:
+        await admin.close()
+
+
+class Slow:
+    """Stops a process for 0.9 of each second."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            os.kill(self._pid, signal.SIGSTOP)
+            self._ending.wait(0.9)
+            os.kill(self._pid, signal.SIGCONT)
+            self._ending.wait(0.1)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def end(self) -> None:
+        self._ending.set()
+        self._thread.join()
+
+
+def main() -> None:
+    """Print the table."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        kafka = stack.enter_context(KafkaProcess(folder / "kafka"))
+        address = kafka.bootstrap_servers
+        specs = [TopicSpec(name, 1, 3_600_000, config=TOPIC_CONFIG) for name in TOPIC_NAMES]
+        asyncio.run(ensure_topics(address, specs))
+        common = {
+            "ENDPOINT_ANALYTICS_KAFKA": address,
+            "ENDPOINT_ANALYTICS_RUNTIME_FOLDER": str(folder / "run"),
+        }
+        spool = {"ENDPOINT_ANALYTICS_SPOOL": str(folder / "spool")}
+        ports = {
+            "without": stack.enter_context(server("without")),
+            "without again": stack.enter_context(server("without")),
+            "with": stack.enter_context(server("with", ENDPOINT_ANALYTICS_REPLICA_ID="a", **common)),
+            "with, spool": stack.enter_context(
+                server("with", ENDPOINT_ANALYTICS_REPLICA_ID="b", **common, **spool)
+            ),
+        }
+        slow = Slow(kafka.pid)
+
+        def fill(number: int) -> None:
+            asyncio.run(set_replicas_needed(address, number))
+
+        def stop(sign: int) -> None:
+            os.kill(kafka.pid, sign)
+
+        def nothing() -> None:
+            """Kafka is left as it is."""
+
+        phases: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+            "well": (nothing, nothing),
+            "slow": (slow.start, slow.end),
+            "full": (lambda: fill(2), lambda: fill(1)),
+            "stopped": (lambda: stop(signal.SIGSTOP), lambda: stop(signal.SIGCONT)),
+            "dead": (kafka.kill, nothing),
+        }
+        gc.disable()
+        asyncio.run(load(ports, RATE, 1.0))  # warms up
+        print(f"requests served while Kafka is in trouble: {RATE}/s to each server, {PHASE_S:g} s a phase")
+        print(f"  {'Kafka':<10}{'server':<15}{'p50 us':>8}{'p99 us':>8}{'p50 ratio':>11}{'p99 ratio':>11}")
+        for phase, (begin, end) in phases.items():
+            begin()
+            time.sleep(SETTLE_S)
+            taken = asyncio.run(load(ports, RATE, PHASE_S))
+            end()
+            base = quantiles(taken["without"])
+            for name, taken_us in taken.items():
+                p50, p99 = quantiles(taken_us)
+                print(
+                    f"  {phase:<10}{name:<15}{p50:>8.0f}{p99:>8.0f}{p50 / base[0]:>11.2f}{p99 / base[1]:>11.2f}",
+                    flush=True,
+                )
+
+
+def quantiles(taken_us: list[float]) -> tuple[float, float]:
+    """Return p50 and p99."""
+    cuts = statistics.quantiles(taken_us, n=100)
+    return cuts[49], cuts[98]
+
+
+if __name__ == "__main__":
+    main()
