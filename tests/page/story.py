@@ -60,6 +60,7 @@ class Story:
     seed: int = 7
     windows: list[dict[str, object]] = field(default_factory=list)
     hardware: list[dict[str, object]] = field(default_factory=list)
+    engine: list[dict[str, object]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.end_s = self.end_s // WINDOW_S * WINDOW_S
@@ -74,6 +75,8 @@ class Story:
             for life in alive:
                 self.windows.append(self.window(life.replica, start, len(alive)))
                 self.hardware += self.samples(life.replica, start)
+                if self.gpus:
+                    self.engine += self.engine_samples(life.replica, start)
 
     def load(self, at_s: float) -> float:
         """How busy it is, around 1: a slow wave, a quick one, and two rushes, 48 and 15 minutes before the end."""
@@ -155,6 +158,29 @@ class Story:
             for device, metric, value in figures
         ]  # fmt: skip
 
+    def engine_samples(self, replica: str, start: int) -> list[dict[str, object]]:
+        """What the engine of one replica told in one window."""
+        load, own = self.load(start), (hash_of(replica) % 17 - 8) / 8
+        wave = math.sin(start / 37 + own)
+        figures = {
+            "engine_running_requests": 14 * load + 2 * own + wave,
+            "engine_waiting_requests": max(0.0, 6 * (load - 1.1) + wave),
+            "engine_kv_cache_percent": min(100.0, 38 * load + 4 * own + wave),
+            "engine_prompt_tokens_per_second": 2400 * load + 200 * wave,
+            "engine_cached_prompt_tokens_per_second": 700 * load + 90 * wave,
+            "engine_generated_tokens_per_second": 820 * load + 60 * own + 40 * wave,
+            "engine_finished_requests_per_second": 3.1 * load + 0.2 * wave,
+            "engine_failed_requests_per_second": max(0.0, 0.2 * (load - 1.5)),
+            "engine_preemptions_per_second": max(0.0, 0.4 * (load - 1.6)),
+            "engine_lora_slots": 3 + own,
+        }
+        middle = datetime.fromtimestamp(start + 5, UTC)
+        return [
+            rows.hardware(middle, metric, value, replica=replica, age_s=0, boot_id=f"{replica}-1",
+                          namespace=self.namespace, endpoint=self.endpoint) | {"engine": "vllm"}
+            for metric, value in figures.items()
+        ]  # fmt: skip
+
     def events(self) -> list[dict[str, object]]:
         """What each replica went through."""
         end, found = datetime.fromtimestamp(self.end_s, UTC), []
@@ -199,6 +225,8 @@ class Story:
         rows.insert(client, "request_windows", self.windows)
         if self.hardware:
             rows.insert(client, "hardware_windows", self.hardware)
+        if self.engine:
+            rows.insert(client, "engine_windows", self.engine)
         rows.insert(client, "replica_events", self.events())
         rows.insert(client, "endpoint_settings", self.settings())
         rows.insert(client, "boot_states", self.boots(now))

@@ -13,6 +13,13 @@ from tests.page.truth import Truth, by_class
 from tests.pipeline.store import rows
 
 ENDPOINT = "agree"
+ENGINE = {
+    "engine_running_requests": 12.0,
+    "engine_waiting_requests": 3.0,
+    "engine_kv_cache_percent": 87.5,
+    "engine_generated_tokens_per_second": 1843.0,
+    "engine_lora_slots": 4.0,
+}
 
 
 @pytest.fixture
@@ -34,7 +41,17 @@ def told(client, story):
         aborted_streaming=sum(row["aborted_streaming"] for row in made),
     )  # fmt: skip
     rows.insert(client, "request_windows", made)
-    rows.insert(client, "boot_states", [heard])
+    rows.insert(client, "boot_states", [heard, rows.boot(now, replica="a-0", boot_id="a2", stream="engine",
+                endpoint=ENDPOINT, age_s=0.1)])  # fmt: skip
+    rows.insert(
+        client,
+        "engine_windows",
+        [
+            rows.hardware(now, metric, value, replica="a-0", boot_id="a2", endpoint=ENDPOINT, age_s=age)
+            for age in range(1, 120, 10)
+            for metric, value in ENGINE.items()
+        ],
+    )
     return totals
 
 
@@ -68,3 +85,44 @@ def test_page_api_sql_and_open_metrics_agree(visit, client, service, token, told
     assert float(pending) == 5
     card = visit().page.locator(f'[data-endpoint="acme/{ENDPOINT}"]')
     assert card.locator('[data-figure="Pending"] .figure-value').inner_text() == "5"
+
+
+def test_the_engines_figures_agree_everywhere(visit, client, service, token, told):
+    headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+    answer = service.get(f"/v2/endpoint/acme/{ENDPOINT}/series?series=engine&from=now-5m&step=10", headers)
+    by_api = {
+        each["name"]: {value for value in each["values"] if value is not None}
+        for each in json.loads(answer.body)["series"]
+    }
+    assert by_api == {metric: {value} for metric, value in ENGINE.items()}
+    by_sql = client.query(
+        "SELECT metric, min(mean), max(mean) FROM engine_10s WHERE endpoint = {name:String} GROUP BY metric",
+        {"name": ENDPOINT},
+    ).result_rows
+    assert {metric: {least, most} for metric, least, most in by_sql} == by_api
+    exposition = service.scrape(token, ENDPOINT).text
+    scraped = re.findall(r'^(engine_\w+)\{replica_id="a-0"\} (\S+)$', exposition, re.MULTILINE)
+    assert {metric: {float(value)} for metric, value in scraped} == by_api
+    seen = visit(f"?endpoint=acme/{ENDPOINT}&section=engine&range=5m")
+    shown = {
+        **seen.legend("engine_requests"),
+        **seen.legend("engine_kv_cache"),
+        **seen.legend("engine_tokens"),
+        **seen.legend("engine_lora_slots"),
+    }
+    assert shown == {
+        "engine_running_requests": "12",
+        "engine_waiting_requests": "3",
+        "engine_kv_cache_percent": "87.5 %",
+        "engine_generated_tokens_per_second": "1.84 k/s",
+        "engine_lora_slots": "4",
+    }
+
+
+def test_an_agent_that_scrapes_beside_another_makes_no_second_replica(visit, service, token, told):
+    headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+    body = json.loads(service.get(f"/v2/endpoint/acme/{ENDPOINT}/replicas?from=now-5m", headers).body)
+    assert [(each["replica"], each["state"]) for each in body["replicas"]] == [("a-0", "running")]
+    assert re.findall(r"^running_replicas (\d+)$", service.scrape(token, ENDPOINT).text, re.MULTILINE) == [
+        "1"
+    ]

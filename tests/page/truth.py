@@ -24,9 +24,9 @@ SELECT max(oldest_pending_us) / 1e6 FROM request_windows FINAL
 WHERE namespace = 'acme' AND endpoint = 'llm'
   AND window_start >= toDateTime({begin:Int64}, 'UTC') AND window_start < toDateTime({end:Int64}, 'UTC')
 """
-MEAN_OF_HARDWARE = """
+MEAN_OF_SAMPLES = """
 SELECT avg(mean) FROM (
-    SELECT sum(sum) / sum(samples) AS mean FROM hardware_windows FINAL
+    SELECT sum(sum) / sum(samples) AS mean FROM {table:Identifier} FINAL
     WHERE namespace = 'acme' AND endpoint = 'llm' AND metric = {metric:String}
       AND window_start >= toDateTime({begin:Int64}, 'UTC') AND window_start < toDateTime({end:Int64}, 'UTC')
     GROUP BY replica_id, device)
@@ -57,8 +57,15 @@ class Truth:
 
     def hardware(self, metric: str, begin: int, end: int) -> float:
         """The mean over replicas and devices."""
-        parameters = {"metric": metric, "begin": begin, "end": end}
-        return self._client.query(MEAN_OF_HARDWARE, parameters).result_rows[0][0]
+        return self._mean("hardware_windows", metric, begin, end)
+
+    def engine(self, metric: str, begin: int, end: int) -> float:
+        """The mean over replicas."""
+        return self._mean("engine_windows", metric, begin, end)
+
+    def _mean(self, table: str, metric: str, begin: int, end: int) -> float:
+        parameters = {"table": table, "metric": metric, "begin": begin, "end": end}
+        return self._client.query(MEAN_OF_SAMPLES, parameters).result_rows[0][0]
 
 
 def by_class(statuses: Counter[int]) -> Counter[str]:

@@ -2,7 +2,7 @@
 
 export const PRESETS = ["5m", "15m", "1h", "3h", "6h", "12h", "24h", "2d", "7d", "30d"] as const;
 export type Preset = (typeof PRESETS)[number];
-export const SECTIONS = ["requests", "compute", "timeline"] as const;
+export const SECTIONS = ["requests", "compute", "engine", "timeline"] as const;
 export type Section = (typeof SECTIONS)[number];
 export const INTERVALS = [1, 5, 15, 60] as const;
 

@@ -31,6 +31,28 @@ export function noData(endpoint: { namespace: string; name: string }): HTMLEleme
   );
 }
 
+/** No engine of this endpoint told anything in the time shown. */
+export function noEngine({ namespace, name }: { namespace: string; name: string }): HTMLElement {
+  const shell = [
+    "endpoint-analytics agent scrape http://127.0.0.1:8000/metrics",
+    "    --kafka HOST:9092 --replica-id REPLICA",
+    `    --namespace ${namespace} --endpoint ${name}`,
+  ].join(" \\\n");
+  return h(
+    "section",
+    { class: "empty card" },
+    h("h2", {}, "No figures of a serving engine in this time"),
+    h("p", { class: "muted" }, "vLLM, SGLang, TGI, TEI, Triton, llama.cpp and Ray Serve tell their queue, cache and tokens at /metrics."),
+    h(
+      "div",
+      { class: "empty-how" },
+      h("p", {}, "Read them beside each replica, under the id that its requests have:"),
+      h("pre", { tabindex: 0, "aria-label": "Command that reads an engine's metrics" }, h("code", {}, shell)),
+      h("p", { class: "muted" }, "agent run and agent proxy do the same with --scrape URL, a middleware with ENDPOINT_ANALYTICS_SCRAPE."),
+    ),
+  );
+}
+
 /** The token sees no endpoint at all. */
 export function noEndpoints(namespaces: string[]): HTMLElement {
   const where = namespaces.length ? `Your token sees ${namespaces.join(", ")}, and nothing was heard of it yet.` : "Nothing was heard of any endpoint yet.";

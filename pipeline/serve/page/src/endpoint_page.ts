@@ -6,6 +6,7 @@ import { ComputeSection } from "./compute_section.ts";
 import { Crosshair } from "./crosshair.ts";
 import { h } from "./dom.ts";
 import { noData } from "./empty.ts";
+import { EngineSection } from "./engine_section.ts";
 import { merge } from "./merge.ts";
 import { isMark, tellEvent } from "./marks.ts";
 import type { Navigation } from "./navigation.ts";
@@ -17,7 +18,7 @@ import type { Answer, ScaleEvent } from "./shapes.ts";
 import { TimelineSection } from "./timeline_section.ts";
 import { Toolbar } from "./toolbar.ts";
 
-const SECTIONS = { requests: RequestsSection, compute: ComputeSection, timeline: TimelineSection };
+const SECTIONS = { requests: RequestsSection, compute: ComputeSection, engine: EngineSection, timeline: TimelineSection };
 const PX_A_POINT = 4;
 const LOOKS_A_STEP = 20;
 

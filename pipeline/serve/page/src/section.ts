@@ -1,4 +1,4 @@
-// What the three sections have in common: what they ask for, and that they show an answer.
+// What the sections have in common: what they ask for, and that they show an answer.
 
 import type { View } from "./address.ts";
 import type { Crosshair } from "./crosshair.ts";

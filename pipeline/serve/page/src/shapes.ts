@@ -2,7 +2,7 @@
 // Moments are Unix seconds, durations seconds; null is what is not known: a gap.
 
 export type Values = (number | null)[];
-export type Group = "requests" | "pending" | "latency" | "ttfb" | "replicas" | "hardware";
+export type Group = "requests" | "pending" | "latency" | "ttfb" | "replicas" | "hardware" | "engine";
 export type State =
   | "pending"
   | "downloading"

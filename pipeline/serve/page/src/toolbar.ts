@@ -9,7 +9,7 @@ import type { Navigation } from "./navigation.ts";
 import { Segmented } from "./segmented.ts";
 import type { Answer, Replica } from "./shapes.ts";
 
-const SECTIONS: readonly (readonly [Section, string])[] = [["requests", "Requests"], ["compute", "Compute"], ["timeline", "Timeline"]];
+const SECTIONS: readonly (readonly [Section, string])[] = [["requests", "Requests"], ["compute", "Compute"], ["engine", "Engine"], ["timeline", "Timeline"]];
 const UNITS: Record<string, [string, string]> = { m: ["minute", "minutes"], h: ["hour", "hours"], d: ["day", "days"] };
 
 function presetName(preset: Preset): string {
