@@ -32,6 +32,7 @@ BACK_MS = 25 * 3_600_000
 """How far back: a state that lasts is told again sooner, and one that is older counts no more."""
 
 READ_WITHIN_S = 120.0
+ANSWER_WITHIN_MS = 10_000
 RETRY_S = 1.0
 
 
@@ -102,6 +103,7 @@ async def _read(
         bootstrap_servers=[server.strip() for server in config.bootstrap_servers.split(",")],
         client_id="endpoint-analytics-agent",
         enable_auto_commit=False,
+        request_timeout_ms=ANSWER_WITHIN_MS,
         security_protocol=config.security_protocol,
         ssl_context=ssl_context,
         sasl_mechanism=config.sasl_mechanism,

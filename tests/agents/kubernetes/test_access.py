@@ -1,0 +1,218 @@
+"""How the API server is reached: as a pod, and by kubeconfigs of each kind; over TLS with a real certificate."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.agents.kubernetes.api_server import ApiServer
+
+from endpoint_analytics.agents.config import ConfigurationError
+from endpoint_analytics.agents.kubernetes import access
+from endpoint_analytics.agents.kubernetes.access import (
+    AccessError,
+    TokenFile,
+    access_of_kubeconfig,
+    access_of_pod,
+)
+from endpoint_analytics.agents.kubernetes.client import Client
+
+PODS = "/api/v1/namespaces/models/pods"
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with server.pem and server.key, a certificate for 127.0.0.1 that vouches for itself."""
+    folder = tmp_path_factory.mktemp("certificate")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=kubernetes",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "server.key", "-out", folder / "server.pem"],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+    return folder
+
+
+@pytest.fixture
+def secure(certificate: Path):
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(certificate / "server.pem"))
+    tls.load_cert_chain(certificate / "server.pem", certificate / "server.key")
+    tls.verify_mode = ssl.CERT_OPTIONAL
+    with ApiServer(tls=tls) as server:
+        yield server
+
+
+def ask(found: access.Access) -> str:
+    async def run() -> str:
+        async with Client(found) as client:
+            return json.loads(await client.get(PODS, {}))["kind"]
+
+    return asyncio.run(run())
+
+
+def config(folder: Path, server: str, user: dict, **cluster: object) -> Path:
+    path = folder / "config"
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "current-context": "one",
+                "clusters": [{"name": "c", "cluster": {"server": server, **cluster}}],
+                "contexts": [
+                    {"name": "one", "context": {"cluster": "c", "user": "u", "namespace": "models"}},
+                    {"name": "two", "context": {"cluster": "c", "user": "u"}},
+                ],
+                "users": [{"name": "u", "user": user}],
+            }
+        )
+    )
+    return path
+
+
+def service_account(folder: Path, certificate: Path) -> Path:
+    (folder / "token").write_text("good\n")
+    (folder / "namespace").write_text("models")
+    (folder / "ca.crt").write_bytes((certificate / "server.pem").read_bytes())
+    return folder
+
+
+def test_a_pod_uses_its_account(secure, tmp_path, certificate):
+    folder = service_account(tmp_path, certificate)
+    environment = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(secure.port)}
+    found = access_of_pod(folder, environment)
+    assert (found.server, found.namespace) == (secure.url, "models")
+    assert ask(found) == "List"
+    with pytest.raises(ConfigurationError, match="KUBERNETES_SERVICE_HOST"):
+        access_of_pod(folder, {})
+    (folder / "ca.crt").unlink()
+    with pytest.raises(ConfigurationError, match="service account"):
+        access_of_pod(folder, environment)
+
+
+def test_an_address_of_version_6_is_bracketed(tmp_path, certificate):
+    folder = service_account(tmp_path, certificate)
+    assert access_of_pod(folder, {"KUBERNETES_SERVICE_HOST": "fd00::1"}).server == "https://[fd00::1]:443"
+
+
+def test_a_server_that_nobody_vouches_for_is_not_asked(secure, tmp_path):
+    found = access_of_kubeconfig(str(config(tmp_path, secure.url, {"token": "good"})), None)
+    with pytest.raises(Exception, match="CERTIFICATE_VERIFY_FAILED"):
+        ask(found)
+    assert secure.requests == []
+
+
+def test_a_kubeconfigs_authority_as_file_or_data_or_none(secure, tmp_path, certificate):
+    pem = (certificate / "server.pem").read_bytes()
+    (tmp_path / "ca.pem").write_bytes(pem)
+    for cluster in (
+        {"certificate-authority": "ca.pem"},  # relative to the kubeconfig
+        {"certificate-authority-data": base64.b64encode(pem).decode()},
+        {"insecure-skip-tls-verify": True},
+    ):
+        assert (
+            ask(access_of_kubeconfig(str(config(tmp_path, secure.url, {"token": "good"}, **cluster)), None))
+            == "List"
+        )
+
+
+def test_a_kubeconfigs_client_certificate(secure, tmp_path, certificate):
+    data = {
+        f"client-{name}-data": base64.b64encode((certificate / file).read_bytes()).decode()
+        for name, file in (("certificate", "server.pem"), ("key", "server.key"))
+    }
+    path = config(tmp_path, secure.url, {**data, "token": "good"}, **{"insecure-skip-tls-verify": True})
+    assert ask(access_of_kubeconfig(str(path), None)) == "List"
+    broken = config(tmp_path, secure.url, {**data, "client-key-data": base64.b64encode(b"no key").decode()})
+    with pytest.raises(ConfigurationError, match="certificates cannot be used"):
+        access_of_kubeconfig(str(broken), None)
+
+
+def test_the_context_that_is_named(tmp_path):
+    path = config(tmp_path, "http://127.0.0.1:1/", {})
+    assert access_of_kubeconfig(str(path), None).namespace == "models"
+    found = access_of_kubeconfig(str(path), "two")
+    assert (found.namespace, found.server) == ("default", "http://127.0.0.1:1")
+    with pytest.raises(ConfigurationError, match="no context 'three'; it has one, two"):
+        access_of_kubeconfig(str(path), "three")
+
+
+def test_of_several_kubeconfigs_the_first_that_says_it_counts(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir(), two.mkdir()
+    first, second = config(one, "http://first", {"token": "1"}), config(two, "http://second", {"token": "2"})
+    found = access_of_kubeconfig(f"{tmp_path}/missing:{first}:{second}", None)
+    assert (found.server, asyncio.run(found.token.read())) == ("http://first", "1")
+
+
+@pytest.mark.parametrize("text", ["a: [", "clusters: 5", "- x", "clusters: [{cluster: {}}]"])
+def test_a_file_that_is_no_kubeconfig(tmp_path, text):
+    path = tmp_path / "config"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match=str(path)):
+        access_of_kubeconfig(str(path), None)
+
+
+def test_no_kubeconfig_at_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(access, "SERVICE_ACCOUNT", tmp_path / "none")
+    with pytest.raises(ConfigurationError, match="this is no pod: name a --kubeconfig"):
+        access.find_access(None, None, {"KUBECONFIG": str(tmp_path / "missing")})
+
+
+def test_a_pods_account_goes_before_a_kubeconfig_unless_one_is_named(tmp_path, monkeypatch, certificate):
+    monkeypatch.setattr(access, "SERVICE_ACCOUNT", service_account(tmp_path, certificate))
+    environment = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+    assert access.find_access(None, None, environment).server == "https://10.0.0.1:443"
+    path = config(tmp_path, "http://named", {})
+    assert access.find_access(str(path), None, environment).server == "http://named"
+
+
+def test_a_token_file_is_read_again_when_the_server_refuses_it(tmp_path):
+    token = TokenFile(tmp_path / "token")
+    with pytest.raises(AccessError):
+        asyncio.run(token.read())
+    (tmp_path / "token").write_text("one\n")
+    assert asyncio.run(token.read()) == "one"
+    (tmp_path / "token").write_text("two\n")
+    assert asyncio.run(token.read()) == "one"
+    token.refuse()
+    assert asyncio.run(token.read()) == "two"
+
+
+def test_a_command_that_prints_a_token(tmp_path):
+    counter = tmp_path / "asked"
+    program = (
+        "import json, os, pathlib; asked = json.loads(os.environ['KUBERNETES_EXEC_INFO']);"
+        f"path = pathlib.Path({str(counter)!r}); path.write_text(path.read_text() + 'x' if path.exists() else 'x');"
+        "print(json.dumps({'apiVersion': asked['apiVersion'], 'kind': 'ExecCredential',"
+        " 'status': {'token': os.environ['WORD'], 'expirationTimestamp': '2100-01-01T00:00:00Z'}}))"
+    )
+    command = {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "command": sys.executable,
+        "args": ["-c", program],
+        "env": [{"name": "WORD", "value": "good"}],
+    }
+    token = access_of_kubeconfig(str(config(tmp_path, "http://x", {"exec": command})), None).token
+
+    async def several() -> list[str]:
+        return [await token.read() for _ in range(3)]
+
+    assert asyncio.run(several()) == ["good"] * 3
+    assert counter.read_text() == "x"
+    token.refuse()
+    asyncio.run(several())
+    assert counter.read_text() == "xx"
+
+
+@pytest.mark.parametrize("words", [["no-such-command-anywhere"], [sys.executable, "-c", "print('no token')"]])
+def test_a_command_that_gives_no_token(tmp_path, words):
+    command = {"apiVersion": "client.authentication.k8s.io/v1", "command": words[0], "args": words[1:]}
+    token = access_of_kubeconfig(str(config(tmp_path, "http://x", {"exec": command})), None).token
+    with pytest.raises(AccessError, match=words[0]):
+        asyncio.run(token.read())

@@ -1,0 +1,216 @@
+"""Pods, workloads and scalers of a namespace put together: which endpoint, which replica, which limits."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from tests.agents.kubernetes.pods import T0, ScriptedPod, us
+from tests.agents.kubernetes.scalers import autoscaler, deployment, scaled_object
+from tests.agents.kubernetes.test_pod_life import read, serving
+
+from endpoint_analytics.agents.kubernetes import watcher as module
+from endpoint_analytics.agents.kubernetes.naming import Naming, Replica
+from endpoint_analytics.agents.kubernetes.objects import AutoscalerObject, ScaledObject, WorkloadObject
+from endpoint_analytics.agents.kubernetes.origin import Origin
+from endpoint_analytics.agents.kubernetes.pod_life import Rules
+from endpoint_analytics.agents.kubernetes.recall import Recalled
+from endpoint_analytics.agents.kubernetes.selector import parse_selector
+from endpoint_analytics.agents.kubernetes.told import Told
+from endpoint_analytics.agents.kubernetes.watcher import Watcher
+from endpoint_analytics.schemas.codec import encode
+from endpoint_analytics.schemas.replicas import EndpointSettings, ReplicaMessage, ReplicaState
+
+HERE = Origin("", "models")
+
+
+class Heard:
+    """A watcher, and what it said."""
+
+    def __init__(
+        self, naming: Naming | None = None, selector: str = "app=llm", recalled: Recalled | None = None
+    ) -> None:
+        self.messages: list[tuple[ReplicaMessage, bytes]] = []
+        self.now = T0 + timedelta(seconds=200)
+        self.watcher = Watcher(
+            "acme",
+            naming or Naming("llm"),
+            parse_selector(selector),
+            Rules(),
+            HERE,
+            recalled or Recalled(),
+            lambda message, origin: self.messages.append((message, origin)),
+            lambda: us(self.now),
+        )
+        self.pods = self.watcher.pod_sink()
+        self.deployments = self.watcher.workload_sink("Deployment")
+        self.stateful_sets = self.watcher.workload_sink("StatefulSet")
+        self.autoscalers = self.watcher.autoscaler_sink()
+        self.scaled_objects = self.watcher.scaled_object_sink()
+
+    def settle(self) -> None:
+        for sink in (self.deployments, self.stateful_sets, self.autoscalers, self.scaled_objects):
+            sink.settled()
+
+    def states(self) -> list[tuple[str, str, str]]:
+        taken = [(each.endpoint, each.replica_id, each.state) for each, _ in self.messages
+                 if isinstance(each, ReplicaState)]  # fmt: skip
+        self.messages.clear()
+        return taken
+
+    def limits(self) -> list[tuple[str, int, int]]:
+        taken = [(each.endpoint, each.min_replicas, each.max_replicas) for each, _ in self.messages
+                 if isinstance(each, EndpointSettings)]  # fmt: skip
+        self.messages.clear()
+        return taken
+
+
+def workload(found: dict[str, Any]) -> WorkloadObject:
+    return msgspec.json.decode(msgspec.json.encode(found), type=WorkloadObject)
+
+
+def hpa(found: dict[str, Any]) -> AutoscalerObject:
+    return msgspec.json.decode(msgspec.json.encode(found), type=AutoscalerObject)
+
+
+def keda(found: dict[str, Any]) -> ScaledObject:
+    return msgspec.json.decode(msgspec.json.encode(found), type=ScaledObject)
+
+
+def test_messages_say_whose_they_are():
+    told = Heard()
+    told.pods.listed([read(ScriptedPod("llm-1"))])
+    message, origin = told.messages[0]
+    assert origin == b"/models/llm-1"
+    assert message == ReplicaState(
+        namespace="acme", endpoint="llm", replica_id="llm-1", at_us=us(T0), state="pending"
+    )
+    assert encode(message)
+
+
+def test_limits_wait_until_all_that_may_set_them_is_known():
+    told = Heard()
+    told.deployments.listed([workload(deployment("llm", 3))])
+    told.deployments.settled()
+    told.stateful_sets.settled()
+    told.autoscalers.settled()
+    assert told.limits() == []
+    told.scaled_objects.listed([keda(scaled_object("llm", 0, 8))])
+    told.scaled_objects.settled()
+    assert told.limits() == [("llm", 0, 8)]
+
+
+def test_limits_follow_what_changes():
+    told = Heard()
+    told.deployments.changed(workload(deployment("llm", 3)))
+    told.deployments.changed(workload(deployment("other", 5, labels={"app": "tts"})))
+    told.settle()
+    assert told.limits() == [("llm", 3, 3)]
+    told.autoscalers.changed(hpa(autoscaler("llm", 1, 8, written=5)))
+    assert told.limits() == [("llm", 1, 8)]
+    told.now += timedelta(seconds=60)
+    told.autoscalers.removed(hpa(autoscaler("llm", 1, 8)))
+    (settings, _) = told.messages[0]
+    assert (settings.min_replicas, settings.max_replicas, settings.at_us) == (3, 3, us(told.now))
+    told.messages.clear()
+    told.deployments.removed(workload(deployment("llm", 3)))
+    assert told.limits() == [("llm", 0, 0)]
+
+
+def test_limits_are_known_without_any_pod():
+    told = Heard()
+    told.deployments.listed([workload(deployment("llm", 0))])
+    told.scaled_objects.listed([keda(scaled_object("llm", 0, 4))])
+    told.settle()
+    assert told.limits() == [("llm", 0, 4)]
+
+
+def test_one_agent_tells_of_many_endpoints():
+    told = Heard(Naming(endpoint_label="endpoint"), "endpoint")
+    for name in ("chat", "embed"):
+        told.pods.changed(read(ScriptedPod(f"{name}-1", labels={"endpoint": name})))
+        told.deployments.changed(workload(deployment(name, 2, labels={"endpoint": name})))
+    told.pods.changed(read(ScriptedPod("stray")))
+    assert told.states() == [("chat", "chat-1", "pending"), ("embed", "embed-1", "pending")]
+    told.settle()
+    assert told.limits() == [("chat", 2, 2), ("embed", 2, 2)]
+
+
+def test_endpoints_beyond_a_bound_are_left_out(monkeypatch, caplog):
+    monkeypatch.setattr(module, "MAX_ENDPOINTS", 2)
+    told = Heard(Naming(endpoint_label="endpoint"), "endpoint")
+    for number in range(4):
+        told.pods.changed(read(ScriptedPod(f"pod-{number}", labels={"endpoint": f"e-{number}"})))
+    assert [endpoint for endpoint, _, _ in told.states()] == ["e-0", "e-1"]
+    assert "more than 2 endpoints" in caplog.text
+
+
+def test_a_pod_that_is_labelled_anew_is_another_endpoints_replica():
+    told = Heard(Naming(endpoint_label="endpoint"), "endpoint")
+    pod = serving(labels={"endpoint": "chat"})
+    told.pods.changed(read(pod))
+    told.states()
+    pod.json["metadata"]["labels"]["endpoint"] = "embed"
+    told.pods.changed(read(pod))
+    assert told.states()[0] == ("chat", "llm-1", "terminated")
+
+
+def test_pods_that_a_new_list_lacks_have_ended():
+    told = Heard()
+    told.pods.listed([read(ScriptedPod(name)) for name in ("llm-1", "llm-2")])
+    told.states()
+    told.pods.listed([read(ScriptedPod("llm-3"))])
+    assert sorted(told.states()) == [
+        ("llm", "llm-1", "terminated"), ("llm", "llm-2", "terminated"), ("llm", "llm-3", "pending"),
+    ]  # fmt: skip
+
+
+def test_what_was_told_before_and_is_gone_has_ended_once_that_is_certain():
+    recalled = Recalled()
+    for name, state in (("llm-1", "running"), ("llm-2", "running"), ("llm-3", "terminated")):
+        recalled.replicas[Replica("llm", name)] = (Told(us(T0), state), name)
+    told = Heard(recalled=recalled)
+    told.pods.listed([read(serving())])
+    told.states()
+    assert told.watcher.vanished() == {Replica("llm", "llm-2"): "llm-2"}
+    told.watcher.confirm_gone(Replica("llm", "llm-2"))
+    assert told.messages[0][1] == b"/models/llm-2"
+    assert told.states() == [("llm", "llm-2", "terminated")]
+    told.watcher.confirm_gone(Replica("llm", "llm-1"))  # it is back
+    assert told.states() == []
+
+
+def test_only_what_comes_from_here_is_taken_up():
+    recalled = Recalled()
+
+    def take(name: str, header: bytes | None, namespace: str = "acme", state: str = "running") -> None:
+        message = ReplicaState(
+            namespace=namespace, endpoint="llm", replica_id=name, at_us=us(T0), state=state
+        )
+        recalled.take(encode(message), header, "acme", HERE)
+
+    take("ours", HERE.header_of("ours"))
+    take("another cluster's", Origin("eu", "models").header_of("x"))
+    take("another namespace's", Origin("", "other").header_of("x"))
+    take("another owner's", HERE.header_of("x"), "other")
+    take("a sidecar's", None)
+    recalled.take(b"no message", HERE.header_of("x"), "acme", HERE)
+    assert recalled.living() == {Replica("llm", "ours"): "ours"}
+    settings = EndpointSettings(
+        namespace="acme", endpoint="llm", at_us=us(T0), min_replicas=1, max_replicas=2
+    )
+    recalled.take(encode(settings), HERE.header_of(""), "acme", HERE)
+    recalled.take(encode(msgspec.structs.replace(settings, max_replicas=9)), None, "acme", HERE)
+    assert recalled.limits["llm"].max_replicas == 2
+
+
+def test_a_tick_tells_again_what_has_lasted():
+    told = Heard()
+    told.pods.listed([read(serving())])
+    assert len(told.states()) == 4
+    told.watcher.tick()
+    assert told.states() == []
+    told.now += timedelta(hours=7)
+    told.watcher.tick()
+    assert told.states() == [("llm", "llm-1", "running")]
