@@ -3,6 +3,7 @@
 POST /predict          the type of the body; ?min_score=0.9 answers "unknown" below that
 POST /predict/stream   the types of several parts, each answered while the next is still being sent
 GET  /health           200 once the model is loaded
+GET  /metrics          what the engine tells of itself; not counted among the requests
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from endpoint_analytics.agents.asgi import AnalyticsMiddleware
+from endpoint_analytics.infra.demo.engine_metrics import BesideAnalytics
 from endpoint_analytics.infra.demo.inference import Inference, OverloadedError
 from endpoint_analytics.infra.demo.model import Model, Verdict
 
@@ -29,7 +31,7 @@ PART_END = b"\n---\n"
 CLIENT_CLOSED_REQUEST = 499
 
 
-def create() -> Starlette:
+def create() -> BesideAnalytics:
     """Return the application, for `uvicorn --factory`."""
     app = Starlette(
         routes=[
@@ -42,7 +44,7 @@ def create() -> Starlette:
         lifespan=lifespan,
     )
     app.add_middleware(AnalyticsMiddleware, namespace="demo", endpoint="magika")
-    return app
+    return BesideAnalytics(app)
 
 
 @asynccontextmanager

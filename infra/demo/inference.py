@@ -21,17 +21,34 @@ class Inference:
         self._model = model
         self._limit = limit
         self._held = 0
+        self.finished = self.refused = self.bytes_read = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
 
     async def detect(self, content: bytes, *, admitted: bool = False) -> Verdict:
         """Return what the model says. Raises OverloadedError at the limit, unless `admitted` before."""
         if self._held >= self._limit and not admitted:
+            self.refused += 1
             raise OverloadedError
         self._held += 1
+        self.bytes_read += len(content)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._model.detect, content)
+            verdict = await asyncio.get_running_loop().run_in_executor(
+                self._thread, self._model.detect, content
+            )
         finally:
             self._held -= 1
+        self.finished += 1
+        return verdict
+
+    @property
+    def running(self) -> int:
+        """Contents that the model looks at: one at a time."""
+        return min(self._held, 1)
+
+    @property
+    def waiting(self) -> int:
+        """Contents that wait for it."""
+        return max(self._held - 1, 0)
 
     def close(self) -> None:
         """End the thread."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from endpoint_analytics.agents.config import KafkaConfig
 from endpoint_analytics.agents.events import SendError, send_replica_message
 from endpoint_analytics.infra.child import spawn
+from endpoint_analytics.infra.demo import engine_metrics
 from endpoint_analytics.infra.demo.identity import ENDPOINT, NAMESPACE
 from endpoint_analytics.infra.demo.traffic import Target
 from endpoint_analytics.infra.kafka.port import free_port
@@ -97,6 +98,8 @@ class Replica:
             **os.environ,
             "ENDPOINT_ANALYTICS_KAFKA": self._around.kafka,
             "ENDPOINT_ANALYTICS_REPLICA_ID": self.replica_id,
+            "ENDPOINT_ANALYTICS_SCRAPE": f"http://{HOST}:{port}{engine_metrics.PATH}",
+            "ENDPOINT_ANALYTICS_SCRAPE_METRICS": engine_metrics.MAPPING,
         }
         self._child = await asyncio.to_thread(
             spawn, [sys.executable, *words], cwd=self._around.folder, output=log, environ=environ

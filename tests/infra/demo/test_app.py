@@ -10,11 +10,14 @@ import zipfile
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from urllib.request import urlopen
 
 import aiohttp
 import pytest
 
+from endpoint_analytics.agents.scrape.settings import parse_own
 from endpoint_analytics.infra.demo.app import MAX_BODY_BYTES
+from endpoint_analytics.infra.demo.engine_metrics import MAPPING, PATH
 from endpoint_analytics.infra.demo.inference import QUEUE_LIMIT
 from endpoint_analytics.infra.kafka.port import free_port
 
@@ -137,3 +140,18 @@ def test_a_full_queue_turns_requests_away_and_is_open_again_afterwards(url: str)
     assert set(statuses) == {200, 503}
     assert statuses.count(200) >= QUEUE_LIMIT
     assert post(url, "/predict", PYTHON)[0] == 200
+
+
+def test_the_engine_tells_of_itself_what_its_agent_was_told_to_read(url: str) -> None:
+    def told() -> dict[str, float]:
+        with urlopen(f"{url}{PATH}") as answer:
+            lines = answer.read().decode().splitlines()
+        return {name: float(value) for name, value in (line.split() for line in lines if line[0] != "#")}
+
+    before = told()
+    post(url, "/predict", PYTHON)
+    after = told()
+    assert after["demo_requests_finished_total"] == before["demo_requests_finished_total"] + 1
+    assert after["demo_bytes_read_total"] == before["demo_bytes_read_total"] + len(PYTHON)
+    assert (after["demo_requests_running"], after["demo_requests_waiting"]) == (0, 0)
+    assert {name for source in parse_own(MAPPING.split(",")) for name in source.names} == set(after)

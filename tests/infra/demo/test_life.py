@@ -18,9 +18,11 @@ from endpoint_analytics.infra.kafka.process import KafkaProcess
 from endpoint_analytics.infra.kafka.topics import TopicSpec, ensure_topics
 from endpoint_analytics.schemas.codec import decode_replicas
 from endpoint_analytics.schemas.replicas import EndpointSettings, ReplicaMessage, ReplicaState
-from endpoint_analytics.schemas.topics import DEFAULT_PREFIX, HARDWARE, REPLICAS, REQUESTS
+from endpoint_analytics.schemas.topics import DEFAULT_PREFIX, ENGINE, HARDWARE, REPLICAS, REQUESTS
 
-TOPICS = [TopicSpec(topic.name(DEFAULT_PREFIX), 1, 3_600_000) for topic in (REQUESTS, HARDWARE, REPLICAS)]
+TOPICS = [
+    TopicSpec(topic.name(DEFAULT_PREFIX), 1, 3_600_000) for topic in (REQUESTS, HARDWARE, ENGINE, REPLICAS)
+]
 
 
 @pytest.fixture(scope="module")
