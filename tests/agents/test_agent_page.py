@@ -22,14 +22,14 @@ def test_every_setting_is_there_and_no_other():
 
 def test_defaults_are_the_codes():
     defaults = {setting.name: setting.default for setting in [*fields(AgentConfig), *fields(KafkaConfig)]}
-    shown = {True: "on", "": "none", MISSING: "required"}
+    shown = {True: "on", "": "none", (): "none", MISSING: "required"}
     special = {"replica_id", "ca_file"}
     for _, argument, default, _ in ROWS:
         name = re.match(r"`(\w+)`", argument).group(1)
         if name not in special:
             value = defaults[name]
             expected = (
-                shown[value] if value in ("", True, MISSING) and type(value) is not float else str(value)
+                shown[value] if value in ("", (), True, MISSING) and type(value) is not float else str(value)
             )
             assert default.strip("`") == expected, name
 

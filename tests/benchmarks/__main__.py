@@ -17,6 +17,7 @@ BENCHMARKS = (
     "outage",
     "resources",
     "hardware",
+    "scrape",
 )
 
 
