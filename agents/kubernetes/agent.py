@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
 
 from endpoint_analytics.agents.config import KafkaConfig
 from endpoint_analytics.agents.kubernetes.access import Access
@@ -24,7 +23,7 @@ from endpoint_analytics.agents.kubernetes.pod_life import Rules
 from endpoint_analytics.agents.kubernetes.recall import Recalled, recall
 from endpoint_analytics.agents.kubernetes.selector import Selector
 from endpoint_analytics.agents.kubernetes.watcher import Watcher
-from endpoint_analytics.agents.kubernetes.watching import FAILURES, Resource, Sink, Watching
+from endpoint_analytics.agents.kubernetes.watching import FAILURES, Resource, Watching
 from endpoint_analytics.agents.lane import cancel_all
 from endpoint_analytics.agents.outage import Outage
 from endpoint_analytics.agents.producer import Producer, make_ssl_context
@@ -33,6 +32,9 @@ from endpoint_analytics.schemas.topics import REPLICAS
 logger = logging.getLogger("endpoint_analytics")
 
 TICK_S = 15.0
+
+_Workloads = Resource[WorkloadObject]
+_Resources = tuple[Resource[Pod], _Workloads, _Workloads, Resource[AutoscalerObject], Resource[ScaledObject]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ async def watch_until(told: asyncio.Event, settings: Settings, ready: Callable[[
     listed = asyncio.Event()
     async with Client(settings.access) as client:
         work = [
-            *(each.run() for each in _watchings(client, settings, watcher, listed, ready)),
+            *_watchings(client, settings, watcher, listed, ready),
             outgoing.run(),
             _look_for_vanished(client, settings, watcher, listed),
             _tick(watcher, listed),
@@ -108,32 +110,41 @@ def _watcher(settings: Settings, recalled: Recalled, outgoing: Outgoing) -> Watc
     )
 
 
+def resources_of(namespace: str, selector: str) -> _Resources:
+    """Return what is watched in a Kubernetes namespace: the pods that `selector` fits, and all that may scale them."""
+    here = f"namespaces/{namespace}"
+    apps, scaling, keda = (
+        f"/apis/apps/v1/{here}",
+        f"/apis/autoscaling/v2/{here}",
+        f"/apis/keda.sh/v1alpha1/{here}",
+    )
+    return (
+        Resource("pods", f"/api/v1/{here}/pods", Pod, needed=True, selector=selector),
+        Resource("deployments", f"{apps}/deployments", WorkloadObject),
+        Resource("statefulsets", f"{apps}/statefulsets", WorkloadObject),
+        Resource("horizontalpodautoscalers", f"{scaling}/horizontalpodautoscalers", AutoscalerObject),
+        Resource("scaledobjects", f"{keda}/scaledobjects", ScaledObject),
+    )
+
+
 def _watchings(
     client: Client, settings: Settings, watcher: Watcher, listed: asyncio.Event, ready: Callable[[int], None]
-) -> list[Watching[Pod] | Watching[WorkloadObject] | Watching[AutoscalerObject] | Watching[ScaledObject]]:
-    here = f"namespaces/{settings.origin.namespace}"
-    pods = watcher.pod_sink()
-
+) -> list[Coroutine[None, None, None]]:
     def settled() -> None:
         if not listed.is_set():
             listed.set()
             ready(watcher.pods)
 
-    pod_resource = Resource("pods", f"/api/v1/{here}/pods", Pod, needed=True, selector=settings.selector.text)
-    apps = partial(Resource, kind=WorkloadObject)
-    deployments = apps("deployments", f"/apis/apps/v1/{here}/deployments")
-    stateful_sets = apps("statefulsets", f"/apis/apps/v1/{here}/statefulsets")
-    autoscalers = Resource(
-        "horizontalpodautoscalers", f"/apis/autoscaling/v2/{here}/horizontalpodautoscalers", AutoscalerObject
-    )
-    scaled_objects = Resource("scaledobjects", f"/apis/keda.sh/v1alpha1/{here}/scaledobjects", ScaledObject)
-    pod_sink = Sink(pods.listed, pods.changed, pods.removed, settled)
+    found = resources_of(settings.origin.namespace, settings.selector.text)
+    pods, deployments, stateful_sets, autoscalers, scaled_objects = found
+    pod_sink = replace(watcher.pod_sink(), settled=settled)
+    watch_s = settings.watch_s
     return [
-        Watching(client, pod_resource, pod_sink, settings.watch_s),
-        Watching(client, deployments, watcher.workload_sink("Deployment"), settings.watch_s),
-        Watching(client, stateful_sets, watcher.workload_sink("StatefulSet"), settings.watch_s),
-        Watching(client, autoscalers, watcher.autoscaler_sink(), settings.watch_s),
-        Watching(client, scaled_objects, watcher.scaled_object_sink(), settings.watch_s),
+        Watching(client, pods, pod_sink, watch_s).run(),
+        Watching(client, deployments, watcher.workload_sink("Deployment"), watch_s).run(),
+        Watching(client, stateful_sets, watcher.workload_sink("StatefulSet"), watch_s).run(),
+        Watching(client, autoscalers, watcher.autoscaler_sink(), watch_s).run(),
+        Watching(client, scaled_objects, watcher.scaled_object_sink(), watch_s).run(),
     ]
 
 
