@@ -136,6 +136,7 @@ class Story:
             ("", "cpu_percent", min(100, max(1, 34 * load + 6 * own + noise(2.5)))),
             ("", "memory_used_bytes", (11.2 + 0.6 * own + 0.8 * load) * GB + noise(0.04) * GB),
             ("", "memory_limit_bytes", 32 * GB),
+            ("", "oom_kills", float(bool(self.gpus) and start >= self.end_s - 1800)),
             ("", "network_received_bytes", max(0, 2.1e6 * load + noise(2e5))),
             ("", "network_sent_bytes", max(0, 9.6e6 * load + noise(6e5))),
         ]

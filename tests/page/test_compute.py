@@ -29,6 +29,15 @@ def test_details_show_each_replica_and_device(visit, hour):
     assert "details=1" in seen.query
 
 
+def test_troubles_are_there_only_for_who_has_them(visit, hour, story):
+    seen = visit(f"{hour}&section=compute")
+    assert seen.legend("oom_kills") == {"oom_kills": "1"}
+    assert not seen.graph("throttled").is_visible()
+    seen = visit(f"?endpoint=acme/embedder&section=compute&from={story.end_s - 600}&to={story.end_s}")
+    assert seen.graph("cpu").is_visible()
+    assert not seen.graph("oom_kills").is_visible()
+
+
 def test_a_graph_without_data_says_so_in_little_room(visit, story):
     seen = visit(f"?endpoint=acme/embedder&section=compute&from={story.end_s - 600}&to={story.end_s}")
     empty = seen.graph("gpu")

@@ -11,6 +11,8 @@ import type { Answer, Group, Series } from "./shapes.ts";
 
 export interface SampleSpec extends GraphSpec {
   metrics: { name: string; label: string; colour: string; limit?: boolean }[];
+  /** It is there only when something is above zero: a trouble that most never have. */
+  quiet?: boolean;
 }
 
 export type Format = (value: number | null) => string;
@@ -64,7 +66,11 @@ export class SampleSection implements Section {
     this.note.textContent = what;
     const found = answer.series.filter(({ group }) => group === this.group);
     const places = replicaPlaces(found);
-    for (const { spec, graph } of this.graphs) graph.update(graphData(answer, linesOf(spec, found, view.details, places)));
+    for (const { spec, graph } of this.graphs) {
+      const lines = linesOf(spec, found, view.details, places);
+      graph.element.hidden = Boolean(spec.quiet) && !lines.some(({ values }) => values.some((value) => (value ?? 0) > 0));
+      graph.update(graphData(answer, lines));
+    }
   }
 
   destroy(): void {
