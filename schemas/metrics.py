@@ -261,5 +261,42 @@ DATA_TIMESTAMP = Family(
     "data_timestamp_seconds", "gauge", "End of the newest interval that is stored, in Unix time", "seconds"
 )
 
+AUTOSCALING_PENDING_REQUESTS = Family(
+    "autoscaling_pending_requests", "gauge", "Pending requests of the endpoint, mean of the last 20 s"
+)
+AUTOSCALING_PENDING_PER_REPLICA = Family(
+    "autoscaling_pending_per_replica",
+    "gauge",
+    "Pending requests for each running replica (for 1 when none runs), mean of the last 20 s",
+)
+AUTOSCALING_ACTIVE_REQUESTS = Family(
+    "autoscaling_active_requests",
+    "gauge",
+    "Pending and streaming requests of the endpoint, mean of the last 20 s",
+)
+AUTOSCALING_ACTIVE_PER_REPLICA = Family(
+    "autoscaling_active_per_replica",
+    "gauge",
+    "Pending and streaming requests for each running replica (for 1 when none runs), mean of the last 20 s",
+)
+AUTOSCALING_CPU_PERCENT = Family(
+    "autoscaling_cpu_percent", "gauge", "CPU percent, mean of the last 60 s over running replicas", "percent"
+)
+AUTOSCALING_MEMORY_PERCENT = Family(
+    "autoscaling_memory_percent",
+    "gauge",
+    "Memory used of its limit, mean of the last 60 s over running replicas",
+    "percent",
+)
+AUTOSCALING_GPU_PERCENT = Family(
+    "autoscaling_gpu_percent", "gauge", "GPU percent, mean of the last 60 s over running replicas", "percent"
+)
+AUTOSCALING_GPU_MEMORY_PERCENT = Family(
+    "autoscaling_gpu_memory_percent",
+    "gauge",
+    "GPU memory used of all there is, mean of the last 60 s over running replicas",
+    "percent",
+)
+
 HEARTBEAT_TIMEOUT_S = 10
 """A replica whose agent was silent for so long is counted as gone: no pending, not running."""

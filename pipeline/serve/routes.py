@@ -28,7 +28,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 MAX_HEAD_BYTES = 16 * 1024
 
 _LINES = {404: "no such page", 405: "this page takes other methods"}
-_JSON_PATHS = ("/v2/", "/session", "/openapi.json")
+_JSON_PATHS = ("/v2/", "/apis/", "/session", "/openapi.json")
 
 
 def application(

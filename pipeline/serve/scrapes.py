@@ -5,6 +5,7 @@ HTTP and tokens do not belong here: a scrape in, bytes out.
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,11 +16,14 @@ from endpoint_analytics.pipeline.serve.accept import OPENMETRICS, Format
 from endpoint_analytics.pipeline.serve.endpoint_families import endpoint_families
 from endpoint_analytics.pipeline.serve.families import MetricFamily
 from endpoint_analytics.pipeline.serve.shared_cache import Outcome, SharedCache
+from endpoint_analytics.pipeline.serve.signal_families import signal_families
 from endpoint_analytics.pipeline.store.endpoint_metrics import (
     MetricsSettings,
     Reader,
     read_endpoint_metrics,
 )
+from endpoint_analytics.pipeline.store.errors import StoreError
+from endpoint_analytics.pipeline.store.signal_queries import read_signals
 
 GZIP_FROM_BYTES = 1400
 """A smaller body fits into one packet as it is."""
@@ -82,9 +86,18 @@ class Scrapes:
         """Return the exposition, None for an endpoint that does not exist; raises StoreError."""
 
         async def ask() -> Exposition | None:
-            metrics = await read_endpoint_metrics(
-                self._reader, namespace, endpoint, self._now(), self._settings
-            )
-            return None if metrics is None else Exposition(endpoint_families(metrics))
+            reader, now = self._reader, self._now()
+            try:
+                async with asyncio.TaskGroup() as group:
+                    metrics = group.create_task(
+                        read_endpoint_metrics(reader, namespace, endpoint, now, self._settings)
+                    )
+                    signals = group.create_task(read_signals(reader, namespace, endpoint, now))
+            except* StoreError as errors:
+                raise errors.exceptions[0] from None
+            found = metrics.result()
+            if found is None:
+                return None
+            return Exposition((*endpoint_families(found), *signal_families(signals.result())))
 
         return await self._cache.get((namespace, endpoint), ask)

@@ -42,6 +42,7 @@ FROM replica_hardware_at(at = {at:DateTime64(3, 'UTC')})
 WHERE WHOSE
 """
 
+
 async def read_signals(
     reader: Reader, namespace: str, endpoint: str, now: datetime
 ) -> EndpointSignals | None:

@@ -17,14 +17,16 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from endpoint_analytics.pipeline.serve.api import sign_in
+from endpoint_analytics.pipeline.serve.api import external_metrics, sign_in
 from endpoint_analytics.pipeline.serve.api.access import Access
 from endpoint_analytics.pipeline.serve.api.ask import AskError, Part, parse_ask, parse_parameters
+from endpoint_analytics.pipeline.serve.api.external_shapes import GROUP_VERSION
 from endpoint_analytics.pipeline.serve.api.figures import Figures
 from endpoint_analytics.pipeline.serve.api.openapi import openapi_document
 from endpoint_analytics.pipeline.serve.api.overview import Overview
-from endpoint_analytics.pipeline.serve.api.replies import Body, failure, reply
+from endpoint_analytics.pipeline.serve.api.replies import Body, failure, plain_reply, reply, status_failure
 from endpoint_analytics.pipeline.serve.api.shapes import Namespaces, encode
+from endpoint_analytics.pipeline.serve.api.signals import Signals, autoscaling_shape
 from endpoint_analytics.pipeline.serve.shared_cache import SharedCache
 from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.errors import StoreError
@@ -53,6 +55,7 @@ class Api:
     access: Access
     figures: Figures
     overview: Overview
+    signals: Signals
     cache: SharedCache[Hashable, Body]
     version: str
 
@@ -65,8 +68,10 @@ class Api:
             "/v2/namespaces": {"GET": self._guarded(self._namespaces)},
             "/v2/endpoint/{namespace}": {"GET": self._guarded(self._endpoints)},
             f"{one}/series": {"GET": self._guarded(partial(self._answer, part=None))},
+            f"{one}/autoscaling": {"GET": self._guarded(self._autoscaling)},
         }
         found |= {f"{one}/{part}": {"GET": self._guarded(partial(self._answer, part=part))} for part in parts}
+        found |= self._external_metrics()
         found["/session"] = {
             "GET": self._guarded(partial(sign_in.said, access=self.access)),
             "POST": self._guarded(partial(sign_in.signed_in, access=self.access)),
@@ -74,7 +79,18 @@ class Api:
         }
         return found
 
-    def _guarded(self, handle: Handler) -> Handler:
+    def _external_metrics(self) -> dict[str, dict[str, Handler]]:
+        list_path = f"/apis/{GROUP_VERSION}"
+        listed = partial(external_metrics.resources, access=self.access)
+        valued = partial(external_metrics.values, access=self.access, signals=self.signals)
+        return {
+            list_path: {"GET": self._guarded(listed, status_failure)},
+            f"{list_path}/namespaces/{{namespace}}/{{metric}}": {
+                "GET": self._guarded(valued, status_failure)
+            },
+        }
+
+    def _guarded(self, handle: Handler, fail: Callable[[AskError], Response] = failure) -> Handler:
         """Return the handler with its errors as JSON."""
 
         async def guarded(request: Request) -> Response:
@@ -82,9 +98,9 @@ class Api:
                 async with asyncio.timeout(ANSWER_WITHIN_S):
                     return await handle(request)
             except AskError as error:
-                return failure(error)
+                return fail(error)
             except (StoreError, TimeoutError):
-                return failure(_NO_ANSWER)
+                return fail(_NO_ANSWER)
 
         return guarded
 
@@ -118,6 +134,13 @@ class Api:
             return Body(encode(await self.overview.endpoints(namespace)))
 
         return reply(request, await self._kept(("endpoints", namespace), read))
+
+    async def _autoscaling(self, request: Request) -> Response:
+        namespace, name = request.path_params["namespace"], request.path_params["name"]
+        await self.access.opened(request, namespace)
+        _check_names(namespace, name)
+        parse_parameters(request.query_params.multi_items(), ())
+        return plain_reply(autoscaling_shape(await self.signals.current(namespace, name)))
 
     async def _namespaces(self, request: Request) -> Response:
         token = await self.access.token(request)

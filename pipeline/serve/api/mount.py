@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Hashable
+from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 
 from endpoint_analytics.pipeline.serve.api.access import Access
@@ -11,6 +12,7 @@ from endpoint_analytics.pipeline.serve.api.figures import Figures
 from endpoint_analytics.pipeline.serve.api.handlers import Api
 from endpoint_analytics.pipeline.serve.api.overview import Overview
 from endpoint_analytics.pipeline.serve.api.replies import Body
+from endpoint_analytics.pipeline.serve.api.signals import Signals
 from endpoint_analytics.pipeline.serve.page_session import Sessions
 from endpoint_analytics.pipeline.serve.shared_cache import SharedCache
 from endpoint_analytics.pipeline.serve.token_book import TokenBook
@@ -39,6 +41,7 @@ def make_api(reader: Reader, tokens: TokenBook, key: bytes, presence: Presence, 
         Access(tokens, Sessions(key, tokens.find, time.time)),
         Figures(reader, reach, presence, time.time),
         Overview(reader, reach, presence, time.time),
+        Signals(reader, SharedCache(keep_s, CACHE_ENTRIES, time.monotonic), lambda: datetime.now(UTC)),
         cache,
         package_version("endpoint-analytics"),
     )

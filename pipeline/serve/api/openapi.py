@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from endpoint_analytics.pipeline.serve.api import shapes
+from endpoint_analytics.pipeline.serve.api import external_shapes, shapes
 
 MAX_POINTS = 2000
 DEFAULT_POINTS = 300
@@ -60,6 +60,15 @@ _DETAILS = _parameter(
 _METRICS = _parameter(
     "metrics", "query", {"type": "string"}, "Metrics of the groups hardware and engine, by comma; absent: all"
 )
+_METRIC = _parameter(
+    "metric", "path", {"type": "string"}, "As discovery lists them: pending_per_replica, cpu_percent ..."
+)
+_SELECTOR = _parameter(
+    "labelSelector",
+    "query",
+    {"type": "string"},
+    "endpoint=NAME, and namespace=NAME where it is not the path's",
+)
 _RANGE = [_NAMESPACE, _NAME, _FROM, _TO, _STEP, _POINTS, _REPLICA]
 
 _FAILURES = {
@@ -68,11 +77,13 @@ _FAILURES = {
     "403": "Another namespace's token, or a request from another site",
     "404": "Nothing was ever heard of the endpoint",
     "413": "More values than one answer takes",
-    "503": "ClickHouse does not answer in time",
+    "503": "ClickHouse does not answer in time, or nothing current is known",
 }
 
 
-def _answers(shape: type[msgspec.Struct], *failures: str) -> dict[str, Any]:
+def _answers(
+    shape: type[msgspec.Struct], *failures: str, failure: type[msgspec.Struct] = shapes.Failure
+) -> dict[str, Any]:
     def body(name: str, text: str) -> dict[str, Any]:
         return {
             "description": text,
@@ -80,7 +91,7 @@ def _answers(shape: type[msgspec.Struct], *failures: str) -> dict[str, Any]:
         }
 
     return {"200": body(shape.__name__, (shape.__doc__ or "").splitlines()[0])} | {
-        status: body("Failure", _FAILURES[status]) for status in failures
+        status: body(failure.__name__, _FAILURES[status]) for status in failures
     }
 
 
@@ -100,12 +111,18 @@ def openapi_document(version: str) -> dict[str, Any]:
             shapes.SignIn,
             shapes.Endpoints,
             shapes.Answer,
+            shapes.Autoscaling,
             shapes.Failure,
+            external_shapes.APIResourceList,
+            external_shapes.ExternalMetricValueList,
+            external_shapes.Status,
         ),
         ref_template=_REF,
     )
     sign_in = {"content": {"application/json": {"schema": {"$ref": _REF.format(name="SignIn")}}}}
     token_free: dict[str, Any] = {"security": []}
+    external, status = f"/apis/{external_shapes.GROUP_VERSION}", external_shapes.Status
+    failures = ("400", "401", "403", "404", "503")
     return {
         "openapi": "3.1.0",
         "info": {"title": "endpoint-analytics", "version": version, "license": {"name": "Apache-2.0"}},
@@ -126,6 +143,18 @@ def openapi_document(version: str) -> dict[str, Any]:
             f"{one}/replicas": {"get": _get("Replicas seen in a range", shapes.Answer, _RANGE)},
             f"{one}/timeline": {"get": _get("States of each replica", shapes.Answer, _RANGE)},
             f"{one}/events": {"get": _get("Scale events", shapes.Answer, _RANGE)},
+            f"{one}/autoscaling": {
+                "get": {"summary": "What an autoscaler reads", "parameters": [_NAMESPACE, _NAME]}
+                | {"responses": _answers(shapes.Autoscaling, *failures)}
+            },
+            external: {
+                "get": {"summary": "External metrics of Kubernetes"}
+                | {"responses": _answers(external_shapes.APIResourceList, "401", "503", failure=status)}
+            },
+            f"{external}/namespaces/{{namespace}}/{{metric}}": {
+                "get": {"summary": "One external metric", "parameters": [_NAMESPACE, _METRIC, _SELECTOR]}
+                | {"responses": _answers(external_shapes.ExternalMetricValueList, *failures, failure=status)}
+            },
             "/session": {
                 "get": {"summary": "What the page is signed in to"}
                 | {"responses": _answers(shapes.Session, "401", "403", "503")},

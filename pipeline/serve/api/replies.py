@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from endpoint_analytics.pipeline.serve.accept import accepts_gzip
 from endpoint_analytics.pipeline.serve.api.ask import AskError
+from endpoint_analytics.pipeline.serve.api.external_shapes import Status
 from endpoint_analytics.pipeline.serve.api.shapes import Error, Failure, encode
 from endpoint_analytics.pipeline.serve.page_headers import DATA_HEADERS
 from endpoint_analytics.pipeline.serve.scrapes import GZIP_FROM_BYTES, compress
@@ -76,13 +77,21 @@ def no_content(headers: Mapping[str, str]) -> Response:
 
 def failure(error: AskError) -> Response:
     """Return the error as JSON."""
+    return _failed(error, Failure(Error(error.what, error.where, error.mend)))
+
+
+def status_failure(error: AskError) -> Response:
+    """Return the error as Kubernetes says it."""
+    return _failed(error, Status.of(error.status, f"{error.what} ({error.where}): {error.mend}"))
+
+
+def _failed(error: AskError, shape: Struct) -> Response:
     headers = dict(_NOT_KEPT)
     if error.status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="endpoint-analytics"'
     if error.status == 503:
         headers["Retry-After"] = str(RETRY_AFTER_S)
-    body = encode(Failure(Error(error.what, error.where, error.mend)))
-    return _response(error.status, body, headers)
+    return _response(error.status, encode(shape), headers)
 
 
 def _response(status: int, body: bytes, headers: Mapping[str, str]) -> Response:

@@ -225,6 +225,49 @@ class Answer(Struct, frozen=True, omit_defaults=True, rename={"from_": "from"}):
     events: list[ScaleEvent] | None = None
 
 
+class ReplicaLoad(Struct, frozen=True):
+    """What a replica had to do in the last seconds; null is what is not known. `unassigned` has no state."""
+
+    replica: str
+    state: State | None
+    as_of: Seconds | None
+    pending_requests: Annotated[float | None, Meta(description="Mean over `window_seconds`")]
+    streaming_requests: Annotated[float | None, Meta(description="Mean over `window_seconds`")]
+    cpu_percent: float | None
+    memory_percent: float | None
+    gpu_percent: float | None
+    gpu_memory_percent: float | None
+
+
+class Autoscaling(Struct, frozen=True):
+    """What an autoscaler reads of an endpoint. A figure that is not known is null, never 0."""
+
+    namespace: str
+    endpoint: str
+    as_of: Annotated[Seconds, Meta(description="When the broker took the newest that an agent told")]
+    age_seconds: float
+    window_seconds: Annotated[int, Meta(description="Of means of requests")]
+    hardware_window_seconds: Annotated[int, Meta(description="Of means of hardware")]
+    running_replicas: int
+    late_replicas: Annotated[
+        int, Meta(description="Of these, such whose figures are late: the others stand for them")
+    ]
+    silent_replicas: Annotated[
+        int, Meta(description="Fell silent without a goodbye within 5 minutes; not counted")
+    ]
+    pending_requests: Annotated[float | None, Meta(description="Of the whole endpoint")]
+    pending_per_replica: Annotated[
+        float | None, Meta(description="For each running replica, or for 1 when none runs")
+    ]
+    active_requests: Annotated[float | None, Meta(description="Pending and streaming, of the whole endpoint")]
+    active_per_replica: float | None
+    cpu_percent: Annotated[float | None, Meta(description="Mean over the running replicas")]
+    memory_percent: float | None
+    gpu_percent: float | None
+    gpu_memory_percent: float | None
+    replicas: list[ReplicaLoad]
+
+
 def encode(shape: Struct) -> bytes:
     """Return the shape as JSON; NaN becomes null."""
     return msgspec.json.encode(shape)

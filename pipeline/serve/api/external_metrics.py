@@ -1,0 +1,121 @@
+"""The Kubernetes external metrics API over an endpoint's signals: what a HorizontalPodAutoscaler asks, as it asks.
+
+    GET /apis/external.metrics.k8s.io/v1beta1
+    GET /apis/external.metrics.k8s.io/v1beta1/namespaces/{namespace}/{metric}?labelSelector=endpoint=NAME
+
+The label `endpoint` names the endpoint, `namespace` its namespace where that is not the one of the path. Errors are
+`Status` objects, whose message Kubernetes shows in the autoscaler's events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from endpoint_analytics.pipeline.serve.api.access import Access
+from endpoint_analytics.pipeline.serve.api.ask import AskError
+from endpoint_analytics.pipeline.serve.api.external_shapes import (
+    GROUP_VERSION,
+    APIResource,
+    APIResourceList,
+    ExternalMetricValue,
+    ExternalMetricValueList,
+    ListMeta,
+    quantity_text,
+)
+from endpoint_analytics.pipeline.serve.api.replies import plain_reply
+from endpoint_analytics.pipeline.serve.api.signals import Signals
+from endpoint_analytics.pipeline.store.signals import HARDWARE_WINDOW_S, WINDOW_S
+from endpoint_analytics.schemas.errors import InvalidMessageError
+from endpoint_analytics.schemas.identity import check_name
+
+# Metric -> seconds that it is a mean of.
+METRICS: Mapping[str, int] = {
+    "pending_requests": WINDOW_S,
+    "pending_per_replica": WINDOW_S,
+    "active_requests": WINDOW_S,
+    "active_per_replica": WINDOW_S,
+    "cpu_percent": HARDWARE_WINDOW_S,
+    "memory_percent": HARDWARE_WINDOW_S,
+    "gpu_percent": HARDWARE_WINDOW_S,
+    "gpu_memory_percent": HARDWARE_WINDOW_S,
+}
+_LABELS = ("endpoint", "namespace")
+_SELECT = "send labelSelector=endpoint=NAME, or endpoint=NAME,namespace=NAME"
+# What clients of Kubernetes add to any list; none of it changes the answer.
+_OTHERS = ("limit", "timeout", "timeoutSeconds", "resourceVersion", "pretty")
+
+
+async def resources(request: Request, access: Access) -> Response:
+    """Answer discovery: the metrics, for whoever has a token."""
+    await access.token(request)
+    found = [APIResource(name, "", True, "ExternalMetricValueList", ["get"]) for name in METRICS]
+    return plain_reply(APIResourceList("APIResourceList", "v1", GROUP_VERSION, found))
+
+
+async def values(request: Request, access: Access, signals: Signals) -> Response:
+    """Answer one metric of the endpoint that the label selector names."""
+    await access.token(request)
+    metric = request.path_params["metric"]
+    labels = parse_selector(request.query_params.multi_items())
+    namespace = labels.get("namespace", request.path_params["namespace"])
+    await access.opened(request, namespace)
+    if metric not in METRICS:
+        raise AskError(f"there is no metric {metric[:64]!r}", "path", f"ask for {', '.join(METRICS)}", 404)
+    endpoint = _named(namespace, labels)
+    found = await signals.current(namespace, endpoint)
+    value: float | None = getattr(found, metric)
+    if value is None:
+        raise AskError(
+            f"{metric} is not known of {endpoint!r} now",
+            "endpoint",
+            "no running replica tells of it: see its agents",
+            503,
+        )
+    item = ExternalMetricValue(
+        metric_name=metric,
+        metric_labels={"endpoint": endpoint, "namespace": namespace},
+        timestamp=found.as_of.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        window=METRICS[metric],
+        value=quantity_text(value),
+    )
+    return plain_reply(ExternalMetricValueList("ExternalMetricValueList", GROUP_VERSION, ListMeta(), [item]))
+
+
+def parse_selector(items: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the labels that the query string's `labelSelector` asks to be equal; raises AskError.
+
+    The grammar is that of Kubernetes's equality-based selectors (`=`, `==`), and no more: what else a selector
+    can say would choose among endpoints, whose values an autoscaler would add up.
+    """
+    selectors = []
+    for name, value in items:
+        if name == "labelSelector":
+            selectors.append(value)
+        elif name not in _OTHERS:
+            raise AskError(f"there is no parameter {name[:40]!r}", f"query parameter {name[:40]}", _SELECT)
+    where = "query parameter labelSelector"
+    if len(selectors) != 1:
+        raise AskError(
+            "no endpoint is named" if not selectors else "labelSelector is given twice", where, _SELECT
+        )
+    labels: dict[str, str] = {}
+    for part in selectors[0].split(","):
+        label, equals, value = part.partition("=")
+        label, value = label.strip(), value.removeprefix("=").strip()
+        if not equals or label not in _LABELS or not value or label in labels:
+            raise AskError(f"labelSelector holds {part[:80]!r}", where, _SELECT)
+        labels[label] = value
+    if "endpoint" not in labels:
+        raise AskError("labelSelector names no endpoint", where, _SELECT)
+    return labels
+
+
+def _named(namespace: str, labels: Mapping[str, str]) -> str:
+    try:
+        check_name("namespace", namespace)
+        return check_name("endpoint", labels["endpoint"])
+    except InvalidMessageError as error:
+        raise AskError(error.detail, "path", "give the names that the agents send", 404) from error

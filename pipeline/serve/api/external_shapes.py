@@ -1,0 +1,87 @@
+"""What the Kubernetes external metrics API answers: the shapes that a HorizontalPodAutoscaler's controller reads.
+
+Members are those of k8s.io/metrics/pkg/apis/external_metrics/v1beta1 and of meta/v1, with their names. Only shapes
+and how a quantity is written belong here.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+GROUP_VERSION = "external.metrics.k8s.io/v1beta1"
+Quantity = Annotated[str, Meta(description="A number in thousandths: 1250m is 1.25", pattern=r"^[0-9]+m?$")]
+_REASONS = {
+    400: "BadRequest",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    503: "ServiceUnavailable",
+}
+
+
+class APIResource(Struct, frozen=True, rename="camel"):
+    """A metric, as discovery lists it."""
+
+    name: str
+    singular_name: str
+    namespaced: bool
+    kind: str
+    verbs: list[str]
+
+
+class APIResourceList(Struct, frozen=True, rename="camel"):
+    """The metrics that can be asked for."""
+
+    kind: str
+    api_version: str
+    group_version: str
+    resources: list[APIResource]
+
+
+class ListMeta(Struct, frozen=True):
+    """Nothing is told of a list."""
+
+
+class ExternalMetricValue(Struct, frozen=True, rename="camel"):
+    """One value: of when it is, and over how many seconds."""
+
+    metric_name: str
+    metric_labels: dict[str, str]
+    timestamp: Annotated[str, Meta(description="RFC 3339")]
+    window: int
+    value: Quantity
+
+
+class ExternalMetricValueList(Struct, frozen=True, rename="camel"):
+    """The value of one metric of one endpoint."""
+
+    kind: str
+    api_version: str
+    metadata: ListMeta
+    items: list[ExternalMetricValue]
+
+
+class Status(Struct, frozen=True, rename="camel"):
+    """Why there is no answer, as Kubernetes says it."""
+
+    kind: str
+    api_version: str
+    metadata: ListMeta
+    status: str
+    message: str
+    reason: str
+    code: int
+
+    @classmethod
+    def of(cls, code: int, message: str) -> Status:
+        """Return the failure of an HTTP status."""
+        return cls("Status", "v1", ListMeta(), "Failure", message, _REASONS.get(code, ""), code)
+
+
+def quantity_text(value: float) -> str:
+    """Return the number, which is not negative, as a Kubernetes quantity: whole, or rounded to thousandths."""
+    thousandths = int(value * 1000 + 0.5)
+    whole, rest = divmod(thousandths, 1000)
+    return f"{thousandths}m" if rest else str(whole)
