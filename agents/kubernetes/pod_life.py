@@ -217,8 +217,7 @@ def _disrupted_us(pod: Pod, run: int) -> int:
 
 
 def _deletion_us(pod: Pod) -> int | None:
-    """Return when the pod's deletion was asked for; the API keeps that plus the grace period, also when a
-    shorter one is asked for later."""
+    """Return when the pod's deletion was asked for: the API keeps that plus the grace period."""
     until = pod.metadata.deletion_timestamp
     if until is None:
         return None

@@ -63,6 +63,8 @@ class Teller:
         last, uid, created_us = self.told(replica), pod.metadata.uid, _created_us(pod)
         if last is not None and last.uid != uid and created_us < last.created_us:
             return []  # an older pod of the name: the newer one speaks
+        if last is not None and last.state == "terminated" and last.uid in {"", uid} and is_over(pod):
+            return []  # it has ended, however its end looks later
         stages = [_by(stage, now_us + EARLY_US) for stage in stages_of(pod, self._rules, now_us)]
         new = [stage for stage in _new(stages, last, uid, now_us) if stage.at_us >= now_us - LATE_US]
         if not is_over(pod):

@@ -9,6 +9,8 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from endpoint_analytics.agents.kubernetes.naming import Naming, NoNameError, Replica
 from endpoint_analytics.agents.kubernetes.objects import AutoscalerObject, Pod, ScaledObject, WorkloadObject
 from endpoint_analytics.agents.kubernetes.origin import Origin
@@ -155,13 +157,14 @@ class Watcher:
             self._forget(*known)
         if not self._may_tell(replica.endpoint):
             return
+        pod = pod if known is None else _as_first_asked(pod, known[1])
         self._pods[pod.metadata.uid] = (replica, pod)
         self._observe(replica, pod)
 
     def _pod_removed(self, pod: Pod) -> None:
         known = self._pods.get(pod.metadata.uid)
         if known is not None:
-            self._forget(known[0], pod)
+            self._forget(known[0], _as_first_asked(pod, known[1]))
 
     def _observe(self, replica: Replica, pod: Pod) -> None:
         self._tell(replica, self._teller.observe(replica, pod, self._now_us()), pod.metadata.name)
@@ -253,6 +256,19 @@ class Watcher:
         if what not in self._said and len(self._said) < MAX_REMEMBERED:
             self._said.add(what)
             logger.warning("%s", what)
+
+
+def _as_first_asked(pod: Pod, before: Pod) -> Pod:
+    """Return the pod with its first deletion request: a later one, and the kubelet's when all has ended, moves it."""
+    first = before.metadata
+    if first.deletion_timestamp is None:
+        return pod
+    metadata = replace(
+        pod.metadata,
+        deletion_timestamp=first.deletion_timestamp,
+        deletion_grace_period_seconds=first.deletion_grace_period_seconds,
+    )
+    return replace(pod, metadata=metadata)
 
 
 def _name_of_autoscaler(found: AutoscalerObject) -> str:

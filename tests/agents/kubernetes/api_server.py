@@ -245,7 +245,8 @@ class ApiServer:
             return response
         self._watching.append(request)
         try:
-            async with asyncio.timeout(float(query["timeoutSeconds"])):
+            hangs = fault is not None and fault.kind == "hang"
+            async with asyncio.timeout(None if hangs else float(query["timeoutSeconds"])):
                 await self._events(request, response, plural, query, since, fault)
         except TimeoutError:
             pass

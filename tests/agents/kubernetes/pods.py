@@ -207,6 +207,12 @@ class ScriptedPod:
         metadata["deletionTimestamp"] = stamp(self.at(second + grace))
         metadata["deletionGracePeriodSeconds"] = grace
 
+    def let_go(self, second: float) -> None:
+        """The kubelet removes it: the server moves the deletion to now, since it would lie in the past."""
+        metadata = self.json["metadata"]
+        metadata["deletionTimestamp"] = stamp(self.at(second))
+        metadata["deletionGracePeriodSeconds"] = 0
+
     def disrupted(self, second: float, reason: str, message: str) -> None:
         self._condition("DisruptionTarget", "True", second, reason, message)
 
@@ -237,7 +243,7 @@ class ScriptedPod:
 
     def kubelet_lost(self, second: float) -> None:
         """The node lifecycle controller marks it: nobody hears of its node."""
-        self._condition("Ready", "False", second, "NodeNotReady", "Node is not ready")
+        self._condition("Ready", "False", second)
         self._written("kube-controller-manager", second)
 
     # How the server notes it

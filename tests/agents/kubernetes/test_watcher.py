@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
+import pytest
 from tests.agents.kubernetes.pods import T0, ScriptedPod, us
 from tests.agents.kubernetes.scalers import autoscaler, deployment, scaled_object
 from tests.agents.kubernetes.test_pod_life import read, serving
@@ -154,6 +155,36 @@ def test_a_pod_that_is_labelled_anew_is_another_endpoints_replica():
     pod.json["metadata"]["labels"]["endpoint"] = "embed"
     told.pods.changed(read(pod))
     assert told.states()[0] == ("chat", "llm-1", "terminated")
+
+
+@pytest.mark.parametrize("code", [0, 137])
+def test_the_end_stays_as_it_was_when_the_kubelet_lets_go(code):
+    told, pod = Heard(), serving()
+    told.pods.changed(read(pod))
+    told.states()
+    pod.deletion_asked(100)
+    told.pods.changed(read(pod))
+    pod.all_ended(130, code)
+    told.pods.changed(read(pod))
+    pod.let_go(135)
+    told.pods.changed(read(pod))
+    told.pods.removed(read(pod))
+    at_us = [(message.at_us - us(T0)) // 1_000_000 for message, _ in told.messages]
+    assert [state for _, _, state in told.states()] == ["draining", "terminated"]
+    assert at_us == [100, 130]
+
+
+def test_the_end_is_right_when_only_the_last_word_tells_of_it():
+    """The version in which all had ended was not seen: the connection was lost."""
+    told, pod = Heard(), serving()
+    pod.deletion_asked(100)
+    told.pods.changed(read(pod))
+    told.states()
+    pod.all_ended(130, 137)
+    pod.let_go(135)
+    told.pods.removed(read(pod))
+    at_us = [(message.at_us - us(T0)) // 1_000_000 for message, _ in told.messages]
+    assert (told.states(), at_us) == ([("llm", "llm-1", "terminated")], [130])
 
 
 def test_pods_that_a_new_list_lacks_have_ended():
