@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import struct
@@ -16,6 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from tests.integration.replica import Replica
 from tests.oracle import differences
 from tests.parts import Stack, eventually
+
+from endpoint_analytics.agents.hardware.cgroup import OwnCgroup
 
 pytestmark = pytest.mark.whole
 
@@ -169,12 +172,14 @@ def test_hardware_agrees_with_psutil(stack: Stack) -> None:
     means = {metric: mean for metric, mean, _ in samples}
     memory = psutil.virtual_memory()
     assert 0 <= means["cpu_percent"] <= 100
-    assert abs(means["cpu_percent"] - machine_cpu) < 35, (
-        "both are means over some seconds of the same machine"
-    )
+    # Means over some seconds; where a control group is the replica, the machine may do more beside it.
+    if OwnCgroup().read().cpu_time is None:
+        assert abs(means["cpu_percent"] - machine_cpu) < 35
+    assert 0 < means["cpu_limit_cores"] <= (os.cpu_count() or 1)
     assert 0 < means["memory_used_bytes"] <= means["memory_limit_bytes"] <= memory.total
     exported = stack.samples("hardware", "cpu_usage_percent")
     assert exported.keys() == {("hardware-0",)}
+    assert stack.samples("hardware", "oom_kills_total")[("hardware-0",)] == means["oom_kills"]
     replica.child.stop()
 
 
