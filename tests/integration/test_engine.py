@@ -165,6 +165,44 @@ def test_what_an_engine_tells_is_in_sql_json_and_open_metrics(stack, engine, run
     assert batches > samples
 
 
+def test_each_answer_is_stored_once_though_the_worker_is_killed(stack, engine, run):
+    endpoint = "engine-replayed"
+
+    def batches() -> tuple[int, int, int]:
+        found = stack.rows(
+            "SELECT max(next_seq), sum(batches), sum(missing) FROM boots FINAL"
+            " WHERE endpoint = {endpoint:String} AND stream = 'engine'",
+            endpoint=endpoint,
+        )
+        return tuple(map(int, found[0]))
+
+    agent = run(
+        endpoint,
+        "scrape",
+        engine.url,
+        ready="scraping http://.*\n",
+        ENDPOINT_ANALYTICS_SCRAPE_INTERVAL_S="0.1",
+    )
+    for number in (10, 30):
+        eventually(batches, lambda found, number=number: found[1] >= number, 60, f"{number} batches")
+        stack.worker.kill()
+        stack.worker.start()
+    assert agent.stop(30) == 0
+    sent = len(engine.requests)
+
+    def stored() -> tuple[int, int, int, int]:
+        ((samples,),) = stack.rows(
+            "SELECT sum(samples) FROM engine_10s"
+            " WHERE endpoint = {endpoint:String} AND metric = 'engine_waiting_requests'",
+            endpoint=endpoint,
+        )
+        return (samples, *batches())
+
+    # The last answer may have come when the agent had been told to end.
+    all_batches = {(number, number, number, 0) for number in (sent - 1, sent)}
+    eventually(stored, lambda found: found in all_batches, 60, f"{sent} answers, each once")
+
+
 def test_a_proxy_that_scrapes_is_one_replica_with_requests_and_an_engine(stack, engine, run, tmp_path):
     endpoint = "engine-proxied"
     server, server_port = behaviour_server(tmp_path)
