@@ -121,7 +121,7 @@ def test_an_engine_that_hangs_or_drips_is_given_up(engine, drips):
 
     engine.answer = answer
     try:
-        with pytest.raises(ScrapeError):
+        with pytest.raises(ScrapeError, match="takes more than 0.3 s" if drips else "timed out"):
             ask(engine, within_s=0.3)
     finally:
         done.set()
