@@ -133,12 +133,20 @@ Token = TokenFile | FixedToken | CommandToken
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """`server` is a URL; `ssl_context` None for plain HTTP; `namespace` is where we are, or where the context is."""
+    """`server` is a URL; `ssl_context` None for plain HTTP; `namespace` is where we are, or where the context is.
+    `authority` is the file whose certificates vouch for the server, when it may change."""
 
     server: str
     token: Token
     namespace: str
     ssl_context: ssl.SSLContext | None = None
+    authority: Path | None = None
+
+    def trust_anew(self) -> None:
+        """The server's certificate was refused: trust what the authority's file holds now, too."""
+        if self.ssl_context is not None and self.authority is not None:
+            with suppress(OSError):  # ssl.SSLError is one: the next refusal tries again
+                self.ssl_context.load_verify_locations(cafile=self.authority)
 
 
 def find_access(kubeconfig: str | None, context: str | None, environment: Mapping[str, str]) -> Access:
@@ -163,7 +171,9 @@ def access_of_pod(folder: Path, environment: Mapping[str, str]) -> Access:
     except OSError as error:
         raise ConfigurationError(f"the service account in {folder} cannot be used: {error}") from error
     host = f"[{host}]" if ":" in host else host
-    return Access(f"https://{host}:{port}", TokenFile(folder / "token"), namespace, trusted)
+    return Access(
+        f"https://{host}:{port}", TokenFile(folder / "token"), namespace, trusted, authority=folder / "ca.crt"
+    )
 
 
 def access_of_kubeconfig(named: str, context: str | None) -> Access:

@@ -100,9 +100,13 @@ class Client:
             raise RuntimeError("the client is not open")
         token = await self._access.token.read()
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        response = await self._session.get(
-            f"{self._access.server}{path}", params=parameters, headers=headers, allow_redirects=False
-        )
+        try:
+            response = await self._session.get(
+                f"{self._access.server}{path}", params=parameters, headers=headers, allow_redirects=False
+            )
+        except aiohttp.ClientConnectorCertificateError:
+            self._access.trust_anew()
+            raise
         if response.status == 200:
             return response
         async with response:

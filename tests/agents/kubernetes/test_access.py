@@ -29,8 +29,11 @@ PODS = "/api/v1/namespaces/models/pods"
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with server.pem and server.key, a certificate for 127.0.0.1 that vouches for itself."""
-    folder = tmp_path_factory.mktemp("certificate")
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+def make_certificate(folder: Path) -> Path:
+    """Make server.pem and server.key in the folder, a certificate for 127.0.0.1 that vouches for itself."""
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=kubernetes",
          "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "server.key", "-out", folder / "server.pem"],
@@ -93,6 +96,22 @@ def test_a_pod_uses_its_account(secure, tmp_path, certificate):
     (folder / "ca.crt").unlink()
     with pytest.raises(ConfigurationError, match="service account"):
         access_of_pod(folder, environment)
+
+
+def test_an_authority_that_was_changed_is_trusted_from_then_on(secure, tmp_path, certificate):
+    folder = service_account(tmp_path, certificate)
+    before = tmp_path / "before"
+    before.mkdir()
+    (folder / "ca.crt").write_bytes((make_certificate(before) / "server.pem").read_bytes())
+    environment = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(secure.port)}
+    found = access_of_pod(folder, environment)
+    for _ in range(2):
+        with pytest.raises(Exception, match="CERTIFICATE_VERIFY_FAILED"):
+            ask(found)
+    (folder / "ca.crt").write_bytes((certificate / "server.pem").read_bytes())
+    with pytest.raises(Exception, match="CERTIFICATE_VERIFY_FAILED"):
+        ask(found)
+    assert ask(found) == "List"
 
 
 def test_an_address_of_version_6_is_bracketed(tmp_path, certificate):
