@@ -16,17 +16,21 @@ from endpoint_analytics.schemas.limits import MAX_DEVICES, MAX_EVENTS, MAX_INTER
 from endpoint_analytics.schemas.rejected import Rejected
 from endpoint_analytics.schemas.replicas import EndpointSettings, ReplicaMessage, ReplicaState
 from endpoint_analytics.schemas.requests import RequestBatch
+from endpoint_analytics.schemas.signals import AutoscalingSignal
 
 Message = TypeVar("Message")
 
 
 _requests = msgspec.json.Decoder(RequestBatch)
 _hardware = msgspec.json.Decoder(HardwareBatch)
+_signals = msgspec.json.Decoder(AutoscalingSignal)
 _engine = msgspec.json.Decoder(EngineBatch)
 _replicas: msgspec.json.Decoder[ReplicaMessage] = msgspec.json.Decoder(ReplicaState | EndpointSettings)
 
 
-def encode(message: RequestBatch | HardwareBatch | EngineBatch | ReplicaMessage | Rejected) -> bytes:
+def encode(
+    message: RequestBatch | HardwareBatch | EngineBatch | ReplicaMessage | Rejected | AutoscalingSignal,
+) -> bytes:
     """Return the message as compact JSON."""
     return msgspec.json.encode(message)
 
@@ -85,6 +89,16 @@ def decode_replicas(data: bytes | None) -> ReplicaMessage:
             f"min_replicas is {message.min_replicas}, more than max_replicas ({message.max_replicas})",
         )
     return message
+
+
+def decode_signal(data: bytes | None) -> AutoscalingSignal:
+    """Decode an autoscaling signal; raises InvalidMessageError."""
+    signal = _decode(_signals, data)
+    check_name("namespace", signal.namespace)
+    check_name("endpoint", signal.endpoint)
+    for replica in signal.replicas:
+        check_name("replica_id", replica.replica_id)
+    return signal
 
 
 def _decode(decoder: msgspec.json.Decoder[Message], data: bytes | None) -> Message:

@@ -22,6 +22,7 @@ from endpoint_analytics.schemas.limits import MAX_NAME_LENGTH
 from endpoint_analytics.schemas.rejected import Rejected
 from endpoint_analytics.schemas.replicas import EndpointSettings, ReplicaState
 from endpoint_analytics.schemas.requests import RequestBatch
+from endpoint_analytics.schemas.signals import AutoscalingSignal
 from endpoint_analytics.schemas.topics import (
     DEFAULT_PREFIX,
     ENGINE,
@@ -29,6 +30,7 @@ from endpoint_analytics.schemas.topics import (
     REJECTED,
     REPLICAS,
     REQUESTS,
+    SIGNALS,
     TOPIC_CONFIG,
     TOPICS,
     Topic,
@@ -99,6 +101,25 @@ DESCRIPTIONS = {
     "EndpointSettings.at_us": "From when on the settings are in force, in microseconds since 1970 (UTC)",
     "EndpointSettings.min_replicas": "Minimum number of replicas",
     "EndpointSettings.max_replicas": "Maximum number of replicas, at least the minimum",
+    "AutoscalingSignal.at_us": "Moment that is spoken of, in microseconds since 1970 (UTC)",
+    "AutoscalingSignal.as_of_us": "When the broker took the newest that agents told, in microseconds since 1970",
+    "AutoscalingSignal.window_us": "Means of requests are over so many microseconds",
+    "AutoscalingSignal.hardware_window_us": "Means of hardware are over so many microseconds",
+    "AutoscalingSignal.running_replicas": "Replicas that run",
+    "AutoscalingSignal.late_replicas": "Of these, such whose figures are late: the others stand for them",
+    "AutoscalingSignal.silent_replicas": "Replicas that fell silent without a goodbye within 5 minutes; not counted",
+    "AutoscalingSignal.pending_requests": "Pending requests of the endpoint; absent when not known",
+    "AutoscalingSignal.pending_per_replica": "Pending requests a running replica, or in all when none runs",
+    "AutoscalingSignal.active_requests": "Pending and streaming requests of the endpoint; absent when not known",
+    "AutoscalingSignal.active_per_replica": "Pending and streaming requests a running replica",
+    "AutoscalingSignal.replicas": "The replicas that are present, and unassigned",
+    "ReplicaSignal.state": "State that the replica is in; absent for unassigned",
+    "ReplicaSignal.pending_requests": "Pending requests; absent when not known",
+    "ReplicaSignal.streaming_requests": "Streaming requests; absent when not known",
+    "cpu_percent": "CPU per cent; absent when not known",
+    "memory_percent": "Memory used of its limit, in per cent; absent when not known",
+    "gpu_percent": "GPU per cent; absent when not known",
+    "gpu_memory_percent": "GPU memory used of all there is, in per cent; absent when not known",
     "Rejected.topic": "Topic of the message that could not be used",
     "Rejected.partition": "Its partition",
     "Rejected.offset": "Its offset",
@@ -136,6 +157,14 @@ MESSAGES = (
         key="namespace/endpoint/: what is said of one endpoint keeps its order",
     ),
     MessageDocument("rejected", "Rejected message", REJECTED, Rejected, examples.REJECTED, key=""),
+    MessageDocument(
+        "autoscaling_signal",
+        "Autoscaling signal",
+        SIGNALS,
+        AutoscalingSignal,
+        examples.AUTOSCALING_SIGNAL,
+        key="namespace/endpoint/: signals of one endpoint keep their order",
+    ),
 )
 
 _ABOUT = {
@@ -144,6 +173,7 @@ _ABOUT = {
     ENGINE: "What serving engines tell of themselves: queues, caches, tokens a second, from each replica.",
     REPLICAS: "States that replicas entered, and changes of endpoints' settings.",
     REJECTED: "What could not be used of the other topics. After a crash of a worker a message may come again.",
+    SIGNALS: "What each endpoint had to do in the last seconds, every few seconds, for whoever scales it.",
 }
 
 

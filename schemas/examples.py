@@ -7,6 +7,7 @@ from endpoint_analytics.schemas.hardware import Accelerator, HardwareBatch
 from endpoint_analytics.schemas.rejected import Rejected
 from endpoint_analytics.schemas.replicas import EndpointSettings, ReplicaState
 from endpoint_analytics.schemas.requests import Aborted, Arrived, Finished, RequestBatch, Responded, Totals
+from endpoint_analytics.schemas.signals import AutoscalingSignal, ReplicaSignal
 
 REQUEST_BATCH = RequestBatch(
     namespace="acme",
@@ -97,4 +98,35 @@ REJECTED = Rejected(
     detail="responded.status has 0 values, responded.at_us has 1",
     value=b'{"version":1,...}',
     value_bytes=17,
+)
+
+AUTOSCALING_SIGNAL = AutoscalingSignal(
+    namespace="acme",
+    endpoint="llm",
+    at_us=1_790_000_045_000_000,
+    as_of_us=1_790_000_044_018_000,
+    window_us=20_000_000,
+    hardware_window_us=60_000_000,
+    running_replicas=2,
+    pending_requests=3.5,
+    pending_per_replica=1.75,
+    active_requests=6.0,
+    active_per_replica=3.0,
+    cpu_percent=62.5,
+    replicas=[
+        ReplicaSignal(
+            replica_id="llm-7d9fc5b8-x2x9q",
+            state="running",
+            pending_requests=3.5,
+            streaming_requests=2.0,
+            cpu_percent=85.0,
+        ),
+        ReplicaSignal(
+            replica_id="llm-7d9fc5b8-k4wzt",
+            state="running",
+            pending_requests=0.0,
+            streaming_requests=0.5,
+            cpu_percent=40.0,
+        ),
+    ],
 )

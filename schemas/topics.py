@@ -28,8 +28,9 @@ HARDWARE = Topic("hardware", "hardware batches", 7 * DAY_MS, 8)
 ENGINE = Topic("engine", "engine batches", 7 * DAY_MS, 8)
 REPLICAS = Topic("replicas", "replica states and endpoint settings", 7 * DAY_MS, 8)
 REJECTED = Topic("rejected", "messages that could not be used, with reason and source", 30 * DAY_MS, 1)
+SIGNALS = Topic("signals", "autoscaling signals", DAY_MS, 8)
 
-TOPICS = (REQUESTS, HARDWARE, ENGINE, REPLICAS, REJECTED)
+TOPICS = (REQUESTS, HARDWARE, ENGINE, REPLICAS, REJECTED, SIGNALS)
 
 # The broker's clock stamps every message: the worker's chunks and its bounds on lateness stand on it.
 TOPIC_CONFIG = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(8 * 1024 * 1024)}

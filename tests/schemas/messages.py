@@ -31,6 +31,7 @@ from endpoint_analytics.schemas.requests import (
     Responded,
     Totals,
 )
+from endpoint_analytics.schemas.signals import AutoscalingSignal, ReplicaSignal
 
 START_US = 1_790_000_000_000_000
 
@@ -39,6 +40,17 @@ INTERVAL = {"start_us": START_US, "end_us": START_US + 1_000_000}
 REQUESTS = {"version": 1, **BOOT, "seq": 0, **INTERVAL, "pending": 0, "streaming": 0}
 HARDWARE = {"version": 1, **BOOT, "seq": 0, **INTERVAL, "at_us": [500_000]}
 ENGINE = {"version": 1, **BOOT, "seq": 0, **INTERVAL, "at_us": [500_000], "engine": "vllm"}
+SIGNAL = {
+    "version": 1,
+    "namespace": "acme",
+    "endpoint": "llm",
+    "at_us": START_US,
+    "as_of_us": START_US,
+    "window_us": 20_000_000,
+    "hardware_window_us": 60_000_000,
+    "running_replicas": 1,
+    "pending_per_replica": 1.5,
+}
 STATE = {
     "type": "replica_state",
     "version": 1,
@@ -226,4 +238,33 @@ rejected = st.builds(
     detail=st.text(max_size=512),
     value=st.binary(max_size=64),
     value_bytes=counts,
+)
+
+
+figures = st.none() | st.floats(0, 1e9)
+PERCENTS = dict.fromkeys(("cpu_percent", "memory_percent", "gpu_percent", "gpu_memory_percent"), figures)
+autoscaling_signals = st.builds(
+    AutoscalingSignal,
+    namespace=names,
+    endpoint=names,
+    at_us=times_us,
+    as_of_us=times_us,
+    window_us=st.integers(1, MAX_INTERVAL_US),
+    hardware_window_us=st.integers(1, MAX_INTERVAL_US),
+    **{f"{name}_replicas": st.integers(0, MAX_REPLICAS) for name in ("running", "late", "silent")},
+    **dict.fromkeys(
+        ("pending_requests", "pending_per_replica", "active_requests", "active_per_replica"), figures
+    ),
+    **PERCENTS,
+    replicas=st.lists(
+        st.builds(
+            ReplicaSignal,
+            replica_id=names,
+            state=st.none() | st.sampled_from(STATES),
+            pending_requests=figures,
+            streaming_requests=figures,
+            **PERCENTS,
+        ),
+        max_size=3,
+    ),
 )

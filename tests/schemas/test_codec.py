@@ -8,8 +8,10 @@ from tests.schemas.messages import (
     HARDWARE,
     REQUESTS,
     SETTINGS,
+    SIGNAL,
     START_US,
     STATE,
+    autoscaling_signals,
     endpoint_settings,
     engine_batches,
     hardware_batches,
@@ -24,6 +26,7 @@ from endpoint_analytics.schemas.codec import (
     decode_hardware,
     decode_replicas,
     decode_requests,
+    decode_signal,
     encode,
 )
 from endpoint_analytics.schemas.errors import InvalidMessageError
@@ -53,6 +56,7 @@ KINDS = {
     "engine": (decode_engine, ENGINE),
     "state": (decode_replicas, STATE),
     "settings": (decode_replicas, SETTINGS),
+    "signal": (decode_signal, SIGNAL),
 }
 
 
@@ -88,6 +92,11 @@ def test_an_engine_batch_comes_back_as_it_was(batch):
 @given(replica_states | endpoint_settings())
 def test_a_replica_message_comes_back_as_it_was(message):
     assert decode_replicas(encode(message)) == message
+
+
+@given(autoscaling_signals)
+def test_an_autoscaling_signal_comes_back_as_it_was(message):
+    assert decode_signal(encode(message)) == message
 
 
 @given(rejected)

@@ -12,6 +12,7 @@ from tests.schemas.messages import (
     REQUESTS,
     SETTINGS,
     STATE,
+    autoscaling_signals,
     endpoint_settings,
     engine_batches,
     hardware_batches,
@@ -26,6 +27,7 @@ from endpoint_analytics.schemas.codec import (
     decode_hardware,
     decode_replicas,
     decode_requests,
+    decode_signal,
     encode,
 )
 from endpoint_analytics.schemas.documents import (
@@ -47,6 +49,7 @@ STRATEGIES = {
     "replica_state": replica_states,
     "endpoint_settings": endpoint_settings(),
     "rejected": rejected,
+    "autoscaling_signal": autoscaling_signals,
 }
 DECODERS = {
     "request_batch": decode_requests,
@@ -54,6 +57,7 @@ DECODERS = {
     "engine_batch": decode_engine,
     "replica_state": decode_replicas,
     "endpoint_settings": decode_replicas,
+    "autoscaling_signal": decode_signal,
 }
 VALIDATORS = {message.name: Draft202012Validator(schema_document(message)) for message in MESSAGES}
 EACH = pytest.mark.parametrize("name", VALIDATORS)
