@@ -12,7 +12,7 @@ import atexit
 import os
 import threading
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from endpoint_analytics.agents.agent import Agent
 from endpoint_analytics.agents.config import AgentConfig, read_config
@@ -27,7 +27,7 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 class AnalyticsMiddleware:
-    """Records every HTTP request of `app`; websockets and unknown scopes pass untouched.
+    """Records every HTTP request of `app` but those of `exclude_paths`; other scopes pass untouched.
 
     `config` goes before the other arguments, which are those of `read_config`. Raises ConfigurationError
     at once when a setting is missing or wrong. The agent starts with the first scope in each process, so
@@ -47,6 +47,7 @@ class AnalyticsMiddleware:
         flush_interval_s: float | None = None,
         hardware: bool | None = None,
         spool: str | None = None,
+        exclude_paths: Sequence[str] | None = None,
     ) -> None:
         self.app = app
         self.config = config or read_config(
@@ -58,7 +59,9 @@ class AnalyticsMiddleware:
             flush_interval_s=flush_interval_s,
             hardware=hardware,
             spool=spool,
+            exclude_paths=exclude_paths,
         )
+        self._excluded = frozenset(self.config.exclude_paths)
         make_ssl_context(self.config.kafka)  # what cannot work is told now, not at the first request
         self.agent: Agent | None = None
         self._recorder: Recorder | None = None
@@ -72,6 +75,9 @@ class AnalyticsMiddleware:
             recorder = self._recorder
             if recorder is None:
                 recorder = self._begin_running()
+            if self._excluded and scope.get("path") in self._excluded:
+                await self.app(scope, receive, send)
+                return
             exchange = Exchange(recorder.arrive(), scope, receive, send)
             try:
                 await self.app(scope, exchange.receive, exchange.send)

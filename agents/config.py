@@ -95,7 +95,8 @@ class AgentConfig:
     whether those are sent: a process whose launcher sends them does not. `spool` is a folder for what waits
     longer ("": none), `spool_bytes` its cap for each process, `spool_drop` what goes at the cap. `scrape` is the
     URL of a serving engine's metrics ("" or "off": none), read each `scrape_interval_s`; `scrape_metrics` are
-    metrics of the user's own, `engine_name=prometheus_name`.
+    metrics of the user's own, `engine_name=prometheus_name`. A middleware does not record requests of
+    `exclude_paths`, such as a probe's.
     """
 
     namespace: str
@@ -115,6 +116,7 @@ class AgentConfig:
     scrape: str = ""
     scrape_interval_s: float = 1.0
     scrape_metrics: tuple[str, ...] = ()
+    exclude_paths: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("namespace", "endpoint", "replica_id"):
@@ -135,6 +137,9 @@ class AgentConfig:
             raise ConfigurationError(
                 f"spool_bytes is {self.spool_bytes}; it takes {LEAST_SPOOL_BYTES} or more"
             )
+        for path in self.exclude_paths:
+            if not path.startswith("/"):
+                raise ConfigurationError(f"exclude_paths has {path!r}; it takes whole paths, such as /health")
         _check_choice("spool_drop", self.spool_drop, get_args(SpoolDrop))
         if self.spool and not CAN_LOCK:
             raise ConfigurationError("spool is set, and this system has no flock: it works without a spool")
@@ -152,6 +157,7 @@ def read_config(
     spool: str | None = None,
     scrape: str | None = None,
     scrape_metrics: Sequence[str] | None = None,
+    exclude_paths: Sequence[str] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> AgentConfig:
     """Return the settings: each argument, else its ENDPOINT_ANALYTICS_ variable, else its default.
@@ -170,11 +176,8 @@ def read_config(
         replica_id=replica_id or values.get(f"{ENVIRONMENT_PREFIX}REPLICA_ID") or default_replica_id(values),
         spool=values.get(f"{ENVIRONMENT_PREFIX}SPOOL", "") if spool is None else spool,
         scrape=(values.get(f"{ENVIRONMENT_PREFIX}SCRAPE", "") if scrape is None else scrape).strip(),
-        scrape_metrics=tuple(
-            _list_of(values.get(f"{ENVIRONMENT_PREFIX}SCRAPE_METRICS", ""))
-            if scrape_metrics is None
-            else scrape_metrics
-        ),
+        scrape_metrics=_read_list("scrape_metrics", scrape_metrics, values),
+        exclude_paths=_read_list("exclude_paths", exclude_paths, values),
         spool_drop=values.get(f"{ENVIRONMENT_PREFIX}SPOOL_DROP", "").strip().lower() or "oldest",
         kafka=read_kafka_config(bootstrap_servers=kafka, topic_prefix=topic_prefix, environment=values),
         **settings,  # type: ignore[arg-type]  # read_settings gives each the type of its default
@@ -229,8 +232,11 @@ def default_replica_id(environment: Mapping[str, str]) -> str:
     return name or f"replica-{secrets.token_hex(4)}"
 
 
-def _list_of(text: str) -> list[str]:
-    return [item.strip() for item in text.split(",") if item.strip()]
+def _read_list(name: str, value: Sequence[str] | None, environment: Mapping[str, str]) -> tuple[str, ...]:
+    if value is not None:
+        return tuple(value)
+    items = environment.get(f"{ENVIRONMENT_PREFIX}{name.upper()}", "").split(",")
+    return tuple(item.strip() for item in items if item.strip())
 
 
 def _required(name: str, value: str | None, environment: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from endpoint_analytics.agents.config import AgentConfig, read_config
@@ -23,7 +23,7 @@ App = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 
 class AnalyticsMiddleware:
-    """Records every request of `app`.
+    """Records every request of `app` but those of `exclude_paths`.
 
     `config` goes before the other arguments, which are those of `read_config`. Raises ConfigurationError
     at once when a setting is missing or wrong.
@@ -42,6 +42,7 @@ class AnalyticsMiddleware:
         flush_interval_s: float | None = None,
         hardware: bool | None = None,
         spool: str | None = None,
+        exclude_paths: Sequence[str] | None = None,
     ) -> None:
         self.app = app
         self.config = config or read_config(
@@ -53,7 +54,9 @@ class AnalyticsMiddleware:
             flush_interval_s=flush_interval_s,
             hardware=hardware,
             spool=spool,
+            exclude_paths=exclude_paths,
         )
+        self._excluded = frozenset(self.config.exclude_paths)
         self.process = ProcessAgent(self.config)
         self._recorder: Recorder | None = None
         if hasattr(os, "register_at_fork"):
@@ -76,6 +79,8 @@ class AnalyticsMiddleware:
         """Serve one request."""
         if self._recorder is None:
             self.start()
+        if self._excluded and environ.get("PATH_INFO") in self._excluded:
+            return self.app(environ, start_response)
         recorder: Any = self._recorder
         exchange = WsgiExchange(recorder.arrive(), environ, start_response)
         try:

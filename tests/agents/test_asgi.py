@@ -391,3 +391,25 @@ def test_a_forked_worker_starts_an_agent_of_its_own(make_config):
     parent.stop()
     assert os.waitstatus_to_exitcode(ended[1]) == 7
     assert parent.snapshot().totals.arrived == 1
+
+
+def test_excluded_paths_are_served_and_not_recorded(make_config):
+    async def app(scope, receive, send):
+        await send(START)
+        await send(LAST)
+
+    middleware = AnalyticsMiddleware(app, config=make_config(exclude_paths=("/health", "/metrics")))
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    async def main():
+        for path in ("/health", "/", "/metrics", "/health/x"):
+            await middleware({**SCOPE, "path": path}, None, send)
+
+    asyncio.run(main())
+    middleware.agent.stop()
+    assert sent == [START, LAST] * 4
+    snapshot = middleware.agent.snapshot()
+    assert (snapshot.totals.arrived, snapshot.totals.finished, snapshot.state) == (2, 2, "terminated")

@@ -50,6 +50,13 @@ def test_the_spool_from_arguments_and_environment():
     assert read_config(environment=environment, spool="").spool == ""
 
 
+def test_excluded_paths_from_arguments_and_environment():
+    environment = {"ENDPOINT_ANALYTICS_EXCLUDE_PATHS": "/health, /metrics,"}
+    names = {"namespace": "a", "endpoint": "b", "environment": environment}
+    assert read_config(**names).exclude_paths == ("/health", "/metrics")
+    assert read_config(**names, exclude_paths=["/ready"]).exclude_paths == ("/ready",)
+
+
 def test_arguments_go_before_the_environment():
     config = read_config(
         namespace="other",
@@ -122,6 +129,7 @@ def test_what_is_wrong_is_told(environment, told):
         ("outbox_bytes", 0),
         ("spool_bytes", 65_535),
         ("spool_drop", ""),
+        ("exclude_paths", ("health",)),
     ],
 )
 def test_bounds(setting, value):

@@ -85,3 +85,18 @@ def test_an_application_that_raises_raises_on(make_config):
         ask(middleware)
     middleware.process.agent.stop()
     assert middleware.process.agent.snapshot().totals.status == {"500": 1}
+
+
+def test_excluded_paths_are_served_and_not_recorded(make_config):
+    def app(environ, start_response):
+        hello(environ, start_response)
+        return iter([b"hello"])
+
+    middleware = AnalyticsMiddleware(app, config=make_config(exclude_paths=("/health",)))
+    for path in ("/health", "/", "/health/x"):
+        environ = {"PATH_INFO": path}
+        setup_testing_defaults(environ)
+        assert b"".join(middleware(environ, lambda status, headers, exc_info=None: None)) == b"hello"
+    agent = middleware.process.agent
+    agent.stop()
+    assert agent.snapshot().totals.arrived == 2
