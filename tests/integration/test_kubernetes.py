@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import http.client
 import json
+import operator
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +30,8 @@ AGAIN_S = 6 * 3600
 # What lasts is told again at these moments: the script's own stay apart from them.
 NOW = datetime.now(UTC)
 BEGIN = (NOW - timedelta(minutes=20)).replace(second=0, microsecond=0)
+if BEGIN.timestamp() % AGAIN_S == 0:
+    BEGIN -= timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -190,3 +197,91 @@ def test_a_rolling_update_is_told_as_it_was(stack: Stack, server: ApiServer, tmp
     assert [each.stop() for each in agents] == [0, 0]
     assert told(stack).keys() == expected.keys()  # an agent that ends ends no replica
     assert stack.samples(ENDPOINT, "running_replicas", NAMESPACE) == {(): 2.0}
+
+
+def test_a_silent_sidecar_adds_requests_and_no_states(
+    stack: Stack, server: ApiServer, tmp_path: Path
+) -> None:
+    """The variables of the manifest's sidecar: the proxy counts, the watcher of pods tells."""
+    endpoint = "beside"
+    pod = ScriptedPod("beside-1", BEGIN + timedelta(minutes=17, seconds=1), labels={"app": endpoint})
+    pod.scheduled(1)
+    pod.taken_on(2)
+    pod.runs(31)
+    pod.ready(45)
+    server.apply("pods", pod.json)
+    server.apply("deployments", deployment(endpoint, 1, labels={"app": endpoint}))
+    config = str(server.kubeconfig(tmp_path))
+    watcher = stack.child(
+        "beside", "agent", "kubernetes", "--kubeconfig", config, "--selector", "app=beside", "--endpoint", endpoint,
+        ready="kubernetes agent ready: 1 pods",
+    )  # fmt: skip
+    with serving_ok() as port:
+        proxy = stack.child(
+            "beside-proxy", "agent", "proxy", "--listen", "127.0.0.1:0", "--to", f"http://127.0.0.1:{port}",
+            "--no-hardware", ready=r"proxy ready http://127.0.0.1:(\d+)",
+            ENDPOINT_ANALYTICS_NAMESPACE="models",  # what the agent takes, since it is told nothing else
+            ENDPOINT_ANALYTICS_ENDPOINT=endpoint,
+            ENDPOINT_ANALYTICS_REPLICA_ID=pod.name,
+            ENDPOINT_ANALYTICS_STATES="off",
+            ENDPOINT_ANALYTICS_RUNTIME_FOLDER=str(tmp_path / "runtime"),
+        )  # fmt: skip
+        at = int(proxy.start()[1])
+        watcher.start()
+        for _ in range(5):
+            connection = http.client.HTTPConnection("127.0.0.1", at, timeout=20)
+            connection.request("GET", "/")
+            assert connection.getresponse().read() == b"ok"
+            connection.close()
+        for name, value in (
+            ("http_requests_total", {(pod.name, "200"): 5.0}),
+            ("running_replicas", {(): 1.0}),
+        ):
+            samples = partial(stack.samples, endpoint, name, "models")
+            eventually(samples, partial(operator.eq, value), 30, name)
+        assert proxy.stop() == 0  # its own end is no replica's
+    pod.deletion_asked(100)
+    pod.all_ended(110)
+    server.apply("pods", pod.json)
+    sql = (
+        "SELECT toUnixTimestamp(at), toString(state) FROM replica_events FINAL"
+        " WHERE namespace = 'models' AND endpoint = {endpoint:String} ORDER BY at"
+    )
+    begin = int(pod.begin.timestamp())
+    start = [(0, "pending"), (2, "pulling"), (31, "initializing"), (45, "running")]
+    whole = [*start, (100, "draining"), (110, "terminated")]
+    eventually(
+        lambda: [
+            (at_s - begin, state) for at_s, state in stack.rows(sql, endpoint=endpoint) if at_s % AGAIN_S
+        ],
+        lambda found: found == whole,
+        30,
+        "the pod's life, and nothing else",
+    )
+    assert watcher.stop() == 0
+
+
+@contextmanager
+def serving_ok() -> Iterator[int]:
+    """Serve `ok` at every path, on a free port."""
+
+    class Ok(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"ok")
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Ok) as made:
+        thread = threading.Thread(target=made.serve_forever)
+        thread.start()
+        try:
+            yield made.server_port
+        finally:
+            made.shutdown()
+            thread.join()
