@@ -24,6 +24,7 @@ class CpuCollector:
 
     own: OwnCgroup = field(default_factory=OwnCgroup)
     machine_cores: int = field(default_factory=lambda: os.cpu_count() or 1)
+    _cores_before: float = 0.0
     _used_us: Delta = field(default_factory=Delta)
     _at_ns: Delta = field(default_factory=Delta)
     _periods: Delta = field(default_factory=Delta)
@@ -41,7 +42,9 @@ class CpuCollector:
         elapsed_ns = self._at_ns.since_last(at_ns)
         percent = None
         if used is not None and elapsed_ns:
-            percent = round(100 * used * 1_000 / (elapsed_ns * cores), 3)
+            # Of an interval in which the limit changed, nobody knows when it did.
+            percent = round(100 * used * 1_000 / (elapsed_ns * max(cores, self._cores_before)), 3)
+        self._cores_before = cores
         return Reading(
             replica={
                 CPU_PERCENT.name: percent,

@@ -40,14 +40,16 @@ def test_a_quota_that_changes_while_it_runs_counts_from_then_on(container):
     use(container, 0)
     sample(collector, 1)
     container.write(f"{GROUP}/cpu.max", "50000 100000")
-    use(container, 500_000)
-    assert sample(collector, 2) == {"cpu_percent": 100.0, "cpu_limit_cores": 0.5, "cpu_throttled_ratio": 0.0}
-    container.write(f"{GROUP}/cpu.max", "max 100000")
     use(container, 1_500_000)
-    assert sample(collector, 3) == {"cpu_percent": 50.0, "cpu_limit_cores": 2.0, "cpu_throttled_ratio": None}
+    assert sample(collector, 2) == {"cpu_percent": 100.0, "cpu_limit_cores": 0.5, "cpu_throttled_ratio": 0.0}
+    use(container, 2_000_000)
+    assert sample(collector, 3)["cpu_percent"] == 100.0
+    container.write(f"{GROUP}/cpu.max", "max 100000")
+    use(container, 3_000_000)
+    assert sample(collector, 4) == {"cpu_percent": 50.0, "cpu_limit_cores": 2.0, "cpu_throttled_ratio": None}
     container.write(f"{GROUP}/cpuset.cpus.effective", "0-3")
-    use(container, 2_500_000)
-    assert sample(collector, 4)["cpu_percent"] == 25.0
+    use(container, 4_000_000)
+    assert sample(collector, 5)["cpu_percent"] == 25.0
 
 
 def test_quota_and_cpuset_whichever_is_smaller(container):
