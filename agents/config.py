@@ -94,8 +94,9 @@ class AgentConfig:
     `outbox_batches` and `outbox_bytes` what waits for Kafka in memory. `hardware` and `states` say
     whether those are sent: a process whose launcher sends them does not. `spool` is a folder for what waits
     longer ("": none), `spool_bytes` its cap for each process, `spool_drop` what goes at the cap. `scrape` is the
-    URL of a serving engine's metrics ("" or "off": none), read each `scrape_interval_s`; `scrape_metrics` are
-    metrics of the user's own, `engine_name=prometheus_name`. A middleware does not record requests of
+    URL of a serving engine's metrics ("" or "off": none), read each `scrape_interval_s` with the bearer token
+    `scrape_token`, which never shows in a repr; `scrape_metrics` are metrics of the user's own,
+    `engine_name=prometheus_name`. A middleware does not record requests of
     `exclude_paths`, such as a probe's.
     """
 
@@ -116,6 +117,7 @@ class AgentConfig:
     scrape: str = ""
     scrape_interval_s: float = 1.0
     scrape_metrics: tuple[str, ...] = ()
+    scrape_token: str = field(default="", repr=False)
     exclude_paths: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -126,6 +128,8 @@ class AgentConfig:
                 raise ConfigurationError(error.detail) from error
         if not 0.01 <= self.flush_interval_s <= 1.0:
             raise ConfigurationError(f"flush_interval_s is {self.flush_interval_s}; it takes 0.01 to 1.0")
+        if not (self.scrape_token.isascii() and self.scrape_token.isprintable()):
+            raise ConfigurationError("scrape_token has a character that no header can have")
         if not 0.1 <= self.scrape_interval_s <= 5:
             raise ConfigurationError(f"scrape_interval_s is {self.scrape_interval_s}; it takes 0.1 to 5")
         if not 0 <= self.stop_timeout_s <= 60:
@@ -177,6 +181,7 @@ def read_config(
         spool=values.get(f"{ENVIRONMENT_PREFIX}SPOOL", "") if spool is None else spool,
         scrape=(values.get(f"{ENVIRONMENT_PREFIX}SCRAPE", "") if scrape is None else scrape).strip(),
         scrape_metrics=_read_list("scrape_metrics", scrape_metrics, values),
+        scrape_token=values.get(f"{ENVIRONMENT_PREFIX}SCRAPE_TOKEN", "").strip(),
         exclude_paths=_read_list("exclude_paths", exclude_paths, values),
         spool_drop=values.get(f"{ENVIRONMENT_PREFIX}SPOOL_DROP", "").strip().lower() or "oldest",
         kafka=read_kafka_config(bootstrap_servers=kafka, topic_prefix=topic_prefix, environment=values),

@@ -31,7 +31,8 @@ def fetch(target: Target, within_s: float = ANSWER_WITHIN_S, max_bytes: int = MA
     try:
         connection = _connection(target, within_s)
         try:
-            connection.request("GET", target.path, headers=_HEADERS)
+            authorization = {"Authorization": f"Bearer {target.token}"} if target.token else {}
+            connection.request("GET", target.path, headers=_HEADERS | authorization)
             response = connection.getresponse()
             if response.status != http.client.OK:
                 raise ScrapeError(f"status {response.status}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from endpoint_analytics.agents.config import AgentConfig, ConfigurationError
@@ -21,12 +21,13 @@ _RESERVED = ("_total", "_created", "_bucket", "_count", "_sum", "_info")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where an engine's metrics are."""
+    """Where an engine's metrics are; a `token` is sent as a bearer's, and shown nowhere."""
 
     host: str
     port: int
     path: str
     is_tls: bool = False
+    token: str = field(default="", repr=False)
 
     def __str__(self) -> str:
         """Return it for people, without the query: that may hold a secret."""
@@ -47,9 +48,8 @@ def scrape_settings(config: AgentConfig) -> ScrapeSettings | None:
     """Return what the agent's settings say, None when nothing is to be scraped; raises ConfigurationError."""
     if config.scrape in NOTHING:
         return None
-    return ScrapeSettings(
-        parse_target(config.scrape), config.scrape_interval_s, parse_own(config.scrape_metrics)
-    )
+    target = replace(parse_target(config.scrape), token=config.scrape_token)
+    return ScrapeSettings(target, config.scrape_interval_s, parse_own(config.scrape_metrics))
 
 
 def parse_target(url: str) -> Target:

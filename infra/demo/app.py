@@ -20,7 +20,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from endpoint_analytics.agents.asgi import AnalyticsMiddleware
-from endpoint_analytics.infra.demo.engine_metrics import BesideAnalytics
+from endpoint_analytics.infra.demo import engine_metrics
 from endpoint_analytics.infra.demo.inference import Inference, OverloadedError
 from endpoint_analytics.infra.demo.model import Model, Verdict
 
@@ -31,20 +31,23 @@ PART_END = b"\n---\n"
 CLIENT_CLOSED_REQUEST = 499
 
 
-def create() -> BesideAnalytics:
+def create() -> Starlette:
     """Return the application, for `uvicorn --factory`."""
     app = Starlette(
         routes=[
             Route("/predict", predict, methods=["POST"]),
             Route("/predict/stream", predict_stream, methods=["POST"]),
             Route("/health", health),
+            Route(engine_metrics.PATH, engine_metrics.metrics),
             Route("/", lambda _: RedirectResponse("/health")),
         ],
         exception_handlers={OverloadedError: overloaded, ClientDisconnect: gone},
         lifespan=lifespan,
     )
-    app.add_middleware(AnalyticsMiddleware, namespace="demo", endpoint="magika")
-    return BesideAnalytics(app)
+    app.add_middleware(
+        AnalyticsMiddleware, namespace="demo", endpoint="magika", exclude_paths=[engine_metrics.PATH]
+    )
+    return app
 
 
 @asynccontextmanager

@@ -1,13 +1,9 @@
-"""What the demo tells of itself at /metrics, as serving engines do; its own agent scrapes it.
-
-It answers before the analytics see the request: an owner's requests are those of the model.
-"""
+"""What the demo tells of itself at /metrics, as serving engines do; its own agent scrapes it."""
 
 from __future__ import annotations
 
-from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
-from starlette.types import Receive, Scope, Send
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 
 from endpoint_analytics.infra.demo.inference import Inference
 
@@ -38,17 +34,6 @@ def render(inference: Inference) -> str:
     )
 
 
-class BesideAnalytics:
-    """The application, and its metrics beside it."""
-
-    def __init__(self, app: Starlette) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer for the metrics; all else is the application's."""
-        if scope["type"] != "http" or scope["path"] != PATH:
-            await self.app(scope, receive, send)
-            return
-        inference: Inference = self.app.state.inference
-        answer = PlainTextResponse(render(inference), media_type="text/plain; version=0.0.4")
-        await answer(scope, receive, send)
+async def metrics(request: Request) -> Response:
+    """Answer the exposition."""
+    return PlainTextResponse(render(request.app.state.inference), media_type="text/plain; version=0.0.4")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import socket
 import threading
+from dataclasses import replace
 
 import pytest
 from tests.agents.scrape.engine_server import EngineServer, reply
@@ -32,6 +33,13 @@ def test_an_answer_packed_or_not(engine):
     (path, headers), _ = engine.requests
     assert (path, headers["Accept-Encoding"]) == ("/metrics", "gzip")
     assert headers["Accept"].startswith("text/plain;version=0.0.4")
+
+
+def test_a_token_is_a_bearers(engine):
+    assert fetch(replace(parse_target(engine.url), token="s3cret"), 5.0, LIMIT) == "a 1\n"
+    assert engine.requests[0][1]["Authorization"] == "Bearer s3cret"
+    ask(engine)
+    assert "Authorization" not in engine.requests[1][1]
 
 
 def test_what_is_no_utf8_spoils_nothing(engine):

@@ -99,5 +99,11 @@ def test_from_the_environment_and_arguments():
     assert (
         scrape_settings(read_config(environment={**environment, "ENDPOINT_ANALYTICS_SCRAPE": "off"})) is None
     )
+    settings = scrape_settings(
+        read_config(environment={**environment, "ENDPOINT_ANALYTICS_SCRAPE_TOKEN": "s3cret"})
+    )
+    assert (settings.target.token, "s3cret" in repr(settings)) == ("s3cret", False)
+    with pytest.raises(ConfigurationError, match="scrape_token has a character"):
+        read_config(environment={**environment, "ENDPOINT_ANALYTICS_SCRAPE_TOKEN": "a\nb"})
     with pytest.raises(ConfigurationError, match=r"scrape_interval_s is 6.0; it takes 0.1 to 5"):
         read_config(environment={**environment, "ENDPOINT_ANALYTICS_SCRAPE_INTERVAL_S": "6"})
