@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "clickhouse": ("endpoint_analytics.infra.clickhouse.command", "a real ClickHouse engine on this machine"),
     "worker": ("endpoint_analytics.pipeline.stream.command", "the Faust worker: Kafka to ClickHouse"),
     "serve": ("endpoint_analytics.pipeline.serve.command", "the query service: OpenMetrics over HTTP"),
+    "signals": ("endpoint_analytics.pipeline.signals.command", "autoscaling signals: ClickHouse to Kafka"),
     "migrate": ("endpoint_analytics.pipeline.store.command", "create or bring up to date the tables"),
     "token": ("endpoint_analytics.pipeline.serve.token_command", "create, list or revoke access tokens"),
     "agent": ("endpoint_analytics.agents.agent_command", "watch a replica that is not changed for it"),

@@ -15,7 +15,7 @@ from endpoint_analytics.infra.terminal import Terminal
 # first, then its replicas, so that they tell their last figures while there is who reads them.
 STOP_ORDER: tuple[tuple[tuple[str, ...], float], ...] = (
     (("Demo endpoint",), 4.0),
-    (("Worker", "Query service"), 2.5),
+    (("Worker", "Query service", "Signals"), 2.5),
     (("ClickHouse", "Kafka"), 3.0),
 )
 
@@ -87,12 +87,16 @@ def programs(place: Place, terminal: Terminal) -> Sequence[Part]:
         "Query service", "serve", ("ClickHouse",),
         command, "serve", "--port", str(place.ports["serve"]), *clickhouse,
     )  # fmt: skip
+    signals = program(
+        "Signals", "signals", ("Kafka", "ClickHouse"),
+        command, "signals", "--kafka", place.kafka, *clickhouse,
+    )  # fmt: skip
     if not place.demo:
-        return worker, serve
+        return worker, serve, signals
     demo = program(
         "Demo endpoint", "demo", ("Kafka",),
         "endpoint_analytics.infra.demo", "--kafka", place.kafka, "--data", str(place.data / "demo"),
         "--logs", str(place.logs), "--port", str(place.ports["demo"]),
         "--rate", str(place.rate), "--pace", str(place.pace),
     )  # fmt: skip
-    return worker, serve, demo
+    return worker, serve, signals, demo

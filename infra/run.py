@@ -152,7 +152,7 @@ def greeting(place: Place, seconds: float) -> str:
     token = f"$(cat {shlex.quote(str(place.token))})"
     endpoint = "demo/magika" if place.demo else "NAMESPACE/ENDPOINT"
     query = "SELECT replica_id, sum(arrived), max(pending_max) FROM requests_10s GROUP BY 1 FORMAT Pretty"
-    topics = "endpoint-analytics.requests, .hardware, .engine, .replicas, .rejected"
+    topics = "endpoint-analytics.requests, .hardware, .engine, .replicas, .signals, .rejected"
     lines = [
         ("Page", f"{place.serve_url}/ , sign in with the token in {place.token}"),
         ("OpenMetrics", f'curl -H "Authorization: Bearer {token}" \\'),

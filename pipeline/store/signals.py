@@ -25,6 +25,10 @@ HARDWARE_WINDOW_S = 60
 CURRENT_FOR_S = 60
 """Figures that end longer ago are late: they are sent again after an outage, or the clock is wrong."""
 
+FRESH_FOR_S = 5
+"""Agents speak once a second. Where none of an endpoint was heard for longer, the way to here stands still, or
+all are gone at once: nothing is known, before any replica is taken for dead and missing requests for none."""
+
 _PRESENCE = Presence()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ON_THE_WAY_OUT = frozenset({"draining", "terminated", "failed"})
@@ -201,10 +205,12 @@ def _endpoint_signals(
     # For replicas whose figures are late, the mean of the others is taken.
     divisor = len(running) - late if running else 1
     pending = active = None
-    if counted and divisor:
+    is_fresh = as_of >= now - timedelta(seconds=FRESH_FOR_S)
+    if is_fresh and counted and divisor:
         pending = sum(waiting for waiting, _ in counted) / divisor
         active = sum(waiting + streaming for waiting, streaming in counted) / divisor
     scale = max(len(running), 1)
+    measured = running if is_fresh else []
     return EndpointSignals(
         namespace=key[0],
         endpoint=key[1],
@@ -217,10 +223,10 @@ def _endpoint_signals(
         pending_per_replica=pending,
         active_requests=None if active is None else active * scale,
         active_per_replica=active,
-        cpu_percent=_mean(each.cpu_percent for each in running),
-        memory_percent=_mean(each.memory_percent for each in running),
-        gpu_percent=_mean(each.gpu_percent for each in running),
-        gpu_memory_percent=_mean(each.gpu_memory_percent for each in running),
+        cpu_percent=_mean(each.cpu_percent for each in measured),
+        memory_percent=_mean(each.memory_percent for each in measured),
+        gpu_percent=_mean(each.gpu_percent for each in measured),
+        gpu_memory_percent=_mean(each.gpu_memory_percent for each in measured),
         replicas=replicas,
     )
 

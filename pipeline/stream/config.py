@@ -109,11 +109,16 @@ def worker_config(
         health_host=arguments.health_host,
         health_port=arguments.health_port,
         clickhouse=clickhouse_config(arguments, given),
-        security=KafkaSecurity(
-            protocol=given.get(f"{_PREFIX}KAFKA_SECURITY_PROTOCOL") or "PLAINTEXT",
-            sasl_mechanism=given.get(f"{_PREFIX}KAFKA_SASL_MECHANISM", ""),
-            username=given.get(f"{_PREFIX}KAFKA_USERNAME", ""),
-            password=given.get(f"{_PREFIX}KAFKA_PASSWORD", ""),
-            ca_file=given.get(f"{_PREFIX}KAFKA_CA_FILE", ""),
-        ),
+        security=kafka_security(given),
+    )
+
+
+def kafka_security(environment: Mapping[str, str]) -> KafkaSecurity:
+    """Return what the ENDPOINT_ANALYTICS_KAFKA_* variables say of logging in."""
+    return KafkaSecurity(
+        protocol=environment.get(f"{_PREFIX}KAFKA_SECURITY_PROTOCOL") or "PLAINTEXT",
+        sasl_mechanism=environment.get(f"{_PREFIX}KAFKA_SASL_MECHANISM", ""),
+        username=environment.get(f"{_PREFIX}KAFKA_USERNAME", ""),
+        password=environment.get(f"{_PREFIX}KAFKA_PASSWORD", ""),
+        ca_file=environment.get(f"{_PREFIX}KAFKA_CA_FILE", ""),
     )

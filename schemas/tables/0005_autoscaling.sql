@@ -128,6 +128,8 @@ SELECT namespace, endpoint, replica_id,
 FROM shown
 COMMENT 'What each replica had to do at a moment: replica_signals_at(at = now64(3, ''UTC''))';
 
+-- Agents speak once a second. Where none of an endpoint was heard for 5 s, the way to here stands still, or all
+-- are gone at once: nothing is known, before any replica is taken for dead and missing requests for none.
 -- What counts is held by replicas that run or are on their way to it, and by none (unassigned). What a replica
 -- that drains holds needs no other. For replicas whose figures are late the mean of the others is taken.
 CREATE VIEW IF NOT EXISTS endpoint_signals_at {on_cluster}
@@ -140,11 +142,11 @@ WITH
     ),
     endpoints AS
     (
-        SELECT namespace, endpoint, max(as_of) AS newest,
+        SELECT namespace, endpoint, max(as_of) AS newest, newest >= {at:DateTime64(3, 'UTC')} - INTERVAL 5 SECOND AS is_fresh,
             countIf(state = 'running') AS running,
             countIf(state = 'running' AND is_live AND pending_requests IS NULL) AS late,
             countIf(is_silent) AS silent,
-            if(countIf(counts) > 0, if(running = 0, 1, running - late), 0) AS divisor,
+            if(is_fresh AND countIf(counts) > 0, if(running = 0, 1, running - late), 0) AS divisor,
             ifNull(sumIf(pending_requests, counts), 0) AS pending,
             ifNull(sumIf(pending_requests + streaming_requests, counts), 0) AS active,
             avgIf(cpu_percent, state = 'running') AS cpu, avgIf(memory_percent, state = 'running') AS memory,
@@ -159,7 +161,8 @@ SELECT namespace, endpoint, newest AS as_of,
     if(divisor > 0, pending / divisor, NULL) AS pending_per_replica,
     if(divisor > 0, active / divisor * greatest(running, 1), NULL) AS active_requests,
     if(divisor > 0, active / divisor, NULL) AS active_per_replica,
-    cpu AS cpu_percent, memory AS memory_percent, gpu AS gpu_percent, gpu_memory AS gpu_memory_percent
+    if(is_fresh, cpu, NULL) AS cpu_percent, if(is_fresh, memory, NULL) AS memory_percent,
+    if(is_fresh, gpu, NULL) AS gpu_percent, if(is_fresh, gpu_memory, NULL) AS gpu_memory_percent
 FROM endpoints
 WHERE newest > toDateTime64(0, 3, 'UTC')
 COMMENT 'What the replicas of each endpoint had to do at a moment: endpoint_signals_at(at = now64(3, ''UTC''))';
@@ -188,7 +191,7 @@ CREATE VIEW IF NOT EXISTS endpoint_signals {on_cluster}
     namespace String COMMENT 'Owner of the endpoint',
     endpoint String COMMENT 'Name behind which the replicas serve',
     as_of DateTime64(3, 'UTC') COMMENT 'When the broker took the newest that an agent of the endpoint told',
-    age_seconds Float64 COMMENT 'Time since then; all figures but the counts are NULL when it is more than 10',
+    age_seconds Float64 COMMENT 'Time since then; all figures but the counts of replicas are NULL when it is more than 5',
     running_replicas UInt64 COMMENT 'Replicas that run',
     late_replicas UInt64 COMMENT 'Of these, living ones whose figures are older than 60 s: the others stand for them',
     silent_replicas UInt64 COMMENT 'Replicas whose agent fell silent within the last 5 minutes without a goodbye: they are not counted',

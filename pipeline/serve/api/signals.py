@@ -17,6 +17,7 @@ from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.series_replicas import read_known
 from endpoint_analytics.pipeline.store.signal_queries import read_signals
 from endpoint_analytics.pipeline.store.signals import (
+    FRESH_FOR_S,
     HARDWARE_WINDOW_S,
     WINDOW_S,
     EndpointSignals,
@@ -61,7 +62,7 @@ class Signals:
             what = (
                 f"nothing current is known: the endpoint's agents were last heard {signals.age_s:.0f} s ago"
             )
-            if signals.age_s <= 10:
+            if signals.age_s <= FRESH_FOR_S:
                 what = "no replica's agent tells of requests or hardware that are current"
             raise AskError(what, "endpoint", _WAIT, 503)
         return signals

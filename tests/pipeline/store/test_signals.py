@@ -10,7 +10,7 @@ from tests.pipeline.store.rows import boot, event, hardware, insert, window
 from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.signal_queries import read_all_signals, read_signals
-from endpoint_analytics.pipeline.store.signals import CURRENT_FOR_S, HARDWARE_WINDOW_S, WINDOW_S
+from endpoint_analytics.pipeline.store.signals import CURRENT_FOR_S, FRESH_FOR_S, HARDWARE_WINDOW_S, WINDOW_S
 from endpoint_analytics.schemas.identity import UNASSIGNED
 from endpoint_analytics.schemas.migrations import read_migrations
 from endpoint_analytics.schemas.replicas import STATES
@@ -142,6 +142,16 @@ def endpoint_cases() -> dict[str, tuple[Endpoint, dict[str, object]]]:
         pending_requests=None,
         is_current=False,
     )
+    name = "all stand still for a moment"
+    case(
+        name,
+        some(name).agent("r1", 2, age_s=5.5).hardware("r1", cpu=50.0, age_s=6),
+        running_replicas=1,
+        silent_replicas=0,
+        pending_per_replica=None,
+        cpu_percent=None,
+        is_current=False,
+    )
     name = "none runs, requests wait"
     case(
         name,
@@ -253,7 +263,26 @@ def endpoint_cases() -> dict[str, tuple[Endpoint, dict[str, object]]]:
 def random_endpoint(seed: int) -> Endpoint:
     """Anything that may be stored, with ages on both sides of every bound and on it."""
     chance = random.Random(seed)
-    ages = (0.0, 1.0, 9.999, 10.0, 10.001, 11, 59, 60.0, 61, 299, 300.0, 301, 3600, 86_400.0, 86_401, 100_000)
+    ages = (
+        0.0,
+        1.0,
+        5.0,
+        5.001,
+        9.999,
+        10.0,
+        10.001,
+        11,
+        59,
+        60.0,
+        61,
+        299,
+        300.0,
+        301,
+        3600,
+        86_400.0,
+        86_401,
+        100_000,
+    )
     endpoint = Endpoint(f"random-{seed}")
     for replica in (UNASSIGNED, *THREE)[chance.randrange(2) : chance.randrange(2, 5)]:
         for boot_id in ("b1", "b2")[: chance.randrange(3)]:
@@ -261,7 +290,7 @@ def random_endpoint(seed: int) -> Endpoint:
                 replica,
                 chance.randrange(5),
                 boot_id=boot_id,
-                age_s=chance.choice(ages[: chance.choice((5, 16))]),
+                age_s=chance.choice(ages[: chance.choice((3, 7, 18))]),
                 told_s=chance.choice((1.0, 5, 30, 59, 60.0, 61, 95)),
                 streaming=chance.randrange(3),
             )
@@ -390,6 +419,7 @@ def test_bounds_in_sql_are_those_of_the_sources():
     assert f"told_us + {WINDOW_S * 1_000_000})" in text
     assert f"told_us + {HARDWARE_WINDOW_S * 1_000_000})" in text
     assert f"- {CURRENT_FOR_S * 1_000_000} AS is_current" in text
+    assert f"INTERVAL {FRESH_FOR_S} SECOND AS is_fresh" in text
     presence = Presence()
     assert f"INTERVAL {presence.heartbeat.total_seconds():.0f} SECOND AS lives" in text
     assert f"INTERVAL {presence.grace.total_seconds() / 60:.0f} MINUTE" in text

@@ -1,0 +1,1 @@
+"""Autoscaling signals on a Kafka topic: reads them in ClickHouse every few seconds, and sends them."""

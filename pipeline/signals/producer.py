@@ -1,0 +1,89 @@
+"""The Kafka producer of signals: what is not stored in time is given up, since nobody wants to scale by the past.
+
+It connects at the first need, and anew after every failure; a failure is raised to the caller, who has newer
+signals by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from aiokafka import AIOKafkaProducer
+
+from endpoint_analytics.pipeline.stream.config import KafkaSecurity
+
+MAX_REQUEST_BYTES = 8 * 1024 * 1024
+LINGER_MS = 20
+STOP_WITHIN_S = 0.5
+
+
+class SendError(Exception):
+    """Kafka did not store the messages in time; the text says what ails it."""
+
+
+class SignalProducer:
+    """Sends batches of messages to one topic; used by one task."""
+
+    def __init__(self, brokers: str, security: KafkaSecurity, topic: str) -> None:
+        self._brokers = brokers
+        self._security = security
+        self._topic = topic
+        self._producer: AIOKafkaProducer | None = None
+
+    async def send(self, messages: Sequence[tuple[bytes, bytes]], within_s: float) -> None:
+        """Return when all keys and values are stored; raises SendError after `within_s` at the latest."""
+        try:
+            async with asyncio.timeout(within_s):
+                producer = await self._started()
+                futures = [await producer.send(self._topic, value=value, key=key) for key, value in messages]
+                await asyncio.gather(*futures)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            await self.close()
+            what = "no answer" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
+            raise SendError(f"Kafka at {self._brokers}: {what}") from error
+
+    async def close(self) -> None:
+        """Give up the connection, and what Kafka has not taken yet."""
+        producer, self._producer = self._producer, None
+        if producer is None:
+            return
+        with suppress(Exception):
+            async with asyncio.timeout(STOP_WITHIN_S):
+                await producer.stop()
+                return
+        with suppress(Exception):
+            await producer.client.close()
+
+    async def _started(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            producer = AIOKafkaProducer(
+                bootstrap_servers=self._brokers.split(","),
+                client_id="endpoint-analytics-signals",
+                acks="all",
+                linger_ms=LINGER_MS,
+                max_request_size=MAX_REQUEST_BYTES,
+                **_login(self._security),
+            )
+            self._producer = producer  # closed also where it could not start
+            await producer.start()
+        return self._producer
+
+
+def _login(security: KafkaSecurity) -> dict[str, object]:
+    context = None
+    if security.protocol.endswith("SSL"):
+        ca_file = str(Path(security.ca_file).expanduser()) if security.ca_file else None
+        context = ssl.create_default_context(cafile=ca_file)
+    return {
+        "security_protocol": security.protocol,
+        "ssl_context": context,
+        "sasl_mechanism": security.sasl_mechanism or "PLAIN",
+        "sasl_plain_username": security.username or None,
+        "sasl_plain_password": security.password or None,
+    }

@@ -1,0 +1,83 @@
+"""The beat of the signals: at every multiple of the interval, all endpoints are read and sent.
+
+The moment that signals speak of is that multiple, so that two senders side by side say the same. What cannot be
+read or sent then is not made up for: the next beat has newer figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from endpoint_analytics.pipeline.signals.messages import signal_message
+from endpoint_analytics.pipeline.signals.producer import SendError, SignalProducer
+from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
+from endpoint_analytics.pipeline.store.errors import StoreError
+from endpoint_analytics.pipeline.store.signal_queries import read_all_signals
+from endpoint_analytics.schemas.codec import encode
+from endpoint_analytics.schemas.identity import partition_key
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Sender:
+    """Reads and sends every `every_s` seconds; `now_s` is the wall clock, in Unix seconds."""
+
+    reader: Reader
+    producer: SignalProducer
+    every_s: float
+    now_s: Callable[[], float]
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    _failing: bool = False
+
+    async def run(self, on_first: Callable[[], None]) -> None:
+        """Go on until cancelled; `on_first` is called when the first beat was read and sent."""
+        is_first = True
+        while True:
+            at_s = next_beat_s(self.now_s(), self.every_s)
+            await self.sleep(max(0.0, at_s - self.now_s()))
+            if await self.beat(at_s) and is_first:
+                is_first = False
+                on_first()
+
+    async def beat(self, at_s: float) -> bool:
+        """Send what is current of every endpoint at the moment; return whether all is stored."""
+        try:
+            found = await read_all_signals(self.reader, datetime.fromtimestamp(at_s, UTC))
+        except StoreError:
+            return False  # the reader says so, once
+        messages = [
+            (partition_key(*key), encode(signal_message(signals)))
+            for key, signals in sorted(found.items())
+            if signals.is_current
+        ]
+        left_s = at_s + self.every_s - self.now_s()
+        if left_s <= 0:
+            self._complain(
+                f"reading took longer than the interval of {self.every_s:g} s: choose a longer one"
+            )
+            return False
+        try:
+            await self.producer.send(messages, left_s)
+        except SendError as error:
+            self._complain(str(error))
+            return False
+        if self._failing:
+            log.info("signals are sent again")
+            self._failing = False
+        return True
+
+    def _complain(self, what: str) -> None:
+        if not self._failing:
+            log.error("signals are not sent, and it is tried with newer ones until it works: %s", what)
+        self._failing = True
+
+
+def next_beat_s(now_s: float, every_s: float) -> float:
+    """Return the next multiple of the interval after now."""
+    return (math.floor(now_s / every_s) + 1) * every_s
