@@ -223,11 +223,12 @@ def test_readiness_that_is_lost_and_comes_again():
     assert states(pod)[2:] == [(30, "initializing"), (90, "running")]
 
 
-def test_a_restart_that_is_not_ready_yet_is_no_lost_readiness():
+@pytest.mark.parametrize("again", [70, 71])
+def test_a_restart_that_is_not_ready_yet_is_no_lost_readiness(again):
     pod = serving()
     pod.crashes(70)
-    pod.runs(71)
-    assert told(pod)[-1] == (71, "initializing", "")
+    pod.runs(again)
+    assert told(pod)[-1] == (again, "initializing", "")
 
 
 def test_an_eviction():
