@@ -31,8 +31,8 @@ logger = logging.getLogger("endpoint_analytics")
 BACK_MS = 25 * 3_600_000
 """How far back: a state that lasts is told again sooner, and one that is older counts no more."""
 
-READ_WITHIN_S = 120.0
 ANSWER_WITHIN_MS = 10_000
+STALLED_S = 30.0
 RETRY_S = 1.0
 
 
@@ -77,8 +77,7 @@ async def recall(
     outage = Outage(config.bootstrap_servers)
     while True:
         try:
-            async with asyncio.timeout(READ_WITHIN_S):
-                found = await _read(config, ssl_context, namespace, origin)
+            found = await _read(config, ssl_context, namespace, origin)
         except (TopicAuthorizationFailedError, UnknownTopicOrPartitionError):
             logger.warning(
                 "the topic %s is not there or may not be read: pods that went while this agent was away are not found",
@@ -124,12 +123,15 @@ async def _read(
                 left[partition] = end
             else:
                 consumer.seek(partition, end)
+        heard_s = time.monotonic()
         while left:
-            for partition, records in (await consumer.getmany(timeout_ms=500)).items():
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                heard_s = time.monotonic()
                 for record in records:
                     found.take(record.value, _header_of(record), namespace, origin)
-                if partition in left and await consumer.position(partition) >= left[partition]:
-                    del left[partition]
+            left = {each: end for each, end in left.items() if await consumer.position(each) < end}
+            if time.monotonic() - heard_s > STALLED_S:
+                raise TimeoutError(f"nothing came of {topic} for {STALLED_S:g} s")
     finally:
         await consumer.stop()
     return found

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer
 from tests.agents.kubernetes.api_server import ApiServer
@@ -22,7 +23,10 @@ from endpoint_analytics.agents.config import KafkaConfig
 from endpoint_analytics.agents.kubernetes import recall as module
 from endpoint_analytics.agents.kubernetes.naming import Replica
 from endpoint_analytics.agents.kubernetes.origin import HEADER, Origin
+from endpoint_analytics.agents.kubernetes.outgoing import Outgoing
 from endpoint_analytics.agents.kubernetes.recall import recall
+from endpoint_analytics.agents.outage import Outage
+from endpoint_analytics.agents.producer import Producer
 from endpoint_analytics.infra.command import main
 from endpoint_analytics.schemas.codec import decode_replicas
 from endpoint_analytics.schemas.replicas import ReplicaState
@@ -159,6 +163,16 @@ def test_a_topic_that_is_not_there_is_gone_without(kafka_config, caplog, monkeyp
     config = KafkaConfig(bootstrap_servers=kafka_config.bootstrap_servers, topic_prefix="nobody-made-it")
     assert asyncio.run(recall(config, None, "models", Origin("", "models"))).replicas == {}
     assert "nobody-made-it.replicas is not there or may not be read" in caplog.text
+
+
+def test_what_waits_for_kafka_is_bounded_and_the_oldest_goes(kafka_config):
+    outgoing = Outgoing("t", Producer(kafka_config, None, Outage("nowhere")), max_waiting=3)
+    for number in range(5):
+        at_us = 1_795_168_800_000_000 + number
+        state = ReplicaState(namespace="n", endpoint="e", replica_id="r", at_us=at_us, state="running")
+        outgoing.put(state, b"/n/r")
+    outgoing.put(msgspec.structs.replace(state, at_us=5), b"/n/r")  # before 2001: the worker would refuse it
+    assert outgoing.lost == 3
 
 
 def test_an_agent_that_waits_for_kafka_ends_when_told_to(start):

@@ -122,6 +122,21 @@ def test_a_deleted_pod_is_terminated_once():
     assert max(heard.rows)[0] // SECOND == us(pod.at(120)) // SECOND
 
 
+@pytest.mark.parametrize("recalls", [True, False], ids=["read back", "known"])
+def test_a_pod_that_has_terminated_does_not_fail_afterwards(recalls):
+    """The server moves the deletion when the kubelet lets go: then the containers seem to have ended before it."""
+    heard, pod = Heard(), serving()
+    pod.deletion_asked(100)
+    pod.all_ended(130, 137)
+    heard.observe(pod, 131)
+    pod.let_go(135)
+    if recalls:
+        heard = heard.restarted(recalls=True)
+    assert heard.observe(pod, 135) == []
+    assert heard.gone(pod, 136) == []
+    assert heard.present == "terminated"
+
+
 def test_a_pod_that_was_removed_by_force_ends_when_it_is_seen():
     heard, pod = Heard(), serving()
     heard.observe(pod, 51)

@@ -223,8 +223,9 @@ def test_bookmarks_move_the_version_on(server):
         server.apply("pods", pod("b"))
         await until(lambda: "b" in seen.pods)
 
-    _, made = watch(server, script)
+    seen, made = watch(server, script)
     assert made.lists == 1
+    assert seen.said == [("LISTED", "a"), ("CHANGED", "b")]  # a bookmark is no object
 
 
 def test_a_stream_that_hangs_is_noticed(server, monkeypatch, caplog):
