@@ -208,7 +208,7 @@ class ApiServer:
         faults = self._faults[plural]
         is_watch = "watch" in query
         fault = None
-        if faults and (faults[0].kind not in {"cut", "hang", "garbage", "error"} or is_watch):
+        if faults and (faults[0].kind not in {"cut", "end", "hang", "garbage", "error"} or is_watch):
             fault = faults.popleft()
         if fault is not None and fault.kind == "status":
             body = fault.body or status(fault.code, "", f"as the test asked: {fault.code}")
@@ -240,6 +240,8 @@ class ApiServer:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         response.enable_chunked_encoding()
         await response.prepare(request)
+        if fault is not None and fault.kind == "end":
+            return response
         if since < self._oldest:
             await _say(response, "ERROR", expired)
             return response

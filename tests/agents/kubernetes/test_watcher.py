@@ -174,6 +174,16 @@ def test_the_end_stays_as_it_was_when_the_kubelet_lets_go(code):
     assert at_us == [100, 130]
 
 
+def test_a_second_request_to_delete_is_no_second_draining():
+    told, pod = Heard(), serving()
+    pod.deletion_asked(100)
+    told.pods.changed(read(pod))
+    told.states()
+    pod.deletion_asked(140, 1)  # its grace period has passed, and somebody is impatient
+    told.pods.changed(read(pod))
+    assert told.states() == []
+
+
 def test_the_end_is_right_when_only_the_last_word_tells_of_it():
     """The version in which all had ended was not seen: the connection was lost."""
     told, pod = Heard(), serving()

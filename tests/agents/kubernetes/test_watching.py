@@ -11,7 +11,7 @@ import pytest
 from tests.agents.kubernetes.api_server import ApiServer, status
 from tests.agents.kubernetes.pods import ScriptedPod
 
-from endpoint_analytics.agents.kubernetes import watching
+from endpoint_analytics.agents.kubernetes import access, watching
 from endpoint_analytics.agents.kubernetes.access import Access, FixedToken, TokenFile
 from endpoint_analytics.agents.kubernetes.client import Client, retry_after_s
 from endpoint_analytics.agents.kubernetes.objects import Pod
@@ -80,8 +80,7 @@ def watch(
     seen = Seen()
 
     async def run() -> Watching:
-        access = Access(server.url, token or FixedToken("good"), "models")
-        async with Client(access) as client:
+        async with Client(Access(server.url, token or FixedToken("good"), "models")) as client:
             made = Watching(client, resource, seen.sink(), watch_s)
             task = asyncio.create_task(made.run())
             try:
@@ -228,6 +227,22 @@ def test_bookmarks_move_the_version_on(server):
     assert seen.said == [("LISTED", "a"), ("CHANGED", "b")]  # a bookmark is no object
 
 
+def test_watches_that_end_at_once_are_not_begun_at_once(server, monkeypatch, caplog):
+    monkeypatch.setattr(watching, "Pace", lambda: Pace(0.2, 0.2))
+    server.apply("pods", pod("a"))
+    for _ in range(3):
+        server.fault("pods", "end")
+
+    async def script(seen: Seen) -> None:
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        await until(lambda: server.watches)
+        assert loop.time() - start >= 0.3  # three waits, each at least half of 0.2 s
+
+    watch(server, script)
+    assert "it ended at once" in caplog.text
+
+
 def test_a_stream_that_hangs_is_noticed(server, monkeypatch, caplog):
     monkeypatch.setattr(watching, "QUIET_GRACE_S", 0.1)
     server.apply("pods", pod("a"))
@@ -323,7 +338,8 @@ def test_a_slow_server_is_waited_for(server):
     watch(server, script)
 
 
-def test_a_token_that_was_changed_in_its_file_is_read_again(server, tmp_path):
+def test_a_token_that_was_changed_in_its_file_is_read_again(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(access, "READ_AGAIN_S", 1e9)  # not by time, but since the server refuses it
     path = tmp_path / "token"
     path.write_text("good\n")
     server.apply("pods", pod("a"))
