@@ -14,16 +14,18 @@ from dataclasses import dataclass, replace
 from endpoint_analytics.agents.config import KafkaConfig
 from endpoint_analytics.agents.kubernetes.access import Access
 from endpoint_analytics.agents.kubernetes.client import ApiError, Client
+from endpoint_analytics.agents.kubernetes.containers import Rules
+from endpoint_analytics.agents.kubernetes.endpoints import Endpoints
+from endpoint_analytics.agents.kubernetes.limits_watcher import LimitsWatcher
 from endpoint_analytics.agents.kubernetes.naming import Naming
 from endpoint_analytics.agents.kubernetes.objects import AutoscalerObject, Pod, ScaledObject, WorkloadObject
 from endpoint_analytics.agents.kubernetes.origin import Origin
 from endpoint_analytics.agents.kubernetes.outgoing import Outgoing
 from endpoint_analytics.agents.kubernetes.pace import Pace
-from endpoint_analytics.agents.kubernetes.pod_life import Rules
-from endpoint_analytics.agents.kubernetes.recall import Recalled, recall
+from endpoint_analytics.agents.kubernetes.pod_watcher import PodWatcher
+from endpoint_analytics.agents.kubernetes.recall import recall
 from endpoint_analytics.agents.kubernetes.selector import Selector
-from endpoint_analytics.agents.kubernetes.watcher import Watcher
-from endpoint_analytics.agents.kubernetes.watching import FAILURES, Resource, Watching
+from endpoint_analytics.agents.kubernetes.watching import FAILURES, Resource, Sink, Watching
 from endpoint_analytics.agents.lane import cancel_all
 from endpoint_analytics.agents.outage import Outage
 from endpoint_analytics.agents.producer import Producer, make_ssl_context
@@ -63,14 +65,36 @@ async def watch_until(told: asyncio.Event, settings: Settings, ready: Callable[[
         return
     producer = Producer(settings.kafka, ssl_context, Outage(settings.kafka.bootstrap_servers))
     outgoing = Outgoing(REPLICAS.name(settings.kafka.topic_prefix), producer)
-    watcher = _watcher(settings, recalling.result(), outgoing)
+    told_before = recalling.result()
+    endpoints = Endpoints(settings.namespace, settings.naming)
+    origin = settings.origin
+    pods = PodWatcher(
+        endpoints,
+        settings.rules,
+        told_before,
+        lambda message, pod: outgoing.put(message, origin.header_of(pod)),
+        _now_us,
+    )
+    limits = LimitsWatcher(
+        endpoints,
+        settings.selector,
+        told_before.limits,
+        lambda message: outgoing.put(message, origin.header_of("")),
+        _now_us,
+    )
     listed = asyncio.Event()
+
+    def settled() -> None:
+        if not listed.is_set():
+            listed.set()
+            ready(pods.pods)
+
     async with Client(settings.access) as client:
         work = [
-            *_watchings(client, settings, watcher, listed, ready),
+            *_watchings(client, settings, replace(pods.sink(), settled=settled), limits),
             outgoing.run(),
-            _look_for_vanished(client, settings, watcher, listed),
-            _tick(watcher, listed),
+            _look_for_vanished(client, settings, pods, listed),
+            _tick(pods, listed),
         ]
         tasks = [asyncio.create_task(each) for each in work]
         try:
@@ -97,19 +121,6 @@ async def _drain(outgoing: Outgoing, timeout_s: float) -> None:
         logger.warning("Kafka did not take all that there was to tell: the next agent tells it")
 
 
-def _watcher(settings: Settings, recalled: Recalled, outgoing: Outgoing) -> Watcher:
-    return Watcher(
-        settings.namespace,
-        settings.naming,
-        settings.selector,
-        settings.rules,
-        settings.origin,
-        recalled,
-        outgoing.put,
-        lambda: time.time_ns() // 1_000,
-    )
-
-
 def resources_of(namespace: str, selector: str) -> _Resources:
     """Return what is watched in a Kubernetes namespace: the pods that `selector` fits, and all that may scale them."""
     here = f"namespaces/{namespace}"
@@ -128,34 +139,28 @@ def resources_of(namespace: str, selector: str) -> _Resources:
 
 
 def _watchings(
-    client: Client, settings: Settings, watcher: Watcher, listed: asyncio.Event, ready: Callable[[int], None]
+    client: Client, settings: Settings, pod_sink: Sink[Pod], limits: LimitsWatcher
 ) -> list[Coroutine[None, None, None]]:
-    def settled() -> None:
-        if not listed.is_set():
-            listed.set()
-            ready(watcher.pods)
-
     found = resources_of(settings.origin.namespace, settings.selector.text)
     pods, deployments, stateful_sets, autoscalers, scaled_objects = found
-    pod_sink = replace(watcher.pod_sink(), settled=settled)
     watch_s = settings.watch_s
     return [
         Watching(client, pods, pod_sink, watch_s).run(),
-        Watching(client, deployments, watcher.workload_sink("Deployment"), watch_s).run(),
-        Watching(client, stateful_sets, watcher.workload_sink("StatefulSet"), watch_s).run(),
-        Watching(client, autoscalers, watcher.autoscaler_sink(), watch_s).run(),
-        Watching(client, scaled_objects, watcher.scaled_object_sink(), watch_s).run(),
+        Watching(client, deployments, limits.workload_sink("Deployment"), watch_s).run(),
+        Watching(client, stateful_sets, limits.workload_sink("StatefulSet"), watch_s).run(),
+        Watching(client, autoscalers, limits.autoscaler_sink(), watch_s).run(),
+        Watching(client, scaled_objects, limits.scaled_object_sink(), watch_s).run(),
     ]
 
 
 async def _look_for_vanished(
-    client: Client, settings: Settings, watcher: Watcher, listed: asyncio.Event
+    client: Client, settings: Settings, pods: PodWatcher, listed: asyncio.Event
 ) -> None:
     """Ask for each pod that was told of before and is not listed: it is gone, or another agent's now."""
     await listed.wait()
-    for replica, pod in watcher.vanished().items():
+    for replica, pod in pods.vanished().items():
         if await _is_gone(client, settings.origin.namespace, pod):
-            watcher.confirm_gone(replica)
+            pods.confirm_gone(replica)
 
 
 async def _is_gone(client: Client, namespace: str, pod: str) -> bool:
@@ -175,8 +180,12 @@ async def _is_gone(client: Client, namespace: str, pod: str) -> bool:
         await asyncio.sleep(pace.wait_s(asked_s))
 
 
-async def _tick(watcher: Watcher, listed: asyncio.Event) -> None:
+async def _tick(pods: PodWatcher, listed: asyncio.Event) -> None:
     await listed.wait()
     while True:
         await asyncio.sleep(TICK_S)
-        watcher.tick()
+        pods.tick()
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1_000

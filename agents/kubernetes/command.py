@@ -7,21 +7,25 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 
 from endpoint_analytics.agents.agent_options import log_to_stderr
 from endpoint_analytics.agents.config import ENVIRONMENT_PREFIX, ConfigurationError
 from endpoint_analytics.agents.kafka_options import add_kafka_options, kafka_of
-from endpoint_analytics.agents.kubernetes.access import find_access
+from endpoint_analytics.agents.kubernetes.access import Access, access_of_pod
 from endpoint_analytics.agents.kubernetes.agent import Settings, watch_until
+from endpoint_analytics.agents.kubernetes.containers import Rules
+from endpoint_analytics.agents.kubernetes.kubeconfig import access_of_kubeconfig
 from endpoint_analytics.agents.kubernetes.naming import REPLICA_FROM, Naming
 from endpoint_analytics.agents.kubernetes.origin import Origin
-from endpoint_analytics.agents.kubernetes.pod_life import Rules
 from endpoint_analytics.agents.kubernetes.selector import parse_selector
 from endpoint_analytics.agents.producer import make_ssl_context
 from endpoint_analytics.agents.quiet import quiet_client
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.identity import check_name
 
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -98,6 +102,17 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         timeout_s=arguments.timeout,
         watch_s=arguments.watch_seconds,
     )
+
+
+def find_access(kubeconfig: str | None, context: str | None, environment: Mapping[str, str]) -> Access:
+    """Return the access that is named; else that of the pod we are in; else that of the user's kubeconfig.
+
+    Raises ConfigurationError.
+    """
+    if kubeconfig is None and context is None and (SERVICE_ACCOUNT / "token").exists():
+        return access_of_pod(SERVICE_ACCOUNT, environment)
+    named = kubeconfig or environment.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+    return access_of_kubeconfig(named, context)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -10,9 +10,12 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from endpoint_analytics.agents.kubernetes.containers import Rules
+from endpoint_analytics.agents.kubernetes.departure import is_over
 from endpoint_analytics.agents.kubernetes.naming import Replica
 from endpoint_analytics.agents.kubernetes.objects import Pod
-from endpoint_analytics.agents.kubernetes.pod_life import Rules, Stage, end_of, is_over, stages_of
+from endpoint_analytics.agents.kubernetes.pod_life import end_of, stages_of
+from endpoint_analytics.agents.kubernetes.stage import Stage
 from endpoint_analytics.schemas.replicas import State
 
 LATE_US = 47 * 3_600_000_000

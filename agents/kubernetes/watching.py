@@ -18,10 +18,10 @@ from typing import Generic, TypeVar
 import aiohttp
 import msgspec
 
-from endpoint_analytics.agents.kubernetes.access import AccessError
 from endpoint_analytics.agents.kubernetes.client import GONE, ApiError, BrokenStreamError, Client
 from endpoint_analytics.agents.kubernetes.objects import Page, Status, Versioned, WatchEvent
 from endpoint_analytics.agents.kubernetes.pace import Pace
+from endpoint_analytics.agents.kubernetes.tokens import AccessError
 
 logger = logging.getLogger("endpoint_analytics")
 

@@ -15,14 +15,11 @@ import yaml
 from tests.agents.kubernetes.api_server import ApiServer
 
 from endpoint_analytics.agents.config import ConfigurationError
-from endpoint_analytics.agents.kubernetes import access
-from endpoint_analytics.agents.kubernetes.access import (
-    AccessError,
-    TokenFile,
-    access_of_kubeconfig,
-    access_of_pod,
-)
+from endpoint_analytics.agents.kubernetes import command as module
+from endpoint_analytics.agents.kubernetes.access import Access, access_of_pod
 from endpoint_analytics.agents.kubernetes.client import Client
+from endpoint_analytics.agents.kubernetes.kubeconfig import access_of_kubeconfig
+from endpoint_analytics.agents.kubernetes.tokens import AccessError, TokenFile
 
 PODS = "/api/v1/namespaces/models/pods"
 
@@ -52,7 +49,7 @@ def secure(certificate: Path):
         yield server
 
 
-def ask(found: access.Access) -> str:
+def ask(found: Access) -> str:
     async def run() -> str:
         async with Client(found) as client:
             return json.loads(await client.get(PODS, {}))["kind"]
@@ -178,17 +175,17 @@ def test_a_file_that_is_no_kubeconfig(tmp_path, text):
 
 
 def test_no_kubeconfig_at_all(tmp_path, monkeypatch):
-    monkeypatch.setattr(access, "SERVICE_ACCOUNT", tmp_path / "none")
+    monkeypatch.setattr(module, "SERVICE_ACCOUNT", tmp_path / "none")
     with pytest.raises(ConfigurationError, match="this is no pod: name a --kubeconfig"):
-        access.find_access(None, None, {"KUBECONFIG": str(tmp_path / "missing")})
+        module.find_access(None, None, {"KUBECONFIG": str(tmp_path / "missing")})
 
 
 def test_a_pods_account_goes_before_a_kubeconfig_unless_one_is_named(tmp_path, monkeypatch, certificate):
-    monkeypatch.setattr(access, "SERVICE_ACCOUNT", service_account(tmp_path, certificate))
+    monkeypatch.setattr(module, "SERVICE_ACCOUNT", service_account(tmp_path, certificate))
     environment = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
-    assert access.find_access(None, None, environment).server == "https://10.0.0.1:443"
+    assert module.find_access(None, None, environment).server == "https://10.0.0.1:443"
     path = config(tmp_path, "http://named", {})
-    assert access.find_access(str(path), None, environment).server == "http://named"
+    assert module.find_access(str(path), None, environment).server == "http://named"
 
 
 def test_a_token_file_is_read_again_when_the_server_refuses_it(tmp_path):

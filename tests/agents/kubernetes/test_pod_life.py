@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.agents.kubernetes.pods import ScriptedPod, us
 
+from endpoint_analytics.agents.kubernetes.containers import Rules
 from endpoint_analytics.agents.kubernetes.objects import Pod
-from endpoint_analytics.agents.kubernetes.pod_life import Rules, end_of, stages_of
+from endpoint_analytics.agents.kubernetes.pod_life import end_of, stages_of
 from endpoint_analytics.agents.lifecycle import may_follow
 from endpoint_analytics.schemas.limits import MAX_REASON_LENGTH
 
@@ -96,6 +97,19 @@ def test_the_model_is_downloaded_by_an_init_container():
         (90, "initializing"), (95, "running"),
     ]  # fmt: skip
     assert "downloading" not in [state for _, state in states(pod, rules=Rules(downloads=("nothing",)))]
+
+
+def test_a_download_that_runs_again_downloads():
+    """The node was restarted: the init container's run before had succeeded."""
+    pod = ScriptedPod("llm-1", init=("storage-initializer",))
+    pod.scheduled(1)
+    pod.taken_on(2)
+    pod.init_runs(5, "storage-initializer")
+    pod.init_done(80, "storage-initializer")
+    status = pod._status("storage-initializer", init=True)
+    status["lastState"], status["restartCount"] = status["state"], 1
+    pod.init_runs(100, "storage-initializer")
+    assert told(pod)[-1] == (100, "downloading", "init container storage-initializer")
 
 
 def test_what_runs_before_the_download_leaves_the_state():

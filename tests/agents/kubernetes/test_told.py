@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from tests.agents.kubernetes.pods import ScriptedPod, us
 from tests.agents.kubernetes.test_pod_life import read, serving, started
 
+from endpoint_analytics.agents.kubernetes.containers import Rules
 from endpoint_analytics.agents.kubernetes.naming import Replica
 from endpoint_analytics.agents.kubernetes.objects import Pod
-from endpoint_analytics.agents.kubernetes.pod_life import Rules
 from endpoint_analytics.agents.kubernetes.told import AGAIN_FAILED_US, AGAIN_US, LATE_US, Teller, Told
 
 REPLICA = Replica("llm", "llm-1")

@@ -11,11 +11,12 @@ import pytest
 from tests.agents.kubernetes.api_server import ApiServer, status
 from tests.agents.kubernetes.pods import ScriptedPod
 
-from endpoint_analytics.agents.kubernetes import access, watching
-from endpoint_analytics.agents.kubernetes.access import Access, FixedToken, TokenFile
+from endpoint_analytics.agents.kubernetes import tokens, watching
+from endpoint_analytics.agents.kubernetes.access import Access
 from endpoint_analytics.agents.kubernetes.client import Client, retry_after_s
 from endpoint_analytics.agents.kubernetes.objects import Pod
 from endpoint_analytics.agents.kubernetes.pace import Pace
+from endpoint_analytics.agents.kubernetes.tokens import FixedToken, TokenFile
 from endpoint_analytics.agents.kubernetes.watching import Resource, Sink, Watching
 
 PODS = Resource("pods", "/api/v1/namespaces/models/pods", Pod, needed=True, selector="app=llm")
@@ -339,7 +340,7 @@ def test_a_slow_server_is_waited_for(server):
 
 
 def test_a_token_that_was_changed_in_its_file_is_read_again(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(access, "READ_AGAIN_S", 1e9)  # not by time, but since the server refuses it
+    monkeypatch.setattr(tokens, "READ_AGAIN_S", 1e9)  # not by time, but since the server refuses it
     path = tmp_path / "token"
     path.write_text("good\n")
     server.apply("pods", pod("a"))

@@ -11,15 +11,17 @@ from tests.agents.kubernetes.pods import T0, ScriptedPod, us
 from tests.agents.kubernetes.scalers import autoscaler, deployment, scaled_object
 from tests.agents.kubernetes.test_pod_life import read, serving
 
-from endpoint_analytics.agents.kubernetes import watcher as module
+from endpoint_analytics.agents.kubernetes import endpoints as module
+from endpoint_analytics.agents.kubernetes.containers import Rules
+from endpoint_analytics.agents.kubernetes.endpoints import Endpoints
+from endpoint_analytics.agents.kubernetes.limits_watcher import LimitsWatcher
 from endpoint_analytics.agents.kubernetes.naming import Naming, Replica
 from endpoint_analytics.agents.kubernetes.objects import AutoscalerObject, ScaledObject, WorkloadObject
 from endpoint_analytics.agents.kubernetes.origin import Origin
-from endpoint_analytics.agents.kubernetes.pod_life import Rules
+from endpoint_analytics.agents.kubernetes.pod_watcher import PodWatcher
 from endpoint_analytics.agents.kubernetes.recall import Recalled
 from endpoint_analytics.agents.kubernetes.selector import parse_selector
 from endpoint_analytics.agents.kubernetes.told import Told
-from endpoint_analytics.agents.kubernetes.watcher import Watcher
 from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.replicas import EndpointSettings, ReplicaMessage, ReplicaState
 
@@ -32,23 +34,29 @@ class Heard:
     def __init__(
         self, naming: Naming | None = None, selector: str = "app=llm", recalled: Recalled | None = None
     ) -> None:
-        self.messages: list[tuple[ReplicaMessage, bytes]] = []
+        self.messages: list[tuple[ReplicaMessage, str]] = []
         self.now = T0 + timedelta(seconds=200)
-        self.watcher = Watcher(
-            "acme",
-            naming or Naming("llm"),
-            parse_selector(selector),
+        recalled = recalled or Recalled()
+        endpoints = Endpoints("acme", naming or Naming("llm"))
+        self.watcher = PodWatcher(
+            endpoints,
             Rules(),
-            HERE,
-            recalled or Recalled(),
-            lambda message, origin: self.messages.append((message, origin)),
+            recalled,
+            lambda message, pod: self.messages.append((message, pod)),
             lambda: us(self.now),
         )
-        self.pods = self.watcher.pod_sink()
-        self.deployments = self.watcher.workload_sink("Deployment")
-        self.stateful_sets = self.watcher.workload_sink("StatefulSet")
-        self.autoscalers = self.watcher.autoscaler_sink()
-        self.scaled_objects = self.watcher.scaled_object_sink()
+        limits = LimitsWatcher(
+            endpoints,
+            parse_selector(selector),
+            recalled.limits,
+            lambda message: self.messages.append((message, "")),
+            lambda: us(self.now),
+        )
+        self.pods = self.watcher.sink()
+        self.deployments = limits.workload_sink("Deployment")
+        self.stateful_sets = limits.workload_sink("StatefulSet")
+        self.autoscalers = limits.autoscaler_sink()
+        self.scaled_objects = limits.scaled_object_sink()
 
     def settle(self) -> None:
         for sink in (self.deployments, self.stateful_sets, self.autoscalers, self.scaled_objects):
@@ -82,8 +90,8 @@ def keda(found: dict[str, Any]) -> ScaledObject:
 def test_messages_say_whose_they_are():
     told = Heard()
     told.pods.listed([read(ScriptedPod("llm-1"))])
-    message, origin = told.messages[0]
-    assert origin == b"/models/llm-1"
+    message, pod = told.messages[0]
+    assert pod == "llm-1"
     assert message == ReplicaState(
         namespace="acme", endpoint="llm", replica_id="llm-1", at_us=us(T0), state="pending"
     )
@@ -216,7 +224,7 @@ def test_what_was_told_before_and_is_gone_has_ended_once_that_is_certain():
     told.states()
     assert told.watcher.vanished() == {Replica("llm", "llm-2"): "llm-2"}
     told.watcher.confirm_gone(Replica("llm", "llm-2"))
-    assert told.messages[0][1] == b"/models/llm-2"
+    assert told.messages[0][1] == "llm-2"
     assert told.states() == [("llm", "llm-2", "terminated")]
     told.watcher.confirm_gone(Replica("llm", "llm-1"))  # it is back
     assert told.states() == []

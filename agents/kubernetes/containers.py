@@ -1,0 +1,124 @@
+"""The containers of a pod, to stages: those that serve, run by run, and those that prepare. Pure.
+
+A container's status knows its present run and how the one before ended. What came earlier it has forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from fnmatch import fnmatchcase
+
+from endpoint_analytics.agents.kubernetes.departure import deletion_us, is_over
+from endpoint_analytics.agents.kubernetes.objects import ContainerStatus, Ended, Pod
+from endpoint_analytics.agents.kubernetes.stage import Stage, Step, moment_us, reason_text
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Which containers count. `serving`: names, none for all but sidecars. `downloads`: patterns of init containers."""
+
+    serving: frozenset[str] = frozenset()
+    downloads: tuple[str, ...] = ("storage-initializer", "*download*")
+
+
+def serving_of(pod: Pod, rules: Rules) -> list[ContainerStatus]:
+    """Return the statuses of the containers that make the replica; as many as there are containers, or none."""
+    wanted = [each.name for each in pod.spec.containers if not rules.serving or each.name in rules.serving]
+    statuses = {each.name: each for each in pod.status.container_statuses}
+    found = [statuses[name] for name in wanted if name in statuses]
+    return found if len(found) == len(wanted) else []
+
+
+def started_at(status: ContainerStatus) -> datetime | None:
+    """Return when its present or last run started; None before the first."""
+    for one in (status.state.running, status.state.terminated, status.last_state.terminated):
+        if one is not None and one.started_at is not None:
+            return one.started_at
+    return None
+
+
+def prepared(pod: Pod, rules: Rules) -> Iterable[Stage]:
+    """Yield what init containers do: those that download, then those that do something else."""
+    sidecars = {each.name for each in pod.spec.init_containers if each.restart_policy == "Always"}
+    statuses = {each.name: each for each in pod.status.init_container_statuses}
+    names = [each.name for each in pod.spec.init_containers if each.name not in sidecars]
+    downloads = [any(fnmatchcase(name, pattern) for pattern in rules.downloads) for name in names]
+    for index, name in enumerate(names):
+        status = statuses.get(name)
+        started = None if status is None else started_at(status)
+        if status is None or started is None:
+            continue
+        what = f"init container {name}"
+        if downloads[index]:
+            yield Stage(moment_us(started, 0, Step.DOWNLOADS), "downloading", what)
+        elif not any(downloads[index:]):  # what comes before a download leaves the state as it is
+            yield Stage(moment_us(started, 0, Step.STARTED), "initializing", what)
+        ended = None if status.state.running else status.state.terminated or status.last_state.terminated
+        if ended is not None and ended.exit_code == 0 and downloads[index]:
+            yield Stage(moment_us(ended.finished_at, 0, Step.PULLS_ON), "pulling")
+        elif ended is not None and ended.exit_code != 0 and not is_over(pod):
+            at_us = moment_us(ended.finished_at, status.restart_count, Step.ENDED)
+            yield Stage(at_us, "failed", reason_text(what, _ending(ended, status)))
+
+
+def served(pod: Pod, serving: Sequence[ContainerStatus]) -> list[Stage]:
+    """Return the starts and ends of the serving containers, as far as their statuses remember them."""
+    stages: list[Stage] = []
+    first_starts: list[int] = []
+    down: list[Stage] = []
+    for status in serving:
+        began_us: list[int] = []
+        for run, ended in _known_ends(status):
+            began_us.append(moment_us(ended.started_at, run, Step.STARTED))
+            end = _end_of_run(run, ended, status)
+            is_last = ended is status.state.terminated or status.state.waiting is not None
+            if is_last and _is_the_pods(end, pod):
+                continue
+            stages.append(end)
+            down += [end] if is_last else []
+        if status.state.running is not None:
+            began_us.append(moment_us(status.state.running.started_at, status.restart_count, Step.STARTED))
+        first_starts += began_us[:1]
+        stages += [Stage(at_us, "initializing") for at_us in began_us[1:]]
+    if serving and len(first_starts) == len(serving):
+        stages.append(Stage(max(first_starts), "initializing"))
+    stages.sort(key=lambda stage: stage.at_us)
+    # While one container is down, another one's restart changes nothing.
+    return [*stages, *down[-1:]] if down and stages[-1].state == "initializing" else stages
+
+
+def reason_of_end(ended: Ended) -> str:
+    """Return why and how a container ended: `OOMKilled: exit code 137`."""
+    return reason_text(
+        ended.reason, f"signal {ended.signal}" if ended.signal else f"exit code {ended.exit_code}"
+    )
+
+
+def _known_ends(status: ContainerStatus) -> Iterable[tuple[int, Ended]]:
+    """Yield the runs that are known to have ended, oldest first, with their numbers."""
+    last, count = status.last_state.terminated, status.restart_count
+    if last is not None:
+        is_newest = status.state.running is None and status.state.terminated is None
+        yield (count if is_newest else max(count - 1, 0)), last
+    if status.state.terminated is not None:
+        yield count, status.state.terminated
+
+
+def _end_of_run(run: int, ended: Ended, status: ContainerStatus) -> Stage:
+    has_failed = bool(ended.exit_code or ended.signal)
+    at_us = moment_us(ended.finished_at, run, Step.ENDED)
+    return Stage(at_us, "failed" if has_failed else "terminated", _ending(ended, status))
+
+
+def _is_the_pods(end: Stage, pod: Pod) -> bool:
+    """Whether a container's end is the pod's, which is told as such."""
+    asked_us = deletion_us(pod)
+    return is_over(pod) or (asked_us is not None and end.at_us >= asked_us)
+
+
+def _ending(ended: Ended, status: ContainerStatus) -> str:
+    waiting = status.state.waiting
+    backs_off = waiting is not None and waiting.reason == "CrashLoopBackOff"
+    return f"CrashLoopBackOff after {reason_of_end(ended)}" if backs_off else reason_of_end(ended)

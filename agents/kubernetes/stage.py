@@ -1,0 +1,71 @@
+"""A stage of a replica's life, and when it was: Kubernetes's whole seconds, put in order. Pure.
+
+Moments of one second are put in order by microseconds: ten for each restart, and within them by the step of a life. So
+a moment has the same time from whichever version of a pod it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import IntEnum
+
+from endpoint_analytics.schemas.limits import MAX_REASON_LENGTH
+from endpoint_analytics.schemas.replicas import State
+
+_MOST_RESTARTS = 99_999
+
+
+class Step(IntEnum):
+    """The steps of a life, as they follow each other within one second."""
+
+    CREATED = 0
+    UNSCHEDULED = 1
+    TAKEN_ON = 2
+    DOWNLOADS = 3
+    PULLS_ON = 4
+    STARTED = 5
+    READY = 6
+    UNREADY = 7
+    DELETED = 8
+    ENDED = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A state from `at_us` on. `timed`: whether Kubernetes says since when; else it is when that was last written."""
+
+    at_us: int
+    state: State
+    reason: str = ""
+    timed: bool = True
+
+
+def moment_us(moment: datetime | None, run: int, step: Step) -> int:
+    """Return microseconds since 1970; 0, which goes before everything, for a time that is not there."""
+    return 0 if moment is None else second_us(moment) + within_second_us(run, step)
+
+
+def within_second_us(run: int, step: Step) -> int:
+    """Return where in its second a step of a run lies: `run` is how often containers had been started again."""
+    return min(run, _MOST_RESTARTS) * len(Step) + step
+
+
+def second_us(moment: datetime) -> int:
+    """Return the beginning of its second in microseconds since 1970."""
+    return int(moment.timestamp()) * 1_000_000
+
+
+def in_order(stages: Iterable[Stage]) -> tuple[Stage, ...]:
+    """Return the stages, each later than the one before, whatever the clocks of the machines said."""
+    ordered: list[Stage] = []
+    for stage in stages:
+        least_us = ordered[-1].at_us + 1 if ordered else 0
+        ordered.append(replace(stage, at_us=max(stage.at_us, least_us)))
+    return tuple(ordered)
+
+
+def reason_text(reason: str, message: str) -> str:
+    """Return both on one line, cut to what a message takes."""
+    return ": ".join(part for part in (reason, " ".join(message.split())) if part)[:MAX_REASON_LENGTH]
