@@ -1,7 +1,7 @@
 """The queries for autoscaling signals: of one endpoint, or of all that were heard of in the last days.
 
 What follows from the rows is told in `signals`. `now` is an argument, so that all queries of one answer speak
-of the same moment. The means themselves are views, of which analysts see no others.
+of the same moment. The means are those of the views that analysts see.
 """
 
 from __future__ import annotations
@@ -30,16 +30,56 @@ WHERE at >= {at:DateTime64(3, 'UTC')} - INTERVAL 7 DAY AND WHOSE
 GROUP BY namespace, endpoint, replica_id
 """
 
+# What the view agent_levels_at is: asked through it, ClickHouse plans for half as long again.
 LEVELS = """
 SELECT namespace, endpoint, replica_id, boot_id, told_us, pending, streaming
-FROM agent_levels_at(at = {at:DateTime64(3, 'UTC')})
-WHERE WHOSE
+FROM
+(
+SELECT namespace, endpoint, replica_id, boot_id,
+    max(toInt64(toUnixTimestamp(window_start)) * 1000000 + covered_to_us) AS told_us,
+    groupArray((
+        (toInt64(toUnixTimestamp(window_start)) + 10) * 1000000,
+        toInt64(covered_to_us) - covered_from_us,
+        pending_request_us,
+        streaming_request_us)) AS rows,
+    arrayMap(row -> least(1., greatest(0., (row.1 - told_us + 20000000) / 10000000)), rows) AS shares,
+    arraySum((row, share) -> share * row.2, rows, shares) AS covered_us,
+    arraySum((row, share) -> share * row.3, rows, shares) / covered_us AS pending,
+    arraySum((row, share) -> share * row.4, rows, shares) / covered_us AS streaming
+FROM request_windows FINAL
+WHERE window_start >= toDateTime({at:DateTime64(3, 'UTC')}, 'UTC') - INTERVAL 90 SECOND
+    AND covered_to_us > covered_from_us
+    AND WHOSE
+GROUP BY namespace, endpoint, replica_id, boot_id
+)
 """
 
+# What the view replica_hardware_at is.
 HARDWARE = """
-SELECT namespace, endpoint, replica_id, told_us, cpu, memory, gpu, gpu_memory
-FROM replica_hardware_at(at = {at:DateTime64(3, 'UTC')})
-WHERE WHOSE
+SELECT namespace, endpoint, replica_id, metric, told_us, mean
+FROM
+(
+SELECT namespace, endpoint, replica_id, metric,
+    max(newest_us) AS told_us,
+    groupArray((end_us, total, count)) AS rows,
+    arrayMap(row -> least(1., greatest(0., (row.1 - told_us + 60000000) / 10000000)), rows) AS shares,
+    arraySum((row, share) -> share * row.2, rows, shares)
+        / arraySum((row, share) -> share * row.3, rows, shares) AS mean
+FROM
+(
+    SELECT namespace, endpoint, replica_id, metric,
+        (toInt64(toUnixTimestamp(window_start)) + 10) * 1000000 AS end_us,
+        max(toUnixTimestamp64Micro(last_at)) AS newest_us,
+        argMax(sum, version) AS total, toFloat64(argMax(samples, version)) AS count
+    FROM hardware_windows
+    WHERE window_start >= toDateTime({at:DateTime64(3, 'UTC')}, 'UTC') - INTERVAL 130 SECOND
+        AND metric IN ('cpu_percent', 'memory_used_bytes', 'memory_limit_bytes', 'gpu_percent',
+            'gpu_memory_used_bytes', 'gpu_memory_total_bytes')
+        AND WHOSE
+    GROUP BY namespace, endpoint, replica_id, metric, window_start, device, boot_id, partition, chunk
+)
+GROUP BY namespace, endpoint, replica_id, metric
+)
 """
 
 

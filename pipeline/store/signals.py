@@ -6,13 +6,13 @@ A row is a sequence in the order of its query's columns in `signal_queries`.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from endpoint_analytics.pipeline.store.presence import LastHeard, Presence, is_present, shown_state
+from endpoint_analytics.schemas import metrics as names
 from endpoint_analytics.schemas.replicas import State
 
 Row = Sequence[Any]
@@ -109,13 +109,10 @@ class Level(NamedTuple):
 
 
 class Hardware(NamedTuple):
-    """A row of HARDWARE: until when a replica told, and its means; NaN without samples."""
+    """A row of HARDWARE: until when a replica told of a metric, and its mean."""
 
     told_us: int
-    cpu: float
-    memory: float
-    gpu: float
-    gpu_memory: float
+    mean: float
 
 
 @dataclass(slots=True)
@@ -123,7 +120,7 @@ class _Replica:
     agents: list[tuple[Heard, Level | None]] = field(default_factory=list)
     state: State | None = None
     state_at: datetime | None = None
-    hardware: Hardware | None = None
+    hardware: dict[str, Hardware] = field(default_factory=dict)
 
 
 def parse_signals(
@@ -142,7 +139,7 @@ def parse_signals(
         replica = replica_of(row)
         replica.state, replica.state_at = row[3], row[4]
     for row in hardware:
-        replica_of(row).hardware = Hardware._make(row[3:])
+        replica_of(row).hardware[row[3]] = Hardware._make(row[4:])
     found = {}
     for key, replicas in endpoints.items():
         present = [each for name in sorted(replicas) if (each := _replica_signals(name, replicas[name], now))]
@@ -162,12 +159,12 @@ def _replica_signals(replica_id: str, replica: _Replica, now: datetime) -> Repli
     alive_from = now - _PRESENCE.heartbeat
     live = [level for heard, level in replica.agents if heard.requests_append >= alive_from]
     current = [level for level in live if level is not None and _is_current(level.told_us, now)]
-    measured = replica.hardware
-    if measured is not None and not (
-        _is_current(measured.told_us, now)
-        and max((heard.hardware_append for heard, _ in replica.agents), default=_EPOCH) >= alive_from
-    ):
-        measured = None
+    is_measured = any(heard.hardware_append >= alive_from for heard, _ in replica.agents)
+    means = {
+        metric: found.mean
+        for metric, found in replica.hardware.items()
+        if is_measured and _is_current(found.told_us, now)
+    }
     return ReplicaSignals(
         replica_id=replica_id,
         state=state,
@@ -176,10 +173,10 @@ def _replica_signals(replica_id: str, replica: _Replica, now: datetime) -> Repli
         is_silent=state == "failed" and replica.state != "failed",
         pending_requests=sum(level.pending for level in current) if current else None,
         streaming_requests=sum(level.streaming for level in current) if current else None,
-        cpu_percent=_known(measured and measured.cpu),
-        memory_percent=_known(measured and measured.memory),
-        gpu_percent=_known(measured and measured.gpu),
-        gpu_memory_percent=_known(measured and measured.gpu_memory),
+        cpu_percent=means.get(names.CPU_PERCENT.name),
+        memory_percent=_share(means, names.MEMORY_USED_BYTES, names.MEMORY_LIMIT_BYTES),
+        gpu_percent=means.get(names.GPU_PERCENT.name),
+        gpu_memory_percent=_share(means, names.GPU_MEMORY_USED_BYTES, names.GPU_MEMORY_TOTAL_BYTES),
     )
 
 
@@ -187,8 +184,13 @@ def _is_current(told_us: int, now: datetime) -> bool:
     return (_EPOCH + timedelta(microseconds=told_us)) >= now - timedelta(seconds=CURRENT_FOR_S)
 
 
-def _known(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+def _share(
+    means: Mapping[str, float], used: names.HardwareMetric, whole: names.HardwareMetric
+) -> float | None:
+    """Return how much of the whole is used, in per cent; None when either is not known."""
+    if used.name not in means or not means.get(whole.name):
+        return None
+    return 100 * means[used.name] / means[whole.name]
 
 
 def _endpoint_signals(

@@ -23,27 +23,29 @@ WHERE window_start >= toDateTime({at:DateTime64(3, 'UTC')}, 'UTC') - INTERVAL 90
 GROUP BY namespace, endpoint, replica_id, boot_id
 COMMENT 'Means of pending and streaming requests, weighted by time, over the last 20 s that each agent told of';
 
--- Rows are (metric, sum, samples) of windows, those that lie partly before the 60 s cut down.
+-- Rows are (end of the window, sum, samples), one for each chunk and device of a window, each of its newest version
+-- (several times as fast as FINAL for many endpoints at once).
 CREATE VIEW IF NOT EXISTS replica_hardware_at {on_cluster}
-AS SELECT namespace, endpoint, replica_id,
-    max(toUnixTimestamp64Micro(w.last_at)) AS told_us,
-    groupArray((w.metric, (toInt64(toUnixTimestamp(window_start)) + 10) * 1000000, w.sum, toFloat64(w.samples))) AS rows,
-    arrayMap(row -> (row.1, least(1., greatest(0., (row.2 - told_us + 60000000) / 10000000)) AS share,
-        share * row.3, share * row.4), rows) AS parts,
-    arraySum(part -> if(part.1 = 'cpu_percent', part.3, 0), parts)
-        / arraySum(part -> if(part.1 = 'cpu_percent', part.4, 0), parts) AS cpu,
-    100 * arraySum(part -> if(part.1 = 'memory_used_bytes', part.3, 0), parts)
-        / arraySum(part -> if(part.1 = 'memory_limit_bytes', part.3, 0), parts) AS memory,
-    arraySum(part -> if(part.1 = 'gpu_percent', part.3, 0), parts)
-        / arraySum(part -> if(part.1 = 'gpu_percent', part.4, 0), parts) AS gpu,
-    100 * arraySum(part -> if(part.1 = 'gpu_memory_used_bytes', part.3, 0), parts)
-        / arraySum(part -> if(part.1 = 'gpu_memory_total_bytes', part.3, 0), parts) AS gpu_memory
-FROM hardware_windows AS w FINAL
-WHERE window_start >= toDateTime({at:DateTime64(3, 'UTC')}, 'UTC') - INTERVAL 130 SECOND
-    AND metric IN ('cpu_percent', 'memory_used_bytes', 'memory_limit_bytes', 'gpu_percent',
-        'gpu_memory_used_bytes', 'gpu_memory_total_bytes')
-GROUP BY namespace, endpoint, replica_id
-COMMENT 'Means over the last 60 s that each replica told of, of all its devices together, in percent; NaN without samples';
+AS SELECT namespace, endpoint, replica_id, metric,
+    max(newest_us) AS told_us,
+    groupArray((end_us, total, count)) AS rows,
+    arrayMap(row -> least(1., greatest(0., (row.1 - told_us + 60000000) / 10000000)), rows) AS shares,
+    arraySum((row, share) -> share * row.2, rows, shares)
+        / arraySum((row, share) -> share * row.3, rows, shares) AS mean
+FROM
+(
+    SELECT namespace, endpoint, replica_id, metric,
+        (toInt64(toUnixTimestamp(window_start)) + 10) * 1000000 AS end_us,
+        max(toUnixTimestamp64Micro(last_at)) AS newest_us,
+        argMax(sum, version) AS total, toFloat64(argMax(samples, version)) AS count
+    FROM hardware_windows
+    WHERE window_start >= toDateTime({at:DateTime64(3, 'UTC')}, 'UTC') - INTERVAL 130 SECOND
+        AND metric IN ('cpu_percent', 'memory_used_bytes', 'memory_limit_bytes', 'gpu_percent',
+            'gpu_memory_used_bytes', 'gpu_memory_total_bytes')
+    GROUP BY namespace, endpoint, replica_id, metric, window_start, device, boot_id, partition, chunk
+)
+GROUP BY namespace, endpoint, replica_id, metric
+COMMENT 'Means over the last 60 s that each replica told of, of all its devices together';
 
 CREATE VIEW IF NOT EXISTS replica_signals_at {on_cluster}
 AS
@@ -97,10 +99,15 @@ WITH
             UNION ALL
             SELECT namespace, endpoint, replica_id, toDateTime64(0, 3, 'UTC'), toDateTime64(0, 3, 'UTC'), 0, 0, 0., 0.,
                 '', toDateTime64(0, 6, 'UTC'),
-                if(isFinite(cpu), cpu, NULL), if(isFinite(memory), memory, NULL),
-                if(isFinite(gpu), gpu, NULL), if(isFinite(gpu_memory), gpu_memory, NULL)
-            FROM replica_hardware_at(at = {at:DateTime64(3, 'UTC')})
+                anyIf(mean, metric = 'cpu_percent') AS cpu,
+                100 * anyIf(mean, metric = 'memory_used_bytes') / nullIf(anyIf(mean, metric = 'memory_limit_bytes'), 0)
+                    AS memory,
+                anyIf(mean, metric = 'gpu_percent') AS gpu,
+                100 * anyIf(mean, metric = 'gpu_memory_used_bytes') / nullIf(anyIf(mean, metric = 'gpu_memory_total_bytes'), 0)
+                    AS gpu_memory
+            FROM (SELECT *, toNullable(mean) AS mean FROM replica_hardware_at(at = {at:DateTime64(3, 'UTC')}))
             WHERE told_us >= toUnixTimestamp64Micro({at:DateTime64(3, 'UTC')}) - 60000000
+            GROUP BY namespace, endpoint, replica_id
         )
         GROUP BY namespace, endpoint, replica_id
     ),

@@ -14,6 +14,7 @@ BENCHMARKS = (
     "rendering",
     "freshness",
     "queries",
+    "signals",
     "outage",
     "resources",
     "hardware",

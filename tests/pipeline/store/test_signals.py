@@ -9,7 +9,7 @@ from tests.pipeline.store.rows import boot, event, hardware, insert, window
 
 from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.presence import Presence
-from endpoint_analytics.pipeline.store.signal_queries import read_all_signals, read_signals
+from endpoint_analytics.pipeline.store.signal_queries import HARDWARE, LEVELS, read_all_signals, read_signals
 from endpoint_analytics.pipeline.store.signals import CURRENT_FOR_S, FRESH_FOR_S, HARDWARE_WINDOW_S, WINDOW_S
 from endpoint_analytics.schemas.identity import UNASSIGNED
 from endpoint_analytics.schemas.migrations import read_migrations
@@ -411,6 +411,14 @@ def test_the_views_of_now_are_those_of_the_moment(filled):
         columns = [column[0] for column in filled.query(f"DESCRIBE {name}").result_rows]
         assert columns == list(filled.query(f"SELECT * FROM {name}_at(at = now64(3, 'UTC'))").column_names)
         filled.query(f"SELECT * FROM {name}")
+
+
+@pytest.mark.parametrize("query", [LEVELS, HARDWARE], ids=["levels", "hardware"])
+def test_the_means_are_those_of_the_views(query):
+    (migration,) = [each for each in read_migrations() if each.name == "autoscaling"]
+    inner = query.partition("FROM\n(\n")[2].rpartition(")")[0].replace("AND WHOSE", "")
+    views = [" ".join(statement.split()) for statement in migration.statements]
+    assert any(" ".join(inner.split()) in view for view in views)
 
 
 def test_bounds_in_sql_are_those_of_the_sources():
