@@ -25,6 +25,7 @@ from endpoint_analytics.agents.kubernetes.naming import Replica
 from endpoint_analytics.agents.kubernetes.origin import HEADER, Origin
 from endpoint_analytics.agents.kubernetes.outgoing import Outgoing
 from endpoint_analytics.agents.kubernetes.recall import recall
+from endpoint_analytics.agents.kubernetes.told import AGAIN_US
 from endpoint_analytics.agents.outage import Outage
 from endpoint_analytics.agents.producer import Producer
 from endpoint_analytics.infra.command import main
@@ -80,7 +81,7 @@ def serving(name: str, **options) -> ScriptedPod:
 
 
 def sent(kafka: KafkaConfig) -> list[tuple[bytes, ReplicaState, bytes]]:
-    """Return all that is on the topic: key, message, origin."""
+    """Return all that is on the topic, but what is told again since it lasts: key, message, origin."""
 
     async def read():
         consumer = AIOKafkaConsumer(
@@ -97,7 +98,8 @@ def sent(kafka: KafkaConfig) -> list[tuple[bytes, ReplicaState, bytes]]:
                     records += found
         finally:
             await consumer.stop()
-        return [(each.key, decode_replicas(each.value), dict(each.headers)[HEADER]) for each in records]
+        found = [(each.key, decode_replicas(each.value), dict(each.headers)[HEADER]) for each in records]
+        return [each for each in found if each[1].at_us % AGAIN_US or each[1].state == "pending"]
 
     return asyncio.run(read())
 
