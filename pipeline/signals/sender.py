@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -23,6 +23,9 @@ from endpoint_analytics.schemas.identity import partition_key
 
 log = logging.getLogger(__name__)
 
+RETRY_S = 1.0
+REACH_WITHIN_S = 10.0
+
 
 @dataclass(slots=True)
 class Sender:
@@ -35,22 +38,22 @@ class Sender:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     _failing: bool = False
 
-    async def run(self, on_first: Callable[[], None]) -> None:
-        """Go on until cancelled; `on_first` is called when the first beat was read and sent."""
-        is_first = True
+    async def run(self, on_ready: Callable[[], None]) -> None:
+        """Go on until cancelled; `on_ready` is called once ClickHouse and Kafka answer."""
+        while not await self._reaches_both():
+            await self.sleep(RETRY_S)
+        on_ready()
         while True:
             at_s = next_beat_s(self.now_s(), self.every_s)
             await self.sleep(max(0.0, at_s - self.now_s()))
-            if await self.beat(at_s) and is_first:
-                is_first = False
-                on_first()
+            await self.beat(at_s)
 
-    async def beat(self, at_s: float) -> bool:
-        """Send what is current of every endpoint at the moment; return whether all is stored."""
+    async def beat(self, at_s: float) -> None:
+        """Send what is current of every endpoint at the moment."""
         try:
             found = await read_all_signals(self.reader, datetime.fromtimestamp(at_s, UTC))
         except StoreError:
-            return False  # the reader says so, once
+            return  # the reader says so, once
         messages = [
             (partition_key(*key), encode(signal_message(signals)))
             for key, signals in sorted(found.items())
@@ -58,12 +61,20 @@ class Sender:
         ]
         left_s = at_s + self.every_s - self.now_s()
         if left_s <= 0:
-            self._complain(
-                f"reading took longer than the interval of {self.every_s:g} s: choose a longer one"
-            )
-            return False
+            self._complain(f"reading takes longer than the interval of {self.every_s:g} s: use a longer one")
+            return
+        await self._send(messages, left_s)
+
+    async def _reaches_both(self) -> bool:
         try:
-            await self.producer.send(messages, left_s)
+            await read_all_signals(self.reader, datetime.fromtimestamp(self.now_s(), UTC))
+        except StoreError:
+            return False
+        return await self._send([], REACH_WITHIN_S)
+
+    async def _send(self, messages: Sequence[tuple[bytes, bytes]], within_s: float) -> bool:
+        try:
+            await self.producer.send(messages, within_s)
         except SendError as error:
             self._complain(str(error))
             return False
