@@ -129,7 +129,7 @@ export class Graph implements Follower {
         drawn: (plot) => {
           drawVeil(plot, this.data!.incompleteFrom);
           drawMarks(plot, this.events.marks());
-          if (this.crosshair.leader !== this) this.follow(this.crosshair.at);
+          if (this.crosshair.at !== null && this.crosshair.leader !== this) this.follow(this.crosshair.at);
         },
       });
       this.plot = new uPlot(plan, columns(this.spec, data, lines), this.stage);
