@@ -92,7 +92,11 @@ def test_every_request_is_counted_once(kafka_config, tmp_path, framework, server
             f"the aborted stream of {framework} under {server}",
         )
         if kills_workers:
-            read_when(kafka_config, lambda found: found.total("finished") == 110, "every request")
+            read_when(
+                kafka_config,
+                lambda found: found.total("finished") == 110 and "running" in found.states,
+                "every request, and that the replica runs",
+            )
         running.stop()
     found = read_all(kafka_config)
     log = running.log.read_text()[-3000:]
