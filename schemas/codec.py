@@ -16,6 +16,7 @@ from endpoint_analytics.schemas.limits import MAX_DEVICES, MAX_EVENTS, MAX_INTER
 from endpoint_analytics.schemas.rejected import Rejected
 from endpoint_analytics.schemas.replicas import EndpointSettings, ReplicaMessage, ReplicaState
 from endpoint_analytics.schemas.requests import RequestBatch
+from endpoint_analytics.schemas.samples import SampleBatch
 from endpoint_analytics.schemas.signals import AutoscalingSignal
 
 Message = TypeVar("Message")
@@ -29,7 +30,7 @@ _replicas: msgspec.json.Decoder[ReplicaMessage] = msgspec.json.Decoder(ReplicaSt
 
 
 def encode(
-    message: RequestBatch | HardwareBatch | EngineBatch | ReplicaMessage | Rejected | AutoscalingSignal,
+    message: RequestBatch | SampleBatch | ReplicaMessage | Rejected | AutoscalingSignal,
 ) -> bytes:
     """Return the message as compact JSON."""
     return msgspec.json.encode(message)
@@ -132,7 +133,7 @@ def _read_version(data: bytes) -> object:
     return version if isinstance(version, int | str | float) else type(version).__name__
 
 
-def _check_samples(batch: HardwareBatch | EngineBatch) -> None:
+def _check_samples(batch: SampleBatch) -> None:
     check_identity(batch.namespace, batch.endpoint, batch.replica_id, batch.boot_id)
     _check_interval(batch.start_us, batch.end_us)
     length_us = batch.end_us - batch.start_us

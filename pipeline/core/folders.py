@@ -22,6 +22,7 @@ from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.hardware import HardwareBatch
 from endpoint_analytics.schemas.replicas import ReplicaMessage, ReplicaState
 from endpoint_analytics.schemas.requests import RequestBatch
+from endpoint_analytics.schemas.samples import SampleBatch
 
 Message = TypeVar("Message")
 
@@ -66,7 +67,7 @@ class Folder(Protocol[Message]):
 
 
 Batch = TypeVar("Batch", RequestBatch, HardwareBatch, EngineBatch)
-SampleBatch = TypeVar("SampleBatch", HardwareBatch, EngineBatch)
+Sampled = TypeVar("Sampled", HardwareBatch, EngineBatch)
 
 
 class _BootFolder(Generic[Batch]):
@@ -138,7 +139,7 @@ class RequestsFolder(_BootFolder[RequestBatch]):
         return window_rows(place, self._windows) + self._boot_rows(place)
 
 
-class _SampleFolder(_BootFolder[SampleBatch]):
+class _SampleFolder(_BootFolder[Sampled]):
     """What the two streams of samples share: batches to rows of `table` and `boot_states`."""
 
     table: str
@@ -152,7 +153,7 @@ class _SampleFolder(_BootFolder[SampleBatch]):
         self._windows = SampleWindows(self.table)
         self._open_boots(first)
 
-    def fold(self, run: Sequence[tuple[Record, SampleBatch]]) -> Outcome:
+    def fold(self, run: Sequence[tuple[Record, Sampled]]) -> Outcome:
         """Fold the batches one by one: there is one a second from a replica."""
         outcome = Outcome()
         for boot, batch, record in self._new(run, outcome):
@@ -229,7 +230,7 @@ class ReplicasFolder:
         return rows
 
 
-def boot_key(message: RequestBatch | HardwareBatch | EngineBatch) -> BootKey:
+def boot_key(message: RequestBatch | SampleBatch) -> BootKey:
     """Return the boot that sent a batch."""
     return BootKey(message.namespace, message.endpoint, message.replica_id, message.boot_id)
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.faults.proxy import (
+from tests.faults.clickhouse_proxy import (
     ANSWER_LOST,
     CUT_IN_ANSWER,
     CUT_IN_REQUEST,

@@ -7,38 +7,26 @@ have the same length, so nothing else changes.
 from __future__ import annotations
 
 import asyncio
-import threading
 from contextlib import suppress
-from typing import Self
+
+from tests.faults.listener import Listener
 
 _LONGEST_ANSWER_CHANGED = 64 * 1024
 
 
-class KafkaProxy:
+class KafkaProxy(Listener):
     """Listens on a free port. While `is_open` is false, connections are cut and new ones refused."""
 
     def __init__(self, bootstrap_servers: str) -> None:
+        super().__init__()
         host, port = bootstrap_servers.split(":")
         self._upstream = (host, int(port))
-        self.port = 0
         self.is_open = True
         self._writers: set[asyncio.StreamWriter] = set()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="kafka-proxy", daemon=True)
-        self._ready = threading.Event()
 
     @property
     def bootstrap_servers(self) -> str:
         return f"127.0.0.1:{self.port}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
 
     def shut(self) -> None:
         """Cut all connections, and take no more."""
@@ -56,18 +44,6 @@ class KafkaProxy:
     def _cut(self) -> None:
         for writer in list(self._writers):
             writer.transport.abort()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
-        self.port = server.sockets[0].getsockname()[1]
-        self._ready.set()
-        self._loop.run_forever()
-        server.close()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0.05))
-        self._loop.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self.is_open:

@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from tests.faults.proxy import Proxy
+from tests.faults.clickhouse_proxy import ClickHouseProxy
 from tests.oracle import Accepted, differences
 from tests.parts import ROOT, Child, eventually
 
@@ -49,14 +49,14 @@ class Parts:
         self.folder = folder
         self.kafka = KafkaProcess(folder / "kafka")
         self.clickhouse = ClickHouseProcess(folder / "clickhouse")
-        self.proxy: Proxy
+        self.proxy: ClickHouseProxy
         self._made = 0
 
     def __enter__(self) -> Self:
         try:
             self.kafka.start()
             self.clickhouse.start()
-            self.proxy = Proxy("127.0.0.1", self.clickhouse.port).__enter__()
+            self.proxy = ClickHouseProxy("127.0.0.1", self.clickhouse.port).__enter__()
         except BaseException:
             self.__exit__()
             raise

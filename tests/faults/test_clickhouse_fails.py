@@ -8,7 +8,7 @@ import signal
 import time
 
 import pytest
-from tests.faults.proxy import (
+from tests.faults.clickhouse_proxy import (
     ANSWER_LOST,
     CUT_IN_ANSWER,
     CUT_IN_REQUEST,

@@ -13,8 +13,8 @@ from collections import Counter
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from tests.faults.clickhouse_proxy import PASS, READ_ONLY
 from tests.faults.kafka_proxy import KafkaProxy
-from tests.faults.proxy import PASS, READ_ONLY
 from tests.faults.rig import SETTLED_WITHIN_S, Parts, Rig
 from tests.parts import Child, eventually
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Self
 from urllib.parse import unquote_plus
+
+from tests.faults.listener import Listener
 
 _INSERT = re.compile(r"INSERT\s+INTO\s+[`\"]?(?:\w+[`\"]?\.[`\"]?)?(\w+)", re.IGNORECASE)
 
@@ -85,49 +85,24 @@ MEMORY_LIMIT = refusal(500, 241, "MEMORY_LIMIT_EXCEEDED", "Memory limit (total) 
 Rule = Callable[[Request], Fate]
 
 
-class Proxy:
+class ClickHouseProxy(Listener):
     """Listens on a free port. `rule` may be set at any time; `counts` says what became of how many inserts."""
 
     def __init__(self, host: str, port: int) -> None:
+        super().__init__()
         self._upstream = (host, port)
         self.rule: Rule = lambda _: PASS
         self.counts: Counter[str] = Counter()
-        self.port = 0
         self._requests = 0
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="fault-proxy", daemon=True)
-        self._ready = threading.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-
     def reset(self) -> None:
         """Pass everything on again."""
         self.rule = lambda _: PASS
         self.counts.clear()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
-        self.port = server.sockets[0].getsockname()[1]
-        self._ready.set()
-        self._loop.run_forever()
-        server.close()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0.05))
-        self._loop.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):

@@ -1,0 +1,30 @@
+"""What batches of samples have in common: whose they are, of which interval, and when each was taken."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from endpoint_analytics.schemas.limits import MAX_SAMPLES
+from endpoint_analytics.schemas.requests import Count, Offset, TimeUs
+
+VERSION = 1
+
+# A reading is a number in the unit that the metric's name ends with, or null where none could be taken.
+# The bound keeps sums of thousandths exact in 64 bits for every window.
+Reading = Annotated[float, msgspec.Meta(ge=-1e15, le=1e15)]
+
+
+class SampleBatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Samples taken at `at_us` (offsets after `start_us`); every column is as long as `at_us`."""
+
+    version: int = VERSION
+    namespace: str
+    endpoint: str
+    replica_id: str
+    boot_id: str
+    seq: Count
+    start_us: TimeUs
+    end_us: TimeUs
+    at_us: Annotated[list[Offset], msgspec.Meta(max_length=MAX_SAMPLES)]
