@@ -6,11 +6,11 @@ A container's status knows its present run and how the one before ended. What ca
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 
-from endpoint_analytics.agents.kubernetes.departure import deletion_us, is_over
+from endpoint_analytics.agents.kubernetes.departure import deletion_us, is_over, written_us
 from endpoint_analytics.agents.kubernetes.objects import ContainerStatus, Ended, Pod
 from endpoint_analytics.agents.kubernetes.stage import Stage, Step, moment_us, reason_text
 
@@ -34,14 +34,14 @@ def serving_of(pod: Pod, rules: Rules) -> list[ContainerStatus]:
 def started_at(status: ContainerStatus) -> datetime | None:
     """Return when its present or last run started; None before the first."""
     for one in (status.state.running, status.state.terminated, status.last_state.terminated):
-        if one is not None and one.started_at is not None:
+        if one is not None and _has_started(one.started_at):
             return one.started_at
     return None
 
 
 def prepared(pod: Pod, rules: Rules) -> Iterable[Stage]:
     """Yield what init containers do: those that download, then those that do something else."""
-    sidecars = {each.name for each in pod.spec.init_containers if each.restart_policy == "Always"}
+    sidecars = _sidecars(pod)
     statuses = {each.name: each for each in pod.status.init_container_statuses}
     names = [each.name for each in pod.spec.init_containers if each.name not in sidecars]
     downloads = [any(fnmatchcase(name, pattern) for pattern in rules.downloads) for name in names]
@@ -55,15 +55,31 @@ def prepared(pod: Pod, rules: Rules) -> Iterable[Stage]:
             yield Stage(moment_us(started, 0, Step.DOWNLOADS), "downloading", what)
         elif not any(downloads[index:]):  # what comes before a download leaves the state as it is
             yield Stage(moment_us(started, 0, Step.STARTED), "initializing", what)
-        ended = None if status.state.running else status.state.terminated or status.last_state.terminated
+        ended = _present_end(status)
         if ended is not None and ended.exit_code == 0 and downloads[index]:
             yield Stage(moment_us(ended.finished_at, 0, Step.PULLS_ON), "pulling")
-        elif ended is not None and ended.exit_code != 0 and not is_over(pod):
-            at_us = moment_us(ended.finished_at, status.restart_count, Step.ENDED)
-            yield Stage(at_us, "failed", reason_text(what, _ending(ended, status)))
 
 
-def served(pod: Pod, serving: Sequence[ContainerStatus]) -> list[Stage]:
+def unprepared(pod: Pod) -> list[Stage]:
+    """Return the failures of init containers and sidecars that keep the pod from serving, in order of time.
+
+    A sidecar's counts until the servers have started: what it does to them then is readiness's to say.
+    """
+    sidecars = _sidecars(pod)
+    serves = any(started_at(status) is not None for status in pod.status.container_statuses)
+    found: list[Stage] = []
+    for status in pod.status.init_container_statuses:
+        ended = _present_end(status)
+        is_sidecar = status.name in sidecars
+        if ended is None or ended.finished_at is None or not ended.exit_code or (is_sidecar and serves):
+            continue
+        what = f"sidecar {status.name}" if is_sidecar else f"init container {status.name}"
+        at_us = moment_us(ended.finished_at, status.restart_count, Step.ENDED)
+        found.append(Stage(at_us, "failed", reason_text(what, _ending(ended, status))))
+    return sorted(found, key=lambda stage: stage.at_us)
+
+
+def served(pod: Pod, serving: Sequence[ContainerStatus], now_us: int) -> list[Stage]:
     """Return the starts and ends of the serving containers, as far as their statuses remember them."""
     stages: list[Stage] = []
     first_starts: list[int] = []
@@ -71,10 +87,13 @@ def served(pod: Pod, serving: Sequence[ContainerStatus]) -> list[Stage]:
     for status in serving:
         began_us: list[int] = []
         for run, ended in _known_ends(status):
-            began_us.append(moment_us(ended.started_at, run, Step.STARTED))
+            if _has_started(ended.started_at):
+                began_us.append(moment_us(ended.started_at, run, Step.STARTED))
             end = _end_of_run(run, ended, status)
             is_last = ended is status.state.terminated or status.state.waiting is not None
-            if is_last and _is_the_pods(end, pod):
+            if ended.finished_at is None:  # the kubelet had lost sight of the container
+                end = replace(end, at_us=written_us(pod, now_us), timed=False)
+            if (is_last and is_the_pods(end, pod)) or not (is_last or ended.finished_at):
                 continue
             stages.append(end)
             down += [end] if is_last else []
@@ -85,8 +104,9 @@ def served(pod: Pod, serving: Sequence[ContainerStatus]) -> list[Stage]:
     if serving and len(first_starts) == len(serving):
         stages.append(Stage(max(first_starts), "initializing"))
     stages.sort(key=lambda stage: stage.at_us)
-    # While one container is down, another one's restart changes nothing.
-    return [*stages, *down[-1:]] if down and stages[-1].state == "initializing" else stages
+    if down and stages[-1].state == "initializing":  # of another container, which changes nothing
+        stages.append(replace(down[-1], at_us=stages[-1].at_us))
+    return stages
 
 
 def reason_of_end(ended: Ended) -> str:
@@ -112,10 +132,24 @@ def _end_of_run(run: int, ended: Ended, status: ContainerStatus) -> Stage:
     return Stage(at_us, "failed" if has_failed else "terminated", _ending(ended, status))
 
 
-def _is_the_pods(end: Stage, pod: Pod) -> bool:
-    """Whether a container's end is the pod's, which is told as such."""
+def is_the_pods(end: Stage, pod: Pod) -> bool:
+    """Return whether a container's end is the pod's, which is told as such."""
     asked_us = deletion_us(pod)
     return is_over(pod) or (asked_us is not None and end.at_us >= asked_us)
+
+
+def _present_end(status: ContainerStatus) -> Ended | None:
+    """Return how its last run ended; None before that and while it runs again."""
+    return None if status.state.running else status.state.terminated or status.last_state.terminated
+
+
+def _has_started(moment: datetime | None) -> bool:
+    """Whether a run began: of a container that it could not start, a runtime says 1970."""
+    return moment is not None and moment.timestamp() > 0
+
+
+def _sidecars(pod: Pod) -> frozenset[str]:
+    return frozenset(each.name for each in pod.spec.init_containers if each.restart_policy == "Always")
 
 
 def _ending(ended: Ended, status: ContainerStatus) -> str:

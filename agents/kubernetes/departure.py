@@ -28,15 +28,18 @@ def deletion_us(pod: Pod) -> int | None:
 
 def deletion_reason(pod: Pod) -> str:
     """Return why it is deleted, as far as Kubernetes says."""
-    disrupted = condition_of(pod, "DisruptionTarget")
-    if disrupted is None or disrupted.status != "True":
-        return "deleted"
-    return reason_text(disrupted.reason, disrupted.message)
+    return disruption_reason(pod) or "deleted"
+
+
+def disruption_reason(pod: Pod) -> str:
+    """Return what ends it from outside, as its condition says; empty where nothing does."""
+    disrupted = _disruption(pod)
+    return "" if disrupted is None else reason_text(disrupted.reason, disrupted.message)
 
 
 def disruption_us(pod: Pod, run: int) -> int:
     """Return when it was disrupted, 0 when it was not."""
-    disrupted = condition_of(pod, "DisruptionTarget")
+    disrupted = _disruption(pod)
     return 0 if disrupted is None else moment_us(disrupted.last_transition_time, run, Step.ENDED)
 
 
@@ -45,3 +48,8 @@ def written_us(pod: Pod, now_us: int) -> int:
     writers = pod.metadata.managed_fields or ()
     times = [each.time for each in writers if each.subresource == "status" and each.time is not None]
     return moment_us(max(times), 0, Step.ENDED) if times else now_us
+
+
+def _disruption(pod: Pod) -> Condition | None:
+    found = condition_of(pod, "DisruptionTarget")
+    return found if found is not None and found.status == "True" else None

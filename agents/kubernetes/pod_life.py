@@ -10,21 +10,24 @@ from collections.abc import Iterable, Sequence
 
 from endpoint_analytics.agents.kubernetes.containers import (
     Rules,
+    is_the_pods,
     prepared,
     reason_of_end,
     served,
     serving_of,
     started_at,
+    unprepared,
 )
 from endpoint_analytics.agents.kubernetes.departure import (
     condition_of,
     deletion_reason,
     deletion_us,
+    disruption_reason,
     disruption_us,
     is_over,
     written_us,
 )
-from endpoint_analytics.agents.kubernetes.objects import ContainerStatus, Pod
+from endpoint_analytics.agents.kubernetes.objects import ContainerStatus, Ended, Pod
 from endpoint_analytics.agents.kubernetes.stage import (
     Stage,
     Step,
@@ -49,8 +52,7 @@ def stages_of(pod: Pod, rules: Rules, now_us: int) -> tuple[Stage, ...]:
     return in_order(
         [
             *_placed(pod),
-            *(prepared(pod, rules) if pod.status.start_time is not None else ()),
-            *served(pod, serving),
+            *_of_containers(pod, serving, rules, now_us),
             *_ready(pod, serving, run),
             *_stuck(pod, now_us),
             *_left(pod, serving, run, now_us),
@@ -75,6 +77,15 @@ def _placed(pod: Pod) -> Iterable[Stage]:
         yield Stage(at_us, "pending", reason_text(scheduled.reason, scheduled.message))
     if pod.status.start_time is not None:
         yield Stage(moment_us(pod.status.start_time, 0, Step.TAKEN_ON), "pulling")
+
+
+def _of_containers(
+    pod: Pod, serving: Sequence[ContainerStatus], rules: Rules, now_us: int
+) -> Iterable[Stage]:
+    """Return what all containers do in order of time: after a restart of the node, init containers run again."""
+    failures = (stage for stage in unprepared(pod) if not is_the_pods(stage, pod))
+    found = [*prepared(pod, rules), *failures, *served(pod, serving, now_us)]
+    return sorted(found, key=lambda stage: stage.at_us)
 
 
 def _ready(pod: Pod, serving: Sequence[ContainerStatus], run: int) -> Iterable[Stage]:
@@ -108,14 +119,13 @@ def _left(pod: Pod, serving: Sequence[ContainerStatus], run: int, now_us: int) -
     """Yield how the pod leaves: by itself, asked to, or lost with its node."""
     asked_us = deletion_us(pod)
     endings = [status.state.terminated for status in serving if status.state.terminated is not None]
-    last_us = max((moment_us(each.finished_at, run, Step.ENDED) for each in endings), default=0)
+    last_us, why = _last_end(pod, endings, run)
     known_us = last_us or disruption_us(pod, run)
     end_us = known_us or written_us(pod, now_us)
-    bad = next((each for each in endings if each.exit_code or each.signal), None)
-    why = "" if bad is None else reason_of_end(bad)
     if is_over(pod) and (asked_us is None or end_us < asked_us):  # what is deleted later had ended before
         has_failed = pod.status.phase == "Failed"
-        why = (reason_text(pod.status.reason, pod.status.message) or why) if has_failed else why
+        if has_failed:
+            why = reason_text(pod.status.reason, pod.status.message) or disruption_reason(pod) or why
         yield Stage(end_us, "failed" if has_failed else "terminated", why, timed=known_us > 0)
         return
     if asked_us is None:
@@ -127,3 +137,12 @@ def _left(pod: Pod, serving: Sequence[ContainerStatus], run: int, now_us: int) -
         yield Stage(begin_us, "draining", deletion_reason(pod))
     if is_over(pod) or (serving and len(endings) == len(serving)):
         yield Stage(max(end_us, asked_us), "terminated", why, timed=known_us > 0)
+
+
+def _last_end(pod: Pod, endings: Sequence[Ended], run: int) -> tuple[int, str]:
+    """Return when the last container ended, 0 for unknown, and how the first one that ended badly did."""
+    if not endings and deletion_us(pod) is None:  # it never came to serve
+        return next(((stage.at_us, stage.reason) for stage in reversed(unprepared(pod))), (0, ""))
+    bad = next((each for each in endings if each.exit_code or each.signal), None)
+    last_us = max((moment_us(each.finished_at, run, Step.ENDED) for each in endings), default=0)
+    return last_us, "" if bad is None else reason_of_end(bad)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.agents.kubernetes.pods import ScriptedPod, us
+from tests.agents.kubernetes.pods import ScriptedPod, stamp, us
 
 from endpoint_analytics.agents.kubernetes.containers import Rules
 from endpoint_analytics.agents.kubernetes.objects import Pod
@@ -243,6 +243,103 @@ def test_a_restart_that_is_not_ready_yet_is_no_lost_readiness(again):
     pod.crashes(70)
     pod.runs(again)
     assert told(pod)[-1] == (again, "initializing", "")
+
+
+def lost_container(pod: ScriptedPod, second: float) -> None:
+    """The kubelet finds no trace of a container that ran: it gives its end no time, and makes it anew."""
+    status = pod._status("server")
+    ended = {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": None, "finishedAt": None}
+    status |= {"state": {"waiting": {"reason": "ContainerCreating"}}, "lastState": {"terminated": ended}}
+    status["restartCount"] += 1
+    pod.unready(second)
+
+
+def test_an_end_of_which_nobody_knows_the_time():
+    pod = serving()
+    lost_container(pod, 500)
+    assert told(pod)[-1] == (500, "failed", "ContainerStatusUnknown: exit code 137")
+    assert not stages_of(read(pod), RULES, us(pod.at(501)))[-1].timed
+    status = pod._status("server")
+    status["state"] = {"running": {"startedAt": stamp(pod.at(520))}}
+    assert states(pod) == [(0, "pending"), (2, "pulling"), (520, "initializing")]
+
+
+def test_a_container_that_could_not_be_started_was_never_initializing():
+    """The runtime says that it started in 1970."""
+    pod = ScriptedPod("llm-1")
+    pod.scheduled(1)
+    pod.taken_on(2)
+    ended = {"exitCode": 128, "reason": "StartError", "startedAt": "1970-01-01T00:00:00Z",
+             "finishedAt": stamp(pod.at(30))}  # fmt: skip
+    pod._status("server")["lastState"] = {"terminated": ended}
+    pod.waits(31, "CrashLoopBackOff", "back-off 10s restarting failed container")
+    assert told(pod)[1:] == [
+        (2, "pulling", ""),
+        (30, "failed", "CrashLoopBackOff after StartError: exit code 128"),
+    ]
+
+
+def test_init_containers_that_run_again_after_the_server_did():
+    """The node was restarted: the pod begins anew, and the server's run before stays in its status."""
+    pod = ScriptedPod("llm-1", init=("storage-initializer", "warm"))
+    pod.scheduled(1)
+    pod.taken_on(2)
+    for second, name in ((5, "storage-initializer"), (21, "warm")):
+        pod.init_runs(second, name)
+        pod.init_done(second + 15, name)
+    pod.runs(40)
+    pod.ready(50)
+    pod.crashes(480, 255, "Unknown")
+    server = pod._status("server")
+    server |= {"lastState": server["state"], "state": {"waiting": {"reason": "PodInitializing"}}}
+    pod.init_runs(500, "storage-initializer")
+    assert told(pod)[-1] == (500, "downloading", "init container storage-initializer")
+    pod.init_done(580, "storage-initializer")
+    pod.init_runs(581, "warm")
+    assert told(pod)[-1] == (581, "initializing", "init container warm")
+    pod.init_done(585, "warm")
+    server["restartCount"] = 1
+    pod.runs(590)
+    assert told(pod)[-1] == (590, "initializing", "")
+
+
+def test_a_sidecar_that_crashes_before_the_server_starts():
+    pod = ScriptedPod("llm-1", sidecars=("proxy",))
+    pod.scheduled(1)
+    pod.taken_on(2)
+    pod.waits(2, "PodInitializing")
+    sidecar = pod._status("proxy", init=True)
+    began = stamp(pod.at(2))
+    sidecar["state"] = {"terminated": pod._ended(began, 20, 1, "Error")}
+    assert told(pod)[-1] == (20, "failed", "sidecar proxy: Error: exit code 1")
+    sidecar["lastState"], sidecar["restartCount"] = sidecar["state"], 1
+    sidecar["state"] = {"running": {"startedAt": began}}
+    assert states(pod) == [(0, "pending"), (2, "pulling")]
+    sidecar["state"] = {"waiting": {"reason": "CrashLoopBackOff"}}
+    assert told(pod)[-1] == (20, "failed", "sidecar proxy: CrashLoopBackOff after Error: exit code 1")
+    pod.runs(30)
+    pod.ready(50)
+    assert told(pod)[-1] == (50, "running", "")  # what it does to a server that runs is readiness's to say
+
+
+def test_an_init_container_that_fails_for_good():
+    """With the restart policy Never the pod has failed with it."""
+    pod = ScriptedPod("llm-1", init=("storage-initializer",))
+    pod.scheduled(1)
+    pod.taken_on(2)
+    pod.init_runs(5, "storage-initializer")
+    pod.init_done(9, "storage-initializer", code=2)
+    pod.json["status"]["phase"] = "Failed"
+    assert told(pod)[-1] == (9, "failed", "init container storage-initializer: Error: exit code 2")
+    assert len(told(pod)) == 4
+
+
+def test_a_pod_whose_node_is_no_more():
+    """The pod's garbage collector marks it and says why in a condition alone."""
+    pod = serving()
+    pod.disrupted(100, "DeletionByPodGC", "PodGC: node no longer exists")
+    pod.json["status"]["phase"] = "Failed"
+    assert told(pod)[-1] == (100, "failed", "DeletionByPodGC: PodGC: node no longer exists")
 
 
 def test_an_eviction():
