@@ -68,6 +68,9 @@ SHOTS = (
     Shot("compute", f"{LLM}&range=1h&section=compute"),
     Shot("compute-dark", f"{LLM}&range=1h&section=compute&details=1", "dark"),
     Shot("compute-narrow", f"{LLM}&range=1h&section=compute", "dark", 390, 844),
+    Shot("engine", f"{LLM}&range=1h&section=engine", act=point(".u-over", 0.7), docs=True),
+    Shot("engine-dark", f"{LLM}&range=1h&section=engine&details=1", "dark"),
+    Shot("engine-narrow", f"{LLM}&range=1h&section=engine", width=390, height=844),
     Shot("timeline", f"{LLM}&range=3h&section=timeline", act=point(FAILED, 0.5)),
     Shot("timeline-dark", f"{LLM}&range=3h&section=timeline", "dark", act=point(FAILED, 0.5), docs=True),
     Shot("timeline-narrow", f"{LLM}&range=1h&section=timeline", width=390, height=844),
@@ -100,6 +103,9 @@ def keep_alive(client: Client, told: tuple[Story, ...], stop: threading.Event) -
             rows.insert(
                 client, "hardware_windows", [x for life in alive for x in story.samples(life.replica, start)]
             )
+            if story.engine:
+                told_now = [x for life in alive for x in story.engine_samples(life.replica, start)]
+                rows.insert(client, "engine_windows", told_now)
             rows.insert(client, "boot_states", story.boots(datetime.now(UTC)))
 
 
