@@ -30,8 +30,8 @@ _UVICORN = re.compile(
     r'(?:.*?[\s\]])?[\w.:\[\]-]* - "[A-Z]+ \S+ HTTP/[\d.]+" (?P<status>[1-5]\d{2})(?: [\w\' -]*)?'
 )
 _COLOURS = re.compile(r"\x1b\[[\d;]*m")
-_ENVOY_GONE = frozenset({"DC", "DPE", "DR"})
-_ENVOY_BROKEN = frozenset({"UC", "UR", "LR", "SI", "UPE", "OM"})
+_ENVOY_LEFT = frozenset({"DC", "DR"})
+_ENVOY_BROKEN = frozenset({"DPE", "UC", "UR", "UT", "UMSDR", "LR", "SI", "UPE", "OM"})
 _DURATIONS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _GROUPS = {"status", "time", "start", "aborted"} | {
     f"{what}_{unit}" for what in ("duration", "wait") for unit in _DURATIONS
@@ -60,18 +60,24 @@ def parse_nginx(line: str) -> Logged | None:
 
 
 def parse_envoy(line: str) -> Logged | None:
-    """Envoy's JSON lines with start_time, duration, response_duration, response_code and response_flags."""
+    """Envoy's JSON lines with start_time, duration, response_duration, response_code and response_flags.
+
+    Where response_duration is absent, upstream_service_time (Istio's) stands in for it. A flag of a break counts
+    when an answer had begun: before that Envoy answers itself, whole, with a status of 400 or above.
+    """
     fields = _read_object(line)
     if fields is None or "response_code" not in fields or "start_time" not in fields:
         return None
     status = int(fields["response_code"])
     duration_us = scaled_us(_text(fields.get("duration")), 1_000) or 0
-    wait_us = scaled_us(_text(fields.get("response_duration")), 1_000)
+    wait = fields.get("response_duration", fields.get("upstream_service_time"))
+    wait_us = scaled_us(_text(wait), 1_000)
     end_us = parse_time_us(str(fields["start_time"])) + duration_us
-    flags = set(_text(fields.get("response_flags")).split(","))
-    is_aborted = bool(flags & _ENVOY_GONE) or (wait_us is not None and bool(flags & _ENVOY_BROKEN))
     if not 100 <= status <= 599:  # 0: the client left before there was one
         return Logged(None, end_us, duration_us, is_aborted=True)
+    flags = set(_text(fields.get("response_flags")).split(","))
+    has_begun = wait_us is not None or status < 400
+    is_aborted = bool(flags & _ENVOY_LEFT) or (has_begun and bool(flags & _ENVOY_BROKEN))
     return Logged(status, end_us, duration_us, wait_us, is_aborted)
 
 

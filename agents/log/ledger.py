@@ -6,7 +6,8 @@ intervals overlap: request time adds up over batches, so the means of pending an
 requests have ended, while how many are pending now is not known to a log and stands at 0.
 
 A line without a duration counts with its status alone, in the column of statuses that say nothing of a
-request's life (`informational`): made-up durations would spoil every quantile.
+request's life (`informational`): made-up durations would spoil every quantile. So does a 101, whose duration is a
+tunnel's.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from endpoint_analytics.schemas.requests import (
 )
 
 _Offset = Callable[[int], int]
+
+SWITCHED = 101
 
 MAX_REQUESTS = 10_000
 """Of one batch; three rows each at most. They stay below a megabyte, the most that many a broker takes."""
@@ -97,7 +100,7 @@ class _Columns:
 
     def add(self, request: Logged, end_us: int, offset: _Offset) -> None:
         status, duration_us = request.status, request.duration_us
-        if status is not None and duration_us is None:
+        if status is not None and (duration_us is None or status == SWITCHED):
             _append(self.informational, offset(end_us), status)
             return
         duration_us = min(duration_us or 0, MAX_DURATION_US)

@@ -62,6 +62,7 @@ def envoy(**fields):
     return json.dumps({**line, **fields})
 
 
+ISTIO = envoy(upstream_service_time="200").replace('"response_duration": 200, ', "")
 ENVOY_END_US = parse_time_us("2026-11-24T20:03:15.123Z") + 250_000
 
 
@@ -79,6 +80,16 @@ ENVOY_END_US = parse_time_us("2026-11-24T20:03:15.123Z") + 250_000
          Logged(503, ENVOY_END_US, 250_000, None)),
         (envoy(response_code=503, response_duration=None, response_flags="UC"),
          Logged(503, ENVOY_END_US, 250_000, None)),
+        (envoy(response_flags="UT"), Logged(200, ENVOY_END_US, 250_000, 200_000, True)),
+        (envoy(response_flags="UMSDR"), Logged(200, ENVOY_END_US, 250_000, 200_000, True)),
+        (envoy(response_code=504, response_duration=None, response_flags="UT"),
+         Logged(504, ENVOY_END_US, 250_000, None)),
+        (envoy(response_flags="DPE"), Logged(200, ENVOY_END_US, 250_000, 200_000, True)),
+        (envoy(response_code=400, response_duration=None, response_flags="DPE"),
+         Logged(400, ENVOY_END_US, 250_000, None)),
+        (ISTIO, Logged(200, ENVOY_END_US, 250_000, 200_000)),
+        (ISTIO.replace('"200"', "null").replace('"-"', '"UC"'),
+         Logged(200, ENVOY_END_US, 250_000, None, True)),
     ],
 )  # fmt: skip
 def test_envoy(line, expected):

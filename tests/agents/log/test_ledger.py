@@ -55,7 +55,9 @@ def test_whatever_is_logged_the_worker_takes_it_all(requests):
     totals = book.totals
     assert totals.arrived == totals.finished + totals.aborted_pending + totals.aborted_streaming
     counted_alone = sum(
-        1 for r in requests if r.status is not None and r.duration_us is None and is_recent(r)
+        1
+        for r in requests
+        if r.status is not None and (r.duration_us is None or r.status == 101) and is_recent(r)
     )
     assert totals.arrived + counted_alone + totals.dropped.get("too_old", 0) == len(requests)
 
@@ -84,6 +86,7 @@ def test_what_a_batch_holds():
         Logged(200, NOW_US - 50_000, 20_000, 10_000, is_aborted=True),
         Logged(None, NOW_US, 40_000, is_aborted=True),
         Logged(404),
+        Logged(101, NOW_US - 10_000, 200_000, 1_000, is_aborted=True),
     ]
     batch, book = next_batch(CONFIG, Book("boot-1", 7, NOW_US - 350_000), requests, {"unfit_line": 2}, NOW_US)
     assert (batch.seq, batch.start_us, batch.end_us, batch.pending) == (7, NOW_US - 400_000, NOW_US, 0)
@@ -91,8 +94,8 @@ def test_what_a_batch_holds():
     assert (batch.responded.at_us, batch.responded.wait_us) == ([200_000, 340_000], [200_000, 10_000])
     assert (batch.finished.at_us, batch.finished.duration_us) == ([300_000], [300_000])
     assert (batch.aborted_streaming.at_us, batch.aborted_pending.at_us) == ([350_000], [400_000])
-    assert (batch.informational.at_us, batch.informational.status) == ([400_000], [404])
-    assert batch.totals.status == {"200": 2, "404": 1}
+    assert (batch.informational.at_us, batch.informational.status) == ([400_000, 390_000], [404, 101])
+    assert batch.totals.status == {"200": 2, "404": 1, "101": 1}
     assert batch.totals.dropped == {"unfit_line": 2}
     assert (book.next_seq, book.end_us) == (8, NOW_US)
 

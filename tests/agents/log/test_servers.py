@@ -57,9 +57,15 @@ def is_open(port: int) -> bool:
 
 @contextmanager
 def read_log(
-    config: AgentConfig, path: Path, log_format: str, port: int, control_port: int, kill
+    config: AgentConfig,
+    path: Path,
+    log_format: str,
+    port: int,
+    control_port: int,
+    kill,
+    tells_answers_cut_short: bool = False,
 ) -> Iterator[Reading]:
-    captured = Reading(port, control_port, [], kill, tells_answers_cut_short=False)
+    captured = Reading(port, control_port, [], kill, tells_answers_cut_short)
     captured.topic = Topic()
     captured.reader = LogReader(
         config,
