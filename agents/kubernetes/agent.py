@@ -159,7 +159,7 @@ async def _look_for_vanished(
     """Ask for each pod that was told of before and is not listed: it is gone, or another agent's now."""
     await listed.wait()
     for replica, pod in pods.vanished().items():
-        if await _is_gone(client, settings.origin.namespace, pod):
+        if pods.has(pod) or await _is_gone(client, settings.origin.namespace, pod):
             pods.confirm_gone(replica)
 
 

@@ -1,5 +1,7 @@
 """The pods of one namespace, as states to tell. It does no I/O: pods come in through its sink, messages go out through
 `put`, and the clock is an argument.
+
+A replica is known by the name it is told under. Of several pods with one name the newest one speaks.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ from endpoint_analytics.agents.kubernetes.stage import Stage
 from endpoint_analytics.agents.kubernetes.told import Teller
 from endpoint_analytics.agents.kubernetes.watching import Sink
 from endpoint_analytics.schemas.replicas import ReplicaState
+
+_Concerned = dict[Replica, Pod | None]
+"""Replicas of which there is something to tell, and the pod that one lost."""
 
 
 class PodWatcher:
@@ -36,6 +41,7 @@ class PodWatcher:
         self._now_us = now_us
         self._teller = Teller(rules)
         self._pods: dict[str, tuple[Replica, Pod]] = {}
+        self._uids: dict[Replica, set[str]] = {}
         self._recalled = recalled.living()
         for replica, (told, _) in recalled.replicas.items():
             self._teller.recall(replica, told)
@@ -49,60 +55,86 @@ class PodWatcher:
         """Return where pods go."""
         return Sink(self._pods_listed, self._pod_changed, self._pod_removed, lambda: None)
 
+    def has(self, name: str) -> bool:
+        """Return whether a pod of that name is told of."""
+        return any(pod.metadata.name == name for _, pod in self._pods.values())
+
     def vanished(self) -> dict[Replica, str]:
-        """Return the replicas that were told before and whose pods are not there, with the pods' names; after the
-        first list of pods. Each is to be asked for, and then `confirm_gone`: a pod may be another selector's."""
-        there = {replica for replica, _ in self._pods.values()}
-        return {replica: pod for replica, pod in self._recalled.items() if replica not in there}
+        """Return the replicas that were told before and have no pod now, with the pods' names; after the first list.
+        Unless we have a pod of that name, it is to be asked for: it may be another selector's. Then `confirm_gone`."""
+        return {replica: pod for replica, pod in self._recalled.items() if replica not in self._uids}
 
     def confirm_gone(self, replica: Replica) -> None:
         """The pod of a replica that was told before is no more."""
-        if all(replica != each for each, _ in self._pods.values()):
+        if replica not in self._uids:
             pod = self._recalled.get(replica, "")
-            self._tell(
+            self._put_all(
                 replica, self._teller.missing(replica, self._now_us(), "gone while nobody watched"), pod
             )
 
     def tick(self) -> None:
         """Tell again what has lasted; to be called a few times a minute."""
-        for replica, pod in self._pods.values():
-            self._observe(replica, pod)
+        self._tell(dict.fromkeys(self._uids))
 
     def _pods_listed(self, found: list[Pod]) -> None:
         listed = {pod.metadata.uid for pod in found}
-        for replica, pod in [each for uid, each in self._pods.items() if uid not in listed]:
-            self._forget(replica, pod)
-        for pod in sorted(found, key=lambda pod: (str(pod.metadata.creation_timestamp), pod.metadata.name)):
-            self._pod_changed(pod)
+        concerned: _Concerned = {}
+        for uid in sorted(self._pods.keys() - listed, key=lambda uid: _age(self._pods[uid][1])):
+            concerned |= self._take_out(uid)
+        for pod in sorted(found, key=_age):
+            concerned |= self._put_in(pod)
+        self._tell(concerned)
 
     def _pod_changed(self, pod: Pod) -> None:
-        try:
-            replica = self._endpoints.naming.replica_of(pod)
-        except NoNameError as error:
-            self._endpoints.say_once(f"the pod {pod.metadata.name} is left out: {error}")
-            return
-        known = self._pods.get(pod.metadata.uid)
-        if known is not None and known[0] != replica:  # labelled anew: another replica now
-            self._forget(*known)
-        if not self._endpoints.admit(replica.endpoint):
-            return
-        pod = pod if known is None else _as_first_asked(pod, known[1])
-        self._pods[pod.metadata.uid] = (replica, pod)
-        self._observe(replica, pod)
+        self._tell(self._put_in(pod))
 
     def _pod_removed(self, pod: Pod) -> None:
         known = self._pods.get(pod.metadata.uid)
         if known is not None:
-            self._forget(known[0], _as_first_asked(pod, known[1]))
+            self._take_out(pod.metadata.uid)
+            self._tell({known[0]: _as_first_asked(pod, known[1])})
 
-    def _observe(self, replica: Replica, pod: Pod) -> None:
-        self._tell(replica, self._teller.observe(replica, pod, self._now_us()), pod.metadata.name)
+    def _put_in(self, pod: Pod) -> _Concerned:
+        concerned: _Concerned = {}
+        uid, replica = pod.metadata.uid, self._replica_of(pod)
+        known = self._pods.get(uid)
+        if known is not None and known[0] != replica:  # labelled anew
+            concerned |= self._take_out(uid)
+        if replica is not None:
+            self._pods[uid] = (replica, pod if known is None else _as_first_asked(pod, known[1]))
+            self._uids.setdefault(replica, set()).add(uid)
+            concerned[replica] = None
+        return concerned
 
-    def _forget(self, replica: Replica, pod: Pod) -> None:
-        self._pods.pop(pod.metadata.uid, None)
-        self._tell(replica, self._teller.gone(replica, pod, self._now_us()), pod.metadata.name)
+    def _take_out(self, uid: str) -> _Concerned:
+        replica, pod = self._pods.pop(uid)
+        uids = self._uids[replica]
+        uids.remove(uid)
+        if not uids:
+            del self._uids[replica]
+        return {replica: pod}
 
-    def _tell(self, replica: Replica, stages: list[Stage], pod: str) -> None:
+    def _replica_of(self, pod: Pod) -> Replica | None:
+        """Return whose pod it is; None, and said once, for one that is left out."""
+        try:
+            replica = self._endpoints.naming.replica_of(pod)
+        except NoNameError as error:
+            self._endpoints.say_once(f"the pod {pod.metadata.name} is left out: {error}")
+            return None
+        return replica if self._endpoints.admit(replica.endpoint) else None
+
+    def _tell(self, concerned: _Concerned) -> None:
+        for replica, lost in concerned.items():
+            uids = self._uids.get(replica)
+            if uids:
+                pod = max((self._pods[uid][1] for uid in uids), key=_age)
+                stages = self._teller.observe(replica, pod, self._now_us())
+                self._put_all(replica, stages, pod.metadata.name)
+            elif lost is not None:
+                stages = self._teller.gone(replica, lost, self._now_us())
+                self._put_all(replica, stages, lost.metadata.name)
+
+    def _put_all(self, replica: Replica, stages: list[Stage], pod: str) -> None:
         for stage in stages:
             message = ReplicaState(
                 namespace=self._endpoints.namespace,
@@ -113,6 +145,11 @@ class PodWatcher:
                 reason=stage.reason,
             )
             self._put(message, pod)
+
+
+def _age(pod: Pod) -> tuple[str, str]:
+    """Return what puts pods in the order in which they were made, the same one for all agents."""
+    return str(pod.metadata.creation_timestamp), pod.metadata.uid
 
 
 def _as_first_asked(pod: Pod, before: Pod) -> Pod:

@@ -1,7 +1,6 @@
 """What was told of each replica, and what of its pod's life is new. Pure: `now_us` and pods in, messages out.
 
-A replica is known by the name it is told under. Of several pods with one name the newest one speaks, as it is when a
-StatefulSet makes a pod anew. What is told of one replica rises in time, whatever the clocks of the machines say.
+What is told of one replica rises in time, whatever the clocks of the machines say.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ AGAIN_FAILED_US = 240_000_000
 """The same of a pod that fails and is kept: a failed replica departs after 5 min."""
 
 EARLY_US = 1_000_000
-"""What lies further ahead, by a node's clock, is told as of then. (A moment may lie late in its second.)"""
+"""What lies further ahead of now, by a node's clock, is told as of then. (A moment may lie late in its second.)"""
 
 MAX_ENDED = 10_000
 """Replicas that have ended and are remembered, so that a name that is used again goes on in time."""
@@ -36,13 +35,18 @@ MAX_ENDED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The last that was told of a replica; `uid` is its pod's, empty when it was read back from the topic."""
+    """The last that was told of a replica. `uid` is its pod's and `pod_us` when that was by the pod's own word; empty
+    and 0 when it was read back from the topic."""
 
     at_us: int
     state: State
     reason: str = ""
     uid: str = ""
-    created_us: int = 0
+    pod_us: int = 0
+
+    def by_pod(self, uid: str) -> int:
+        """Return up to when a pod was told of, by its own word, in microseconds."""
+        return self.pod_us if uid == self.uid else self.at_us
 
 
 class Teller:
@@ -63,23 +67,24 @@ class Teller:
 
     def observe(self, replica: Replica, pod: Pod, now_us: int) -> list[Stage]:
         """The pod is as it is: tell what is new of its life."""
-        last, uid, created_us = self.told(replica), pod.metadata.uid, _created_us(pod)
-        if last is not None and last.uid != uid and created_us < last.created_us:
-            return []  # an older pod of the name: the newer one speaks
+        last, uid = self.told(replica), pod.metadata.uid
         if last is not None and last.state == "terminated" and last.uid in {"", uid} and is_over(pod):
             return []  # it has ended, however its end looks later
-        stages = [_by(stage, now_us + EARLY_US) for stage in stages_of(pod, self._rules, now_us)]
-        new = [stage for stage in _new(stages, last, uid, now_us) if stage.at_us >= now_us - LATE_US]
+        stages = stages_of(pod, self._rules, now_us)
+        present = stages[-1]
+        if last is None:
+            new = _risen(stages, 0, now_us)
+        elif _is_clearer(present, last, uid):
+            new = [replace(present, at_us=last.at_us)]
+        else:
+            new = _risen(_new(stages, last, uid, now_us), last.at_us, now_us)
         if not is_over(pod):
-            new += _again(stages[-1], new[-1] if new else last, now_us)
-        self._keep(replica, new, uid, created_us)
+            new += _again(present, new[-1] if new else last, now_us)
+        self._keep(replica, new, uid, present.at_us)
         return new
 
     def gone(self, replica: Replica, pod: Pod, now_us: int) -> list[Stage]:
         """The pod is no more: it was as `pod` is, and is told to its end."""
-        last = self.told(replica)
-        if last is not None and last.uid not in {"", pod.metadata.uid}:
-            return []
         new = self.observe(replica, pod, now_us)
         end = end_of(pod, self._rules, now_us)
         if end is not None:
@@ -93,24 +98,15 @@ class Teller:
         if last is None:
             return []
         end = Stage(max(now_us, last.at_us + 1), "terminated", reason, timed=False)
-        self._keep(replica, [end], last.uid, last.created_us)
+        self._keep(replica, [end], last.uid, last.pod_us)
         return [end]
 
-    def replicas(self) -> tuple[Replica, ...]:
-        """Return those that have not ended."""
-        return tuple(self._told)
-
-    def forget(self) -> None:
-        """What was told may be lost: all is to be told again, which changes nothing where it was not."""
-        self._told.clear()
-        self._ended.clear()
-
-    def _keep(self, replica: Replica, stages: Sequence[Stage], uid: str, created_us: int) -> None:
+    def _keep(self, replica: Replica, stages: Sequence[Stage], uid: str, pod_us: int) -> None:
         if not stages:
             return
         last = stages[-1]
         self._ended.pop(replica, None)
-        self._told[replica] = Told(last.at_us, last.state, last.reason, uid, created_us)
+        self._told[replica] = Told(last.at_us, last.state, last.reason, uid, pod_us)
         if last.state == "terminated":
             self._retire(replica)
 
@@ -122,30 +118,33 @@ class Teller:
             self._ended.popitem(last=False)
 
 
-def _new(stages: Sequence[Stage], last: Told | None, uid: str, now_us: int) -> list[Stage]:
-    """Return the stages that were not told, each later than what was; `stages` are in order and not empty."""
-    if last is None:
-        return list(stages)
+def _is_clearer(present: Stage, last: Told, uid: str) -> bool:
+    """Whether it is the moment that was told last, of which more is known now: it takes that one's place."""
+    is_same = (present.state, present.at_us) == (last.state, last.by_pod(uid))
+    return is_same and present.timed and present.reason != last.reason
+
+
+def _new(stages: Sequence[Stage], last: Told, uid: str, now_us: int) -> Sequence[Stage]:
+    """Return the stages that were not told, as the pod gives them; `stages` are in order and not empty."""
     present = stages[-1]
-    is_other_pod = last.uid not in {"", uid}
-    new = [stage for stage in stages if is_other_pod or stage.at_us > last.at_us]
+    new = [stage for stage in stages if stage.at_us > last.by_pod(uid)]
     if not new and present.state != last.state:
         # Told with a later time than Kubernetes now gives; a replica that had ended is there again from now on.
-        new = [replace(present, at_us=now_us if last.state == "terminated" else present.at_us)]
-    elif not new and present.at_us == last.at_us and present.reason != last.reason and present.timed:
-        return [present]  # the same moment, of which more is known: it takes the place of what was told
-    elif present.state == last.state and not is_other_pod and not any(stage.timed for stage in new):
+        return [replace(present, at_us=now_us) if last.state == "terminated" else present]
+    if present.state == last.state and not any(stage.timed for stage in new):
         return []  # it has no time of its own, and was told
+    return new
+
+
+def _risen(stages: Sequence[Stage], last_us: int, now_us: int) -> list[Stage]:
+    """Return the stages that are not too old, each later than the one before, and none in the future."""
     risen: list[Stage] = []
-    at_us = last.at_us
-    for stage in new:
-        at_us = max(stage.at_us, at_us + 1)
-        risen.append(replace(stage, at_us=at_us))
+    for stage in stages:
+        if stage.at_us < now_us - LATE_US:
+            continue
+        last_us = max(min(stage.at_us, now_us + EARLY_US), last_us + 1)
+        risen.append(replace(stage, at_us=last_us))
     return risen
-
-
-def _by(stage: Stage, latest_us: int) -> Stage:
-    return stage if stage.at_us <= latest_us else replace(stage, at_us=latest_us, timed=False)
 
 
 def _again(present: Stage, last: Stage | Told | None, now_us: int) -> list[Stage]:
@@ -156,8 +155,3 @@ def _again(present: Stage, last: Stage | Told | None, now_us: int) -> list[Stage
         return []
     reason = last.reason if last is not None and last.state == present.state else present.reason
     return [Stage(at_us, present.state, reason)]
-
-
-def _created_us(pod: Pod) -> int:
-    created = pod.metadata.creation_timestamp
-    return 0 if created is None else int(created.timestamp()) * 1_000_000

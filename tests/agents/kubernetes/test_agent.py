@@ -148,6 +148,21 @@ def test_a_restart_tells_nothing_twice_and_ends_what_is_gone(kafka_config, serve
     assert states(kafka_config) == after
 
 
+def test_a_pod_of_the_same_name_is_another_replica_where_the_uid_names_it(kafka_config, server, start):
+    before, after = serving("llm-0"), serving("llm-0")
+    server.apply("pods", before.json)
+    first = start("--replica-from", "uid")
+    first.start()
+    told = eventually(lambda: states(kafka_config), lambda found: len(found) >= 4, 30, "the states")
+    first.kill()
+    server.delete("pods", "llm-0")
+    server.apply("pods", after.json)
+    second = start("--replica-from", "uid")
+    second.start()
+    ended = (before.json["metadata"]["uid"], "terminated")
+    eventually(lambda: states(kafka_config)[len(told) :], lambda found: ended in found, 30, "the end")
+
+
 def test_what_was_told_is_read_back(kafka_config, server, start):
     server.apply("pods", serving("llm-1").json)
     agent = start()

@@ -156,18 +156,6 @@ def test_a_pod_of_the_same_name_begins_after_the_end_of_the_one_before():
     successor = ScriptedPod("llm-1", pod.at(110))  # within the same second
     assert heard.observe(successor, 0) == ["pending"]
     assert max(heard.rows)[0] > ended_us
-    assert heard.gone(pod, 115) == []  # a late word of the one before
-
-
-def test_the_newer_one_of_two_pods_with_one_name_speaks():
-    heard, old = Heard(), serving()
-    heard.observe(old, 51)
-    young = ScriptedPod("llm-1", old.at(60))
-    assert heard.observe(young, 1) == ["pending"]
-    old.unready(70)
-    assert heard.observe(old, 70) == []
-    assert heard.gone(old, 71) == []
-    assert heard.present == "pending"
 
 
 def test_a_pod_that_is_selected_again_runs_from_then_on():
@@ -231,6 +219,14 @@ def test_a_clock_that_is_ahead_tells_nothing_of_the_future():
     assert max(heard.rows)[0] <= us(pod.at(22))
     assert heard.present == "running"
     assert heard.observe(pod, 21) == []
+
+
+def test_a_life_by_a_clock_that_is_ahead_is_told_once():
+    heard, pod = Heard(), serving()
+    for second in range(20, 120, 5):
+        heard.observe(pod, second)
+    assert heard.said == ["pending", "pulling", "initializing", "running"]
+    assert heard.present == "running"
 
 
 def test_what_was_told_and_is_not_there_has_ended():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -228,6 +228,77 @@ def test_what_was_told_before_and_is_gone_has_ended_once_that_is_certain():
     assert told.states() == [("llm", "llm-2", "terminated")]
     told.watcher.confirm_gone(Replica("llm", "llm-1"))  # it is back
     assert told.states() == []
+
+
+def test_a_pod_that_loses_its_label_is_no_replica_any_more():
+    told = Heard(Naming(endpoint_label="endpoint"))
+    pod = serving(labels={"endpoint": "chat"})
+    told.pods.changed(read(pod))
+    told.states()
+    del pod.json["metadata"]["labels"]["endpoint"]
+    told.pods.changed(read(pod))
+    assert told.states() == [("chat", "llm-1", "terminated")]
+    assert told.watcher.pods == 0
+
+
+def of_one_group(name: str, begin: datetime = T0) -> ScriptedPod:
+    pod = serving(begin=begin, labels={"group": "0"})
+    pod.json["metadata"]["name"] = name
+    return pod
+
+
+def test_of_pods_with_one_name_made_in_the_same_second_one_speaks():
+    told = Heard(Naming("llm", replica_from="label:group"))
+    for name in ("llm-0", "llm-0-1"):
+        told.pods.changed(read(of_one_group(name)))
+    told.states()
+    for _ in range(3):
+        told.watcher.tick()
+    assert told.states() == []
+
+
+def test_the_newest_of_pods_with_one_name_speaks_and_after_it_the_one_before():
+    told = Heard(Naming("llm", replica_from="label:group"))
+    old, young = of_one_group("llm-a"), of_one_group("llm-b", T0 + timedelta(seconds=60))
+    told.pods.listed([read(young), read(old)])
+    assert [pod for _, pod in told.messages] == ["llm-b"] * 4
+    told.states()
+    old.unready(150)
+    told.pods.changed(read(old))
+    assert told.states() == []
+    told.pods.removed(read(young))
+    assert told.states()[-1] == ("llm", "0", "draining")
+    told.pods.removed(read(young))  # a late word
+    assert told.states() == []
+    told.pods.removed(read(old))
+    assert told.states() == [("llm", "0", "terminated")]
+
+
+def test_a_pod_that_took_a_name_over_while_nobody_watched_has_its_own_times():
+    told = Heard()
+    told.pods.listed([read(serving())])
+    told.states()
+    told.now = T0 + timedelta(seconds=900)
+    told.pods.listed([read(serving(begin=T0 + timedelta(seconds=600)))])
+    at_s = [(message.at_us - us(T0)) // 1_000_000 for message, _ in told.messages]
+    assert [state for _, _, state in told.states()] == ["pending", "pulling", "initializing", "running"]
+    assert at_s == [600, 602, 630, 650]
+
+
+def test_what_was_told_of_a_pod_under_another_name_has_ended():
+    """The replicas are named by uid, and a pod of the same name took the place of the one before."""
+    recalled = Recalled()
+    recalled.replicas[Replica("llm", "uid-before")] = (Told(us(T0), "running"), "llm-1")
+    recalled.replicas[Replica("llm", "uid-of-another")] = (Told(us(T0), "running"), "llm-2")
+    told = Heard(Naming("llm", replica_from="uid"), recalled=recalled)
+    told.pods.listed([read(serving())])
+    told.states()
+    assert told.watcher.vanished() == {
+        Replica("llm", "uid-before"): "llm-1",
+        Replica("llm", "uid-of-another"): "llm-2",
+    }
+    assert told.watcher.has("llm-1")
+    assert not told.watcher.has("llm-2")
 
 
 def test_only_what_comes_from_here_is_taken_up():
