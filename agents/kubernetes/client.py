@@ -19,7 +19,7 @@ import aiohttp
 import msgspec
 
 from endpoint_analytics.agents.kubernetes.access import Access
-from endpoint_analytics.agents.kubernetes.objects import Status
+from endpoint_analytics.agents.kubernetes.objects import UNREADABLE, Status
 
 ANSWER_WITHIN_S = 30.0
 CONNECT_WITHIN_S = 10.0
@@ -126,13 +126,14 @@ def retry_after_s(value: str | None, now: datetime | None = None) -> float | Non
         until = parsedate_to_datetime(value)
     except ValueError:
         return None
+    until = until if until.tzinfo else until.replace(tzinfo=UTC)  # as it is for the zone -0000
     return max(0.0, (until - (now or datetime.now(UTC))).total_seconds())
 
 
 def _message_of(body: bytes, otherwise: str) -> str:
     try:
         return msgspec.json.decode(body, type=Status).message or otherwise
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return otherwise
 
 

@@ -10,6 +10,9 @@ from datetime import datetime
 
 import msgspec
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+"""What decoding raises for what is not of these shapes; the second for words that are no UTF-8."""
+
 
 class _Read(msgspec.Struct, frozen=True, rename="camel"):
     """A part of an object."""

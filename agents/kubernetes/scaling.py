@@ -20,6 +20,8 @@ from endpoint_analytics.agents.kubernetes.objects import (
 from endpoint_analytics.schemas.limits import MAX_REPLICAS
 
 PAUSED, PAUSED_REPLICAS = "autoscaling.keda.sh/paused", "autoscaling.keda.sh/paused-replicas"
+NOT_PAUSED = frozenset({"0", "f", "F", "false", "FALSE", "False"})
+"""KEDA reads the annotation as Go does a truth value, and pauses for what is none."""
 KEDA_MIN, KEDA_MAX = 0, 100
 """What KEDA takes where a ScaledObject says nothing."""
 
@@ -94,7 +96,7 @@ def scaler_of_scaled_object(found: ScaledObject) -> Scaler:
     paused = annotations.get(PAUSED_REPLICAS, "")
     if paused.isdecimal():
         return Scaler(target, _limits(int(paused), int(paused), at_us))
-    if annotations.get(PAUSED, "").lower() == "true":
+    if annotations.get(PAUSED, "false") not in NOT_PAUSED:
         return Scaler(target, None)
     return Scaler(target, _limits(least, most, at_us))
 
@@ -103,14 +105,24 @@ def limits_by_endpoint(
     workloads: Iterable[tuple[str, Workload]], autoscalers: Iterable[Scaler], scaled_objects: Iterable[Scaler]
 ) -> dict[str, Limits]:
     """Return the limits of each endpoint; `workloads` come with the endpoint that each belongs to."""
-    scalers = {scaler.target: scaler for scaler in autoscalers}
-    scalers |= {scaler.target: scaler for scaler in scaled_objects}
+    autoscaler_of = {scaler.target: scaler for scaler in autoscalers}
+    scaled_object_of = {scaler.target: scaler for scaler in scaled_objects}
     found: dict[str, Limits] = {}
     for endpoint, workload in workloads:
-        scaler = scalers.get(workload.name)
-        limits = workload.limits if scaler is None or scaler.limits is None else scaler.limits
+        name = workload.name
+        limits = _in_force(workload, autoscaler_of.get(name), scaled_object_of.get(name))
         found[endpoint] = limits if endpoint not in found else _sum(found[endpoint], limits)
     return found
+
+
+def _in_force(workload: Workload, autoscaler: Scaler | None, scaled_object: Scaler | None) -> Limits:
+    if scaled_object is not None:
+        return scaled_object.limits or workload.limits
+    if autoscaler is None or autoscaler.limits is None:
+        return workload.limits
+    # An autoscaler leaves alone what was scaled to nothing, unless that is its own minimum.
+    rests = workload.replicas == 0 < autoscaler.limits.min_replicas
+    return workload.limits if rests else autoscaler.limits
 
 
 def asked_us(metadata: SpecMetadata, *names: str) -> int | None:

@@ -71,12 +71,14 @@ class CommandToken:
     api_version: str
     _token: str = field(default="", repr=False)
     _until_s: float = 0.0
+    _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def read(self) -> str:
         """Return the token, from the command when there is none or it ends within a minute; raises AccessError."""
-        if not self._token or time.time() > self._until_s - 60:
-            self._token, self._until_s = await self._ask()
-        return self._token
+        async with self._asking:  # once, for all that need it
+            if not self._token or time.time() > self._until_s - 60:
+                self._token, self._until_s = await self._ask()
+            return self._token
 
     def refuse(self) -> None:
         """The server refused the token: ask the command at the next need."""

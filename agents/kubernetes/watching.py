@@ -19,7 +19,7 @@ import aiohttp
 import msgspec
 
 from endpoint_analytics.agents.kubernetes.client import GONE, ApiError, BrokenStreamError, Client
-from endpoint_analytics.agents.kubernetes.objects import Page, Status, Versioned, WatchEvent
+from endpoint_analytics.agents.kubernetes.objects import UNREADABLE, Page, Status, Versioned, WatchEvent
 from endpoint_analytics.agents.kubernetes.pace import Pace
 from endpoint_analytics.agents.kubernetes.tokens import AccessError
 
@@ -105,7 +105,7 @@ class Watching(Generic[Object]):
         while True:
             try:
                 page = _page.decode(await self._client.get(self._resource.path, parameters))
-            except msgspec.DecodeError as error:
+            except UNREADABLE as error:
                 raise BrokenStreamError(f"the list cannot be read: {error}") from error
             found += [read for each in page.items or () if (read := self._read(each)) is not None]
             if not page.metadata.next or len(found) >= MAX_OBJECTS:
@@ -145,7 +145,7 @@ class Watching(Generic[Object]):
                 status = _status.decode(event.object)
                 raise ApiError(status.code, status.message or status.reason)
             version = _versioned.decode(event.object).metadata.resource_version
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             self._version = ""  # nobody knows what was in it
             raise BrokenStreamError(f"a line cannot be read: {error}") from error
         if event.type != "BOOKMARK" and (read := self._read(event.object)) is not None:
@@ -156,7 +156,7 @@ class Watching(Generic[Object]):
         """Return the object; None, counted and said once, for one of a shape that we do not know."""
         try:
             return self._decoder.decode(raw)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             self.unreadable += 1
             if self.unreadable == 1:
                 logger.warning(
@@ -172,13 +172,23 @@ class Watching(Generic[Object]):
             )
             self._version = ""
             return self._pace.wait_s()
-        if error.status in {403, 404} and not self._resource.needed:
-            what = "may not be read" if error.status == 403 else "are not installed"
-            self._complain(f"they {what}; what is known of them stays ({error.message})", logging.INFO)
-            self._sink.settled()
-            return MISSING_AGAIN_S
+        if error.status in {403, 404}:
+            self._version = ""  # what may be listed, and not watched, is listed again
+            if not self._resource.needed:
+                self._is_missing(error)
+                return MISSING_AGAIN_S
         self._complain(str(error))
         return self._pace.wait_s(error.retry_after_s)
+
+    def _is_missing(self, error: ApiError) -> None:
+        if error.status == 404:
+            self._complain(f"they are not installed ({error.message})", logging.INFO)
+            self._sink.listed([])
+        else:
+            self._complain(
+                f"they may not be read; what is known of them stays ({error.message})", logging.INFO
+            )
+        self._sink.settled()
 
     def _complain(self, what: str, level: int = logging.WARNING) -> None:
         """Say what is wrong, once until it is well again."""

@@ -36,6 +36,7 @@ class Fault:
     code: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     body: Json = field(default_factory=dict)
+    raw: bytes = b""
     after: int = 0
 
 
@@ -48,6 +49,7 @@ class ApiServer:
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.missing: set[str] = set()
         self.forbidden: set[str] = set()
+        self.unwatchable: set[str] = set()
         self.gone_as_event = True
         self.port = 0
         self._tls = tls
@@ -182,7 +184,7 @@ class ApiServer:
             return web.json_response(status(401, "Unauthorized", "Unauthorized"), status=401)
         if plural in self.missing:
             return web.Response(text="404 page not found\n", status=404)
-        if plural in self.forbidden:
+        if plural in self.forbidden or ("watch" in request.query and plural in self.unwatchable):
             message = (
                 f'{plural} is forbidden: User "system:serviceaccount:models:watcher" cannot list resource'
             )
@@ -208,9 +210,11 @@ class ApiServer:
         faults = self._faults[plural]
         is_watch = "watch" in query
         fault = None
-        if faults and (faults[0].kind not in {"cut", "end", "hang", "garbage", "error"} or is_watch):
+        if faults and _concerns(faults[0], query):
             fault = faults.popleft()
-        if fault is not None and fault.kind == "status":
+        if fault is not None and fault.kind in {"status", "continue"}:
+            if fault.raw:
+                return web.Response(body=fault.raw, status=fault.code)
             body = fault.body or status(fault.code, "", f"as the test asked: {fault.code}")
             return web.json_response(body, status=fault.code, headers=fault.headers)
         if fault is not None and fault.kind == "slow":
@@ -290,6 +294,12 @@ class ApiServer:
                     await _say(
                         response, "BOOKMARK", {"kind": "Pod", "metadata": {"resourceVersion": str(since)}}
                     )
+
+
+def _concerns(fault: Fault, query: dict[str, str]) -> bool:
+    if fault.kind == "continue":
+        return "continue" in query
+    return fault.kind in {"status", "slow"} or "watch" in query
 
 
 async def _meets(

@@ -169,10 +169,19 @@ def test_of_several_kubeconfigs_the_first_that_says_it_counts(tmp_path):
     assert (found.server, asyncio.run(found.token.read())) == ("http://first", "1")
 
 
-@pytest.mark.parametrize("text", ["a: [", "clusters: 5", "- x", "clusters: [{cluster: {}}]"])
+USER = "current-context: a, contexts: [{name: a, context: {cluster: c, user: u}}], clusters: [{name: c, cluster: %s}]"
+
+
+@pytest.mark.parametrize("text", [
+    b"a: [", b"clusters: 5", b"- x", b"clusters: [{cluster: {}}]", b"\xff\xfe\x00",
+    b"{current-context: a, contexts: [{name: a, context: x}]}",
+    b"{%s, users: [{name: u, user: x}]}" % (USER % "{server: 'http://x'}").encode(),
+    b"{%s, users: [{name: u, user: {exec: {args: [x]}}}]}" % (USER % "{server: 'http://x'}").encode(),
+    b"{%s, users: [{name: u, user: {exec: {command: x, env: [{name: y}]}}}]}" % (USER % "{server: 'http://x'}").encode(),
+])  # fmt: skip
 def test_a_file_that_is_no_kubeconfig(tmp_path, text):
     path = tmp_path / "config"
-    path.write_text(text)
+    path.write_bytes(text)
     with pytest.raises(ConfigurationError, match=str(path)):
         access_of_kubeconfig(str(path), None)
 
@@ -220,13 +229,16 @@ def test_a_command_that_prints_a_token(tmp_path):
     token = access_of_kubeconfig(str(config(tmp_path, "http://x", {"exec": command})), None).token
 
     async def several() -> list[str]:
-        return [await token.read() for _ in range(3)]
+        return list(await asyncio.gather(*(token.read() for _ in range(3))))
 
-    assert asyncio.run(several()) == ["good"] * 3
-    assert counter.read_text() == "x"
-    token.refuse()
-    asyncio.run(several())
-    assert counter.read_text() == "xx"
+    async def run() -> None:
+        assert await several() == ["good"] * 3
+        assert counter.read_text() == "x"
+        token.refuse()
+        await several()
+        assert counter.read_text() == "xx"
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("words", [["no-such-command-anywhere"], [sys.executable, "-c", "print('no token')"]])

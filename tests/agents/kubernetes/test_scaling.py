@@ -65,6 +65,23 @@ def test_a_scaled_object_that_is_paused():
     assert limits([deployment("llm", 3)], [], [as_is]) == {"llm": (3, 3)}
 
 
+@pytest.mark.parametrize(("value", "paused"), [
+    ("true", True), ("1", True), ("T", True), ("yes", True), ("", True),
+    ("false", False), ("0", False), ("False", False),
+])  # fmt: skip
+def test_what_keda_takes_for_paused(value, paused):
+    """Go's strconv.ParseBool, and what is no truth value pauses."""
+    found = scaled_object("llm", 0, 8, annotations={"autoscaling.keda.sh/paused": value})
+    assert limits([deployment("llm", 3)], [], [found]) == {"llm": (3, 3) if paused else (0, 8)}
+
+
+def test_an_autoscaler_leaves_alone_what_was_scaled_to_nothing():
+    """By hand, for maintenance: until it is scaled up again. KEDA does scale up again."""
+    assert limits([deployment("llm", 0)], [autoscaler("llm", 2, 8)]) == {"llm": (0, 0)}
+    assert limits([deployment("llm", 0)], [autoscaler("llm", 0, 8)]) == {"llm": (0, 8)}
+    assert limits([deployment("llm", 0)], [], [scaled_object("llm", 2, 8)]) == {"llm": (2, 8)}
+
+
 def test_workloads_of_one_endpoint_add_up():
     canary = deployment("llm-canary", 1)
     assert limits([deployment("llm", 3), canary], [autoscaler("llm", 2, 8)]) == {"llm": (3, 9)}

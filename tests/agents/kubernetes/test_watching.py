@@ -329,6 +329,16 @@ def test_a_server_in_trouble_is_asked_again(server, code, caplog):
     assert "watching pods goes on" in caplog.text
 
 
+def test_an_error_whose_words_are_no_text_is_tried_again(server):
+    server.apply("pods", pod("a"))
+    server.fault("pods", "status", code=502, raw=b'{"message": "\xe9"}')
+
+    async def script(seen: Seen) -> None:
+        await until(lambda: seen.pods)
+
+    watch(server, script)
+
+
 def test_a_slow_server_is_waited_for(server):
     server.apply("pods", pod("a"))
     server.fault("pods", "slow")
@@ -388,6 +398,49 @@ def test_what_is_not_installed_or_forbidden_counts_as_none_and_is_said_once(serv
     assert caplog.text.count("watching scaledobjects: they") == 1
 
 
+def test_what_is_not_installed_any_more_is_gone(server):
+    resource = Resource("scaledobjects", "/apis/keda.sh/v1alpha1/namespaces/models/scaledobjects", Pod)
+    server.apply("scaledobjects", pod("a"))
+
+    async def script(seen: Seen) -> None:
+        await until(lambda: seen.pods and server.watches)
+        server.missing = {"scaledobjects"}
+        server.drop_connections()
+        await until(lambda: not seen.pods)
+        server.missing = set()
+        await until(lambda: seen.pods)
+
+    watch(server, script, resource=resource)
+
+
+def test_what_may_be_listed_and_not_watched_is_listed_again(server):
+    resource = Resource("deployments", "/apis/apps/v1/namespaces/models/deployments", Pod)
+    server.apply("deployments", pod("a"))
+    server.unwatchable = {"deployments"}
+
+    async def script(seen: Seen) -> None:
+        await until(lambda: "a" in seen.pods)
+        server.apply("deployments", pod("b"))
+        await until(lambda: "b" in seen.pods)
+
+    watch(server, script, resource=resource)
+
+
+def test_a_list_that_expires_between_its_pages_begins_anew(server, monkeypatch):
+    monkeypatch.setattr(watching, "PAGE", 2)
+    for number in range(5):
+        server.apply("pods", pod(f"pod-{number}"))
+    expired = status(410, "Expired", "The provided continue parameter is too old")
+    server.fault("pods", "continue", code=410, body=expired)
+
+    async def script(seen: Seen) -> None:
+        await until(lambda: len(seen.pods) == 5)
+
+    seen, made = watch(server, script)
+    assert made.lists == 2
+    assert len(seen.said) == 1
+
+
 def test_a_server_that_is_away_is_tried_again(server):
     async def script(seen: Seen) -> None:
         await until(lambda: seen.settled)
@@ -418,5 +471,6 @@ def test_retry_after_is_a_number_or_a_date():
     now = datetime(2026, 11, 20, 10, 0, 0, tzinfo=UTC)
     assert retry_after_s("Fri, 20 Nov 2026 10:00:30 GMT", now) == 30.0
     assert retry_after_s("Fri, 20 Nov 2026 09:00:30 GMT", now) == 0.0
+    assert retry_after_s("Fri, 20 Nov 2026 10:00:30 -0000", now) == 30.0
     assert retry_after_s("soon") is None
     assert retry_after_s(None) is None
