@@ -7,7 +7,7 @@ import logging
 import os
 from dataclasses import replace
 
-from endpoint_analytics.agents.config import ENVIRONMENT_PREFIX, AgentConfig, read_config
+from endpoint_analytics.agents.config import ENVIRONMENT_PREFIX, AgentConfig, read_config, read_list
 from endpoint_analytics.agents.kafka_options import add_kafka_options, kafka_of
 
 # option -> what it says
@@ -50,6 +50,17 @@ def add_scrape_options(parser: argparse.ArgumentParser, *, with_url: bool = True
     )
 
 
+def add_exclude_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that leaves requests out, where the command records requests."""
+    parser.add_argument(
+        "--exclude-paths",
+        type=read_list,
+        metavar="PATHS",
+        help="do not record requests of these paths, /health,/metrics; also "
+        f"{ENVIRONMENT_PREFIX}EXCLUDE_PATHS (none)",
+    )
+
+
 def agent_config_of(arguments: argparse.Namespace) -> AgentConfig:
     """Return what the options and the environment say; raises ConfigurationError."""
     config = read_config(
@@ -60,6 +71,7 @@ def agent_config_of(arguments: argparse.Namespace) -> AgentConfig:
         spool=arguments.spool,
         scrape=getattr(arguments, "scrape", None),
         scrape_metrics=getattr(arguments, "metric", None),
+        exclude_paths=getattr(arguments, "exclude_paths", None),
     )
     stated = f"{ENVIRONMENT_PREFIX}STOP_TIMEOUT_S" in os.environ
     stop_timeout_s = config.stop_timeout_s if stated else arguments.timeout

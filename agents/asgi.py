@@ -18,6 +18,7 @@ from endpoint_analytics.agents.agent import Agent
 from endpoint_analytics.agents.config import AgentConfig, read_config
 from endpoint_analytics.agents.connection import Message, Receive
 from endpoint_analytics.agents.exchange import Exchange, Send
+from endpoint_analytics.agents.exclusion import is_excluded
 from endpoint_analytics.agents.lifespan import Lifespan
 from endpoint_analytics.agents.process_agent import stop_at_exit
 from endpoint_analytics.agents.producer import make_ssl_context
@@ -75,7 +76,7 @@ class AnalyticsMiddleware:
             recorder = self._recorder
             if recorder is None:
                 recorder = self._begin_running()
-            if self._excluded and scope.get("path") in self._excluded:
+            if self._excluded and is_excluded(scope.get("path"), self._excluded):
                 await self.app(scope, receive, send)
                 return
             exchange = Exchange(recorder.arrive(), scope, receive, send)

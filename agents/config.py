@@ -96,8 +96,8 @@ class AgentConfig:
     longer ("": none), `spool_bytes` its cap for each process, `spool_drop` what goes at the cap. `scrape` is the
     URL of a serving engine's metrics ("" or "off": none), read each `scrape_interval_s` with the bearer token
     `scrape_token`, which never shows in a repr; `scrape_metrics` are metrics of the user's own,
-    `engine_name=prometheus_name`. A middleware does not record requests of
-    `exclude_paths`, such as a probe's.
+    `engine_name=prometheus_name`. Requests of `exclude_paths`, such as a
+    probe's, are not recorded.
     """
 
     namespace: str
@@ -230,6 +230,11 @@ def read_kafka_config(
     )
 
 
+def read_list(text: str) -> tuple[str, ...]:
+    """Return what stands between the commas, without blanks around it."""
+    return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
 def default_replica_id(environment: Mapping[str, str]) -> str:
     """Return a valid name made of HOSTNAME (a pod's or container's own name), else a random one."""
     host = environment.get("HOSTNAME") or socket.gethostname()
@@ -240,8 +245,7 @@ def default_replica_id(environment: Mapping[str, str]) -> str:
 def _read_list(name: str, value: Sequence[str] | None, environment: Mapping[str, str]) -> tuple[str, ...]:
     if value is not None:
         return tuple(value)
-    items = environment.get(f"{ENVIRONMENT_PREFIX}{name.upper()}", "").split(",")
-    return tuple(item.strip() for item in items if item.strip())
+    return read_list(environment.get(f"{ENVIRONMENT_PREFIX}{name.upper()}", ""))
 
 
 def _required(name: str, value: str | None, environment: Mapping[str, str]) -> str:

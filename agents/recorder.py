@@ -135,6 +135,10 @@ class Recorder:
         arrived.append(request)
         return request
 
+    def pass_over(self) -> Request:
+        """A request that is not to be recorded: nothing that it is told is recorded either."""
+        return self._skipped
+
     def cut(self) -> Cut:
         """Take out all that was recorded so far.
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from endpoint_analytics.agents.config import AgentConfig, read_config
+from endpoint_analytics.agents.exclusion import is_excluded
 from endpoint_analytics.agents.process_agent import ProcessAgent
 from endpoint_analytics.agents.recorder import Recorder
 from endpoint_analytics.agents.wsgi_exchange import Environ, StartResponse, WsgiExchange
@@ -79,7 +80,7 @@ class AnalyticsMiddleware:
         """Serve one request."""
         if self._recorder is None:
             self.start()
-        if self._excluded and environ.get("PATH_INFO") in self._excluded:
+        if self._excluded and is_excluded(_path(environ), self._excluded):
             return self.app(environ, start_response)
         recorder: Any = self._recorder
         exchange = WsgiExchange(recorder.arrive(), environ, start_response)
@@ -92,3 +93,9 @@ class AnalyticsMiddleware:
             exchange.abort()
             raise
         return exchange.body(body)
+
+
+def _path(environ: Environ) -> str:
+    """Return the path as ASGI gives it: WSGI hands the bytes of UTF-8 on as if they were Latin-1 (PEP 3333)."""
+    path: str = environ.get("PATH_INFO", "")
+    return path.encode("latin-1", "replace").decode("utf-8", "replace")

@@ -10,7 +10,13 @@ import sys
 from pathlib import Path
 
 from endpoint_analytics.agents.agent import Agent
-from endpoint_analytics.agents.agent_options import add_agent_options, agent_config_of, log_to_stderr
+from endpoint_analytics.agents.agent_options import (
+    add_agent_options,
+    add_exclude_option,
+    add_scrape_options,
+    agent_config_of,
+    log_to_stderr,
+)
 from endpoint_analytics.agents.config import AgentConfig, ConfigurationError
 from endpoint_analytics.agents.held_file import HeldFile, hold
 from endpoint_analytics.agents.log.formats import FORMATS, Parser, pattern_parser
@@ -42,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from", choices=["start", "end"], default="end", dest="begin", help="where to begin at first (end)"
     )
+    add_exclude_option(parser)
     add_agent_options(parser)
+    add_scrape_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -51,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     lock: HeldFile | None = None
     try:
         config = agent_config_of(arguments)
-        make_ssl_context(config.kafka)
+        agent = Agent(config, requests=False)
         parser = parser_of(arguments)
         if path.exists() and not path.is_file():
             raise ConfigurationError(f"{path} is no regular file, and has no place to go on from")
@@ -65,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         log_to_stderr()
         with quiet_client():
-            return asyncio.run(_read(config, path, parser, journal, from_end=arguments.begin == "end"))
+            return asyncio.run(_read(agent, path, parser, journal, from_end=arguments.begin == "end"))
     finally:
         if lock is not None:
             lock.release()
@@ -102,10 +110,10 @@ def parser_of(arguments: argparse.Namespace) -> Parser:
     return FORMATS[arguments.format] if arguments.pattern is None else pattern_parser(arguments.pattern)
 
 
-async def _read(config: AgentConfig, path: Path, parser: Parser, journal: Journal, *, from_end: bool) -> int:
+async def _read(agent: Agent, path: Path, parser: Parser, journal: Journal, *, from_end: bool) -> int:
+    config = agent.config
     producer = Producer(config.kafka, make_ssl_context(config.kafka), Outage(config.kafka.bootstrap_servers))
     reader = LogReader(config, path, parser, journal, producer, from_end=from_end)
-    agent = Agent(config, requests=False)
     agent.start()
     agent.enter("running")
     loop = asyncio.get_running_loop()

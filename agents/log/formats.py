@@ -22,18 +22,18 @@ CLIENT_CLOSED = 499
 
 # log_format as docs/instrument/nginx.md gives it: the combined format and six fields.
 _NGINX = re.compile(
-    r'[^"]*"[^"]*" (?P<status>\d{3}) \d+ "[^"]*" "[^"]*" '
+    r'[^"]*"(?P<request>[^"]*)" (?P<status>\d{3}) \d+ "[^"]*" "[^"]*" '
     r"msec=(?P<end>[\d.]+) rt=(?P<duration>[\d.]+) uht=(?P<header>[-\d., :]+) urt=(?P<response>[-\d., :]+) "
     r"sent=(?P<sent>\d+) ok=(?P<ok>\w*)"
 )
 _UVICORN = re.compile(
-    r'(?:.*?[\s\]])?[\w.:\[\]-]* - "[A-Z]+ \S+ HTTP/[\d.]+" (?P<status>[1-5]\d{2})(?: [\w\' -]*)?'
+    r'(?:.*?[\s\]])?[\w.:\[\]-]* - "[A-Z]+ (?P<target>\S+) HTTP/[\d.]+" (?P<status>[1-5]\d{2})(?: [\w\' -]*)?'
 )
 _COLOURS = re.compile(r"\x1b\[[\d;]*m")
 _ENVOY_LEFT = frozenset({"DC", "DR"})
 _ENVOY_BROKEN = frozenset({"DPE", "UC", "UR", "UT", "UMSDR", "LR", "SI", "UPE", "OM"})
 _DURATIONS = {"s": 1_000_000, "ms": 1_000, "us": 1}
-_GROUPS = {"status", "time", "start", "aborted"} | {
+_GROUPS = {"status", "time", "start", "aborted", "path"} | {
     f"{what}_{unit}" for what in ("duration", "wait") for unit in _DURATIONS
 }
 
@@ -49,14 +49,14 @@ def parse_nginx(line: str) -> Logged | None:
         return None
     status, end_us = int(match["status"]), round(float(match["end"]) * 1e6)
     duration_us = round(float(match["duration"]) * 1e6)
-    is_aborted = match["ok"] != "OK"
+    is_aborted, target = match["ok"] != "OK", _target(match["request"])
     if status == CLIENT_CLOSED or (is_aborted and match["sent"] == "0"):
-        return Logged(None, end_us, duration_us, is_aborted=True)
+        return Logged(None, end_us, duration_us, is_aborted=True, target=target)
     header_us, response_us = _sum_us(match["header"]), _sum_us(match["response"])
     wait_us = duration_us
     if header_us is not None and response_us is not None:
         wait_us = min(max(duration_us - response_us, 0) + header_us, duration_us)
-    return Logged(status, end_us, duration_us, wait_us, is_aborted)
+    return Logged(status, end_us, duration_us, wait_us, is_aborted, target)
 
 
 def parse_envoy(line: str) -> Logged | None:
@@ -73,16 +73,17 @@ def parse_envoy(line: str) -> Logged | None:
     wait = fields.get("response_duration", fields.get("upstream_service_time"))
     wait_us = scaled_us(_text(wait), 1_000)
     end_us = parse_time_us(str(fields["start_time"])) + duration_us
+    target = _text(fields["path"]) if "path" in fields else None
     if not 100 <= status <= 599:  # 0: the client left before there was one
-        return Logged(None, end_us, duration_us, is_aborted=True)
+        return Logged(None, end_us, duration_us, is_aborted=True, target=target)
     flags = set(_text(fields.get("response_flags")).split(","))
     has_begun = wait_us is not None or status < 400
     is_aborted = bool(flags & _ENVOY_LEFT) or (has_begun and bool(flags & _ENVOY_BROKEN))
-    return Logged(status, end_us, duration_us, wait_us, is_aborted)
+    return Logged(status, end_us, duration_us, wait_us, is_aborted, target)
 
 
 def parse_caddy(line: str) -> Logged | Other | None:
-    """Caddy's JSON access log: ts, duration and status. It does not tell the wait, nor answers cut short."""
+    """Caddy's JSON access log: ts, duration, status and uri. It does not tell the wait, nor answers cut short."""
     fields = _read_object(line)
     if fields is not None and not str(fields.get("logger", "http.log.access")).startswith("http.log.access"):
         return OTHER
@@ -91,9 +92,11 @@ def parse_caddy(line: str) -> Logged | Other | None:
     status = int(fields["status"])
     end_us = parse_time_us(str(fields["ts"]))
     duration_us = scaled_us(str(fields["duration"]), 1_000_000)
+    request = fields.get("request")
+    target = _text(request["uri"]) if isinstance(request, dict) and "uri" in request else None
     if status == CLIENT_CLOSED or not 100 <= status <= 599:
-        return Logged(None, end_us, duration_us, is_aborted=True)
-    return Logged(status, end_us, duration_us)
+        return Logged(None, end_us, duration_us, is_aborted=True, target=target)
+    return Logged(status, end_us, duration_us, target=target)
 
 
 def parse_uvicorn(line: str) -> Logged | Other | None:
@@ -101,7 +104,7 @@ def parse_uvicorn(line: str) -> Logged | Other | None:
     text = _COLOURS.sub("", line)
     match = _UVICORN.fullmatch(text)
     if match is not None:
-        return Logged(int(match["status"]))
+        return Logged(int(match["status"]), target=match["target"])
     return None if " HTTP/" in text else OTHER  # the server's own words stand in the same log
 
 
@@ -109,7 +112,7 @@ def pattern_parser(pattern: str) -> Parser:
     """Return a parser for a regular expression of the user's; raises ConfigurationError.
 
     Its groups: `status` (needed), `time` (the end) or `start`, `duration_s`, `_ms` or `_us`, `wait_s`, `_ms`
-    or `_us`, and `aborted` (anything in it says so). The whole line must match.
+    or `_us`, `aborted` (anything in it says so), and `path`, with its query or without. The whole line must match.
     """
     try:
         compiled = re.compile(pattern)
@@ -166,7 +169,15 @@ def _of_groups(groups: Mapping[str, str]) -> Logged | None:
     if wait_us is not None and duration_us is not None:
         wait_us = min(wait_us, duration_us)
     is_aborted = status in {None, CLIENT_CLOSED} or groups.get("aborted", "") not in {"", "-"}
-    return Logged(None if status == CLIENT_CLOSED else status, end_us, duration_us, wait_us, is_aborted)
+    if status == CLIENT_CLOSED:
+        status = None
+    return Logged(status, end_us, duration_us, wait_us, is_aborted, groups.get("path"))
+
+
+def _target(request_line: str) -> str:
+    """Return the target of `GET /path HTTP/1.1`; empty when it is no request line."""
+    words = request_line.split(" ", 2)
+    return words[1] if len(words) > 1 else ""
 
 
 def _sum_us(text: str) -> int | None:

@@ -19,7 +19,8 @@ class Logged(msgspec.Struct, frozen=True, gc=False):
     """One request that is over; times in microseconds.
 
     `end_us` is None when the line tells no time, `duration_us` when it tells no duration, `status` when none
-    was sent. `wait_us` is arrival to status; where the log does not tell, it is the duration.
+    was sent. `wait_us` is arrival to status; where the log does not tell, it is the duration. `target` is the
+    request's path and query as they were logged, None where the lines tell of neither.
     """
 
     status: int | None
@@ -27,6 +28,7 @@ class Logged(msgspec.Struct, frozen=True, gc=False):
     duration_us: int | None = None
     wait_us: int | None = None
     is_aborted: bool = False
+    target: str | None = None
 
 
 class Other(Enum):

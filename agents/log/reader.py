@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from endpoint_analytics.agents.config import AgentConfig
+from endpoint_analytics.agents.exclusion import is_excluded, path_of
 from endpoint_analytics.agents.log.files import UNREADABLE, Position
 from endpoint_analytics.agents.log.following import Follower, Lines
 from endpoint_analytics.agents.log.formats import Parser
@@ -62,6 +63,7 @@ class LogReader:
         self._unsent: deque[tuple[Logged | Other | None, Lines, int]] = deque()
         self._topic = REQUESTS.name(config.kafka.topic_prefix)
         self._key = partition_key(config.namespace, config.endpoint, config.replica_id)
+        self._excluded = frozenset(config.exclude_paths)
         self._has_shown = False
         self._trouble: set[str] = set()
         self._stopping = asyncio.Event()
@@ -139,7 +141,17 @@ class LogReader:
                 SHOWN_CHARACTERS,
                 text,
             )
+        if self._excluded and isinstance(logged, Logged) and self._leaves_out(logged):
+            return OTHER
         return logged
+
+    def _leaves_out(self, logged: Logged) -> bool:
+        if logged.target is None:
+            self._complain(
+                "path", f"{self._path}: its lines tell no path, so those of exclude_paths are counted too"
+            )
+            return False
+        return is_excluded(path_of(logged.target), self._excluded)
 
     async def _send_batch(self) -> None:
         """Send one batch: the next requests, or none as a heartbeat."""

@@ -15,11 +15,12 @@ from typing import get_args
 from endpoint_analytics.agents.agent import Agent
 from endpoint_analytics.agents.agent_options import (
     add_agent_options,
+    add_exclude_option,
     add_scrape_options,
     agent_config_of,
     log_to_stderr,
 )
-from endpoint_analytics.agents.config import AgentConfig, ConfigurationError
+from endpoint_analytics.agents.config import ConfigurationError
 from endpoint_analytics.agents.proxy.fields import Limits
 from endpoint_analytics.agents.proxy.forwarding import Forwarded
 from endpoint_analytics.agents.proxy.server import ProxyServer
@@ -74,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="of a request (%(default)s)",
     )
+    add_exclude_option(parser)
     add_agent_options(parser)
     add_scrape_options(parser)
 
@@ -95,18 +97,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the proxy; prints `proxy ready http://HOST:PORT` once it listens. Returns the exit status."""
     try:
         config, settings = agent_config_of(arguments), settings_of(arguments)
+        agent = Agent(config)
     except ConfigurationError as error:
         print(f"endpoint-analytics agent proxy: {error}", file=sys.stderr)
         return 2
     log_to_stderr()
     _raise_descriptor_limit()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve(config, settings))
+        return runner.run(_serve(agent, settings))
 
 
-async def _serve(config: AgentConfig, settings: ProxySettings) -> int:
-    agent = Agent(config)
-    unassigned = replace(config, replica_id=UNASSIGNED, hardware=False, scrape="")
+async def _serve(agent: Agent, settings: ProxySettings) -> int:
+    unassigned = replace(agent.config, replica_id=UNASSIGNED, hardware=False, scrape="")
     held = Agent(unassigned) if settings.hold_s else None
     agents = [agent, held] if held is not None else [agent]
     proxy = ProxyServer(settings, agent, held)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
+from endpoint_analytics.agents.exclusion import is_excluded, path_of
 from endpoint_analytics.agents.proxy.forwarding import request_bytes, response_bytes
 from endpoint_analytics.agents.proxy.head import RequestHead, ResponseHead
 from endpoint_analytics.agents.proxy.sides import BLOCKED, UNSENT, Client, Shared
@@ -60,7 +61,13 @@ class Exchange:
         upstream = shared.pool.take()
         self._is_late = bool(head.upgrade) or (upstream is None and shared.settings.hold_s > 0)
         recorder = shared.recorder
-        self.request = Request(recorder, recorder.clock()) if self._is_late else recorder.arrive()
+        if shared.excluded and is_excluded(path_of(head.target.decode("utf-8", "replace")), shared.excluded):
+            self._is_late = False
+            self.request = recorder.pass_over()
+        elif self._is_late:
+            self.request = Request(recorder, recorder.clock())
+        else:
+            self.request = recorder.arrive()
         self.upstream = upstream
 
     def begin(self, piece: bytes, *, is_last: bool) -> None:

@@ -16,7 +16,8 @@ LONGEST_TICK_S = 0.5
 
 class ProxyServer:
     """One listening proxy. `agent` records the replica's requests and is started and stopped by the caller;
-    `unassigned` (the same one, unless requests are held) records those that no replica was there for.
+    `unassigned` (the same one, unless requests are held) records those that no replica was there for. Neither
+    records those of the agent's `exclude_paths`.
 
     To be made within a running loop.
     """
@@ -26,6 +27,7 @@ class ProxyServer:
         self.loop = asyncio.get_running_loop()
         self.recorder = agent.recorder
         self.unassigned = (unassigned or agent).recorder
+        self.excluded = frozenset(agent.config.exclude_paths)
         self.pool = Pool(settings, self.loop)
         self.presence = Presence(agent, self.pool, str(settings.upstream))
         self.is_draining = False

@@ -15,12 +15,14 @@ BLOCKED, UNSENT, PIPELINED = 1, 2, 4
 
 
 class Shared(Protocol):
-    """What all exchanges of a proxy share. `unassigned` records the requests that no replica was there for."""
+    """What all exchanges of a proxy share. `unassigned` records the requests that no replica was there for; those of
+    the paths `excluded` are not recorded."""
 
     settings: ProxySettings
     loop: asyncio.AbstractEventLoop
     recorder: Recorder
     unassigned: Recorder
+    excluded: frozenset[str]
     pool: Pool
     presence: Presence
     is_draining: bool

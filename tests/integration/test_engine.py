@@ -6,9 +6,11 @@ import http.client
 import json
 import re
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
+from tests.agents.log.lines import nginx_line
 from tests.agents.proxy.running import behaviour_server
 from tests.agents.scrape.engine_server import EngineServer
 from tests.parts import Child, Stack, eventually
@@ -236,6 +238,32 @@ def test_a_proxy_that_scrapes_is_one_replica_with_requests_and_an_engine(stack, 
     finally:
         server.kill()
         server.process.stdout.close()
+
+
+def test_a_log_reader_that_scrapes_is_one_replica_with_requests_and_an_engine(stack, engine, run, tmp_path):
+    endpoint = "engine-logged"
+    log = tmp_path / "access.log"
+    log.touch()
+    reader = run(
+        endpoint,
+        "log",
+        *(str(log), "--format", "nginx", "--no-hardware", "--exclude-paths", "/health"),
+        *("--scrape", engine.url, "--metric", "engine_slots=my_slots"),
+        ready="log reader ready .*\n",
+    )
+    with log.open("a") as file:
+        for path in ("/predict", "/health", "/health?full", "/predict?a=/health"):
+            file.write(nginx_line(time.time(), request=f"GET {path} HTTP/1.1") + "\n")
+    found = eventually(lambda: gauges(stack, endpoint), lambda found: found.get(RATE, 0) > 0, 30, "rates")
+    assert (found["engine_waiting_requests"], found["engine_slots"]) == (3, 7)
+    eventually(
+        lambda: stack.samples(endpoint, "http_requests_total"),
+        lambda statuses: statuses == {("r1", "200"): 2},
+        30,
+        "the lines that are not left out",
+    )
+    assert stack.samples(endpoint, "running_replicas") == {(): 1}
+    assert reader.stop(30) == 0
 
 
 def test_a_launcher_and_a_variable_scrape_too(stack, engine, run):

@@ -11,8 +11,9 @@ def nginx_line(
     response: str = "0.100",
     ok="OK",
     sent=500,
+    request="POST /predict HTTP/1.1",
 ) -> str:
     return (
-        f'10.0.0.1 - - [24/Nov/2026:20:03:15 +0000] "POST /predict HTTP/1.1" {status} 15 "-" "client/1.0" '
+        f'10.0.0.1 - - [24/Nov/2026:20:03:15 +0000] "{request}" {status} 15 "-" "client/1.0" '
         f"msec={end_s:.3f} rt={duration_s:.3f} uht={header} urt={response} sent={sent} ok={ok}"
     )

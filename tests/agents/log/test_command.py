@@ -112,6 +112,8 @@ def test_a_pipe_is_no_log(capsys, tmp_path):
         (["--format", "nginx", "--pattern", "x"], "--pattern go together"),
         (["--format", "pattern", "--pattern", "("], "no regular expression"),
         (["--format", "nginx", "--position", "/nowhere/position"], "--position"),
+        (["--format", "nginx", "--exclude-paths", "health"], "exclude_paths has 'health'"),
+        (["--format", "nginx", "--scrape", "ftp://a"], "scrape is 'ftp://a'"),
     ],
 )
 def test_what_cannot_work_is_told(capsys, tmp_path, words, said):

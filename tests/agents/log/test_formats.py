@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.agents.log.lines import nginx_line
 
 from endpoint_analytics.agents.config import ConfigurationError
@@ -41,13 +42,13 @@ END_US = 1_795_550_595_123_000
     ],
 )  # fmt: skip
 def test_nginx(line, expected):
-    assert parse_nginx(line) == expected
+    assert parse_nginx(line) == replace(expected, target="/predict")
 
 
 def test_nginx_escapes_what_looks_like_its_own():
     line = nginx_line(END_US / 1e6)
     escaped = line.replace("client/1.0", r"a\x22 500 1 \x22x\x22 \x22y")
-    assert parse_nginx(escaped) == Logged(200, END_US, 100_000, 80_000)
+    assert parse_nginx(escaped) == Logged(200, END_US, 100_000, 80_000, target="/predict")
     assert parse_nginx(line.replace("client/1.0", 'a" 500 1 "x" "y')) is None
 
 
@@ -106,20 +107,27 @@ CADDY = (
 
 
 def test_caddy():
-    assert parse_caddy(CADDY) == Logged(200, END_US, 2_499)
+    assert parse_caddy(CADDY) == Logged(200, END_US, 2_499, target="/")
     iso = CADDY.replace("1795550595.123", '"2026-11-24T20:03:15.123Z"')
-    assert parse_caddy(iso) == Logged(200, parse_time_us("2026-11-24T20:03:15.123Z"), 2_499)
-    assert parse_caddy(CADDY.replace(":200,", ":499,")) == Logged(None, END_US, 2_499, None, True)
-    assert parse_caddy(CADDY.replace(":200,", ":0,")) == Logged(None, END_US, 2_499, None, True)
+    assert parse_caddy(iso) == Logged(200, parse_time_us("2026-11-24T20:03:15.123Z"), 2_499, target="/")
+    gone = Logged(None, END_US, 2_499, None, True, "/")
+    assert parse_caddy(CADDY.replace(":200,", ":499,")) == gone
+    assert parse_caddy(CADDY.replace(":200,", ":0,")) == gone
     assert parse_caddy('{"level":"info","ts":1.5,"logger":"tls","msg":"done"}') is OTHER
 
 
 def test_uvicorn():
-    assert parse_uvicorn('INFO:     127.0.0.1:54321 - "GET /a?b=c HTTP/1.1" 200 OK') == Logged(200)
-    assert parse_uvicorn('INFO:     ::1:5 - "POST /a HTTP/1.1" 422 Unprocessable Entity') == Logged(422)
+    assert parse_uvicorn('INFO:     127.0.0.1:54321 - "GET /a?b=c HTTP/1.1" 200 OK') == Logged(
+        200, target="/a?b=c"
+    )
+    assert parse_uvicorn('INFO:     ::1:5 - "POST /a HTTP/1.1" 422 Unprocessable Entity') == Logged(
+        422, target="/a"
+    )
     coloured = '\x1b[32mINFO\x1b[0m: 1.2.3.4:5 - "\x1b[1mGET / HTTP/1.1\x1b[0m" \x1b[91m500 Internal\x1b[0m'
-    assert parse_uvicorn(coloured) == Logged(500)
-    assert parse_uvicorn('2026-11-24 20:03:15 [INFO] 1.2.3.4:0 - "GET / HTTP/1.1" 204') == Logged(204)
+    assert parse_uvicorn(coloured) == Logged(500, target="/")
+    assert parse_uvicorn('2026-11-24 20:03:15 [INFO] 1.2.3.4:0 - "GET / HTTP/1.1" 204') == Logged(
+        204, target="/"
+    )
     assert parse_uvicorn("INFO:     Started server process [4711]") is OTHER
     assert parse_uvicorn('INFO:     1.2.3.4:5 - "GET / HTTP/1.1" x') is None
 
@@ -139,6 +147,18 @@ def test_a_pattern_of_the_users_own():
         200, parse_time_us("2026-11-24T20:03:16.5Z"), 1_500_000
     )
     assert pattern_parser(r"(?P<status>\d+)")("404") == Logged(404)
+
+
+def test_the_target_as_each_format_tells_it():
+    assert parse_nginx(nginx_line(1.5, request="GET /health?full HTTP/1.1")).target == "/health?full"
+    assert parse_nginx(nginx_line(1.5, 400, request=r"\x16\x03")).target == ""
+    assert parse_envoy(envoy(path="/a%20b?c")).target == "/a%20b?c"
+    assert parse_envoy(envoy(path="/a", response_code=0)).target == "/a"
+    assert parse_envoy(envoy(path=None)).target == ""
+    assert parse_envoy(envoy()).target is None
+    assert parse_caddy(CADDY.replace('"uri":"/"', '"uri":"/health"')).target == "/health"
+    assert parse_caddy('{"ts":1.5,"duration":1,"status":200,"request":7}').target is None
+    assert pattern_parser(r"(?P<status>\d+) (?P<path>\S+)")("200 /a?b").target == "/a?b"
 
 
 @pytest.mark.parametrize("pattern", ["(", r"(?P<code>\d+)", r"(?P<status>\d+)(?P<other>.)"])

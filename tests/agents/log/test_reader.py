@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ from tests.agents.folded import fold
 from tests.agents.log.lines import nginx_line
 
 from endpoint_analytics.agents.config import AgentConfig, ConfigurationError
-from endpoint_analytics.agents.log.formats import FORMATS
+from endpoint_analytics.agents.log.formats import FORMATS, Parser, pattern_parser
 from endpoint_analytics.agents.log.journal import BOOT_US, Journal, decode_entry, encode_entry
 from endpoint_analytics.agents.log.reader import LogReader
 from endpoint_analytics.schemas.codec import decode_requests
@@ -22,6 +23,8 @@ from endpoint_analytics.schemas.codec import decode_requests
 CONFIG = AgentConfig(
     namespace="acme", endpoint="classifier", replica_id="replica-1", hardware=False, flush_interval_s=0.01
 )
+
+EXCLUDING = replace(CONFIG, exclude_paths=("/health",))
 
 
 class CrashError(Exception):
@@ -50,10 +53,16 @@ def now_us() -> int:
     return time.time_ns() // 1_000
 
 
-def run(path: Path, topic: Topic, crash: str | None = None) -> LogReader:
+def run(
+    path: Path,
+    topic: Topic,
+    crash: str | None = None,
+    config: AgentConfig = CONFIG,
+    parser: Parser = FORMATS["nginx"],
+) -> LogReader:
     """Start a reader, let it read what there is, and end it; by a crash at its first message, if told so."""
-    journal = Journal(path.with_name("position"), CONFIG, now_us())
-    reader = LogReader(CONFIG, path, FORMATS["nginx"], journal, topic, from_end=False)
+    journal = Journal(path.with_name("position"), config, now_us())
+    reader = LogReader(config, path, parser, journal, topic, from_end=False)
 
     async def main() -> None:
         topic.crash = None if crash == "in the second" else crash
@@ -134,6 +143,29 @@ def test_lines_that_do_not_fit_are_counted_and_the_first_is_shown(tmp_path, capl
     shown = [record.getMessage() for record in caplog.records]
     assert len(shown) == 1
     assert shown[0].endswith("nonsense one")
+
+
+def test_excluded_paths_are_read_and_not_counted(tmp_path, caplog):
+    path, topic = tmp_path / "access.log", Topic()
+    for request in ("GET /health HTTP/1.1", "GET /health?full HTTP/1.1", "GET /he%61lth HTTP/1.1"):
+        append(path, nginx_line(time.time(), request=request))
+    append(
+        path, nginx_line(time.time(), request="GET /health/x HTTP/1.1"), nginx_line(time.time(), request="")
+    )
+    reader = run(path, topic, config=EXCLUDING)
+    assert reader.totals.arrived == 2
+    assert reader.totals.dropped == {}
+    assert caplog.records == []
+    assert decode_entry((tmp_path / "position").read_bytes()).position.offset == path.stat().st_size
+
+
+def test_a_format_without_paths_leaves_nothing_out_and_says_so(tmp_path, caplog):
+    path, topic = tmp_path / "access.log", Topic()
+    append(path, "200", "200")
+    reader = run(path, topic, config=EXCLUDING, parser=pattern_parser(r"(?P<status>\d+)"))
+    assert reader.totals.status == {"200": 2}
+    (shown,) = [record.getMessage() for record in caplog.records]
+    assert "its lines tell no path" in shown
 
 
 def test_a_log_that_is_not_there_is_a_heartbeat(tmp_path):

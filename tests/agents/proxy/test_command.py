@@ -26,7 +26,7 @@ def test_the_whole_life_of_a_proxy(kafka_config, tmp_path):
             *(sys.executable, "-m", "endpoint_analytics.infra.command", "agent", "proxy"),
             *("--to", f"http://127.0.0.1:{server_port}", "--listen", "127.0.0.1:0", *NAMES),
             *("--kafka", kafka_config.bootstrap_servers, "--topic-prefix", kafka_config.topic_prefix),
-            *("--no-hardware", "--drain", "5"),
+            *("--no-hardware", "--drain", "5", "--exclude-paths", "/health, /status/204"),
         ],
         os.environ,
         tmp_path / "proxy.log",
@@ -37,6 +37,7 @@ def test_the_whole_life_of_a_proxy(kafka_config, tmp_path):
         port = int(proxy.start()[1])
         for path in ("/plain", "/status/404", "/stream", "/broken", "/broken_stream"):
             ask(port, seen, path)
+        ask(port, Seen(), "/status/204")
         server.kill()
         ask(port, seen, "/plain")
         assert proxy.stop(30) == 0
@@ -67,6 +68,8 @@ def test_the_whole_life_of_a_proxy(kafka_config, tmp_path):
         (["--to", "http://a", "--listen", "nonsense"], "--listen is 'nonsense'"),
         (["--to", "http://a", "--hold", "-1"], "hold_s is -1"),
         (["--to", "http://a", "--response-timeout", "0"], "response_timeout_s is 0"),
+        (["--to", "http://a", "--exclude-paths", "health"], "exclude_paths has 'health'"),
+        (["--to", "http://a", "--scrape", "ftp://a"], "scrape is 'ftp://a'"),
     ],
 )
 def test_what_cannot_work_is_told(capsys, words, said):

@@ -665,3 +665,30 @@ def test_a_held_request_does_not_wait_for_ever(make_config, loop):
         client.close()
     assert totals_of(running.unassigned) == {"arrived": 1, "finished": 1, "status": {"502": 1}}
     assert running.totals == {}
+
+
+def test_excluded_paths_pass_and_are_not_recorded(make_config, loop):
+    config = make_config(exclude_paths=("/health", "/ws"))
+    with scripted(serve(*[OK] * 7)) as server, run_proxy(config, server.port, loop) as running:
+        client = connect(running.port)
+        for target in (b"/health", b"/", b"/health?full", b"/he%61lth", b"http://a/health", b"/health/x"):
+            client.send(GET.replace(b" / ", b" " + target + b" "))
+            assert client.read_until(b"hello") == OK
+        client.close()
+        upgrading = connect(running.port)
+        upgrading.send(b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        assert upgrading.read_until(b"hello") == OK
+        upgrading.close()
+    assert running.totals == {"arrived": 2, "finished": 2, "status": {"200": 2}}
+
+
+def test_an_excluded_path_is_not_recorded_while_no_server_is_there(make_config, loop):
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    config, held_config = make_config(exclude_paths=("/",)), make_config(replica_id="unassigned")
+    with run_proxy(config, port, loop, hold_config=held_config, hold_s=0.3) as running:
+        client = connect(running.port)
+        client.send(GET)
+        assert client.read_head().startswith(b"HTTP/1.1 502 ")
+        client.close()
+    assert totals_of(running.unassigned) == running.totals == {}
