@@ -101,7 +101,8 @@ def access_of_kubeconfig(named: str, context: str | None) -> Access:
     chosen = contexts.get(name)
     if chosen is None:
         known = ", ".join(sorted(contexts)) or "none"
-        raise ConfigurationError(f"{named} has no context {name!r}; it has {known}")
+        lacks = f"context {name!r}" if name else "current context"
+        raise ConfigurationError(f"{named} has no {lacks}; it has {known}")
     cluster, user = (
         clusters.get(chosen.cluster, (Path(), _Cluster())),
         users.get(chosen.user, (Path(), _User())),
@@ -115,7 +116,7 @@ def access_of_kubeconfig(named: str, context: str | None) -> Access:
 
 def _read(path: Path) -> _File:
     try:
-        return msgspec.yaml.decode(path.read_bytes(), type=_File)
+        return msgspec.yaml.decode(path.read_bytes(), type=_File | None) or _File()
     except (OSError, msgspec.MsgspecError, ValueError) as error:
         raise ConfigurationError(f"{path} cannot be read as a kubeconfig: {error}") from error
 

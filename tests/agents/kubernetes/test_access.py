@@ -186,6 +186,13 @@ def test_a_file_that_is_no_kubeconfig(tmp_path, text):
         access_of_kubeconfig(str(path), None)
 
 
+def test_an_empty_kubeconfig(tmp_path):
+    path = tmp_path / "config"
+    path.touch()
+    with pytest.raises(ConfigurationError, match="has no current context; it has none"):
+        access_of_kubeconfig(str(path), None)
+
+
 def test_no_kubeconfig_at_all(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "SERVICE_ACCOUNT", tmp_path / "none")
     with pytest.raises(ConfigurationError, match="this is no pod: name a --kubeconfig"):
