@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from endpoint_analytics.agents.config import KafkaConfig
 from endpoint_analytics.agents.kubernetes.access import Access
@@ -91,7 +91,7 @@ async def watch_until(told: asyncio.Event, settings: Settings, ready: Callable[[
 
     async with Client(settings.access) as client:
         work = [
-            *_watchings(client, settings, replace(pods.sink(), settled=settled), limits),
+            *_watchings(client, settings, pods.sink(settled), limits),
             outgoing.run(),
             _look_for_vanished(client, settings, pods, listed),
             _tick(pods, listed),

@@ -13,7 +13,6 @@ from endpoint_analytics.agents.kubernetes.objects import AutoscalerObject, Scale
 from endpoint_analytics.agents.kubernetes.scaling import (
     Scaler,
     Workload,
-    WorkloadName,
     limits_by_endpoint,
     scaler_of_autoscaler,
     scaler_of_scaled_object,
@@ -24,7 +23,8 @@ from endpoint_analytics.agents.kubernetes.told_limits import LimitsTeller, ToldL
 from endpoint_analytics.agents.kubernetes.watching import Sink
 from endpoint_analytics.schemas.replicas import EndpointSettings
 
-Found = TypeVar("Found")
+Found = TypeVar("Found", WorkloadObject, AutoscalerObject, ScaledObject)
+Kept = TypeVar("Kept", Workload, Scaler)
 
 
 class LimitsWatcher:
@@ -44,7 +44,7 @@ class LimitsWatcher:
         self._put = put
         self._now_us = now_us
         self._limits = LimitsTeller()
-        self._workloads: dict[WorkloadName, Workload] = {}
+        self._workloads: dict[str, dict[str, Workload]] = {}
         self._autoscalers: dict[str, Scaler] = {}
         self._scaled_objects: dict[str, Scaler] = {}
         self._unsettled: set[str] = set()
@@ -54,34 +54,19 @@ class LimitsWatcher:
     def workload_sink(self, kind: str) -> Sink[WorkloadObject]:
         """Return where workloads of a kind go."""
 
-        def listed(found: list[WorkloadObject]) -> None:
-            kept = {name: each for name, each in self._workloads.items() if name.kind != kind}
-            fresh = (workload_of(kind, each) for each in found)
-            self._workloads = kept | {each.name: each for each in fresh if self._is_ours(each)}
-            self._tell_limits()
-
-        def changed(found: WorkloadObject) -> None:
+        def ours(found: WorkloadObject) -> Workload | None:
             workload = workload_of(kind, found)
-            self._workloads.pop(workload.name, None)
-            if self._is_ours(workload):
-                self._workloads[workload.name] = workload
-            self._tell_limits()
+            return workload if self._is_ours(workload) else None
 
-        def removed(found: WorkloadObject) -> None:
-            self._workloads.pop(WorkloadName(kind, found.metadata.name), None)
-            self._tell_limits()
-
-        return Sink(listed, changed, removed, self._settler(kind))
+        return self._sink(kind, self._workloads.setdefault(kind, {}), ours)
 
     def autoscaler_sink(self) -> Sink[AutoscalerObject]:
         """Return where HorizontalPodAutoscalers go."""
-        return self._scaler_sink("autoscaler", self._autoscalers, scaler_of_autoscaler, _name_of_autoscaler)
+        return self._sink("autoscaler", self._autoscalers, scaler_of_autoscaler)
 
     def scaled_object_sink(self) -> Sink[ScaledObject]:
         """Return where ScaledObjects go."""
-        return self._scaler_sink(
-            "scaled object", self._scaled_objects, scaler_of_scaled_object, _name_of_scaled_object
-        )
+        return self._sink("scaled object", self._scaled_objects, scaler_of_scaled_object)
 
     def _is_ours(self, workload: Workload) -> bool:
         if not self._selector.fits(workload.pod_labels):
@@ -94,8 +79,11 @@ class LimitsWatcher:
     def _tell_limits(self) -> None:
         if self._unsettled:
             return
+        endpoint_of = self._endpoints.naming.endpoint_of
         workloads = [
-            (self._endpoints.naming.endpoint_of(each.pod_labels), each) for each in self._workloads.values()
+            (endpoint_of(each.pod_labels), each)
+            for kind in self._workloads.values()
+            for each in kind.values()
         ]
         limits = limits_by_endpoint(workloads, self._autoscalers.values(), self._scaled_objects.values())
         for endpoint, told in self._limits.observe(limits, self._now_us()).items():
@@ -108,43 +96,34 @@ class LimitsWatcher:
             )
             self._put(message)
 
-    def _settler(self, name: str) -> Callable[[], None]:
-        """Return what says that a kind is known: limits wait for all of them, or a part would be told as the whole."""
-        self._unsettled.add(name)
-
-        def settled() -> None:
-            if name in self._unsettled:
-                self._unsettled.remove(name)
-                self._tell_limits()
-
-        return settled
-
-    def _scaler_sink(
-        self,
-        what: str,
-        scalers: dict[str, Scaler],
-        scaler_of: Callable[[Found], Scaler],
-        name_of: Callable[[Found], str],
+    def _sink(
+        self, what: str, known: dict[str, Kept], kept_of: Callable[[Found], Kept | None]
     ) -> Sink[Found]:
+        """Return a sink that keeps in `known`, by name, what `kept_of` makes of objects; None is left out."""
+        self._unsettled.add(what)
+
+        def keep(found: Found) -> None:
+            known.pop(found.metadata.name, None)
+            if (kept := kept_of(found)) is not None:
+                known[found.metadata.name] = kept
+
         def listed(found: list[Found]) -> None:
-            scalers.clear()
-            scalers.update({name_of(each): scaler_of(each) for each in found})
+            known.clear()
+            for each in found:
+                keep(each)
             self._tell_limits()
 
         def changed(found: Found) -> None:
-            scalers[name_of(found)] = scaler_of(found)
+            keep(found)
             self._tell_limits()
 
         def removed(found: Found) -> None:
-            scalers.pop(name_of(found), None)
+            known.pop(found.metadata.name, None)
             self._tell_limits()
 
-        return Sink(listed, changed, removed, self._settler(what))
+        def settled() -> None:  # limits wait for all kinds, or a part would be told as the whole
+            if what in self._unsettled:
+                self._unsettled.remove(what)
+                self._tell_limits()
 
-
-def _name_of_autoscaler(found: AutoscalerObject) -> str:
-    return found.metadata.name
-
-
-def _name_of_scaled_object(found: ScaledObject) -> str:
-    return found.metadata.name
+        return Sink(listed, changed, removed, settled)

@@ -29,9 +29,7 @@ class Metadata(_Read, frozen=True):
     """Of a pod. `deletion_timestamp` is the request to delete it and its grace period, added up."""
 
     name: str = ""
-    namespace: str = ""
     uid: str = ""
-    resource_version: str = ""
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
     creation_timestamp: datetime | None = None
@@ -69,7 +67,6 @@ class Ended(_Read, frozen=True):
     exit_code: int = 0
     signal: int = 0
     reason: str = ""
-    message: str = ""
     started_at: datetime | None = None
     finished_at: datetime | None = None
 
@@ -86,7 +83,6 @@ class ContainerStatus(_Read, frozen=True):
     """A container as the kubelet last saw it; `last_state` is how its run before ended."""
 
     name: str
-    ready: bool = False
     restart_count: int = 0
     state: ContainerState = ContainerState()
     last_state: ContainerState = ContainerState()
@@ -138,8 +134,6 @@ class SpecMetadata(_Read, frozen=True):
     """Of an object whose settings count."""
 
     name: str = ""
-    uid: str = ""
-    resource_version: str = ""
     annotations: dict[str, str] | None = None
     creation_timestamp: datetime | None = None
     managed_fields: tuple[SpecWriter, ...] | None = None
@@ -210,7 +204,7 @@ class ScaledObject(_Read, frozen=True):
 
 
 class ListMetadata(_Read, frozen=True):
-    """As of which version a list is, and where it goes on."""
+    """As of which version a list or an object is, and where a list goes on."""
 
     resource_version: str = ""
     next: str = msgspec.field(default="", name="continue")
@@ -230,16 +224,10 @@ class WatchEvent(msgspec.Struct, frozen=True):
     object: msgspec.Raw
 
 
-class VersionMetadata(_Read, frozen=True):
-    """Of any object."""
-
-    resource_version: str = ""
-
-
 class Versioned(msgspec.Struct, frozen=True):
     """Any object, of which only the version counts: that of a BOOKMARK has nothing else."""
 
-    metadata: VersionMetadata
+    metadata: ListMetadata
 
 
 class Status(_Read, frozen=True):

@@ -30,7 +30,7 @@ class _Waiting(NamedTuple):
 
 
 class Outgoing:
-    """To `topic`, through `producer`. `sent` and `lost` count messages; what is lost is the oldest."""
+    """To `topic`, through `producer`. `lost` counts messages; what is lost is the oldest."""
 
     def __init__(self, topic: str, producer: Producer, max_waiting: int = MAX_WAITING) -> None:
         self._topic = topic
@@ -40,7 +40,6 @@ class Outgoing:
         self._filled = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self.sent = 0
         self.lost = 0
 
     def put(self, message: ReplicaMessage, origin: bytes) -> None:
@@ -83,5 +82,3 @@ class Outgoing:
         except TooLargeError as error:
             self.lost += 1
             logger.warning("a message was dropped: Kafka takes none so large: %s", error)
-        else:
-            self.sent += 1

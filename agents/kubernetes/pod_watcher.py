@@ -51,9 +51,9 @@ class PodWatcher:
         """Pods that are told of."""
         return len(self._pods)
 
-    def sink(self) -> Sink[Pod]:
-        """Return where pods go."""
-        return Sink(self._pods_listed, self._pod_changed, self._pod_removed, lambda: None)
+    def sink(self, settled: Callable[[], None]) -> Sink[Pod]:
+        """Return where pods go; `settled` is called when it is known which there are."""
+        return Sink(self._pods_listed, self._pod_changed, self._pod_removed, settled)
 
     def has(self, name: str) -> bool:
         """Return whether a pod of that name is told of."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import NamedTuple
 
 from endpoint_analytics.agents.kubernetes.objects import (
@@ -17,6 +16,7 @@ from endpoint_analytics.agents.kubernetes.objects import (
     SpecMetadata,
     WorkloadObject,
 )
+from endpoint_analytics.agents.kubernetes.stage import second_us
 from endpoint_analytics.schemas.limits import MAX_REPLICAS
 
 PAUSED, PAUSED_REPLICAS = "autoscaling.keda.sh/paused", "autoscaling.keda.sh/paused-replicas"
@@ -137,9 +137,9 @@ def asked_us(metadata: SpecMetadata, *names: str) -> int | None:
     told = [each for each in writers if each.time is not None and each.subresource != "status"]
     times = [each.time for each in told if each.time and any(name in bytes(each.fields) for name in wanted)]
     if times:
-        return _microseconds(max(times))
+        return second_us(max(times))
     made = metadata.creation_timestamp
-    return None if made is None else _microseconds(made)
+    return None if made is None else second_us(made)
 
 
 def _sum(one: Limits, other: Limits) -> Limits:
@@ -154,7 +154,3 @@ def _limits(least: int, most: int, at_us: int | None) -> Limits:
 
 def _bounded(number: int) -> int:
     return max(0, min(number, MAX_REPLICAS))
-
-
-def _microseconds(moment: datetime) -> int:
-    return int(moment.timestamp()) * 1_000_000

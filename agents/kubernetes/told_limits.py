@@ -49,10 +49,6 @@ class LimitsTeller:
         self._seen = set(limits)
         return new
 
-    def forget(self) -> None:
-        """What was told may be lost: all is to be told again, which changes nothing where it was not."""
-        self._told.clear()
-
 
 def _at_us(asked_us: int | None, last: ToldLimits | None, now_us: int) -> int:
     """Return from when on the limits are told: as asked for, but no later than now, and not too late for the worker."""

@@ -52,7 +52,7 @@ class Heard:
             lambda message: self.messages.append((message, "")),
             lambda: us(self.now),
         )
-        self.pods = self.watcher.sink()
+        self.pods = self.watcher.sink(lambda: None)
         self.deployments = limits.workload_sink("Deployment")
         self.stateful_sets = limits.workload_sink("StatefulSet")
         self.autoscalers = limits.autoscaler_sink()
