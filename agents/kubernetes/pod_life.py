@@ -60,13 +60,11 @@ def stages_of(pod: Pod, rules: Rules, now_us: int) -> tuple[Stage, ...]:
     )
 
 
-def end_of(pod: Pod, rules: Rules, now_us: int) -> Stage | None:
-    """Return the end of a pod that is gone, None when its last stage was one; `pod` is how it was last seen."""
-    last = stages_of(pod, rules, now_us)[-1]
-    if last.state == "terminated" or is_over(pod):
+def reason_of_going(pod: Pod, rules: Rules, now_us: int) -> str | None:
+    """Return why a pod is gone; None when its last stage was its end. `pod` is how it was last seen."""
+    if is_over(pod) or stages_of(pod, rules, now_us)[-1].state == "terminated":
         return None
-    reason = "removed, or no longer selected" if deletion_us(pod) is None else deletion_reason(pod)
-    return Stage(max(now_us, last.at_us + 1), "terminated", reason, timed=False)
+    return "removed, or no longer selected" if deletion_us(pod) is None else deletion_reason(pod)
 
 
 def _placed(pod: Pod) -> Iterable[Stage]:

@@ -13,7 +13,7 @@ from endpoint_analytics.agents.kubernetes.containers import Rules
 from endpoint_analytics.agents.kubernetes.departure import is_over
 from endpoint_analytics.agents.kubernetes.naming import Replica
 from endpoint_analytics.agents.kubernetes.objects import Pod
-from endpoint_analytics.agents.kubernetes.pod_life import end_of, stages_of
+from endpoint_analytics.agents.kubernetes.pod_life import reason_of_going, stages_of
 from endpoint_analytics.agents.kubernetes.stage import Stage
 from endpoint_analytics.schemas.replicas import State
 
@@ -86,9 +86,9 @@ class Teller:
     def gone(self, replica: Replica, pod: Pod, now_us: int) -> list[Stage]:
         """The pod is no more: it was as `pod` is, and is told to its end."""
         new = self.observe(replica, pod, now_us)
-        end = end_of(pod, self._rules, now_us)
-        if end is not None:
-            new += self.missing(replica, now_us, end.reason)
+        reason = reason_of_going(pod, self._rules, now_us)
+        if reason is not None:
+            new += self.missing(replica, now_us, reason)
         self._retire(replica)
         return new
 

@@ -72,7 +72,7 @@ class Watching(Generic[Object]):
     """One resource's list and watch; the server is asked to end a watch after about `watch_s` seconds."""
 
     def __init__(
-        self, client: Client, resource: Resource[Object], sink: Sink[Object], watch_s: float = 120.0
+        self, client: Client, resource: Resource[Object], sink: Sink[Object], watch_s: float
     ) -> None:
         self._client = client
         self._resource = resource
@@ -82,8 +82,7 @@ class Watching(Generic[Object]):
         self._version = ""
         self._pace = Pace()
         self._complaint = ""
-        self.lists = 0
-        self.unreadable = 0
+        self._unreadable = 0
 
     async def run(self) -> None:
         """List and watch until cancelled."""
@@ -99,7 +98,6 @@ class Watching(Generic[Object]):
                 await asyncio.sleep(self._pace.wait_s())
 
     async def _list(self) -> None:
-        self.lists += 1
         found: list[Object] = []
         parameters = {"limit": str(PAGE), **self._selected()}
         while True:
@@ -157,8 +155,8 @@ class Watching(Generic[Object]):
         try:
             return self._decoder.decode(raw)
         except UNREADABLE as error:
-            self.unreadable += 1
-            if self.unreadable == 1:
+            self._unreadable += 1
+            if self._unreadable == 1:
                 logger.warning(
                     "one of the %s cannot be read, and is left out: %s", self._resource.name, error
                 )

@@ -12,7 +12,7 @@ from tests.agents.kubernetes.pods import ScriptedPod, stamp, us
 
 from endpoint_analytics.agents.kubernetes.containers import Rules
 from endpoint_analytics.agents.kubernetes.objects import Pod
-from endpoint_analytics.agents.kubernetes.pod_life import end_of, stages_of
+from endpoint_analytics.agents.kubernetes.pod_life import reason_of_going, stages_of
 from endpoint_analytics.agents.lifecycle import may_follow
 from endpoint_analytics.schemas.limits import MAX_REASON_LENGTH
 
@@ -349,7 +349,7 @@ def test_an_eviction():
     assert told(pod)[-1][2].startswith("Evicted: The node was low on resource: memory.")
     pod.deletion_asked(500, 0)  # somebody tidies up: the replica's end was before
     assert told(pod)[-1][:2] == (81, "failed")
-    assert end_of(read(pod), RULES, us(pod.at(501))) is None
+    assert reason_of_going(read(pod), RULES, us(pod.at(501))) is None
 
 
 def test_an_eviction_of_which_no_container_tells():
@@ -373,7 +373,7 @@ def test_a_graceful_deletion_with_a_readiness_gate():
     assert told(pod)[-2:] == [(100, "draining", "deleted"), (117, "terminated", "")]
     pod.deletion_asked(100, 0)  # a shorter grace period leaves the request where it was
     assert told(pod)[-2:] == [(100, "draining", "deleted"), (117, "terminated", "")]
-    assert end_of(read(pod), RULES, us(pod.at(118))) is None
+    assert reason_of_going(read(pod), RULES, us(pod.at(118))) is None
 
 
 def test_a_server_killed_after_its_grace_period_has_terminated_and_says_how():
@@ -396,8 +396,7 @@ def test_a_pod_deleted_before_it_started_does_not_drain():
     pod.taken_on(2)
     pod.deletion_asked(5)
     assert told(pod)[-1] == (2, "pulling", "")
-    end = end_of(read(pod), RULES, us(pod.at(6)))
-    assert (end.state, end.reason, end.at_us) == ("terminated", "deleted", us(pod.at(6)))
+    assert reason_of_going(read(pod), RULES, us(pod.at(6))) == "deleted"
 
 
 def test_a_node_that_is_lost():
@@ -420,8 +419,7 @@ def test_a_node_that_is_lost():
         "failed",
         "NodeLost: Node gpu-node-3 which was running pod llm-1 is unresponsive",
     )
-    end = end_of(read(pod), RULES, us(pod.at(700)))
-    assert (end.state, end.at_us) == ("terminated", us(pod.at(700)))
+    assert reason_of_going(read(pod), RULES, us(pod.at(700))).startswith("DeletionByTaintManager")
 
 
 def test_only_the_named_containers_count():

@@ -74,24 +74,21 @@ async def until(holds) -> None:
             await asyncio.sleep(0.005)
 
 
-def watch(
-    server: ApiServer, script, *, resource=PODS, token=None, watch_s: float = 60.0
-) -> tuple[Seen, Watching]:
+def watch(server: ApiServer, script, *, resource=PODS, token=None, watch_s: float = 60.0) -> Seen:
     """Watch while `script(seen)`, a coroutine, runs; return what was seen."""
     seen = Seen()
 
-    async def run() -> Watching:
+    async def run() -> None:
         async with Client(Access(server.url, token or FixedToken("good"), "models")) as client:
-            made = Watching(client, resource, seen.sink(), watch_s)
-            task = asyncio.create_task(made.run())
+            task = asyncio.create_task(Watching(client, resource, seen.sink(), watch_s).run())
             try:
                 await script(seen)
             finally:
                 task.cancel()
                 await asyncio.wait({task})
-            return made
 
-    return seen, asyncio.run(run())
+    asyncio.run(run())
+    return seen
 
 
 def test_what_is_there_and_what_changes(server):
@@ -106,7 +103,7 @@ def test_what_is_there_and_what_changes(server):
         server.delete("pods", "a")
         await until(lambda: seen.pods == {"b": "Pending"})
 
-    seen, _ = watch(server, script)
+    seen = watch(server, script)
     assert seen.said == [("LISTED", "a"), ("CHANGED", "b"), ("CHANGED", "a"), ("REMOVED", "a")]
     assert seen.settled == 1
 
@@ -133,7 +130,7 @@ def test_more_than_it_may_hold_is_left_out(server, monkeypatch, caplog):
     async def script(seen: Seen) -> None:
         await until(lambda: server.watches)
 
-    seen, _ = watch(server, script)
+    seen = watch(server, script)
     assert len(seen.pods) == 5
     assert "more than 5 pods" in caplog.text
 
@@ -146,8 +143,8 @@ def test_a_watch_that_the_server_ends_goes_on_where_it_was(server):
         server.apply("pods", pod("b"))
         await until(lambda: "b" in seen.pods)
 
-    _, made = watch(server, script, watch_s=1.0)
-    assert made.lists == 1
+    watch(server, script, watch_s=1.0)
+    assert server.count("pods", watch=False) == 1
 
 
 def test_a_connection_that_is_cut_within_a_line_loses_nothing(server):
@@ -161,9 +158,9 @@ def test_a_connection_that_is_cut_within_a_line_loses_nothing(server):
         server.apply("pods", pod("d"))
         await until(lambda: set(seen.pods) == {"a", "b", "c", "d"})
 
-    seen, made = watch(server, script)
+    seen = watch(server, script)
     assert [said for said in seen.said if said[0] == "CHANGED"] == [("CHANGED", name) for name in "bcd"]
-    assert made.lists == 1
+    assert server.count("pods", watch=False) == 1
 
 
 def test_connections_that_drop_lose_nothing(server):
@@ -174,9 +171,9 @@ def test_connections_that_drop_lose_nothing(server):
             server.apply("pods", pod(f"pod-{number}"))
         await until(lambda: len(seen.pods) == 5)
 
-    seen, made = watch(server, script)
+    seen = watch(server, script)
     assert len(seen.said) == 6
-    assert made.lists == 1
+    assert server.count("pods", watch=False) == 1
 
 
 @pytest.mark.parametrize("as_event", [True, False], ids=["as an ERROR event", "as a status"])
@@ -198,8 +195,8 @@ def test_a_version_that_is_forgotten_means_a_new_list(server, as_event, caplog):
         await until(lambda: server.watches)
 
     caplog.set_level(logging.INFO)
-    _, made = watch(server, script)
-    assert made.lists == 2
+    watch(server, script)
+    assert server.count("pods", watch=False) == 2
     assert "the server has forgotten version" in caplog.text
 
 
@@ -223,8 +220,8 @@ def test_bookmarks_move_the_version_on(server):
         server.apply("pods", pod("b"))
         await until(lambda: "b" in seen.pods)
 
-    seen, made = watch(server, script)
-    assert made.lists == 1
+    seen = watch(server, script)
+    assert server.count("pods", watch=False) == 1
     assert seen.said == [("LISTED", "a"), ("CHANGED", "b")]  # a bookmark is no object
 
 
@@ -254,8 +251,8 @@ def test_a_stream_that_hangs_is_noticed(server, monkeypatch, caplog):
         server.apply("pods", pod("b"))
         await until(lambda: "b" in seen.pods)
 
-    _, made = watch(server, script, watch_s=1.0)
-    assert made.lists == 1
+    watch(server, script, watch_s=1.0)
+    assert server.count("pods", watch=False) == 1
     assert "nothing came for" in caplog.text
 
 
@@ -281,8 +278,7 @@ def test_one_object_of_an_unknown_shape_stops_nothing(server, caplog):
         server.apply("pods", pod("b"))
         await until(lambda: set(seen.pods) == {"a", "b"})
 
-    _, made = watch(server, script)
-    assert made.unreadable == 2
+    watch(server, script)
     assert caplog.text.count("cannot be read, and is left out") == 1
 
 
@@ -295,8 +291,8 @@ def test_an_error_event_of_another_kind_is_tried_again(server):
         server.apply("pods", pod("b"))
         await until(lambda: "b" in seen.pods)
 
-    _, made = watch(server, script)
-    assert made.lists == 1
+    watch(server, script)
+    assert server.count("pods", watch=False) == 1
 
 
 def test_a_busy_server_says_when_to_come_again(server):
@@ -363,8 +359,8 @@ def test_a_token_that_was_changed_in_its_file_is_read_again(server, tmp_path, mo
         server.apply("pods", pod("b"))
         await until(lambda: "b" in seen.pods)
 
-    _, made = watch(server, script, token=TokenFile(path))
-    assert made.lists == 1
+    watch(server, script, token=TokenFile(path))
+    assert server.count("pods", watch=False) == 1
 
 
 def test_pods_that_may_not_be_read_are_asked_for_until_they_may(server, caplog):
@@ -436,8 +432,8 @@ def test_a_list_that_expires_between_its_pages_begins_anew(server, monkeypatch):
     async def script(seen: Seen) -> None:
         await until(lambda: len(seen.pods) == 5)
 
-    seen, made = watch(server, script)
-    assert made.lists == 2
+    seen = watch(server, script)
+    assert server.count("pods", watch=False) == 2 + 3  # pages
     assert len(seen.said) == 1
 
 
