@@ -20,7 +20,8 @@ class Source:
     """Where `metric` comes from: the samples of the first of `names` that have these `labels`.
 
     Several samples (models, ranks, engines) are added up (`sum`) or averaged (`mean`); of counters (`rate`) it is
-    how much they grew together, per second. `factor` brings the result into the metric's unit.
+    how much they grew together, per second. `factor` brings the result into the metric's unit. An empty label is
+    one that a sample has empty or not at all, as in Prometheus.
     """
 
     metric: str
@@ -75,12 +76,13 @@ ENGINES = (
             _counter(names.ENGINE_PREEMPTIONS, "vllm:num_preemptions_total"),
         ),
     ),
-    # https://docs.sglang.ai/references/production_metrics.html and sglang/srt/metrics/collector.py (0.5)
+    # sglang/srt/metrics/collector.py (0.4.6 to 0.5.6), srt/observability/metrics_collector.py (0.5.23). With
+    # --enable-priority-scheduling the whole has an empty priority, and the parts stand beside it
     Engine(
         "sglang",
         (
-            _running("sglang:num_running_reqs"),
-            _waiting("sglang:num_queue_reqs"),
+            _running("sglang:num_running_reqs", labels=(("priority", ""),)),
+            _waiting("sglang:num_queue_reqs", labels=(("priority", ""),)),
             _kv_cache("sglang:token_usage"),
             _counter(names.ENGINE_PROMPT_TOKENS, "sglang:prompt_tokens_total"),
             _counter(names.ENGINE_CACHED_PROMPT_TOKENS, "sglang:cached_tokens_total"),

@@ -74,7 +74,7 @@ def _choose(source: Source, samples: Mapping[str, list[Sample]]) -> tuple[str, l
         found = [
             sample
             for sample in samples.get(name, ())
-            if all(sample.labels.get(label) == value for label, value in labels)
+            if all(sample.labels.get(label, "") == value for label, value in labels)
         ]
         if found:
             return name, _without_copies(found)

@@ -129,6 +129,16 @@ sglang:num_running_reqs{dp_rank="0",model_name="m",tp_rank="0"} 3.0
 sglang:num_running_reqs{dp_rank="1",model_name="m",tp_rank="1"} 4.0
 """
 
+# SGLang 0.5.23 (srt/observability/metrics_collector.py) with --enable-priority-scheduling: the whole, and its parts.
+SGLANG_PRIORITIES = """\
+sglang:num_running_reqs{engine_type="unified",model_name="m",pp_rank="0",priority="",tp_rank="0"} 5.0
+sglang:num_running_reqs{engine_type="unified",model_name="m",pp_rank="0",priority="1",tp_rank="0"} 2.0
+sglang:num_running_reqs{engine_type="unified",model_name="m",pp_rank="0",priority="7",tp_rank="0"} 3.0
+sglang:num_queue_reqs{engine_type="unified",model_name="m",pp_rank="0",priority="",tp_rank="0"} 4.0
+sglang:num_queue_reqs{engine_type="unified",model_name="m",pp_rank="0",priority="7",tp_rank="0"} 4.0
+sglang:token_usage{engine_type="unified",model_name="m",pp_rank="0",priority="",tp_rank="0"} 0.5
+"""
+
 # text-generation-inference 3.3 (docs/source/reference/metrics.md), as metrics-exporter-prometheus writes it.
 TGI = """\
 # TYPE tgi_request_count counter

@@ -32,6 +32,7 @@ GAUGES = {
     "VLLM_0_6": ("vllm", {"running_requests": 1, "waiting_requests": 2, "kv_cache_percent": 12.5}),
     "SGLANG": ("sglang", {"running_requests": 162, "waiting_requests": 2826, "kv_cache_percent": 28}),
     "SGLANG_DP": ("sglang", {"running_requests": 7}),
+    "SGLANG_PRIORITIES": ("sglang", {"running_requests": 5, "waiting_requests": 4, "kv_cache_percent": 50}),
     "TGI": ("tgi", {"running_requests": 5, "waiting_requests": 3}),
     "TEI": ("tei", {"waiting_requests": 3}),
     "TRITON": ("triton", {"waiting_requests": 6}),
