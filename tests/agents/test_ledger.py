@@ -107,7 +107,7 @@ def check_laws(batches: list[RequestBatch]) -> None:
 
 
 @given(STEPS, st.integers(1, 30), st.integers(1, 50))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_life_is_conserved(steps, max_events, limit):
     batches, recorder = play(steps, max_events, limit)
     check_laws(batches)
@@ -116,7 +116,7 @@ def test_any_life_is_conserved(steps, max_events, limit):
 
 
 @given(STEPS, st.integers(1, 10))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_splitting_changes_no_count(steps, max_events):
     whole, _ = play(steps, 10**6, 10**6)
     parts, _ = play(steps, max_events, 10**6)

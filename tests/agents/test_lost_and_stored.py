@@ -57,7 +57,7 @@ class Replica:
 
 
 @given(st.integers(0, 2**32), st.lists(st.booleans(), min_size=1, max_size=30))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_totals_less_stored_is_what_was_dropped_for_any_drops(seed, drops):
     replica = Replica(seed)
     kept, lost, log = [], [], []
@@ -131,7 +131,7 @@ def test_what_spool_and_memory_drop_is_missing_by_cause(tmp_path, drop_newest):
 
 
 @given(st.integers(0, 2**32), st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_replay_of_any_part_is_skipped(seed, data):
     replica = Replica(seed)
     log, last = [], None
@@ -158,7 +158,7 @@ JUMPS = st.one_of(
 
 
 @given(st.integers(0, 2**32), st.lists(JUMPS, min_size=1, max_size=20))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_a_clock_that_jumps_corrupts_no_window(seed, jumps):
     """Each flush finds the wall clock wrong by another amount; the broker's clock, which rules, is right."""
     replica = Replica(seed)

@@ -375,7 +375,7 @@ STEPS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(STEPS)
 def test_however_it_is_turned_over_each_line_is_given_once(tmp_path_factory, steps):
     log = Log(tmp_path_factory.mktemp("log"))

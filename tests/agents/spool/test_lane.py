@@ -61,7 +61,7 @@ def quick(monkeypatch):
 
 
 @given(STEPS, st.booleans(), st.sampled_from([20, 1_000]))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_in_order_once_or_counted(quick, steps, drop_newest, outbox_messages):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         asyncio.run(play(Path(folder), patch, steps, drop_newest, outbox_messages))

@@ -283,7 +283,7 @@ Rows = st.lists(
 )
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=Rows, order=st.randoms())
 def test_replays_in_any_order_change_nothing_and_counters_never_go_down(client, config, rows, order):
     """A boot's state at version v is the same whoever writes it; only how far it got is the newest."""

@@ -1,4 +1,4 @@
-"""Hypothesis, the same on every machine and in every run."""
+"""Hypothesis, the same on every machine and in every run, however busy the machine is."""
 
 from hypothesis import HealthCheck, settings
 
@@ -7,7 +7,6 @@ settings.register_profile(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=100,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("steady")
