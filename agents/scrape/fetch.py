@@ -19,6 +19,14 @@ _HEADERS = {
     "Accept-Encoding": "gzip",
     "Connection": "close",
 }
+_REFUSED = ": does it ask for a token? ENDPOINT_ANALYTICS_SCRAPE_TOKEN gives one"
+_MOVED = ": a redirect, which is not followed; give the address that it leads to"
+_HINTS = {
+    401: _REFUSED,
+    403: _REFUSED,
+    404: ": another path, or its metrics are not switched on",
+    **dict.fromkeys((301, 302, 303, 307, 308), _MOVED),
+}
 
 
 class ScrapeError(Exception):
@@ -35,7 +43,7 @@ def fetch(target: Target, within_s: float = ANSWER_WITHIN_S, max_bytes: int = MA
             connection.request("GET", target.path, headers=_HEADERS | authorization)
             response = connection.getresponse()
             if response.status != http.client.OK:
-                raise ScrapeError(f"status {response.status}")
+                raise ScrapeError(f"status {response.status}{_HINTS.get(response.status, '')}")
             body = _Body(response.headers.get("Content-Encoding", "identity").strip().lower(), max_bytes)
             while piece := response.read1(_PIECE_BYTES):
                 body.take(piece)

@@ -155,3 +155,18 @@ def test_nobody_there_and_no_http(engine):
         thread.join()
     with pytest.raises(ScrapeError):
         fetch(parse_target("http://no..host/"), 5.0, LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"),
+    [
+        (401, "ENDPOINT_ANALYTICS_SCRAPE_TOKEN"),
+        (404, "not switched on"),
+        (307, "not followed"),
+        (500, "500$"),
+    ],
+)
+def test_a_status_says_how_to_mend_it(engine, status, hint):
+    engine.answer = lambda handler: reply(handler, status, b"")
+    with pytest.raises(ScrapeError, match=hint):
+        ask(engine)
