@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 
 import msgspec
 
@@ -64,7 +65,9 @@ class BehaviourApp:
         start_response("200 OK", [TEXT])
         yield b"begun"
         self.wait()
-        yield b"late"
+        for _ in range(200):  # a client that closed answers the first of these with a reset, in its time
+            yield b"late"
+            time.sleep(0.01)
 
     def wait(self) -> None:
         release = self.release

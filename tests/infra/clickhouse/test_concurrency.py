@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import clickhouse_connect
 import psutil
+from tests.parts import eventually
 
 
 def connect(server):
@@ -95,12 +96,17 @@ def test_a_large_result_leaves_the_servers_memory_bounded(server):
     assert peak - before < 400_000_000
 
 
-def test_no_descriptor_and_no_file_is_left(server, http_query, table):
+def test_no_descriptor_is_left(server, http_query, table):
     process = psutil.Process(server.pid)
-    http_query("SELECT 1")
+
+    def use() -> None:
+        for _ in range(30):
+            http_query("SELECT * FROM missing")
+            http_query("SELECT number FROM numbers(100000)")
+            http_query(b"1,x\nfoo\n", query=f"INSERT INTO {table} FORMAT CSV")
+
+    use()  # the engine's first error opens, once, all libraries that a trace may name
     before = process.num_fds()
-    for _ in range(30):
-        http_query("SELECT * FROM missing")
-        http_query("SELECT number FROM numbers(100000)")
-        http_query(b"1,x\nfoo\n", query=f"INSERT INTO {table} FORMAT CSV")
-    assert process.num_fds() <= before + 5
+    use()
+    # Merges of the engine's own logs open files for a while.
+    eventually(process.num_fds, lambda found: found <= before + 5, 60, "descriptors closed")
