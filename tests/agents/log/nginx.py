@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 from pathlib import Path
 
-from tests.parts import ROOT, eventually
+from tests.agents.log.front import Front
+from tests.parts import ROOT
 
 PAGE = ROOT / "docs/instrument/nginx.md"
 
@@ -20,7 +20,7 @@ def log_format() -> str:
     return re.search(r"log_format endpoint_analytics[^;]*;", PAGE.read_text())[0]
 
 
-class Nginx:
+class Nginx(Front):
     """Listens at `port`, writes `log`; `reopen` is what logrotate's postrotate does."""
 
     def __init__(self, folder: Path, upstream_port: int) -> None:
@@ -57,19 +57,6 @@ http {{
     @staticmethod
     def is_installed() -> bool:
         return shutil.which("nginx") is not None
-
-    def wait(self) -> None:
-        def answers() -> bool:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-            except OSError:
-                return False
-            return True
-
-        eventually(answers, bool, 30, "nginx")
-
-    def reopen(self) -> None:
-        self.process.send_signal(signal.SIGUSR1)
 
     def stop(self) -> None:
         self.process.terminate()

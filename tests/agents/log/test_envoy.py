@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 
 import pytest
-from tests.agents.behaviours import PATIENCE_S, Behaviours, Seen, agree, ask
+from tests.agents.behaviours import PATIENCE_S, Seen, agree, ask
+from tests.agents.log.front import TimedBehaviours
 from tests.agents.log.test_servers import read_log
 from tests.agents.proxy.running import behaviour_server
 from tests.parts import eventually
@@ -34,18 +34,7 @@ def captured(make_config, tmp_path):
         child.process.stdout.close()
 
 
-class TestEnvoy(Behaviours):
-    def test_times_are_told_apart(self, captured):
-        seen = Seen()
-        timer = threading.Timer(0.7, captured.control, ["release"])
-        timer.start()
-        ask(captured.port, seen, "/wait_stream")
-        timer.join()
-        agree(captured, seen)
-        totals = captured.reader.totals
-        assert totals.duration_us >= 600_000
-        assert totals.wait_us <= totals.duration_us - 500_000
-
+class TestEnvoy(TimedBehaviours):
     def test_the_timeout_of_a_route(self, captured):
         seen = Seen()
         ask(captured.port, seen, "/timeout/wait")

@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.agents.behaviours import PATIENCE_S, Behaviours, Captured, Seen, agree, ask
+from tests.agents.behaviours import PATIENCE_S, Captured, Seen, agree, ask
 from tests.agents.folded import fold
+from tests.agents.log.front import TimedBehaviours
 from tests.agents.log.nginx import Nginx
 from tests.agents.log.test_reader import Topic, now_us
 from tests.agents.proxy.running import behaviour_server
@@ -99,7 +100,7 @@ def read_log(
 
 
 @pytest.mark.skipif(not Nginx.is_installed(), reason="nginx is not installed")
-class TestNginx(Behaviours):
+class TestNginx(TimedBehaviours):
     @pytest.fixture
     def captured(self, make_config, tmp_path):
         child, port = behaviour_server(tmp_path)
@@ -113,17 +114,6 @@ class TestNginx(Behaviours):
             nginx.stop()
             child.kill()
             child.process.stdout.close()
-
-    def test_times_are_told_apart(self, captured):
-        seen = Seen()
-        timer = threading.Timer(0.7, captured.control, ["release"])
-        timer.start()
-        ask(captured.port, seen, "/wait_stream")
-        timer.join()
-        agree(captured, seen)
-        totals = captured.reader.totals
-        assert totals.duration_us >= 600_000
-        assert totals.wait_us <= totals.duration_us - 500_000
 
     def test_a_rotation_under_load(self, captured, tmp_path):
         seen, log = Seen(), tmp_path / "access.log"
