@@ -116,17 +116,17 @@ def _stuck(pod: Pod, now_us: int) -> Iterable[Stage]:
 def _left(pod: Pod, serving: Sequence[ContainerStatus], run: int, now_us: int) -> Iterable[Stage]:
     """Yield how the pod leaves: by itself, asked to, or lost with its node."""
     asked_us = deletion_us(pod)
+    if asked_us is None and not is_over(pod):
+        return
     endings = [status.state.terminated for status in serving if status.state.terminated is not None]
     last_us, why = _last_end(pod, endings, run)
     known_us = last_us or disruption_us(pod, run)
     end_us = known_us or written_us(pod, now_us)
-    if is_over(pod) and (asked_us is None or end_us < asked_us):  # what is deleted later had ended before
+    if asked_us is None or (is_over(pod) and end_us < asked_us):  # what is deleted later had ended before
         has_failed = pod.status.phase == "Failed"
         if has_failed:
             why = reason_text(pod.status.reason, pod.status.message) or disruption_reason(pod) or why
         yield Stage(end_us, "failed" if has_failed else "terminated", why, timed=known_us > 0)
-        return
-    if asked_us is None:
         return
     begin_us = asked_us + within_second_us(run, Step.DELETED)
     if pod.status.reason == "NodeLost":
