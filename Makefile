@@ -2,33 +2,51 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+MADE := $(VENV)/.made
+RUNS := $(VENV)/.runs
 READY := $(VENV)/.ready
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -c constraints.txt
 PAGE := pipeline/serve/page/dist/.built
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-bare page screenshots test faults check format bench lock clean
+.NOTPARALLEL:
+.PHONY: help run run-bare page dist screenshots test test-slow test-newest faults test-kubernetes check format bench lock clean
 
 help: ## say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
-$(READY): pyproject.toml constraints.txt
+$(MADE):
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else 0'
-	@echo "==> making the virtual environment in $(VENV) (once; a few minutes)"
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -c constraints.txt -e '.[dev]'
+	@echo "==> making the virtual environment in $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $(MADE)
+
+# What running needs; what developing needs comes on top of it.
+$(RUNS): pyproject.toml constraints.txt | $(MADE)
+	@echo "==> installing what running needs (once; a minute or two)"
+	@$(INSTALL) -e '.[demo]'
+	@touch $(RUNS)
+
+$(READY): pyproject.toml constraints.txt | $(MADE)
+	@echo "==> installing what running and developing need (once; a few minutes)"
+	@$(INSTALL) -e '.[dev]'
 	@mkdir -p build/names/endpoint_analytics
 	@for d in agents infra pipeline schemas; do ln -sfn ../../../$$d build/names/endpoint_analytics/$$d; done
-	@touch $(READY)
+	@touch $(RUNS) $(READY)
 
-$(PAGE): $(READY) build_page.py package.json package-lock.json $(shell find pipeline/serve/page -type f -not -path '*/dist/*')
+$(PAGE): build_page.py package.json package-lock.json $(shell find pipeline/serve/page -type f -not -path '*/dist/*') | $(MADE)
 	@echo "==> building the page"
 	@$(BIN)/python build_page.py
 	@touch $(PAGE)
 
-run-bare: $(READY) $(PAGE) ## the same without the demo, for agents of your own
+dist: $(READY) $(PAGE) ## wheel and source distribution in dist/, with the page in both
+	@rm -rf dist
+	@$(BIN)/python -m build --outdir dist .
+
+run-bare: $(RUNS) $(PAGE) ## the same without the demo, for agents of your own
 	@$(BIN)/endpoint-analytics run --no-demo
 
-run: $(READY) $(PAGE) ## Kafka, ClickHouse, worker, query service and a demo endpoint under live traffic
+run: $(RUNS) $(PAGE) ## Kafka, ClickHouse, worker, query service and a demo endpoint under live traffic
 	@$(BIN)/endpoint-analytics run
 
 page: $(PAGE) ## bundle the page, with the machine's Node or the one of a wheel
@@ -43,11 +61,21 @@ check: $(READY) $(PAGE) ## lint and types
 	@$(BIN)/python build_page.py check
 
 test: check ## lint, types and all tests, on a real Kafka and a real ClickHouse engine
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
-faults: $(READY) ## break every part, one by one and mixed: SEED=n of the first campaign, SEEDS=10, SECONDS=30 each
+test-slow: $(READY) ## what `make test` leaves out: clients that must be built or installed, and what takes minutes
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m slow --ignore tests/agents/kubernetes/real
+
+test-newest: $(READY) ## the fast part of the tests on the newest Python that this machine has
+	@$(BIN)/python -m tests.newest_python
+
+faults: $(READY) ## break every part, one by one and mixed: SEED=n of the first campaign, SEEDS=10, SECONDS=30 each, BUSY=cores kept busy
 	@$(BIN)/python -m pytest tests/faults -m "slow or not slow" -q
-	@$(BIN)/python -m tests.faults.campaign $(if $(SEED),--seed $(SEED)) --seeds $(or $(SEEDS),10) --seconds $(or $(SECONDS),30)
+	@$(BIN)/python -m tests.faults.campaign $(if $(SEED),--seed $(SEED)) --seeds $(or $(SEEDS),10) --seconds $(or $(SECONDS),30) --busy $(or $(BUSY),0)
+
+test-kubernetes: $(READY) ## the agent for Kubernetes and autoscaling before a real kube-apiserver, built first (15 min, needs Go)
+	@$(BIN)/python -m tests.agents.kubernetes.real.judge
+	@$(BIN)/python -m pytest tests/agents/kubernetes/real -m slow -q
 
 format: $(READY) ## format the sources
 	@$(BIN)/ruff check --fix-only .

@@ -19,9 +19,9 @@ from endpoint_analytics.agents.clock import read_offset_us, steady_offset_us
 from endpoint_analytics.agents.config import AgentConfig
 from endpoint_analytics.agents.hardware.reading import Collector, Reading
 from endpoint_analytics.agents.hardware.sampler import SAMPLE_EVERY_S, Sampler, default_collectors, make_batch
+from endpoint_analytics.agents.in_range import text_in_range, time_in_range
 from endpoint_analytics.agents.ledger import Ledger
 from endpoint_analytics.agents.lifecycle import may_follow
-from endpoint_analytics.agents.producer import make_ssl_context
 from endpoint_analytics.agents.quiet import quiet_client
 from endpoint_analytics.agents.recorder import Recorder
 from endpoint_analytics.agents.sampling import Interval, Sample, SamplingThread
@@ -32,6 +32,7 @@ from endpoint_analytics.agents.sending import Sending
 from endpoint_analytics.agents.siblings import Siblings
 from endpoint_analytics.agents.spool.figures import SpoolFigures
 from endpoint_analytics.schemas.codec import encode
+from endpoint_analytics.schemas.kafka_client import make_ssl_context
 from endpoint_analytics.schemas.limits import MAX_REASON_LENGTH
 from endpoint_analytics.schemas.replicas import ReplicaState, State
 from endpoint_analytics.schemas.requests import Totals
@@ -114,7 +115,7 @@ class Agent:
             return False
         at_us = time.time_ns() // 1_000
         try:
-            loop.call_soon_threadsafe(self._tell, state, at_us, reason[:MAX_REASON_LENGTH])
+            loop.call_soon_threadsafe(self._tell, state, at_us, reason)
         except RuntimeError:  # the loop closed in between
             return False
         self._state = state
@@ -225,9 +226,9 @@ class Agent:
                 namespace=self.config.namespace,
                 endpoint=self.config.endpoint,
                 replica_id=self.config.replica_id,
-                at_us=at_us,
+                at_us=time_in_range(at_us),
                 state=state,
-                reason=reason,
+                reason=text_in_range(reason, MAX_REASON_LENGTH),
             )
             self._put(REPLICAS, encode(event))
 

@@ -10,6 +10,9 @@ import argparse
 import importlib
 import sys
 
+from endpoint_analytics.agents.installation import install_command
+from endpoint_analytics.schemas.command_line import Parser
+
 # name -> (module, one line for --help, the extra that brings what it needs)
 SUBCOMMANDS: dict[str, tuple[str, str, str]] = {
     "proxy": ("endpoint_analytics.agents.proxy.command", "a proxy before a server, which records", "proxy"),
@@ -40,7 +43,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the subcommand; returns its exit status (2 for a usage error, 1 when a package is missing)."""
     name = arguments.subcommand
     module_name, text, extra = SUBCOMMANDS[name]
-    package = f"endpoint-analytics[{extra}]" if extra else "endpoint-analytics"
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -48,11 +50,11 @@ def run(arguments: argparse.Namespace) -> int:
             raise
         print(
             f"endpoint-analytics agent {name} needs the package {error.name!r}, which is not installed: "
-            f"pip install '{package}'",
+            f"{install_command(extra)}",
             file=sys.stderr,
         )
         return 1
-    parser = argparse.ArgumentParser(prog=f"endpoint-analytics agent {name}", description=text)
+    parser = Parser(prog=f"endpoint-analytics agent {name}", description=text)
     module.add_arguments(parser)
     status: int = module.run(parser.parse_args(arguments.words))
     return status

@@ -4,37 +4,49 @@
 
 It should be the outermost middleware (in Starlette and FastAPI: the one added last): only there can it ask
 the server whether a client is still connected. Without arguments it reads ENDPOINT_ANALYTICS_* variables.
+
+It never harms what it measures. Settings are checked at construction; but Starlette and FastAPI construct their
+middlewares at the first scope, where an exception makes each request a 500. So wrong settings are told to the server
+when it asks for the start (`lifespan.startup.failed`: it ends, with the reason), and a server that never asks is served
+without analytics. What fails later is reported in the log, and changes no answer.
 """
 
 from __future__ import annotations
 
 import atexit
-import os
-import threading
-import weakref
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from endpoint_analytics.agents.agent import Agent
-from endpoint_analytics.agents.config import AgentConfig, read_config
-from endpoint_analytics.agents.connection import Message, Receive
-from endpoint_analytics.agents.exchange import Exchange, Send
+from endpoint_analytics.agents.config import AgentConfig, ConfigurationError, read_config
+from endpoint_analytics.agents.connection import Message, Receive, Send
+from endpoint_analytics.agents.construction import refuses
+from endpoint_analytics.agents.exchange import Exchange
 from endpoint_analytics.agents.exclusion import is_excluded
-from endpoint_analytics.agents.lifespan import Lifespan
-from endpoint_analytics.agents.process_agent import stop_at_exit
-from endpoint_analytics.agents.producer import make_ssl_context
+from endpoint_analytics.agents.handshake import Handshake
+from endpoint_analytics.agents.harmless import report_bug
+from endpoint_analytics.agents.lifespan import Lifespan, refuse_start
+from endpoint_analytics.agents.process_agent import ProcessAgent
 from endpoint_analytics.agents.recorder import Recorder
 
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
+logger = logging.getLogger("endpoint_analytics")
+
 
 class AnalyticsMiddleware:
-    """Records every HTTP request of `app` but those of `exclude_paths`; other scopes pass untouched.
+    """Records every HTTP request of `app`, and each websocket that it refuses, but those of `exclude_paths`.
 
-    `config` goes before the other arguments, which are those of `read_config`. Raises ConfigurationError
-    at once when a setting is missing or wrong. The agent starts with the first scope in each process, so
-    that servers may fork their workers after importing the application.
+    `config` goes before the other arguments, which are those of `read_config`. Raises nothing: `error` is the
+    ConfigurationError of settings that cannot work, None when all is well. The agent starts with the first scope in
+    each process, so that servers may fork their workers after importing the application.
     """
 
+    error: ConfigurationError | None = None
+    process: ProcessAgent | None = None
+    _excluded: frozenset[str] = frozenset()
+
+    @refuses
     def __init__(
         self,
         app: App,
@@ -51,92 +63,92 @@ class AnalyticsMiddleware:
         exclude_paths: Sequence[str] | None = None,
     ) -> None:
         self.app = app
-        self.config = config or read_config(
-            namespace=namespace,
-            endpoint=endpoint,
-            replica_id=replica_id,
-            kafka=kafka,
-            topic_prefix=topic_prefix,
-            flush_interval_s=flush_interval_s,
-            hardware=hardware,
-            spool=spool,
-            exclude_paths=exclude_paths,
+        self.process = ProcessAgent(
+            config
+            or read_config(
+                namespace=namespace,
+                endpoint=endpoint,
+                replica_id=replica_id,
+                kafka=kafka,
+                topic_prefix=topic_prefix,
+                flush_interval_s=flush_interval_s,
+                hardware=hardware,
+                spool=spool,
+                exclude_paths=exclude_paths,
+            )
         )
-        self._excluded = frozenset(self.config.exclude_paths)
-        make_ssl_context(self.config.kafka)  # what cannot work is told now, not at the first request
-        self.agent: Agent | None = None
-        self._recorder: Recorder | None = None
-        self._starting = threading.Lock()
-        _forget_after_fork(self)
+        self._excluded = frozenset(self.process.config.exclude_paths)
+
+    def refused(self, error: ConfigurationError) -> None:
+        """Serve without analytics, unless the server asks whether it may start."""
+        self.error = error
+        logger.error("%s. Requests are NOT recorded", error)
+
+    @property
+    def agent(self) -> Agent | None:
+        """The agent of this process; None before the first scope, and where there is none."""
+        return self.process.agent if self.process is not None else None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one scope."""
         kind = scope["type"]
-        if kind == "http":
-            recorder = self._recorder
-            if recorder is None:
-                recorder = self._begin_running()
-            if self._excluded and is_excluded(scope.get("path"), self._excluded):
-                await self.app(scope, receive, send)
-                return
-            exchange = Exchange(recorder.arrive(), scope, receive, send)
-            try:
-                await self.app(scope, exchange.receive, exchange.send)
-            except Exception:
-                exchange.failed()
-                raise
-            except BaseException:
-                exchange.cancelled()
-                raise
-            exchange.returned()
-        elif kind == "lifespan":
+        if kind == "lifespan":
             await self._live(scope, receive, send)
-        else:
+            return
+        exchange = None
+        try:
+            process = self.process
+            recorder = None if process is None else process.recorder or process.record()
+            if recorder is not None and not (self._excluded and self._excludes(scope)):
+                exchange = begin(kind, recorder, scope, receive, send)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is ours
+            report_bug(error)
+        if exchange is None:
             await self.app(scope, receive, send)
+            return
+        try:
+            await self.app(scope, exchange.receive, exchange.send)
+        except BaseException:
+            exchange.failed()
+            raise
+        exchange.returned()
 
-    def forget(self) -> None:
-        """Let go of the agent: in a forked child its thread does not exist, and the next scope starts one."""
-        self.agent = self._recorder = None
-        self._starting = threading.Lock()
+    def _excludes(self, scope: Message) -> bool:
+        return is_excluded(scope.get("path", ""), self._excluded, scope.get("root_path", ""))
 
     async def _live(self, scope: Message, receive: Receive, send: Send) -> None:
-        agent = self._start()
+        process = self.process
+        if process is None:
+            await refuse_start(str(self.error), receive, send)
+            return
+        agent = process.start()
+        if agent is None:
+            await self.app(scope, receive, send)
+            return
         lifespan = Lifespan(agent, receive, send)
         try:
             await self.app(scope, lifespan.receive, lifespan.send)
-        except Exception:
+        except Exception as error:
             if lifespan.is_supported:
                 raise
+            logger.info("the application knows no lifespan (%r): it is answered for it", error)
         if not lifespan.is_supported:
             await lifespan.answer()
         if agent.has_stopped:
             # A test client may bring the application up again: that is another boot.
             atexit.unregister(agent.stop)
-            self.forget()
-
-    def _begin_running(self) -> Recorder:
-        """Without a lifespan, the first request says that the replica runs."""
-        agent = self._start()
-        agent.enter("running")
-        self._recorder = agent.recorder
-        return agent.recorder
-
-    def _start(self) -> Agent:
-        with self._starting:
-            if self.agent is None:
-                self.agent = Agent(self.config)
-                self.agent.start()
-                stop_at_exit(self.agent)
-            return self.agent
+            process.forget()
 
 
-def _forget_after_fork(middleware: AnalyticsMiddleware) -> None:
-    if hasattr(os, "register_at_fork"):
-        reference = weakref.ref(middleware)
-
-        def forget() -> None:
-            forked = reference()
-            if forked is not None:
-                forked.forget()
-
-        os.register_at_fork(after_in_child=forget)
+def begin(
+    kind: str, recorder: Recorder, scope: Message, receive: Receive, send: Send
+) -> Exchange | Handshake | None:
+    """Begin to record a scope; None for one of a kind that is not recorded."""
+    if kind == "http":
+        request = recorder.arrive()
+        try:
+            return Exchange(request, scope, receive, send)
+        except Exception:
+            request.abort()
+            raise
+    return Handshake(recorder, receive, send) if kind == "websocket" else None

@@ -20,6 +20,7 @@ logger = logging.getLogger("endpoint_analytics")
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 
 _PEER_CLOSED = getattr(select, "POLLRDHUP", 0)  # Linux has it
 
@@ -30,12 +31,14 @@ class Server:
 
     `is_gone(owner)`: what would be sent now would be discarded. `was_lost(owner)`: what was just sent was
     discarded. `is_closed(owner)`: the peer has closed its side and the event loop, having been kept busy,
-    has not seen it yet; a system call, asked only after a slow stretch.
+    has not seen it yet; a system call, asked only after a slow stretch. `unanswered_handshake` is the status that
+    the server gives a websocket which the application has neither accepted nor refused.
     """
 
     is_gone: Callable[[Any], bool]
     was_lost: Callable[[Any], bool]
     is_closed: Callable[[Any], bool]
+    unanswered_handshake: int = 500
 
 
 def _no(_owner: object) -> bool:
@@ -84,6 +87,7 @@ def _queue_is_gone(queue: QueueReceive) -> bool:
 UNKNOWN = Server(_no, _no, _no)
 UVICORN = Server(_cycle_is_gone, _cycle_was_lost, _cycle_is_closed)
 QUEUE = Server(_queue_is_gone, _no, _no)
+GRANIAN = Server(_no, _no, _no, unanswered_handshake=403)
 
 
 @lru_cache(maxsize=64)
@@ -93,6 +97,8 @@ def server_of(owner_type: Any) -> Server:
         return UVICORN
     if issubclass(owner_type, QueueReceive):
         return QUEUE
+    if owner_type.__module__.startswith("granian."):
+        return GRANIAN
     return UNKNOWN
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 
+from endpoint_analytics.agents.agent_options import add_timeout_option
 from endpoint_analytics.agents.config import ConfigurationError
 from endpoint_analytics.agents.events import SendError, send_endpoint_settings
-from endpoint_analytics.agents.kafka_options import add_kafka_options, kafka_of
 from endpoint_analytics.agents.replica_command import parse_time_us
 from endpoint_analytics.schemas.errors import InvalidMessageError
+from endpoint_analytics.schemas.kafka_options import add_kafka_options, kafka_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-replicas", required=True, type=int, metavar="N", help="most replicas")
     parser.add_argument("--at", type=parse_time_us, metavar="TIME", help="from when on, ISO 8601 (now)")
     add_kafka_options(parser)
+    add_timeout_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

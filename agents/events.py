@@ -12,11 +12,13 @@ import time
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from endpoint_analytics.agents.config import KafkaConfig
-from endpoint_analytics.agents.producer import make_producer, make_ssl_context, stop_producer
+from endpoint_analytics.agents.producer import make_producer, stop_producer
 from endpoint_analytics.agents.quiet import quiet_client
 from endpoint_analytics.schemas.codec import decode_replicas, encode
 from endpoint_analytics.schemas.identity import partition_key
+from endpoint_analytics.schemas.kafka_client import make_ssl_context
+from endpoint_analytics.schemas.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.kafka_failure import explain_refusal, find_failure
 from endpoint_analytics.schemas.replicas import EndpointSettings, ReplicaMessage, ReplicaState, State
 from endpoint_analytics.schemas.topics import REPLICAS
 
@@ -95,18 +97,20 @@ async def send_replica_message(
             async with asyncio.timeout(timeout_s):
                 producer = await _connect(config, ssl_context)
         except TimeoutError as error:
+            found = await find_failure(config, ssl_context)
+            why = found or "it answers now: try again, with a longer timeout"
             raise SendError(
-                f"Kafka at {config.bootstrap_servers} cannot be reached (tried for {timeout_s:g} s). Check "
-                "the address (--kafka or ENDPOINT_ANALYTICS_KAFKA) and that Kafka runs there"
+                f"Kafka at {config.bootstrap_servers} cannot be used (tried for {timeout_s:g} s): {why}"
             ) from error
         try:
             async with asyncio.timeout(timeout_s):
                 await producer.send_and_wait(topic, value=value, key=key)
         except (TimeoutError, KafkaError, OSError) as error:
-            why = f"no answer in {timeout_s:g} s" if isinstance(error, TimeoutError) else repr(error)
+            said = f"no answer in {timeout_s:g} s" if isinstance(error, TimeoutError) else repr(error)
+            found = explain_refusal(error, config) or await find_failure(config, ssl_context)
+            why = found or f"{said}. Check that the topic exists and that this user may write to it"
             raise SendError(
-                f"Kafka at {config.bootstrap_servers} did not take a message for the topic {topic}: {why}. "
-                "Check that the topic exists and that this user may write to it"
+                f"Kafka at {config.bootstrap_servers} did not take a message for the topic {topic}: {why}"
             ) from error
         finally:
             await stop_producer(producer, 1.0)

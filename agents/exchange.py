@@ -1,20 +1,19 @@
 """One request through ASGI: watches what passes `receive` and `send`, and tells the recorder.
 
-It changes no message and adds no wait. The rules of an end stand here: a response counts as finished when
-`send` of its last message has returned and the server did not throw it away.
+It changes no message and adds no wait, and what fails in it is reported and changes nothing either. The rules of an
+end stand here: a response counts as finished when `send` of its last message has returned and the server did not throw
+it away.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from endpoint_analytics.agents.clock import now_ns
-from endpoint_analytics.agents.connection import Message, QueueReceive, Receive, server_of
+from endpoint_analytics.agents.connection import Message, QueueReceive, Receive, Send, server_of
+from endpoint_analytics.agents.harmless import harmless, report_bug
 from endpoint_analytics.agents.recorder import ENDED, PENDING, STREAMING, Request
-
-Send = Callable[[Message], Awaitable[None]]
 
 SLOW_NS = 10_000_000
 """After so long without a look the socket itself is asked: the application may have kept the loop from it."""
@@ -58,8 +57,11 @@ class Exchange:
     async def receive(self) -> Message:
         """Pass on the server's message; a disconnect that comes before the response's end is an abort."""
         message = await self._receive()
-        if message["type"] == "http.disconnect" and not self._ending:
-            self._abort()
+        try:
+            if message["type"] == "http.disconnect" and not self._ending:
+                self._abort()
+        except Exception as error:  # noqa: BLE001  # ours
+            self.give_up(error)
         return message
 
     async def send(self, message: Message) -> None:
@@ -68,40 +70,50 @@ class Exchange:
         if request.stage == ENDED:
             await self._send(message)
             return
-        kind = message["type"]
-        if kind == "http.response.body":
-            last = not (message.get("more_body") or self._has_trailers())
-        elif kind == "http.response.start":
-            last = False
-            self._start = message
-        else:
-            last = _is_last(message)
-        if self._is_gone():
-            self._abort()
-        self._ending = last
+        try:
+            kind = message["type"]
+            if kind == "http.response.body":
+                last = not (message.get("more_body") or self._has_trailers())
+            elif kind == "http.response.start":
+                last = False
+                self._start = message
+            else:
+                last = _is_last(message)
+            if self._is_gone():
+                self._abort()
+            self._ending = last
+        except Exception as error:  # noqa: BLE001  # ours
+            self.give_up(error)
         try:
             await self._send(message)
         except OSError:
-            self._abort()
+            self.broken()
             raise
-        if self._server.was_lost(self._owner):
-            self._abort()
-        elif last:
-            request.finish()
-        elif kind == "http.response.start":
-            request.respond(message["status"])
-        elif kind == "http.response.body":
-            self._body_bytes += len(message.get("body", b""))
-        elif kind == "http.response.early_hint":
-            request.inform(EARLY_HINTS)
+        try:
+            if request.stage == ENDED:
+                pass
+            elif self._server.was_lost(self._owner):
+                self._abort()
+            elif last:
+                request.finish()
+            elif kind == "http.response.start":
+                request.respond(message["status"])
+            elif kind == "http.response.body":
+                self._body_bytes += len(message.get("body", b""))
+            elif kind == "http.response.early_hint":
+                request.inform(EARLY_HINTS)
+        except Exception as error:  # noqa: BLE001  # ours
+            self.give_up(error)
 
     def returned(self) -> None:
         """The application returned. Without a response the server answers 500; a begun one is cut off."""
         if self._request.stage != ENDED:
             self.failed()
 
+    @harmless
     def failed(self) -> None:
-        """The application raised. Without a response the server answers 500; a begun one is cut off."""
+        """The application raised, or was cancelled by whomever. Without a response servers answer 500; a begun one is
+        cut off."""
         request = self._request
         if request.stage == PENDING and self._start is None and not self._is_gone():
             request.respond(500)
@@ -109,9 +121,15 @@ class Exchange:
         else:
             self._abort()
 
-    def cancelled(self) -> None:
-        """The application was cancelled, or the process ends: nothing more is sent."""
+    @harmless
+    def broken(self) -> None:
+        """The server could not send."""
         self._abort()
+
+    def give_up(self, error: Exception) -> None:
+        """Record no more of this request, which counts as aborted where that can be; raises nothing."""
+        self._request.give_up()
+        report_bug(error)
 
     def _is_gone(self) -> bool:
         if self._server.is_gone(self._owner):

@@ -6,12 +6,18 @@ offsets lie within the interval, and arrived = finished + aborted + active after
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 
 from endpoint_analytics.agents.config import AgentConfig
+from endpoint_analytics.agents.in_range import (
+    durations_in_range,
+    interval_in_range,
+    status_in_range,
+    totals_in_range,
+)
 from endpoint_analytics.agents.recorder import Cut, Request
-from endpoint_analytics.schemas.limits import MAX_DURATION_US, MAX_EVENTS, MAX_INTERVAL_US
+from endpoint_analytics.schemas.limits import MAX_DURATION_US, MAX_EVENTS, MAX_LEVEL
 from endpoint_analytics.schemas.requests import (
     Aborted,
     Arrived,
@@ -60,23 +66,22 @@ class Ledger:
         self, cut: Cut, offset_us: int, dropped: dict[str, int], dropped_batches: dict[str, int]
     ) -> RequestBatch:
         start_ns = cut.start_ns
-        end_us = cut.end_ns // 1_000 + offset_us
-        length_us = min(cut.end_ns // 1_000 - start_ns // 1_000, MAX_INTERVAL_US)
-        start_us = end_us - length_us
-        pending, streaming = len(self._pending), self._streaming
+        start_us, end_us = interval_in_range(start_ns, cut.end_ns, offset_us)
+        length_us = end_us - start_us
+        pending, streaming = min(len(self._pending), MAX_LEVEL), min(self._streaming, MAX_LEVEL)
         responded = Responded(
             at_us=_offsets([request.responded_ns for request in cut.responded], start_ns, length_us),
-            wait_us=_durations((r.responded_ns - r.arrived_ns) // 1_000 for r in cut.responded),
-            status=[_status(request.status) for request in cut.responded],
+            wait_us=durations_in_range((r.responded_ns - r.arrived_ns) // 1_000 for r in cut.responded),
+            status=[status_in_range(request.status) for request in cut.responded],
         )
         finished = Finished(
             at_us=_offsets([request.ended_ns for request in cut.finished], start_ns, length_us),
-            duration_us=_durations((r.ended_ns - r.arrived_ns) // 1_000 for r in cut.finished),
-            status=[_status(request.status) for request in cut.finished],
+            duration_us=durations_in_range((r.ended_ns - r.arrived_ns) // 1_000 for r in cut.finished),
+            status=[status_in_range(request.status) for request in cut.finished],
         )
         informational = Informational(
             at_us=_offsets([at_ns for at_ns, _ in cut.informational], start_ns, length_us),
-            status=[_status(status) for _, status in cut.informational],
+            status=[status_in_range(status) for _, status in cut.informational],
         )
         self._count(cut, responded, finished, informational)
         seq, self._seq = self._seq, self._seq + 1
@@ -127,16 +132,18 @@ class Ledger:
         return 0
 
     def _totals(self, dropped: dict[str, int], dropped_batches: dict[str, int]) -> Totals:
-        return Totals(
-            arrived=self._arrived,
-            finished=self._finished,
-            aborted_pending=self._aborted_pending,
-            aborted_streaming=self._aborted_streaming,
-            status=dict(self._status),
-            wait_us=self._wait_us,
-            duration_us=self._duration_us,
-            dropped=dropped,
-            dropped_batches=dropped_batches,
+        return totals_in_range(
+            Totals(
+                arrived=self._arrived,
+                finished=self._finished,
+                aborted_pending=self._aborted_pending,
+                aborted_streaming=self._aborted_streaming,
+                status=self._status,
+                wait_us=self._wait_us,
+                duration_us=self._duration_us,
+                dropped=dropped,
+                dropped_batches=dropped_batches,
+            )
         )
 
 
@@ -184,17 +191,8 @@ def _offsets(times_ns: list[int], start_ns: int, length_us: int) -> list[int]:
     return [0 if (at_us := (at_ns - start_ns) // 1_000) < 0 else min(at_us, length_us) for at_ns in times_ns]
 
 
-def _durations(durations_us: Iterable[int]) -> list[int]:
-    return [0 if us < 0 else min(us, MAX_DURATION_US) for us in durations_us]
-
-
 def _aborted(requests: list[Request], start_ns: int, length_us: int) -> Aborted:
     return Aborted(
         at_us=_offsets([request.ended_ns for request in requests], start_ns, length_us),
-        age_us=_durations((request.ended_ns - request.arrived_ns) // 1_000 for request in requests),
+        age_us=durations_in_range((request.ended_ns - request.arrived_ns) // 1_000 for request in requests),
     )
-
-
-def _status(status: int) -> int:
-    """Return the status as a plain int, within what a message can hold: one odd app must not spoil a batch."""
-    return min(max(int(status), 100), 599)

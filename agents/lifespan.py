@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from endpoint_analytics.agents.agent import Agent
-from endpoint_analytics.agents.connection import Message, Receive
-from endpoint_analytics.agents.exchange import Send
+from endpoint_analytics.agents.connection import Message, Receive, Send
+from endpoint_analytics.agents.harmless import report_bug
+from endpoint_analytics.schemas.replicas import State
 
 
 class Lifespan:
@@ -26,20 +27,20 @@ class Lifespan:
         self.is_supported = True
         message = await self._receive()
         if message["type"] == "lifespan.shutdown":
-            self._agent.enter("draining")
+            enter(self._agent, "draining")
         return message
 
     async def send(self, message: Message) -> None:
         """Pass on the application's message; before its shutdown is told, the agent sends what it has."""
         kind = message["type"]
         if kind == "lifespan.startup.failed":
-            self._agent.enter("failed", last_line(str(message.get("message", ""))))
+            enter(self._agent, "failed", last_line(str(message.get("message", ""))))
             await stop_aside(self._agent)
         elif kind in {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}:
             await stop_aside(self._agent)
         await self._send(message)
         if kind == "lifespan.startup.complete":
-            self._agent.enter("running")
+            enter(self._agent, "running")
 
     async def answer(self) -> None:
         """Answer the server in place of an application that has no lifespan."""
@@ -48,16 +49,34 @@ class Lifespan:
         await self.send({"type": "lifespan.shutdown.complete"})
 
 
+async def refuse_start(reason: str, receive: Receive, send: Send) -> None:
+    """Tell the server that the application cannot start: it ends, and its log has the reason."""
+    while (await receive())["type"] != "lifespan.startup":
+        pass
+    await send({"type": "lifespan.startup.failed", "message": f"endpoint-analytics: {reason}"})
+
+
 def last_line(text: str) -> str:
     """Return the last line that is not empty: of a traceback, the exception itself."""
     return text.strip().rpartition("\n")[2].strip()
 
 
-async def stop_aside(agent: Agent) -> None:
-    """Stop the agent without holding up the server's loop."""
+def enter(agent: Agent, state: State, reason: str = "") -> None:
+    """Let the agent enter a state; raises nothing."""
     try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:  # a server that runs on trio
-        agent.stop()
-    else:
-        await loop.run_in_executor(None, agent.stop)
+        agent.enter(state, reason)
+    except Exception as error:  # noqa: BLE001  # ours
+        report_bug(error)
+
+
+async def stop_aside(agent: Agent) -> None:
+    """Stop the agent beside the server's loop, where it has one and a thread is to be had; raises nothing."""
+    try:
+        try:
+            stopping = asyncio.get_running_loop().run_in_executor(None, agent.stop)
+        except RuntimeError:
+            agent.stop()
+        else:
+            await stopping
+    except Exception as error:  # noqa: BLE001  # ours
+        report_bug(error)

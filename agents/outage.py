@@ -1,8 +1,9 @@
-"""Tells people that Kafka is away: one line a minute for all topics together, and one when it is back."""
+"""Reports that Kafka is away: one line a minute for all topics together, and one when it is back."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 
 from endpoint_analytics.agents.clock import now_ns
 
@@ -18,15 +19,15 @@ class Outage:
         self._bootstrap_servers = bootstrap_servers
         self._warned_ns: int | None = None
 
-    def complain(self, what: str) -> None:
-        """Log a trouble, unless that was done lately; the client's errors name hosts and topics, no secrets."""
+    async def complain(self, explain: Callable[[], Awaitable[str]]) -> None:
+        """Log what `explain` finds out, unless that was done lately; errors name hosts and topics, no secrets."""
         at_ns = now_ns()
         if self._warned_ns is None or at_ns - self._warned_ns > WARN_EVERY_NS:
             self._warned_ns = at_ns
             logger.warning(
                 "Kafka at %s takes no messages, trying on (the application is not affected): %s",
                 self._bootstrap_servers,
-                what,
+                await explain(),
             )
 
     def end(self) -> None:

@@ -1,4 +1,4 @@
-"""The Kafka producer of one topic: idempotent, and patient for ever.
+"""The Kafka producer of one topic: patient for ever.
 
 `send` returns when Kafka has stored the message. While Kafka is away it waits; it never gives up by itself.
 """
@@ -10,13 +10,15 @@ import random
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError, RecordTooLargeError
-from aiokafka.helpers import create_ssl_context
 
-from endpoint_analytics.agents.config import ConfigurationError, KafkaConfig
 from endpoint_analytics.agents.outage import Outage
+from endpoint_analytics.schemas.kafka_client import client_settings
+from endpoint_analytics.schemas.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.kafka_failure import explain_failure, find_failure
 
 MAX_REQUEST_BYTES = 8 * 1024 * 1024
 REQUEST_TIMEOUT_MS = 10_000
@@ -35,9 +37,9 @@ class TooLargeError(Exception):
 class Producer:
     """One connection, made at the first need and again whenever it is lost; used by one task.
 
-    aiokafka's idempotent producer repeats a message under its sequence number until Kafka has it, so that
-    an outage makes no doubles. After an error that it cannot recover from, a new producer takes over; the
-    message in flight may then be stored twice, and its `seq` tells.
+    A message is repeated until Kafka has said that it is stored, so that the log may hold it twice: its `seq` tells.
+    Kafka's own idempotence is off. It would have the broker drop, as sent again, what a copy of this process sends
+    (a memory snapshot that was restored twice holds the same producer id and sequence), and nobody would see it.
     """
 
     def __init__(self, config: KafkaConfig, ssl_context: ssl.SSLContext | None, outage: Outage) -> None:
@@ -65,8 +67,8 @@ class Producer:
                 largest = max(len(value) for _, value in messages)
                 raise TooLargeError(f"{largest} bytes for {topic}") from error
             except Exception as error:  # noqa: BLE001  # whatever ails the client: nothing is given up for it
-                self._outage.complain(f"{type(error).__name__}: {error}")
                 await self.close()
+                await self._outage.complain(partial(explain_failure, error, self._config, self._ssl_context))
             else:
                 self._outage.end()
                 return
@@ -86,11 +88,15 @@ class Producer:
         sending = asyncio.ensure_future(_send_in_order(self._producer, topic, messages, headers))
         try:
             while not (await asyncio.wait({sending}, timeout=WARN_AFTER_S))[0]:
-                self._outage.complain(f"no answer about {topic} for {WARN_AFTER_S:.0f} s")
+                await self._outage.complain(partial(self._explain_silence, topic))
         except asyncio.CancelledError:
             sending.cancel()
             raise
         await sending
+
+    async def _explain_silence(self, topic: str) -> str:
+        found = await find_failure(self._config, self._ssl_context)
+        return found or f"no answer about {topic} for {WARN_AFTER_S:.0f} s"
 
 
 async def _send_in_order(
@@ -110,39 +116,16 @@ def _see_error(stored: asyncio.Future[object]) -> None:
         stored.exception()
 
 
-def make_ssl_context(config: KafkaConfig) -> ssl.SSLContext | None:
-    """Return the TLS context that the settings ask for; raises ConfigurationError for unusable files."""
-    if not config.security_protocol.endswith("SSL"):
-        return None
-    try:
-        context: ssl.SSLContext = create_ssl_context(
-            cafile=config.ca_file or None,
-            certfile=config.certificate_file or None,
-            keyfile=config.key_file or None,
-        )
-    except OSError as error:  # ssl.SSLError is one
-        raise ConfigurationError(
-            f"the certificates for Kafka cannot be used ({error}): kafka_ca_file {config.ca_file!r}, "
-            f"kafka_certificate_file {config.certificate_file!r}, kafka_key_file {config.key_file!r}"
-        ) from error
-    return context
-
-
 def make_producer(config: KafkaConfig, ssl_context: ssl.SSLContext | None) -> AIOKafkaProducer:
     """Return a producer that is not started yet; a running loop is needed."""
     return AIOKafkaProducer(
-        bootstrap_servers=[server.strip() for server in config.bootstrap_servers.split(",")],
+        **client_settings(config, ssl_context),
         client_id="endpoint-analytics-agent",
         acks="all",
-        enable_idempotence=True,
+        enable_idempotence=False,  # see Producer
         max_request_size=MAX_REQUEST_BYTES,
         request_timeout_ms=REQUEST_TIMEOUT_MS,
         retry_backoff_ms=RETRY_BACKOFF_MS,
-        security_protocol=config.security_protocol,
-        ssl_context=ssl_context,
-        sasl_mechanism=config.sasl_mechanism,
-        sasl_plain_username=config.username or None,
-        sasl_plain_password=config.password or None,
     )
 
 

@@ -69,6 +69,13 @@ class Request:
             self.ended_ns = recorder.clock()
             (recorder.aborted_streaming if stage else recorder.aborted_pending).append(self)
 
+    def give_up(self) -> None:
+        """Record no more of it: it is aborted where that can be; raises nothing."""
+        try:
+            self.abort()
+        except Exception:  # noqa: BLE001  # ours
+            self.stage = ENDED
+
 
 @dataclass(frozen=True, slots=True)
 class Cut:

@@ -6,10 +6,11 @@ import argparse
 import sys
 from datetime import UTC, datetime
 
+from endpoint_analytics.agents.agent_options import add_timeout_option
 from endpoint_analytics.agents.config import ConfigurationError
 from endpoint_analytics.agents.events import SendError, send_replica_state
-from endpoint_analytics.agents.kafka_options import add_kafka_options, kafka_of
 from endpoint_analytics.schemas.errors import InvalidMessageError
+from endpoint_analytics.schemas.kafka_options import add_kafka_options, kafka_of
 from endpoint_analytics.schemas.replicas import STATES
 
 
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reason", default="", help="why, for people")
     parser.add_argument("--at", type=parse_time_us, metavar="TIME", help="when, ISO 8601 (now)")
     add_kafka_options(parser)
+    add_timeout_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

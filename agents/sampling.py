@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
 from endpoint_analytics.agents.clock import now_ns, read_offset_us, steady_offset_us
-from endpoint_analytics.schemas.limits import MAX_INTERVAL_US
+from endpoint_analytics.agents.in_range import interval_in_range
 
 Sample = TypeVar("Sample")
 
@@ -69,16 +69,11 @@ class SamplingThread(Generic[Sample]):
                 before_ns = None
             else:
                 offset_us = steady_offset_us(offset_us, read_offset_us())
-                interval = _interval(seq, at_ns if before_ns is None else before_ns, at_ns, offset_us)
+                start_ns = at_ns if before_ns is None else before_ns
+                interval = Interval(seq, *interval_in_range(start_ns, at_ns, offset_us))
                 try:
                     self._post(interval, sample)
                 except RuntimeError:  # the agent's loop is closed: it has stopped
                     return
                 seq, before_ns = seq + 1, at_ns
             self._stopped.wait(max(self._every_s - (now_ns() - at_ns) / 1e9, 0.0))
-
-
-def _interval(seq: int, start_ns: int, at_ns: int, offset_us: int) -> Interval:
-    length_us = min(at_ns // 1_000 - start_ns // 1_000, MAX_INTERVAL_US)
-    end_us = at_ns // 1_000 + offset_us
-    return Interval(seq, end_us - length_us, end_us)

@@ -19,18 +19,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from endpoint_analytics.agents.config import ENVIRONMENT_PREFIX, AgentConfig
+from endpoint_analytics.agents.config import AgentConfig
 from endpoint_analytics.agents.held_file import HeldFile, hold, is_held
 from endpoint_analytics.agents.lifecycle import may_follow
 from endpoint_analytics.agents.spool.claim import CAN_LOCK
 from endpoint_analytics.schemas.replicas import State
+from endpoint_analytics.schemas.settings import read_text
 
 if CAN_LOCK:
     import fcntl
 
 logger = logging.getLogger("endpoint_analytics")
 
-FOLDER_VARIABLE = f"{ENVIRONMENT_PREFIX}RUNTIME_FOLDER"
 DOOR_WAIT_S = 0.5
 ENDED: frozenset[State] = frozenset({"terminated", "failed"})
 
@@ -151,7 +151,7 @@ def runtime_folder() -> Path | None:
     """
     if not CAN_LOCK:
         return None
-    named = os.environ.get(FOLDER_VARIABLE)
+    named = read_text(os.environ, "runtime_folder")
     try:
         if named:
             folder = Path(named)

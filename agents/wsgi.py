@@ -9,27 +9,35 @@ or when the server's hook calls `start()` (agents.wsgi_gunicorn does).
 
 from __future__ import annotations
 
-import os
-import weakref
+import logging
+import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
-from endpoint_analytics.agents.config import AgentConfig, read_config
+from endpoint_analytics.agents.config import AgentConfig, ConfigurationError, read_config
+from endpoint_analytics.agents.construction import refuses
 from endpoint_analytics.agents.exclusion import is_excluded
+from endpoint_analytics.agents.harmless import report_bug
 from endpoint_analytics.agents.process_agent import ProcessAgent
-from endpoint_analytics.agents.recorder import Recorder
 from endpoint_analytics.agents.wsgi_exchange import Environ, StartResponse, WsgiExchange
 
 App = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+logger = logging.getLogger("endpoint_analytics")
 
 
 class AnalyticsMiddleware:
     """Records every request of `app` but those of `exclude_paths`.
 
-    `config` goes before the other arguments, which are those of `read_config`. Raises ConfigurationError
-    at once when a setting is missing or wrong.
+    `config` goes before the other arguments, which are those of `read_config`. Raises ConfigurationError at once when
+    a setting is missing or wrong: that ends the server's start. Where the server would go on, and answer each request
+    with 500, `error` has it, the log says it, and the application is served without analytics.
     """
 
+    error: ConfigurationError | None = None
+    process: ProcessAgent | None = None
+    _excluded: frozenset[str] = frozenset()
+
+    @refuses
     def __init__(
         self,
         app: App,
@@ -46,44 +54,46 @@ class AnalyticsMiddleware:
         exclude_paths: Sequence[str] | None = None,
     ) -> None:
         self.app = app
-        self.config = config or read_config(
-            namespace=namespace,
-            endpoint=endpoint,
-            replica_id=replica_id,
-            kafka=kafka,
-            topic_prefix=topic_prefix,
-            flush_interval_s=flush_interval_s,
-            hardware=hardware,
-            spool=spool,
-            exclude_paths=exclude_paths,
+        self.process = ProcessAgent(
+            config
+            or read_config(
+                namespace=namespace,
+                endpoint=endpoint,
+                replica_id=replica_id,
+                kafka=kafka,
+                topic_prefix=topic_prefix,
+                flush_interval_s=flush_interval_s,
+                hardware=hardware,
+                spool=spool,
+                exclude_paths=exclude_paths,
+            )
         )
-        self._excluded = frozenset(self.config.exclude_paths)
-        self.process = ProcessAgent(self.config)
-        self._recorder: Recorder | None = None
-        if hasattr(os, "register_at_fork"):
-            reference = weakref.ref(self)
+        self._excluded = frozenset(self.process.config.exclude_paths)
 
-            def forget() -> None:
-                forked = reference()
-                if forked is not None:
-                    forked._recorder = None  # noqa: SLF001  # our own
-
-            os.register_at_fork(after_in_child=forget)
+    def refused(self, error: ConfigurationError) -> None:
+        """End the server's start, or serve without analytics where nothing would end."""
+        if not serves_without_application():
+            raise error
+        self.error = error
+        logger.error("%s. Requests are NOT recorded", error)
 
     def start(self) -> None:
         """This process serves from now on: for a server's hook that runs in each worker. Returns at once."""
-        agent = self.process.start()
-        agent.enter("running")
-        self._recorder = agent.recorder
+        if self.process is not None:
+            self.process.record()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
-        if self._recorder is None:
-            self.start()
-        if self._excluded and is_excluded(_path(environ), self._excluded):
+        exchange = None
+        try:
+            process = self.process
+            recorder = None if process is None else process.recorder or process.record()
+            if recorder is not None and not (self._excluded and self._excludes(environ)):
+                exchange = WsgiExchange(recorder.arrive(), environ, start_response)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is ours
+            report_bug(error)
+        if exchange is None:
             return self.app(environ, start_response)
-        recorder: Any = self._recorder
-        exchange = WsgiExchange(recorder.arrive(), environ, start_response)
         try:
             body = self.app(environ, exchange.start_response)
         except Exception:
@@ -94,8 +104,17 @@ class AnalyticsMiddleware:
             raise
         return exchange.body(body)
 
+    def _excludes(self, environ: Environ) -> bool:
+        prefix = _text(environ.get("SCRIPT_NAME", ""))
+        return is_excluded(prefix + _text(environ.get("PATH_INFO", "")), self._excluded, prefix)
 
-def _path(environ: Environ) -> str:
-    """Return the path as ASGI gives it: WSGI hands the bytes of UTF-8 on as if they were Latin-1 (PEP 3333)."""
-    path: str = environ.get("PATH_INFO", "")
-    return path.encode("latin-1", "replace").decode("utf-8", "replace")
+
+def serves_without_application() -> bool:
+    """Return whether the server of this process goes on, and answers 500, when an application cannot be imported."""
+    uwsgi = sys.modules.get("uwsgi")
+    return "mod_wsgi" in sys.modules or (uwsgi is not None and not getattr(uwsgi, "opt", {}).get("need-app"))
+
+
+def _text(value: str) -> str:
+    """Return a path as ASGI gives it: WSGI hands the bytes of UTF-8 on as if they were Latin-1 (PEP 3333)."""
+    return value.encode("latin-1", "replace").decode("utf-8", "replace")

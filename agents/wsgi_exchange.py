@@ -1,8 +1,9 @@
 """One request through WSGI (PEP 3333): watches what the application gives the server, and tells the recorder.
 
-It changes nothing and adds no wait. A server sends the headers with the first piece of the body that is not
-empty, so a request has responded when the server comes back from that piece for more, and not when the
-application calls `start_response`. It has finished when the server closes the body that it has read to its end.
+It changes nothing, adds no wait, and what fails in it is reported and changes nothing either. A server sends the
+headers with the first piece of the body that is not empty, so a request has responded when the server comes back from
+that piece for more, and not when the application calls `start_response`. It has finished when the server closes the
+body that it has read to its end.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from endpoint_analytics.agents.clock import now_ns
+from endpoint_analytics.agents.harmless import harmless, report_bug
 from endpoint_analytics.agents.recorder import ENDED, PENDING, STREAMING, Request
 from endpoint_analytics.agents.wsgi_connection import is_closed
 
@@ -58,8 +60,7 @@ class WsgiExchange:
                 write = self._start_response(status, headers, exc_info)
             finally:
                 exc_info = None  # as PEP 3333 asks: it would keep its frames alive
-        self._status = status_code(status)
-        self._headers = headers
+        self.started(status, headers)
 
         def watched(data: bytes) -> None:
             self.offer(data)
@@ -74,6 +75,13 @@ class WsgiExchange:
 
     def body(self, result: Iterable[bytes]) -> Iterable[bytes]:
         """Return what the server shall iterate and close in place of `result`."""
+        try:
+            return self._watched(result)
+        except Exception as error:  # noqa: BLE001  # ours
+            self.give_up(error)
+            return result
+
+    def _watched(self, result: Iterable[bytes]) -> Iterable[bytes]:
         wrapper = self._environ.get("wsgi.file_wrapper")
         if isinstance(wrapper, type) and type(result) is wrapper and _close_with(result, self):
             self.offer(b"")
@@ -81,6 +89,13 @@ class WsgiExchange:
             return result  # the server may send the file by itself: it asks for exactly this type
         return SizedBody(result, self) if hasattr(result, "__len__") else Body(result, self)
 
+    @harmless
+    def started(self, status: str, headers: list[tuple[str, str]]) -> None:
+        """The server took the status and the headers."""
+        self._status = status_code(status)
+        self._headers = headers
+
+    @harmless
     def offer(self, data: bytes) -> None:
         """The server gets a piece of the body next; if its client is gone, that is an abort."""
         at_ns = now_ns()
@@ -90,12 +105,14 @@ class WsgiExchange:
                 self.abort()
         self._offered_bytes += len(data)
 
+    @harmless
     def taken(self) -> None:
         """The server came back from the piece before: if it held any data, the headers are sent."""
         self._taken_bytes = self._offered_bytes
         if self._taken_bytes and self._request.stage == PENDING:
             self._request.respond(self._status)
 
+    @harmless
     def complete(self) -> None:
         """The server has read the body to its end and closes it."""
         request = self._request
@@ -103,6 +120,7 @@ class WsgiExchange:
             request.respond(self._status or 500)
         request.finish()
 
+    @harmless
     def failed(self) -> None:
         """The application raised: before anything was sent the server answers 500, later it cuts off.
 
@@ -114,6 +132,7 @@ class WsgiExchange:
         else:
             self.abort()
 
+    @harmless
     def abort(self) -> None:
         """The request ends early, unless the client has all that the headers promised."""
         if self._request.stage == STREAMING and self._is_complete():
@@ -121,12 +140,18 @@ class WsgiExchange:
         else:
             self._request.abort()
 
+    @harmless
     def closed_early(self) -> None:
         """The server closes the body without having read it to its end: a client that went, or none needed."""
         if self._status and self._needs_no_body():
             self.complete()
         else:
             self.abort()
+
+    def give_up(self, error: Exception) -> None:
+        """Record no more of this request, which counts as aborted where that can be; raises nothing."""
+        self._request.give_up()
+        report_bug(error)
 
     def _needs_no_body(self) -> bool:
         return self._environ.get("REQUEST_METHOD") == "HEAD" or self._status in _BODYLESS

@@ -9,15 +9,25 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
+
+from endpoint_analytics.agents.installation import install_command
+from endpoint_analytics.schemas.command_line import Parser
+from endpoint_analytics.schemas.settings import ConfigurationError, check_environment
 
 # name -> (module, one line for --help)
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("endpoint_analytics.infra.run", "everything on this machine, with a demo endpoint under traffic"),
     "kafka": ("endpoint_analytics.infra.kafka.command", "a real Apache Kafka on this machine"),
+    "topics": ("endpoint_analytics.infra.kafka.topics_command", "make the topics on a Kafka of yours"),
     "clickhouse": ("endpoint_analytics.infra.clickhouse.command", "a real ClickHouse engine on this machine"),
     "worker": ("endpoint_analytics.pipeline.stream.command", "the Faust worker: Kafka to ClickHouse"),
+    "partitions": (
+        "endpoint_analytics.pipeline.stream.partitions_command",
+        "list paused partitions, or resume one",
+    ),
     "serve": ("endpoint_analytics.pipeline.serve.command", "the query service: OpenMetrics over HTTP"),
     "signals": ("endpoint_analytics.pipeline.signals.command", "autoscaling signals: ClickHouse to Kafka"),
     "migrate": ("endpoint_analytics.pipeline.store.command", "create or bring up to date the tables"),
@@ -28,11 +38,24 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "endpoint": ("endpoint_analytics.agents.endpoint_command", "tell an endpoint's replica settings"),
 }
 
+# The extra that brings what a command needs; the others need none, or name it themselves.
+EXTRAS = {
+    "run": "demo",
+    "kafka": "local",
+    "clickhouse": "local",
+    "fleet": "pipeline",
+    "worker": "pipeline",
+    "serve": "pipeline",
+    "signals": "pipeline",
+    "migrate": "pipeline",
+    "token": "pipeline",
+}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns its exit status (2 for a usage error)."""
     words = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="endpoint-analytics",
         description="Live analytics for model-inference endpoints.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -45,18 +68,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     module_name, text = COMMANDS[name]
     try:
         module = importlib.import_module(module_name)
+        subparser = Parser(prog=f"endpoint-analytics {name}", description=text)
+        module.add_arguments(subparser)
+        arguments = subparser.parse_args(words[1:])
+        check_environment(os.environ)
+        status: int = module.run(arguments)
+    except ConfigurationError as error:
+        print(f"endpoint-analytics {name}: {error}", file=sys.stderr)
+        return 2
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("endpoint_analytics"):
             raise
         print(
             f"endpoint-analytics {name} needs the package {error.name!r}, which is not installed: "
-            "pip install 'endpoint-analytics[pipeline]' (worker, serve, migrate, token) or '[demo]' (run)",
+            f"{install_command(EXTRAS.get(name, 'pipeline'))}",
             file=sys.stderr,
         )
         return 1
-    subparser = argparse.ArgumentParser(prog=f"endpoint-analytics {name}", description=text)
-    module.add_arguments(subparser)
-    status: int = module.run(subparser.parse_args(words[1:]))
     return status
 
 

@@ -6,11 +6,11 @@ scraper was told goes on working after a restart.
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from endpoint_analytics.infra.private import write_private
 from endpoint_analytics.pipeline.store.connect import Client
 from endpoint_analytics.pipeline.store.tokens import ALL_NAMESPACES, create_token, list_tokens, verify
 
@@ -24,11 +24,5 @@ def ensure_token(client: Client, path: Path) -> bool:
         if verify(text, {token.token_id: token for token in list_tokens(client)}) is not None:
             path.chmod(0o600)
             return False
-    token = create_token(client, ALL_NAMESPACES, LABEL, datetime.now(UTC))
-    new = path.with_name(f"{path.name}.new")
-    new.unlink(missing_ok=True)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(f"{token}\n")
-    new.replace(path)
+    write_private(path, f"{create_token(client, ALL_NAMESPACES, LABEL, datetime.now(UTC))}\n")
     return True

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from endpoint_analytics.infra.clickhouse.passwords import ANALYST, WRITER, password_file
 from endpoint_analytics.infra.parts import ClickHousePart, KafkaPart, Program
 from endpoint_analytics.infra.preflight import HOST
 from endpoint_analytics.infra.supervise import Part
@@ -51,6 +52,21 @@ class Place:
         return f"http://{HOST}:{self.ports['clickhouse']}"
 
     @property
+    def clickhouse(self) -> Path:
+        """The folder of ClickHouse."""
+        return self.data / "clickhouse"
+
+    @property
+    def clickhouse_password(self) -> Path:
+        """The file with the password of those who write."""
+        return password_file(self.clickhouse, WRITER)
+
+    @property
+    def analyst_password(self) -> Path:
+        """The file with the password of who only reads."""
+        return password_file(self.clickhouse, ANALYST)
+
+    @property
     def serve_url(self) -> str:
         """The query service."""
         return f"http://{HOST}:{self.ports['serve']}"
@@ -64,13 +80,16 @@ def databases(place: Place, terminal: Terminal) -> Sequence[Part]:
 
     return (
         KafkaPart(place.data / "kafka", place.ports["kafka"], place.logs, progress),
-        ClickHousePart(place.data / "clickhouse", place.ports["clickhouse"], place.logs),
+        ClickHousePart(place.clickhouse, place.ports["clickhouse"], place.logs),
     )
 
 
 def programs(place: Place, terminal: Terminal) -> Sequence[Part]:
     """The parts that work on the data, once there are topics and tables."""
-    clickhouse = ("--clickhouse-url", place.clickhouse_url)
+    clickhouse = (
+        "--clickhouse-url", place.clickhouse_url,
+        "--clickhouse-password-file", str(place.clickhouse_password),
+    )  # fmt: skip
     command = "endpoint_analytics.infra.command"
 
     def program(name: str, log: str, needs: tuple[str, ...], *words: str) -> Program:

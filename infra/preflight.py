@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from endpoint_analytics.infra.kafka.port import free_port, is_free
+from endpoint_analytics.infra.private import make_private_folder
+from endpoint_analytics.infra.room import MIB, read_room
 
 HOST = "127.0.0.1"
-ROOM_BYTES = 1024**3
+ROOM_BYTES = 1024 * MIB
 USUAL_PORTS = {"kafka": 9092, "clickhouse": 8123, "serve": 8080, "demo": 8000}
 PORTS_FILE = "ports.json"
 
@@ -22,13 +23,14 @@ class PreflightError(Exception):
 def prepare_folder(data: Path) -> None:
     """Make the folder and see that there is room; raises PreflightError."""
     try:
-        (data / "logs").mkdir(parents=True, exist_ok=True)
-        free_bytes = shutil.disk_usage(data).free
+        for folder in (data, data / "logs"):
+            make_private_folder(folder)
+        free_bytes = read_room(data).free_bytes
     except OSError as error:
         raise PreflightError(f"cannot use {data} for data: {error}; choose another with --data") from error
     if free_bytes < ROOM_BYTES:
         raise PreflightError(
-            f"only {free_bytes / 1024**2:.0f} MiB are free where {data} lies, and {ROOM_BYTES / 1024**2:.0f} "
+            f"only {free_bytes / MIB:.0f} MiB are free where {data} lies, and {ROOM_BYTES / MIB:.0f} "
             "are needed: make room, or choose another place with --data"
         )
 

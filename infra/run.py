@@ -13,7 +13,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -21,16 +22,43 @@ from endpoint_analytics.infra.clickhouse.errors import FolderHeldError
 from endpoint_analytics.infra.clickhouse.lock import FolderLock
 from endpoint_analytics.infra.plan import STOP_ORDER, Place, databases, programs
 from endpoint_analytics.infra.preflight import PreflightError, choose_ports, prepare_folder
+from endpoint_analytics.infra.room import Room, State, read_room, state_after, words_for
 from endpoint_analytics.infra.setup import SetupError, make_tables, make_token, make_topics
-from endpoint_analytics.infra.supervise import GivenUpError, Supervisor
+from endpoint_analytics.infra.supervise import GivenUpError, Part, Supervisor
 from endpoint_analytics.infra.terminal import Terminal
 
 LOOK_EVERY_S = 0.1
+LOOK_AT_DISK_EVERY_S = 1.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class _AskedToEndError(Exception):
     """A signal came."""
+
+
+class _Tended(Supervisor):
+    """The supervisor, held while there is no room on the disk of the data."""
+
+    def __init__(self, parts: Sequence[Part], terminal: Terminal, data: Path) -> None:
+        super().__init__(parts, terminal.show)
+        self._terminal = terminal
+        self._data = data
+        self._room: State = "ample"
+        self._look_at_s = 0.0
+
+    def tend(self, now_s: float) -> None:
+        """Look at the disk now and then, and at every part; raises GivenUpError."""
+        if now_s >= self._look_at_s:
+            self._look_at_s = now_s + LOOK_AT_DISK_EVERY_S
+            with suppress(OSError):
+                self._look_at_disk(read_room(self._data))
+        super().tend(now_s)
+
+    def _look_at_disk(self, room: Room) -> None:
+        before, self._room = self._room, state_after(self._room, room)
+        if words := words_for(before, self._room, room, self._data):
+            self._terminal.warn(words)
+        self.held = self._room == "full"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,6 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     for number in SIGNALS:
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup is heeded
             signal.signal(number, stop)
+    os.umask(0o077)  # what a run writes is its user's alone
     data = arguments.data.resolve()
     lock = FolderLock(data)
     try:
@@ -82,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
         place = Place(data, choose_ports(data, asked), arguments.rate, arguments.pace, not arguments.no_demo)
     except (PreflightError, FolderHeldError, OSError) as error:
         return _fail(str(error))
-    supervisor = Supervisor(databases(place, terminal), terminal.show)
+    supervisor = _Tended(databases(place, terminal), terminal, data)
     status = _start_and_tend(supervisor, place, terminal, told)
     lock.release()
     if supervisor.has_abandoned:
@@ -150,6 +179,7 @@ def _in_background(
 def greeting(place: Place, seconds: float) -> str:
     """What is said when all is up: where to look, and what to try."""
     token = f"$(cat {shlex.quote(str(place.token))})"
+    analyst = f"$(cat {shlex.quote(str(place.analyst_password))})"
     endpoint = "demo/magika" if place.demo else "NAMESPACE/ENDPOINT"
     query = "SELECT replica_id, sum(arrived), max(pending_max) FROM requests_10s GROUP BY 1 FORMAT Pretty"
     topics = "endpoint-analytics.requests, .hardware, .engine, .replicas, .signals, .rejected"
@@ -157,7 +187,8 @@ def greeting(place: Place, seconds: float) -> str:
         ("Page", f"{place.serve_url}/ , sign in with the token in {place.token}"),
         ("OpenMetrics", f'curl -H "Authorization: Bearer {token}" \\'),
         ("", f"     {place.serve_url}/v2/endpoint/{endpoint}/open-metrics"),
-        ("SQL", f"curl '{place.clickhouse_url}/?database=endpoint_analytics' \\"),
+        ("SQL", f'curl -u "analyst:{analyst}" \\'),
+        ("", f"     '{place.clickhouse_url}/?database=endpoint_analytics' \\"),
         ("", f'     --data-binary "{query}"'),
         ("Kafka", f"{place.kafka}, topics {topics}"),
     ]

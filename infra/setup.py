@@ -11,13 +11,14 @@ import logging
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from endpoint_analytics.infra.kafka.errors import KafkaError
-from endpoint_analytics.infra.kafka.topics import TopicSpec, ensure_topics
+from endpoint_analytics.infra.kafka.topics import ensure_topics
+from endpoint_analytics.infra.kafka.topics_command import topic_specs
 from endpoint_analytics.infra.local_token import ensure_token
 from endpoint_analytics.infra.plan import Place
 from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, connect
 from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.migrate import migrate
-from endpoint_analytics.schemas.topics import DEFAULT_PREFIX, TOPIC_CONFIG, TOPICS
+from endpoint_analytics.schemas.topics import DEFAULT_PREFIX
 
 
 class SetupError(Exception):
@@ -26,10 +27,7 @@ class SetupError(Exception):
 
 def make_topics(place: Place) -> str:
     """See that the topics are there as they should be."""
-    specs = [
-        TopicSpec(topic.name(DEFAULT_PREFIX), topic.partitions, topic.retention_ms, config=TOPIC_CONFIG)
-        for topic in TOPICS
-    ]
+    specs = topic_specs(DEFAULT_PREFIX, None, 1)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what goes wrong is raised
     try:
         asyncio.run(ensure_topics(place.kafka, specs))
@@ -42,17 +40,16 @@ def make_tables(place: Place) -> str:
     """Run the migrations that are missing."""
     logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)
     try:
-        ran = migrate(ClickHouseConfig(place.clickhouse_url))
-    except StoreError as error:
+        ran = migrate(_config(place))
+    except (StoreError, OSError) as error:
         raise SetupError(str(error)) from error
     return f"{len(ran)} migrations" if ran else "up to date"
 
 
 def make_token(place: Place) -> str:
     """See that the token's file holds one in force."""
-    config = ClickHouseConfig(place.clickhouse_url)
     try:
-        client = connect(config)
+        client = connect(_config(place))
         try:
             made = ensure_token(client, place.token)
         finally:
@@ -62,3 +59,8 @@ def make_token(place: Place) -> str:
     except (StoreError, OSError) as error:
         raise SetupError(str(error)) from error
     return "new" if made else "kept"
+
+
+def _config(place: Place) -> ClickHouseConfig:
+    password = place.clickhouse_password.read_text(encoding="ascii").strip()
+    return ClickHouseConfig(place.clickhouse_url, password=password)

@@ -51,13 +51,13 @@ class Part(Protocol):
         ...
 
 
-Happening = Literal["starting", "up", "ended", "given up", "stopped"]
+Happening = Literal["starting", "up", "ended", "held", "given up", "stopped"]
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """What happened to a part. `text` is its address, its status, or its error; `seconds` what it took,
-    or, of an `ended` one, after how long it is started again."""
+    or, of an `ended` one, after how long it is started again; a `held` one is, once nothing holds it."""
 
     part: str
     happening: Happening
@@ -90,6 +90,8 @@ class Supervisor:
         self._watched = {part.name: _Watched(part) for part in parts}
         self._report = report
         self._rule = rule or RestartRule()
+        self.held = False
+        """While true nothing is started, and what ends has not failed: the machine cannot run it (a full disk)."""
 
     def add(self, parts: Sequence[Part]) -> None:
         """Tend these parts too, after the ones before."""
@@ -107,7 +109,8 @@ class Supervisor:
                 self._came_up(watched, now_s)
             elif watched.state == "up" and (status := watched.part.poll()) is not None:
                 self._ended(watched, now_s, f"ended with status {status}", watched.part.log_tail())
-            if watched.state == "waiting" and now_s >= watched.not_before_s and self._has_needs(watched):
+            due = watched.state == "waiting" and now_s >= watched.not_before_s and not self.held
+            if due and self._has_needs(watched):
                 self._start(watched, now_s)
 
     def stop(self, groups: Sequence[tuple[Sequence[str], float]]) -> None:
@@ -141,6 +144,8 @@ class Supervisor:
         def start() -> None:
             try:
                 outcome.append(watched.part.start())
+            except OSError as error:
+                outcome.append(PartError(f"{watched.part.name} cannot be started: {error}"))
             except BaseException as error:  # noqa: BLE001 - judged by the tending thread
                 outcome.append(error)
 
@@ -165,6 +170,9 @@ class Supervisor:
     def _ended(self, watched: _Watched, now_s: float, how: str, tail: str) -> None:
         name = watched.part.name
         watched.state = "waiting"
+        if self.held:
+            self._report(Report(name, "held", how))
+            return
         # What ends because something that it needs is gone has done nothing wrong.
         if self._has_needs(watched):
             watched.failures = self._rule.count(watched.failures, now_s - watched.since_s)

@@ -77,6 +77,9 @@ class Terminal:
             case "ended":
                 self.forget(report.part)
                 self.warn(f"{report.part} {report.text}: started again in {report.seconds:g} s")
+            case "held":
+                self.forget(report.part)
+                self.warn(f"{report.part} {report.text}: started again when there is room on the disk")
             case "stopped":
                 self.forget(report.part)
                 self.done(report.part, "stopped", report.seconds)

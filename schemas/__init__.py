@@ -1,1 +1,1 @@
-"""What crosses a process boundary: topics, messages with their codecs, tables."""
+"""What all parts share: topics, messages with their codecs, tables, and how Kafka is reached."""

@@ -32,8 +32,11 @@ _replicas: msgspec.json.Decoder[ReplicaMessage] = msgspec.json.Decoder(ReplicaSt
 def encode(
     message: RequestBatch | SampleBatch | ReplicaMessage | Rejected | AutoscalingSignal,
 ) -> bytes:
-    """Return the message as compact JSON."""
-    return msgspec.json.encode(message)
+    """Return the message as compact JSON; raises InvalidMessageError for what no JSON can hold."""
+    try:
+        return msgspec.json.encode(message)
+    except (UnicodeEncodeError, OverflowError) as error:
+        raise InvalidMessageError("not_json", str(error)) from error
 
 
 def decode_requests(data: bytes | None) -> RequestBatch:

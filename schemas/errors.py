@@ -21,6 +21,8 @@ Reason = Literal[
     "not_conserved",
     "too_late",
     "too_early",
+    "unreadable_batch",
+    "boot_conflict",
 ]
 
 

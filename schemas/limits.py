@@ -48,5 +48,8 @@ MAX_DEVICES = 64
 MAX_SAMPLES = 3_600
 """Hardware samples in one batch."""
 
+MAX_READING = 1e15
+"""Of a sample, either way. It keeps sums of thousandths exact in 64 bits for every window."""
+
 MAX_REPLICAS = 1_000_000
 """Of the minimum and maximum replicas settings."""

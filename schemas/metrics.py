@@ -243,7 +243,22 @@ ABORTED_REQUESTS = Family(
     "aborted_requests", "counter", "Requests that ended before their last byte was sent, by stage"
 )
 DROPPED_REQUESTS = Family(
-    "dropped_requests", "counter", "Requests that an agent saw and could not record, by reason"
+    "dropped_requests",
+    "counter",
+    "Requests that are in no other figure, by reason: the agent could not record them, or lost their batch",
+)
+MISSING_BATCHES = Family(
+    "missing_batches", "gauge", "Batches that never came, by the gaps in their numbers and by stream"
+)
+CONFLICTING_BATCHES = Family(
+    "conflicting_batches",
+    "counter",
+    "Batches that came and are in no figure, as more than nine processes send as one boot, by stream",
+)
+COPIED_BOOTS = Family(
+    "copied_boots",
+    "gauge",
+    "Processes that sent as another one (a memory snapshot restored twice), each counted apart, by stream",
 )
 PENDING_REQUESTS = Family("pending_requests", "gauge", "Requests without an HTTP status yet")
 STREAMING_REQUESTS = Family(
@@ -255,6 +270,9 @@ OLDEST_PENDING = Family(
 )
 REPLICA_STATE = Family("replica_state", "stateset", "State of the replica")
 RUNNING_REPLICAS = Family("running_replicas", "gauge", "Replicas that run")
+UNKNOWN_REPLICAS = Family(
+    "unknown_replicas", "gauge", "Replicas of which nothing is known now, since the pipeline is late"
+)
 MIN_REPLICAS = Family("min_replicas", "gauge", "Minimum replicas setting")
 MAX_REPLICAS = Family("max_replicas", "gauge", "Maximum replicas setting")
 DATA_TIMESTAMP = Family(

@@ -17,6 +17,19 @@ State = Literal[
 STATES: tuple[State, ...] = get_args(State)
 """In the order of a replica's life."""
 
+ShownState = Literal[
+    "pending",
+    "downloading",
+    "pulling",
+    "initializing",
+    "running",
+    "draining",
+    "terminated",
+    "failed",
+    "unknown",
+]
+"""A state as it is shown: `unknown` while the pipeline is late, which no message ever says."""
+
 Replicas = Annotated[int, msgspec.Meta(ge=0, le=MAX_REPLICAS)]
 
 

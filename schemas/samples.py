@@ -6,14 +6,13 @@ from typing import Annotated
 
 import msgspec
 
-from endpoint_analytics.schemas.limits import MAX_SAMPLES
+from endpoint_analytics.schemas.limits import MAX_READING, MAX_SAMPLES
 from endpoint_analytics.schemas.requests import Count, Offset, TimeUs
 
 VERSION = 1
 
 # A reading is a number in the unit that the metric's name ends with, or null where none could be taken.
-# The bound keeps sums of thousandths exact in 64 bits for every window.
-Reading = Annotated[float, msgspec.Meta(ge=-1e15, le=1e15)]
+Reading = Annotated[float, msgspec.Meta(ge=-MAX_READING, le=MAX_READING)]
 
 
 class SampleBatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -19,6 +19,16 @@ CACHE_LOOKUPS = Family(
 )
 CACHE_ENTRIES = Family("query_service_cache_entries", "gauge", "Endpoints whose numbers are held")
 TOKENS_IN_FORCE = Family("query_service_tokens", "gauge", "Access tokens that are held")
+PAUSED_PARTITIONS = Family(
+    "query_service_paused_partitions",
+    "gauge",
+    "Partitions that no worker reads further, as nearly all their messages are unusable, by stream",
+)
+CLOSED_CONNECTIONS = Family(
+    "query_service_closed_connections",
+    "counter",
+    "Connections that were closed as their clients kept them waiting, or to make room, by what was waited for",
+)
 NEWEST_DATA = Family(
     "query_service_data_timestamp_seconds",
     "gauge",

@@ -12,3 +12,18 @@ REJECTED = Family(
 ROWS = Family("worker_stored_rows", "counter", "Rows stored in ClickHouse since the worker's start")
 STORE_FAILURES = Family("worker_store_failures", "counter", "Tries to store rows that failed")
 PARTITIONS = Family("worker_assigned_partitions", "gauge", "Partitions that are assigned to the worker")
+UNREADABLE = Family(
+    "worker_unreadable_batches",
+    "counter",
+    "Record batches that could not be read (checksum, codec, content) since the worker's start, by stream",
+)
+PAUSED = Family(
+    "worker_paused_partitions",
+    "gauge",
+    "Partitions that the worker reads no further, as nearly all their messages are unusable, by stream",
+)
+UNSENT = Family(
+    "worker_unsent_rejections",
+    "counter",
+    "Rejected messages that are in ClickHouse and not in the rejected topic, which is missing or takes none",
+)

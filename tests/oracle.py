@@ -25,27 +25,31 @@ class Accepted:
     windows: Mapping[tuple[int, str], int] | None = None
 
 
-_BOOTS = """
-SELECT namespace, endpoint, replica_id, boot_id, arrived, finished, aborted_pending, aborted_streaming,
-    status_codes, status_counts, ttfb_sum_us, latency_sum_us, duplicates, missing,
-    agent_arrived, agent_finished, agent_aborted_pending, agent_aborted_streaming
-FROM boots FINAL WHERE stream = 'requests' AND namespace = {namespace:String}
+# What copies of a process sent under its boot is counted as boots of their own (`boot~2`): here with the boot.
+_BOOT = "splitByChar('~', boot_id)[1] AS boot"
+
+_BOOTS = f"""
+SELECT namespace, endpoint, replica_id, {_BOOT}, sum(arrived), sum(finished), sum(aborted_pending),
+    sum(aborted_streaming), sumMap(status_codes, status_counts) AS status, status.1, status.2,
+    sum(ttfb_sum_us), sum(latency_sum_us)
+FROM boots FINAL WHERE stream = 'requests' AND namespace = {{namespace:String}}
+GROUP BY namespace, endpoint, replica_id, boot
 """
 
-_WINDOWS = """
-SELECT namespace, endpoint, replica_id, boot_id, sum(arrived), sum(finished), sum(aborted_pending),
+_WINDOWS = f"""
+SELECT namespace, endpoint, replica_id, {_BOOT}, sum(arrived), sum(finished), sum(aborted_pending),
     sum(aborted_streaming), sumMap(status_codes, status_counts), sum(ttfb_sum_us), sum(latency_sum_us),
     arraySum(sumMap(latency_buckets, latency_counts).2), arraySum(sumMap(ttfb_buckets, ttfb_counts).2),
     sum(latency_count), sum(ttfb_count)
-FROM request_windows FINAL WHERE namespace = {namespace:String}
-GROUP BY namespace, endpoint, replica_id, boot_id
+FROM request_windows FINAL WHERE namespace = {{namespace:String}}
+GROUP BY namespace, endpoint, replica_id, boot
 """
 
-_PHASES = """
-SELECT namespace, endpoint, replica_id, boot_id, toUnixTimestamp(window_start), sum(arrived), sum(finished),
+_PHASES = f"""
+SELECT namespace, endpoint, replica_id, {_BOOT}, toUnixTimestamp(window_start), sum(arrived), sum(finished),
     sum(aborted_pending), sum(aborted_streaming)
-FROM request_windows FINAL WHERE namespace = {namespace:String}
-GROUP BY namespace, endpoint, replica_id, boot_id, window_start
+FROM request_windows FINAL WHERE namespace = {{namespace:String}}
+GROUP BY namespace, endpoint, replica_id, boot, window_start
 """
 
 
@@ -75,7 +79,7 @@ def differences(client: Client, namespace: str, accepted: Mapping[BootKey, Accep
                 found.append(f"{'/'.join(key)}: not stored at all")
             continue
         expected = _less(truth.totals, truth.lost)
-        arrived, finished, pending, streaming, codes, counts, wait_us, duration_us = boots[key][:8]
+        arrived, finished, pending, streaming, _, codes, counts, wait_us, duration_us = boots[key]
         for what, stored, due in (
             ("arrived", arrived, expected.arrived),
             ("finished", finished, expected.finished),

@@ -22,9 +22,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.infra.kafka.process import KafkaProcess
 from endpoint_analytics.infra.kafka.topics import TopicSpec, ensure_topics
-from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, Client, connect
+from endpoint_analytics.pipeline.store.connect import Client, connect
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.tokens import create_token
+from endpoint_analytics.schemas.kafka_config import KafkaConfig
 from endpoint_analytics.schemas.topics import TOPIC_CONFIG, TOPICS
 
 ROOT = Path(__file__).parent.parent
@@ -43,6 +44,24 @@ def eventually(
         if time.monotonic() > end:
             raise AssertionError(f"{what}: not within {within_s} s; last seen: {value!r}")
         time.sleep(0.05)
+
+
+def kafka_environment(config: KafkaConfig) -> dict[str, str]:
+    """Return the variables that say how to reach Kafka, for a process of ours."""
+    found = {
+        "KAFKA": config.bootstrap_servers,
+        "TOPIC_PREFIX": config.topic_prefix,
+        "KAFKA_SECURITY_PROTOCOL": config.security_protocol.lower(),
+        "KAFKA_SASL_MECHANISM": config.sasl_mechanism.lower(),
+        "KAFKA_USERNAME": config.username,
+        "KAFKA_PASSWORD": config.password,
+        "KAFKA_CA_FILE": config.ca_file,
+        "KAFKA_CERTIFICATE_FILE": config.certificate_file,
+        "KAFKA_KEY_FILE": config.key_file,
+        "KAFKA_KEY_PASSWORD": config.key_password,
+        "KAFKA_CHECK_HOSTNAME": "" if config.check_hostname else "off",
+    }
+    return {f"ENDPOINT_ANALYTICS_{name}": value for name, value in found.items() if value}
 
 
 @dataclass
@@ -114,7 +133,7 @@ class Stack:
         try:
             self.kafka.start()
             self.clickhouse.start()
-            self.config = ClickHouseConfig(url=self.clickhouse.url)
+            self.config = self.clickhouse.config()
             migrate(self.config)
             self.client: Client = connect(self.config)
             asyncio.run(ensure_topics(self.kafka.bootstrap_servers, self.topics()))
@@ -149,8 +168,8 @@ class Stack:
         return dict(
             os.environ,
             ENDPOINT_ANALYTICS_KAFKA=self.kafka.bootstrap_servers,
-            ENDPOINT_ANALYTICS_CLICKHOUSE_URL=self.clickhouse.url,
             PYTHONUNBUFFERED="1",
+            **self.clickhouse.environment,
         )
 
     def child(self, name: str, *words: str, ready: str, **environment: str) -> Child:

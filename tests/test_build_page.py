@@ -1,10 +1,7 @@
 """Building the page: with the machine's Node or the wheel's, and into the wheel that people install."""
 
 import os
-import shutil
 import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
 import build_page
@@ -39,27 +36,3 @@ def test_else_the_wheels_node_runs_npm(tmp_path, monkeypatch, version):
     assert Path(node).name == "node"
     said = subprocess.run([node, npm, "--version"], capture_output=True, text=True, check=True).stdout
     assert int(said.split(".")[0]) >= 10
-
-
-def test_a_wheel_has_the_page_and_not_its_sources(tmp_path):
-    """Built by the backend from what git tracks, as `pip wheel` does."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
-    if listed.returncode:
-        pytest.skip("not a git checkout")
-    source = tmp_path / "source"
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        if (ROOT / name).is_file() and not name.startswith("tests/"):
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, source / name)
-    (source / "node_modules").symlink_to(ROOT / "node_modules")
-    build = "import build_page, sys; print(build_page.build_wheel(sys.argv[1]))"
-    said = subprocess.run(
-        [sys.executable, "-c", build, str(tmp_path)], cwd=source, capture_output=True, text=True, check=False
-    )
-    assert said.returncode == 0, said.stderr[-2000:]
-    names = zipfile.ZipFile(tmp_path / said.stdout.split()[-1]).namelist()
-    page = [name.partition("/serve/page/")[2] for name in names if "/serve/page/" in name]
-    assert "dist/index.html" in page
-    assert {Path(name).suffix for name in page} == {".html", ".js", ".css", ".woff2", ".svg", ".txt", ".gz"}
-    assert all(name.startswith("dist/") for name in page)
-    assert any(name.startswith("dist/app-") and name.endswith(".js.gz") for name in page)

@@ -1,18 +1,37 @@
 """Disk: bytes read and written since the sample before: the control group's (version 2), else the machine's.
 
-Version 1 counts a group's bytes only where they are throttled; elsewhere its files say 0 whatever was read.
+Version 1 counts a group's bytes only where they are throttled; elsewhere its files say 0 whatever was read. Bytes of
+devices that lie on others (md, LVM) are counted once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
 from endpoint_analytics.agents.hardware.cgroup import Group, OwnCgroup
 from endpoint_analytics.agents.hardware.reading import Delta, Reading
+from endpoint_analytics.agents.hardware.stacks import (
+    BLOCK,
+    DEVICES,
+    Disk,
+    add_up_once,
+    disk_number,
+    read_disks,
+)
 from endpoint_analytics.agents.hardware.system_files import SystemFiles
 from endpoint_analytics.schemas.metrics import DISK_READ_BYTES, DISK_WRITTEN_BYTES
+
+
+class Moved(NamedTuple):
+    """The bytes that went from and to one device."""
+
+    read: int = 0
+    written: int = 0
 
 
 @dataclass(slots=True)
@@ -22,11 +41,13 @@ class DiskCollector:
     own: OwnCgroup = field(default_factory=OwnCgroup)
     _read: Delta = field(default_factory=Delta)
     _written: Delta = field(default_factory=Delta)
+    _disks: dict[str, Disk] = field(default_factory=dict)
 
     def collect(self, at_ns: int) -> Reading:  # noqa: ARG002  # the Collector's signature
         """Return `disk_read_bytes` and `disk_written_bytes`; None at the first sample or without disks."""
         group = self.own.read().disk
-        read, written = read_machine_bytes() if group is None else read_group_bytes(self.own.files, group)
+        moved = read_machine_bytes() if group is None else read_group_bytes(self.own.files, group)
+        read, written = (None, None) if moved is None else self._add_up(moved)
         return Reading(
             replica={
                 DISK_READ_BYTES.name: self._read.since_last(read, group),
@@ -34,21 +55,39 @@ class DiskCollector:
             }
         )
 
+    def _add_up(self, moved: Mapping[str, Moved]) -> tuple[int, int]:
+        if moved.keys() != self._disks.keys():  # what lies on what is settled when a device is made
+            machine = self.own.machine
+            block, devices = (machine / path.relative_to("/") for path in (BLOCK, DEVICES))
+            self._disks = read_disks(moved.keys(), block, devices)
+        read = add_up_once({number: each.read for number, each in moved.items()}, self._disks)
+        return read, add_up_once({number: each.written for number, each in moved.items()}, self._disks)
 
-def read_group_bytes(files: SystemFiles, group: Group) -> tuple[int | None, int | None]:
-    """Return the bytes read and written since the group began; None where it cannot be read."""
+
+def read_group_bytes(files: SystemFiles, group: Group) -> dict[str, Moved] | None:
+    """Return the bytes of each device since the group began; None where it cannot be read."""
     text = files.text(group.own / "io.stat")
-    return (None, None) if text is None else parse_io_stat(text)
+    return None if text is None else parse_io_stat(text)
 
 
-def read_machine_bytes() -> tuple[int | None, int | None]:
-    """Return the bytes read and written since the machine's start; None without disks."""
-    counters = psutil.disk_io_counters(nowrap=True)
-    return (None, None) if counters is None else (counters.read_bytes, counters.write_bytes)
+def read_machine_bytes(block: Path = Path("/sys/class/block")) -> dict[str, Moved] | None:
+    """Return the bytes of each disk since the machine's start; None without disks."""
+    counters = psutil.disk_io_counters(perdisk=True, nowrap=True)
+    if not counters:
+        return None
+    moved = {name: Moved(each.read_bytes, each.write_bytes) for name, each in counters.items()}
+    numbered = {number: each for name, each in moved.items() if (number := disk_number(block / name))}
+    if numbered or block.exists():
+        return numbered or None
+    return moved  # a system without sysfs
 
 
-def parse_io_stat(text: str) -> tuple[int, int]:
-    """Return the sums of `rbytes=` and `wbytes=` over all devices of version 2's io.stat."""
-    pairs = [word.partition("=") for word in text.split() if "=" in word]
-    read = sum(int(value) for name, _, value in pairs if name == "rbytes")
-    return read, sum(int(value) for name, _, value in pairs if name == "wbytes")
+def parse_io_stat(text: str) -> dict[str, Moved]:
+    """Return `rbytes=` and `wbytes=` of each device of version 2's io.stat, by its number (`259:0`)."""
+    moved = {}
+    for line in text.splitlines():
+        words = line.split()
+        fields = dict(word.split("=", 1) for word in words if "=" in word)
+        if fields:
+            moved[words[0]] = Moved(int(fields.get("rbytes", 0)), int(fields.get("wbytes", 0)))
+    return moved

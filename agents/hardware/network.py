@@ -1,15 +1,20 @@
-"""Network: bytes received and sent since the sample before, over all interfaces but the loopback."""
+"""Network: bytes received and sent since the sample before, over all interfaces but the loopback, each byte once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import psutil
 
 from endpoint_analytics.agents.hardware.reading import Delta, Reading
+from endpoint_analytics.agents.hardware.stacks import NETWORK, counted_interfaces, read_interfaces
 from endpoint_analytics.schemas.metrics import NETWORK_RECEIVED_BYTES, NETWORK_SENT_BYTES
+
+LOOK_EVERY_NS = 10_000_000_000
+"""Who lies on whom is looked up so often, and when there are other interfaces."""
 
 
 class InterfaceCounters(Protocol):
@@ -28,23 +33,31 @@ class InterfaceCounters(Protocol):
 
 @dataclass(slots=True)
 class NetworkCollector:
-    """A container sees its own interfaces only, so that these are the replica's bytes."""
+    """A container sees its own interfaces only, so that these are the replica's bytes. `root` is for tests."""
 
+    root: Path = NETWORK
     _received: Delta = field(default_factory=Delta)
     _sent: Delta = field(default_factory=Delta)
+    _names: frozenset[str] = frozenset()
+    _counted: frozenset[str] = frozenset()
+    _looked_ns: int = 0
 
-    def collect(self, at_ns: int) -> Reading:  # noqa: ARG002  # the Collector's signature
+    def collect(self, at_ns: int) -> Reading:
         """Return `network_received_bytes` and `network_sent_bytes`; None at the first sample."""
-        received, sent = add_up(psutil.net_io_counters(pernic=True, nowrap=True))
+        interfaces = psutil.net_io_counters(pernic=True, nowrap=True)
+        if self._names != interfaces.keys() or at_ns - self._looked_ns >= LOOK_EVERY_NS:
+            self._names, self._looked_ns = frozenset(interfaces), at_ns
+            self._counted = counted_interfaces(read_interfaces(self._names, self.root))
+        received, sent = add_up(interfaces, self._counted)
         return Reading(
             replica={
-                NETWORK_RECEIVED_BYTES.name: self._received.since_last(received),
-                NETWORK_SENT_BYTES.name: self._sent.since_last(sent),
+                NETWORK_RECEIVED_BYTES.name: self._received.since_last(received, self._counted),
+                NETWORK_SENT_BYTES.name: self._sent.since_last(sent, self._counted),
             }
         )
 
 
-def add_up(interfaces: Mapping[str, InterfaceCounters]) -> tuple[int, int]:
-    """Return the bytes received and sent of all interfaces but the loopback (`lo`, `lo0`)."""
-    counted = [counters for name, counters in interfaces.items() if name not in {"lo", "lo0"}]
-    return sum(c.bytes_recv for c in counted), sum(c.bytes_sent for c in counted)
+def add_up(interfaces: Mapping[str, InterfaceCounters], counted: Collection[str]) -> tuple[int, int]:
+    """Return the bytes received and sent of the interfaces that count."""
+    found = [counters for name, counters in interfaces.items() if name in counted]
+    return sum(c.bytes_recv for c in found), sum(c.bytes_sent for c in found)

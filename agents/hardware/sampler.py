@@ -17,8 +17,10 @@ from endpoint_analytics.agents.hardware.memory import MemoryCollector
 from endpoint_analytics.agents.hardware.network import NetworkCollector
 from endpoint_analytics.agents.hardware.pressure import PressureCollector
 from endpoint_analytics.agents.hardware.reading import Collector, Reading
+from endpoint_analytics.agents.in_range import reading_in_range, readings_in_range, text_in_range
 from endpoint_analytics.agents.sampling import Interval
 from endpoint_analytics.schemas.hardware import Accelerator, HardwareBatch
+from endpoint_analytics.schemas.limits import MAX_DEVICES, MAX_NAME_LENGTH
 
 logger = logging.getLogger("endpoint_analytics")
 
@@ -78,6 +80,22 @@ def make_batch(config: AgentConfig, boot_id: str, interval: Interval, reading: R
         start_us=interval.start_us,
         end_us=interval.end_us,
         at_us=[interval.length_us],
-        replica={name: [value] for name, value in reading.replica.items()},
-        accelerators=list(reading.accelerators),
+        replica=readings_in_range(reading.replica),
+        accelerators=_accelerators(reading.accelerators),
     )
+
+
+def _accelerators(found: Sequence[Accelerator]) -> list[Accelerator]:
+    """Return them as a message takes them: names and figures are the driver's."""
+    by_device = {each.device: each for each in reversed(found)}
+    return [
+        Accelerator(
+            device=each.device,
+            readings={
+                name: [reading_in_range(value) for value in column] for name, column in each.readings.items()
+            },
+            uuid=text_in_range(each.uuid, MAX_NAME_LENGTH),
+            name=text_in_range(each.name, MAX_NAME_LENGTH),
+        )
+        for each in [*reversed(by_device.values())][:MAX_DEVICES]
+    ]

@@ -18,13 +18,26 @@ from endpoint_analytics.agents.kubernetes.tokens import Token, TokenFile
 @dataclass(frozen=True, slots=True)
 class Access:
     """`server` is a URL; `ssl_context` None for plain HTTP; `namespace` is where we are, or where the context is.
-    `authority` is the file whose certificates vouch for the server, when it may change."""
+    `authority` is the file whose certificates vouch for the server, and `certificate` are those of our own certificate
+    and key, when they may change. `server_name` is the one that the server's certificate has to have, `proxy` the URL
+    of what leads there, and `headers` say as whom we ask, where that is not ourselves."""
 
     server: str
     token: Token
     namespace: str
     ssl_context: ssl.SSLContext | None = None
     authority: Path | None = None
+    certificate: tuple[Path, Path] | None = None
+    server_name: str | None = None
+    proxy: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def refused(self) -> None:
+        """The server does not know us: show it, with the next request, what token or certificate there is by then."""
+        self.token.refuse()
+        if self.ssl_context is not None and self.certificate is not None:
+            with suppress(OSError):
+                self.ssl_context.load_cert_chain(*self.certificate)
 
     def trust_anew(self) -> None:
         """The server's certificate was refused: trust what the authority's file holds now, too."""

@@ -28,7 +28,8 @@ from endpoint_analytics.agents.kubernetes.selector import Selector
 from endpoint_analytics.agents.kubernetes.watching import FAILURES, Resource, Sink, Watching
 from endpoint_analytics.agents.lane import cancel_all
 from endpoint_analytics.agents.outage import Outage
-from endpoint_analytics.agents.producer import Producer, make_ssl_context
+from endpoint_analytics.agents.producer import Producer
+from endpoint_analytics.schemas.kafka_client import make_ssl_context
 from endpoint_analytics.schemas.topics import REPLICAS
 
 logger = logging.getLogger("endpoint_analytics")
@@ -74,6 +75,7 @@ async def watch_until(told: asyncio.Event, settings: Settings, ready: Callable[[
         told_before,
         lambda message, pod: outgoing.put(message, origin.header_of(pod)),
         _now_us,
+        settings.selector.keys,
     )
     limits = LimitsWatcher(
         endpoints,

@@ -54,7 +54,10 @@ class Client:
 
     async def __aenter__(self) -> Self:
         trusted: ssl.SSLContext | bool = self._access.ssl_context or True
-        connector = aiohttp.TCPConnector(ssl=trusted, limit=0, socket_factory=_lively_socket)
+        # No connection is used again: the next one shows what certificate there is by then.
+        connector = aiohttp.TCPConnector(
+            ssl=trusted, limit=0, force_close=True, socket_factory=_lively_socket
+        )
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_WITHIN_S)
         self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, headers=HEADERS)
         return self
@@ -99,10 +102,15 @@ class Client:
         if self._session is None:
             raise RuntimeError("the client is not open")
         token = await self._access.token.read()
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers = [*self._access.headers, *([("Authorization", f"Bearer {token}")] if token else [])]
         try:
             response = await self._session.get(
-                f"{self._access.server}{path}", params=parameters, headers=headers, allow_redirects=False
+                f"{self._access.server}{path}",
+                params=parameters,
+                headers=headers,
+                allow_redirects=False,
+                proxy=self._access.proxy,
+                server_hostname=self._access.server_name,
             )
         except aiohttp.ClientConnectorCertificateError:
             self._access.trust_anew()
@@ -112,7 +120,7 @@ class Client:
         async with response:
             message = _message_of(await response.read(), response.reason or "")
         if response.status == 401:
-            self._access.token.refuse()
+            self._access.refused()
         raise ApiError(response.status, message, retry_after_s(response.headers.get("Retry-After")))
 
 

@@ -10,9 +10,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from endpoint_analytics.agents.agent_options import log_to_stderr
+from endpoint_analytics.agents.agent_options import add_timeout_option, log_to_stderr
 from endpoint_analytics.agents.config import ENVIRONMENT_PREFIX, ConfigurationError
-from endpoint_analytics.agents.kafka_options import add_kafka_options, kafka_of
 from endpoint_analytics.agents.kubernetes.access import Access, access_of_pod
 from endpoint_analytics.agents.kubernetes.agent import Settings, watch_until
 from endpoint_analytics.agents.kubernetes.containers import Rules
@@ -20,10 +19,12 @@ from endpoint_analytics.agents.kubernetes.kubeconfig import access_of_kubeconfig
 from endpoint_analytics.agents.kubernetes.naming import REPLICA_FROM, Naming
 from endpoint_analytics.agents.kubernetes.origin import Origin
 from endpoint_analytics.agents.kubernetes.selector import parse_selector
-from endpoint_analytics.agents.producer import make_ssl_context
 from endpoint_analytics.agents.quiet import quiet_client
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.identity import check_name
+from endpoint_analytics.schemas.kafka_client import make_ssl_context
+from endpoint_analytics.schemas.kafka_options import add_kafka_options, kafka_of
+from endpoint_analytics.schemas.settings import read_text
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -62,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     told.add_argument("--replica-from", metavar="...", help=f"{REPLICA_FROM} (name)")
     told.add_argument("--cluster", metavar="...", help="tells clusters apart that share a Kafka (none)")
     add_kafka_options(parser)
+    add_timeout_option(parser)
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
@@ -69,7 +71,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
 
     def said(option: str) -> str:
         given: str | None = getattr(arguments, option)
-        return given if given is not None else os.environ.get(f"{ENVIRONMENT_PREFIX}{option.upper()}", "")
+        return given if given is not None else read_text(os.environ, option)
 
     if not 1 <= arguments.watch_seconds <= 3600:
         raise ConfigurationError(f"--watch-seconds is {arguments.watch_seconds:g}; it takes 1 to 3600")

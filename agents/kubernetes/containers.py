@@ -31,6 +31,14 @@ def serving_of(pod: Pod, rules: Rules) -> list[ContainerStatus]:
     return found if len(found) == len(wanted) else []
 
 
+def lacks_server(pod: Pod, rules: Rules) -> str:
+    """Return why a pod can never serve: none of its containers is one that serves. Empty for one that can."""
+    names = [each.name for each in pod.spec.containers]
+    if not rules.serving or not names or not rules.serving.isdisjoint(names):
+        return ""
+    return f"--container is {', '.join(sorted(rules.serving))}, and its containers are {', '.join(names)}"
+
+
 def started_at(status: ContainerStatus) -> datetime | None:
     """Return when its present or last run started; None before the first."""
     for one in (status.state.running, status.state.terminated, status.last_state.terminated):

@@ -1,4 +1,5 @@
-"""Access by a kubeconfig: its files merged, its context chosen, its certificates loaded.
+"""Access by a kubeconfig: its files merged, its context chosen, its certificates loaded. What it says and is not
+honoured is refused.
 
 Source: https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/
 """
@@ -8,71 +9,23 @@ from __future__ import annotations
 import base64
 import os
 import ssl
-import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
 import msgspec
 
 from endpoint_analytics.agents.config import ConfigurationError
 from endpoint_analytics.agents.kubernetes.access import Access
-from endpoint_analytics.agents.kubernetes.tokens import CommandToken, FixedToken, Token, TokenFile
-
-
-class _Read(msgspec.Struct, frozen=True, rename="kebab"):
-    """A part of a kubeconfig."""
-
-
-class _Context(_Read, frozen=True):
-    cluster: str = ""
-    user: str = ""
-    namespace: str | None = None
-
-
-class _Cluster(_Read, frozen=True):
-    server: str = ""
-    certificate_authority: str = ""
-    certificate_authority_data: str = ""
-    insecure_skip_tls_verify: bool = False
-
-
-class _Variable(_Read, frozen=True):
-    name: str
-    value: str
-
-
-class _Command(_Read, frozen=True):
-    command: str
-    api_version: str = msgspec.field(default="", name="apiVersion")
-    args: tuple[str, ...] | None = None
-    env: tuple[_Variable, ...] | None = None
-
-
-class _User(_Read, frozen=True):
-    token: str = ""
-    token_file: str = msgspec.field(default="", name="tokenFile")
-    exec: _Command | None = None
-    client_certificate: str = ""
-    client_certificate_data: str = ""
-    client_key: str = ""
-    client_key_data: str = ""
-
-
-class _Entry(_Read, frozen=True):
-    """One of the three, and its name."""
-
-    name: str
-    context: _Context | None = None
-    cluster: _Cluster | None = None
-    user: _User | None = None
-
-
-class _File(_Read, frozen=True):
-    current_context: str | None = None
-    contexts: tuple[_Entry, ...] | None = None
-    clusters: tuple[_Entry, ...] | None = None
-    users: tuple[_Entry, ...] | None = None
-
+from endpoint_analytics.agents.kubernetes.kubeconfig_shapes import Cluster, Context, File, User
+from endpoint_analytics.agents.kubernetes.tokens import (
+    CommandToken,
+    FixedToken,
+    Token,
+    TokenFile,
+    load_certificate,
+)
 
 Part = TypeVar("Part")
 _In = tuple[Path, Part]
@@ -91,11 +44,11 @@ def access_of_kubeconfig(named: str, context: str | None) -> Access:
             f"there is no {', '.join(map(str, paths))}, and this is no pod: name a --kubeconfig"
         )
     files = [(path.parent, _read(path)) for path in reversed(found)]  # the first one comes last, and stays
-    contexts = {each.name: each.context or _Context() for _, file in files for each in file.contexts or ()}
+    contexts = {each.name: each.context or Context() for _, file in files for each in file.contexts or ()}
     clusters = {
-        each.name: (at, each.cluster or _Cluster()) for at, file in files for each in file.clusters or ()
+        each.name: (at, each.cluster or Cluster()) for at, file in files for each in file.clusters or ()
     }
-    users = {each.name: (at, each.user or _User()) for at, file in files for each in file.users or ()}
+    users = {each.name: (at, each.user or User()) for at, file in files for each in file.users or ()}
     current = [file.current_context for _, file in files if file.current_context]
     name = context or (current[-1] if current else "")
     chosen = contexts.get(name)
@@ -103,25 +56,80 @@ def access_of_kubeconfig(named: str, context: str | None) -> Access:
         known = ", ".join(sorted(contexts)) or "none"
         lacks = f"context {name!r}" if name else "current context"
         raise ConfigurationError(f"{named} has no {lacks}; it has {known}")
-    cluster, user = (
-        clusters.get(chosen.cluster, (Path(), _Cluster())),
-        users.get(chosen.user, (Path(), _User())),
-    )
+    cluster, user = clusters.get(chosen.cluster, (Path(), Cluster())), (Path(), User())
+    if chosen.user:
+        if chosen.user not in users:
+            raise ConfigurationError(
+                f"{named}: context {name!r} names the user {chosen.user!r}, who is not there"
+            )
+        user = users[chosen.user]
     server = cluster[1].server
     if not server.startswith(("http://", "https://")):
         raise ConfigurationError(f"{named}: the cluster {chosen.cluster!r} has no server")
+    for why in _not_honoured(cluster[1], user[1]):
+        raise ConfigurationError(f"{named}: context {name!r}: {why}")
     trusted = _trusted(cluster, user) if server.startswith("https") else None
-    return Access(server.rstrip("/"), _token_of(user), chosen.namespace or "default", trusted)
+    return Access(
+        server.rstrip("/"),
+        _token_of(user, cluster, trusted),
+        chosen.namespace or "default",
+        trusted,
+        authority=_path_of(
+            cluster[1].certificate_authority_data, cluster[1].certificate_authority, cluster[0]
+        ),
+        certificate=_certificate_files(user),
+        server_name=cluster[1].tls_server_name or None,
+        proxy=cluster[1].proxy_url or None,
+        headers=tuple(_impersonation(user[1])),
+    )
 
 
-def _read(path: Path) -> _File:
+def _not_honoured(cluster: Cluster, user: User) -> Iterable[str]:
+    """Yield what cannot be done as it is said: it would be another access than kubectl's."""
+    if user.auth_provider is not None:
+        yield "auth-provider is not honoured, nor by kubectl since 1.26: use exec"
+    if user.username:
+        yield "username and password are not honoured, nor by Kubernetes since 1.19: use a token or a certificate"
+    if bool(user.client_certificate or user.client_certificate_data) is not bool(
+        user.client_key or user.client_key_data
+    ):
+        yield "of client-certificate and client-key one is missing"
+    if user.exec is not None and user.exec.interactive_mode == "Always":
+        yield f"{user.exec.command} wants a terminal (interactiveMode: Always), which an agent has none of"
+    if cluster.proxy_url and not cluster.proxy_url.startswith(("http://", "https://")):
+        yield f"proxy-url is {cluster.proxy_url!r}; it takes http://HOST:PORT or https://HOST:PORT"
+    if cluster.insecure_skip_tls_verify and (
+        cluster.certificate_authority or cluster.certificate_authority_data
+    ):
+        yield "insecure-skip-tls-verify and a certificate-authority exclude each other: remove one"
+    if not user.as_user and (user.as_uid or user.as_groups or user.as_user_extra):
+        yield "as-uid, as-groups and as-user-extra need an `as`"
+
+
+def _impersonation(user: User) -> Iterable[tuple[str, str]]:
+    """Yield the headers that ask in another's name.
+
+    Source: https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation
+    """
+    if user.as_user:
+        yield "Impersonate-User", user.as_user
+    if user.as_uid:
+        yield "Impersonate-Uid", user.as_uid
+    for group in user.as_groups or ():
+        yield "Impersonate-Group", group
+    for key, values in (user.as_user_extra or {}).items():
+        for value in values:
+            yield f"Impersonate-Extra-{quote(key.lower(), safe='')}", value
+
+
+def _read(path: Path) -> File:
     try:
-        return msgspec.yaml.decode(path.read_bytes(), type=_File | None) or _File()
+        return msgspec.yaml.decode(path.read_bytes(), type=File | None) or File()
     except (OSError, msgspec.MsgspecError, ValueError) as error:
         raise ConfigurationError(f"{path} cannot be read as a kubeconfig: {error}") from error
 
 
-def _trusted(found_cluster: _In[_Cluster], found_user: _In[_User]) -> ssl.SSLContext:
+def _trusted(found_cluster: _In[Cluster], found_user: _In[User]) -> ssl.SSLContext:
     (cluster_folder, cluster), (user_folder, user) = found_cluster, found_user
     try:
         authority = _bytes_of(
@@ -133,11 +141,7 @@ def _trusted(found_cluster: _In[_Cluster], found_user: _In[_User]) -> ssl.SSLCon
         certificate = _bytes_of(user.client_certificate_data, user.client_certificate, user_folder)
         key = _bytes_of(user.client_key_data, user.client_key, user_folder)
         if certificate is not None and key is not None:
-            with tempfile.TemporaryDirectory() as name:  # the ssl module takes them from files alone
-                both = Path(name) / "both.pem"
-                both.touch(mode=0o600)
-                both.write_bytes(certificate + b"\n" + key)
-                trusted.load_cert_chain(both)
+            load_certificate(trusted, certificate, key)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         raise ConfigurationError(f"the kubeconfig's certificates cannot be used: {error}") from error
     return trusted
@@ -149,12 +153,41 @@ def _bytes_of(data: str, file: str, folder: Path) -> bytes | None:
     return (folder / file).read_bytes() if file else None
 
 
-def _token_of(found: _In[_User]) -> Token:
+def _path_of(data: str, file: str, folder: Path) -> Path | None:
+    return folder / file if file and not data else None
+
+
+def _certificate_files(found: _In[User]) -> tuple[Path, Path] | None:
+    folder, user = found
+    certificate = _path_of(user.client_certificate_data, user.client_certificate, folder)
+    key = _path_of(user.client_key_data, user.client_key, folder)
+    return None if certificate is None or key is None else (certificate, key)
+
+
+def _token_of(found: _In[User], found_cluster: _In[Cluster], trusted: ssl.SSLContext | None) -> Token:
     folder, user = found
     if user.token_file:
         return TokenFile(folder / user.token_file)
     if user.token or user.exec is None:
         return FixedToken(user.token)
-    name, environment = user.exec.command, {each.name: each.value for each in user.exec.env or ()}
-    words = (str(folder / name) if "/" in name else name, *(user.exec.args or ()))
-    return CommandToken(words, environment, user.exec.api_version)
+    command = user.exec
+    name, environment = command.command, {each.name: each.value for each in command.env or ()}
+    words = (str(folder / name) if "/" in name else name, *(command.args or ()))
+    spec: dict[str, object] = {"interactive": False}
+    if command.provide_cluster_info:
+        spec["cluster"] = _told_of_cluster(found_cluster)
+    asked = {"apiVersion": command.api_version, "kind": "ExecCredential", "spec": spec}
+    return CommandToken(words, environment, asked, trusted, command.install_hint)
+
+
+def _told_of_cluster(found: _In[Cluster]) -> dict[str, object]:
+    folder, cluster = found
+    authority = _bytes_of(cluster.certificate_authority_data, cluster.certificate_authority, folder)
+    told = {
+        "server": cluster.server,
+        "tls-server-name": cluster.tls_server_name,
+        "insecure-skip-tls-verify": cluster.insecure_skip_tls_verify,
+        "certificate-authority-data": base64.b64encode(authority or b"").decode(),
+        "proxy-url": cluster.proxy_url,
+    }
+    return {name: value for name, value in told.items() if value}

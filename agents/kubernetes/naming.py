@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from endpoint_analytics.agents.config import ConfigurationError
 from endpoint_analytics.agents.kubernetes.objects import Pod
+from endpoint_analytics.agents.kubernetes.stage import second_us
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.identity import check_name
 
@@ -62,6 +63,21 @@ class Naming:
         if not found:
             raise NoNameError(f"it has no {kind} {key}")
         return Replica(endpoint, _checked("replica_id", found))
+
+    def joined_us(self, pod: Pod, selecting: Iterable[str]) -> int:
+        """Return since when the pod is labelled as it is, in microseconds; 0 for from its beginning on.
+
+        That is when one wrote its endpoint's label, or one of the `selecting` keys, who did not make the pod.
+        """
+        keys = {f"f:{key}" for key in (*selecting, self.endpoint_label) if key}
+        times = [
+            each.time
+            for each in pod.metadata.managed_fields or ()
+            if each.time is not None
+            and each.fields.spec is None
+            and keys & (each.fields.metadata.labels or {}).keys()
+        ]
+        return second_us(max(times)) if times else 0
 
     def endpoint_of(self, labels: Mapping[str, str]) -> str:
         """Return the endpoint of what is labelled so; raises NoNameError."""

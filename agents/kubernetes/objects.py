@@ -18,11 +18,29 @@ class _Read(msgspec.Struct, frozen=True, rename="camel"):
     """A part of an object."""
 
 
+class Owned(_Read, frozen=True):
+    """Whatever is owned: that it is."""
+
+
+class OwnedMetadata(msgspec.Struct, frozen=True):
+    """The labels that an entry of `managedFields` tells of, each as `f:KEY`."""
+
+    labels: dict[str, Owned] | None = msgspec.field(default=None, name="f:labels")
+
+
+class OwnedFields(msgspec.Struct, frozen=True):
+    """The members that an entry of `managedFields` tells of."""
+
+    metadata: OwnedMetadata = msgspec.field(default=OwnedMetadata(), name="f:metadata")
+    spec: Owned | None = msgspec.field(default=None, name="f:spec")
+
+
 class Writer(_Read, frozen=True):
     """Who wrote fields of the object, and when last: an entry of `managedFields`."""
 
     time: datetime | None = None
     subresource: str = ""
+    fields: OwnedFields = msgspec.field(default=OwnedFields(), name="fieldsV1")
 
 
 class Metadata(_Read, frozen=True):
@@ -204,9 +222,10 @@ class ScaledObject(_Read, frozen=True):
 
 
 class ListMetadata(_Read, frozen=True):
-    """As of which version a list or an object is, and where a list goes on."""
+    """As of which version a list or an object is; which object it is, or where a list goes on."""
 
     resource_version: str = ""
+    uid: str = ""
     next: str = msgspec.field(default="", name="continue")
 
 

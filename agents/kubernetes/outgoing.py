@@ -44,8 +44,8 @@ class Outgoing:
 
     def put(self, message: ReplicaMessage, origin: bytes) -> None:
         """Hand over a message; one that the worker would refuse is counted as lost."""
-        value = encode(message)
         try:
+            value = encode(message)
             decode_replicas(value)
         except InvalidMessageError as error:
             self.lost += 1

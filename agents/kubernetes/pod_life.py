@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from endpoint_analytics.agents.kubernetes.containers import (
     Rules,
     is_the_pods,
+    lacks_server,
     prepared,
     reason_of_end,
     served,
@@ -47,6 +48,11 @@ def stages_of(pod: Pod, rules: Rules, now_us: int) -> tuple[Stage, ...]:
 
     `now_us` stands in for times that Kubernetes does not give.
     """
+    if why := lacks_server(pod, rules):
+        made = Stage(
+            moment_us(pod.metadata.creation_timestamp, 0, Step.CREATED), "pending", reason_text(why, "")
+        )
+        return in_order([made, *_left(pod, [], 0, now_us)])
     serving = serving_of(pod, rules)
     run = max((status.restart_count for status in serving), default=0)
     return in_order(

@@ -6,27 +6,38 @@ A replica is known by the name it is told under. Of several pods with one name t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterable
 
 from msgspec.structs import replace
 
-from endpoint_analytics.agents.kubernetes.containers import Rules
+from endpoint_analytics.agents.kubernetes.containers import Rules, lacks_server
 from endpoint_analytics.agents.kubernetes.endpoints import Endpoints
 from endpoint_analytics.agents.kubernetes.naming import NoNameError, Replica
 from endpoint_analytics.agents.kubernetes.objects import Pod
 from endpoint_analytics.agents.kubernetes.recall import Recalled
 from endpoint_analytics.agents.kubernetes.stage import Stage
-from endpoint_analytics.agents.kubernetes.told import Teller
+from endpoint_analytics.agents.kubernetes.told import SECOND_US, Teller
 from endpoint_analytics.agents.kubernetes.watching import Sink
 from endpoint_analytics.schemas.replicas import ReplicaState
 
-_Concerned = dict[Replica, Pod | None]
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Member:
+    """A pod as it was last seen, the replica that it is, and since when it is that (0: from its beginning on)."""
+
+    replica: Replica
+    pod: Pod
+    joined_us: int
+
+
+_Concerned = dict[Replica, _Member | None]
 """Replicas of which there is something to tell, and the pod that one lost."""
 
 
 class PodWatcher:
     """Tells `put` each state and the name of the pod. `recalled` is what was told before; `now_us` gives the time in
-    microseconds."""
+    microseconds; `selecting` are the labels that choose pods: who is given one, joins then."""
 
     def __init__(
         self,
@@ -35,12 +46,15 @@ class PodWatcher:
         recalled: Recalled,
         put: Callable[[ReplicaState, str], None],
         now_us: Callable[[], int],
+        selecting: Iterable[str] = (),
     ) -> None:
         self._endpoints = endpoints
         self._put = put
         self._now_us = now_us
+        self._selecting = tuple(selecting)
+        self._rules = rules
         self._teller = Teller(rules)
-        self._pods: dict[str, tuple[Replica, Pod]] = {}
+        self._pods: dict[str, _Member] = {}
         self._uids: dict[Replica, set[str]] = {}
         self._recalled = recalled.living()
         for replica, (told, _) in recalled.replicas.items():
@@ -57,7 +71,7 @@ class PodWatcher:
 
     def has(self, name: str) -> bool:
         """Return whether a pod of that name is told of."""
-        return any(pod.metadata.name == name for _, pod in self._pods.values())
+        return any(each.pod.metadata.name == name for each in self._pods.values())
 
     def vanished(self) -> dict[Replica, str]:
         """Return the replicas that were told before and have no pod now, with the pods' names; after the first list.
@@ -79,7 +93,7 @@ class PodWatcher:
     def _pods_listed(self, found: list[Pod]) -> None:
         listed = {pod.metadata.uid for pod in found}
         concerned: _Concerned = {}
-        for uid in sorted(self._pods.keys() - listed, key=lambda uid: _age(self._pods[uid][1])):
+        for uid in sorted(self._pods.keys() - listed, key=lambda uid: _age(self._pods[uid].pod)):
             concerned |= self._take_out(uid)
         for pod in sorted(found, key=_age):
             concerned |= self._put_in(pod)
@@ -92,27 +106,36 @@ class PodWatcher:
         known = self._pods.get(pod.metadata.uid)
         if known is not None:
             self._take_out(pod.metadata.uid)
-            self._tell({known[0]: _as_first_asked(pod, known[1])})
+            self._tell({known.replica: dataclasses.replace(known, pod=_as_first_asked(pod, known.pod))})
 
     def _put_in(self, pod: Pod) -> _Concerned:
         concerned: _Concerned = {}
         uid, replica = pod.metadata.uid, self._replica_of(pod)
         known = self._pods.get(uid)
-        if known is not None and known[0] != replica:  # labelled anew
-            concerned |= self._take_out(uid)
+        joined_us = self._endpoints.naming.joined_us(pod, self._selecting)
+        if known is not None:
+            if known.replica == replica:
+                joined_us = max(joined_us, known.joined_us)
+            else:  # labelled anew
+                concerned |= self._take_out(uid)
+                if joined_us <= known.joined_us:  # by whom, the server does not say
+                    joined_us = self._now_us() // SECOND_US * SECOND_US
         if replica is not None:
-            self._pods[uid] = (replica, pod if known is None else _as_first_asked(pod, known[1]))
+            if why := lacks_server(pod, self._rules):
+                self._endpoints.say_once(f"a pod of {replica.endpoint} is pending for ever: {why}")
+            pod = pod if known is None else _as_first_asked(pod, known.pod)
+            self._pods[uid] = _Member(replica, pod, joined_us)
             self._uids.setdefault(replica, set()).add(uid)
             concerned[replica] = None
         return concerned
 
     def _take_out(self, uid: str) -> _Concerned:
-        replica, pod = self._pods.pop(uid)
-        uids = self._uids[replica]
+        member = self._pods.pop(uid)
+        uids = self._uids[member.replica]
         uids.remove(uid)
         if not uids:
-            del self._uids[replica]
-        return {replica: pod}
+            del self._uids[member.replica]
+        return {member.replica: member}
 
     def _replica_of(self, pod: Pod) -> Replica | None:
         """Return whose pod it is; None, and said once, for one that is left out."""
@@ -127,12 +150,14 @@ class PodWatcher:
         for replica, lost in concerned.items():
             uids = self._uids.get(replica)
             if uids:
-                pod = max((self._pods[uid][1] for uid in uids), key=_age)
-                stages = self._teller.observe(replica, pod, self._now_us())
-                self._put_all(replica, stages, pod.metadata.name)
+                newest = max((self._pods[uid] for uid in uids), key=lambda each: _age(each.pod))
+                tell = self._teller.observe
             elif lost is not None:
-                stages = self._teller.gone(replica, lost, self._now_us())
-                self._put_all(replica, stages, lost.metadata.name)
+                newest, tell = lost, self._teller.gone
+            else:
+                continue
+            stages = tell(replica, newest.pod, self._now_us(), newest.joined_us)
+            self._put_all(replica, stages, newest.pod.metadata.name)
 
     def _put_all(self, replica: Replica, stages: list[Stage], pod: str) -> None:
         for stage in stages:

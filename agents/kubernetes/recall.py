@@ -10,12 +10,12 @@ import logging
 import ssl
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 from aiokafka.structs import ConsumerRecord
 
-from endpoint_analytics.agents.config import KafkaConfig
 from endpoint_analytics.agents.kubernetes.naming import Replica
 from endpoint_analytics.agents.kubernetes.origin import HEADER, Origin
 from endpoint_analytics.agents.kubernetes.told import Told
@@ -23,6 +23,9 @@ from endpoint_analytics.agents.kubernetes.told_limits import ToldLimits
 from endpoint_analytics.agents.outage import Outage
 from endpoint_analytics.schemas.codec import decode_replicas
 from endpoint_analytics.schemas.errors import InvalidMessageError
+from endpoint_analytics.schemas.kafka_client import client_settings
+from endpoint_analytics.schemas.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.kafka_failure import explain_failure
 from endpoint_analytics.schemas.replicas import EndpointSettings
 from endpoint_analytics.schemas.topics import REPLICAS
 
@@ -85,7 +88,7 @@ async def recall(
             )
             return Recalled()
         except (KafkaError, OSError, TimeoutError) as error:
-            outage.complain(f"{type(error).__name__}: {error}")
+            await outage.complain(partial(explain_failure, error, config, ssl_context))
             await asyncio.sleep(RETRY_S)
         else:
             outage.end()
@@ -99,15 +102,10 @@ async def _read(
     topic = REPLICAS.name(config.topic_prefix)
     consumer = AIOKafkaConsumer(
         topic,
-        bootstrap_servers=[server.strip() for server in config.bootstrap_servers.split(",")],
+        **client_settings(config, ssl_context),
         client_id="endpoint-analytics-agent",
         enable_auto_commit=False,
         request_timeout_ms=ANSWER_WITHIN_MS,
-        security_protocol=config.security_protocol,
-        ssl_context=ssl_context,
-        sasl_mechanism=config.sasl_mechanism,
-        sasl_plain_username=config.username or None,
-        sasl_plain_password=config.password or None,
     )
     await consumer.start()
     try:

@@ -128,18 +128,23 @@ def _in_force(workload: Workload, autoscaler: Scaler | None, scaled_object: Scal
 def asked_us(metadata: SpecMetadata, *names: str) -> int | None:
     """Return when one of these members was last written, in microseconds: the server notes who wrote what when.
 
-    An object that lacks those notes was made at some time, and may have been changed since: then it is None.
+    None where it does not say: for an object without such notes, which may have been changed since it was made, and
+    for what was written through the scale subresource (`kubectl scale`, autoscalers), which is noted without a time.
     """
     writers = metadata.managed_fields
     if not writers:
         return None
     wanted = [f'"f:{name}"'.encode() for name in names]
-    told = [each for each in writers if each.time is not None and each.subresource != "status"]
-    times = [each.time for each in told if each.time and any(name in bytes(each.fields) for name in wanted)]
-    if times:
-        return second_us(max(times))
-    made = metadata.creation_timestamp
-    return None if made is None else second_us(made)
+    wrote = [
+        each
+        for each in writers
+        if each.subresource != "status" and any(name in bytes(each.fields) for name in wanted)
+    ]
+    times = [each.time for each in wrote if each.time is not None]
+    if len(times) < len(wrote):
+        return None
+    moment = max(times, default=metadata.creation_timestamp)
+    return None if moment is None else second_us(moment)
 
 
 def _sum(one: Limits, other: Limits) -> Limits:

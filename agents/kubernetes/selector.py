@@ -44,6 +44,11 @@ class Selector:
     text: str
     requirements: tuple[Requirement, ...]
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Return the labels that it looks at."""
+        return tuple(requirement.key for requirement in self.requirements)
+
     def fits(self, labels: Mapping[str, str]) -> bool:
         """Return whether the labels meet all requirements."""
         return all(requirement.fits(labels) for requirement in self.requirements)

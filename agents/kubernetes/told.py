@@ -26,7 +26,8 @@ AGAIN_US = 6 * 3_600_000_000
 AGAIN_FAILED_US = 240_000_000
 """The same of a pod that fails and is kept: a failed replica departs after 5 min."""
 
-EARLY_US = 1_000_000
+SECOND_US = 1_000_000
+EARLY_US = SECOND_US
 """What lies further ahead of now, by a node's clock, is told as of then. (A moment may lie late in its second.)"""
 
 MAX_ENDED = 10_000
@@ -65,12 +66,12 @@ class Teller:
         """Return what was told last of it."""
         return self._told.get(replica) or self._ended.get(replica)
 
-    def observe(self, replica: Replica, pod: Pod, now_us: int) -> list[Stage]:
-        """The pod is as it is: tell what is new of its life."""
+    def observe(self, replica: Replica, pod: Pod, now_us: int, joined_us: int = 0) -> list[Stage]:
+        """The pod is as it is: tell what is new of its life, since it joined its endpoint."""
         last, uid = self.told(replica), pod.metadata.uid
         if last is not None and last.state == "terminated" and last.uid in {"", uid} and is_over(pod):
             return []  # it has ended, however its end looks later
-        stages = stages_of(pod, self._rules, now_us)
+        stages = _since(joined_us, stages_of(pod, self._rules, now_us))
         present = stages[-1]
         if last is None:
             new = _risen(stages, 0, now_us)
@@ -83,9 +84,9 @@ class Teller:
         self._keep(replica, new, uid, present.at_us)
         return new
 
-    def gone(self, replica: Replica, pod: Pod, now_us: int) -> list[Stage]:
-        """The pod is no more: it was as `pod` is, and is told to its end."""
-        new = self.observe(replica, pod, now_us)
+    def gone(self, replica: Replica, pod: Pod, now_us: int, joined_us: int = 0) -> list[Stage]:
+        """The pod was deleted, or left its endpoint; `pod` is its last known state. Report the rest, and its end."""
+        new = self.observe(replica, pod, now_us, joined_us)
         reason = reason_of_going(pod, self._rules, now_us)
         if reason is not None:
             new += self.missing(replica, now_us, reason)
@@ -116,6 +117,13 @@ class Teller:
             self._ended[replica] = told
         while len(self._ended) > MAX_ENDED:
             self._ended.popitem(last=False)
+
+
+def _since(joined_us: int, stages: Sequence[Stage]) -> Sequence[Stage]:
+    """Return the stages after the second that begins at `joined_us`, and the one that it was in by then."""
+    before = [stage for stage in stages if joined_us and stage.at_us < joined_us + SECOND_US]
+    first = [replace(before[-1], at_us=joined_us)] if before else []
+    return [*first, *stages[len(before) :]]
 
 
 def _is_clearer(present: Stage, last: Told, uid: str) -> bool:

@@ -2,7 +2,9 @@
 
 A list says as of which version it is, and the watch goes on from there; events and bookmarks move the version on. So
 after a lost connection nothing is missed, and only a version that the server has forgotten (410 Gone) needs a new
-list. Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
+list. Of a server whose store was restored, versions begin anew below ours, and it says nothing at all until they have
+caught up: so a watch that ended without a word or a bookmark, and a version that is lower, mean a new list too.
+Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import msgspec
 from endpoint_analytics.agents.kubernetes.client import GONE, ApiError, BrokenStreamError, Client
 from endpoint_analytics.agents.kubernetes.objects import UNREADABLE, Page, Status, Versioned, WatchEvent
 from endpoint_analytics.agents.kubernetes.pace import Pace
+from endpoint_analytics.agents.kubernetes.refusal import Refusal
 from endpoint_analytics.agents.kubernetes.tokens import AccessError
 
 logger = logging.getLogger("endpoint_analytics")
@@ -31,13 +34,12 @@ PAGE = 250
 """Objects of a list that are asked for at once."""
 
 MAX_OBJECTS = 10_000
-"""Of one resource: what a list holds beyond is left out."""
+"""Of one resource: the first ones are taken up, others are left out until one of those is gone."""
 
 QUIET_GRACE_S = 10.0
 SHORT_WATCH_S = 1.0
 """A watch that ends sooner and said nothing counts as a failure, so that it is not begun again at once."""
 
-MISSING_AGAIN_S = 300.0
 FAILURES = (aiohttp.ClientError, OSError, TimeoutError, BrokenStreamError, AccessError)
 
 _page = msgspec.json.Decoder(Page)
@@ -81,8 +83,11 @@ class Watching(Generic[Object]):
         self._decoder: msgspec.json.Decoder[Object] = msgspec.json.Decoder(resource.kind)
         self._version = ""
         self._pace = Pace()
+        self._refusal = Refusal()
+        self._known: set[str] = set()
         self._complaint = ""
         self._unreadable = 0
+        self._said_full = False
 
     async def run(self) -> None:
         """List and watch until cancelled."""
@@ -98,22 +103,26 @@ class Watching(Generic[Object]):
                 await asyncio.sleep(self._pace.wait_s())
 
     async def _list(self) -> None:
-        found: list[Object] = []
+        found: dict[str, Object] = {}
+        room = MAX_OBJECTS - len(self._known)
         parameters = {"limit": str(PAGE), **self._selected()}
         while True:
             try:
                 page = _page.decode(await self._client.get(self._resource.path, parameters))
+                for raw in page.items or ():
+                    uid = _versioned.decode(raw).metadata.uid
+                    room -= uid not in self._known
+                    is_ours = uid in self._known or self._has_room(room >= 0)
+                    if is_ours and (read := self._read(raw)) is not None:
+                        found[uid] = read
             except UNREADABLE as error:
                 raise BrokenStreamError(f"the list cannot be read: {error}") from error
-            found += [read for each in page.items or () if (read := self._read(each)) is not None]
-            if not page.metadata.next or len(found) >= MAX_OBJECTS:
+            if not page.metadata.next:
                 break
             parameters["continue"] = page.metadata.next
-        if len(found) > MAX_OBJECTS or page.metadata.next:
-            logger.warning(
-                "there are more than %d %s: the others are left out", MAX_OBJECTS, self._resource.name
-            )
-        self._sink.listed(found[:MAX_OBJECTS])
+        self._refusal.listed()
+        self._known = set(found)
+        self._sink.listed(list(found.values()))
         self._sink.settled()
         self._version = page.metadata.resource_version
 
@@ -132,8 +141,10 @@ class Watching(Generic[Object]):
             self._take(line)
             said = True
             self._recovered()
-        if not said and time.monotonic() - began_s < SHORT_WATCH_S:
-            raise BrokenStreamError("it ended at once")
+        if not said:
+            if time.monotonic() - began_s < SHORT_WATCH_S:
+                raise BrokenStreamError("it ended at once")
+            self._version = ""
         self._recovered()
 
     def _take(self, line: bytes) -> None:
@@ -142,13 +153,30 @@ class Watching(Generic[Object]):
             if event.type == "ERROR":
                 status = _status.decode(event.object)
                 raise ApiError(status.code, status.message or status.reason)
-            version = _versioned.decode(event.object).metadata.resource_version
+            metadata = _versioned.decode(event.object).metadata
         except UNREADABLE as error:
             self._version = ""  # nobody knows what was in it
             raise BrokenStreamError(f"a line cannot be read: {error}") from error
-        if event.type != "BOOKMARK" and (read := self._read(event.object)) is not None:
-            (self._sink.removed if event.type == "DELETED" else self._sink.changed)(read)
-        self._version = version
+        if _is_lower(metadata.resource_version, self._version):
+            raise ApiError(GONE, f"its versions went back to {metadata.resource_version}")
+        if event.type == "DELETED":
+            if metadata.uid in self._known and (read := self._read(event.object)) is not None:
+                self._sink.removed(read)
+            self._known.discard(metadata.uid)
+        elif event.type != "BOOKMARK":
+            is_ours = metadata.uid in self._known or self._has_room(len(self._known) < MAX_OBJECTS)
+            if is_ours and (read := self._read(event.object)) is not None:
+                self._known.add(metadata.uid)
+                self._sink.changed(read)
+        self._version = metadata.resource_version
+
+    def _has_room(self, has: bool) -> bool:
+        if not has and not self._said_full:
+            self._said_full = True
+            logger.warning(
+                "there are more than %d %s: the others are left out", MAX_OBJECTS, self._resource.name
+            )
+        return has
 
     def _read(self, raw: msgspec.Raw) -> Object | None:
         """Return the object; None, counted and said once, for one of a shape that we do not know."""
@@ -165,28 +193,30 @@ class Watching(Generic[Object]):
     def _after(self, error: ApiError) -> float:
         """Return how long to wait after the error."""
         if error.status == GONE:
-            logger.info(
-                "%s: the server has forgotten version %s: listing again", self._resource.name, self._version
-            )
+            logger.info("%s: the server has forgotten version %s (%s): listing again",
+                        self._resource.name, self._version, error.message)  # fmt: skip
             self._version = ""
             return self._pace.wait_s()
         if error.status in {403, 404}:
             self._version = ""  # what may be listed, and not watched, is listed again
             if not self._resource.needed:
-                self._is_missing(error)
-                return MISSING_AGAIN_S
+                self._is_refused(error)
+                return self._refusal.wait_s()
         self._complain(str(error))
         return self._pace.wait_s(error.retry_after_s)
 
-    def _is_missing(self, error: ApiError) -> None:
-        if error.status == 404:
-            self._complain(f"they are not installed ({error.message})", logging.INFO)
+    def _is_refused(self, error: ApiError) -> None:
+        """They are not installed, or may not be read: believe it when it has lasted, or if it never was otherwise."""
+        has_lasted = self._refusal.has_lasted(time.monotonic())
+        what = "they may not be read; what is known of them stays"
+        if error.status == 404 and (has_lasted or not self._refusal.worked):
+            what = "they are not installed"
+            self._known.clear()
             self._sink.listed([])
-        else:
-            self._complain(
-                f"they may not be read; what is known of them stays ({error.message})", logging.INFO
-            )
-        self._sink.settled()
+            has_lasted = True
+        self._complain(f"{what} ({error.message})", logging.INFO)
+        if has_lasted:
+            self._sink.settled()
 
     def _complain(self, what: str, level: int = logging.WARNING) -> None:
         """Say what is wrong, once until it is well again."""
@@ -196,9 +226,15 @@ class Watching(Generic[Object]):
 
     def _recovered(self) -> None:
         self._pace.succeeded()
+        self._refusal.watched()
         if self._complaint:
             self._complaint = ""
             logger.info("watching %s goes on", self._resource.name)
 
     def _selected(self) -> dict[str, str]:
         return {"labelSelector": self._resource.selector} if self._resource.selector else {}
+
+
+def _is_lower(version: str, than: str) -> bool:
+    """Return whether a version lies before another; those that are no numbers cannot be compared."""
+    return version.isdecimal() and than.isdecimal() and int(version) < int(than)

@@ -23,9 +23,10 @@ from endpoint_analytics.agents.log.formats import FORMATS, Parser, pattern_parse
 from endpoint_analytics.agents.log.journal import Journal
 from endpoint_analytics.agents.log.reader import LogReader, now_us
 from endpoint_analytics.agents.outage import Outage
-from endpoint_analytics.agents.producer import Producer, make_ssl_context
+from endpoint_analytics.agents.producer import Producer
 from endpoint_analytics.agents.quiet import quiet_client
 from endpoint_analytics.agents.siblings import runtime_folder
+from endpoint_analytics.schemas.kafka_client import make_ssl_context
 
 PATTERN = "pattern"
 SIGNALS = (signal.SIGTERM, signal.SIGINT)

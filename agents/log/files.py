@@ -1,7 +1,8 @@
 """One log file on disk: told apart from others by its first bytes, read from where the reading stands.
 
 A name says little: rotation renames a file, copies it, compresses it, or writes into it from its start. The
-first bytes of a log hold times and addresses, and are its fingerprint.
+first bytes of a log hold times and addresses, and are its fingerprint. Where lines repeat they say nothing, and the
+times of the rotated files tell which came later.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import os
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import msgspec
 
@@ -46,13 +47,17 @@ class Fingerprint(msgspec.Struct, frozen=True):
 
 
 class Position(msgspec.Struct, frozen=True):
-    """How far a log was read: of which file, and which of the rotated ones are done with."""
+    """How far a log was read: of which file, and which of the rotated ones are done with.
+
+    Where its lines repeat, `rotated_ns` is the time of the newest rotated file that came before it.
+    """
 
     path: str
     inode: int
     offset: int
     first: Fingerprint
     done: tuple[Fingerprint, ...] = ()
+    rotated_ns: int | None = None
 
 
 NOTHING = Fingerprint(0, "")
@@ -64,13 +69,33 @@ def fingerprint(prefix: bytes) -> Fingerprint:
     return NOTHING if not prefix else Fingerprint(len(prefix), hashlib.sha256(prefix).hexdigest()[:32])
 
 
-class LogFile:
-    """An open log file, read from `offset` on. `done` are the files that are not to be read after it."""
+def repeats(data: bytes) -> bool:
+    """Return whether the whole lines occur twice and more, on average: they tell no times."""
+    lines = data.split(b"\n")[:-1]
+    return 0 < len(set(lines)) * 2 <= len(lines)
 
-    def __init__(self, path: Path, offset: int = 0, done: tuple[Fingerprint, ...] = ()) -> None:
+
+class LogFile:
+    """An open log file, read from `offset` on.
+
+    `done` are the files that are not to be read after it, `rotated_ns` the newest time of those before it,
+    `after_alike` whether the lines of the one before it repeated.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        offset: int = 0,
+        done: tuple[Fingerprint, ...] = (),
+        rotated_ns: int = 0,
+        *,
+        after_alike: bool = False,
+    ) -> None:
         """Raises one of UNREADABLE."""
         self.path = path.resolve()  # a link may soon lead elsewhere
         self.done = done
+        self.rotated_ns = rotated_ns
+        self._after_alike = after_alike
         self.is_compressed = self.path.suffix in COMPRESSED
         self._raw: IO[bytes] = self.path.open("rb", buffering=0)
         self._is_damaged = False
@@ -88,9 +113,18 @@ class LogFile:
         """The fingerprint, as far as it is known."""
         return fingerprint(self.prefix)
 
+    @property
+    def is_alike(self) -> bool:
+        """Whether another file of this log may look like it: its lines repeat, or there are too few to say."""
+        return repeats(self.prefix) or (self._after_alike and self.prefix.count(b"\n") < 2)
+
     def size(self) -> int:
         """Return the bytes that can be read in all; of a compressed one, none can be told before."""
         return 2**62 if self.is_compressed else os.fstat(self._raw.fileno()).st_size
+
+    def changed_ns(self) -> int:
+        """Return when it was written last."""
+        return os.fstat(self._raw.fileno()).st_mtime_ns
 
     def is_replaced(self) -> bool:
         """Return whether the file was begun anew since it was opened; its new first bytes are then unknown."""
@@ -131,7 +165,12 @@ class LogFile:
 
     def position(self, offset: int) -> Position:
         """Return how to find `offset` of this file again."""
-        return Position(str(self.path), self.inode, offset, self.first, self.done)
+        if not self.is_alike:
+            return Position(str(self.path), self.inode, offset, self.first, self.done)
+        read = fingerprint(
+            self.prefix[:offset]
+        )  # what is behind it may belong to a new beginning that looks alike
+        return Position(str(self.path), self.inode, offset, read, self.done, self.rotated_ns)
 
     def matches(self, position: Position) -> bool:
         """Return whether this is the file that the position was of, or a copy that is as long."""
@@ -141,9 +180,23 @@ class LogFile:
             return self.inode == position.inode
         return position.first.matches(self.prefix)
 
+    def first_bytes(self, most_bytes: int) -> bytes:
+        """Return the first bytes, without going on."""
+        offset, self.offset = self.offset, 0
+        try:
+            return self.read(most_bytes)
+        finally:
+            self.offset = offset
+
     def close(self) -> None:
         """Let go of it."""
         self._raw.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _read_prefix(self) -> bytes:
         self._file.seek(0)

@@ -10,8 +10,8 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from endpoint_analytics.agents.log.files import NOTHING, UNREADABLE, LogFile, Position
-from endpoint_analytics.agents.log.rotations import Rotations
+from endpoint_analytics.agents.log.files import NOTHING, UNREADABLE, Fingerprint, LogFile, Position
+from endpoint_analytics.agents.log.rotations import Rotations, is_snapshot
 
 logger = logging.getLogger("endpoint_analytics")
 
@@ -40,6 +40,7 @@ class Follower:
         self._position = position
         self._from_end = from_end
         self._quiet_since_s: float | None = None
+        self._copied: tuple[int, float] | None = None
 
     @property
     def position(self) -> Position | None:
@@ -57,7 +58,12 @@ class Follower:
         file = self.open()
         if file is None:
             return None
-        if file.is_replaced():
+        if not file.is_replaced():
+            if (is_anew := self._is_begun_anew(file, now_s)) is None:
+                return None
+            if is_anew:
+                file = self._go_to_copy(file)
+        else:
             file = self._go_to_copy(file)
         if not file.offset:
             file = self._go_to_earlier(file)
@@ -87,10 +93,10 @@ class Follower:
                 return None
             if position.first.size:
                 logger.warning("%s: the part that was read last is gone; lines may be missing", self._path)
-            return LogFile(self._path, done=position.done)
+            return LogFile(self._path, done=position.done, rotated_ns=self._rotations.before_ns(self._path))
         before = self._rotations.all()
         try:
-            file = LogFile(self._path, done=before)
+            file = LogFile(self._path, done=before, rotated_ns=self._rotations.before_ns(self._path))
         except FileNotFoundError:
             # All that a file holds is new that comes later.
             self._position = Position(str(self._path), 0, 0, NOTHING, before)
@@ -99,6 +105,26 @@ class Follower:
             file.offset = _whole_lines(file)
         return file
 
+    def _is_begun_anew(self, file: LogFile, now_s: float) -> bool | None:
+        """Whether a log whose lines repeat, so that a new beginning looks like the old, was copied and truncated.
+
+        None until that can be told: the copy must be quiet, since the truncation comes only after it.
+        """
+        copies = self._rotations.copies(file)
+        if not copies:
+            self._copied = None
+            return False
+        newest_ns = copies[-1].changed_ns
+        if self._copied is None or self._copied[0] != newest_ns:
+            self._copied = newest_ns, now_s
+        if now_s - self._copied[1] < GRACE_S:
+            return None
+        with LogFile(copies[-1].path) as copy:
+            if not is_snapshot(file, copy):
+                return True
+        file.rotated_ns = newest_ns
+        return False
+
     def _go_to_copy(self, file: LogFile) -> LogFile:
         """The file was begun anew: what was not read of it may be in a copy."""
         position = file.position(file.offset)
@@ -106,7 +132,8 @@ class Follower:
         copy = self._rotations.find(position)
         if copy is None:
             logger.warning("%s was begun anew; lines may be missing", self._path)
-        self._file = copy or LogFile(self._path, done=file.done)
+        self._copied = None
+        self._file = copy or self._next(self._path, file.done, file)
         return self._file
 
     def _go_to_earlier(self, file: LogFile) -> LogFile:
@@ -115,11 +142,15 @@ class Follower:
         if earlier is None:
             return file
         try:
-            self._file = LogFile(earlier, done=file.done)
+            self._file = self._next(earlier, file.done, file)
         except UNREADABLE:  # it was rotated just now
             return file
         file.close()
         return self._file
+
+    def _next(self, path: Path, done: tuple[Fingerprint, ...], before: LogFile) -> LogFile:
+        """Open the file that is read after the one `before`."""
+        return LogFile(path, 0, done, self._rotations.before_ns(path), after_alike=before.is_alike)
 
     def _following(self, file: LogFile, now_s: float) -> Path | None:
         """Return what to read next when the file is read and done with: another has lines, and it is quiet."""
@@ -135,7 +166,7 @@ class Follower:
     def _go_on(self, file: LogFile, following: Path, rest: bytes) -> Lines | None:
         """Take up the next file; a last line without an end is one all the same."""
         try:
-            self._file = LogFile(following, done=self._rotations.done_after(file))
+            self._file = self._next(following, self._rotations.done_after(file), file)
         except UNREADABLE:  # it was rotated just now
             return None
         self._quiet_since_s = None

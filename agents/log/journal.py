@@ -4,22 +4,34 @@ The order makes every line count once. A batch is written here, with the positio
 sent; the next one is written only when Kafka has stored it. After a crash the batch that stands here is sent
 again as it was, with its number: the worker counts a number once. A new boot begins when the old one is a day
 old, before the worker may have forgotten which numbers came.
+
+What an older version wrote, and no message can hold, is brought into range when it is read: the worker refused that
+batch, so it is sent again healed.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import zlib
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import msgspec
+import orjson
 from msgspec.structs import replace
 
 from endpoint_analytics.agents.config import AgentConfig, ConfigurationError
 from endpoint_analytics.agents.held_file import HeldFile, hold
+from endpoint_analytics.agents.in_range import status_in_range, totals_in_range
 from endpoint_analytics.agents.log.files import Position
 from endpoint_analytics.agents.log.ledger import Book
+from endpoint_analytics.schemas.codec import decode_requests
+from endpoint_analytics.schemas.errors import InvalidMessageError
+from endpoint_analytics.schemas.requests import Totals
+
+logger = logging.getLogger("endpoint_analytics")
 
 BOOT_US = 24 * 3_600 * 1_000_000
 VERSION = 2
@@ -100,11 +112,44 @@ def encode_entry(entry: Entry) -> bytes:
 
 
 def decode_entry(content: bytes) -> Entry:
-    """Return the entry of a file; raises ValueError when anything in it was changed."""
+    """Return the entry of a file, in range; raises ValueError when anything in it was changed."""
     line, _, rest = content.partition(b"\n")
     if rest != b"%08x\n" % zlib.crc32(line):
         raise ValueError("its checksum is another's")
-    return msgspec.json.decode(line, type=Entry)
+    try:
+        entry = msgspec.json.decode(line, type=Entry)
+    except msgspec.ValidationError:
+        entry = msgspec.convert(_healed(orjson.loads(line), "book"), type=Entry)
+    try:
+        if entry.message is not None:
+            decode_requests(entry.message)
+    except InvalidMessageError as error:
+        logger.warning("the last batch held what no message can, and is sent again in range: %s", error)
+        return replace(entry, message=_healed_message(entry.message or b""))
+    return entry
+
+
+def _healed_message(message: bytes) -> bytes | None:
+    """Return the batch in range, None when it cannot be brought there."""
+    try:
+        batch = _healed({"batch": orjson.loads(message)}, "batch")["batch"]
+        for phase in ("informational", "responded", "finished"):
+            column = batch.get(phase, {}).get("status", [])
+            column[:] = [status_in_range(status) for status in column]
+        healed = orjson.dumps(batch)
+        decode_requests(healed)
+    except (ValueError, TypeError, AttributeError, KeyError):
+        return None
+    return healed
+
+
+def _healed(found: dict[str, Any], holder: str) -> dict[str, Any]:
+    """Return the object with the totals of its member `holder` in range; raises ValueError when it has none."""
+    try:
+        totals = totals_in_range(Totals(**found[holder].get("totals", {})))
+    except (TypeError, AttributeError, KeyError) as error:
+        raise ValueError(f"its totals are none: {error!r}") from error
+    return {**found, holder: {**found[holder], "totals": msgspec.to_builtins(totals)}}
 
 
 def with_batch(entry: Entry, book: Book, position: Position | None, message: bytes) -> Entry:

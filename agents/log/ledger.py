@@ -17,8 +17,14 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from endpoint_analytics.agents.config import AgentConfig
+from endpoint_analytics.agents.in_range import (
+    durations_in_range,
+    status_in_range,
+    time_in_range,
+    totals_in_range,
+)
 from endpoint_analytics.agents.log.logged import Logged
-from endpoint_analytics.schemas.limits import MAX_DURATION_US, MAX_INTERVAL_US
+from endpoint_analytics.schemas.limits import MAX_INTERVAL_US, MIN_TIME_US
 from endpoint_analytics.schemas.requests import (
     Aborted,
     Arrived,
@@ -51,6 +57,7 @@ class Book(msgspec.Struct, frozen=True):
 
 def take(requests: Sequence[Logged], now_us: int) -> int:
     """Return how many of the requests, in the log's order, one batch can hold."""
+    now_us = time_in_range(now_us)
     least_us = most_us = None
     for number, request in enumerate(requests[:MAX_REQUESTS]):
         end_us = _end_us(request, now_us)
@@ -70,6 +77,7 @@ def next_batch(
 
     `dropped` are lines that tell of no request, by reason; they are added to the totals.
     """
+    now_us = time_in_range(now_us)
     kept = [request for request in requests if _end_us(request, now_us) >= now_us - OLDEST_US]
     start_us, end_us = _interval(book, kept, now_us)
     length_us = end_us - start_us
@@ -100,11 +108,14 @@ class _Columns:
 
     def add(self, request: Logged, end_us: int, offset: _Offset) -> None:
         status, duration_us = request.status, request.duration_us
+        if status is not None:
+            status = status_in_range(status)
         if status is not None and (duration_us is None or status == SWITCHED):
             _append(self.informational, offset(end_us), status)
             return
-        duration_us = min(duration_us or 0, MAX_DURATION_US)
-        wait_us = duration_us if request.wait_us is None else min(request.wait_us, duration_us)
+        wait_us = duration_us if request.wait_us is None else request.wait_us
+        duration_us, wait_us = durations_in_range([duration_us or 0, wait_us or 0])
+        wait_us = min(wait_us, duration_us)
         start_us, ended = end_us - duration_us, offset(end_us)
         self.arrived.append(offset(start_us))
         if status is None:
@@ -145,7 +156,7 @@ class _Columns:
         lost = dict(before.dropped)
         for reason, number in dropped.items():
             lost[reason] = lost.get(reason, 0) + number
-        return Totals(
+        counted = Totals(
             arrived=before.arrived + len(self.arrived),
             finished=before.finished + len(self.finished[0]),
             aborted_pending=before.aborted_pending + len(self.aborted_pending[0]),
@@ -156,6 +167,7 @@ class _Columns:
             dropped=lost,
             dropped_batches=before.dropped_batches,
         )
+        return totals_in_range(counted)
 
 
 def _append(columns: tuple[list[int], ...], *values: int) -> None:
@@ -173,10 +185,10 @@ def _interval(book: Book, requests: Sequence[Logged], now_us: int) -> tuple[int,
     ends_us = [_end_us(request, now_us) for request in requests]
     end_us = now_us
     if ends_us and now_us - min(ends_us) > MAX_INTERVAL_US:
-        end_us = max(ends_us)  # an old stretch of the log, read late
+        end_us = time_in_range(max(ends_us))  # an old stretch of the log, read late
     arrivals_us = [
         at_us - (request.duration_us or 0) for at_us, request in zip(ends_us, requests, strict=True)
     ]
     before_us = [book.end_us] if 0 < book.end_us <= end_us else []
     start_us = min([end_us, *arrivals_us, *before_us])
-    return max(start_us, end_us - MAX_INTERVAL_US), end_us
+    return max(start_us, end_us - MAX_INTERVAL_US, MIN_TIME_US), end_us

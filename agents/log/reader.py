@@ -28,7 +28,7 @@ from endpoint_analytics.agents.log.journal import (
     with_position,
 )
 from endpoint_analytics.agents.log.ledger import MAX_REQUESTS, next_batch, take
-from endpoint_analytics.agents.log.logged import OTHER, Logged, Other
+from endpoint_analytics.agents.log.logged import OTHER, OUTGOING, Logged, Other, Unfit
 from endpoint_analytics.agents.producer import Producer, TooLargeError
 from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.identity import partition_key
@@ -133,13 +133,22 @@ class LogReader:
         if not text.strip():
             return OTHER
         logged = self._parse(text)
-        if logged is None and not self._has_shown:
-            self._has_shown = True
-            logger.warning(
-                "%s: a line does not fit the format; further ones are only counted: %.*s",
-                self._path,
-                SHOWN_CHARACTERS,
-                text,
+        if logged is None or isinstance(logged, Unfit):
+            if not self._has_shown:
+                self._has_shown = True
+                logger.warning(
+                    "%s: a line does not fit the format%s; further ones are only counted: %.*s",
+                    self._path,
+                    f" ({logged.why})" if logged else "",
+                    SHOWN_CHARACTERS,
+                    text,
+                )
+            return None
+        if logged is OUTGOING:
+            self._complain(
+                "outgoing",
+                f"{self._path}: what the replica itself asked of others (upstream_cluster outbound) is not counted; "
+                "a gateway's log is read with --format istio-gateway",
             )
         if self._excluded and isinstance(logged, Logged) and self._leaves_out(logged):
             return OTHER

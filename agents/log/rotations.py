@@ -1,7 +1,8 @@
 """The files of one log: which of them stands where the reading stopped, and which are still to be read.
 
 A rotated file is to be read unless it was read, or was there before the reading began: the order of their
-times and names says little, since compressing a file may make it new.
+times and names says little, since compressing a file may make it new. Only where a log's lines repeat, so that its
+files look alike, the times are all there is.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import re
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from endpoint_analytics.agents.log.files import (
     COMPRESSED,
@@ -18,9 +20,20 @@ from endpoint_analytics.agents.log.files import (
     LogFile,
     Position,
     fingerprint,
+    repeats,
 )
 
+COMPARED_BYTES = 1_048_576
 _UNREAD_SUFFIXES = frozenset({".zst", ".lz4", ".lzo", ".br", ".Z", ".zip", ".7z", ".tmp", ".part"})
+
+
+class Rotated(NamedTuple):
+    """A rotated file that holds something."""
+
+    path: Path
+    inode: int
+    prefix: bytes
+    changed_ns: int
 
 
 class Rotations:
@@ -30,8 +43,8 @@ class Rotations:
         self._path = path
         self._prefixes: dict[tuple[int, int, int], bytes] = {}
 
-    def files(self) -> list[tuple[Path, int, bytes]]:
-        """Return path, inode and first bytes of each rotated file that holds something; the oldest first."""
+    def files(self) -> list[Rotated]:
+        """Return each rotated file that holds something; the oldest first."""
         paths = {self._path, self._path.resolve()}
         found = sorted({each for path in paths for each in _rotated(path)})
         prefixes: dict[tuple[int, int, int], bytes] = {}
@@ -41,17 +54,38 @@ class Rotations:
             prefix = self._prefixes.get(key) or _read_prefix(path)
             if prefix:
                 prefixes[key] = prefix
-                listed.append((path, inode, prefix))
+                listed.append(Rotated(path, inode, prefix, mtime_ns))
         self._prefixes = prefixes
         return listed
 
     def all(self) -> tuple[Fingerprint, ...]:
         """Return the fingerprints of all that are there."""
-        return tuple({fingerprint(prefix) for _, _, prefix in self.files()})
+        return tuple({fingerprint(each.prefix) for each in self.files()})
+
+    def before_ns(self, path: Path) -> int:
+        """Return the time of the newest that came before the file at `path`, 0 when there is none."""
+        files = self.files()
+        own_ns = next((each.changed_ns for each in files if each.path == path), None)
+        return max(
+            (each.changed_ns for each in files if own_ns is None or each.changed_ns < own_ns), default=0
+        )
+
+    def copies(self, file: LogFile) -> list[Rotated]:
+        """Return the copies of a log whose lines repeat that were made since it was opened, and before it was
+        written last; the oldest first.
+        """
+        if not file.is_alike:
+            return []
+        between = [each for each in self.files() if file.rotated_ns < each.changed_ns <= file.changed_ns()]
+        return [each for each in between if each.inode != file.inode and _is_copy(each.prefix, file.prefix)]
 
     def unread(self, file: LogFile) -> Path | None:
         """Return the oldest that was not read, neither before `file` nor as `file` itself or a copy of it."""
-        for path, inode, prefix in self.files():
+        if file.is_alike:
+            since_ns = file.rotated_ns if file.is_at(self._path) else file.changed_ns()
+            newer = [each for each in self.files() if each.changed_ns > since_ns]
+            return next((each.path for each in newer if each.inode != file.inode), None)
+        for path, inode, prefix, _ in self.files():
             is_itself = inode == file.inode or _is_copy(prefix, file.prefix)
             if not is_itself and not any(done.matches(prefix) for done in file.done):
                 return path
@@ -59,30 +93,65 @@ class Rotations:
 
     def done_after(self, file: LogFile) -> tuple[Fingerprint, ...]:
         """Return what is done when `file` was read: as much of it as is still there to be read twice."""
-        prefixes = [prefix for _, _, prefix in self.files()]
+        prefixes = [each.prefix for each in self.files()]
         there = [done for done in file.done if any(done.matches(prefix) for prefix in prefixes)]
         return (*there, file.first) if file.prefix else tuple(there)
 
     def find(self, position: Position) -> LogFile | None:
         """Return the file of the position, opened there, whatever its name is now; None when it is gone.
 
-        The file itself goes before a copy, and what is not compressed before what may still be written.
+        The file itself goes before a copy, and what is not compressed before what may still be written. Of a log whose
+        lines repeat the oldest goes first that was rotated since: the file itself, or its copy, while at its old place
+        another may look like it.
         """
-        paths = [Path(position.path), self._path, *(path for path, _, _ in reversed(self.files()))]
+        files = self.files()
+        is_alike = position.rotated_ns is not None
+        if position.rotated_ns is not None:
+            newer = [each for each in files if each.changed_ns > position.rotated_ns]
+            for each in newer:
+                with suppress(*UNREADABLE):
+                    file = LogFile(
+                        each.path, position.offset, position.done, position.rotated_ns, after_alike=True
+                    )
+                    if file.matches(position) and not self._is_still_there(position, file):
+                        return file
+                    file.close()
+        paths = [Path(position.path), self._path, *(each.path for each in reversed(files))]
         best: tuple[tuple[bool, bool], LogFile] | None = None
         for path in dict.fromkeys(paths):
             try:
-                file = LogFile(path, position.offset, position.done)
+                rotated_ns = position.rotated_ns if is_alike else self.before_ns(path)
+                file = LogFile(path, position.offset, position.done, rotated_ns or 0, after_alike=is_alike)
             except UNREADABLE:
                 continue
             rank = (file.inode == position.inode, not file.is_compressed)
-            if not file.matches(position) or (best is not None and best[0] >= rank):
+            looks_alike = is_alike and file.inode != position.inode
+            if looks_alike or not file.matches(position) or (best is not None and best[0] >= rank):
                 file.close()
                 continue
             if best is not None:
                 best[1].close()
             best = rank, file
         return None if best is None else best[1]
+
+    def _is_still_there(self, position: Position, copy: LogFile) -> bool:
+        """Return whether the file of the position is at its place and holds more than lines that repeat."""
+        try:
+            file = LogFile(self._path)
+        except UNREADABLE:
+            return False
+        try:
+            return file.inode == position.inode and file.matches(position) and is_snapshot(file, copy)
+        finally:
+            file.close()
+
+
+def is_snapshot(file: LogFile, copy: LogFile) -> bool:
+    """Return whether `file` still holds what was copied of it: as much as can be compared, and not by chance."""
+    most = min(file.size(), COMPARED_BYTES)
+    there, copied = file.first_bytes(most), copy.first_bytes(most)
+    length = min(len(there), len(copied))
+    return there[:length] == copied[:length] and not repeats(there[:length])
 
 
 def _rotated(path: Path) -> list[tuple[int, Path, int, int]]:

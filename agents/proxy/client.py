@@ -169,6 +169,13 @@ class ClientConnection(asyncio.Protocol):
         else:
             self._finish()
 
+    def tunnelled(self) -> None:
+        """From now on all that the client sends is the tunnel's, what it sent before it knew included."""
+        early, self._buffer = self._buffer, b""
+        if early and self.exchange is not None:
+            self.exchange.send(early, is_last=False)
+        self.resume(PIPELINED)
+
     def _finish(self) -> None:
         exchange, self.exchange = self.exchange, None
         if exchange is None:

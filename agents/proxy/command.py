@@ -31,9 +31,13 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 # option -> (setting, what it says)
 _TIMES = {
-    "--response-timeout": ("response_timeout_s", "seconds until the server's answer begins, then 504"),
+    "--response-timeout": (
+        "response_timeout_s",
+        "seconds until the server's answer begins, then 504; and without a byte of it",
+    ),
     "--connect-timeout": ("connect_timeout_s", "seconds until the server takes a connection, then 502"),
     "--head-timeout": ("head_timeout_s", "seconds for a client to send a request's head, then 408"),
+    "--body-timeout": ("body_timeout_s", "seconds without a byte of a request's body, then 408"),
     "--idle-timeout": ("idle_timeout_s", "seconds that a client's connection may be idle"),
     "--upstream-idle": (
         "upstream_idle_s",

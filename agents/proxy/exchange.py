@@ -16,6 +16,8 @@ from endpoint_analytics.agents.proxy.upstream import SWITCHED, UpstreamConnectio
 from endpoint_analytics.agents.recorder import Recorder, Request
 
 UNSENT_BYTES = 65_536
+CONTINUE = 100
+"""Not counted: it says nothing of the request, and neither a middleware nor a log sees it."""
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 
 
@@ -26,8 +28,12 @@ class Exchange:
         "_client",
         "_connecting",
         "_ends_by_close",
+        "_is_blocked",
         "_is_late",
         "_is_sent",
+        "_moved",
+        "_moved_s",
+        "_passed_bytes",
         "_sent_s",
         "_shared",
         "_unsent",
@@ -53,6 +59,10 @@ class Exchange:
         self._ends_by_close = False
         self._is_sent = False
         self._sent_s = 0.0
+        self._is_blocked = False
+        self._passed_bytes = 0
+        self._moved = (0, 0, 0)
+        self._moved_s = shared.loop.time()
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
         self._connecting: asyncio.Task[None] | None = None
@@ -83,6 +93,7 @@ class Exchange:
     def send(self, piece: bytes, *, is_last: bool) -> None:
         """Send more of the body, or of a tunnel."""
         self._is_sent = is_last
+        self._passed_bytes += len(piece)
         if self.upstream is not None:
             self.upstream.transport.write(piece)
             if is_last:
@@ -141,11 +152,15 @@ class Exchange:
         if head.status == SWITCHED and not self.head.upgrade:
             self._give_up("it switched protocols, and nobody asked it to")
             return
-        self.request.inform(head.status)
+        if head.status != CONTINUE:
+            self.request.inform(head.status)
         if head.status == SWITCHED:
             self.is_tunnel = self.is_responded = True
         if self.head.minor_version:
             self._client.transport.write(response_bytes(head, closes=False))
+        self._passed_bytes += 1
+        if self.is_tunnel:
+            self._client.tunnelled()
         self._sent_s = self._shared.loop.time() if self._is_sent else 0.0
 
     def responded(self, head: ResponseHead, piece: bytes, *, ends_by_close: bool) -> None:
@@ -156,6 +171,7 @@ class Exchange:
         if head.is_chunked and not self.head.minor_version:
             self._give_up("it answered in chunks to HTTP/1.0")
             return
+        self._passed_bytes += 1 + len(piece)
         self._ends_by_close = ends_by_close
         self.closes = self.closes or ends_by_close or self._shared.is_draining
         self.is_responded = True
@@ -168,6 +184,7 @@ class Exchange:
         if not self.is_tunnel and self._client.is_gone():
             self.client_gone()
             return
+        self._passed_bytes += len(piece)
         self._client.transport.write(piece)
 
     def completed(self, *, reusable: bool) -> None:
@@ -205,16 +222,41 @@ class Exchange:
 
     def blocked(self, *, is_blocked: bool) -> None:
         """The server reads slowly: so is the client read."""
+        self._is_blocked = is_blocked
         if is_blocked:
             self._client.pause(BLOCKED)
         else:
             self._client.resume(BLOCKED)
 
     def tick(self, now_s: float) -> None:
-        """Give up a response that does not begin."""
-        limit_s = self._shared.settings.response_timeout_s
+        """Give up a response that does not begin, and a body of which no byte moves."""
+        if self.is_tunnel:
+            return
+        settings, upstream = self._shared.settings, self.upstream
+        limit_s = settings.response_timeout_s
         if self._sent_s and not self.is_responded and now_s - self._sent_s > limit_s:
             self._refuse(504, f"the server has not answered within {limit_s:g} s")
+            return
+        to_server = upstream.transport.get_write_buffer_size() if upstream is not None else 0
+        moved = (self._passed_bytes, to_server, self._client.transport.get_write_buffer_size())
+        if moved != self._moved or (upstream is None and not self.is_responded):
+            self._moved, self._moved_s = moved, now_s
+        silent_s = now_s - self._moved_s
+        if self.is_responded:
+            if silent_s > limit_s:  # the server is silent, or the client does not read
+                self._stalled()
+        elif not self._is_sent:
+            if self._is_blocked and silent_s > limit_s:
+                self._refuse(504, f"the server has read nothing for {limit_s:g} s")
+            elif not self._is_blocked and silent_s > settings.body_timeout_s:
+                self._refuse(408, f"nothing of the body came for {settings.body_timeout_s:g} s")
+
+    def _stalled(self) -> None:
+        """Cut off an answer of which nothing moves any more."""
+        self.is_over = True
+        self.request.abort()
+        self._let_go()
+        self._client.cut(resets=True)
 
     def client_gone(self) -> None:
         """The client went away: so does the request, on both sides."""

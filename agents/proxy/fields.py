@@ -78,7 +78,7 @@ class Fields:
         elif name == b"connection":
             self.connection += [word.strip(b" \t") for word in value.lower().split(b",")]
         elif name == b"upgrade":
-            self.upgrade = value
+            self.upgrade = self.upgrade + b", " + value if self.upgrade else value
         elif name == b"te":
             self.te = value.lower()
         elif name in FORWARDED:
@@ -105,6 +105,16 @@ class Fields:
     def wants_close(self, minor_version: int) -> bool:
         """Return whether the connection ends with this message."""
         return b"close" in self.connection or (not minor_version and b"keep-alive" not in self.connection)
+
+
+def forwardable_upgrade(offered: bytes) -> bytes:
+    """Return what of an Upgrade is passed on: all but HTTP/2.
+
+    That is a matter of one connection and not of the next (RFC 9113, section 3.1), and clients offer it with ordinary
+    requests; a server that took it would speak to us what we do not read, or lose the request's body.
+    """
+    protocols = [protocol.strip(b" \t") for protocol in offered.split(b",")]
+    return b", ".join(one for one in protocols if one and not one.lower().startswith(b"h2"))
 
 
 def are_fields(block: bytes) -> bool:

@@ -10,7 +10,15 @@ import re
 
 import msgspec
 
-from endpoint_analytics.agents.proxy.fields import FORWARDED, SPECIAL, TOKEN, BadHeadError, Fields, Limits
+from endpoint_analytics.agents.proxy.fields import (
+    FORWARDED,
+    SPECIAL,
+    TOKEN,
+    BadHeadError,
+    Fields,
+    Limits,
+    forwardable_upgrade,
+)
 
 _REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") ([\x21-\x7e\x80-\xff]+) HTTP/1\.([01])")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*))?")
@@ -100,7 +108,7 @@ def parse_request(head: bytes, limits: Limits) -> RequestHead:
         length,
         bool(fields.transfer),
         fields.wants_close(minor) or not minor,
-        fields.upgrade if b"upgrade" in connection and minor else b"",
+        forwardable_upgrade(fields.upgrade) if b"upgrade" in connection and minor else b"",
         b"trailers" in fields.te,
         host,
         fields.forwarded,

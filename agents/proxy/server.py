@@ -70,7 +70,12 @@ class ProxyServer:
 
     async def _tick(self) -> None:
         settings = self.settings
-        shortest_s = min(settings.response_timeout_s, settings.head_timeout_s, settings.idle_timeout_s)
+        shortest_s = min(
+            settings.response_timeout_s,
+            settings.head_timeout_s,
+            settings.body_timeout_s,
+            settings.idle_timeout_s,
+        )
         tick_s = min(LONGEST_TICK_S, shortest_s / 4)
         while True:
             await asyncio.sleep(tick_s)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import get_args
-from urllib.parse import urlsplit
 
 from endpoint_analytics.agents.config import ConfigurationError
 from endpoint_analytics.agents.proxy.fields import Limits
 from endpoint_analytics.agents.proxy.forwarding import Forwarded
+from endpoint_analytics.schemas.settings import parse_url, shown_value
 
+_POSITIVE = ("connect_timeout_s", "response_timeout_s", "head_timeout_s", "body_timeout_s", "idle_timeout_s")
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -30,7 +31,8 @@ class Upstream:
 class ProxySettings:
     """Times are in seconds. Raises ConfigurationError for what cannot work.
 
-    `response_timeout_s` runs from the request's last byte to the response's head; a body may take any time.
+    `response_timeout_s` runs from the request's last byte to the response's head, and from one piece of the response to
+    the next; `body_timeout_s` from one piece of a request's body to the next. A body that moves may take any time.
     `hold_s` is how long a request waits for an upstream that refuses connections (0: it gets 502 at once).
     """
 
@@ -42,6 +44,7 @@ class ProxySettings:
     connect_timeout_s: float = 5.0
     response_timeout_s: float = 600.0
     head_timeout_s: float = 30.0
+    body_timeout_s: float = 60.0
     idle_timeout_s: float = 75.0
     upstream_idle_s: float = 4.0
     upstream_idle_connections: int = 256
@@ -53,7 +56,7 @@ class ProxySettings:
             raise ConfigurationError(
                 f"forwarded is {self.forwarded!r}; it takes {', '.join(get_args(Forwarded))}"
             )
-        for name in ("connect_timeout_s", "response_timeout_s", "head_timeout_s", "idle_timeout_s"):
+        for name in _POSITIVE:
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}; it takes more than 0")
         for name in ("drain_s", "hold_s", "upstream_idle_s"):
@@ -65,19 +68,23 @@ class ProxySettings:
 
 def parse_upstream(url: str) -> Upstream:
     """Return where `http://host:port` points; raises ConfigurationError. A path is refused: it passes as it came."""
-    parts = urlsplit(url if "//" in url else f"http://{url}")
-    try:
-        port = parts.port
-    except ValueError as error:
-        raise ConfigurationError(f"--to is {url!r}: {error}") from error
-    if parts.scheme not in _PORTS or not parts.hostname or parts.path not in {"", "/"} or parts.query:
-        raise ConfigurationError(f"--to is {url!r}; it takes http://host:port or https://host:port")
-    return Upstream(parts.hostname, port or _PORTS[parts.scheme], parts.scheme == "https")
+    parts = parse_url("--to", url, default_scheme="http", error=_wrong_upstream)
+    if parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise _wrong_upstream("--to", url, "it has a path; each request's own passes as it came")
+    if parts.username is not None:
+        raise _wrong_upstream("--to", url, "it has a login")
+    return Upstream(parts.hostname or "", parts.port or _PORTS[parts.scheme], parts.scheme == "https")
+
+
+def _wrong_upstream(name: str, url: str, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{name} is {shown_value(url)} ({why}): expected http://HOST:PORT or https://HOST:PORT"
+    )
 
 
 def parse_listen(text: str) -> tuple[str, int]:
     """Return host and port of `8080`, `host:8080` or `[::1]:8080`; raises ConfigurationError."""
     match = re.fullmatch(r"(?:(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]]+)):)?([0-9]{1,5})", text)
     if match is None or int(match[3]) > 65_535:
-        raise ConfigurationError(f"--listen is {text!r}; it takes port or host:port")
+        raise ConfigurationError(f"--listen is {text!r}: expected PORT, HOST:PORT or [ADDRESS]:PORT")
     return match[1] or match[2] or "127.0.0.1", int(match[3])

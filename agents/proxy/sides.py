@@ -49,5 +49,8 @@ class Client(Protocol):
     def ended(self) -> None:
         """The response was handed over as a whole."""
 
+    def tunnelled(self) -> None:
+        """From now on all that the client sends is the tunnel's, what it sent before it knew included."""
+
     def cut(self, *, resets: bool) -> None:
         """The response ends here, and the client must see that it is incomplete."""

@@ -21,6 +21,7 @@ from endpoint_analytics.agents.agent_options import (
     log_to_stderr,
 )
 from endpoint_analytics.agents.config import ENVIRONMENT_PREFIX, AgentConfig, ConfigurationError
+from endpoint_analytics.agents.engine_tls import engine_tls
 from endpoint_analytics.agents.run.child import (
     ENDING,
     NOT_EXECUTABLE,
@@ -70,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     log_to_stderr()
     try:
         config = agent_config_of(arguments)
-        probe = ReadyProbe(arguments.ready_url) if arguments.ready_url else None
+        probe = ReadyProbe(arguments.ready_url, engine_tls(config)) if arguments.ready_url else None
         agent = Agent(config, run_collectors(), requests=False)
     except ConfigurationError as error:
         print(f"endpoint-analytics agent run: {error}", file=sys.stderr)

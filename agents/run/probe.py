@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import http.client
-import ssl
 import threading
-from urllib.parse import urlsplit
 
-from endpoint_analytics.agents.config import ConfigurationError
+from endpoint_analytics.agents.engine_tls import EngineTls, explained
+from endpoint_analytics.schemas.settings import ConfigurationError, parse_url, shown_value
 
 EVERY_S = 0.25
 ANSWER_WITHIN_S = 5.0
@@ -15,19 +14,17 @@ ANSWER_WITHIN_S = 5.0
 
 
 class ReadyProbe:
-    """Asks `url` until it answers with a status below 400; a certificate is not checked, as a kubelet does not.
+    """Asks `url` until it answers with a status below 400; a certificate is checked as that of the engine's metrics is.
 
     Raises ConfigurationError when it is no http or https URL.
     """
 
-    def __init__(self, url: str, every_s: float = EVERY_S) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ConfigurationError(f"--ready-url is {url!r}; it takes http://host:port/path")
+    def __init__(self, url: str, tls: EngineTls | None = None, every_s: float = EVERY_S) -> None:
+        parts = parse_url("--ready-url", url, error=_wrong)
         self.url = url
         self.last_error = "not asked yet"
-        self._secure = parts.scheme == "https"
-        self._host, self._port = parts.hostname, parts.port
+        self._tls = (tls or EngineTls()) if parts.scheme == "https" else None
+        self._host, self._port = parts.hostname or "", parts.port
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._every_s = every_s
         self._ready = threading.Event()
@@ -58,20 +55,19 @@ class ReadyProbe:
     def ask(self) -> str | None:
         """Ask once; return why it is not ready, None when it is."""
         connection: http.client.HTTPConnection
-        if self._secure:
-            context = ssl.create_default_context()
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-            connection = http.client.HTTPSConnection(
-                self._host, self._port, timeout=ANSWER_WITHIN_S, context=context
-            )
+        if self._tls is not None:
+            connection = self._tls.connect(self._host, self._port, ANSWER_WITHIN_S)
         else:
             connection = http.client.HTTPConnection(self._host, self._port, timeout=ANSWER_WITHIN_S)
         try:
             connection.request("GET", self._path, headers={"User-Agent": "endpoint-analytics-agent"})
             status = connection.getresponse().status
         except (OSError, http.client.HTTPException) as error:
-            return str(error) or type(error).__name__
+            return explained(error)
         finally:
             connection.close()
         return None if status < 400 else f"status {status}"
+
+
+def _wrong(name: str, url: str, why: str) -> ConfigurationError:
+    return ConfigurationError(f"{name} is {shown_value(url)} ({why}): expected http://HOST:PORT/PATH")

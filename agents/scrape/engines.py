@@ -1,8 +1,8 @@
 """Which metrics each engine has, and what they are here. Only this table belongs here.
 
 Names differ from version to version: of several, the first that an answer has counts. They stand as engines
-document them; an answer may also spell them with `_` for `:`, and Ray puts `ray_` before the names of all that
-runs in it.
+document them; an answer may also spell them with `_` for `:`, counters with and without `_total`, and Ray puts `ray_`
+before the names of all that runs in it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from endpoint_analytics.agents.scrape.selector import EVERYTHING, Selector, parse_selector
 from endpoint_analytics.schemas import metrics as names
 
 How = Literal["sum", "mean", "rate"]
@@ -17,43 +18,47 @@ How = Literal["sum", "mean", "rate"]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where `metric` comes from: the samples of the first of `names` that have these `labels`.
+    """Where `metric` comes from: the samples of the first of `names` that are meant by `where`.
 
     Several samples (models, ranks, engines) are added up (`sum`) or averaged (`mean`); of counters (`rate`) it is
-    how much they grew together, per second. `factor` brings the result into the metric's unit. An empty label is
-    one that a sample has empty or not at all, as in Prometheus.
+    how much they grew together, per second. `factor` brings the result into the metric's unit.
     """
 
     metric: str
     names: tuple[str, ...]
     how: How = "sum"
     factor: float = 1.0
-    labels: tuple[tuple[str, str], ...] = ()
+    where: Selector = EVERYTHING
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """An engine that is known by its metrics."""
+    """An engine that is known by its metrics.
+
+    `part` is the label of what may call each other inside it (models of an ensemble, deployments): where it has several
+    values a request may count once for each.
+    """
 
     name: str
     sources: tuple[Source, ...]
+    part: str = ""
 
 
-def _running(*found: str, labels: tuple[tuple[str, str], ...] = ()) -> Source:
-    return Source(names.ENGINE_RUNNING_REQUESTS.name, found, labels=labels)
+def _running(*found: str, where: str = "") -> Source:
+    return Source(names.ENGINE_RUNNING_REQUESTS.name, found, where=parse_selector(where))
 
 
-def _waiting(*found: str, labels: tuple[tuple[str, str], ...] = ()) -> Source:
-    return Source(names.ENGINE_WAITING_REQUESTS.name, found, labels=labels)
+def _waiting(*found: str, where: str = "") -> Source:
+    return Source(names.ENGINE_WAITING_REQUESTS.name, found, where=parse_selector(where))
 
 
-def _kv_cache(*found: str, labels: tuple[tuple[str, str], ...] = ()) -> Source:
+def _kv_cache(*found: str, where: str = "") -> Source:
     """Engines tell it as a share of 1."""
-    return Source(names.ENGINE_KV_CACHE_PERCENT.name, found, "mean", 100.0, labels)
+    return Source(names.ENGINE_KV_CACHE_PERCENT.name, found, "mean", 100.0, parse_selector(where))
 
 
-def _counter(metric: names.EngineMetric, *found: str) -> Source:
-    return Source(metric.name, found, "rate")
+def _counter(metric: names.EngineMetric, *found: str, where: str = "") -> Source:
+    return Source(metric.name, found, "rate", where=parse_selector(where))
 
 
 # Where one answer has metrics of two (vLLM in Ray Serve), the first that has a metric tells it.
@@ -72,23 +77,31 @@ ENGINES = (
                 "vllm:gpu_prefix_cache_hits_total",
             ),
             _counter(names.ENGINE_GENERATED_TOKENS, "vllm:generation_tokens_total"),
-            _counter(names.ENGINE_FINISHED_REQUESTS, "vllm:request_success_total"),
+            # One that its client gave up is neither (vllm/v1/engine/__init__.py: FinishReason).
+            _counter(
+                names.ENGINE_FINISHED_REQUESTS,
+                "vllm:request_success_total",
+                where='finished_reason!~"abort|error"',
+            ),
+            _counter(
+                names.ENGINE_FAILED_REQUESTS, "vllm:request_success_total", where='finished_reason="error"'
+            ),
             _counter(names.ENGINE_PREEMPTIONS, "vllm:num_preemptions_total"),
         ),
     ),
     # sglang/srt/metrics/collector.py (0.4.6 to 0.5.6), srt/observability/metrics_collector.py (0.5.23). With
-    # --enable-priority-scheduling the whole has an empty priority, and the parts stand beside it
+    # --enable-priority-scheduling the whole has an empty priority, and the parts stand beside it. Aborted requests are
+    # mostly those that their clients gave up, and no failures
     Engine(
         "sglang",
         (
-            _running("sglang:num_running_reqs", labels=(("priority", ""),)),
-            _waiting("sglang:num_queue_reqs", labels=(("priority", ""),)),
+            _running("sglang:num_running_reqs", where='priority=""'),
+            _waiting("sglang:num_queue_reqs", where='priority=""'),
             _kv_cache("sglang:token_usage"),
             _counter(names.ENGINE_PROMPT_TOKENS, "sglang:prompt_tokens_total"),
             _counter(names.ENGINE_CACHED_PROMPT_TOKENS, "sglang:cached_tokens_total"),
             _counter(names.ENGINE_GENERATED_TOKENS, "sglang:generation_tokens_total"),
             _counter(names.ENGINE_FINISHED_REQUESTS, "sglang:num_requests_total"),
-            _counter(names.ENGINE_FAILED_REQUESTS, "sglang:num_aborted_requests_total"),
             _counter(names.ENGINE_PREEMPTIONS, "sglang:num_retracted_requests_total"),
         ),
     ),
@@ -120,13 +133,16 @@ ENGINES = (
     Engine(
         "triton",
         (
-            _running("nv_trt_llm_request_metrics", labels=(("request_type", "active"),)),
-            _waiting("nv_trt_llm_request_metrics", labels=(("request_type", "waiting"),)),
+            _running("nv_trt_llm_request_metrics", where='request_type="active"'),
+            _waiting("nv_trt_llm_request_metrics", where='request_type="waiting"'),
             _waiting("nv_inference_pending_request_count"),
-            _kv_cache("nv_trt_llm_kv_cache_block_metrics", labels=(("kv_cache_block_type", "fraction"),)),
+            _kv_cache("nv_trt_llm_kv_cache_block_metrics", where='kv_cache_block_type="fraction"'),
             _counter(names.ENGINE_FINISHED_REQUESTS, "nv_inference_request_success"),
-            _counter(names.ENGINE_FAILED_REQUESTS, "nv_inference_request_failure"),
+            _counter(
+                names.ENGINE_FAILED_REQUESTS, "nv_inference_request_failure", where='reason!="CANCELED"'
+            ),
         ),
+        part="model",
     ),
     # llama.cpp, tools/server/README.md (b6000 and later; the cache's share until b5900)
     Engine(
@@ -139,7 +155,7 @@ ENGINES = (
             _counter(names.ENGINE_GENERATED_TOKENS, "llamacpp:tokens_predicted_total"),
         ),
     ),
-    # https://docs.ray.io/en/latest/serve/monitoring.html (2.4x). Of the whole node; Ray renews them each 10 s
+    # https://docs.ray.io/en/latest/serve/monitoring.html (2.4x to 2.5x). Of the whole node; Ray renews them each 10 s
     Engine(
         "ray",
         (
@@ -160,5 +176,6 @@ ENGINES = (
                 "serve_num_http_error_requests_total",
             ),
         ),
+        part="deployment",
     ),
 )

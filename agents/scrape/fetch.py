@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import http.client
-import ssl
 import time
 import zlib
 
+from endpoint_analytics.agents.engine_tls import explained
 from endpoint_analytics.agents.scrape.settings import Target
 
 ANSWER_WITHIN_S = 2.0
@@ -57,13 +57,12 @@ def fetch(target: Target, within_s: float = ANSWER_WITHIN_S, max_bytes: int = MA
         finally:
             connection.close()
     except (OSError, http.client.HTTPException, UnicodeError) as error:  # a host's name may be none
-        raise ScrapeError(str(error) or type(error).__name__) from error
+        raise ScrapeError(explained(error)) from error
 
 
 def _connection(target: Target, timeout_s: float) -> http.client.HTTPConnection:
     if target.is_tls:
-        context = ssl.create_default_context()
-        return http.client.HTTPSConnection(target.host, target.port, timeout=timeout_s, context=context)
+        return target.tls.connect(target.host, target.port, timeout_s)
     return http.client.HTTPConnection(target.host, target.port, timeout=timeout_s)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from endpoint_analytics.agents.clock import now_ns
 from endpoint_analytics.agents.config import AgentConfig
+from endpoint_analytics.agents.in_range import readings_in_range
 from endpoint_analytics.agents.sampling import Interval
 from endpoint_analytics.agents.scrape.exposition import ExpositionError, parse_exposition
 from endpoint_analytics.agents.scrape.fetch import ScrapeError, fetch
@@ -38,7 +39,7 @@ class Scraper:
     def __init__(self, settings: ScrapeSettings, ask: Callable[[Target], str] = fetch) -> None:
         self.figures = ScrapeFigures()
         self.target = settings.target
-        self._reader = EngineReader(settings.own)
+        self._reader = EngineReader(settings.own, select=settings.select)
         self._ask = ask
         self._failed = 0
 
@@ -79,6 +80,8 @@ class Scraper:
                 reading.engine or "an engine of its own",
                 reading.known,
             )
+            if reading.hint:
+                logger.warning("%s: %s", self.target, reading.hint)
         if malformed and not old.malformed:
             logger.warning("%s: %d lines of chosen metrics are no samples", self.target, malformed)
         self.figures = ScrapeFigures(reading.engine, old.answers + 1, old.failures, old.malformed + malformed)
@@ -98,5 +101,5 @@ def make_engine_batch(
         end_us=interval.end_us,
         at_us=[interval.length_us],
         engine=reading.engine,
-        readings={metric: [value] for metric, value in reading.readings.items()},
+        readings=readings_in_range(reading.readings),
     )

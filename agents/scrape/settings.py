@@ -6,16 +6,21 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from urllib.parse import urlsplit
 
 from endpoint_analytics.agents.config import AgentConfig, ConfigurationError
+from endpoint_analytics.agents.engine_tls import EngineTls, engine_tls
 from endpoint_analytics.agents.scrape.engines import How, Source
+from endpoint_analytics.agents.scrape.selector import EVERYTHING, Selector, parse_selector
+from endpoint_analytics.schemas.settings import parse_url, wrong
 
 MAX_OWN_METRICS = 16
 DEFAULT_PATH = "/metrics"
 NOTHING = frozenset({"", "off"})
 
-_OWN = re.compile(r"(engine_[a-z0-9_]{1,56})=([a-zA-Z_:][a-zA-Z0-9_:]{0,254})(?:\*([0-9.eE+-]{1,24}))?")
+_OWN = re.compile(
+    r"(engine_[a-z0-9_]{1,56})=([a-zA-Z_:][a-zA-Z0-9_:]{0,254})(\{.*\})?(?:\*([0-9.eE+-]{1,24}))?"
+)
+_BETWEEN = re.compile(r",\s*(?=engine_[a-z0-9_]*=|[^{}]*$|[^{}]*\{)")
 _RESERVED = ("_total", "_created", "_bucket", "_count", "_sum", "_info")
 
 
@@ -28,6 +33,7 @@ class Target:
     path: str
     is_tls: bool = False
     token: str = field(default="", repr=False)
+    tls: EngineTls = field(default_factory=EngineTls, repr=False, compare=False)
 
     def __str__(self) -> str:
         """Return it for people, without the query: that may hold a secret."""
@@ -42,46 +48,44 @@ class ScrapeSettings:
     target: Target
     interval_s: float
     own: tuple[Source, ...] = ()
+    select: Selector = EVERYTHING
 
 
 def scrape_settings(config: AgentConfig) -> ScrapeSettings | None:
     """Return what the agent's settings say, None when nothing is to be scraped; raises ConfigurationError."""
     if config.scrape in NOTHING:
         return None
-    target = replace(parse_target(config.scrape), token=config.scrape_token)
-    return ScrapeSettings(target, config.scrape_interval_s, parse_own(config.scrape_metrics))
+    target = replace(parse_target(config.scrape), token=config.scrape_token, tls=engine_tls(config))
+    own, select = parse_own(config.scrape_metrics), parse_selector(config.scrape_select)
+    return ScrapeSettings(target, config.scrape_interval_s, own, select)
 
 
 def parse_target(url: str) -> Target:
     """Return where `http://host:port/path` points (the path is /metrics by default); raises ConfigurationError."""
-    parts = urlsplit(url if "//" in url else f"http://{url}")
-    try:
-        port = parts.port
-    except ValueError as error:
-        raise ConfigurationError(f"scrape is {url!r}: {error}") from error
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
-        raise ConfigurationError(f"scrape is {url!r}; it takes http://host:port/metrics")
-    if not url.isascii() or not url.isprintable() or " " in url:
-        raise ConfigurationError(f"scrape is {url!r}; it takes a URL without spaces, others as %20")
+    parts = parse_url("scrape", url, default_scheme="http")
+    if parts.username is not None:
+        raise wrong("scrape", url, "a login is no part of it; ENDPOINT_ANALYTICS_SCRAPE_TOKEN gives a token")
     path = parts.path if parts.path not in {"", "/"} else DEFAULT_PATH
     is_tls = parts.scheme == "https"
     return Target(
-        parts.hostname,
-        port or (443 if is_tls else 80),
+        parts.hostname or "",
+        parts.port or (443 if is_tls else 80),
         path + (f"?{parts.query}" if parts.query else ""),
         is_tls,
     )
 
 
 def parse_own(mappings: Sequence[str]) -> tuple[Source, ...]:
-    """Return the sources of `engine_name=prometheus_name` or `...*factor`; raises ConfigurationError.
+    """Return the sources of `engine_name=prometheus_name{selector}*factor`, the last two as wanted; raises
+    ConfigurationError. What was split at the commas in a selector's braces is put together again.
 
     The name says what becomes of several samples: rates end with _per_second, averages with _percent or _ratio,
     all else is added up.
     """
-    if len(mappings) > MAX_OWN_METRICS:
-        raise ConfigurationError(f"{len(mappings)} metrics of your own; {MAX_OWN_METRICS} are taken")
-    found = [_parse_one(mapping.strip()) for mapping in mappings]
+    whole = [mapping.strip() for mapping in _BETWEEN.split(",".join(mappings)) if mapping.strip()]
+    if len(whole) > MAX_OWN_METRICS:
+        raise ConfigurationError(f"{len(whole)} metrics of your own; {MAX_OWN_METRICS} are taken")
+    found = [_parse_one(mapping) for mapping in whole]
     if len({source.metric for source in found}) < len(found):
         raise ConfigurationError("a metric of your own is named twice")
     return tuple(found)
@@ -94,7 +98,7 @@ def _parse_one(mapping: str) -> Source:
             f"metric is {mapping!r}; it takes engine_NAME=PROMETHEUS_NAME, where NAME has small letters, digits "
             "and _, or engine_NAME=PROMETHEUS_NAME*FACTOR"
         )
-    metric, name, factor_text = match.groups()
+    metric, name, selector, factor_text = match.groups()
     if metric.endswith(_RESERVED):
         raise ConfigurationError(
             f"metric is {metric!r}; what it counts is sent as a rate: end the name with _per_second"
@@ -105,7 +109,7 @@ def _parse_one(mapping: str) -> Source:
         factor = math.nan
     if not math.isfinite(factor):
         raise ConfigurationError(f"metric is {mapping!r}; {factor_text!r} is no factor")
-    return Source(metric, (name,), _how(metric), factor)
+    return Source(metric, (name,), _how(metric), factor, parse_selector(selector or ""))
 
 
 def _how(metric: str) -> How:

@@ -3,37 +3,44 @@
 from __future__ import annotations
 
 import contextlib
-import hmac
 import logging
 import uuid
 from collections.abc import MutableMapping
+from functools import partial
 from typing import Any
 
-from endpoint_analytics.infra.clickhouse.answer import MAX_QUERY_BYTES, answer
+from endpoint_analytics.infra.clickhouse.accounts import Account, find_account
+from endpoint_analytics.infra.clickhouse.answer import answer
 from endpoint_analytics.infra.clickhouse.body import Body, ClientGoneError, Receive
 from endpoint_analytics.infra.clickhouse.errors import ClickHouseError, refusal
-from endpoint_analytics.infra.clickhouse.form import is_form, parse_form
+from endpoint_analytics.infra.clickhouse.form import is_form
+from endpoint_analytics.infra.clickhouse.origin import strange
+from endpoint_analytics.infra.clickhouse.passwords import ANALYST, WRITER
+from endpoint_analytics.infra.clickhouse.reading import come, read_form, read_query
 from endpoint_analytics.infra.clickhouse.reply import Reply, Send
 from endpoint_analytics.infra.clickhouse.request import (
     Credentials,
+    for_analyst,
+    parse_credentials,
     parse_headers,
     parse_query_string,
     parse_request,
 )
+from endpoint_analytics.infra.clickhouse.start import Service
 from endpoint_analytics.infra.clickhouse.workshop import Workshop
 
 _log = logging.getLogger(__name__)
 
+_METHODS = frozenset({"GET", "HEAD", "POST"})
 _HEALTH = frozenset({"/ping", "/replicas_status"})
 
 
 class Application:
     """ClickHouse's HTTP interface over a workshop."""
 
-    def __init__(self, workshop: Workshop, user: str, password: str) -> None:
+    def __init__(self, workshop: Workshop, service: Service) -> None:
         self._workshop = workshop
-        self._user = user.encode()
-        self._password = password.encode()
+        self._service = service
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
@@ -41,7 +48,12 @@ class Application:
             return
         path, method = scope["path"], scope["method"]
         asks = method == "POST" or b"query=" in scope["query_string"]
-        if path in _HEALTH or (path == "/" and not asks):
+        refused = strange(parse_headers(scope["headers"]), self._service.host, self._service.allowed_hosts)
+        if refused:
+            await _plain(send, 403, f"{refused}\n".encode())
+        elif method not in _METHODS:
+            await _plain(send, 405, b"Only GET, HEAD and POST are served.\n", (b"allow", b"GET, HEAD, POST"))
+        elif path in _HEALTH or (path == "/" and not asks):
             await _plain(send, 200, b"Ok.\n")
         elif path != "/":
             await _plain(
@@ -57,24 +69,40 @@ class Application:
             "X-ClickHouse-Timezone": engine.timezone,
             "X-ClickHouse-Query-Id": str(uuid.uuid4()),
         }
-        reply = Reply(send, headers, engine.version)
-        body = Body(receive, "")
+        stall_s = self._service.stall_timeout_s
+        reply = Reply(send, headers, engine.version, stall_s)
+        body = Body(receive, stall_s)
         try:
-            given, header = parse_query_string(scope["query_string"]), parse_headers(scope["headers"])
-            request = parse_request(scope["method"], given, header)
-            if request.query_id:
+            header = parse_headers(scope["headers"])
+            account = self._authenticate(parse_credentials(scope["query_string"], header))
+            analyst = account.reads_only
+            form = is_form(header.get("content-type", ""))
+            async with contextlib.AsyncExitStack() as places:
+                if analyst:
+                    await come(self._workshop, body, places, stall_s, is_form=form)
+                await places.enter_async_context(self._workshop.turn(analyst=analyst))
+                url = scope["query_string"]
+                given = await self._workshop.look_through(
+                    partial(parse_query_string, url), len(url), analyst=analyst
+                )
+                given["query_id"] = given.get("query_id") or headers["X-ClickHouse-Query-Id"]
+                parts = (scope["method"], account.user, given, header)
+                request = parse_request(*parts)
                 headers["X-ClickHouse-Query-Id"] = request.query_id
-            body = Body(receive, request.content_encoding)
-            reply = Reply(send, headers, engine.version, request.accept_encoding)
-            self._authenticate(request.credentials)
-            if is_form(request.content_type):
-                form = parse_form(request.content_type, await _whole(body))
-                request = parse_request(scope["method"], given, header, form)
-            await answer(self._workshop, request, body, receive, reply)
+                body.decode(request.content_encoding)
+                reply = Reply(send, headers, engine.version, stall_s, request.reply)
+                if form:
+                    request = await read_form(
+                        self._workshop, body, request.content_type, parts, analyst=analyst
+                    )
+                if analyst:
+                    request = for_analyst(request)
+                query = await read_query(self._workshop, request, body)
+            await answer(self._workshop, request, query, body, receive, reply)
         except ClickHouseError as error:
             with contextlib.suppress(ClickHouseError, ClientGoneError):
                 await body.drain()
-            await reply.error(error)
+            await reply.error(error, is_last=not body.complete)
         except ClientGoneError:
             _log.debug("a client went away during its request")
         except Exception:  # noqa: BLE001 - a bug of ours: told to the client and logged, the server goes on
@@ -82,25 +110,23 @@ class Application:
             if not reply.begun:
                 await reply.error(refusal(1001, "The server failed; its log tells more."))
 
-    def _authenticate(self, given: Credentials) -> None:
-        """Compare in constant time; the same error for a wrong name and for a wrong password."""
-        user = hmac.compare_digest(given.user.encode(errors="replace"), self._user)
-        password = hmac.compare_digest(given.password.encode(errors="replace"), self._password)
-        if not (user and password):
+    def _authenticate(self, given: Credentials) -> Account:
+        """The same error for a wrong name and for a wrong password."""
+        account = find_account(self._service.accounts, given.user, given.password)
+        if account is None:
             raise refusal(
                 516,
-                f"{given.user}: Authentication failed: wrong password, or no such user.",
+                f"{given.user}: Authentication failed: wrong password, or no such user. The passwords of a data "
+                f"folder's users are in the files *.{WRITER}-password and *.{ANALYST}-password beside it.",
             )
+        return account
 
 
-async def _whole(body: Body) -> bytes:
-    data, last = await body.read(MAX_QUERY_BYTES)
-    if not last:
-        raise refusal(229, f"The form is too large: more than {MAX_QUERY_BYTES} bytes.")
-    return data
-
-
-async def _plain(send: Send, status: int, body: bytes) -> None:
-    headers = [(b"content-type", b"text/plain; charset=UTF-8"), (b"content-length", str(len(body)).encode())]
+async def _plain(send: Send, status: int, body: bytes, *more: tuple[bytes, bytes]) -> None:
+    headers = [
+        *more,
+        (b"content-type", b"text/plain; charset=UTF-8"),
+        (b"content-length", str(len(body)).encode()),
+    ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -28,13 +28,13 @@ def choose_encoding(accepted: str) -> str:
     return next((name for name in _PREFERENCE if name in words and codec_module(name) is not None), "")
 
 
-def make_encoder(name: str) -> Encoder:
-    """An encoder for a name that `choose_encoding` gave."""
+def make_encoder(name: str, level: int = 3) -> Encoder:
+    """An encoder for a name that `choose_encoding` gave; `level` is zlib's."""
     if name == "lz4":
         return _Lz4Encoder()
     if name == "zstd":
         return _FlushingEncoder(codec_module(name).ZstdCompressor(level=1))
-    return _FlushingEncoder(zlib.compressobj(3, zlib.DEFLATED, 31 if name == "gzip" else 15))
+    return _FlushingEncoder(zlib.compressobj(level, zlib.DEFLATED, 31 if name == "gzip" else 15))
 
 
 @lru_cache
@@ -47,6 +47,24 @@ def codec_module(name: str) -> Any:
         except ImportError:
             continue
     return None
+
+
+def _bad_data() -> tuple[type[Exception], ...]:
+    """What the decompressors raise for bytes that are not theirs."""
+    errors: list[type[Exception]] = [
+        zlib.error,
+        RuntimeError,
+        ValueError,
+        EOFError,
+        ImportError,
+        AttributeError,
+    ]
+    if (module := codec_module("zstd")) is not None:
+        errors.append(module.ZstdError)
+    return tuple(errors)
+
+
+DATA_ERRORS = _bad_data()
 
 
 class _FlushingEncoder:

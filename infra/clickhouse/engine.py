@@ -3,7 +3,8 @@
 Only calls into the engine belong here; they block, release the interpreter's lock, and are made from
 worker threads. A handle costs 0.1 ms and has its own settings, database and temporary tables, so each
 request gets a fresh one. Measured in chdb 4.4: handles run side by side, a handle that is busy does not
-hold up another.
+hold up another; `query` raises whatever the engine says, while `send_insert` reports success for an INSERT
+that failed. So all goes through `query`, and an INSERT's data come from a file (FROM INFILE).
 """
 
 from __future__ import annotations
@@ -16,26 +17,17 @@ from typing import Any
 
 from chdb.state.sqlitelike import Connection
 
-from endpoint_analytics.infra.clickhouse.errors import ClickHouseError, parse_engine_error, refusal
-
-_KILL = (
-    b"KILL QUERY WHERE endsWith(Settings['log_comment'], {marker:String}) "
-    b"OR position(query, {marker:String}) > 0 ASYNC"
+from endpoint_analytics.infra.clickhouse import identity
+from endpoint_analytics.infra.clickhouse.access import (
+    analyst_settings,
+    machine,
+    write_access,
+    writer_settings,
 )
-
-# Where the embedded engine's defaults are not those of a server.
-_SERVER_SETTINGS = {"implicit_select": "0"}
+from endpoint_analytics.infra.clickhouse.errors import ClickHouseError, parse_engine_error, refusal
+from endpoint_analytics.infra.clickhouse.passwords import ANALYST
 
 _ENGINE_ERRORS = (RuntimeError, UnicodeDecodeError)
-
-# An acknowledged insert survives the machine's crash too: 4 ms more for 10,000 rows (measured, NVMe).
-_CONFIG = """<clickhouse>
-    <merge_tree>
-        <fsync_after_insert>1</fsync_after_insert>
-        <fsync_part_directory>1</fsync_part_directory>
-    </merge_tree>
-</clickhouse>
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,37 +41,6 @@ class Outcome:
     written_bytes: int = 0
     result_rows: int = 0
     elapsed_s: float = 0.0
-
-
-class Insertion:
-    """An INSERT that is being fed; nothing is promised before `finish` has returned."""
-
-    def __init__(self, inserter: Any) -> None:
-        self._inserter = inserter
-
-    def append(self, data: bytes) -> None:
-        """Feed some bytes of the format, cut anywhere."""
-        try:
-            self._inserter.append(data)
-        except _ENGINE_ERRORS as error:
-            raise _told(error) from None
-
-    def finish(self) -> Outcome:
-        """Commit the rest; when this returns the rows are in the table's files."""
-        try:
-            result = self._inserter.finish()
-        except _ENGINE_ERRORS as error:
-            raise _told(error) from None
-        return Outcome(
-            written_rows=result.rows_written, written_bytes=result.bytes_written, elapsed_s=result.elapsed
-        )
-
-    def cancel(self) -> None:
-        """Give the INSERT up; parts already committed stay, as in ClickHouse."""
-        try:
-            self._inserter.cancel()
-        except _ENGINE_ERRORS as error:
-            raise _told(error) from None
 
 
 class Handle:
@@ -114,17 +75,6 @@ class Handle:
         """Make a database the current one."""
         self.execute(f"USE {quote_name(database)}".encode(errors="surrogateescape"))
 
-    def begin_insert(self, head: bytes, data_format: str) -> Insertion:
-        """Start an INSERT whose data will be fed in `data_format`; raises ClickHouseError."""
-        try:
-            text = head.decode()
-        except UnicodeDecodeError:
-            raise refusal(62, "Syntax error: the head of an INSERT must be UTF-8.") from None
-        try:
-            return Insertion(self._connection.send_insert(text, data_format))
-        except _ENGINE_ERRORS as error:
-            raise _told(error) from None
-
     def close(self) -> None:
         """Give the handle back; waits for a query that still runs on it."""
         self._connection.close()
@@ -136,29 +86,31 @@ class Engine:
     def __init__(self, folder: Path) -> None:
         if any(character in str(folder) for character in "?&"):
             raise ValueError(f"a data folder's name cannot have '?' or '&': {folder}")
-        settings = folder / "server.xml"
-        settings.write_text(_CONFIG)
-        self._source = f"{folder}?config-file={settings}"
+        memory_bytes, cores = machine()
+        self._source = f"{folder}?config-file={write_access(folder, memory_bytes, cores)}"
+        self._writer_settings = writer_settings(memory_bytes)
+        self._analyst_settings = {**analyst_settings(memory_bytes, cores), "profile": ANALYST}
         self._admin = Handle(Connection(self._source))
         self._admin_lock = threading.Lock()
         self._closed = False
+        self._admin.execute(identity.VIEW)
         rows = self._admin.execute(b"SELECT version(), timezone(), displayName()").output.decode()
         self.version, self.timezone, self.display_name = rows.rstrip("\n").split("\t")
 
-    def open(self) -> Handle:
-        """A fresh handle: default settings, database `default`."""
+    def open(self, *, analyst: bool = False) -> Handle:
+        """A fresh handle: default settings, database `default`, the limits of the one or the other account."""
         if self._closed:
             raise refusal(236, "The server is stopping.")
         handle = Handle(Connection(self._source))
-        handle.set(_SERVER_SETTINGS)
+        handle.set(self._analyst_settings if analyst else self._writer_settings)
         return handle
 
-    def kill(self, marker: str) -> None:
-        """Tell the query with this mark in its `log_comment` or in its text to stop; does not wait."""
+    def kill(self, query_id: str) -> None:
+        """Tell the query with this id of a client's to stop; does not wait."""
         with self._admin_lock:
             if not self._closed:
-                self._admin.set({"param_marker": marker})
-                self._admin.execute(_KILL)
+                self._admin.set({"param_client_query_id": query_id})
+                self._admin.execute(identity.KILL)
 
     def close(self) -> None:
         """Shut the engine down, once no other handle is open."""
@@ -168,10 +120,13 @@ class Engine:
 
 
 def _told(error: Exception) -> ClickHouseError:
-    """The engine's error; its text may hold bytes that are not UTF-8, which pybind cannot hand over."""
+    """The engine's error; its text may hold bytes that are not UTF-8, which pybind cannot hand over.
+
+    Before Python 3.11.4 such a text is lost.
+    """
     if isinstance(error, UnicodeDecodeError):
         return parse_engine_error(error.object.decode(errors="backslashreplace"))
-    return parse_engine_error(str(error))
+    return parse_engine_error(str(error) or "the engine failed, and its message is no UTF-8 text.")
 
 
 def quote_name(name: str) -> str:

@@ -10,6 +10,16 @@ import re
 
 _CODE = re.compile(r"Code: (\d+)\.")
 
+# An INSERT's data come to the engine as a file, which its errors tell of; a client knows of none.
+_OF_THE_FILE = re.compile(
+    r"(?<=DB::Exception: )Code: \d+\. DB::Exception: "
+    r"|: (?:While reading from: /dev/fd/\d+: )?\(in file/uri /dev/fd/\d+\)"
+    r"|: While executing File: data for INSERT was parsed from file"
+)
+# Of the last alone, since an error may quote a query that is full of them.
+_VERSION = " (version "
+_VERSION_AND_NAME = re.compile(r" \(version [^\n]*\)\. \(\w+\)\Z")
+
 # ClickHouse's src/Server/HTTP/exceptionCodeToHTTPStatus.cpp, by number; everything else is 500.
 # Ours alone is 503 for 202 and 236, which clients then take for "later", as they should.
 _STATUS_CODES: dict[int, tuple[int, ...]] = {
@@ -54,23 +64,31 @@ _STATUS_CODES: dict[int, tuple[int, ...]] = {
 }
 _STATUS = {code: status for status, codes in _STATUS_CODES.items() for code in codes}
 
+SOCKET_TIMEOUT = 209
+
 NAMES = {
+    36: "BAD_ARGUMENTS",
+    40: "CHECKSUM_DOESNT_MATCH",
     48: "NOT_IMPLEMENTED",
     62: "SYNTAX_ERROR",
     78: "UNKNOWN_TYPE_OF_QUERY",
     115: "UNKNOWN_SETTING",
     164: "READONLY",
+    216: "QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING",
     202: "TOO_MANY_SIMULTANEOUS_QUERIES",
-    209: "SOCKET_TIMEOUT",
+    SOCKET_TIMEOUT: "SOCKET_TIMEOUT",
     229: "QUERY_IS_TOO_LARGE",
     236: "ABORTED",
     271: "CANNOT_DECOMPRESS",
     358: "INTO_OUTFILE_NOT_ALLOWED",
     372: "SESSION_NOT_FOUND",
+    396: "TOO_MANY_ROWS_OR_BYTES",
     373: "SESSION_IS_LOCKED",
     374: "INVALID_SESSION_TIMEOUT",
+    497: "ACCESS_DENIED",
     394: "QUERY_WAS_CANCELLED",
     432: "UNKNOWN_CODEC",
+    511: "UNKNOWN_ROLE",
     516: "AUTHENTICATION_FAILED",
     1001: "STD_EXCEPTION",
 }
@@ -109,7 +127,11 @@ def parse_engine_error(text: str) -> ClickHouseError:
     match = _CODE.search(text)
     if match is None:
         return refusal(1001, text.strip() or "the engine failed without a message.")
-    return ClickHouseError(int(match[1]), text[match.start() :].strip())
+    text = _OF_THE_FILE.sub("", text[match.start() :].strip())
+    at = text.rfind(f"){_VERSION}") + 1
+    if at and _VERSION_AND_NAME.match(text, at):
+        text = text[:at]
+    return ClickHouseError(int(match[1]), text)
 
 
 def exception_block(error: ClickHouseError, tag: str) -> bytes:

@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from endpoint_analytics.infra.clickhouse.errors import refusal
+from endpoint_analytics.infra.clickhouse.lexer import stays_within_brackets
 
 _BOUNDARY = re.compile(r'boundary=(?:"([^"]+)"|([^;\s]+))', re.IGNORECASE)
 _NAME = re.compile(rb'[;\s]name="((?:[^"\\]|\\.)*)"', re.IGNORECASE)
+_FORMAT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*\Z")
 _IS_FILE = re.compile(rb"[;\s]filename\*?=", re.IGNORECASE)
+_MAX_STRUCTURE = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,22 +70,32 @@ def external_tables(files: Mapping[str, bytes], described: Mapping[str, str]) ->
     """The tables in a form's files, described by `NAME_structure` or `NAME_types`, and `NAME_format`."""
     tables = []
     for name, data in files.items():
-        structure = described.get(f"{name}_structure", "")
-        if not structure and (types := described.get(f"{name}_types", "")):
+        structure, types = described.get(f"{name}_structure", ""), described.get(f"{name}_types", "")
+        if not structure and types and len(types) <= _MAX_STRUCTURE:
             structure = ", ".join(f"_{number} {kind}" for number, kind in enumerate(split_types(types), 1))
-        if not structure:
+        if not structure and not types:
             raise refusal(62, f"Syntax error: neither {name}_structure nor {name}_types is given.")
-        tables.append(ExternalTable(name, structure, described.get(f"{name}_format") or "TabSeparated", data))
+        if max(len(structure), len(types)) > _MAX_STRUCTURE:
+            raise refusal(
+                229, f"The structure of {name} is too large: more than {_MAX_STRUCTURE} characters."
+            )
+        data_format = described.get(f"{name}_format") or "TabSeparated"
+        within = stays_within_brackets(structure.encode(errors="surrogateescape"))
+        if not within or not _FORMAT_NAME.match(data_format):
+            raise refusal(
+                62, f"Syntax error: {name}_structure, {name}_types or {name}_format is no such thing."
+            )
+        tables.append(ExternalTable(name, structure, data_format, data))
     return tuple(tables)
 
 
 def split_types(text: str) -> list[str]:
     """A list of types, cut at the commas outside brackets."""
-    parts, depth = [""], 0
-    for character in text:
+    parts: list[str] = []
+    depth = start = 0
+    for at, character in enumerate(text):
         depth += (character == "(") - (character == ")")
         if character == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return [part.strip() for part in parts if part.strip()]
+            parts.append(text[start:at])
+            start = at + 1
+    return [part.strip() for part in (*parts, text[start:]) if part.strip()]

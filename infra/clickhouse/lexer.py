@@ -1,21 +1,25 @@
 """ClickHouse SQL cut into tokens, on bytes, because data in any encoding may follow the query.
 
-Pure. It knows strings, quoted names, comments, heredocs and brackets, and nothing of grammar: text that
-is not SQL gives tokens all the same, and the engine is left to say what is wrong with it.
+Pure, and linear in the text's length, whatever is in it: it may come from somebody hostile. It knows strings, quoted
+names, comments, heredocs and brackets, and nothing of grammar: text that is not SQL gives tokens all the same, and the
+engine is left to say what is wrong with it. What is begun and not closed goes to the text's end, as for the engine.
+Typographic quotes are quotes, as for the engine: without escapes, from the opening one to the first closing one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 _TOKEN = re.compile(
     rb"""
       (?P<space>   \s+ | --[^\n]* | \#[\ !][^\n]* | /\*.*?\*/ )
-    | (?P<string>  '(?>[^'\\]+|\\.|'')*+' | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ )
-    | (?P<quoted>  "(?>[^"\\]+|\\.|"")*+" | `(?>[^`\\]+|\\.|``)*+` )
-    | (?P<word>    [A-Za-z_][A-Za-z0-9_]* )
+    | (?P<string>  '(?>[^'\\]+|\\.|'')*+' | \xe2\x80\x98.*?\xe2\x80\x99 )
+    | (?P<quoted>  "(?>[^"\\]+|\\.|"")*+" | `(?>[^`\\]+|\\.|``)*+` | \xe2\x80\x9c.*?\xe2\x80\x9d )
+    | (?P<open_end> (?: /\* | ['"`] | \xe2\x80[\x98\x9c] ) .* )
+    | (?P<heredoc> \$(?P<tag>[^$]*+)\$ )
+    | (?P<word>    [A-Za-z_$][A-Za-z0-9_$]* )
     | (?P<number>  [0-9][0-9A-Za-z_.]* )
     | (?P<open>    [(\[{] )
     | (?P<close>   [)\]}] )
@@ -26,9 +30,15 @@ _TOKEN = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
-    """One token: its kind (a group of the pattern), its place in the text, the brackets it stands in."""
+_OPENING_QUOTE = b"\xe2\x80\x9c"
+_WORD = re.compile(rb"[A-Za-z_$][A-Za-z0-9_$]*")
+
+
+class Token(NamedTuple):
+    """One token: its kind (a group of the pattern), its place in the text, the brackets it stands in.
+
+    A tuple, since a text may have as many as it has bytes.
+    """
 
     kind: str
     text: bytes
@@ -41,18 +51,55 @@ class Token:
         """The upper-case keyword or bare name; empty for all other tokens."""
         return self.text.decode("ascii").upper() if self.kind == "word" else ""
 
+    @property
+    def quoted(self) -> bytes:
+        """What stands between the quotes of a quoted name, escapes as they are."""
+        mark = 3 if self.text.startswith(_OPENING_QUOTE) else 1
+        return self.text[mark:-mark]
+
+
+def is_strange(token: Token) -> bool:
+    """Whether it is of no kind, and not of ASCII's visible characters: the engine may take it for something else."""
+    return token.kind == "other" and not b"!" <= token.text <= b"~"
+
+
+def stays_within_brackets(text: bytes) -> bool:
+    """Whether SQL put between brackets stays between them, and within its statement."""
+    open_brackets = 0
+    for token in tokens(text):
+        open_brackets += (token.kind == "open") - (token.kind == "close")
+        if open_brackets < 0 or token.kind in ("end", "open_end") or is_strange(token):
+            return False
+    return open_brackets == 0
+
 
 def tokens(text: bytes) -> Iterator[Token]:
     """The tokens of `text`, without white space and comments. A bracket's own depth is the outer one."""
-    depth = 0
-    for match in _TOKEN.finditer(text):
-        kind = match.lastgroup or "other"
-        if kind == "tag":
-            kind = "string"
+    depth = at = 0
+    last_tags: Mapping[bytes, int] | None = None
+    while match := _TOKEN.match(text, at):
+        kind, start, at = match.lastgroup or "other", at, match.end()
         if kind == "space":
             continue
-        if kind == "close":
+        if kind == "heredoc":
+            tag = match["tag"]
+            last_tags = _last_tags(text) if last_tags is None else last_tags
+            if last_tags.get(tag, 0) >= at:
+                kind, at = "string", text.index(b"$%b$" % tag, at) + len(tag) + 2
+            elif word := _WORD.match(text, start):
+                kind, at = "word", word.end()
+        elif kind == "close":
             depth = max(0, depth - 1)
-        yield Token(kind, match[0], match.start(), match.end(), depth)
+        yield Token(kind, text[start:at], start, at, depth)
         if kind == "open":
             depth += 1
+
+
+def _last_tags(text: bytes) -> Mapping[bytes, int]:
+    """Where each `$tag$` stands last: looking for the end of each that has none would take the square of the length."""
+    found: dict[bytes, int] = {}
+    at = -1
+    for part in text.split(b"$")[:-1]:
+        found[part] = at
+        at += len(part) + 1
+    return found

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from endpoint_analytics.infra.clickhouse.errors import FolderHeldError
+from endpoint_analytics.infra.private import make_private_folder
 
 _NAME = "server.lock"
 
@@ -23,7 +24,7 @@ class FolderLock:
 
     def acquire(self) -> None:
         """Take the lock, making the folder if need be; raises FolderHeldError naming folder and holder."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self._folder)
         descriptor = os.open(self._folder / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -13,12 +13,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from endpoint_analytics.infra.clickhouse.command import PASSWORD_VARIABLE
+from endpoint_analytics.infra.clickhouse.passwords import ANALYST, WRITER, password_file
+from endpoint_analytics.pipeline.store.connect import DEFAULT_DATABASE, ClickHouseConfig
+from endpoint_analytics.schemas.settings import PREFIX, variable_of
 
 _READY = b"clickhouse ready "
 _START = "import sys; from endpoint_analytics.infra.command import main; sys.exit(main())"
@@ -38,10 +41,12 @@ class ClickHouseProcess:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
-        user: str = "default",
+        user: str = WRITER,
         password: str = "",
         log: Path | None = None,
+        words: Sequence[str] = (),
     ) -> None:
+        """`words` are further arguments of the command."""
         self._data = Path(data)
         self.host = host
         self.port = port
@@ -49,7 +54,37 @@ class ClickHouseProcess:
         self._password = password
         self.log = log or self._data.parent / "logs" / "clickhouse.log"
         self.url = ""
+        self._words = words
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def password_file(self) -> Path:
+        """Where the password of the user lies, unless it was given."""
+        return password_file(self._data, self.user)
+
+    @property
+    def analyst_password_file(self) -> Path:
+        """Where the password of the read-only user lies."""
+        return password_file(self._data, ANALYST)
+
+    def config(self, database: str = DEFAULT_DATABASE) -> ClickHouseConfig:
+        """How the user who writes connects, once it runs."""
+        password = self._password or self.password_file.read_text(encoding="ascii").strip()
+        return ClickHouseConfig(self.url, self.user, password, database)
+
+    def analyst_config(self, database: str = DEFAULT_DATABASE) -> ClickHouseConfig:
+        """How the user who only reads connects, once it runs."""
+        password = self.analyst_password_file.read_text(encoding="ascii").strip()
+        return ClickHouseConfig(self.url, ANALYST, password, database)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What to set for a process that connects as the user who writes, once it runs."""
+        return {
+            variable_of("clickhouse_url"): self.url,
+            variable_of("clickhouse_user"): self.user,
+            variable_of("clickhouse_password"): self.config().password,
+        }
 
     @property
     def pid(self) -> int:
@@ -70,6 +105,7 @@ class ClickHouseProcess:
             str(self.port),
             "--user",
             self.user,
+            *self._words,
         ]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -78,7 +114,7 @@ class ClickHouseProcess:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, PASSWORD_VARIABLE: self._password},
+                env=self._environment(),
             )
         try:
             self.url = self._read_ready_line(time.monotonic() + timeout_s)
@@ -121,6 +157,11 @@ class ClickHouseProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _environment(self) -> dict[str, str]:
+        """Ours, without what was set for parts that reach another server."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        return kept | ({variable_of("clickhouse_password"): self._password} if self._password else {})
 
     def _child(self) -> subprocess.Popen[bytes]:
         if self._process is None:

@@ -11,13 +11,14 @@ import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from endpoint_analytics.infra.clickhouse.blocks import pack_blocks
 from endpoint_analytics.infra.clickhouse.encoding import Encoder, choose_encoding, make_encoder
 from endpoint_analytics.infra.clickhouse.engine import Outcome
 from endpoint_analytics.infra.clickhouse.errors import ClickHouseError, exception_block
+from endpoint_analytics.infra.clickhouse.request import ReplyOptions
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-_STALLED_S = 300.0
 _INLINE_BYTES = 1 << 17
 _CONTENT_TYPES = {
     "CSV": "text/csv; charset=UTF-8; header=absent",
@@ -45,32 +46,52 @@ _CONTENT_TYPES = {
 }
 
 
+_PLAIN = ReplyOptions()
+
+
+class _BlockEncoder:
+    def encode(self, data: bytes) -> bytes:
+        return pack_blocks(data)
+
+    def finish(self) -> bytes:
+        return b""
+
+
 class Reply:
     """One response. Exactly one of `whole`, `error`, or `begin` with `piece`s and an end is used."""
 
-    def __init__(self, send: Send, headers: dict[str, str], version: str, accept_encoding: str = "") -> None:
+    def __init__(
+        self,
+        send: Send,
+        headers: dict[str, str],
+        version: str,
+        stall_timeout_s: float,
+        options: ReplyOptions = _PLAIN,
+    ) -> None:
+        self._stall_timeout_s = stall_timeout_s
         self._send = send
         self._headers = headers
         self._version = version
-        self._accept_encoding = accept_encoding
+        self._options = options
         self._encoder: Encoder | None = None
         self._tag = uuid.uuid4().hex[:16]
         self.begun = False
 
     async def whole(self, body: bytes, result_format: str, outcome: Outcome, status: int = 200) -> None:
         """A complete result with the summary of what was done."""
-        headers = {**self._of_result(result_format), "X-ClickHouse-Summary": summary(outcome, len(body))}
-        encoding = choose_encoding(self._accept_encoding) if body else ""
-        if encoding:
-            encoder = make_encoder(encoding)
-            body = encoder.encode(body) + encoder.finish()
-            headers["Content-Encoding"] = encoding
+        counts = summary(outcome, len(body))
+        headers = {**self._of_result(result_format), "X-ClickHouse-Summary": counts}
+        if self._options.progress:
+            headers["X-ClickHouse-Progress"] = counts
+        if body:
+            encoder = self._choose_encoder(headers)
+            body = body if encoder is None else await _encode(encoder, body) + encoder.finish()
         headers["Content-Length"] = str(len(body))
         await self._start(status, headers)
         await self._body(body, more=False)
 
-    async def error(self, error: ClickHouseError) -> None:
-        """An error before anything was sent."""
+    async def error(self, error: ClickHouseError, *, is_last: bool = False) -> None:
+        """An error before anything was sent; the last answer where the rest of a request is not waited for."""
         body = self._with_version(error).encode(errors="surrogateescape") + b"\n"
         headers = {
             **self._headers,
@@ -78,27 +99,23 @@ class Reply:
             "X-ClickHouse-Exception-Code": str(error.code),
             "Content-Length": str(len(body)),
         }
+        if is_last:
+            headers["Connection"] = "close"
         await self._start(error.status, headers)
         await self._body(body, more=False)
 
     async def begin(self, result_format: str, length: int | None = None) -> None:
         """The headers of a result that is sent in pieces."""
         headers = {**self._of_result(result_format), "X-ClickHouse-Exception-Tag": self._tag}
-        encoding = choose_encoding(self._accept_encoding)
-        if encoding:
-            self._encoder = make_encoder(encoding)
-            headers["Content-Encoding"] = encoding
-        elif length is not None:
+        self._encoder = self._choose_encoder(headers)
+        if self._encoder is None and length is not None:
             headers["Content-Length"] = str(length)
         await self._start(200, headers)
 
     async def piece(self, data: bytes) -> None:
         """Some bytes of the result; waits while the client is slow, and for a stalled one not for ever."""
         if self._encoder is not None:
-            if len(data) < _INLINE_BYTES:
-                data = self._encoder.encode(data)
-            else:
-                data = await asyncio.get_running_loop().run_in_executor(None, self._encoder.encode, data)
+            data = await _encode(self._encoder, data)
         if data:
             await self._body(data, more=True)
 
@@ -113,6 +130,16 @@ class Reply:
             block = self._encoder.encode(block) + self._encoder.finish()
         await self._body(block, more=True)
 
+    def _choose_encoder(self, headers: dict[str, str]) -> Encoder | None:
+        """What the client asked for; HTTP's own encodings are named in the headers, ClickHouse's is not."""
+        if self._options.blocks:
+            return _BlockEncoder()
+        encoding = choose_encoding(self._options.accept_encoding)
+        if not encoding:
+            return None
+        headers["Content-Encoding"] = encoding
+        return make_encoder(encoding, self._options.zlib_level)
+
     def _with_version(self, error: ClickHouseError) -> str:
         return error.text if "(version " in error.text[-40:] else f"{error.text} (version {self._version})"
 
@@ -126,8 +153,15 @@ class Reply:
         await self._send({"type": "http.response.start", "status": status, "headers": pairs})
 
     async def _body(self, body: bytes, *, more: bool) -> None:
-        async with asyncio.timeout(_STALLED_S):
+        async with asyncio.timeout(self._stall_timeout_s):
             await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+async def _encode(encoder: Encoder, data: bytes) -> bytes:
+    """What is large keeps the loop from nobody: it is encoded in a thread."""
+    return (
+        encoder.encode(data) if len(data) < _INLINE_BYTES else await asyncio.to_thread(encoder.encode, data)
+    )
 
 
 def _header_value(value: str) -> bytes:

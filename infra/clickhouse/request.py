@@ -10,12 +10,24 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl
 
 from endpoint_analytics.infra.clickhouse.errors import refusal
 from endpoint_analytics.infra.clickhouse.form import ExternalTable, Form, external_tables
 
+# What is asked of a server's HTTP layer and is not done here: better refused than swallowed.
+_NOT_HERE = {
+    "stacktrace": "errors have no stack trace",
+    "add_http_cors_header": "pages of other origins cannot read answers",
+    "http_write_exception_in_output_format": "an error is never written as a result",
+    "http_response_headers": "headers cannot be added",
+    "http_native_compression_disable_checksumming_on_decompress": "checksums are always compared",
+    "http_allow_database_as_path": "queries go to /",
+    "http_allow_table_as_file": "queries go to /",
+    "http_allow_filters_as_path": "queries go to /",
+    "http_allow_filters_as_unrecognized_url_parameters": "a filter belongs in the query",
+}
 # Parameters that speak to the HTTP server; the engine would not know them, or not in this sense.
 _HTTP_PARAMETERS = frozenset(
     {
@@ -24,14 +36,17 @@ _HTTP_PARAMETERS = frozenset(
         "wait_end_of_query", "enable_http_compression", "http_zlib_compression_level",
         "send_progress_in_http_headers", "http_headers_progress_interval_ms", "add_http_cors_header",
         "cancel_http_readonly_queries_on_client_close", "client_protocol_version", "role", "stacktrace",
-        "http_response_buffer_size", "http_wait_end_of_query", "readonly",
+        "http_response_buffer_size", "http_wait_end_of_query", "readonly", *_NOT_HERE,
     }
 )  # fmt: skip
 _SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")
 _FORMAT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*\Z")
+_MAX_PARAMETERS = 1000
+_MAX_NAMED_BYTES = 4096
+_MAX_DIGITS = 19
 _MAX_SESSION_S = 3600.0
 _DEFAULT_SESSION_S = 60.0
-_TRUE = frozenset({"1", "true"})
+_SWITCH = {"": False, "0": False, "false": False, "1": True, "true": True}
 _NO_FORM = Form()
 
 
@@ -54,11 +69,21 @@ class SessionTicket:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplyOptions:
+    """How an answer is to be sent: in ClickHouse's blocks, or in one of the accepted encodings."""
+
+    blocks: bool = False
+    accept_encoding: str = ""
+    zlib_level: int = 3
+    progress: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What one request asks for. `settings` are the engine's, `parameters` those of `{name:Type}`."""
 
     query: bytes
-    credentials: Credentials
+    user: str
     database: str
     default_format: str
     query_id: str
@@ -66,16 +91,22 @@ class Request:
     parameters: Mapping[str, str]
     readonly: int
     session: SessionTicket | None
-    accept_encoding: str
     content_encoding: str
     content_type: str
+    reply: ReplyOptions
+    held_bytes: int
+    replaces_running: bool
     wait_end_of_query: bool
     protocol_revision: int
     tables: tuple[ExternalTable, ...]
+    analyst: bool = False
+    """Asked by the account that only reads."""
 
 
 def parse_query_string(query_string: bytes) -> dict[str, str]:
-    """The parameters of a URL; of one given twice, the last."""
+    """The parameters of a URL; of one given twice, the last. Raises ClickHouseError for too many."""
+    if query_string.count(b"&") >= _MAX_PARAMETERS:
+        raise refusal(36, f"Too many parameters in the URL: {_MAX_PARAMETERS} at most.")
     text = query_string.decode("latin-1")
     return dict(parse_qsl(text, keep_blank_values=True, errors="surrogateescape"))
 
@@ -85,21 +116,43 @@ def parse_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
 
 
+def parse_credentials(query_string: bytes, header: Mapping[str, str]) -> Credentials:
+    """From ClickHouse's own headers, else HTTP basic, else the URL; the user `default` when none is told.
+
+    Of the URL, which may be long, no more is read: nobody knows yet who sent it. Raises ClickHouseError.
+    """
+    if "x-clickhouse-user" in header or "x-clickhouse-key" in header:
+        return Credentials(header.get("x-clickhouse-user", "default"), header.get("x-clickhouse-key", ""))
+    scheme, _, word = header.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            user, _, password = base64.b64decode(word, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            raise refusal(516, "Invalid HTTP basic authentication.") from None
+        return Credentials(user, password)
+    if scheme:
+        raise refusal(516, f"{scheme} HTTP Authorization scheme is not supported.")
+    pairs = query_string.split(b"&", _MAX_PARAMETERS)[:_MAX_PARAMETERS]
+    named = b"&".join(pair for pair in pairs if pair.startswith((b"user=", b"password=")))
+    given = parse_query_string(named[:_MAX_NAMED_BYTES])
+    return Credentials(given.get("user") or "default", given.get("password", ""))
+
+
 def parse_request(
-    method: str, given: Mapping[str, str], header: Mapping[str, str], form: Form = _NO_FORM
+    method: str, user: str, given: Mapping[str, str], header: Mapping[str, str], form: Form = _NO_FORM
 ) -> Request:
-    """The request in these parts; raises ClickHouseError for what ClickHouse would not take.
+    """The request of a user in these parts; raises ClickHouseError for what ClickHouse would not take.
 
     A form's fields are parameters like the URL's; the query is the URL's and then the form's.
     """
     query = "\n".join(text for text in (given.get("query"), form.fields.get("query")) if text)
     given = {**given, **form.fields}
-    if given.get("compress", "0") in _TRUE:
-        raise refusal(
-            48, "compress=1 is not supported here: use Accept-Encoding with enable_http_compression=1."
-        )
-    described = {name.rsplit("_", 1)[0] for name in given if name.endswith(("_structure", "_types"))}
-    of_tables = {f"{table}_{part}" for table in described for part in ("structure", "types", "format")}
+    for name, why in _NOT_HERE.items():
+        if given.get(name, "").lower() not in ("", "0", "false", "{}"):
+            raise refusal(48, f"{name} is not supported here: {why}.")
+    if role := given.get("role", ""):
+        raise refusal(511, f"There is no role `{role}`: here are no roles, but users. Leave out `role`.")
+    of_tables = {f"{table}_{part}" for table in form.files for part in ("structure", "types", "format")}
     settings = {
         name: value
         for name, value in given.items()
@@ -115,35 +168,65 @@ def parse_request(
     default_format = given.get("default_format") or header.get("x-clickhouse-format") or "TabSeparated"
     if not _FORMAT_NAME.match(default_format):
         raise refusal(62, f"Syntax error: {default_format!r} is no name of a format.")
-    compressible = given.get("enable_http_compression", "1") in _TRUE
-    framed = given.get("decompress", "0") in _TRUE
+    compressible = _switch(given, "enable_http_compression", "1")
+    framed = _switch(given, "decompress")
     return Request(
         query=query.encode(errors="surrogateescape"),
-        credentials=_credentials(given, header),
+        user=user,
         database=given.get("database") or header.get("x-clickhouse-database", ""),
         default_format=default_format,
         query_id=given.get("query_id", ""),
         settings=settings,
         parameters=parameters,
-        readonly=_readonly(method, given.get("readonly", "0")),
+        readonly=_readonly(method, _number(given, "readonly")),
         session=_session(given),
-        accept_encoding=header.get("accept-encoding", "") if compressible else "",
         content_encoding="clickhouse" if framed else header.get("content-encoding", "").strip().lower(),
         content_type=header.get("content-type", ""),
-        wait_end_of_query=given.get("wait_end_of_query", "0") in _TRUE,
-        protocol_revision=_whole_number(given.get("client_protocol_version", "0")),
+        reply=ReplyOptions(
+            blocks=_switch(given, "compress"),
+            accept_encoding=header.get("accept-encoding", "") if compressible else "",
+            zlib_level=min(max(_number(given, "http_zlib_compression_level", 3), 1), 9),
+            progress=_switch(given, "send_progress_in_http_headers"),
+        ),
+        held_bytes=max(_number(given, "buffer_size"), _number(given, "http_response_buffer_size")),
+        replaces_running=_switch(given, "replace_running_query"),
+        wait_end_of_query=_switch(given, "wait_end_of_query") or _switch(given, "http_wait_end_of_query"),
+        protocol_revision=_number(given, "client_protocol_version"),
         tables=external_tables(form.files, given),
     )
 
 
-def _readonly(method: str, asked: str) -> int:
+def for_analyst(request: Request) -> Request:
+    """The request as the account that only reads may make it; raises ClickHouseError.
+
+    Nothing that a session keeps can be made by who only reads, so each of its requests is a fresh one. A profile would
+    put other limits in the place of its own.
+    """
+    if "profile" in request.settings:
+        raise refusal(164, "Cannot change the profile: this user's is fixed.")
+    return replace(request, analyst=True, readonly=1, session=None)
+
+
+def _readonly(method: str, level: int) -> int:
     """ClickHouse's `readonly`: a GET is 2, which allows reading and changing settings, and nothing else."""
-    level = _whole_number(asked)
     return max(level, 2) if method in ("GET", "HEAD") and level != 1 else level
 
 
-def _whole_number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() else 0
+def _number(given: Mapping[str, str], name: str, otherwise: int = 0) -> int:
+    text = given.get(name) or str(otherwise)
+    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
+        raise refusal(
+            36, f"{name} is {text[:_MAX_DIGITS]!r}: it takes a whole number of up to {_MAX_DIGITS} digits."
+        )
+    return int(text)
+
+
+def _switch(given: Mapping[str, str], name: str, otherwise: str = "") -> bool:
+    text = given.get(name) or otherwise
+    try:
+        return _SWITCH[text.lower()]
+    except KeyError:
+        raise refusal(36, f"{name} is {text!r}: it takes 0, 1, false or true.") from None
 
 
 def _session(given: Mapping[str, str]) -> SessionTicket | None:
@@ -159,22 +242,6 @@ def _session(given: Mapping[str, str]) -> SessionTicket | None:
     return SessionTicket(
         session_id,
         timeout_s,
-        must_exist=given.get("session_check", "0") in _TRUE,
-        close_after=given.get("close_session", "0") in _TRUE,
+        must_exist=_switch(given, "session_check"),
+        close_after=_switch(given, "close_session"),
     )
-
-
-def _credentials(given: Mapping[str, str], header: Mapping[str, str]) -> Credentials:
-    """From ClickHouse's own headers, else HTTP basic, else the URL; the user `default` when none is told."""
-    if "x-clickhouse-user" in header or "x-clickhouse-key" in header:
-        return Credentials(header.get("x-clickhouse-user", "default"), header.get("x-clickhouse-key", ""))
-    scheme, _, word = header.get("authorization", "").partition(" ")
-    if scheme.lower() == "basic":
-        try:
-            user, _, password = base64.b64decode(word, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
-            raise refusal(516, "Invalid HTTP basic authentication.") from None
-        return Credentials(user, password)
-    if scheme:
-        raise refusal(516, f"{scheme} HTTP Authorization scheme is not supported.")
-    return Credentials(given.get("user") or "default", given.get("password", ""))

@@ -1,4 +1,4 @@
-"""The server's life: take the folder, open the engine, listen, say so, and stop when told to.
+"""The server's life: open the engine, serve, say so, and stop when told to.
 
 Imperative shell. It stops at SIGTERM, at SIGINT, and, when asked to, at the end of its standard input,
 which comes when its parent is gone however it went.
@@ -8,61 +8,39 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import os
-import resource
 import signal
 import socket
+import sys
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
 
 from endpoint_analytics.infra.clickhouse.application import Application
+from endpoint_analytics.infra.clickhouse.confine import shut_memory
 from endpoint_analytics.infra.clickhouse.engine import Engine
-from endpoint_analytics.infra.clickhouse.lock import FolderLock
+from endpoint_analytics.infra.clickhouse.start import Service
 from endpoint_analytics.infra.clickhouse.workshop import Workshop
+from endpoint_analytics.pipeline.serve.connections import (
+    BACKLOG,
+    PATIENCE_S,
+    SLACK,
+    Connections,
+    connection_limit,
+)
 
 _log = logging.getLogger(__name__)
 
 _STOP_S = 3.0
 _IDLE_CONNECTION_S = 300
 _SHUTDOWN_S = 2
-_DESCRIPTORS = 65536
-
-
-class UnsafeBindError(Exception):
-    """Listening beyond this machine without a password."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where to listen, and who may ask."""
-
-    host: str
-    port: int
-    user: str = "default"
-    password: str = field(default="", repr=False)
-
-    def check(self) -> None:
-        """Raises UnsafeBindError for an address beyond loopback without a password."""
-        if not self.password and not is_loopback(self.host):
-            raise UnsafeBindError(
-                f"refusing to listen on {self.host} without a password: "
-                "set ENDPOINT_ANALYTICS_CLICKHOUSE_PASSWORD, or listen on 127.0.0.1"
-            )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+_MAX_HEAD_BYTES = 1 << 20  # ClickHouse's http_max_uri_size: a query may stand in the URL
+_ENGINE_DESCRIPTORS = 256
+_SWITCH_S = 0.0005
+"""How long a thread that looks through a text keeps Python from the loop: each request waits for it some times."""
 
 
 class _Server(uvicorn.Server):
@@ -72,40 +50,27 @@ class _Server(uvicorn.Server):
         yield
 
 
-def serve(folder: Path, address: Address, ready: Callable[[str], None], *, until_stdin_closes: bool) -> None:
-    """Serve until stopped. `ready` is called with the URL once the server answers.
+def serve(
+    folder: Path,
+    service: Service,
+    listener: socket.socket,
+    ready: Callable[[str], None],
+    *,
+    until_stdin_closes: bool,
+) -> None:
+    """Serve on a socket that listens, until stopped. `ready` is called with the URL once the server answers.
 
-    Raises UnsafeBindError, FolderHeldError, and OSError when the address cannot be had.
+    Raises ConnectionLimitError, an OSError, where too few descriptors are allowed.
     """
-    address.check()
-    _raise_descriptor_limit()
-    lock = FolderLock(folder)
-    lock.acquire()
+    sys.setswitchinterval(_SWITCH_S)
+    most = connection_limit(others=_ENGINE_DESCRIPTORS)
+    engine = Engine(folder)
+    shut_memory()
     try:
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((address.host, address.port))
-            listener.listen(512)
-            engine = Engine(folder)
-            try:
-                with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                    runner.run(
-                        _serve(engine, address, listener, ready, until_stdin_closes=until_stdin_closes)
-                    )
-            finally:
-                engine.close()
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(engine, service, most, listener, ready, until_stdin_closes=until_stdin_closes))
     finally:
-        lock.release()
-
-
-def _raise_descriptor_limit() -> None:
-    """Tables are many files, and the engine keeps some open for each thread."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        engine.close()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -114,19 +79,32 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _serve(
     engine: Engine,
-    address: Address,
+    service: Service,
+    most: int,
     listener: socket.socket,
     ready: Callable[[str], None],
     *,
     until_stdin_closes: bool,
 ) -> None:
     workshop = Workshop(engine)
+    stall_s = service.stall_timeout_s
+    connections = Connections(
+        most,
+        time.monotonic,
+        patience_s={**PATIENCE_S, "head": stall_s, "answer": stall_s},
+    )
     config = uvicorn.Config(
-        Application(workshop, address.user, address.password),
+        Application(workshop, service),
+        http=connections.protocol,  # type: ignore[arg-type]  # called as the class would be
+        h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
+        ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
+        limit_concurrency=connections.most + SLACK,
+        backlog=BACKLOG,
         timeout_keep_alive=_IDLE_CONNECTION_S,
         timeout_graceful_shutdown=_SHUTDOWN_S,
     )
@@ -145,10 +123,11 @@ async def _serve(
                 told.set()
 
         loop.add_reader(0, read_stdin)
+    watching = asyncio.ensure_future(connections.watch())
     serving = asyncio.ensure_future(server.serve([listener]))
     while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.005)
-    host = f"[{address.host}]" if ":" in address.host else address.host
+    host = f"[{service.host}]" if ":" in service.host else service.host
     ready(f"http://{host}:{listener.getsockname()[1]}")
     waiting = asyncio.ensure_future(told.wait())
     await asyncio.wait([waiting, serving], return_when=asyncio.FIRST_COMPLETED)
@@ -163,6 +142,7 @@ async def _serve(
         )
         logging.shutdown()
         os._exit(1)
+    watching.cancel()
     workshop.close()
 
 

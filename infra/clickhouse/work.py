@@ -8,35 +8,93 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
-import uuid
 
-from endpoint_analytics.infra.clickhouse.engine import Handle, Insertion, Outcome, quote_name
+from endpoint_analytics.infra.clickhouse.engine import Handle, Outcome, quote, quote_name
 from endpoint_analytics.infra.clickhouse.errors import ClickHouseError, refusal
 from endpoint_analytics.infra.clickhouse.gate import Place
-from endpoint_analytics.infra.clickhouse.pipe import Pipe
+from endpoint_analytics.infra.clickhouse.identity import tag
+from endpoint_analytics.infra.clickhouse.pipe import Feed, Pipe, memory_file
 from endpoint_analytics.infra.clickhouse.request import Request
 from endpoint_analytics.infra.clickhouse.session import Session
 from endpoint_analytics.infra.clickhouse.statement import Kind, Statement
-from endpoint_analytics.infra.clickhouse.workshop import Workshop
+from endpoint_analytics.infra.clickhouse.workshop import Running, Workshop
 
 _KILL_AGAIN_S = 0.1
+_REPLACED_WITHIN_S = 5.0
+_FOUND_WITHIN_S = "2"
+_CUT_OFF = 354  # ZLIB_INFLATE_FAILED
 
 
 async def start_work(workshop: Workshop, request: Request, statement: Statement) -> Work:
     """A place, and a handle or the session, for one statement; raises ClickHouseError."""
-    if request.session is not None and request.readonly and statement.kind in (Kind.INSERT, Kind.COMMAND):
-        # A session's handle cannot be made readonly for one request: the engine would not take it back.
+    if request.readonly and statement.kind in (Kind.INSERT, Kind.COMMAND):
+        # Before data are waited for, and not left to the engine: a session's handle cannot be made readonly for one
+        # request, and to the engine all queries are of one user, who may always kill his own.
         raise refusal(164, "Cannot execute query in readonly mode.")
-    place = await workshop.enter()
+    place = await workshop.enter(analyst=request.analyst)
     try:
+        await _take_query_id(workshop, request)
         session = None
         if request.session is not None:
-            session = workshop.sessions.acquire(request.session, request.credentials.user, time.monotonic())
+            session = workshop.sessions.acquire(request.session, request.user, time.monotonic())
         return Work(workshop, request, statement, place, session)
     except BaseException:
         place.leave()
         raise
+
+
+async def _take_query_id(workshop: Workshop, request: Request) -> None:
+    """Raises ClickHouseError 216 when a query of this id runs, and goes on running."""
+    replaces = request.replaces_running and workshop.is_of(request.query_id, request.user)
+    given_up_at = time.monotonic() + (_REPLACED_WITHIN_S if replaces else 0)
+    while request.query_id in workshop.running:
+        if time.monotonic() >= given_up_at:
+            raise refusal(216, f"Query with id = {request.query_id} is already running.")
+        await workshop.kill(request.query_id)
+        await asyncio.sleep(_KILL_AGAIN_S)
+
+
+async def kill_queries(workshop: Workshop, request: Request, statement: Statement) -> Outcome:
+    """Do a KILL QUERY, beside all that wait for a place: the queries it means may hold them all.
+
+    Who may only read ends the queries of its own user alone. Raises ClickHouseError.
+    """
+    async with workshop.turn(analyst=request.analyst):
+        return await _kill_queries(workshop, request, statement)
+
+
+async def _kill_queries(workshop: Workshop, request: Request, statement: Statement) -> Outcome:
+    if request.readonly > 1:
+        raise refusal(164, "Cannot execute query in readonly mode.")
+    of_user = f" AND user = {quote(request.user)}" if request.readonly else ""
+    text = statement.head + of_user.encode()
+
+    def find() -> tuple[list[str], Outcome]:
+        handle = workshop.engine.open(analyst=request.analyst)
+        try:
+            parameters = {f"param_{name}": value for name, value in request.parameters.items()}
+            limits = {"max_execution_time": _FOUND_WITHIN_S, "readonly": "1"}
+            handle.set({**request.settings, **parameters, **limits})
+            rows = handle.execute(text, "JSONCompactEachRow").output.splitlines()
+            shown = handle.execute(text, statement.format or request.default_format)
+            return [json.loads(row)[1] for row in rows], shown
+        finally:
+            handle.close()
+
+    query_ids, shown = await workshop.in_thread_at_once(find, analyst=request.analyst)
+    if request.readonly:
+        # What the engine shows is read off the query's text, in which a forged mark could stand.
+        query_ids = [one for one in query_ids if workshop.is_of(one, request.user)]
+    again = statement.mode != "TEST"
+    while again:
+        for query_id in query_ids:
+            await workshop.kill(query_id)
+        again = statement.mode == "SYNC" and not workshop.running.keys().isdisjoint(query_ids)
+        if again:
+            await asyncio.sleep(_KILL_AGAIN_S)
+    return shown
 
 
 class Work:
@@ -56,10 +114,9 @@ class Work:
         self._place = place
         self._session = session
         self._handle: Handle | None = None
-        self._insertion: Insertion | None = None
-        self._mark = uuid.uuid4().hex
+        self._mark = tag(request.query_id, request.user)
         self.pipe: Pipe | None = None
-        workshop.running.add(self._mark)
+        self._running = workshop.running[request.query_id] = Running(request.user)
 
     def run(self, *, piped: bool) -> asyncio.Future[Outcome]:
         """Run a statement that needs no data, in a thread; its rows go into `pipe` when `piped`.
@@ -72,7 +129,8 @@ class Work:
             try:
                 handle = self._open()
                 if pipe is None:
-                    return handle.execute(self._statement.head, self._request.default_format)
+                    text = self._statement.head + f"\n/*{self._mark}*/".encode()
+                    return handle.execute(text, self._request.default_format)
                 text = self._statement.into(pipe.path, self._request.default_format, self._mark)
                 return handle.execute(text)
             finally:
@@ -86,64 +144,44 @@ class Work:
         future.add_done_callback(lambda _: self._end())
         return future
 
-    async def insert(self, data: bytes, *, last: bool) -> Outcome:
-        """Feed an INSERT; with `last`, commit it. On any error the INSERT is given up and the work ended."""
+    def insert(self, feed: Feed) -> asyncio.Future[Outcome]:
+        """Run an INSERT, in a thread, whose data come through `feed`.
+
+        The work ends by itself when the future is done; the feed is broken then.
+        """
+
+        self._running.feed = feed
 
         def job() -> Outcome:
-            if self._insertion is None:
-                self._insertion = self._open().begin_insert(self._statement.head, self._statement.format)
-            if data:
-                self._insertion.append(data)
-            if not last:
-                return Outcome()
-            insertion, self._insertion = self._insertion, None
             try:
-                return insertion.finish()
+                text = self._statement.from_file(feed.path, feed.COMPRESSION, self._mark)
+                return self._open().execute(text)
+            except ClickHouseError as error:
+                if error.code == _CUT_OFF and not feed.complete:
+                    raise refusal(394, "Query was cancelled.") from None
+                raise
             finally:
-                self._close()
+                try:
+                    self._close()
+                finally:
+                    feed.close_reading()
 
         future = self._workshop.in_thread(job)
-        try:
-            outcome = await asyncio.shield(future)
-        except BaseException:
-            future.add_done_callback(self._give_up_after)
-            raise
-        if last:
-            self._end()
-        return outcome
-
-    def _give_up_after(self, future: asyncio.Future[Outcome]) -> None:
-        if not future.cancelled():
-            future.exception()
-        self.give_up()
-
-    def give_up(self) -> None:
-        """End an INSERT that shall not be committed, in a thread."""
-
-        def job() -> Outcome:
-            insertion, self._insertion = self._insertion, None
-            try:
-                if insertion is not None:
-                    with contextlib.suppress(ClickHouseError):
-                        insertion.cancel()
-            finally:
-                self._close()
-            return Outcome()
-
-        self._workshop.in_thread(job).add_done_callback(lambda _: self._end())
+        future.add_done_callback(lambda _: self._end())
+        return future
 
     async def abandon(self, future: asyncio.Future[Outcome]) -> None:
         """Stop a running query whose rows nobody wants any more, and wait until it has stopped."""
         if self.pipe is not None:
             self.pipe.close_reading()
         while not future.done():
-            await self._workshop.kill(self._mark)
+            await self._workshop.kill(self._request.query_id)
             await asyncio.wait([future], timeout=_KILL_AGAIN_S)
         future.exception()
 
     def _open(self) -> Handle:
         request = self._request
-        comment = {"log_comment": request.settings.get("log_comment", "") + self._mark}
+        comment = {"log_comment": self._mark + request.settings.get("log_comment", "")}
         settings = {**request.settings, **comment}
         parameters = {f"param_{name}": value for name, value in request.parameters.items()}
         if self._session is not None:
@@ -151,7 +189,7 @@ class Work:
             self._session.enter(settings, parameters, request.database)
             self._bring_tables(self._handle)
             return self._handle
-        handle = self._handle = self._workshop.engine.open()
+        handle = self._handle = self._workshop.engine.open(analyst=request.analyst)
         handle.set({**settings, **parameters})
         if request.database:
             handle.use(request.database)
@@ -164,10 +202,10 @@ class Work:
         """Make the tables that came with the query; a session's handle is freed of them afterwards."""
         for table in self._request.tables:
             name = quote_name(table.name)
-            handle.execute(f"CREATE TEMPORARY TABLE {name} ({table.structure}) ENGINE = Memory".encode())
-            insertion = handle.begin_insert(f"INSERT INTO {name}".encode(), table.data_format)
-            insertion.append(table.data)
-            insertion.finish()
+            handle.execute(f"CREATE TEMPORARY TABLE {name} ({table.structure}\n) ENGINE = Memory".encode())
+            with memory_file(table.data) as path:
+                source = f"FROM INFILE '{path}' COMPRESSION 'none' FORMAT {table.data_format}"
+                handle.execute(f"INSERT INTO {name} {source}".encode())
 
     def _drop_tables(self, handle: Handle) -> None:
         for table in self._request.tables:
@@ -186,7 +224,7 @@ class Work:
                 self._session.leave(changed=self._statement.kind is Kind.SESSION)
 
     def _end(self) -> None:
-        self._workshop.running.discard(self._mark)
+        self._workshop.running.pop(self._request.query_id, None)
         if self._session is not None:
             session, self._session = self._session, None
             ticket = self._request.session

@@ -5,34 +5,57 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
+from endpoint_analytics.infra.clickhouse.access import ANALYST_QUERIES
 from endpoint_analytics.infra.clickhouse.engine import Engine
 from endpoint_analytics.infra.clickhouse.errors import ClickHouseError, refusal
 from endpoint_analytics.infra.clickhouse.gate import Gate, Place
+from endpoint_analytics.infra.clickhouse.pipe import Feed
 from endpoint_analytics.infra.clickhouse.session import Sessions
 
 _KILL_AGAIN_S = 0.05
+_AT_ONCE_BYTES = 1 << 12
 _Result = TypeVar("_Result")
 
 
+@dataclass(slots=True)
+class Running:
+    """A query under way: whose it is, since nobody ends another's, and what it is fed by when it is an INSERT."""
+
+    user: str
+    feed: Feed | None = None
+
+
 class Workshop:
-    """Used by one asyncio loop. `running` holds the marks of the queries under way."""
+    """Used by one asyncio loop. `running` holds the queries under way by their ids."""
 
     def __init__(self, engine: Engine, *, running: int = 16, waiting: int = 64) -> None:
+        """`running` and `waiting` are the writer's; analysts have places and a line of their own."""
         self.engine = engine
         self.sessions = Sessions(engine)
-        self.running: set[str] = set()
+        self.running: dict[str, Running] = {}
         self._gate = Gate(running, waiting)
-        self._threads = ThreadPoolExecutor(running, thread_name_prefix="query")
+        self._analysts_gate = Gate(ANALYST_QUERIES, ANALYST_QUERIES * 4)
+        self._threads = ThreadPoolExecutor(running + ANALYST_QUERIES, thread_name_prefix="query")
         self._killers = ThreadPoolExecutor(1, thread_name_prefix="kill")
+        # What is short and waits for no query: each has threads of its own, and analysts a line before them.
+        self._short = ThreadPoolExecutor(2, thread_name_prefix="short")
+        self._analysts_short = ThreadPoolExecutor(2, thread_name_prefix="analysts")
+        self._analysts_turns = Gate(ANALYST_QUERIES, ANALYST_QUERIES * 4)
+        self._analysts_uploads = Gate(ANALYST_QUERIES, ANALYST_QUERIES * 4)
         self._stopping = False
 
-    async def enter(self) -> Place:
+    def is_of(self, query_id: str, user: str) -> bool:
+        """Whether a query of this id is under way, and is this user's."""
+        return (query := self.running.get(query_id)) is not None and query.user == user
+
+    async def enter(self, *, analyst: bool = False) -> Place:
         """A place for one query; raises ClickHouseError when the line is full or the server stops."""
-        place = await self._gate.enter()
+        place = await (self._analysts_gate if analyst else self._gate).enter()
         if self._stopping:
             place.leave()
             raise refusal(236, "The server is stopping.")
@@ -42,17 +65,49 @@ class Workshop:
         """Run a blocking job. Whoever holds a place finds a thread free."""
         return asyncio.get_running_loop().run_in_executor(self._threads, job)
 
-    async def kill(self, mark: str) -> None:
-        """Tell the engine to stop the query with this mark; it may take a while, or not have begun."""
+    @contextlib.asynccontextmanager
+    async def turn(self, *, analyst: bool) -> AsyncIterator[None]:
+        """A turn at what is short; raises ClickHouseError when too many analysts wait for theirs."""
+        if not analyst:
+            yield
+            return
+        place = await self._analysts_turns.enter()
+        try:
+            yield
+        finally:
+            place.leave()
+
+    @contextlib.asynccontextmanager
+    async def upload(self) -> AsyncIterator[None]:
+        """A place for an analyst's long body in memory; raises ClickHouseError when too many wait for one."""
+        place = await self._analysts_uploads.enter()
+        try:
+            yield
+        finally:
+            place.leave()
+
+    def in_thread_at_once(self, job: Callable[[], _Result], *, analyst: bool) -> asyncio.Future[_Result]:
+        """Run a short blocking job that no query may hold up, in a turn."""
+        threads = self._analysts_short if analyst else self._short
+        return asyncio.get_running_loop().run_in_executor(threads, job)
+
+    async def look_through(self, job: Callable[[], _Result], size: int, *, analyst: bool) -> _Result:
+        """Run a job that takes microseconds for each of `size` bytes; in a thread where these are many."""
+        return job() if size <= _AT_ONCE_BYTES else await self.in_thread_at_once(job, analyst=analyst)
+
+    async def kill(self, query_id: str) -> None:
+        """Tell the engine to stop the query with this id; it may take a while, or not have begun."""
         with contextlib.suppress(ClickHouseError):
-            await asyncio.get_running_loop().run_in_executor(self._killers, self.engine.kill, mark)
+            await asyncio.get_running_loop().run_in_executor(self._killers, self.engine.kill, query_id)
+        if (query := self.running.get(query_id)) is not None and query.feed is not None:
+            query.feed.cut()  # it may wait for data, and hear nothing meanwhile
 
     async def stop(self, timeout_s: float) -> None:
         """Take no more queries, cancel those that run, wait for them, and end the sessions."""
         self._stopping = True
         deadline = time.monotonic() + timeout_s
         while self.running and time.monotonic() < deadline:
-            await asyncio.gather(*(self.kill(mark) for mark in list(self.running)))
+            await asyncio.gather(*(self.kill(query_id) for query_id in list(self.running)))
             await asyncio.sleep(_KILL_AGAIN_S)
         self.sessions.close()
 
@@ -60,3 +115,5 @@ class Workshop:
         """End the threads, which have nothing to do any more."""
         self._threads.shutdown()
         self._killers.shutdown()
+        self._short.shutdown()
+        self._analysts_short.shutdown()

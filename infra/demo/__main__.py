@@ -19,13 +19,14 @@ from endpoint_analytics.infra.demo.arrivals import Arrivals
 from endpoint_analytics.infra.demo.life import Life
 from endpoint_analytics.infra.demo.replica import Surroundings
 from endpoint_analytics.infra.demo.traffic import Tally, Traffic
+from endpoint_analytics.schemas.command_line import Parser
 
 WRITE_EVERY_S = 5.0
 
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
     """Return the arguments."""
-    parser = argparse.ArgumentParser(prog="python -m endpoint_analytics.infra.demo")
+    parser = Parser(prog="python -m endpoint_analytics.infra.demo")
     parser.add_argument("--kafka", required=True, metavar="HOST:PORT")
     parser.add_argument("--data", type=Path, required=True, help="folder for what the clients counted")
     parser.add_argument("--logs", type=Path, required=True, help="folder for the replicas' logs")

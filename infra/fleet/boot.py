@@ -6,6 +6,7 @@ finished + aborted + active after each, and pending requests are carried from ba
 
 from __future__ import annotations
 
+import copy
 import heapq
 import random
 from itertools import accumulate
@@ -33,6 +34,7 @@ class Boot:
         self.name = name
         self.seq = 0
         self.end_us = start_us
+        self.skew_us = 0
         self.total = Counts()
         self._config = config
         self._rng = rng
@@ -44,9 +46,23 @@ class Boot:
         self._pending: dict[int, int] = {}  # number of the request: its arrival, in order of arrival
         self._streaming = 0
 
+    def copy(self, rng: random.Random, number: int) -> Boot:
+        """Return the process that a snapshot of this one becomes: all that it knows, and chances of its own.
+
+        `number` is another for each copy of a replica.
+        """
+        other = copy.copy(self)
+        other.total = copy.deepcopy(self.total)
+        other._coming = list(self._coming)  # noqa: SLF001 - of its own kind
+        other._pending = dict(self._pending)  # noqa: SLF001
+        other._rng = rng  # noqa: SLF001
+        # No two processes end an interval in the same microsecond.
+        other.skew_us = number % 10 * 20_000 + rng.randrange(1, 20_000)
+        return other
+
     def batch(self, end_us: int) -> tuple[RequestBatch, Counts]:
         """Return the batch of all that happens before `end_us`, and its counts."""
-        start_us, self.end_us = self.end_us, max(end_us, self.end_us)
+        start_us, self.end_us = self.end_us, max(end_us + self.skew_us, self.end_us)
         pending, streaming = len(self._pending), self._streaming
         columns = _Columns(start_us)
         while True:

@@ -17,13 +17,15 @@ from endpoint_analytics.infra.fleet.config import STATUSES, FleetConfig, FleetCo
 from endpoint_analytics.infra.fleet.fleet import Fleet
 from endpoint_analytics.infra.fleet.law import FORMS, parse_law
 from endpoint_analytics.infra.fleet.truth import FleetTruth
-from endpoint_analytics.schemas.topics import DEFAULT_PREFIX
+from endpoint_analytics.schemas.kafka_client import make_ssl_context
+from endpoint_analytics.schemas.kafka_options import add_kafka_options, kafka_of
 
 _CHANCES = {
     "informational": "requests with an interim status 103",
     "abort-pending": "requests that end before a status",
     "abort-streaming": "requests that end while they stream",
     "restarts": "batches after which the replica boots again",
+    "copies": "batches after which the process is copied, and both go on under one boot",
     "duplicates": "batches after which an earlier one is sent again",
     "gaps": "batches that are never sent",
     "late": "batches that are held back for --late-batches",
@@ -34,10 +36,7 @@ _CHANCES = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the fleet's flags."""
     defaults = FleetConfig()
-    parser.add_argument("--kafka", default="127.0.0.1:9092", metavar="HOST:PORT,...", help="brokers")
-    parser.add_argument(
-        "--topic-prefix", default=DEFAULT_PREFIX, metavar="NAME", help="before the topics' names"
-    )
+    add_kafka_options(parser)
     parser.add_argument("--name", default=defaults.name, help="namespace, or before the number of each")
     parser.add_argument("--replicas", type=int, default=1000, metavar="N", help="replicas (1000)")
     parser.add_argument("--endpoints", type=int, default=10, metavar="N", help="endpoints (10)")
@@ -78,6 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Send; returns 0 when Kafka has stored all, 2 for settings that cannot be."""
     try:
         config = _config(arguments)
+        fleet = Fleet(config, kafka := kafka_of(arguments))
+        make_ssl_context(kafka)
     except (FleetConfigError, ValueError) as error:
         print(f"endpoint-analytics fleet: {error}", file=sys.stderr)
         return 2
@@ -87,7 +88,6 @@ def run(arguments: argparse.Namespace) -> int:
     print(
         f"fleet: {config.replicas} replicas, {config.rate:g} requests/s each, seed {config.seed}", flush=True
     )
-    fleet = Fleet(config, arguments.kafka, arguments.topic_prefix)
     begun = time.monotonic()
     try:
         if arguments.fast:

@@ -22,7 +22,9 @@ class FleetConfig:
     """A fleet. All chances are for each batch, but for the aborts, which are for each request.
 
     `rate` is requests a second for each replica. `restarts` is the chance that a new boot follows; the old one
-    goes on sending for `overlap` batches more, as two processes behind one name do. `duplicates` is the chance
+    goes on sending for `overlap` batches more, as two processes behind one name do. `copies` is the chance that a boot
+    is copied, and both go on under one boot_id, as from a snapshot that is restored twice (not to be mixed with `gaps`:
+    a copy's batch may stand in for one that was never sent). `duplicates` is the chance
     that an earlier batch is sent again, `gaps` that a batch is never sent, `late` that it is held back for
     `late_batches` batches. Clocks stand off by `clock_offset_s`, give or take `clock_spread_s`.
     """
@@ -41,6 +43,7 @@ class FleetConfig:
     abort_streaming: float = 0.01
     restarts: float = 0.0
     overlap: int = 0
+    copies: float = 0.0
     duplicates: float = 0.0
     gaps: float = 0.0
     late: float = 0.0
@@ -62,9 +65,11 @@ class FleetConfig:
                 f"{self.rate:g} requests/s in {self.interval_s:g} s are too many for one batch: "
                 "take more replicas, or a shorter interval"
             )
-        for name in ("informational", "abort_pending", "abort_streaming", "restarts", "duplicates", "gaps",
+        for name in ("informational", "abort_pending", "abort_streaming", "restarts", "copies", "duplicates", "gaps",
                      "late", "poison", "first_byte_share"):  # fmt: skip
             if not 0 <= getattr(self, name) <= 1:
                 raise FleetConfigError(f"{name} is {getattr(self, name)}; it takes 0 to 1")
+        if self.copies and self.gaps:
+            raise FleetConfigError("copies and gaps do not go together: nobody could say what is missing")
         if not self.statuses or not all(200 <= status <= 599 for status in self.statuses):
             raise FleetConfigError("statuses take final HTTP statuses, 200 to 599, and at least one")

@@ -10,7 +10,7 @@ from endpoint_analytics.infra.fleet.config import FleetConfig
 from endpoint_analytics.infra.fleet.replica import Replica
 from endpoint_analytics.infra.fleet.sender import Message, Sender
 from endpoint_analytics.infra.fleet.truth import FleetTruth
-from endpoint_analytics.schemas.topics import DEFAULT_PREFIX
+from endpoint_analytics.schemas.kafka_config import KafkaConfig
 
 SLICES = 10
 """Parts of an interval: each tenth of it, a tenth of the replicas flush."""
@@ -23,13 +23,13 @@ class Fleet:
     It may be run several times, one after another: replicas go on where they were.
     """
 
-    def __init__(self, config: FleetConfig, bootstrap_servers: str, prefix: str = DEFAULT_PREFIX) -> None:
+    def __init__(self, config: FleetConfig, kafka: KafkaConfig) -> None:
         self.config = config
         self.truth = FleetTruth()
-        self._servers = bootstrap_servers
+        self._kafka = kafka
         mark = f"{time.time_ns() // 1_000:x}"
-        self._replicas = [
-            Replica(number, config, mark, prefix, self.truth) for number in range(config.replicas)
+        self.replicas = [
+            Replica(number, config, mark, kafka.topic_prefix, self.truth) for number in range(config.replicas)
         ]
         self._interval_us = int(config.interval_s * 1_000_000)
         self._now_us = 0
@@ -46,15 +46,15 @@ class Fleet:
         """
         length_us = rounds * self._interval_us
         begin_us = start_us or self._now_us or time.time_ns() // 1_000 - length_us
-        async with Sender(self._servers) as sender:
+        async with Sender(self._kafka) as sender:
             for number in range(rounds):
                 if self._stopping:
                     break
                 self._now_us = begin_us + (number + 1) * self._interval_us
-                for start in range(0, len(self._replicas), MESSAGES_AT_ONCE):
+                for start in range(0, len(self.replicas), MESSAGES_AT_ONCE):
                     messages = [
                         message
-                        for replica in self._replicas[start : start + MESSAGES_AT_ONCE]
+                        for replica in self.replicas[start : start + MESSAGES_AT_ONCE]
                         for message in replica.step(self._now_us - self._interval_us, self._now_us)
                     ]
                     await self._deliver(sender, messages)
@@ -65,10 +65,10 @@ class Fleet:
 
         Where Kafka stores more slowly than that, intervals grow longer, as an honest agent's would.
         """
-        slices = [self._replicas[number::SLICES] for number in range(SLICES)]
+        slices = [self.replicas[number::SLICES] for number in range(SLICES)]
         flushed_us = [time.time_ns() // 1_000 - self._interval_us] * SLICES
         begun, slice_s, number = time.monotonic(), self.config.interval_s / SLICES, 0
-        async with Sender(self._servers) as sender:
+        async with Sender(self._kafka) as sender:
             while not self._stopping and time.monotonic() < begun + seconds:
                 turn = number % SLICES
                 now_us = time.time_ns() // 1_000
@@ -82,7 +82,7 @@ class Fleet:
             await self._rest(sender)
 
     async def _rest(self, sender: Sender) -> None:
-        await self._deliver(sender, [message for replica in self._replicas for message in replica.rest()])
+        await self._deliver(sender, [message for replica in self.replicas for message in replica.rest()])
 
     async def _deliver(self, sender: Sender, messages: list[Message]) -> None:
         before = sender.uncertain

@@ -44,7 +44,7 @@ class Replica:
         self._namespace = config.name if config.namespaces == 1 else f"{config.name}-{namespace}"
         self._endpoint = f"endpoint-{endpoint}"
         self._replica_id = f"replica-{number}"
-        self._key = partition_key(self._namespace, self._endpoint, self._replica_id)
+        self.key = partition_key(self._namespace, self._endpoint, self._replica_id)
         self._clock_us = int(
             (config.clock_offset_s + self._rng.uniform(-1, 1) * config.clock_spread_s) * 1_000_000
         )
@@ -53,12 +53,17 @@ class Replica:
         self._sent: list[tuple[BootTruth, bytes]] = []
         self._held: list[_Held] = []
         self._count = 0
+        self._copies = 0
 
     def step(self, start_us: int, end_us: int) -> Iterator[Message]:
         """Yield the messages of one interval of true time, those held back before included."""
         yield from self._released()
         if not self._boots or self._rng.random() < self._config.restarts:
             self._begin(start_us)
+        if self._config.copies and self._rng.random() < self._config.copies:
+            self._copies += 1
+            rng = random.Random(self._rng.random())  # noqa: S311 - load
+            self._boots.append(self._boots[-1].copy(rng, self._copies))
         for boot in list(self._boots):
             yield from self._flush(boot, end_us)
             if boot.name.boot_id in self._leaving:
@@ -96,21 +101,21 @@ class Replica:
             return
         truth.missing = truth.left_out
         value = encode(batch)
-        message = Message(self._topic, self._key, value, partial(self._stored, truth, counts, value))
+        message = Message(self._topic, self.key, value, partial(self._stored, truth, counts, value))
         if rng.random() < config.late:
             self._held.append(_Held(message, config.late_batches))
         else:
             yield message
         if config.duplicates and self._sent and rng.random() < config.duplicates:
             of, again = rng.choice(self._sent)
-            yield Message(self._topic, self._key, again, partial(self._stored_again, of, again))
+            yield Message(self._topic, self.key, again, partial(self._stored_again, of, again))
         if config.poison and rng.random() < config.poison:
             made = any_poison(batch, rng)
-            yield Message(self._topic, self._key, made.value, partial(self._stored_poison, made.reason))
+            yield Message(self._topic, self.key, made.value, partial(self._stored_poison, made.reason))
         if config.hardware:
             samples = hardware_batch(batch, rng)
             yield Message(
-                self._hardware_topic, self._key, encode(samples), partial(self._stored_samples, truth)
+                self._hardware_topic, self.key, encode(samples), partial(self._stored_samples, truth)
             )
 
     def _released(self) -> Iterator[Message]:

@@ -13,6 +13,10 @@ from typing import Any, Self
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError, RecordTooLargeError
 
+from endpoint_analytics.schemas.kafka_client import client_settings, make_ssl_context
+from endpoint_analytics.schemas.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.kafka_failure import explain_failure
+
 log = logging.getLogger(__name__)
 
 MAX_REQUEST_BYTES = 8 * 1024 * 1024
@@ -38,8 +42,9 @@ class Sender:
     `uncertain` counts messages that were sent again because no answer came: they may be in the log twice.
     """
 
-    def __init__(self, bootstrap_servers: str) -> None:
-        self._servers = bootstrap_servers.split(",")
+    def __init__(self, config: KafkaConfig) -> None:
+        self._config = config
+        self._ssl_context = make_ssl_context(config)
         self._producer: AIOKafkaProducer | None = None
         self.uncertain = 0
 
@@ -72,7 +77,8 @@ class Sender:
         except (MessageSizeTooLargeError, RecordTooLargeError):
             raise
         except Exception as error:  # noqa: BLE001 - whatever ails the client: the messages are sent again
-            log.warning("Kafka at %s takes no messages yet: %r", ",".join(self._servers), error)
+            why = await explain_failure(error, self._config, self._ssl_context)
+            log.warning("Kafka at %s takes no messages yet: %s", self._config.bootstrap_servers, why)
         if answers:
             await asyncio.wait(answers, timeout=ANSWER_WITHIN_S)
         left: list[Message] = []
@@ -89,7 +95,7 @@ class Sender:
     async def _ready(self) -> AIOKafkaProducer:
         if self._producer is None:
             producer = AIOKafkaProducer(
-                bootstrap_servers=self._servers,
+                **client_settings(self._config, self._ssl_context),
                 client_id="endpoint-analytics-fleet",
                 acks="all",
                 enable_idempotence=True,

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from endpoint_analytics.agents.installation import install_command
 from endpoint_analytics.infra.kafka.errors import JavaNotFoundError
 
 OLDEST_MAJOR = 17  # what Kafka 4's broker asks for
@@ -43,7 +44,7 @@ def find_java(environ: Mapping[str, str] = os.environ) -> Path:
         seen.append(f"{place}: {java} " + ("does not run" if major is None else f"is version {major}"))
     raise JavaNotFoundError(
         f"Kafka needs Java {OLDEST_MAJOR} or newer. Found: {'; '.join(seen) or 'none'}. "
-        "Install one, point JAVA_HOME at it, or pip install 'endpoint-analytics[local]'"
+        f"Install one, point JAVA_HOME at it, or {install_command('local')}"
     )
 
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -19,7 +19,7 @@ from endpoint_analytics.infra.kafka.log import ServerLog, log_options, read_tail
 from endpoint_analytics.infra.kafka.port import free_port, is_free
 from endpoint_analytics.infra.kafka.probe import read_answers
 from endpoint_analytics.infra.kafka.settings import Node, host_port, render_properties, server_settings
-from endpoint_analytics.infra.kafka.storage import FORMATTING, format_storage, is_formatted
+from endpoint_analytics.infra.kafka.storage import FORMATTING, format_storage, is_formatted, new_cluster_id
 
 HEAP_MB = 512
 # Another may take a free port before the broker binds it; then it is started again.
@@ -42,6 +42,8 @@ class KafkaProcess:
     """Apache Kafka on one data folder. Not safe for use by two threads at once.
 
     Port 0 takes a free port at the first start; later starts of the same object take that port again.
+    `settings` are broker settings that go before ours; a listener PLAINTEXT at host and port must stay, since it is
+    asked whether the broker is there. A node of a cluster needs the `cluster_id` of the others.
     The Java process runs in a session of its own, and on Linux ends when this process does, even by SIGKILL.
     """
 
@@ -53,6 +55,8 @@ class KafkaProcess:
         port: int = 0,
         advertised_host: str | None = None,
         heap_mb: int = HEAP_MB,
+        settings: Mapping[str, str] | None = None,
+        cluster_id: str = "",
         progress: Callable[[str], None] = _to_stderr,
     ) -> None:
         if advertised_host is None and host in LOOPBACK_OF:
@@ -64,6 +68,8 @@ class KafkaProcess:
         self._advertised_host = advertised_host or host
         self._asked_port = self._port = port
         self._heap_mb = heap_mb
+        self._settings = dict(settings or {})
+        self._cluster_id = cluster_id
         self._progress = progress
         self._child: subprocess.Popen[bytes] | None = None
         self._lock: FolderLock | None = None
@@ -155,7 +161,12 @@ class KafkaProcess:
             )
             command = [*java[:1], *QUICK_JAVA, *java[1:]]
             format_storage(
-                command, self._data / LOG_DIR, properties, environ=_environment(), timeout_s=timeout_s
+                command,
+                self._data / LOG_DIR,
+                properties,
+                self._cluster_id or new_cluster_id(),
+                environ=_environment(),
+                timeout_s=timeout_s,
             )
 
     def _choose_port(self, deadline: float) -> None:
@@ -201,7 +212,7 @@ class KafkaProcess:
     def _write_settings(self, name: str, log_dir: Path, *, port: int, controller_port: int) -> Path:
         node = Node(log_dir, self._host, self._advertised_host, port, controller_port)
         path = self._data / name
-        path.write_text(render_properties(server_settings(node)), encoding="ascii")
+        path.write_text(render_properties(server_settings(node) | self._settings), encoding="ascii")
         return path
 
     def _release(self) -> None:

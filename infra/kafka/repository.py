@@ -1,22 +1,26 @@
 """One jar from a Maven repository, checked against its pin. Where jars are kept is not told here.
 
 The repository is Maven Central, or the mirror that `ENDPOINT_ANALYTICS_MAVEN_URL` names. A proxy is taken
-from the usual variables (HTTPS_PROXY, NO_PROXY), certificates from REQUESTS_CA_BUNDLE or SSL_CERT_FILE.
+from the usual variables (HTTPS_PROXY, NO_PROXY), certificates from REQUESTS_CA_BUNDLE, else those
+that Python trusts (SSL_CERT_FILE, SSL_CERT_DIR, the machine's).
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from endpoint_analytics.agents.installation import install_command
 from endpoint_analytics.infra.kafka.errors import JarError
+from endpoint_analytics.schemas.settings import parse_url, read_text, variable_of
 
-MIRROR_VARIABLE = "ENDPOINT_ANALYTICS_MAVEN_URL"
+MIRROR_VARIABLE = variable_of("maven_url")
 TRIES = 3
 READ_TIMEOUT_S = 10
 
@@ -51,11 +55,11 @@ def download(jar: Jar, staging: Path, given_up: threading.Event) -> Path:
     try:
         from jgo.maven import MavenContext, PythonResolver
     except ModuleNotFoundError as error:
-        raise JarError(
-            "fetching Kafka needs the package jgo: pip install 'endpoint-analytics[local]'"
-        ) from error
-    mirror = os.environ.get(MIRROR_VARIABLE)
-    _trust_ssl_cert_file()
+        raise JarError(f"fetching Kafka needs the package jgo: {install_command('local')}") from error
+    mirror = read_text(os.environ, "maven_url")
+    if mirror:
+        parse_url("maven_url", mirror)
+    _trust_what_python_trusts()
     failure = ""
     for number in range(TRIES):
         context = MavenContext(
@@ -100,7 +104,14 @@ def _until(given_up: threading.Event) -> Callable[[str, int], AbstractContextMan
     return progress
 
 
-def _trust_ssl_cert_file() -> None:
-    """Let requests, which jgo uses, trust what Python's own ssl module is told to."""
-    if "SSL_CERT_FILE" in os.environ and "CURL_CA_BUNDLE" not in os.environ:
-        os.environ.setdefault("REQUESTS_CA_BUNDLE", os.environ["SSL_CERT_FILE"])
+def _trust_what_python_trusts() -> None:
+    """Let requests, which jgo uses, trust the machine's certificates, as Python's own ssl module does.
+
+    It brings a list of its own, which lacks what a company's network adds to the machine's.
+    """
+    paths = ssl.get_default_verify_paths()  # of SSL_CERT_FILE and SSL_CERT_DIR, or the machine's
+    # OpenSSL finds certificates of a folder by hashed names: one that has none holds nothing that is trusted.
+    is_filled = paths.capath is not None and any(Path(paths.capath).glob("*.0"))
+    trusted = paths.cafile or (paths.capath if is_filled else None)
+    if trusted and "CURL_CA_BUNDLE" not in os.environ:
+        os.environ.setdefault("REQUESTS_CA_BUNDLE", trusted)

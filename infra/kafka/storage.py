@@ -29,7 +29,13 @@ def is_formatted(log_dir: Path) -> bool:
 
 
 def format_storage(
-    java: Sequence[str], log_dir: Path, properties: Path, *, environ: Mapping[str, str], timeout_s: float
+    java: Sequence[str],
+    log_dir: Path,
+    properties: Path,
+    cluster_id: str,
+    *,
+    environ: Mapping[str, str],
+    timeout_s: float,
 ) -> None:
     """Format `log_dir`, whose folder the file `properties` must name as FORMATTING beside it.
 
@@ -45,7 +51,7 @@ def format_storage(
         )
     output = properties.with_suffix(".out")
     tool = spawn(
-        [*java, "kafka.tools.StorageTool", "format", "-t", new_cluster_id(), "-c", str(properties)],
+        [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties)],
         cwd=properties.parent,
         output=output,
         environ=environ,

@@ -13,6 +13,9 @@ from aiokafka.errors import KafkaError as ClientError
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from endpoint_analytics.infra.kafka.errors import KafkaError, TopicMismatchError
+from endpoint_analytics.schemas.kafka_client import client_settings, make_ssl_context
+from endpoint_analytics.schemas.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.kafka_failure import explain_failure
 
 VISIBLE_WITHIN_S = 30.0
 
@@ -75,22 +78,22 @@ def _line(topic: str, setting: str, found: object, wanted: object, mend: str) ->
     return f"topic {topic}: {setting} is {found}, should be {wanted}. To mend: {mend}"
 
 
-async def ensure_topics(
-    bootstrap_servers: str, topics: Sequence[TopicSpec], *, security: Mapping[str, Any] | None = None
-) -> None:
+async def ensure_topics(kafka: KafkaConfig | str, topics: Sequence[TopicSpec]) -> None:
     """Make the topics that are missing, and return once every one is there, as it should be, with leaders.
 
-    `security` goes to aiokafka's client as it is (security_protocol, ssl_context, sasl_...).
-    Raises TopicMismatchError for topics that exist with other settings, KafkaError where one cannot be made
-    or the broker cannot be reached.
+    `kafka` says how to reach Kafka; a plain HOST:PORT is one without TLS or login. Raises TopicMismatchError for
+    topics that exist with other settings, KafkaError where one cannot be made or the broker cannot be used.
     """
-    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, **(security or {}))
+    config = KafkaConfig(bootstrap_servers=kafka) if isinstance(kafka, str) else kafka
+    ssl_context = make_ssl_context(config)
+    client = AIOKafkaAdminClient(**client_settings(config, ssl_context))
     try:
         await client.start()
         await _create(client, topics)
         found = await _describe(client, topics)
     except (ClientError, OSError) as error:
-        raise KafkaError(f"cannot set up topics on {bootstrap_servers}: {error!r}") from error
+        why = await explain_failure(error, config, ssl_context)
+        raise KafkaError(f"cannot set up topics on {config.bootstrap_servers}: {why}") from error
     finally:
         await client.close()
     lines = [line for spec in topics for line in differences(spec, found[spec.name])]

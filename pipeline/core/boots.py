@@ -7,6 +7,7 @@ The memory is as of a chunk's start plus the open chunk; after a restart it is t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import NamedTuple
 
 from endpoint_analytics.schemas.requests import Totals
@@ -16,6 +17,9 @@ OVERFLOW = "__overflow__"
 
 MAX_GAPS = 32
 """Ranges of missing batches kept of a boot; a batch of a forgotten range would count as a duplicate."""
+
+RECENT = 16
+"""Newest batches of a boot whose ends are kept, to tell a batch that was sent again from another of its number."""
 
 MAX_BOOTS = 20_000
 """Boots of one stream and partition kept in memory from chunk to chunk."""
@@ -28,6 +32,15 @@ class BootKey(NamedTuple):
     endpoint: str
     replica_id: str
     boot_id: str
+
+
+class Verdict(Enum):
+    """What a batch is to a process, by its number: new, sent again, another's, or from before it is known."""
+
+    NEW = "new"
+    AGAIN = "again"
+    OTHER = "other"
+    EARLIER = "earlier"
 
 
 @dataclass(slots=True)
@@ -57,29 +70,79 @@ class Boot:
     streaming: int = 0
     oldest_pending_us: int = 0
     totals: Totals = field(default_factory=Totals)
+    recent_ends: list[int] = field(default_factory=list)
+    """Ends of the batches before `next_seq`, 0 for one that has not come: an end is a microsecond of its sender."""
+    stepped_back: bool = False
+    """Whether the sender's clock did: then the time of an old batch tells nothing."""
+    copies: int = 0
+    """Processes beside this one that sent under its boot_id: see `copies`."""
+    conflicts: int = 0
+    """Batches of yet other processes that are not counted."""
+    copy_of: str = ""
+    """The boot_id that it was sent under, for such a process."""
+    begin_seq: int = 0
+    """Its first number: not 0 for such a process."""
+    inherited: Totals = field(default_factory=Totals)
+    """What its totals held when the process was copied."""
 
     @property
     def is_overflow(self) -> bool:
         """Whether it stands for many boots: of those, seq and levels say nothing together."""
         return self.key.replica_id == OVERFLOW
 
-    def accept(self, seq: int) -> bool:
+    def judge(self, seq: int, end_us: int) -> Verdict:
+        """Say what the batch `seq`, whose interval ends at `end_us`, is to this process; changes nothing."""
+        if seq >= self.next_seq or self.is_overflow or any(start <= seq < end for start, end in self.gaps):
+            return Verdict.NEW
+        if seq < self.begin_seq:
+            return Verdict.EARLIER
+        place = seq - self.next_seq + len(self.recent_ends)
+        if place >= 0:
+            return Verdict.AGAIN if self.recent_ends[place] in (0, end_us) else Verdict.OTHER
+        # Older than what is remembered: it should have ended before all that is.
+        oldest_us = next((end for end in self.recent_ends if end), 0)
+        later = oldest_us and end_us > oldest_us and not self.stepped_back
+        return Verdict.OTHER if later else Verdict.AGAIN
+
+    def knows(self, seq: int) -> bool:
+        """Say whether the end of the batch `seq` is remembered."""
+        place = seq - self.next_seq + len(self.recent_ends)
+        return 0 <= place < len(self.recent_ends) and self.recent_ends[place] != 0
+
+    def accept(self, seq: int, end_us: int = 0) -> bool:
         """Count the batch `seq`: True when it is new, False when it was counted before."""
         if self.is_overflow:
             self.batches += 1
             return True
-        if seq == self.next_seq:
+        if seq >= self.next_seq:
+            if seq > self.next_seq:
+                self.gaps.append((self.next_seq, seq))
+                del self.gaps[:-MAX_GAPS]
+                self.missing += seq - self.next_seq
+            self._remember(seq, end_us)
             self.next_seq = seq + 1
-        elif seq > self.next_seq:
-            self.gaps.append((self.next_seq, seq))
-            del self.gaps[:-MAX_GAPS]
-            self.missing += seq - self.next_seq
-            self.next_seq = seq + 1
+        elif seq < self.begin_seq:
+            if seq + 1 < self.begin_seq:
+                self.gaps.append((seq + 1, self.begin_seq))
+                del self.gaps[:-MAX_GAPS]
+                self.missing += self.begin_seq - seq - 1
+            self.begin_seq = seq
+            if self.next_seq - seq <= RECENT:
+                self.recent_ends[:0] = [0] * (self.next_seq - seq - len(self.recent_ends))
         elif not self._fill(seq):
             self.duplicates += 1
             return False
+        if (place := seq - self.next_seq + len(self.recent_ends)) >= 0:
+            self.recent_ends[place] = end_us
         self.batches += 1
         return True
+
+    def _remember(self, seq: int, end_us: int) -> None:
+        newest_us = next((end for end in reversed(self.recent_ends) if end), 0)
+        self.stepped_back = self.stepped_back or end_us < newest_us
+        self.recent_ends += [0] * min(seq - self.next_seq, RECENT)
+        self.recent_ends.append(end_us)
+        del self.recent_ends[:-RECENT]
 
     def _fill(self, seq: int) -> bool:
         for index, (start, end) in enumerate(self.gaps):

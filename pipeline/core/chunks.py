@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from endpoint_analytics.schemas.limits import MAX_TIME_US, MIN_TIME_US
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -16,6 +18,14 @@ class Record:
     offset: int
     append_ms: int
     value: bytes | None
+
+
+def record_of(offset: int, stamp_ms: int, value: bytes | None) -> Record:
+    """Return a message of the log, its stamp brought into the time that our tables hold.
+
+    The broker's own clock gives no other. A topic whose stamps are its senders' (CreateTime) may hold any.
+    """
+    return Record(offset, min(max(stamp_ms, MIN_TIME_US // 1000), MAX_TIME_US // 1000), value)
 
 
 @dataclass(frozen=True, slots=True)

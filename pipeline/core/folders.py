@@ -12,6 +12,7 @@ from typing import Generic, Protocol, TypeVar
 from endpoint_analytics.pipeline.core.admission import Admission
 from endpoint_analytics.pipeline.core.boots import Boot, BootKey, Boots
 from endpoint_analytics.pipeline.core.chunks import Record
+from endpoint_analytics.pipeline.core.copies import MAX_COPIES, copy_keys, process_of
 from endpoint_analytics.pipeline.core.requests_fold import Accepted, fold_requests
 from endpoint_analytics.pipeline.core.rows import Place, Row, boot_row, seconds6, window_rows
 from endpoint_analytics.pipeline.core.sample_fold import SampleWindows
@@ -51,7 +52,7 @@ class Folder(Protocol[Message]):
         """Return from when to when the message speaks, in microseconds since 1970."""
 
     def unknown(self, messages: Sequence[Message]) -> set[BootKey]:
-        """Return the boots whose state must be restored before these messages are folded."""
+        """Return the boots whose state must be restored before these messages are folded; to be asked until none is."""
 
     def restore(self, boot: Boot) -> None:
         """Take up a boot's state as of the chunk's start."""
@@ -82,7 +83,12 @@ class _BootFolder(Generic[Batch]):
 
     def unknown(self, messages: Sequence[Batch]) -> set[BootKey]:
         admit = self._admission.admit
-        return {key for message in messages if (key := admit(boot_key(message))) not in self._boots}
+        keys = {admit(boot_key(message)) for message in messages}
+        unknown = {key for key in keys if key not in self._boots}
+        for key in keys - unknown:
+            if (boot := self._boots[key]).copies:
+                unknown.update(copy for copy in copy_keys(boot) if copy not in self._boots)
+        return unknown
 
     def restore(self, boot: Boot) -> None:
         self._boots.restore(boot)
@@ -91,9 +97,21 @@ class _BootFolder(Generic[Batch]):
         """Return the messages whose seq was not counted before; count the others."""
         new = []
         for record, message in run:
-            boot = self._boots[self._admission.admit(boot_key(message))]
+            known = self._boots[self._admission.admit(boot_key(message))]
+            copies = known.copies
+            boot = process_of(self._boots, known, message)
+            if boot is None or known.copies != copies:
+                known.conflicts += boot is None
+                self._boots.touch(known, record.offset, record.append_ms)
+            if boot is None:
+                outcome.refused[record.offset] = InvalidMessageError(
+                    "boot_conflict",
+                    f"more than {MAX_COPIES + 1} processes send as boot {message.boot_id} of {message.replica_id}: "
+                    "each needs a start of its own",
+                )
+                continue
             self._boots.touch(boot, record.offset, record.append_ms)
-            if boot.accept(message.seq):
+            if boot.accept(message.seq, message.end_us):
                 new.append((boot, message, record))
             else:
                 outcome.duplicates += 1
@@ -131,7 +149,8 @@ class RequestsFolder(_BootFolder[RequestBatch]):
         accepted: list[Accepted] = [
             (boot, batch, record.offset) for boot, batch, record in self._new(run, outcome)
         ]
-        outcome.events, outcome.refused = fold_requests(self._windows, accepted)
+        outcome.events, refused = fold_requests(self._windows, accepted)
+        outcome.refused |= refused
         return outcome
 
     def take_rows(self, place: Place) -> list[Row]:

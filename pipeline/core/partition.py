@@ -32,10 +32,16 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A message that cannot be used, and why."""
+    """A message that cannot be used, and why; `size_bytes` is given where the record has not all of it."""
 
     record: Record
     error: InvalidMessageError
+    size_bytes: int | None = None
+
+    @property
+    def value_bytes(self) -> int:
+        """The size of the message's value."""
+        return len(self.record.value or b"") if self.size_bytes is None else self.size_bytes
 
 
 @dataclass(slots=True)
@@ -115,7 +121,10 @@ class PartitionFold(Generic[Message]):
         return decoded
 
     def unknown(self, decoded: Sequence[tuple[Record, Message]]) -> set[BootKey]:
-        """Return the boots whose state as of the chunk's start must be restored before `fold`."""
+        """Return the boots whose state as of the chunk's start must be restored before `fold`.
+
+        To be asked until there are none: what is restored may name others.
+        """
         return self._folder.unknown([message for _, message in decoded])
 
     def restore(self, boots: Iterable[Boot]) -> None:
@@ -123,8 +132,19 @@ class PartitionFold(Generic[Message]):
         for boot in boots:
             self._folder.restore(boot)
 
-    def fold(self, records: Sequence[Record], decoded: Sequence[tuple[Record, Message]]) -> tuple[int, int]:
-        """Fold a run of the open chunk, with what `decode` made of it; returns events and rejected messages."""
+    def is_usable(self, record: Record) -> bool:
+        """Say whether a message, of any chunk, can be decoded; nothing is counted."""
+        try:
+            self._check_time(record, self._folder.decode(record.value))
+        except InvalidMessageError:
+            return False
+        return True
+
+    def fold(
+        self, records: Sequence[Record], decoded: Sequence[tuple[Record, Message]]
+    ) -> tuple[int, set[int]]:
+        """Fold a run of the open chunk, with what `decode` made of it; returns its events, and the offsets of
+        its rejected messages."""
         tally = self._open().tally
         outcome = self._folder.fold(decoded)
         by_offset = {record.offset: record for record, _ in decoded} if outcome.refused else {}
@@ -134,7 +154,8 @@ class PartitionFold(Generic[Message]):
         tally.events += outcome.events
         tally.duplicates += outcome.duplicates
         tally.last = records[-1]
-        return outcome.events, len(records) - len(decoded) + len(outcome.refused)
+        usable = {record.offset for record, _ in decoded} - outcome.refused.keys()
+        return outcome.events, {record.offset for record in records} - usable
 
     def take_rows(self) -> list[Row]:
         """Return the absolute rows that changed since the last call."""
@@ -143,10 +164,24 @@ class PartitionFold(Generic[Message]):
         rows.append(self._chunk_row(place, tally))
         return rows
 
+    def rejected_row(self, rejection: Rejection) -> Row:
+        """Return the row of a message that cannot be used."""
+        record, error = rejection.record, rejection.error
+        row: dict[str, object] = {
+            "topic": self._topic,
+            "partition": self._partition,
+            "offset": record.offset,
+            "append_time": seconds3(record.append_ms),
+            "reason": error.reason,
+            "detail": error.detail,
+            "value_bytes": rejection.value_bytes,
+        }
+        return Row("rejected", row)
+
     def take_rejected(self) -> tuple[list[Rejection], list[Row]]:
         """Return the rejections since the last call, and their rows."""
         rejected, self._rejected = self._rejected, []
-        return rejected, [self._rejected_row(rejection) for rejection in rejected]
+        return rejected, [self.rejected_row(rejection) for rejection in rejected]
 
     def _open(self) -> _Opened:
         if self._first is None or self._tally is None:
@@ -187,16 +222,3 @@ class PartitionFold(Generic[Message]):
             "rejected": tally.rejected,
         }
         return Row("chunks", row)
-
-    def _rejected_row(self, rejection: Rejection) -> Row:
-        record, error = rejection.record, rejection.error
-        row: dict[str, object] = {
-            "topic": self._topic,
-            "partition": self._partition,
-            "offset": record.offset,
-            "append_time": seconds3(record.append_ms),
-            "reason": error.reason,
-            "detail": error.detail,
-            "value_bytes": len(record.value or b""),
-        }
-        return Row("rejected", row)

@@ -16,6 +16,7 @@ from endpoint_analytics.pipeline.core.batches import (
     values,
 )
 from endpoint_analytics.pipeline.core.boots import Boot
+from endpoint_analytics.pipeline.core.copies import since
 from endpoint_analytics.pipeline.core.levels import Levels, levels_of
 from endpoint_analytics.pipeline.core.sketch import buckets_of
 from endpoint_analytics.pipeline.core.sparse import CODES, SparseCounts, count_pairs
@@ -195,7 +196,7 @@ class _Columns:
                 boot.pending = pending[index]
                 boot.streaming = streaming[index]
                 boot.oldest_pending_us = batch.oldest_pending_us
-                boot.totals = batch.totals
+                boot.totals = since(batch.totals, boot.inherited)
         keys, counts = count_pairs(
             np.concatenate([self.responded.batch, self.informational.batch]),
             np.concatenate([statuses, interim]),

@@ -5,12 +5,14 @@ Times are Unix seconds: integers for DateTime, decimal text for DateTime64.
 
 from __future__ import annotations
 
+import json
 from typing import NamedTuple
 
 from endpoint_analytics.pipeline.core.batches import WINDOW_US
 from endpoint_analytics.pipeline.core.boots import Boot, BootKey
 from endpoint_analytics.pipeline.core.chunks import Record
 from endpoint_analytics.pipeline.core.windows import Windows
+from endpoint_analytics.schemas.requests import Totals
 
 
 class Row(NamedTuple):
@@ -119,5 +121,19 @@ def boot_row(place: Place, boot: Boot) -> Row:
         "dropped_counts": list(totals.dropped.values()),
         "dropped_batch_reasons": list(totals.dropped_batches),
         "dropped_batch_counts": list(totals.dropped_batches.values()),
+        "recent_ends": boot.recent_ends,
+        "stepped_back": int(boot.stepped_back),
+        "copies": boot.copies,
+        "conflicts": boot.conflicts,
+        "copy_of": boot.copy_of,
+        "begin_seq": boot.begin_seq,
+        "inherited": _json(boot.inherited),
     }
     return Row("boot_states", row)
+
+
+def _json(totals: Totals) -> str:
+    """Return totals as JSON, and none as nothing."""
+    if totals == Totals():
+        return ""
+    return json.dumps({name: getattr(totals, name) for name in totals.__struct_fields__})

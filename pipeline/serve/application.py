@@ -84,7 +84,8 @@ class Service:
         except StoreError:
             return answers.unavailable(_NO_ANSWER)
         newest_s = await self.health.newest_data_s()
-        families = self.metrics.families(len(self.scrapes), len(self.tokens), newest_s)
+        paused = await self.health.paused_partitions()
+        families = self.metrics.families(len(self.scrapes), len(self.tokens), newest_s, paused)
         form = choose_format(_joined(request, "accept"))
         body = render(families, form)
         if accepts_gzip(_joined(request, "accept-encoding")) and len(body) >= GZIP_FROM_BYTES:

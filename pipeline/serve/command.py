@@ -9,35 +9,45 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
 from endpoint_analytics.pipeline.serve.api.mount import make_api
 from endpoint_analytics.pipeline.serve.api.rolling import roll_for_ever
 from endpoint_analytics.pipeline.serve.application import Service
+from endpoint_analytics.pipeline.serve.connections import (
+    BACKLOG,
+    SLACK,
+    ConnectionLimitError,
+    Connections,
+    connection_limit,
+)
 from endpoint_analytics.pipeline.serve.database import Database
 from endpoint_analytics.pipeline.serve.health import Health
-from endpoint_analytics.pipeline.serve.page_session import SessionKeyError, session_key
 from endpoint_analytics.pipeline.serve.routes import MAX_HEAD_BYTES, application
 from endpoint_analytics.pipeline.serve.scrapes import Scrapes
 from endpoint_analytics.pipeline.serve.self_metrics import SelfMetrics
+from endpoint_analytics.pipeline.serve.tls import add_tls_arguments, exposure, make_server_context, renew
 from endpoint_analytics.pipeline.serve.token_book import TokenBook
 from endpoint_analytics.pipeline.store.connect import (
     ClickHouseConfig,
-    ClickHouseConfigError,
     add_clickhouse_arguments,
     clickhouse_config,
 )
 from endpoint_analytics.pipeline.store.endpoint_metrics import MetricsSettings
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.schemas.migrations import read_migrations
+from endpoint_analytics.schemas.settings import ConfigurationError
 
-MAX_CONNECTIONS = 512
 KEEP_ALIVE_S = 75
 """Longer than the usual scrape intervals, so that a scraper keeps its connection."""
 STOP_WITHIN_S = 2
+
+log = logging.getLogger(__name__)
 
 
 def seconds(text: str) -> float:
@@ -93,6 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="seconds between looks for windows to roll up into minutes and hours (15; 0: never)",
     )
+    add_tls_arguments(parser)
     add_clickhouse_arguments(parser)
 
 
@@ -104,13 +115,15 @@ def run(arguments: argparse.Namespace) -> int:
     logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)  # it warns of what we report ourselves
     try:
         config = clickhouse_config(arguments)
-        key = session_key()
+        ssl_context = make_server_context(arguments.tls_certificate, arguments.tls_key)
+        most = connection_limit()
         listener = _listen(arguments.host, arguments.port)
-    except (ClickHouseConfigError, SessionKeyError, OSError) as error:
+    except (ConfigurationError, ConnectionLimitError, OSError) as error:
         sys.stderr.write(f"endpoint-analytics serve: {error}\n")
         return 1
     with listener:
-        asyncio.run(_serve(arguments, config, key, listener))
+        connections = Connections(most, time.monotonic, ssl_context)
+        asyncio.run(_serve(arguments, config, connections, listener))
     return 0
 
 
@@ -143,9 +156,9 @@ class _Announcing(uvicorn.Server):
 
 
 async def _serve(
-    arguments: argparse.Namespace, config: ClickHouseConfig, key: bytes, listener: socket.socket
+    arguments: argparse.Namespace, config: ClickHouseConfig, connections: Connections, listener: socket.socket
 ) -> None:
-    metrics = SelfMetrics()
+    metrics = SelfMetrics(connections.closed)
     database = Database(config, metrics)
     settings = MetricsSettings(
         timedelta(seconds=arguments.quantile_window), Presence(timedelta(seconds=arguments.replica_grace))
@@ -159,7 +172,7 @@ async def _serve(
         clock=time.monotonic,
     )
     tokens = TokenBook(database, time.monotonic)
-    api = make_api(database, tokens, key, settings.presence, arguments.cache)
+    api = make_api(database, tokens, settings.presence, arguments.cache)
     every_s = arguments.rollup_every
     service = Service(
         scrapes,
@@ -169,17 +182,25 @@ async def _serve(
         time.monotonic,
     )
     host, port = listener.getsockname()[:2]
-    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "http" if arguments.tls_certificate is None else "https"
+    address = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+    if scheme == "http" and (warning := exposure(host)):
+        log.warning("%s", warning)
+    beside: list[Callable[[], Coroutine[Any, Any, None]]] = [connections.watch]
+    if every_s:
+        beside.append(lambda: roll_for_ever(config, every_s))
+    if (context := connections.ssl_context) is not None:
+        beside.append(lambda: renew(context, arguments.tls_certificate, arguments.tls_key))
     server = _Announcing(
         uvicorn.Config(
             application(
                 service,
                 api,
-                while_serving=(lambda: roll_for_ever(config, every_s)) if every_s else None,
+                while_serving=beside,
                 on_stop=database.close,
             ),
             # h11 bounds what it holds of an unfinished head; httptools does not.
-            http="h11",
+            http=connections.protocol,  # type: ignore[arg-type]  # called as the class would be
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             ws="none",
             lifespan="on",
@@ -187,7 +208,8 @@ async def _serve(
             access_log=False,  # a path may hold a query string, and a query string anything
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=MAX_CONNECTIONS,
+            limit_concurrency=connections.most + SLACK,
+            backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=STOP_WITHIN_S,
         ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -24,7 +24,7 @@ CONCURRENT_QUERIES = 16
 
 
 class Database:
-    """A reader for `store`'s queries; belongs to one event loop."""
+    """Runs `store`'s queries and statements; belongs to one event loop."""
 
     def __init__(self, config: ClickHouseConfig, metrics: SelfMetrics) -> None:
         self._config = config
@@ -46,9 +46,16 @@ class Database:
 
     async def read(self, sql: str, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
         """Return the query's rows; raises StoreError, within QUERY_TIMEOUT_S."""
+        return await self._counted(self._read(sql, parameters))
+
+    async def write(self, sql: str, parameters: Mapping[str, Any]) -> None:
+        """Return when the statement is done; raises StoreError, within QUERY_TIMEOUT_S: then it may be done or not."""
+        await self._counted(self._read(sql, parameters))
+
+    async def _counted(self, asking: Awaitable[Sequence[Sequence[Any]]]) -> Sequence[Sequence[Any]]:
         self._metrics.queries += 1
         try:
-            rows = await self._read(sql, parameters)
+            rows = await asking
         except StoreError as error:
             self._metrics.query_errors += 1
             if not self._failing:

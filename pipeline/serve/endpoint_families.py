@@ -5,7 +5,8 @@ Names come from schemas.metrics alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 
 from endpoint_analytics.pipeline.serve.families import FamilyType, Labels, MetricFamily, Sample
 from endpoint_analytics.pipeline.store.endpoint_numbers import EndpointMetrics, ReplicaMetrics, Summary
@@ -29,18 +30,25 @@ def family_of(family: names.Family, samples: Iterable[Sample]) -> MetricFamily:
 def endpoint_families(metrics: EndpointMetrics) -> tuple[MetricFamily, ...]:
     """Return all families that have something to say, always in the same order.
 
-    A summary always has its lines; a family without samples is left out.
+    A family without samples is left out: what is not known is. A summary always has its count and sum.
     """
     families = (
         family_of(names.LATENCY, _summary(metrics.latency)),
         family_of(names.TIME_TO_FIRST_BYTE, _summary(metrics.time_to_first_byte)),
         *_requests(metrics.replicas),
+        family_of(names.MISSING_BATCHES, _by_stream(metrics.replicas, "", attrgetter("missing_batches"))),
+        family_of(
+            names.CONFLICTING_BATCHES,
+            _by_stream(metrics.replicas, "_total", attrgetter("conflicting_batches")),
+        ),
+        family_of(names.COPIED_BOOTS, _by_stream(metrics.replicas, "", attrgetter("copied_boots"))),
         *_hardware(metrics.replicas),
         *_engine(metrics.replicas),
         family_of(names.REPLICA_STATE, _states(metrics.replicas)),
-        family_of(names.RUNNING_REPLICAS, (Sample("", (), metrics.running_replicas),)),
-        family_of(names.MIN_REPLICAS, _setting(metrics.min_replicas)),
-        family_of(names.MAX_REPLICAS, _setting(metrics.max_replicas)),
+        family_of(names.RUNNING_REPLICAS, _known(metrics.running_replicas)),
+        family_of(names.UNKNOWN_REPLICAS, (Sample("", (), _unknown(metrics.replicas)),)),
+        family_of(names.MIN_REPLICAS, _known(metrics.min_replicas)),
+        family_of(names.MAX_REPLICAS, _known(metrics.max_replicas)),
         family_of(
             names.DATA_TIMESTAMP,
             () if metrics.data_at is None else (Sample("", (), metrics.data_at.timestamp()),),
@@ -49,8 +57,12 @@ def endpoint_families(metrics: EndpointMetrics) -> tuple[MetricFamily, ...]:
     return tuple(family for family in families if family.samples)
 
 
-def _setting(value: int | None) -> tuple[Sample, ...]:
+def _known(value: int | None) -> tuple[Sample, ...]:
     return () if value is None else (Sample("", (), value),)
+
+
+def _unknown(replicas: Sequence[ReplicaMetrics]) -> int:
+    return sum(replica.state == "unknown" for replica in replicas)
 
 
 def _summary(summary: Summary) -> tuple[Sample, ...]:
@@ -81,15 +93,26 @@ def _requests(replicas: Sequence[ReplicaMetrics]) -> Iterable[MetricFamily]:
         for reason, count in requests.dropped:
             dropped.append(Sample("_total", (of_replica, ("reason", reason)), count))
         labels: Labels = (of_replica,)
-        levels[names.PENDING_REQUESTS].append(Sample("", labels, requests.pending))
-        levels[names.STREAMING_REQUESTS].append(Sample("", labels, requests.streaming))
-        levels[names.ACTIVE_REQUESTS].append(Sample("", labels, requests.pending + requests.streaming))
-        levels[names.OLDEST_PENDING].append(Sample("", labels, requests.oldest_pending_us / 1e6))
+        if (found := requests.levels) is not None:
+            levels[names.PENDING_REQUESTS].append(Sample("", labels, found.pending))
+            levels[names.STREAMING_REQUESTS].append(Sample("", labels, found.streaming))
+            levels[names.ACTIVE_REQUESTS].append(Sample("", labels, found.pending + found.streaming))
+            levels[names.OLDEST_PENDING].append(Sample("", labels, found.oldest_pending_us / 1e6))
     yield family_of(names.HTTP_REQUESTS, statuses)
     yield family_of(names.ABORTED_REQUESTS, aborted)
     yield family_of(names.DROPPED_REQUESTS, dropped)
     for family, samples in levels.items():
         yield family_of(family, samples)
+
+
+def _by_stream(
+    replicas: Sequence[ReplicaMetrics],
+    suffix: str,
+    counts: Callable[[ReplicaMetrics], tuple[tuple[str, int], ...]],
+) -> Iterable[Sample]:
+    for replica in replicas:
+        for stream, count in counts(replica):
+            yield Sample(suffix, (("replica_id", replica.replica_id), ("stream", stream)), count)
 
 
 def _hardware(replicas: Sequence[ReplicaMetrics]) -> Iterable[MetricFamily]:
@@ -128,7 +151,7 @@ def _engine(replicas: Sequence[ReplicaMetrics]) -> Iterable[MetricFamily]:
 
 def _states(replicas: Sequence[ReplicaMetrics]) -> Iterable[Sample]:
     for replica in replicas:
-        if replica.state is not None:
+        if replica.state not in (None, "unknown"):
             for state in STATES:
                 labels = (("replica_id", replica.replica_id), (names.REPLICA_STATE.name, state))
                 yield Sample("", labels, int(state == replica.state))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from endpoint_analytics.pipeline.serve.database import Database
 from endpoint_analytics.pipeline.serve.shared_cache import SharedCache
 from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.migrate import APPLIED, schema_state
+from endpoint_analytics.pipeline.store.paused_partitions import read_still_paused
 from endpoint_analytics.schemas.migrations import Migration
+from endpoint_analytics.schemas.topics import ENGINE, HARDWARE, REPLICAS, REQUESTS
 
 KEEP_S = 1.0
 
@@ -24,6 +26,7 @@ class Health:
         self._known = known
         self._ready: SharedCache[str, str | None] = SharedCache(KEEP_S, 1, clock)
         self._newest: SharedCache[str, float | None] = SharedCache(KEEP_S, 1, clock)
+        self._paused: SharedCache[str, Mapping[str, int] | None] = SharedCache(KEEP_S, 1, clock)
 
     async def not_ready(self) -> str | None:
         """Return why the service cannot answer scrapes, None when it can."""
@@ -34,6 +37,11 @@ class Health:
         """Return when the broker took the newest stored message, None when there is none or no ClickHouse."""
         newest, _ = await self._newest.get("newest", self._look_newest)
         return newest
+
+    async def paused_partitions(self) -> Mapping[str, int] | None:
+        """Return how many partitions of each stream are paused, None where ClickHouse does not say."""
+        paused, _ = await self._paused.get("paused", self._look_paused)
+        return paused
 
     async def _look(self) -> str | None:
         try:
@@ -49,3 +57,10 @@ class Health:
         except StoreError:
             return None
         return float(newest.timestamp()) if count else None
+
+    async def _look_paused(self) -> Mapping[str, int] | None:
+        try:
+            paused = [each.stream for each in await read_still_paused(self._database)]
+        except StoreError:
+            return None
+        return {topic.suffix: paused.count(topic.suffix) for topic in (REQUESTS, HARDWARE, ENGINE, REPLICAS)}

@@ -1,32 +1,44 @@
-"""The page's session: a signed value in place of the token. Making and checking it belongs here, HTTP does not.
+"""The page's session: a value in place of the token. Opening, checking and ending it belongs here, HTTP does not.
 
-A value is `<token_id>.<expires>.<mac>`. The MAC is keyed with a secret of the service's own, so that whoever can
-read the tokens table cannot make one, and covers the token's hash, so that it is bound to that very token. Who
-revokes the token ends its sessions: each check asks the token book.
+A value is `<session_id>.<secret>`; the session is a row in ClickHouse with the secret's hash. So it goes on over
+restarts and in every query service, nobody who reads the table can make a value, and a session that was signed out is
+over everywhere, whoever kept its cookie. Who revokes the token ends its sessions: each check asks the token book.
 """
 
 from __future__ import annotations
 
-import hashlib
 import hmac
-import os
 import re
 import secrets
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
-from endpoint_analytics.pipeline.store.tokens import Token
+from endpoint_analytics.pipeline.serve.book import Book
+from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
+from endpoint_analytics.pipeline.store.page_sessions import (
+    END,
+    IN_FORCE,
+    MAX_SESSIONS,
+    OPEN,
+    PageSession,
+    in_force_parameters,
+    parse_rows,
+)
+from endpoint_analytics.pipeline.store.tokens import Token, sha256_hex
 
-KEY_VARIABLE = "ENDPOINT_ANALYTICS_SESSION_KEY"
-MIN_KEY_LENGTH = 32
 LASTS_S = 12 * 3600
 
-_VALUE = re.compile(r"([0-9a-f]{16})\.([0-9]{1,11})\.([0-9a-f]{64})", re.ASCII)
+_VALUE = re.compile(r"([0-9a-f]{16})\.([A-Za-z0-9_-]{43})", re.ASCII)
 _NO_HASH = "0" * 64
 
 
-class SessionKeyError(ValueError):
-    """A key that cannot be used."""
+class Store(Reader, Protocol):
+    """Where sessions are kept."""
+
+    async def write(self, sql: str, parameters: Mapping[str, Any]) -> None:
+        """Return when the statement's rows are stored; raises StoreError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,48 +49,66 @@ class Session:
     expires_s: int
 
 
-def session_key(environment: Mapping[str, str] | None = None) -> bytes:
-    """Return the key of the environment, or one drawn for this process: its sessions end with it."""
-    given = (os.environ if environment is None else environment).get(KEY_VARIABLE, "")
-    if not given:
-        return secrets.token_bytes(32)
-    if len(given) < MIN_KEY_LENGTH:
-        raise SessionKeyError(
-            f"{KEY_VARIABLE} has {len(given)} characters; it takes {MIN_KEY_LENGTH} or more"
-        )
-    return given.encode()
-
-
 class Sessions:
-    """Makes and checks session values; `find` gives the token in force of an id."""
+    """Opens, checks and ends sessions; `find` gives the token in force of an id. Belongs to one event loop."""
 
     def __init__(
-        self, key: bytes, find: Callable[[str], Awaitable[Token | None]], now_s: Callable[[], float]
+        self,
+        store: Store,
+        find: Callable[[str], Awaitable[Token | None]],
+        now_s: Callable[[], float],
+        clock: Callable[[], float],
     ) -> None:
-        self._key = key
+        self._store = store
         self._find = find
         self._now_s = now_s
+        self._book: Book[PageSession] = Book(self._read, clock)
+        # What ended here is over here at once, also when ClickHouse cannot be asked.
+        self._ended: OrderedDict[str, None] = OrderedDict()
 
-    def open(self, token: Token) -> tuple[str, Session]:
-        """Return the value of a new session, and the session."""
-        expires_s = int(self._now_s()) + LASTS_S
-        mac = self._mac(token.token_id, str(expires_s), token.secret_sha256)
-        return f"{token.token_id}.{expires_s}.{mac}", Session(token, expires_s)
+    async def open(self, token: Token) -> tuple[str, Session]:
+        """Return the value of a new session, and the session, once it is stored; raises StoreError."""
+        session_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
+        opened_s = int(self._now_s())
+        kept = PageSession(session_id, sha256_hex(secret), token.token_id, opened_s, opened_s + LASTS_S)
+        await self._store.write(OPEN, kept.parameters())
+        return f"{session_id}.{secret}", Session(token, kept.expires_s)
 
     async def check(self, value: str) -> Session | None:
-        """Return the session of a value, None when it is none, is over, or its token is revoked.
+        """Return the session of a value; None when it is none or over, or its token is revoked.
 
         Raises StoreError when that cannot be told. What is wrong makes no difference in time.
         """
+        kept = await self._kept(value)
+        token = await self._find(kept.token_id) if kept is not None else None
+        return Session(token, kept.expires_s) if kept is not None and token is not None else None
+
+    async def end(self, value: str) -> None:
+        """Return when the session of a value is over in every query service; raises StoreError where it may not be."""
+        kept = await self._kept(value)
+        if kept is None:
+            return
+        await self._store.write(END, kept.parameters())
+        self._ended[kept.session_id] = None
+        while len(self._ended) > MAX_SESSIONS:
+            self._ended.popitem(last=False)
+
+    async def _kept(self, value: str) -> PageSession | None:
         match = _VALUE.fullmatch(value)
         if match is None:
             return None
-        token_id, expires, mac = match.groups()
-        token = await self._find(token_id)
-        due = self._mac(token_id, expires, token.secret_sha256 if token else _NO_HASH)
-        same = hmac.compare_digest(mac, due)
-        return Session(token, int(expires)) if same and token and int(expires) > self._now_s() else None
+        session_id, secret = match.groups()
+        secret_sha256 = sha256_hex(secret)
 
-    def _mac(self, token_id: str, expires: str, secret_sha256: str) -> str:
-        text = f"page session 1|{token_id}|{expires}|{secret_sha256}"
-        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()
+        def fits(sessions: Mapping[str, PageSession]) -> PageSession | None:
+            known = sessions.get(session_id)
+            same = hmac.compare_digest(secret_sha256, known.secret_sha256 if known else _NO_HASH)
+            return known if same else None
+
+        kept = await self._book.pick(fits)
+        if kept is None or kept.session_id in self._ended or kept.expires_s <= self._now_s():
+            return None
+        return kept
+
+    async def _read(self) -> Mapping[str, PageSession]:
+        return parse_rows(await self._store.read(IN_FORCE, in_force_parameters(self._now_s())))

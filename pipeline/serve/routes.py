@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -35,12 +35,12 @@ def application(
     service: Service,
     api: Api,
     *,
-    while_serving: Callable[[], Coroutine[Any, Any, None]] | None,
+    while_serving: Sequence[Callable[[], Coroutine[Any, Any, None]]],
     on_stop: Callable[[], Awaitable[None]],
 ) -> ASGIApp:
     """Return the ASGI application.
 
-    `while_serving` runs beside it and is cancelled when it shuts down; `on_stop` is awaited then.
+    Each of `while_serving` runs beside it and is cancelled when it shuts down; `on_stop` is awaited then.
     """
     pages: dict[str, tuple[Route, Handler]] = {
         "/v2/endpoint/{namespace}/{name}/open-metrics": ("open_metrics", service.open_metrics),
@@ -51,14 +51,14 @@ def application(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        beside = None if while_serving is None else asyncio.create_task(while_serving())
+        beside = [asyncio.create_task(work()) for work in while_serving]
         try:
             yield
         finally:
-            if beside is not None:
-                beside.cancel()
+            for task in beside:
+                task.cancel()
                 with suppress(asyncio.CancelledError):
-                    await beside
+                    await task
             await on_stop()
 
     # GET brings HEAD with it.

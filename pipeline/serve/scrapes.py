@@ -5,7 +5,6 @@ HTTP and tokens do not belong here: a scrape in, bytes out.
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from endpoint_analytics.pipeline.store.endpoint_metrics import (
     Reader,
     read_endpoint_metrics,
 )
-from endpoint_analytics.pipeline.store.errors import StoreError
+from endpoint_analytics.pipeline.store.query_group import query_group
 from endpoint_analytics.pipeline.store.signal_queries import read_signals
 
 GZIP_FROM_BYTES = 1400
@@ -87,14 +86,11 @@ class Scrapes:
 
         async def ask() -> Exposition | None:
             reader, now = self._reader, self._now()
-            try:
-                async with asyncio.TaskGroup() as group:
-                    metrics = group.create_task(
-                        read_endpoint_metrics(reader, namespace, endpoint, now, self._settings)
-                    )
-                    signals = group.create_task(read_signals(reader, namespace, endpoint, now))
-            except* StoreError as errors:
-                raise errors.exceptions[0] from None
+            async with query_group() as group:
+                metrics = group.create_task(
+                    read_endpoint_metrics(reader, namespace, endpoint, now, self._settings)
+                )
+                signals = group.create_task(read_signals(reader, namespace, endpoint, now))
             found = metrics.result()
             if found is None:
                 return None

@@ -1,14 +1,16 @@
 """What the service tells of itself: plain counters that rise, and their families.
 
-Labels are routes, statuses and outcomes, each from a fixed set: nothing here grows with endpoints or tokens.
+Labels are routes, statuses, outcomes and streams, each from a fixed set: nothing here grows with endpoints or tokens.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Mapping
 from typing import Literal
 
+from endpoint_analytics.pipeline.serve.connections import CLOSABLE, Phase
 from endpoint_analytics.pipeline.serve.endpoint_families import family_of
 from endpoint_analytics.pipeline.serve.families import MetricFamily, Sample
 from endpoint_analytics.schemas import service_metrics as names
@@ -22,7 +24,9 @@ Outcome = Literal["hit", "joined", "miss"]
 class SelfMetrics:
     """Counts of one process; used from its event loop alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, closed: Mapping[Phase, int] | None = None) -> None:
+        """`closed` counts the connections that are closed."""
+        self._closed: Mapping[Phase, int] = {} if closed is None else closed
         self.requests: Counter[tuple[Route, int]] = Counter()
         self.lookups: Counter[Outcome] = Counter({"hit": 0, "joined": 0, "miss": 0})
         self.queries = 0
@@ -38,7 +42,11 @@ class SelfMetrics:
             self._scrape_sum_s += duration_s
 
     def families(
-        self, cache_entries: int, tokens: int, data_timestamp_s: float | None
+        self,
+        cache_entries: int,
+        tokens: int,
+        data_timestamp_s: float | None,
+        paused: Mapping[str, int] | None,
     ) -> tuple[MetricFamily, ...]:
         """Return all families, given what is known elsewhere."""
         requests = (
@@ -47,6 +55,12 @@ class SelfMetrics:
         )
         lookups = (
             Sample("_total", (("outcome", outcome),), count) for outcome, count in self.lookups.items()
+        )
+        paused_by_stream = (
+            Sample("", (("stream", stream),), count) for stream, count in (paused or {}).items()
+        )
+        closed = (
+            Sample("_total", (("waited_for", phase),), self._closed.get(phase, 0)) for phase in CLOSABLE
         )
         families = (
             family_of(names.SERVICE_REQUESTS, requests),
@@ -59,6 +73,8 @@ class SelfMetrics:
             family_of(
                 names.NEWEST_DATA, () if data_timestamp_s is None else (Sample("", (), data_timestamp_s),)
             ),
+            family_of(names.PAUSED_PARTITIONS, paused_by_stream),
+            family_of(names.CLOSED_CONNECTIONS, closed),
         )
         return tuple(family for family in families if family.samples)
 

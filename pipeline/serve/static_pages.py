@@ -12,7 +12,10 @@ from endpoint_analytics.pipeline.serve.accept import accepts_gzip
 from endpoint_analytics.pipeline.serve.page_headers import PAGE_HEADERS
 from endpoint_analytics.pipeline.serve.static_files import StaticFile
 
-_NOT_BUILT = "the page is not built: run `make page`; the JSON API and open-metrics work without it"
+_NOT_BUILT = (
+    "this installation has no page: run `make page` in the sources and install them again, or install a wheel that "
+    "`make dist` built; the JSON API and open-metrics work without it"
+)
 
 
 class StaticPages:

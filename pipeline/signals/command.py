@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import os
 import signal
 import sys
 import time
@@ -17,34 +16,23 @@ from endpoint_analytics.pipeline.signals.producer import SignalProducer
 from endpoint_analytics.pipeline.signals.sender import Sender
 from endpoint_analytics.pipeline.store.connect import (
     ClickHouseConfig,
-    ClickHouseConfigError,
     add_clickhouse_arguments,
     clickhouse_config,
 )
-from endpoint_analytics.pipeline.stream.config import kafka_security
-from endpoint_analytics.schemas.topics import DEFAULT_PREFIX, SIGNALS
-
-_PREFIX = "ENDPOINT_ANALYTICS_"
-
-
-def interval_s(text: str) -> float:
-    """Return a flag's seconds, 1 to 60."""
-    value = float(text)
-    if not 1 <= value <= 60:
-        raise argparse.ArgumentTypeError(f"{text} is not between 1 and 60")
-    return value
+from endpoint_analytics.schemas.kafka_options import add_kafka_options, kafka_of
+from endpoint_analytics.schemas.settings import ConfigurationError, number_option
+from endpoint_analytics.schemas.topics import SIGNALS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's flags."""
-    parser.add_argument("--kafka", metavar="HOST:PORT,...", help=f"brokers ({_PREFIX}KAFKA; 127.0.0.1:9092)")
+    add_kafka_options(parser)
     parser.add_argument(
-        "--topic-prefix",
-        metavar="NAME",
-        help=f"before the topic's name ({_PREFIX}TOPIC_PREFIX; {DEFAULT_PREFIX})",
-    )
-    parser.add_argument(
-        "--every", type=interval_s, default=5.0, metavar="S", help="seconds between signals, 1 to 60 (5)"
+        "--every",
+        type=number_option(1, 60),
+        default=5.0,
+        metavar="S",
+        help="seconds between signals, 1 to 60 (5)",
     )
     add_clickhouse_arguments(parser)
 
@@ -59,12 +47,11 @@ def run(arguments: argparse.Namespace) -> int:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         config = clickhouse_config(arguments)
-    except ClickHouseConfigError as error:
+        kafka = kafka_of(arguments)
+        producer = SignalProducer(kafka, SIGNALS.name(kafka.topic_prefix))
+    except ConfigurationError as error:
         sys.stderr.write(f"endpoint-analytics signals: {error}\n")
         return 1
-    brokers = arguments.kafka or os.environ.get(f"{_PREFIX}KAFKA") or "127.0.0.1:9092"
-    prefix = arguments.topic_prefix or os.environ.get(f"{_PREFIX}TOPIC_PREFIX") or DEFAULT_PREFIX
-    producer = SignalProducer(brokers, kafka_security(os.environ), SIGNALS.name(prefix))
     asyncio.run(_run(config, producer, arguments.every))
     return 0
 

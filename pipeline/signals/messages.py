@@ -16,7 +16,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def signal_message(found: EndpointSignals) -> AutoscalingSignal:
-    """Return the message that tells of the endpoint."""
+    """Return the message that tells of the endpoint, which is current: of what is unknown there is none."""
+    if found.running_replicas is None:
+        raise ValueError(
+            f"nothing is known of {found.namespace}/{found.endpoint} since {found.unknown_since}"
+        )
     return AutoscalingSignal(
         namespace=found.namespace,
         endpoint=found.endpoint,
@@ -42,7 +46,7 @@ def signal_message(found: EndpointSignals) -> AutoscalingSignal:
 def _replica(replica: ReplicaSignals) -> ReplicaSignal:
     return ReplicaSignal(
         replica_id=replica.replica_id,
-        state=replica.state,
+        state=None if replica.state == "unknown" else replica.state,
         pending_requests=replica.pending_requests,
         streaming_requests=replica.streaming_requests,
         cpu_percent=replica.cpu_percent,

@@ -7,14 +7,14 @@ signals by then.
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
 
-from endpoint_analytics.pipeline.stream.config import KafkaSecurity
+from endpoint_analytics.schemas.kafka_client import client_settings, make_ssl_context
+from endpoint_analytics.schemas.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.kafka_failure import explain_failure
 
 MAX_REQUEST_BYTES = 8 * 1024 * 1024
 LINGER_MS = 20
@@ -26,11 +26,11 @@ class SendError(Exception):
 
 
 class SignalProducer:
-    """Sends batches of messages to one topic; used by one task."""
+    """Sends batches of messages to one topic; used by one task. Raises ConfigurationError for unusable certificates."""
 
-    def __init__(self, brokers: str, security: KafkaSecurity, topic: str) -> None:
-        self._brokers = brokers
-        self._security = security
+    def __init__(self, config: KafkaConfig, topic: str) -> None:
+        self._config = config
+        self._ssl_context = make_ssl_context(config)
         self._topic = topic
         self._producer: AIOKafkaProducer | None = None
 
@@ -45,8 +45,8 @@ class SignalProducer:
             raise
         except Exception as error:
             await self.close()
-            what = "no answer" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
-            raise SendError(f"Kafka at {self._brokers}: {what}") from error
+            why = await explain_failure(error, self._config, self._ssl_context)
+            raise SendError(f"Kafka at {self._config.bootstrap_servers}: {why}") from error
 
     async def close(self) -> None:
         """Give up the connection, and what Kafka has not taken yet."""
@@ -63,27 +63,12 @@ class SignalProducer:
     async def _started(self) -> AIOKafkaProducer:
         if self._producer is None:
             producer = AIOKafkaProducer(
-                bootstrap_servers=self._brokers.split(","),
+                **client_settings(self._config, self._ssl_context),
                 client_id="endpoint-analytics-signals",
                 acks="all",
                 linger_ms=LINGER_MS,
                 max_request_size=MAX_REQUEST_BYTES,
-                **_login(self._security),
             )
             self._producer = producer  # closed also where it could not start
             await producer.start()
         return self._producer
-
-
-def _login(security: KafkaSecurity) -> dict[str, object]:
-    context = None
-    if security.protocol.endswith("SSL"):
-        ca_file = str(Path(security.ca_file).expanduser()) if security.ca_file else None
-        context = ssl.create_default_context(cafile=ca_file)
-    return {
-        "security_protocol": security.protocol,
-        "ssl_context": context,
-        "sasl_mechanism": security.sasl_mechanism or "PLAIN",
-        "sasl_plain_username": security.username or None,
-        "sasl_plain_password": security.password or None,
-    }

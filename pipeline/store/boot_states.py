@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
+import orjson
 from clickhouse_connect.driver.asyncclient import AsyncClient
+from clickhouse_connect.driver.external import ExternalData
 
 from endpoint_analytics.pipeline.core.boots import Boot, BootKey
 from endpoint_analytics.schemas.requests import Totals
 
-_AT_ONCE = 100  # boots in a query: its parameters travel in the address, whose length is bounded
+_AT_ONCE = 5_000  # boots in a query
 
 _COLUMNS = (
     "next_seq, last_seq, gap_starts, gap_ends, batches, duplicates, missing, version,"
@@ -19,7 +22,8 @@ _COLUMNS = (
     " aborted_streaming, status_codes, status_counts, latency_sum_us, ttfb_count, ttfb_sum_us, pending,"
     " streaming, oldest_pending_us, agent_arrived, agent_finished, agent_aborted_pending,"
     " agent_aborted_streaming, agent_status_codes, agent_status_counts, agent_latency_sum_us,"
-    " agent_ttfb_sum_us, dropped_reasons, dropped_counts, dropped_batch_reasons, dropped_batch_counts"
+    " agent_ttfb_sum_us, dropped_reasons, dropped_counts, dropped_batch_reasons, dropped_batch_counts,"
+    " recent_ends, stepped_back, copies, conflicts, copy_of, begin_seq, inherited"
 )
 
 # A chunk's newest version is its whole state; the newest chunk before ours is what we follow on. A boot that
@@ -30,11 +34,11 @@ FROM
 (
     SELECT * FROM boot_states
     WHERE stream = {{stream:String}} AND partition = {{partition:UInt32}} AND chunk < {{chunk:UInt64}}
-      AND (namespace, endpoint, replica_id, boot_id) IN {{boots:Array(Tuple(String, String, String, String))}}
+      AND (namespace, endpoint, replica_id, boot_id) IN wanted
     UNION ALL
     SELECT * FROM boots
     WHERE stream = {{stream:String}} AND partition = {{partition:UInt32}} AND chunk < {{chunk:UInt64}}
-      AND (namespace, endpoint, replica_id, boot_id) IN {{boots:Array(Tuple(String, String, String, String))}}
+      AND (namespace, endpoint, replica_id, boot_id) IN wanted
 )
 ORDER BY chunk DESC, version DESC
 LIMIT 1 BY namespace, endpoint, replica_id, boot_id
@@ -47,14 +51,16 @@ async def read_boots(
     """Return each boot as chunks before `chunk` left it; a boot that none knows is new."""
     wanted = sorted(keys)
     found: dict[BootKey, Boot] = {}
+    parameters = {"stream": stream, "partition": partition, "chunk": chunk}
     for start in range(0, len(wanted), _AT_ONCE):
-        parameters = {
-            "stream": stream,
-            "partition": partition,
-            "chunk": chunk,
-            "boots": [tuple(key) for key in wanted[start : start + _AT_ONCE]],
-        }
-        result = await client.query(_READ, parameters=parameters)
+        # The names travel as a table in the body: an address, and a form's field, take only so many.
+        names = ExternalData(
+            file_name="wanted",
+            data=b"".join(orjson.dumps(tuple(key)) + b"\n" for key in wanted[start : start + _AT_ONCE]),
+            fmt="JSONCompactEachRow",
+            structure="namespace String, endpoint String, replica_id String, boot_id String",
+        )
+        result = await client.query(_READ, parameters=parameters, external_data=names)
         for row in result.named_results():
             boot = parse_boot(row)
             found[boot.key] = boot
@@ -86,6 +92,13 @@ def parse_boot(row: Mapping[str, Any]) -> Boot:
         pending=row["pending"],
         streaming=row["streaming"],
         oldest_pending_us=row["oldest_pending_us"],
+        recent_ends=list(row["recent_ends"]),
+        stepped_back=bool(row["stepped_back"]),
+        copies=row["copies"],
+        conflicts=row["conflicts"],
+        copy_of=row["copy_of"],
+        begin_seq=row["begin_seq"],
+        inherited=msgspec.json.decode(row["inherited"], type=Totals) if row["inherited"] else Totals(),
         totals=Totals(
             arrived=row["agent_arrived"],
             finished=row["agent_finished"],

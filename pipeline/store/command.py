@@ -7,13 +7,12 @@ import logging
 import sys
 
 from endpoint_analytics.pipeline.store.connect import (
-    ClickHouseConfigError,
     add_clickhouse_arguments,
     clickhouse_config,
 )
 from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.migrate import migrate
-from endpoint_analytics.pipeline.store.rollup_levels import RetentionError
+from endpoint_analytics.schemas.settings import ConfigurationError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         config = clickhouse_config(arguments)
         ran = migrate(config)
-    except (ClickHouseConfigError, RetentionError, StoreError) as error:
+    except (ConfigurationError, StoreError) as error:
         sys.stderr.write(f"endpoint-analytics migrate: {error}\n")
         return 1
     for migration in ran:

@@ -1,6 +1,6 @@
 """Where ClickHouse is and how we talk to it: configuration and ready-made clients.
 
-Nothing here knows a table. The password comes from the environment alone, never from a flag or an
+Nothing here knows a table. The password comes from the environment or from a file, never from a flag or an
 address (both show in process lists), and is in no repr.
 """
 
@@ -20,6 +20,9 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from endpoint_analytics.pipeline.store.errors import StoreError, store_error
+from endpoint_analytics.schemas.command_line import refuse_secrets
+from endpoint_analytics.schemas.secret import read_secret
+from endpoint_analytics.schemas.settings import ConfigurationError, parse_url, read_text, variable_of, wrong
 
 DEFAULT_URL = "http://127.0.0.1:8123"
 DEFAULT_DATABASE = "endpoint_analytics"
@@ -31,7 +34,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
 _CLUSTER = re.compile(r"[A-Za-z0-9_.{}-]{0,64}", re.ASCII)
 
 
-class ClickHouseConfigError(ValueError):
+class ClickHouseConfigError(ConfigurationError):
     """A setting for ClickHouse that cannot be used."""
 
 
@@ -46,48 +49,51 @@ class ClickHouseConfig:
     cluster: str = ""
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ClickHouseConfigError(
-                f"the ClickHouse address is {self.url!r}; it must look like {DEFAULT_URL} (HTTP interface)"
-            )
+        parts = parse_url("clickhouse_url", self.url, error=_wrong)
         if parts.username or parts.password:
             raise ClickHouseConfigError(
                 f"the ClickHouse address holds a login; give it in {_PREFIX}USER and {_PREFIX}PASSWORD"
             )
         if parts.query or parts.fragment:
-            raise ClickHouseConfigError(f"the ClickHouse address {self.url!r} must not hold '?' or '#'")
+            raise _wrong("clickhouse_url", self.url, "it must not hold '?' or '#'")
         if not _IDENTIFIER.fullmatch(self.database):
-            raise ClickHouseConfigError(
-                f"the database is {self.database!r}; it takes letters, digits and '_', and no digit first"
-            )
+            raise _wrong("clickhouse_database", self.database)
         if not _CLUSTER.fullmatch(self.cluster):
-            raise ClickHouseConfigError(
-                f"the cluster is {self.cluster!r}; it takes letters, digits, '_', '.', '-'"
-            )
+            raise _wrong("clickhouse_cluster", self.cluster)
+
+
+def _wrong(name: str, value: str, why: str = "") -> ClickHouseConfigError:
+    return ClickHouseConfigError(str(wrong(name, value, why)))
 
 
 def environment_config(environment: Mapping[str, str] | None = None) -> ClickHouseConfig:
     """Return what the ENDPOINT_ANALYTICS_CLICKHOUSE_* variables say, with defaults for the rest."""
     given = os.environ if environment is None else environment
     return ClickHouseConfig(
-        url=given.get(f"{_PREFIX}URL") or DEFAULT_URL,
-        user=given.get(f"{_PREFIX}USER") or "default",
-        password=given.get(f"{_PREFIX}PASSWORD", ""),
-        database=given.get(f"{_PREFIX}DATABASE") or DEFAULT_DATABASE,
-        cluster=given.get(f"{_PREFIX}CLUSTER", ""),
+        url=read_text(given, "clickhouse_url") or DEFAULT_URL,
+        user=read_text(given, "clickhouse_user") or "default",
+        password=read_secret(given, "clickhouse_password"),
+        database=read_text(given, "clickhouse_database") or DEFAULT_DATABASE,
+        cluster=read_text(given, "clickhouse_cluster"),
     )
 
 
 def add_clickhouse_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags that `clickhouse_config` reads; each goes before its environment variable."""
     group = parser.add_argument_group(
-        "ClickHouse", f"the password is read from {_PREFIX}PASSWORD; flags go before the other variables"
+        "ClickHouse",
+        f"the password is read from a file or from {_PREFIX}PASSWORD; flags go before the variables",
     )
     group.add_argument(
         "--clickhouse-url", metavar="URL", help=f"HTTP interface ({_PREFIX}URL; {DEFAULT_URL})"
     )
     group.add_argument("--clickhouse-user", metavar="NAME", help=f"user ({_PREFIX}USER; default)")
+    group.add_argument(
+        "--clickhouse-password-file",
+        metavar="FILE",
+        help=f"file whose first line is the user's password ({_PREFIX}PASSWORD_FILE)",
+    )
+    refuse_secrets(group, "--clickhouse-password")
     group.add_argument(
         "--clickhouse-database", metavar="NAME", help=f"database ({_PREFIX}DATABASE; {DEFAULT_DATABASE})"
     )
@@ -99,8 +105,12 @@ def add_clickhouse_arguments(parser: argparse.ArgumentParser) -> None:
 def clickhouse_config(
     arguments: argparse.Namespace, environment: Mapping[str, str] | None = None
 ) -> ClickHouseConfig:
-    """Return the configuration of parsed flags and the environment."""
-    base = environment_config(environment)
+    """Return the configuration of parsed flags and the environment; raises ConfigurationError."""
+    given = dict(os.environ if environment is None else environment)
+    if arguments.clickhouse_password_file:
+        given[variable_of("clickhouse_password_file")] = arguments.clickhouse_password_file
+        given.pop(variable_of("clickhouse_password"), None)
+    base = environment_config(given)
     return ClickHouseConfig(
         url=arguments.clickhouse_url or base.url,
         user=arguments.clickhouse_user or base.user,

@@ -6,15 +6,15 @@ answer speak of the same moment.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from endpoint_analytics.pipeline.store.endpoint_numbers import EndpointMetrics, Row, parse_endpoint_metrics
-from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.presence import Presence
+from endpoint_analytics.pipeline.store.progress import read_progress
+from endpoint_analytics.pipeline.store.query_group import query_group
 from endpoint_analytics.schemas.metrics import HARDWARE_METRICS
 
 
@@ -40,14 +40,21 @@ SELECT
     replica_id,
     count() AS boots,
     max(last_append) AS newest_append,
+    argMax((stream, partition), last_append),
     max(last_at) AS newest_at,
     maxIf(last_append, stream = 'hardware') AS hardware_append,
     maxIf(last_at, stream = 'hardware') AS hardware_at,
     maxIf(last_append, stream = 'engine') AS engine_append,
     maxIf(last_at, stream = 'engine') AS engine_at,
     countIf(stream = 'requests') AS request_boots,
+    argMaxIf(partition, last_append, stream = 'requests'),
     sumMapIf(status_codes, status_counts, stream = 'requests'),
     sumMapIf(dropped_reasons, dropped_counts, stream = 'requests'),
+    sumMapIf(dropped_batch_reasons, dropped_batch_counts, stream = 'requests'),
+    sumIf(if(missing > 0, greatest(toInt64(agent_arrived) - toInt64(arrived), 0), 0), stream = 'requests'),
+    sumIf(missing, stream = 'requests'),
+    sumIf(missing, stream = 'hardware'),
+    sumIf(missing, stream = 'engine'),
     sumIf(aborted_pending, stream = 'requests'),
     sumIf(aborted_streaming, stream = 'requests'),
     sumIf(pending, stream = 'requests' AND last_append >= {alive_from:DateTime64(3, 'UTC')}),
@@ -56,7 +63,9 @@ SELECT
     sumIf(finished, stream = 'requests'),
     sumIf(latency_sum_us, stream = 'requests'),
     sumIf(ttfb_count, stream = 'requests'),
-    sumIf(ttfb_sum_us, stream = 'requests')
+    sumIf(ttfb_sum_us, stream = 'requests'),
+    sumMap(map(stream, toUInt64(copies))),
+    sumMap(map(stream, conflicts))
 FROM boots FINAL
 WHERE namespace = {namespace:String} AND endpoint = {endpoint:String}
 GROUP BY GROUPING SETS ((replica_id), ())
@@ -71,7 +80,7 @@ ORDER BY replica_id
 
 # The row with an empty replica_id says that the endpoint has events, however old.
 EVENTS = """
-SELECT replica_id, count(), toString(argMax(state, (at, offset))), max(at) AS newest
+SELECT replica_id, count(), toString(argMax(state, (at, offset))), max(at) AS newest, argMax(partition, (at, offset))
 FROM replica_events FINAL
 WHERE namespace = {namespace:String} AND endpoint = {endpoint:String}
 GROUP BY GROUPING SETS ((replica_id), ())
@@ -139,29 +148,29 @@ async def read_endpoint_metrics(
 ) -> EndpointMetrics | None:
     """Return the endpoint's metrics at `now` (aware, UTC), None when nothing was ever heard of it.
 
-    Runs six queries side by side; raises StoreError when one cannot be answered.
+    Runs six queries side by side, once it is known how far the pipeline has come; raises StoreError when one
+    cannot be answered.
     """
     presence = settings.presence
+    progress = await read_progress(reader)
+    slowest = progress.slowest(now)
     endpoint_of: dict[str, Any] = {"namespace": namespace, "endpoint": endpoint}
     heard_from = {
-        "present_from": _utc(now - presence.grace),
-        "waiting_from": _utc(now - max(presence.waiting, presence.grace)),
+        "present_from": _utc(slowest - presence.grace),
+        "waiting_from": _utc(slowest - max(presence.waiting, presence.grace)),
     }
-    heartbeat_from = {"alive_from": _utc(now - presence.heartbeat)}
+    heartbeat_from = {"alive_from": _utc(progress.alive_from(presence, now))}
     window_from = {"window_from": _seconds(now - settings.quantile_window)}
     window_of_samples = {"samples_from": _seconds(now - _CLOCK_SKEW)}
-    try:
-        async with asyncio.TaskGroup() as group:
-            boots = group.create_task(reader.read(BOOTS, endpoint_of | heard_from | heartbeat_from))
-            events = group.create_task(reader.read(EVENTS, endpoint_of | heard_from))
-            current = group.create_task(reader.read(SETTINGS, endpoint_of | {"now": _utc(now)}))
-            sketches = group.create_task(reader.read(SKETCHES, endpoint_of | window_from))
-            hardware = group.create_task(
-                reader.read(HARDWARE, endpoint_of | window_of_samples | {"metrics": _EXPORTED})
-            )
-            engine = group.create_task(reader.read(ENGINE, endpoint_of | window_of_samples))
-    except* StoreError as errors:
-        raise errors.exceptions[0] from None
+    async with query_group() as group:
+        boots = group.create_task(reader.read(BOOTS, endpoint_of | heard_from | heartbeat_from))
+        events = group.create_task(reader.read(EVENTS, endpoint_of | heard_from))
+        current = group.create_task(reader.read(SETTINGS, endpoint_of | {"now": _utc(now)}))
+        sketches = group.create_task(reader.read(SKETCHES, endpoint_of | window_from))
+        hardware = group.create_task(
+            reader.read(HARDWARE, endpoint_of | window_of_samples | {"metrics": _EXPORTED})
+        )
+        engine = group.create_task(reader.read(ENGINE, endpoint_of | window_of_samples))
     return parse_endpoint_metrics(
         boots.result(),
         events.result(),
@@ -169,6 +178,7 @@ async def read_endpoint_metrics(
         sketches.result(),
         hardware.result(),
         engine.result(),
+        progress,
         now,
         presence,
     )

@@ -11,8 +11,10 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from endpoint_analytics.pipeline.core.sketch import quantiles
-from endpoint_analytics.pipeline.store.presence import LastHeard, Presence, is_present, shown_state
-from endpoint_analytics.schemas.replicas import State
+from endpoint_analytics.pipeline.store.lost import lost_of
+from endpoint_analytics.pipeline.store.presence import Presence, is_present, shown_state
+from endpoint_analytics.pipeline.store.progress import Place, Progress
+from endpoint_analytics.schemas.replicas import ShownState, State
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 
@@ -26,14 +28,21 @@ class BootsRow(NamedTuple):
     replica_id: str
     boots: int
     newest_append: datetime
+    newest_place: Place
     newest_at: datetime
     hardware_append: datetime
     hardware_at: datetime
     engine_append: datetime
     engine_at: datetime
     request_boots: int
+    requests_partition: int
     status: tuple[Sequence[int], Sequence[int]]
     dropped: tuple[Sequence[str], Sequence[int]]
+    dropped_batches: tuple[Sequence[str], Sequence[int]]
+    uncounted: int
+    missing: int
+    hardware_missing: int
+    engine_missing: int
     aborted_pending: int
     aborted_streaming: int
     pending: int
@@ -43,6 +52,8 @@ class BootsRow(NamedTuple):
     latency_sum_us: int
     ttfb_count: int
     ttfb_sum_us: int
+    copies: Mapping[str, int]
+    conflicts: Mapping[str, int]
 
 
 class EventsRow(NamedTuple):
@@ -52,6 +63,7 @@ class EventsRow(NamedTuple):
     events: int
     state: State
     at: datetime
+    partition: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +76,26 @@ class NewestSample:
 
 
 @dataclass(frozen=True, slots=True)
+class Levels:
+    """What a replica's living processes hold."""
+
+    pending: int
+    streaming: int
+    oldest_pending_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class RequestTotals:
-    """A replica's requests: cumulative since it was first seen, and the levels of its living processes."""
+    """A replica's requests: cumulative since it was first seen, and the levels of its living processes.
+
+    `levels` is None while the pipeline is late. `dropped` has those in batches that never came, too.
+    """
 
     status_counts: tuple[tuple[int, int], ...]
     aborted_pending: int
     aborted_streaming: int
     dropped: tuple[tuple[str, int], ...]
-    pending: int
-    streaming: int
-    oldest_pending_us: int
+    levels: Levels | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +103,20 @@ class ReplicaMetrics:
     """A present replica; `requests` is None when no agent ever told of its requests."""
 
     replica_id: str
-    state: State | None
+    state: ShownState | None
     requests: RequestTotals | None
     hardware: tuple[NewestSample, ...]
     engine: tuple[NewestSample, ...] = ()
+    missing_batches: tuple[tuple[str, int], ...] = ()
+    """By stream, as what follows."""
+    copied_boots: tuple[tuple[str, int], ...] = ()
+    conflicting_batches: tuple[tuple[str, int], ...] = ()
+    """Both without streams that have none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Quantiles in seconds of the last minutes (NaN without events), count and sum of all time."""
+    """Quantiles in seconds of the last minutes (NaN without events, none while unknown), count and sum of all time."""
 
     quantiles_s: tuple[tuple[float, float], ...]
     count: int
@@ -98,12 +125,16 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class EndpointMetrics:
-    """All that one scrape shows. Settings are None when never told, `data_at` when no agent ever spoke."""
+    """All that one scrape shows. Settings are None when never told, `data_at` when no agent ever spoke.
+
+    While it is not known which replicas run, `running_replicas` is None, and `unknown_since` says since when.
+    """
 
     replicas: tuple[ReplicaMetrics, ...]
     latency: Summary
     time_to_first_byte: Summary
-    running_replicas: int
+    running_replicas: int | None
+    unknown_since: datetime | None
     min_replicas: int | None
     max_replicas: int | None
     data_at: datetime | None
@@ -116,6 +147,7 @@ def parse_endpoint_metrics(
     sketches: Sequence[Row],
     hardware: Iterable[Row],
     engine: Iterable[Row],
+    progress: Progress,
     now: datetime,
     presence: Presence,
 ) -> EndpointMetrics | None:
@@ -135,17 +167,23 @@ def parse_endpoint_metrics(
     engine_of = _current_samples(
         engine, {name: (boot.engine_append, boot.engine_at) for name, boot in boots_of.items()}, now, presence
     )
-    replicas = []
+    replicas, present = [], []
     for replica_id in sorted(boots_of.keys() | events_of.keys()):
         boot, event = boots_of.get(replica_id), events_of.get(replica_id)
-        heard = LastHeard(
-            append_at=None if boot is None else boot.newest_append,
-            state=None if event is None else event.state,
-            state_at=None if event is None else event.at,
+        heard = progress.heard(
+            append_at=boot.newest_append if boot else None,
+            place=boot.newest_place if boot else None,
+            state=event.state if event else None,
+            state_at=event.at if event else None,
+            state_partition=event.partition if event else None,
         )
         if is_present(heard, presence, now):
+            present.append((replica_id, heard))
             state = shown_state(replica_id, heard, presence, now)
-            requests = None if boot is None or not boot.request_boots else _request_totals(boot)
+            requests = None
+            if boot and boot.request_boots:
+                late = progress.is_late(("requests", boot.requests_partition), presence, now)
+                requests = _request_totals(boot, late)
             replicas.append(
                 ReplicaMetrics(
                     replica_id,
@@ -153,32 +191,57 @@ def parse_endpoint_metrics(
                     requests,
                     hardware_of.get(replica_id, ()),
                     engine_of.get(replica_id, ()),
+                    _missing(boot) if boot else (),
+                    _any(boot.copies) if boot else (),
+                    _any(boot.conflicts) if boot else (),
                 )
             )
-    latency, ttfb = _sketch(sketches, "latency"), _sketch(sketches, "ttfb")
+    unknown_since = progress.unknown_since(present, presence, now)
+    # The last minutes are not over where the pipeline is late.
+    late = any(each.requests is not None and each.requests.levels is None for each in replicas)
+    latency, ttfb = (None if late else _sketch(sketches, which) for which in ("latency", "ttfb"))
     return EndpointMetrics(
         replicas=tuple(replicas),
         latency=_summary(latency, whole.finished if whole else 0, whole.latency_sum_us if whole else 0),
         time_to_first_byte=_summary(
             ttfb, whole.ttfb_count if whole else 0, whole.ttfb_sum_us if whole else 0
         ),
-        running_replicas=sum(replica.state == "running" for replica in replicas),
+        running_replicas=None if unknown_since else sum(each.state == "running" for each in replicas),
+        unknown_since=unknown_since,
         min_replicas=least if in_force else None,
         max_replicas=most if in_force else None,
         data_at=whole.newest_at if whole else None,
     )
 
 
-def _request_totals(boot: BootsRow) -> RequestTotals:
+def _request_totals(boot: BootsRow, late: bool) -> RequestTotals:
+    lost = lost_of(
+        dict(zip(*boot.dropped, strict=True)),
+        dict(zip(*boot.dropped_batches, strict=True)),
+        boot.missing,
+        boot.uncounted,
+    )
     return RequestTotals(
         status_counts=tuple(zip(*boot.status, strict=True)),
         aborted_pending=boot.aborted_pending,
         aborted_streaming=boot.aborted_streaming,
-        dropped=tuple(zip(*boot.dropped, strict=True)),
-        pending=boot.pending,
-        streaming=boot.streaming,
-        oldest_pending_us=boot.oldest_pending_us,
+        dropped=tuple(sorted(lost.reasons.items())),
+        levels=None if late else Levels(boot.pending, boot.streaming, boot.oldest_pending_us),
     )
+
+
+def _missing(boot: BootsRow) -> tuple[tuple[str, int], ...]:
+    """Return the missing batches of the streams that the replica's agents speak in."""
+    streams = (
+        ("requests", boot.request_boots > 0, boot.missing),
+        ("hardware", boot.hardware_at.year > 1970, boot.hardware_missing),
+        ("engine", boot.engine_at.year > 1970, boot.engine_missing),
+    )
+    return tuple((stream, missing) for stream, speaks, missing in streams if speaks)
+
+
+def _any(by_stream: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
+    return tuple(sorted((stream, count) for stream, count in by_stream.items() if count))
 
 
 def _sketch(rows: Iterable[Row], which: str) -> Sketch:
@@ -187,7 +250,9 @@ def _sketch(rows: Iterable[Row], which: str) -> Sketch:
     return [bucket for bucket, _ in found], [count for _, count in found]
 
 
-def _summary(sketch: Sketch, count: int, sum_us: int) -> Summary:
+def _summary(sketch: Sketch | None, count: int, sum_us: int) -> Summary:
+    if sketch is None:
+        return Summary((), count, sum_us)
     seconds = (quantile_us / 1e6 for quantile_us in quantiles(*sketch, QUANTILES))
     return Summary(tuple(zip(QUANTILES, seconds, strict=True)), count, sum_us)
 

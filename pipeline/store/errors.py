@@ -10,8 +10,6 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, Error, Operati
 # Codes of ClickHouse's src/Common/ErrorCodes.cpp.
 _UNKNOWN_TABLE = 60
 _UNKNOWN_DATABASE = 81
-# Types, columns, formats and syntax that do not fit: between this package and the tables, something is wrong.
-_REFUSED = {6, 10, 16, 26, 27, 33, 36, 41, 43, 44, 47, 53, 62, 70, 72, 115, 117}
 _AUTHENTICATION = {192, 193, 194, 516}
 
 
@@ -25,10 +23,6 @@ class StoreUnreachableError(StoreError):
 
 class StoreLoginError(StoreError):
     """ClickHouse does not accept the configured user and password."""
-
-
-class StoreRefusedError(StoreError):
-    """ClickHouse does not take the rows or the query as they are: trying again does not help."""
 
 
 class SchemaMissingError(StoreError):
@@ -54,15 +48,15 @@ def store_error(error: ClickHouseError | OSError, url: str, database: str) -> St
     if code in _AUTHENTICATION:
         return StoreLoginError(
             f"ClickHouse at {url} refuses the user or the password: set ENDPOINT_ANALYTICS_CLICKHOUSE_USER "
-            "and ENDPOINT_ANALYTICS_CLICKHOUSE_PASSWORD"
+            "and ENDPOINT_ANALYTICS_CLICKHOUSE_PASSWORD or ENDPOINT_ANALYTICS_CLICKHOUSE_PASSWORD_FILE "
+            "(of `make run`: data/clickhouse.default-password)"
         )
     if code is None and isinstance(error, OperationalError | OSError):
         return StoreUnreachableError(
             f"no ClickHouse answers at {url}: start it, or set ENDPOINT_ANALYTICS_CLICKHOUSE_URL "
             f"({_root(error)})"
         )
-    kind = StoreRefusedError if code in _REFUSED else StoreError
-    return kind(f"ClickHouse at {url} answered with an error: {error}")
+    return StoreError(f"ClickHouse at {url} answered with an error: {error}")
 
 
 def _root(error: BaseException) -> str:

@@ -11,12 +11,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from endpoint_analytics.schemas.settings import (
+    ConfigurationError,
+    parse_number,
+    read_text,
+    variable_of,
+)
+
 DAY_S = 86_400
-_VARIABLE = "ENDPOINT_ANALYTICS_RETENTION_{name}_DAYS"
 _DAYS = re.compile(r"toIntervalDay\((\d+)\)")
 
 
-class RetentionError(ValueError):
+class RetentionError(ConfigurationError):
     """A retention that cannot be used."""
 
 
@@ -31,6 +37,11 @@ class Level:
     engine: str
     default_days: int
     least_days: int
+
+    @property
+    def setting(self) -> str:
+        """The name of the setting of its retention."""
+        return f"retention_{self.name.lower()}_days"
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -62,8 +73,8 @@ class Retention:
         for level in LEVELS:
             if not level.least_days <= self.days(level) <= 10_000:
                 raise RetentionError(
-                    f"{_VARIABLE.format(name=level.name)} is {self.days(level)}; it takes "
-                    f"{level.least_days} to 10000 days"
+                    f"{level.setting} is {self.days(level)}: expected {level.least_days} to 10000 days; "
+                    f"set {variable_of(level.setting)}"
                 )
 
     def days(self, level: Level) -> int:
@@ -80,11 +91,8 @@ def environment_retention(environment: Mapping[str, str] | None = None) -> Reten
     given = os.environ if environment is None else environment
     days = []
     for level in LEVELS:
-        name = _VARIABLE.format(name=level.name)
-        text = given.get(name) or str(level.default_days)
-        if not text.isdecimal() or len(text) > 5:
-            raise RetentionError(f"{name} is {text!r}; it takes whole days")
-        days.append(int(text))
+        text = read_text(given, level.setting) or str(level.default_days)
+        days.append(int(parse_number(level.setting, text, int)))
     return Retention(*days)
 
 

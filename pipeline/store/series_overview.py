@@ -6,13 +6,14 @@ are there.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
-from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.presence import LastHeard, Presence, is_alive, is_present, shown_state
+from endpoint_analytics.pipeline.store.progress import Place, Progress, read_progress
+from endpoint_analytics.pipeline.store.query_group import query_group
 from endpoint_analytics.schemas.identity import UNASSIGNED
 from endpoint_analytics.schemas.replicas import State
 
@@ -25,7 +26,8 @@ UNION DISTINCT SELECT DISTINCT namespace FROM endpoint_settings
 
 # Rows with an empty replica_id are whole endpoints, however old; of replicas those that may be there now.
 HEARD = """
-SELECT endpoint, replica_id, max(last_at), max(last_append) AS append,
+SELECT endpoint, replica_id, max(last_at), max(last_append) AS append, argMax((stream, partition), last_append),
+    argMaxIf(partition, last_append, stream = 'requests'),
     sumIf(pending, stream = 'requests' AND last_append >= {alive_from:DateTime64(3, 'UTC')})
 FROM boots FINAL
 WHERE namespace = {namespace:String}
@@ -34,7 +36,8 @@ HAVING replica_id = '' OR append >= {heard_from:DateTime64(3, 'UTC')}
 """
 
 TOLD = """
-SELECT endpoint, replica_id, toString(argMax(state, (at, offset))), max(at) AS told
+SELECT endpoint, replica_id, toString(argMax(state, (at, offset))), max(at) AS told,
+    argMax(partition, (at, offset))
 FROM replica_events FINAL
 WHERE namespace = {namespace:String}
 GROUP BY GROUPING SETS ((endpoint, replica_id), (endpoint))
@@ -57,11 +60,15 @@ GROUP BY endpoint
 
 @dataclass(frozen=True, slots=True)
 class EndpointNow:
-    """An endpoint as it is now; `pending` is None when no agent lives."""
+    """An endpoint as it is now; `pending` is None when no agent lives.
+
+    What is not known is None: while the pipeline is late, `unknown_since` says since when.
+    """
 
     endpoint: str
-    running: int
-    replicas: int
+    running: int | None
+    replicas: int | None
+    unknown_since_s: float | None
     min_replicas: int | None
     max_replicas: int | None
     pending: int | None
@@ -77,37 +84,35 @@ async def read_endpoints(
     reader: Reader, namespace: str, now: datetime, presence: Presence
 ) -> list[EndpointNow]:
     """Return the namespace's endpoints, by name, at most MAX_ENDPOINTS; raises StoreError."""
-    heard_from = now - max(presence.waiting, presence.grace)
+    progress = await read_progress(reader)
+    heard_from = progress.slowest(now) - max(presence.waiting, presence.grace)
+    alive_from = progress.alive_from(presence, now)
     of = {"namespace": namespace, "heard_from": _text(heard_from)[:-3]}
-    try:
-        async with asyncio.TaskGroup() as group:
-            heard = group.create_task(
-                reader.read(HEARD, of | {"alive_from": _text(now - presence.heartbeat)[:-3]})
-            )
-            told = group.create_task(reader.read(TOLD, of))
-            current = group.create_task(reader.read(SETTINGS, {"namespace": namespace, "now": _text(now)}))
-    except* StoreError as errors:
-        raise errors.exceptions[0] from None
-    appends: dict[str, dict[str, tuple[datetime, int]]] = {}
+    async with query_group() as group:
+        heard = group.create_task(reader.read(HEARD, of | {"alive_from": _text(alive_from)[:-3]}))
+        told = group.create_task(reader.read(TOLD, of))
+        current = group.create_task(reader.read(SETTINGS, {"namespace": namespace, "now": _text(now)}))
+    agents: dict[str, dict[str, _Agents]] = {}
     newest: dict[str, float] = {}
-    for endpoint, replica, last_at, append, pending in heard.result():
+    for endpoint, replica, last_at, *agent in heard.result():
         if replica:
-            appends.setdefault(endpoint, {})[replica] = (append, pending)
+            agents.setdefault(endpoint, {})[replica] = _Agents._make(agent)
         else:
             newest[endpoint] = last_at.timestamp()
-    states: dict[str, dict[str, tuple[State, datetime]]] = {}
-    for endpoint, replica, state, at in told.result():
+    states: dict[str, dict[str, _Told]] = {}
+    for endpoint, replica, *state in told.result():
         of_endpoint = states.setdefault(endpoint, {})
         if replica:
-            of_endpoint[replica] = (state, at)
+            of_endpoint[replica] = _Told._make(state)
     settings = {row[0]: (row[2], row[3]) if row[1] else (None, None) for row in current.result()}
     return [
         _endpoint(
             endpoint,
-            appends.get(endpoint, {}),
+            agents.get(endpoint, {}),
             states.get(endpoint, {}),
             settings.get(endpoint, (None, None)),
             newest.get(endpoint),
+            progress,
             now,
             presence,
         )
@@ -115,31 +120,62 @@ async def read_endpoints(
     ]
 
 
+class _Agents(NamedTuple):
+    """A replica's row of HEARD."""
+
+    append: datetime
+    place: Place
+    requests_partition: int
+    pending: int
+
+
+class _Told(NamedTuple):
+    """A replica's row of TOLD."""
+
+    state: State
+    at: datetime
+    partition: int
+
+
 def _endpoint(
     endpoint: str,
-    appends: dict[str, tuple[datetime, int]],
-    states: dict[str, tuple[State, datetime]],
+    agents: dict[str, _Agents],
+    states: dict[str, _Told],
     settings: tuple[int | None, int | None],
     newest_at_s: float | None,
+    progress: Progress,
     now: datetime,
     presence: Presence,
 ) -> EndpointNow:
-    shown: list[State | None] = []
+    present: list[tuple[str, LastHeard]] = []
     alive = False
-    for replica in appends.keys() | states.keys():
-        append_at, _ = appends.get(replica, (None, 0))
-        state, state_at = states.get(replica, (None, None))
-        heard = LastHeard(append_at, state, state_at)
-        alive = alive or is_alive(heard, presence, now)
-        if replica != UNASSIGNED and is_present(heard, presence, now):
-            shown.append(shown_state(replica, heard, presence, now))
+    for replica in agents.keys() | states.keys():
+        agent, told = agents.get(replica), states.get(replica)
+        heard = progress.heard(
+            append_at=agent.append if agent else None,
+            place=agent.place if agent else None,
+            state=told.state if told else None,
+            state_at=told.at if told else None,
+            state_partition=told.partition if told else None,
+        )
+        if is_present(heard, presence, now):
+            present.append((replica, heard))
+            alive = alive or is_alive(heard, presence, now)
+    late = any(
+        progress.is_late(("requests", agents[name].requests_partition), presence, now)
+        for name, _ in present
+        if name in agents
+    )
+    shown = [shown_state(*each, presence, now) for each in present if each[0] != UNASSIGNED]
+    unknown_since = progress.unknown_since(present, presence, now)
     return EndpointNow(
         endpoint=endpoint,
-        running=shown.count("running"),
-        replicas=sum(state not in ("terminated", "failed") for state in shown),
+        running=None if unknown_since else shown.count("running"),
+        replicas=None if unknown_since else sum(state not in ("terminated", "failed") for state in shown),
+        unknown_since_s=unknown_since.timestamp() if unknown_since else None,
         min_replicas=settings[0],
         max_replicas=settings[1],
-        pending=sum(pending for _, pending in appends.values()) if alive else None,
+        pending=sum(agent.pending for agent in agents.values()) if alive and not late else None,
         newest_at_s=newest_at_s,
     )
 

@@ -5,16 +5,18 @@ What follows from the rows is told in `series_states` and `presence`.
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import NamedTuple
 
 from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
-from endpoint_analytics.pipeline.store.errors import StoreError
+from endpoint_analytics.pipeline.store.paused_partitions import PausedPartition, read_still_paused
 from endpoint_analytics.pipeline.store.presence import LastHeard, Presence, is_alive, is_present, shown_state
-from endpoint_analytics.pipeline.store.series_states import Event, Life, Span, spans_of
-from endpoint_analytics.schemas.replicas import State
+from endpoint_analytics.pipeline.store.progress import Place, Progress, read_progress
+from endpoint_analytics.pipeline.store.query_group import query_group
+from endpoint_analytics.pipeline.store.series_states import LATE, Event, Life, Span, spans_of, unknown_from
+from endpoint_analytics.schemas.replicas import ShownState
 
 MAX_ROWS = 50_000
 """Boots, or events, of one answer; beyond them the oldest are left out."""
@@ -43,8 +45,10 @@ _CHOSEN = """
 
 # One row a boot, its two streams and partitions together.
 BOOTS = f"""
-SELECT replica_id, min(first_at), max(last_at), max(last_append),
-    sumIf(pending, stream = 'requests' AND last_append >= {{alive_from:DateTime64(3, 'UTC')}})
+SELECT replica_id, min(first_at), max(last_at), max(last_append), argMax((stream, partition), last_append),
+    argMaxIf(partition, last_append, stream = 'requests'),
+    sumIf(pending, stream = 'requests' AND last_append >= {{alive_from:DateTime64(3, 'UTC')}}),
+    max(copies), sum(conflicts)
 FROM boots FINAL
 WHERE namespace = {{namespace:String}} AND endpoint = {{endpoint:String}} AND replica_id IN ({_CHOSEN})
 GROUP BY replica_id, boot_id
@@ -53,7 +57,7 @@ LIMIT {{limit:UInt32}}
 """  # noqa: S608 - constants; values are bound by the server
 
 EVENTS = f"""
-SELECT replica_id, at, toString(state), reason
+SELECT replica_id, at, toString(state), reason, partition
 FROM replica_events FINAL
 WHERE namespace = {{namespace:String}} AND endpoint = {{endpoint:String}} AND replica_id IN ({_CHOSEN})
 ORDER BY at DESC, offset DESC
@@ -78,25 +82,40 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class KnownReplica:
-    """A replica: what was heard of it, and its states."""
+    """A replica: what was heard of it, and its states. While the pipeline is late, `pending` is None.
+
+    From `unknown_since_s` on nothing is known of it; `unknown_reason` says why, or why `pending` alone is not known,
+    where more is known than that the pipeline is late. `copies` processes more sent under a boot of its agent, and
+    `conflicts` batches are of too many.
+    """
 
     replica: str
-    state: State | None
+    state: ShownState | None
+    unknown_since_s: float | None
+    unknown_reason: str
     present: bool
     alive: bool
     first_s: float | None
     last_s: float | None
     boots: int
-    pending: int
+    copies: int
+    conflicts: int
+    pending: int | None
     spans: tuple[Span, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Replicas:
-    """The endpoint's replicas, by id, and its settings, by time."""
+    """The endpoint's replicas, by id, and its settings, by time.
+
+    From `unknown_since_s` on it is not known which run.
+    """
 
     replicas: tuple[KnownReplica, ...]
     settings: tuple[Settings, ...]
+    unknown_since_s: float | None = None
+    paused: tuple[PausedPartition, ...] = ()
+    """Partitions that the worker reads no further, of all endpoints."""
 
     def in_force(self, moment_s: float) -> Settings | None:
         """Return the settings at a moment, None before the first."""
@@ -122,61 +141,125 @@ async def read_replicas(
 ) -> Replicas:
     """Return the replicas that were there at any time of the range; raises StoreError."""
     of = {"namespace": namespace, "endpoint": endpoint, "limit": MAX_ROWS}
-    heartbeat_s = presence.heartbeat.total_seconds()
+    now = _moment(now_s)
+    progress = await read_progress(reader)
+    # What was heard last may be long ago, where the pipeline is late.
+    heard_from_s = min(from_s, progress.slowest(now).timestamp())
     since = {
-        "heard_from": _text(from_s - heartbeat_s),
+        "heard_from": _text(heard_from_s - presence.heartbeat.total_seconds()),
         "told_from": _text(from_s),
         "waiting_from": _text(from_s - presence.waiting.total_seconds()),
-        "alive_from": _text(now_s - heartbeat_s),
+        "alive_from": _text(progress.alive_from(presence, now).timestamp()),
     }
-    try:
-        async with asyncio.TaskGroup() as group:
-            boots = group.create_task(reader.read(BOOTS, of | since))
-            events = group.create_task(reader.read(EVENTS, of | since))
-            settings = group.create_task(reader.read(SETTINGS, of))
-    except* StoreError as errors:
-        raise errors.exceptions[0] from None
-    boots_of: dict[str, list[Any]] = {}
+    async with query_group() as group:
+        boots = group.create_task(reader.read(BOOTS, of | since))
+        events = group.create_task(reader.read(EVENTS, of | since))
+        settings = group.create_task(reader.read(SETTINGS, of))
+        paused = group.create_task(read_still_paused(reader))
+    reasons = {(each.stream, each.partition): str(each) for each in paused.result()}
+    boots_of: dict[str, list[_Boot]] = {}
     for replica, *boot in boots.result():
-        boots_of.setdefault(replica, []).append(boot)
-    events_of: dict[str, list[Event]] = {}
-    for replica, at, state, reason in reversed(events.result()):
-        events_of.setdefault(replica, []).append(Event(_seconds(at), state, reason))
-    found = (
-        _replica(replica, boots_of.get(replica, []), events_of.get(replica, []), now_s, presence)
-        for replica in sorted(boots_of.keys() | events_of.keys())
-    )
+        boots_of.setdefault(replica, []).append(_Boot._make(boot))
+    events_of: dict[str, list[tuple[Event, int]]] = {}
+    for replica, at, state, reason, partition in reversed(events.result()):
+        event = Event(_seconds(at), state, reason)
+        if event.at_s <= now_s:
+            events_of.setdefault(replica, []).append((event, partition))
+    found: list[KnownReplica] = []
+    present: list[tuple[str, LastHeard]] = []
+    for replica in sorted(boots_of.keys() | events_of.keys()):
+        mine, told = boots_of.get(replica, []), events_of.get(replica, [])
+        heard = _heard(mine, told, progress)
+        if is_present(heard, presence, now):
+            present.append((replica, heard))
+        found.append(_replica(replica, mine, told, heard, reasons, progress, now, presence))
+    unknown_since = progress.unknown_since(present, presence, now)
     return Replicas(
         tuple(each for each in found if _was_there(each, from_s, to_s)),
         tuple(Settings(_seconds(at), least, most) for at, least, most in settings.result()),
+        None if unknown_since is None else unknown_since.timestamp(),
+        paused.result(),
+    )
+
+
+class _Boot(NamedTuple):
+    """A row of BOOTS, behind its replica."""
+
+    first_at: datetime
+    last_at: datetime
+    append: datetime
+    place: Place
+    requests_partition: int
+    pending: int
+    copies: int
+    conflicts: int
+
+
+def _places(boots: list[_Boot], told: list[tuple[Event, int]]) -> list[Place]:
+    """Return the partitions that the replica's state follows from."""
+    newest = max(boots, key=lambda boot: boot.append, default=None)
+    return ([newest.place] if newest else []) + [("replicas", partition) for _, partition in told[-1:]]
+
+
+def _reason(places: Iterable[Place], reasons: Mapping[Place, str]) -> str:
+    return next((reasons[place] for place in places if place in reasons), "")
+
+
+def _heard(boots: list[_Boot], told: list[tuple[Event, int]], progress: Progress) -> LastHeard:
+    newest = max(boots, key=lambda boot: boot.append, default=None)
+    event, partition = told[-1] if told else (None, None)
+    return progress.heard(
+        append_at=_moment(_seconds(newest.append)) if newest else None,
+        place=newest.place if newest else None,
+        state=event.state if event else None,
+        state_at=_moment(event.at_s) if event else None,
+        state_partition=partition,
     )
 
 
 def _replica(
-    replica: str, boots: list[Any], events: list[Event], now_s: float, presence: Presence
+    replica: str,
+    boots: list[_Boot],
+    told: list[tuple[Event, int]],
+    heard: LastHeard,
+    reasons: Mapping[Place, str],
+    progress: Progress,
+    now: datetime,
+    presence: Presence,
 ) -> KnownReplica:
-    lives = [Life(_seconds(first), _seconds(append)) for first, _, append, _ in boots]
-    past = [event for event in events if event.at_s <= now_s]
-    append_s = max((life.last_s for life in lives), default=None)
-    heard = LastHeard(
-        append_at=None if append_s is None else _moment(append_s),
-        state=past[-1].state if past else None,
-        state_at=_moment(past[-1].at_s) if past else None,
-    )
-    now = _moment(now_s)
-    present = is_present(heard, presence, now)
+    past = [event for event, _ in told]
+    lives = [Life(_seconds(boot.first_at), _seconds(boot.append)) for boot in boots]
     begun = [life.first_s for life in lives] + [event.at_s for event in past[:1]]
-    heard_s = [_seconds(last) for _, last, _, _ in boots] + [event.at_s for event in past[-1:]]
+    heard_s = [_seconds(boot.last_at) for boot in boots] + [event.at_s for event in past[-1:]]
+    present = is_present(heard, presence, now)
+    unknown_since = heard.unknown_since(replica, presence, now) if present else None
+    requests = [("requests", boot.requests_partition) for boot in boots[:1]]
+    late = present and any(progress.is_late(place, presence, now) for place in requests)
+    paused = (
+        _reason(_places(boots, told), reasons)
+        if unknown_since
+        else _reason(requests, reasons)
+        if late
+        else ""
+    )
+    spans = spans_of(replica, past, lives, presence, heard.moment(now).timestamp())
     return KnownReplica(
         replica=replica,
-        state=shown_state(replica, heard, presence, now) if heard.append_at or heard.state else None,
+        # One that is not present any more had its state long before.
+        state=shown_state(replica, heard, presence, now if present else heard.moment(now)),
+        unknown_since_s=None if unknown_since is None else unknown_since.timestamp(),
+        unknown_reason=paused,
         present=present,
         alive=is_alive(heard, presence, now),
         first_s=min(begun, default=None),
         last_s=max(heard_s, default=None),
         boots=len(boots),
-        pending=sum(boot[3] for boot in boots),
-        spans=spans_of(replica, past, lives, presence, now_s),
+        copies=sum(boot.copies for boot in boots),
+        conflicts=sum(boot.conflicts for boot in boots),
+        pending=None if late else sum(boot.pending for boot in boots),
+        spans=spans
+        if unknown_since is None or not spans
+        else unknown_from(spans, unknown_since.timestamp(), paused or LATE),
     )
 
 

@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.schemas.identity import UNASSIGNED
-from endpoint_analytics.schemas.replicas import State
+from endpoint_analytics.schemas.replicas import ShownState, State
 
 _WITH_AGENT = frozenset({"initializing", "running", "draining"})
 _ENDED = frozenset({"terminated", "failed"})
 FOREVER = float("inf")
 SPOKE, SILENT = "its agent speaks", "its agent is silent"
+LATE = "the pipeline is late"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Life:
 class Span:
     """A time in a state; `to_s` is FOREVER while the replica is in it."""
 
-    state: State
+    state: ShownState
     from_s: float
     to_s: float
     reason: str
@@ -65,6 +66,7 @@ def spans_of(
         return ()
     heartbeat_s = presence.heartbeat.total_seconds()
     spoken = _united((life.first_s, life.last_s + heartbeat_s) for life in lives)
+    events = _from_the_first_word(events, lives, heartbeat_s)
     if not events:
         found = _heard(spoken, spoken[0][0] if spoken else 0.0, FOREVER, "running", SPOKE, True)
     else:
@@ -74,13 +76,26 @@ def spans_of(
         ends = [event.at_s for event in events[1:]] + [FOREVER]
         for event, end_s in zip(events, ends, strict=True):
             found += _spans_of_event(event, end_s, spoken, presence)
-    return _joined(
-        Span(
-            span.state, span.from_s, FOREVER if span.to_s >= now_s else span.to_s, span.reason, span.inferred
-        )
-        for span in found
-        if span.from_s < span.to_s and span.from_s <= now_s
-    )
+    begun = [span for span in found if span.from_s < span.to_s and span.from_s <= now_s]
+    if begun and begun[-1].to_s >= now_s:
+        begun[-1] = replace(begun[-1], to_s=FOREVER)
+    return _joined(begun)
+
+
+def _from_the_first_word(
+    events: Sequence[Event], lives: Sequence[Life], heartbeat_s: float
+) -> Sequence[Event]:
+    """Return the events, with `initializing` from when the boot that says it began.
+
+    An agent counts from its first moment and says its state a little later: until then it did not run.
+    """
+    moved: list[Event] = []
+    for event in events:
+        after_s = max(moved[-1].at_s if moved else 0.0, event.at_s - heartbeat_s)
+        begun = [life.first_s for life in lives if after_s < life.first_s < event.at_s]
+        is_later = event.state == "initializing" and begun
+        moved.append(replace(event, at_s=max(begun)) if is_later else event)
+    return moved
 
 
 def _spans_of_event(
@@ -147,6 +162,12 @@ def _same(one: Span, other: Span) -> bool:
     """Return whether it is one state: told twice, by a balancer and by the agent, say, with one reason at most."""
     reasons = {one.reason, other.reason} - {""}
     return (one.state, one.inferred) == (other.state, other.inferred) and len(reasons) < 2
+
+
+def unknown_from(spans: Sequence[Span], since_s: float, why: str = LATE) -> tuple[Span, ...]:
+    """Return the spans as far as they are known: from `since_s` on nothing is, for that reason."""
+    known = (replace(span, to_s=min(span.to_s, since_s)) for span in spans if span.from_s < since_s)
+    return (*known, Span("unknown", since_s, FOREVER, why, True))
 
 
 def ready_seconds(spans: Sequence[Span]) -> float | None:

@@ -6,25 +6,28 @@ of the same moment. The means are those of the views that analysts see.
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
 
 from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
-from endpoint_analytics.pipeline.store.errors import StoreError
+from endpoint_analytics.pipeline.store.progress import read_progress
+from endpoint_analytics.pipeline.store.query_group import query_group
 from endpoint_analytics.pipeline.store.signals import EndpointSignals, Key, parse_signals
 
 _ONE = "namespace = {namespace:String} AND endpoint = {endpoint:String}"
 
 HEARD = """
 SELECT namespace, endpoint, replica_id, boot_id,
-    max(last_append), maxIf(last_append, stream = 'requests'), maxIf(last_append, stream = 'hardware')
+    max(last_append), argMax((stream, partition), last_append),
+    maxIf(last_append, stream = 'requests'), argMaxIf(partition, last_append, stream = 'requests'),
+    maxIf(last_append, stream = 'hardware'), argMaxIf(partition, last_append, stream = 'hardware')
 FROM boots
 WHERE last_append >= {at:DateTime64(3, 'UTC')} - INTERVAL 2 DAY AND WHOSE
 GROUP BY namespace, endpoint, replica_id, boot_id
 """
 
 TOLD = """
-SELECT namespace, endpoint, replica_id, toString(argMax(state, (at, offset))), max(at)
+SELECT namespace, endpoint, replica_id, toString(argMax(state, (at, offset))), max(at),
+    argMax(partition, (at, offset))
 FROM replica_events
 WHERE at >= {at:DateTime64(3, 'UTC')} - INTERVAL 7 DAY AND WHOSE
 GROUP BY namespace, endpoint, replica_id
@@ -105,12 +108,12 @@ async def _read(
     given = parameters | {"at": now.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]}
     # Both sides of the comparison of SQL and of Python see whole milliseconds.
     now = now.replace(microsecond=now.microsecond // 1000 * 1000)
-    try:
-        async with asyncio.TaskGroup() as group:
-            heard, told, levels, hardware = (
-                group.create_task(reader.read(sql.replace("WHOSE", whose), given))
-                for sql in (HEARD, TOLD, LEVELS, HARDWARE)
-            )
-    except* StoreError as errors:
-        raise errors.exceptions[0] from None
-    return parse_signals(heard.result(), told.result(), levels.result(), hardware.result(), now)
+    async with query_group() as group:
+        progress = group.create_task(read_progress(reader))
+        heard, told, levels, hardware = (
+            group.create_task(reader.read(sql.replace("WHOSE", whose), given))
+            for sql in (HEARD, TOLD, LEVELS, HARDWARE)
+        )
+    return parse_signals(
+        heard.result(), told.result(), levels.result(), hardware.result(), progress.result(), now
+    )

@@ -6,14 +6,15 @@ A row is a sequence in the order of its query's columns in `signal_queries`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from endpoint_analytics.pipeline.store.presence import LastHeard, Presence, is_present, shown_state
+from endpoint_analytics.pipeline.store.presence import Presence, is_present, shown_state
+from endpoint_analytics.pipeline.store.progress import Place, Progress
 from endpoint_analytics.schemas import metrics as names
-from endpoint_analytics.schemas.replicas import State
+from endpoint_analytics.schemas.replicas import ShownState, State
 
 Row = Sequence[Any]
 Key = tuple[str, str]
@@ -39,11 +40,13 @@ class ReplicaSignals:
     """A present replica, or requests that none holds (`state` is None). None is what is not known.
 
     `is_live`: an agent tells of its requests. `is_silent`: it is failed for no other reason than silence.
+    `unknown_since`: the pipeline is late, and nothing is known since.
     Requests are means over 20 s, percentages over 60 s, of all its processes and devices.
     """
 
     replica_id: str
-    state: State | None
+    state: ShownState | None
+    unknown_since: datetime | None
     as_of: datetime | None
     is_live: bool
     is_silent: bool
@@ -61,13 +64,15 @@ class EndpointSignals:
 
     `as_of` is when the broker took the newest that its agents told. The counts of requests are of the whole
     endpoint and for each running replica, of 1 when none runs. Hardware is the mean over running replicas.
+    While the pipeline is late for any of its replicas, nothing is known of the endpoint since `unknown_since`.
     """
 
     namespace: str
     endpoint: str
     at: datetime
     as_of: datetime
-    running_replicas: int
+    unknown_since: datetime | None
+    running_replicas: int | None
     late_replicas: int
     silent_replicas: int
     pending_requests: float | None
@@ -79,6 +84,10 @@ class EndpointSignals:
     gpu_percent: float | None
     gpu_memory_percent: float | None
     replicas: tuple[ReplicaSignals, ...]
+    places: frozenset[Place]
+    """The partitions that what is known of it comes by."""
+    unknown_places: frozenset[Place]
+    """Those by which replicas are judged of which nothing is known."""
 
     @property
     def age_s(self) -> float:
@@ -93,11 +102,14 @@ class EndpointSignals:
 
 
 class Heard(NamedTuple):
-    """A row of HEARD: when the broker took the newest of one agent, of all its streams and of each."""
+    """A row of HEARD: when the broker took the newest of one agent, of all its streams and of each, and where."""
 
     append: datetime
+    place: Place
     requests_append: datetime
+    requests_partition: int
     hardware_append: datetime
+    hardware_partition: int
 
 
 class Level(NamedTuple):
@@ -120,11 +132,37 @@ class _Replica:
     agents: list[tuple[Heard, Level | None]] = field(default_factory=list)
     state: State | None = None
     state_at: datetime | None = None
+    state_partition: int | None = None
     hardware: dict[str, Hardware] = field(default_factory=dict)
+
+    @property
+    def newest(self) -> Heard | None:
+        return max((heard for heard, _ in self.agents), key=lambda heard: heard.append, default=None)
+
+    def judged_by(self) -> Iterator[Place]:
+        """The partitions by which it is told whether it is there, and in which state."""
+        if self.newest is not None:
+            yield self.newest.place
+        if self.state_partition is not None:
+            yield "replicas", self.state_partition
+
+    def places(self) -> Iterator[Place]:
+        yield from self.judged_by()
+        for heard, _ in self.agents:
+            yield heard.place
+            if heard.requests_append > _EPOCH:
+                yield "requests", heard.requests_partition
+            if heard.hardware_append > _EPOCH:
+                yield "hardware", heard.hardware_partition
 
 
 def parse_signals(
-    heard: Iterable[Row], told: Iterable[Row], levels: Iterable[Row], hardware: Iterable[Row], now: datetime
+    heard: Iterable[Row],
+    told: Iterable[Row],
+    levels: Iterable[Row],
+    hardware: Iterable[Row],
+    progress: Progress,
+    now: datetime,
 ) -> dict[Key, EndpointSignals]:
     """Return the signals of each endpoint of which any agent was heard in the last days."""
     level_of = {tuple(row[:4]): Level._make(row[4:]) for row in levels}
@@ -137,29 +175,53 @@ def parse_signals(
         replica_of(row).agents.append((Heard._make(row[4:]), level_of.get(tuple(row[:4]))))
     for row in told:
         replica = replica_of(row)
-        replica.state, replica.state_at = row[3], row[4]
+        replica.state, replica.state_at, replica.state_partition = row[3:6]
     for row in hardware:
         replica_of(row).hardware[row[3]] = Hardware._make(row[4:])
     found = {}
     for key, replicas in endpoints.items():
-        present = [each for name in sorted(replicas) if (each := _replica_signals(name, replicas[name], now))]
+        present = [
+            each
+            for name in sorted(replicas)
+            if (each := _replica_signals(name, replicas[name], progress, now))
+        ]
+        unknown = [replicas[each.replica_id] for each in present if each.unknown_since]
         newest = max((each.as_of for each in present if each.as_of is not None), default=None)
         if newest is not None:
-            found[key] = _endpoint_signals(key, tuple(present), newest, now)
+            places = frozenset(place for replica in replicas.values() for place in replica.places())
+            unknown_places = frozenset(place for replica in unknown for place in replica.judged_by())
+            found[key] = _endpoint_signals(key, tuple(present), newest, places, unknown_places, now)
     return found
 
 
-def _replica_signals(replica_id: str, replica: _Replica, now: datetime) -> ReplicaSignals | None:
+def _replica_signals(
+    replica_id: str, replica: _Replica, progress: Progress, now: datetime
+) -> ReplicaSignals | None:
     """Return the replica's signals, None when it is not present any more."""
-    append_at = max((heard.append for heard, _ in replica.agents), default=None)
-    last = LastHeard(append_at, replica.state, replica.state_at)
+    newest = replica.newest
+    last = progress.heard(
+        append_at=newest.append if newest else None,
+        place=newest.place if newest else None,
+        state=replica.state,
+        state_at=replica.state_at,
+        state_partition=replica.state_partition,
+    )
     if not is_present(last, _PRESENCE, now):
         return None
     state = shown_state(replica_id, last, _PRESENCE, now)
     alive_from = now - _PRESENCE.heartbeat
-    live = [level for heard, level in replica.agents if heard.requests_append >= alive_from]
-    current = [level for level in live if level is not None and _is_current(level.told_us, now)]
+    live = [(heard, level) for heard, level in replica.agents if _is_live(heard, progress, now)]
+    current = [
+        level
+        for heard, level in live
+        if level is not None
+        and _is_current(level.told_us, now)
+        and not progress.is_late(("requests", heard.requests_partition), _PRESENCE, now)
+    ]
     is_measured = any(heard.hardware_append >= alive_from for heard, _ in replica.agents)
+    unknown_since = last.unknown_since(replica_id, _PRESENCE, now)
+    if unknown_since is not None:
+        current, is_measured = [], False
     means = {
         metric: found.mean
         for metric, found in replica.hardware.items()
@@ -168,7 +230,8 @@ def _replica_signals(replica_id: str, replica: _Replica, now: datetime) -> Repli
     return ReplicaSignals(
         replica_id=replica_id,
         state=state,
-        as_of=append_at,
+        unknown_since=unknown_since,
+        as_of=last.append_at,
         is_live=bool(live),
         is_silent=state == "failed" and replica.state != "failed",
         pending_requests=sum(level.pending for level in current) if current else None,
@@ -178,6 +241,12 @@ def _replica_signals(replica_id: str, replica: _Replica, now: datetime) -> Repli
         gpu_percent=means.get(names.GPU_PERCENT.name),
         gpu_memory_percent=_share(means, names.GPU_MEMORY_USED_BYTES, names.GPU_MEMORY_TOTAL_BYTES),
     )
+
+
+def _is_live(heard: Heard, progress: Progress, now: datetime) -> bool:
+    """Whether the agent tells of its requests, at the moment that its partition was read to."""
+    read_to = progress.of(("requests", heard.requests_partition)).read_to
+    return heard.requests_append >= min(now, read_to) - _PRESENCE.heartbeat
 
 
 def _is_current(told_us: int, now: datetime) -> bool:
@@ -194,7 +263,12 @@ def _share(
 
 
 def _endpoint_signals(
-    key: Key, replicas: tuple[ReplicaSignals, ...], as_of: datetime, now: datetime
+    key: Key,
+    replicas: tuple[ReplicaSignals, ...],
+    as_of: datetime,
+    places: frozenset[Place],
+    unknown_places: frozenset[Place],
+    now: datetime,
 ) -> EndpointSignals:
     running = [each for each in replicas if each.state == "running"]
     late = sum(each.is_live and each.pending_requests is None for each in running)
@@ -207,7 +281,8 @@ def _endpoint_signals(
     # For replicas whose figures are late, the mean of the others is taken.
     divisor = len(running) - late if running else 1
     pending = active = None
-    is_fresh = as_of >= now - timedelta(seconds=FRESH_FOR_S)
+    unknown_since = min((each.unknown_since for each in replicas if each.unknown_since), default=None)
+    is_fresh = unknown_since is None and as_of >= now - timedelta(seconds=FRESH_FOR_S)
     if is_fresh and counted and divisor:
         pending = sum(waiting for waiting, _ in counted) / divisor
         active = sum(waiting + streaming for waiting, streaming in counted) / divisor
@@ -218,7 +293,8 @@ def _endpoint_signals(
         endpoint=key[1],
         at=now,
         as_of=as_of,
-        running_replicas=len(running),
+        unknown_since=unknown_since,
+        running_replicas=None if unknown_since else len(running),
         late_replicas=late,
         silent_replicas=sum(each.is_silent for each in replicas),
         pending_requests=None if pending is None else pending * scale,
@@ -230,6 +306,8 @@ def _endpoint_signals(
         gpu_percent=_mean(each.gpu_percent for each in measured),
         gpu_memory_percent=_mean(each.gpu_memory_percent for each in measured),
         replicas=replicas,
+        places=places,
+        unknown_places=unknown_places,
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections.abc import Iterable
 
 import orjson
@@ -17,19 +16,11 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from endpoint_analytics.pipeline.core.rows import Row
 from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, connect_async
-from endpoint_analytics.pipeline.store.errors import (
-    SchemaMissingError,
-    StoreError,
-    StoreLoginError,
-    StoreRefusedError,
-    store_error,
-)
+from endpoint_analytics.pipeline.store.errors import StoreError, store_error
 
 log = logging.getLogger(__name__)
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 5.0
-GIVE_UP_S = 60.0
-PERMANENT = (SchemaMissingError, StoreLoginError, StoreRefusedError)
 
 # A row without a column would be stored with a default, and an unknown column left out: both are bugs of ours.
 _SETTINGS = {
@@ -55,8 +46,9 @@ def encode_rows(rows: Iterable[Row]) -> dict[str, bytes]:
 class RowWriter:
     """Stores rows, waiting out an outage of ClickHouse.
 
-    An outage lasts as long as it lasts. What only a person can mend (no table, a wrong password, rows that
-    are refused) is tried for GIVE_UP_S, and raised then. `rows` and `failures` count.
+    An outage lasts as long as it lasts, and a refusal too: a table that is missing, a password that is wrong,
+    a view of somebody's that throws are put right sooner or later, and whoever has gone by then stores nothing.
+    `failure` says why meanwhile; `rows` and `failures` count.
     """
 
     def __init__(self, config: ClickHouseConfig) -> None:
@@ -87,7 +79,7 @@ class RowWriter:
         self.rows += len(rows)
 
     async def _write(self, blocks: dict[str, bytes]) -> None:
-        wait_s, given_up_at = FIRST_WAIT_S, time.monotonic() + GIVE_UP_S
+        wait_s = FIRST_WAIT_S
         while blocks:
             results = await asyncio.gather(
                 *(self._insert(table, block) for table, block in blocks.items()), return_exceptions=True
@@ -95,8 +87,6 @@ class RowWriter:
             failed = {table: error for table, error in zip(blocks, results, strict=True) if error is not None}
             for error in failed.values():
                 if not isinstance(error, StoreError):
-                    raise error
-                if isinstance(error, PERMANENT) and time.monotonic() > given_up_at:
                     raise error
             for table in blocks:
                 self._failing.pop(table, None)

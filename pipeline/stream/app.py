@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import faust
 from faust import streams
 
-from endpoint_analytics.pipeline.core.chunks import Record
+from endpoint_analytics.pipeline.core.chunks import record_of
 from endpoint_analytics.pipeline.core.folders import (
     EngineFolder,
     Folder,
@@ -25,22 +25,29 @@ from endpoint_analytics.pipeline.core.folders import (
     ReplicasFolder,
     RequestsFolder,
 )
-from endpoint_analytics.pipeline.core.partition import Rejection
 from endpoint_analytics.pipeline.store.writer import RowWriter
-from endpoint_analytics.pipeline.stream.config import KafkaSecurity, WorkerConfig
+from endpoint_analytics.pipeline.stream.config import WorkerConfig
+from endpoint_analytics.pipeline.stream.group import FaustGroup
 from endpoint_analytics.pipeline.stream.health import HealthServer
-from endpoint_analytics.pipeline.stream.reader import Delivery, StreamReader
+from endpoint_analytics.pipeline.stream.log_reader import LogReader
+from endpoint_analytics.pipeline.stream.pauses import LOOK_EVERY_S
+from endpoint_analytics.pipeline.stream.progress_writer import ProgressWriter
+from endpoint_analytics.pipeline.stream.reader import StreamReader
+from endpoint_analytics.pipeline.stream.reading import Delivery
+from endpoint_analytics.pipeline.stream.record_batches import Hole, UnreadableBatch
+from endpoint_analytics.pipeline.stream.rejected_sender import RejectedSender
 from endpoint_analytics.pipeline.stream.transport import Transport
-from endpoint_analytics.schemas.codec import encode
-from endpoint_analytics.schemas.rejected import Rejected
+from endpoint_analytics.pipeline.stream.waiting_messages import MAX_WAITING, WaitingMessages
+from endpoint_analytics.schemas.kafka_client import client_settings, make_ssl_context
+from endpoint_analytics.schemas.kafka_config import KafkaConfig
 from endpoint_analytics.schemas.topics import ENGINE, HARDWARE, REJECTED, REPLICAS, REQUESTS, Topic
 
 log = logging.getLogger(__name__)
 
 TAKE_MESSAGES = 1000
 TAKE_WITHIN_S = 0.2
-REJECTED_VALUE_BYTES = 64 * 1024
 METADATA_MAX_AGE_MS = 5_000
+FETCH_BYTES = 16 * 1024 * 1024
 
 _FOLDERS: tuple[tuple[Topic, Callable[[], Folder[Any]]], ...] = (
     (REQUESTS, RequestsFolder),
@@ -51,25 +58,41 @@ _FOLDERS: tuple[tuple[Topic, Callable[[], Folder[Any]]], ...] = (
 
 
 class Worker:
-    """The app with its readers and its writer. `failed` is set by what ends the process."""
+    """The app with its readers and its writer. `failed` is set by what ends the process.
+
+    Raises ConfigurationError for certificates that cannot be used.
+    """
 
     def __init__(self, config: WorkerConfig) -> None:
         self.config = config
+        self.ssl_context = make_ssl_context(config.kafka)
         self.writer = RowWriter(config.clickhouse)
         if getattr(streams, "_CStreamIterator", None) is None:
             raise RuntimeError(
                 "Faust's compiled extension is missing: without it, Faust acknowledges messages that it skips, "
                 "and they would be lost. Install faust-streaming from a wheel, on CPython"
             )
-        self.app = _App(config.group, **_settings(config))
+        self.app = _App(config.group, **_settings(config, self.ssl_context))
         self.app.transport = Transport(self.app.conf.broker_consumer, self.app)
+        self.app.transport.report = self._report
+        self._group = FaustGroup(self.app)
+        self._log_reader = LogReader(self._kafka_settings)
         self.readers: list[StreamReader[Any]] = []
         self.failed: BaseException | None = None
-        self._rejected = self._topic(REJECTED)
+        self.rejected = RejectedSender(
+            self._topic(REJECTED), REJECTED.name(config.kafka.topic_prefix), self._kafka_settings
+        )
         for topic, make_folder in _FOLDERS:
             self._add_stream(topic, make_folder)
-        self.app.task(self._flush)
-        self.health = HealthServer(self.readers, self.writer, lambda: len(self.app.consumer.assignment()))
+        for reader in self.readers:  # each by itself: one that waits keeps none waiting
+            self._beside(partial(self._flush, reader))
+            self._beside(partial(self._resume, reader))
+        progress = ProgressWriter(self.readers, self.writer, lambda: self.app.consumer)
+        self._beside(progress.look_for_ever)
+        self._beside(progress.write_for_ever)
+        self.health = HealthServer(
+            self.readers, self.writer, self.rejected, lambda: len(self.app.consumer.assignment())
+        )
 
     async def start(self) -> None:
         """Start; raises OSError when the health server's address is taken."""
@@ -85,7 +108,7 @@ class Worker:
 
     def _topic(self, topic: Topic) -> Any:
         return self.app.topic(
-            topic.name(self.config.topic_prefix),
+            topic.name(self.config.kafka.topic_prefix),
             key_serializer="raw",
             value_serializer="raw",
             key_type=bytes,
@@ -95,14 +118,15 @@ class Worker:
 
     def _add_stream(self, topic: Topic, make_folder: Callable[[], Folder[Any]]) -> None:
         reader: StreamReader[Any] = StreamReader(
-            topic.name(self.config.topic_prefix),
+            topic.name(self.config.kafka.topic_prefix),
             make_folder,
             self.writer,
-            lambda: int(self.app.consumer_generation_id),
-            self._send_rejected,
+            self._group,
+            self.rejected.send,
             self.config.rule,
             self.config.bounds,
             self.config.flush_s,
+            self._log_reader,
             self.config.max_rejected_share,
         )
         self.readers.append(reader)
@@ -110,7 +134,7 @@ class Worker:
         async def fold(stream: Any) -> None:
             try:
                 async for events in stream.noack_take(TAKE_MESSAGES, within=TAKE_WITHIN_S):
-                    await reader.read([_delivery(self.app, event) for event in events])
+                    await reader.read([_delivery(event) for event in events])
             except asyncio.CancelledError:
                 raise
             except BaseException as error:
@@ -119,40 +143,49 @@ class Worker:
 
         self.app.agent(self._topic(topic), name=topic.suffix, concurrency=1)(fold)
 
-    async def _flush(self) -> None:
-        try:
-            while not self.app.should_stop:
-                await asyncio.sleep(self.config.flush_s / 5)
-                for reader in self.readers:
-                    await reader.flush_when_due()
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:
-            self._fail(error)
-            raise
+    def _kafka_settings(self) -> dict[str, Any]:
+        """Return how aiokafka's clients beside the group reach the brokers: as Faust's own does."""
+        return {
+            **client_settings(self.config.kafka, self.ssl_context),
+            "client_id": f"{self.config.group}-beside",
+            "max_partition_fetch_bytes": FETCH_BYTES,
+        }
+
+    def _report(
+        self, topic: str, partition: int, unreadable: Sequence[UnreadableBatch], holes: Sequence[Hole]
+    ) -> bool:
+        return all(
+            reader.report(partition, unreadable, holes) for reader in self.readers if reader.topic == topic
+        )
+
+    async def _flush(self, reader: StreamReader[Any]) -> None:
+        while not self.app.should_stop:
+            await asyncio.sleep(self.config.flush_s / 5)
+            await reader.flush_when_due()
+
+    async def _resume(self, reader: StreamReader[Any]) -> None:
+        while not self.app.should_stop:
+            await asyncio.sleep(LOOK_EVERY_S)
+            await reader.resume_what_is_well()
+
+    def _beside(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Have `work` done beside the streams; its failure ends the process as theirs does."""
+
+        async def guarded() -> None:
+            try:
+                await work()
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:
+                self._fail(error)
+                raise
+
+        self.app.task(guarded)
 
     def _fail(self, error: BaseException) -> None:
         log.critical("the worker cannot go on, and ends: %s", error, exc_info=error)
         self.failed = error
         asyncio.get_running_loop().stop()
-
-    async def _send_rejected(self, topic: str, partition: int, rejections: Sequence[Rejection]) -> None:
-        for rejection in rejections:
-            record, error = rejection.record, rejection.error
-            value = record.value or b""
-            log.warning("rejected %s/%d offset %d: %s", topic, partition, record.offset, error)
-            message = Rejected(
-                topic=topic,
-                partition=partition,
-                offset=record.offset,
-                append_time_ms=record.append_ms,
-                reason=error.reason,
-                detail=error.detail,
-                value=value[:REJECTED_VALUE_BYTES],
-                value_bytes=len(value),
-            )
-            # `send` only hands it to the producer; what it returns is done when the broker has it.
-            await (await self._rejected.send(value=encode(message)))
 
 
 class _App(faust.App):
@@ -161,17 +194,24 @@ class _App(faust.App):
     def _create_directories(self) -> None:
         pass
 
+    def FlowControlQueue(  # noqa: N802 - Faust's name
+        self,
+        maxsize: int | None = None,  # noqa: ARG002 - it has a bound of its own
+        *,
+        clear_on_resume: bool = False,
+    ) -> WaitingMessages:
+        return WaitingMessages(self.flow_control, clear_on_resume)
 
-def _delivery(app: Any, event: Any) -> Delivery:
+
+def _delivery(event: Any) -> Delivery:
     message = event.message
-    record = Record(message.offset, int(message.timestamp * 1000 + 0.5), event.value)
-    message.value = None  # the open chunk keeps the message, not its bytes
-    return Delivery(message.partition, message.generation_id, record, lambda: message.ack(app.consumer))
+    record = record_of(message.offset, round(message.timestamp * 1000), event.value)
+    return Delivery(message.partition, message.generation_id, record, message.key)
 
 
-def _settings(config: WorkerConfig) -> dict[str, Any]:
+def _settings(config: WorkerConfig, ssl_context: ssl.SSLContext | None) -> dict[str, Any]:
     settings: dict[str, Any] = {
-        "broker": [f"kafka://{address}" for address in config.brokers.split(",")],
+        "broker": [f"kafka://{server}" for server in config.kafka.servers],
         "store": "memory://",
         "web_enabled": False,  # it would bind all interfaces
         "topic_allow_declare": False,  # topics are made with their settings before
@@ -179,33 +219,30 @@ def _settings(config: WorkerConfig) -> dict[str, Any]:
         "consumer_auto_offset_reset": "earliest",
         # A broker that has just come back may not tell of its topics yet: then nothing is assigned until the next look.
         "consumer_metadata_max_age_ms": METADATA_MAX_AGE_MS,
-        "consumer_max_fetch_size": 16 * 1024 * 1024,
+        "consumer_max_fetch_size": FETCH_BYTES,
         "broker_session_timeout": config.session_timeout_s,
         "broker_heartbeat_interval": config.session_timeout_s / 10,
         "broker_commit_interval": 1.0,
         "broker_request_timeout": 40.0,
-        "stream_buffer_maxsize": 4 * TAKE_MESSAGES,
+        "broker_max_poll_records": MAX_WAITING,  # what is not taken stays packed
         "stream_wait_empty": False,
+        # Of its own it is 20 minutes: for so long a message that no leader takes is waited for in silence.
+        "producer_request_timeout": 40.0,
         "producer_compression_type": None,
     }
     if config.instance_id:
         settings["consumer_group_instance_id"] = config.instance_id
-    if credentials := _credentials(config.security):
+    if credentials := _credentials(config.kafka, ssl_context):
         settings["broker_credentials"] = credentials
     return {name: value for name, value in settings.items() if value is not None}
 
 
-def _credentials(security: KafkaSecurity) -> Any:
-    context = None
-    if security.protocol.endswith("SSL"):
-        context = ssl.create_default_context(
-            cafile=str(Path(security.ca_file).expanduser()) if security.ca_file else None
-        )
-    if security.protocol.startswith("SASL"):
+def _credentials(config: KafkaConfig, context: ssl.SSLContext | None) -> Any:
+    if config.uses_sasl:
         return faust.SASLCredentials(
-            username=security.username,
-            password=security.password,
-            mechanism=security.sasl_mechanism or "PLAIN",
+            username=config.username,
+            password=config.password,
+            mechanism=config.sasl_mechanism,
             ssl_context=context,
         )
     return faust.SSLCredentials(context=context) if context else None

@@ -12,18 +12,29 @@ import sys
 
 import uvloop
 
-from endpoint_analytics.pipeline.store.connect import ClickHouseConfigError
 from endpoint_analytics.pipeline.stream.app import Worker
 from endpoint_analytics.pipeline.stream.config import WorkerConfig, add_worker_arguments, worker_config
+from endpoint_analytics.schemas.kafka_client import make_ssl_context
+from endpoint_analytics.schemas.kafka_failure import explain_failure, find_unreadable
+from endpoint_analytics.schemas.settings import ConfigurationError
+
+log = logging.getLogger(__name__)
 
 STOP_WITHIN_S = 5.0
+UNREADABLE_AFTER_S, UNREADABLE_EVERY_S = 2.0, 60.0
 EXIT_FAILED = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the worker's flags."""
     add_worker_arguments(parser)
-    parser.add_argument("--log-level", default="WARNING", help="DEBUG, INFO, WARNING (default) or ERROR")
+    parser.add_argument(
+        "--log-level",
+        type=str.upper,
+        choices=("DEBUG", "INFO", "WARNING", "ERROR"),
+        default="WARNING",
+        help="(%(default)s)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -31,7 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         config = worker_config(arguments)
-    except ClickHouseConfigError as error:
+        make_ssl_context(config.kafka)  # what cannot work is reported before anything starts
+    except ConfigurationError as error:
         print(f"endpoint-analytics worker: {error}", file=sys.stderr)
         return 2
     return run_worker(config)
@@ -54,9 +66,12 @@ def run_worker(config: WorkerConfig) -> int:
         loop.add_signal_handler(number, stop)
     starting = loop.create_task(worker.start())
     starting.add_done_callback(lambda task: _started(task, worker, loop))
-    watching = loop.create_task(_watch(worker, loop))
+    watching = [loop.create_task(_watch(worker, loop)), loop.create_task(_report_unreadable(worker))]
     loop.run_forever()
-    watching.cancel()
+    for task in watching:
+        task.cancel()
+    if worker.failed is not None:
+        _report(worker.failed, worker, loop)
     # Stopping is short, and never hangs.
     with contextlib.suppress(TimeoutError, RuntimeError):
         loop.run_until_complete(asyncio.wait_for(worker.stop(), STOP_WITHIN_S))
@@ -70,14 +85,32 @@ async def _watch(worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
     while not worker.app.crashed:  # noqa: ASYNC110 - Faust has no event for it that outlives a crash
         await asyncio.sleep(0.5)
     worker.failed = worker.failed or worker.app.crash_reason or RuntimeError("Faust crashed")
-    print(f"endpoint-analytics worker: it cannot go on, and ends: {worker.failed!r}", file=sys.stderr)
     loop.stop()
+
+
+async def _report_unreadable(worker: Worker) -> None:
+    """Say what the worker may not read, as long as there is some: Faust goes on without it."""
+    topics = [reader.topic for reader in worker.readers]
+    while True:
+        await asyncio.sleep(UNREADABLE_AFTER_S)
+        lines = await find_unreadable(worker.config.kafka, worker.ssl_context, topics, worker.config.group)
+        if not lines:
+            return
+        for line in lines:
+            log.error("not all is read until this is put right: %s", line)
+        await asyncio.sleep(UNREADABLE_EVERY_S)
 
 
 def _started(task: asyncio.Task[None], worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         worker.failed = error
-        print(f"endpoint-analytics worker: it could not start: {error}", file=sys.stderr)
         loop.stop()
         return
     print("worker ready", flush=True)
+
+
+def _report(error: BaseException, worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
+    """Say why the worker ends; where Kafka is the reason, what is wrong there and how to fix it."""
+    with contextlib.suppress(RuntimeError):
+        why = loop.run_until_complete(explain_failure(error, worker.config.kafka, worker.ssl_context))
+        print(f"endpoint-analytics worker: it cannot go on, and ends: {why}", file=sys.stderr)

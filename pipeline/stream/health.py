@@ -12,6 +12,7 @@ from endpoint_analytics.pipeline.serve.endpoint_families import family_of
 from endpoint_analytics.pipeline.serve.families import MetricFamily, Sample
 from endpoint_analytics.pipeline.store.writer import RowWriter
 from endpoint_analytics.pipeline.stream.reader import StreamReader
+from endpoint_analytics.pipeline.stream.rejected_sender import RejectedSender
 from endpoint_analytics.schemas import worker_metrics as names
 
 
@@ -19,9 +20,14 @@ class HealthServer:
     """Answers for one worker; `assigned` says how many partitions it has."""
 
     def __init__(
-        self, readers: Sequence[StreamReader[Any]], writer: RowWriter, assigned: Callable[[], int]
+        self,
+        readers: Sequence[StreamReader[Any]],
+        writer: RowWriter,
+        rejected: RejectedSender,
+        assigned: Callable[[], int],
     ) -> None:
         self._readers = readers
+        self._rejected = rejected
         self._writer = writer
         self._assigned = assigned
         application = web.Application()
@@ -47,16 +53,25 @@ class HealthServer:
         """Return why the worker is not ready, or nothing when it is."""
         if self._writer.failure:
             return f"rows cannot be stored: {self._writer.failure}"
+        if failure := next((reader.failure for reader in self._readers if reader.failure), ""):
+            return failure
         if not self._assigned():
             return "no partition is assigned"
         return ""
+
+    def degraded(self) -> list[str]:
+        """Return what the worker does not do while all else goes on: paused partitions, a missing topic."""
+        lines = [line for reader in self._readers for line in reader.pauses.reasons()]
+        lines += [self._rejected.failure] if self._rejected.failure else []
+        return [f"degraded: {line}" for line in lines]
 
     async def _health(self, _: web.Request) -> web.Response:
         return web.Response(text="alive\n")
 
     async def _ready(self, _: web.Request) -> web.Response:
         reason = self.reason()
-        return web.Response(text=f"{reason or 'ready'}\n", status=503 if reason else 200)
+        lines = [reason or "ready", *self.degraded()]
+        return web.Response(text="\n".join(lines) + "\n", status=503 if reason else 200)
 
     async def _metrics(self, _: web.Request) -> web.Response:
         body = openmetrics.render(self._families())
@@ -74,4 +89,9 @@ class HealthServer:
             family_of(names.ROWS, [Sample("_total", (), writer.rows)]),
             family_of(names.STORE_FAILURES, [Sample("_total", (), writer.failures)]),
             family_of(names.PARTITIONS, [Sample("", (), self._assigned())]),
+            family_of(names.UNSENT, [Sample("_total", (), self._rejected.unsent)]),
+            family_of(names.UNREADABLE, by_stream(lambda reader: reader.unreadable_batches)),
+            family_of(
+                names.PAUSED, [Sample("", (("stream", r.stream),), len(r.pauses)) for r in self._readers]
+            ),
         ]

@@ -1,38 +1,60 @@
-"""When too much of a topic cannot be used: then something is wrong with us or with all senders, and we stop.
+"""When too much of a partition cannot be used: then something is wrong with us or with all its senders.
 
-A pure rule on counts. A few bad senders are rejected and counted for as long as they like.
+A pure rule on counts. A few bad senders are rejected and counted for as long as they like, however much they send:
+nearly all messages of nearly all senders must be unusable. A sender is known by the key of its messages.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 SPAN_MESSAGES = 2_000
 """Messages over which the share is taken."""
 
 
-class TooManyRejectedError(Exception):
-    """Nearly all messages of a topic were rejected; the message says which topic and how to go on."""
+@dataclass(slots=True)
+class Share:
+    """How much of some messages is usable."""
+
+    messages: int = 0
+    rejected: int = 0
+    usable_from: dict[bytes | None, bool] = field(default_factory=dict)
+    """By sender: whether any message of it could be used."""
+
+    def count(self, senders: Iterable[tuple[bytes | None, bool]]) -> None:
+        """Count messages: the key of each, and whether it can be used."""
+        for sender, usable in senders:
+            self.messages += 1
+            self.rejected += not usable
+            self.usable_from[sender] = usable or self.usable_from.get(sender, False)
+
+    def is_unusable(self, max_share: float) -> bool:
+        """Say whether more than `max_share` of the messages, and of the senders, are of no use."""
+        senders = len(self.usable_from)
+        useless = senders - sum(self.usable_from.values())
+        return self.rejected > max_share * self.messages and useless > max_share * senders
+
+    def __str__(self) -> str:
+        senders = len(self.usable_from)
+        return f"{self.rejected} of the last {self.messages} messages, from {senders} senders, were rejected"
 
 
 class RejectionLimit:
-    """Counts one topic's messages; a `max_share` of 1 never stops."""
+    """Judges one partition, span by span; a `max_share` of 1 never objects."""
 
-    def __init__(self, topic: str, max_share: float) -> None:
-        self._topic = topic
+    def __init__(self, max_share: float) -> None:
         self._max_share = max_share
-        self._messages = 0
-        self._rejected = 0
+        self._share = Share()
 
-    def count(self, messages: int, rejected: int) -> None:
-        """Count a read; raises TooManyRejectedError."""
-        self._messages += messages
-        self._rejected += rejected
-        if self._messages < SPAN_MESSAGES:
-            return
-        share = self._rejected / self._messages
-        if share > self._max_share:
-            raise TooManyRejectedError(
-                f"{self._rejected} of the last {self._messages} messages of {self._topic} were rejected: "
-                "are its senders newer than this worker? The reasons are in the table `rejected`. Nothing is "
-                "lost: these messages are read again. To go on rejecting, start with --max-rejected-share 1"
-            )
-        self._messages = self._rejected = 0
+    def count(self, senders: Iterable[tuple[bytes | None, bool]]) -> Share | None:
+        """Count a read; returns the share of a span when one is full, and begins the next."""
+        self._share.count(senders)
+        if self._share.messages < SPAN_MESSAGES:
+            return None
+        share, self._share = self._share, Share()
+        return share
+
+    def objects(self, share: Share) -> bool:
+        """Say whether so much is rejected that somebody should look before it goes on."""
+        return share.is_unusable(self._max_share)

@@ -46,6 +46,9 @@ class BehaviourApp:
                 await send({"type": "lifespan.startup.complete"})
             await send({"type": "lifespan.shutdown.complete"})
             return
+        if scope["type"] == "websocket":
+            await shake_hands(scope["path"].split("/")[2:], receive, send)
+            return
         match scope["path"].split("/")[1:]:
             case ["plain"]:
                 await respond(send, 200, b"hello")
@@ -67,6 +70,8 @@ class BehaviourApp:
             case ["broken_stream"]:
                 await begin(send)
                 raise RuntimeError("after the start")
+            case ["cancelled"]:
+                raise asyncio.CancelledError
             case ["wait"]:
                 await self.wait()
                 await respond(send, 200, b"late")
@@ -82,6 +87,24 @@ class BehaviourApp:
         self.entered += 1
         self.changed.set()
         await release.wait()
+
+
+async def shake_hands(words, receive, send) -> None:
+    """A websocket's handshake: /ws/accept, /ws/close (a 403), /ws/deny/401, /ws/broken."""
+    await receive()
+    match words:
+        case ["accept"]:
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.send", "text": "hello"})
+            await send({"type": "websocket.close"})
+        case ["close"]:
+            await send({"type": "websocket.close", "code": 1008})
+        case ["deny", status]:
+            headers = [(b"content-length", b"2")]
+            await send({"type": "websocket.http.response.start", "status": int(status), "headers": headers})
+            await send({"type": "websocket.http.response.body", "body": b"no"})
+        case _:
+            raise RuntimeError("before the handshake's answer")
 
 
 async def respond(send, status: int, body: bytes) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import re
 import socket
 import struct
 import threading
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 from tests.oracle import Accepted
-from tests.parts import eventually
+from tests.waiting import eventually
 
 from endpoint_analytics.agents.agent import Agent
 from endpoint_analytics.schemas.requests import Totals
@@ -158,6 +159,48 @@ def reset(connection: socket.socket) -> None:
     connection.close()
 
 
+CLOSE = "Host: test\r\nConnection: close\r\n"
+FORMS = {
+    "GET /plain HTTP/1.0\r\nHost: test\r\n\r\n": 1,
+    f"GET http://test/plain?a=1 HTTP/1.1\r\n{CLOSE}\r\n": 1,
+    f"HEAD /status/404 HTTP/1.1\r\n{CLOSE}\r\n": 1,
+    f"HEAD /stream HTTP/1.1\r\n{CLOSE}\r\n": 1,
+    f"GET /status/304 HTTP/1.1\r\n{CLOSE}\r\n": 1,
+    f"OPTIONS /status/204 HTTP/1.1\r\n{CLOSE}\r\n": 1,
+    f"GET /status/404?q=%20%C3%A9 HTTP/1.1\r\n{CLOSE}\r\n": 1,
+    f"POST /echo HTTP/1.1\r\n{CLOSE}Expect: 100-continue\r\nContent-Length: 4\r\n\r\nsaid": 1,
+    f"POST /count HTTP/1.1\r\n{CLOSE}Transfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"
+    "3;a=b\r\nabc\r\n0\r\nX-Sum: 3\r\n\r\n": 1,
+    f"GET /plain HTTP/1.1\r\nHost: test\r\n\r\nGET /status/404 HTTP/1.1\r\n{CLOSE}\r\n": 2,
+}
+"""What clients may send, each on a connection of its own, and how many answers they get."""
+
+
+def statuses_of(port: int, request: str) -> list[int]:
+    """Send raw bytes, and return the statuses of what comes until the server closes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
+        connection.sendall(request.encode())
+        answer = b""
+        while piece := connection.recv(65_536):
+            answer += piece
+    return [int(status) for status in re.findall(rb"HTTP/1\.[01] (\d{3})", answer)]
+
+
+def shake_hands(port: int, path: str) -> int:
+    """Begin a websocket, and return the status; what comes after it is read until the server closes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
+        connection.sendall(
+            f"GET {path} HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+        )
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            piece = connection.recv(65_536)
+            assert piece, answer
+            answer += piece
+    return int(answer.split(b" ", 2)[1])
+
+
 class Behaviours:
     """Each one behaviour."""
 
@@ -276,6 +319,32 @@ class Behaviours:
         captured.wait_for_arrival()
         connection.close()
         seen.nothing()
+        agree(captured, seen)
+
+    def test_refused_websockets(self, captured):
+        seen = Seen()
+        for path in ("close", "deny/401", "deny/403", "broken"):
+            status = shake_hands(captured.port, f"/ws/{path}")
+            assert status in {401, 403, 500}
+            seen.whole(status)
+        assert shake_hands(captured.port, "/ws/accept") == 101
+        seen.status["101"] += 1
+        agree(captured, seen)
+
+    def test_an_application_that_is_cancelled(self, captured):
+        seen = Seen()
+        ask(captured.port, seen, "/cancelled")
+        agree(captured, seen)
+
+    def test_forms_of_requests(self, captured):
+        seen = Seen()
+        for request, number in FORMS.items():
+            statuses = [status for status in statuses_of(captured.port, request) if status >= 200]
+            assert len(statuses) == number, request
+            for status in (
+                statuses
+            ):  # servers differ: uvicorn's h11 takes the absolute form for a path, Envoy no HTTP/1.0
+                seen.whole(status)
         agree(captured, seen)
 
     def test_the_application_is_killed(self, captured):

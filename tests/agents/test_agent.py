@@ -8,22 +8,16 @@ import threading
 import time
 
 import pytest
+from tests.waiting import until
 
 from endpoint_analytics.agents.agent import Agent
-
-
-def wait_until(true, timeout_s=10.0):
-    deadline = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_overflow_drops_the_oldest_and_is_counted_in_the_totals(make_config):
     agent = Agent(make_config(outbox_batches=3, flush_interval_s=0.01))
     agent.start()
     agent.recorder.arrive().abort()
-    wait_until(lambda: agent.snapshot().dropped["requests"].get("buffer_full", 0) >= 5)
+    until(lambda: agent.snapshot().dropped["requests"].get("buffer_full", 0) >= 5)
     agent.stop()
     snapshot = agent.snapshot()
     assert snapshot.waiting["requests"] == 3
@@ -36,7 +30,7 @@ def test_kafka_away_is_one_warning_and_no_noise_of_the_client(make_config, caplo
     caplog.set_level(logging.INFO)
     agent = Agent(make_config())
     agent.start()
-    wait_until(lambda: agent.snapshot().flushes >= 10)
+    until(lambda: agent.snapshot().flushes >= 10)
     agent.stop()
     (warning,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert warning.name == "endpoint_analytics"
@@ -47,7 +41,7 @@ def test_kafka_away_is_one_warning_and_no_noise_of_the_client(make_config, caplo
 def test_stopping_waits_no_longer_than_it_was_told(make_config):
     agent = Agent(make_config(stop_timeout_s=0.3))
     agent.start()
-    wait_until(lambda: agent.snapshot().flushes >= 1)
+    until(lambda: agent.snapshot().flushes >= 1)
     before = time.monotonic()
     agent.stop()
     assert 0.25 < time.monotonic() - before < 2.0
@@ -68,9 +62,9 @@ def test_no_thread_is_left(make_config):
     before = set(threading.enumerate())
     agent = Agent(make_config(hardware=True))
     agent.start()
-    wait_until(lambda: agent.snapshot().flushes >= 1)
+    until(lambda: agent.snapshot().flushes >= 1)
     agent.stop()
-    wait_until(lambda: set(threading.enumerate()) <= before)
+    until(lambda: set(threading.enumerate()) <= before)
 
 
 def test_states_follow_the_lifecycle(make_config):
@@ -104,7 +98,7 @@ def test_a_forked_child_leaves_its_parents_agent_alone(make_config):
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 7
     flushes = agent.snapshot().flushes
-    wait_until(lambda: agent.snapshot().flushes > flushes)
+    until(lambda: agent.snapshot().flushes > flushes)
     agent.stop()
     assert agent.has_stopped
 
@@ -113,7 +107,7 @@ def test_a_bug_of_ours_leaves_the_application_alone(make_config, caplog):
     agent = Agent(make_config())
     agent.recorder.finished.append("no request")
     agent.start()
-    wait_until(lambda: agent.has_stopped)
+    until(lambda: agent.has_stopped)
     request = agent.recorder.arrive()
     request.respond(200)
     request.finish()

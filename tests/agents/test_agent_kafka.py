@@ -1,13 +1,13 @@
-"""The agent's shell on a real Kafka: in order, without gaps or doubles, through outages."""
+"""The agent's shell on a real Kafka: in order and without gaps, through outages."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from collections.abc import Callable
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from tests.waiting import until
 
 from endpoint_analytics.agents.agent import Agent
 from endpoint_analytics.agents.config import KafkaConfig
@@ -44,18 +44,19 @@ def read_batches(kafka: KafkaConfig) -> list[RequestBatch]:
     return [decode_requests(value) for _, value in read_all(kafka, REQUESTS)]
 
 
-def wait_until(true: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def record(agent: Agent, number: int) -> None:
     for _ in range(number):
         request = agent.recorder.arrive()
         request.respond(200)
         request.finish()
+
+
+def without_repeats(batches: list[RequestBatch]) -> list[RequestBatch]:
+    """What came first of each seq: a broker that was killed may have stored what it did not confirm."""
+    first: dict[int, RequestBatch] = {}
+    for batch in batches:
+        assert first.setdefault(batch.seq, batch) == batch
+    return list(first.values())
 
 
 def check_complete(batches: list[RequestBatch], agent: Agent) -> None:
@@ -73,7 +74,7 @@ def test_messages_arrive_in_order_and_stopping_flushes(kafka_config, make_config
     agent.start()
     record(agent, 100)
     assert agent.enter("running")
-    wait_until(lambda: agent.snapshot().sent["requests"] >= 3)
+    until(lambda: agent.snapshot().sent["requests"] >= 3)
     record(agent, 50)
     open_request = agent.recorder.arrive()
     agent.stop()
@@ -99,7 +100,7 @@ def test_messages_arrive_in_order_and_stopping_flushes(kafka_config, make_config
 def test_an_idle_agent_sends_a_heartbeat(kafka_config, make_config):
     agent = Agent(make_config(kafka=kafka_config, stop_timeout_s=10.0))
     agent.start()
-    wait_until(lambda: agent.snapshot().sent["requests"] >= 5)
+    until(lambda: agent.snapshot().sent["requests"] >= 5)
     agent.stop()
     batches = read_batches(kafka_config)
     check_complete(batches, agent)
@@ -127,11 +128,11 @@ def test_a_batch_too_large_for_the_broker_is_dropped_and_counted(kafka, make_con
     asyncio.run(ensure_topics(config.bootstrap_servers, specs))
     agent = Agent(make_config(kafka=config, stop_timeout_s=10.0))
     agent.start()
-    wait_until(lambda: agent.snapshot().sent["requests"] >= 1)
+    until(lambda: agent.snapshot().sent["requests"] >= 1)
     record(agent, 2_000)
-    wait_until(lambda: agent.snapshot().dropped["requests"] != {})
+    until(lambda: agent.snapshot().dropped["requests"] != {})
     sent = agent.snapshot().sent["requests"]
-    wait_until(lambda: agent.snapshot().sent["requests"] > sent)
+    until(lambda: agent.snapshot().sent["requests"] > sent)
     agent.stop()
     batches = read_batches(config)
     seqs = [batch.seq for batch in batches]
@@ -146,20 +147,20 @@ def test_topics_that_are_made_later(kafka, make_config):
     agent = Agent(make_config(kafka=config, stop_timeout_s=20.0))
     agent.start()
     record(agent, 10)
-    wait_until(lambda: agent.snapshot().flushes >= 10)
+    until(lambda: agent.snapshot().flushes >= 10)
     assert agent.snapshot().sent["requests"] == 0
     specs = [
         TopicSpec(topic.name(config.topic_prefix), 1, topic.retention_ms, config=TOPIC_CONFIG)
         for topic in (REQUESTS, REPLICAS, HARDWARE)
     ]
     asyncio.run(ensure_topics(config.bootstrap_servers, specs))
-    wait_until(lambda: agent.snapshot().sent["requests"] >= 1)
+    until(lambda: agent.snapshot().sent["requests"] >= 1)
     agent.stop()
     check_complete(read_batches(config), agent)
 
 
 def test_kafka_away_at_the_start_then_killed_and_started_again(tmp_path, make_config):
-    """Two agents live through it, one with a spool: neither loses, doubles or reorders anything."""
+    """Two agents live through it, one with a spool: neither loses, changes or reorders anything."""
     broker = KafkaProcess(tmp_path / "kafka", port=free_port("127.0.0.1"))
     spools = {"plain": "", "spooled": str(tmp_path / "spool")}
     kafka = {
@@ -171,7 +172,7 @@ def test_kafka_away_at_the_start_then_killed_and_started_again(tmp_path, make_co
     }
 
     def wait_for_all(true: Callable[[Agent], bool]) -> None:
-        wait_until(lambda: all(true(agent) for agent in agents.values()))
+        until(lambda: all(true(agent) for agent in agents.values()))
 
     def record_all() -> None:
         for agent in agents.values():
@@ -189,7 +190,7 @@ def test_kafka_away_at_the_start_then_killed_and_started_again(tmp_path, make_co
         wait_for_all(lambda agent: agent.snapshot().flushes >= 8)
         assert figures()[1] == {"plain": 0, "spooled": 0}
         wait_for_all(lambda agent: agent.snapshot().waiting["requests"] >= 3)
-        wait_until(lambda: agents["spooled"].snapshot().spool.waiting.get("requests", 0) >= 3)
+        until(lambda: agents["spooled"].snapshot().spool.waiting.get("requests", 0) >= 3)
 
         broker.start()
         specs = [
@@ -199,20 +200,20 @@ def test_kafka_away_at_the_start_then_killed_and_started_again(tmp_path, make_co
         ]
         asyncio.run(ensure_topics(broker.bootstrap_servers, specs))
         wait_for_all(lambda agent: agent.snapshot().sent["requests"] >= 5)
-        wait_until(lambda: agents["spooled"].snapshot().spool.bytes == 0)
+        until(lambda: agents["spooled"].snapshot().spool.bytes == 0)
         record_all()
         broker.kill()
         flushes, _ = figures()
         record_all()
-        wait_until(lambda: all(now >= flushes[name] + 10 for name, now in figures()[0].items()))
-        wait_until(lambda: agents["spooled"].snapshot().spool.waiting.get("requests", 0) >= 3)
+        until(lambda: all(now >= flushes[name] + 10 for name, now in figures()[0].items()))
+        until(lambda: agents["spooled"].snapshot().spool.waiting.get("requests", 0) >= 3)
         broker.start()
         _, sent = figures()
-        wait_until(lambda: all(now >= sent[name] + 5 for name, now in figures()[1].items()))
+        until(lambda: all(now >= sent[name] + 5 for name, now in figures()[1].items()))
         record_all()
         for name, agent in agents.items():
             agent.stop()
-            check_complete(read_batches(kafka[name]), agent)
+            check_complete(without_repeats(read_batches(kafka[name])), agent)
             assert agent.snapshot().totals.arrived == 400
             assert agent.snapshot().dropped["requests"] == {}
             states = [decode_replicas(value).state for _, value in read_all(kafka[name], REPLICAS)]

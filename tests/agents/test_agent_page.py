@@ -22,14 +22,16 @@ def test_every_setting_is_there_and_no_other():
 
 def test_defaults_are_the_codes():
     defaults = {setting.name: setting.default for setting in [*fields(AgentConfig), *fields(KafkaConfig)]}
-    shown = {True: "on", "": "none", (): "none", MISSING: "required"}
-    special = {"replica_id", "ca_file"}
+    shown = {True: "on", False: "off", "": "none", (): "none", MISSING: "required"}
+    special = {"replica_id", "ca_file", "sasl_mechanism"}  # the text tells them
     for _, argument, default, _ in ROWS:
         name = re.match(r"`(\w+)`", argument).group(1)
         if name not in special:
             value = defaults[name]
             expected = (
-                shown[value] if value in ("", (), True, MISSING) and type(value) is not float else str(value)
+                shown[value]
+                if value in ("", (), True, False, MISSING) and type(value) is not float
+                else str(value)
             )
             assert default.strip("`") == expected, name
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
+from tests.waiting import eventually
 
 from endpoint_analytics.agents.asgi import AnalyticsMiddleware
-from endpoint_analytics.agents.config import ConfigurationError, KafkaConfig
+from endpoint_analytics.agents.config import KafkaConfig
 from endpoint_analytics.agents.lifespan import last_line
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
@@ -149,9 +149,12 @@ def test_a_send_that_fails_is_an_abort(run, at, expected, error):
     assert raised is error
 
 
-@pytest.mark.parametrize(("before", "expected"), [((), PENDING), ((START,), STREAMING)])
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [((), {"arrived": 1, "finished": 1, "status": {"500": 1}}), ((START,), STREAMING)],
+)
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), KeyboardInterrupt(), SystemExit(3)])
-def test_being_cancelled_is_an_abort_at_its_stage(run, before, expected, error):
+def test_being_cancelled_is_a_500_as_servers_make_it_or_cuts_off(run, before, expected, error):
     async def app(scope, receive, send):
         for message in before:
             await send(message)
@@ -189,17 +192,72 @@ def test_a_start_that_the_server_refuses_is_an_abort(run):
     assert run(sends(START), send=send)[0] == PENDING
 
 
-def test_websockets_pass_untouched(make_config):
+def handshake(make_config, *messages, came=(), owner=None, error=None):
+    """Pass a websocket's scope; return the totals."""
+
+    async def app(scope, receive, send):
+        for _ in came:
+            await receive()
+        for message in messages:
+            await send(message)
+        if error is not None:
+            raise error
+
+    events = iter(came)
+
+    async def receive():
+        return next(events)
+
+    async def send(message):
+        return None
+
+    middleware = AnalyticsMiddleware(app, config=make_config())
+
+    async def main():
+        with suppress(type(error) if error is not None else ()):
+            await middleware({"type": "websocket", "path": "/"}, receive, send)
+
+    asyncio.run(main())
+    middleware.agent.stop()
+    totals = middleware.agent.snapshot().totals
+    names = ("arrived", "finished", "aborted_pending", "aborted_streaming", "status")
+    return {name: value for name in names if (value := getattr(totals, name))}
+
+
+DENIED = {"type": "websocket.http.response.start", "status": 401, "headers": []}
+DENIED_BODY = {"type": "websocket.http.response.body", "body": b"no"}
+CLOSE = {"type": "websocket.close", "code": 1008}
+CONNECT, DISCONNECT = {"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1006}
+
+
+@pytest.mark.parametrize(
+    ("messages", "came", "error", "expected"),
+    [
+        ([{"type": "websocket.accept"}, CLOSE], [CONNECT], None, {"status": {"101": 1}}),
+        ([{"type": "websocket.accept"}], [CONNECT, DISCONNECT], None, PENDING),
+        ([CLOSE], [CONNECT], None, {"arrived": 1, "finished": 1, "status": {"403": 1}}),
+        ([DENIED, DENIED_BODY], [CONNECT], None, {"arrived": 1, "finished": 1, "status": {"401": 1}}),
+        ([DENIED], [CONNECT], ValueError(), {"arrived": 1, "aborted_streaming": 1, "status": {"401": 1}}),
+        ([], [CONNECT], ValueError(), {"arrived": 1, "finished": 1, "status": {"500": 1}}),
+        ([], [CONNECT, DISCONNECT], asyncio.CancelledError(), PENDING),
+        ([{"type": "websocket.accept"}], [CONNECT], ValueError(), {"status": {"101": 1}}),
+    ],
+)
+def test_a_websocket_is_a_request_when_it_is_refused(make_config, messages, came, error, expected):
+    assert handshake(make_config, *messages, came=came, error=error) == expected
+
+
+def test_other_scopes_pass_untouched(make_config):
     seen = []
 
     async def app(*arguments):
         seen.append(arguments)
 
     middleware = AnalyticsMiddleware(app, config=make_config())
-    scope, receive, send = {"type": "websocket"}, object(), object()
+    scope, receive, send = {"type": "webtransport"}, object(), object()
     asyncio.run(middleware(scope, receive, send))
+    middleware.agent.stop()
     assert seen == [(scope, receive, send)]
-    assert middleware.agent is None
 
 
 class Lifespan:
@@ -353,16 +411,46 @@ def test_a_start_that_fails_is_told(make_config):
     assert agents[0].has_stopped
 
 
-def test_settings_that_are_missing_are_told_when_the_middleware_is_made(monkeypatch):
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"namespace": None}, "ENDPOINT_ANALYTICS_NAMESPACE"),
+        ({"namespace": "a b"}, "namespace is 'a b'"),
+        ({"namespace": 5}, "AnalyticsMiddleware cannot be made"),
+        ({"kafka": "kafka"}, "it has no port"),
+        ({"kafka": ["a:1"]}, "AnalyticsMiddleware cannot be made"),
+        ({"namepsace": "acme"}, "namepsace"),
+        ({"spool": "/dev/null/spool"}, "spool is '/dev/null/spool'"),
+        ({"exclude_paths": ["health"]}, "exclude_paths is 'health'"),
+        ({"config": KafkaConfig()}, "AnalyticsMiddleware cannot be made"),
+    ],
+)
+def test_what_is_wrong_is_known_at_construction_and_harms_nobody(monkeypatch, caplog, settings, said):
     monkeypatch.delenv("ENDPOINT_ANALYTICS_NAMESPACE", raising=False)
-    with pytest.raises(ConfigurationError, match="ENDPOINT_ANALYTICS_NAMESPACE"):
-        AnalyticsMiddleware(None)
+    middleware = AnalyticsMiddleware(sends(START, LAST), **{"namespace": "acme", "endpoint": "x", **settings})
+    assert said in str(middleware.error)
+    assert [said in record.message for record in caplog.records if record.levelname == "ERROR"] == [True]
+    sent = []
+
+    async def main():
+        lifespan = Lifespan(middleware)
+        await lifespan.__aenter__()
+        assert lifespan.told == ["lifespan.startup.failed"]
+        await lifespan.task
+
+        async def send(message):
+            sent.append(message)
+
+        await middleware(dict(SCOPE), None, send)
+
+    asyncio.run(main())
+    assert sent == [START, LAST]
+    assert middleware.agent is None
 
 
-def test_certificates_that_are_missing_are_told_when_the_middleware_is_made(make_config):
+def test_certificates_that_are_missing_are_known_at_construction(make_config):
     kafka = KafkaConfig(security_protocol="SSL", ca_file="/no/such/file")
-    with pytest.raises(ConfigurationError, match="/no/such/file"):
-        AnalyticsMiddleware(None, config=make_config(kafka=kafka))
+    assert "/no/such/file" in str(AnalyticsMiddleware(None, config=make_config(kafka=kafka)).error)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
@@ -384,10 +472,7 @@ def test_a_forked_worker_starts_an_agent_of_its_own(make_config):
             os._exit(7 if fresh else 1)
         except BaseException:  # noqa: BLE001  # a child must end here
             os._exit(2)
-    deadline = time.monotonic() + 10
-    while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    ended = eventually(lambda: os.waitpid(child, os.WNOHANG), lambda found: found != (0, 0), 10, "the child")
     parent.stop()
     assert os.waitstatus_to_exitcode(ended[1]) == 7
     assert parent.snapshot().totals.arrived == 1

@@ -474,14 +474,15 @@ def test_a_storm_of_clients_of_which_every_second_hangs_up(serve, http):
 
 
 @HTTP
-def test_a_server_that_is_stopped_aborts_what_it_cancels(serve, http):
+def test_a_server_that_is_stopped_answers_500_to_what_it_cancels(serve, http):
     gates = Gates()
     with serve(make_app(gates), http=http, timeout_graceful_shutdown=1) as served:
         connection = socket.create_connection(("127.0.0.1", served.port))
         connection.sendall(get("/waiting"))
         gates.wait_entered()
+    assert connection.recv(100).startswith(b"HTTP/1.1 500 ")
     connection.close()
-    assert served.totals == {"arrived": 1, "aborted_pending": 1}
+    assert served.totals == {"arrived": 1, "finished": 1, "status": {"500": 1}}
 
 
 @HTTP

@@ -82,7 +82,7 @@ def test_commands_and_calls_reach_the_topic(kafka_config, monkeypatch):
 def test_kafka_that_cannot_be_reached_is_status_1(command, capsys):
     assert main([*command, "--kafka", "127.0.0.1:1", "--timeout", "0.2"]) == 1
     told = capsys.readouterr().err
-    assert "Kafka at 127.0.0.1:1 cannot be reached (tried for 0.2 s)" in told
+    assert "Kafka at 127.0.0.1:1 cannot be used (tried for 0.2 s): nothing listens at" in told
     assert "--kafka" in told
     assert len(told.splitlines()) == 1
 
@@ -128,4 +128,7 @@ def test_security_settings_that_cannot_work_are_told(capsys, monkeypatch):
         main([*REPLICA, "--state", "failed", "--kafka-security-protocol", "SSL", "--kafka-ca-file", "/no"])
         == 1
     )
-    assert "kafka_ca_file '/no'" in capsys.readouterr().err
+    assert (
+        "kafka_ca_file is '/no' (No such file or directory): expected the path of a PEM file"
+        in capsys.readouterr().err
+    )

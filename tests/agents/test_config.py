@@ -97,18 +97,29 @@ def test_kafka_security_from_the_environment_shows_no_secret():
 @pytest.mark.parametrize(
     ("environment", "told"),
     [
-        ({}, "namespace is not set: pass namespace=... or set ENDPOINT_ANALYTICS_NAMESPACE"),
-        ({"ENDPOINT_ANALYTICS_NAMESPACE": "acme"}, "set ENDPOINT_ANALYTICS_ENDPOINT"),
+        ({}, "namespace is not set: pass namespace=..., or set --namespace or ENDPOINT_ANALYTICS_NAMESPACE"),
+        ({"ENDPOINT_ANALYTICS_NAMESPACE": "acme"}, "set --endpoint or ENDPOINT_ANALYTICS_ENDPOINT"),
         ({**NAMES, "ENDPOINT_ANALYTICS_NAMESPACE": "a/b"}, "namespace is 'a/b'"),
-        ({**NAMES, "ENDPOINT_ANALYTICS_KAFKA": "http://x:1"}, "it takes host:port"),
+        (
+            {**NAMES, "ENDPOINT_ANALYTICS_KAFKA": "http://x:1"},
+            "expected HOST:PORT[,HOST:PORT...], for example kafka-1:9092,kafka-2:9092",
+        ),
+        ({**NAMES, "ENDPOINT_ANALYTICS_KAFKA": "kafka"}, "kafka is 'kafka' (it has no port)"),
+        ({**NAMES, "ENDPOINT_ANALYTICS_KAFKA": "a:1,b:70000"}, "70000 is no port"),
         ({**NAMES, "ENDPOINT_ANALYTICS_KAFKA_SECURITY_PROTOCOL": "TLS"}, "kafka_security_protocol is 'TLS'"),
         ({**NAMES, "ENDPOINT_ANALYTICS_KAFKA_SASL_MECHANISM": "MD5"}, "kafka_sasl_mechanism is 'MD5'"),
         ({**NAMES, "ENDPOINT_ANALYTICS_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, "needs kafka_username"),
-        ({**NAMES, "ENDPOINT_ANALYTICS_KAFKA_USERNAME": "u"}, "which sends none"),
-        ({**NAMES, "ENDPOINT_ANALYTICS_HARDWARE": "maybe"}, "hardware is 'maybe'; it takes on or off"),
-        ({**NAMES, "ENDPOINT_ANALYTICS_RECORDER_LIMIT": "1.5"}, "recorder_limit is '1.5'; it takes a number"),
-        ({**NAMES, "ENDPOINT_ANALYTICS_FLUSH_INTERVAL_S": "nan"}, "flush_interval_s is nan"),
-        ({**NAMES, "ENDPOINT_ANALYTICS_SPOOL_DROP": "all"}, "spool_drop is 'all'; it takes oldest, newest"),
+        ({**NAMES, "ENDPOINT_ANALYTICS_KAFKA_USERNAME": "u"}, "kafka_username would have no effect"),
+        (
+            {**NAMES, "ENDPOINT_ANALYTICS_HARDWARE": "maybe"},
+            "hardware is 'maybe': expected on or off, for example off; set ENDPOINT_ANALYTICS_HARDWARE",
+        ),
+        (
+            {**NAMES, "ENDPOINT_ANALYTICS_RECORDER_LIMIT": "1.5"},
+            "recorder_limit is '1.5': expected a whole number",
+        ),
+        ({**NAMES, "ENDPOINT_ANALYTICS_FLUSH_INTERVAL_S": "nan"}, "flush_interval_s is 'nan'"),
+        ({**NAMES, "ENDPOINT_ANALYTICS_SPOOL_DROP": "all"}, "spool_drop is 'all': expected oldest or newest"),
         ({**NAMES, "ENDPOINT_ANALYTICS_TOPIC_PREFIX": "a b"}, "topic_prefix is 'a b'"),
     ],
 )

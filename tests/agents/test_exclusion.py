@@ -20,6 +20,8 @@ EXCLUDED = frozenset({"/health", "/bereit/ü"})
         ("/bereit/%FC", "/bereit/\ufffd"),
         ("*", "*"),
         ("", ""),
+        ("http://host:8000/health?x", "/health"),
+        ("HTTPS://host", ""),
     ],
 )
 def test_the_path_of_a_target(target, path):
@@ -29,5 +31,25 @@ def test_the_path_of_a_target(target, path):
 def test_a_path_is_compared_as_a_whole():
     assert is_excluded("/health", EXCLUDED)
     assert is_excluded("/bereit/ü", EXCLUDED)
-    for path in ("/health/", "/healthz", "/", "", None):
+    for path in ("/health/", "/healthz", "/", ""):
         assert not is_excluded(path, EXCLUDED)
+
+
+@pytest.mark.parametrize(
+    ("path", "prefix", "excluded"),
+    [
+        ("/api/health", "/api", True),  # uvicorn: the path includes root_path
+        ("/health", "/api", True),  # hypercorn and granian: it does not
+        ("/api/health", "", False),
+        ("/apihealth", "/api", False),
+        ("/apihttp://host/health", "/api", True),  # the absolute form through uvicorn with h11
+        ("http://host/health", "", True),
+        ("/api/healthz", "/api", False),
+    ],
+)
+def test_below_a_prefix(path, prefix, excluded):
+    assert is_excluded(path, EXCLUDED, prefix) is excluded
+
+
+def test_the_whole_path_may_be_named_too():
+    assert is_excluded("/api/health", frozenset({"/api/health"}), "/api")

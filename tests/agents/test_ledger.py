@@ -216,7 +216,9 @@ def test_a_machine_that_slept_makes_a_valid_batch():
     assert batch.end_us - batch.start_us == MAX_INTERVAL_US
 
 
-@pytest.mark.parametrize(("sent", "told"), [(42, 100), (600, 599), (999, 599), (499, 499)])
+@pytest.mark.parametrize(
+    ("sent", "told"), [(42, 599), (0, 599), (None, 599), (600, 599), (999, 599), (499, 499)]
+)
 def test_an_odd_status_does_not_spoil_the_batch(sent, told):
     recorder = Recorder()
     request = recorder.arrive()

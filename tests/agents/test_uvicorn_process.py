@@ -8,12 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections import defaultdict
 
 import aiohttp
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from tests.waiting import until_open
 
 from endpoint_analytics.schemas.codec import decode_replicas, decode_requests
 from endpoint_analytics.schemas.topics import REPLICAS, REQUESTS
@@ -56,19 +56,6 @@ async def ask(port, number):
         await asyncio.gather(*(one() for _ in range(number)))
 
 
-def wait_for_port(port, process):
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        else:
-            return
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_request_of_every_worker_reaches_kafka(kafka_config, tmp_path, workers):
     (tmp_path / "application.py").write_text(APPLICATION)
@@ -88,7 +75,7 @@ def test_every_request_of_every_worker_reaches_kafka(kafka_config, tmp_path, wor
         [*command, "--workers", str(workers), "--log-level", "warning"], cwd=tmp_path, env=environment
     )
     try:
-        wait_for_port(port, process)
+        until_open(port, process)
         asyncio.run(ask(port, 200))
         process.send_signal(signal.SIGTERM)
         process.wait(20)

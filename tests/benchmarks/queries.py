@@ -24,6 +24,7 @@ from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.rollup import SLACK_S, read_reach, roll_up
 from endpoint_analytics.pipeline.store.rollup_levels import Reach, Retention
+from tests.pipeline.store.rows import all_known
 
 REPLICAS = 100
 RAW_HOURS, MINUTE_DAYS, HOUR_DAYS = 6, 2, 30
@@ -185,9 +186,10 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         ClickHouseProcess(Path(folder) / "clickhouse") as database,
     ):
-        config = ClickHouseConfig(url=database.url)
+        config = database.config()
         migrate(config)
         client = connect(config, read_timeout_s=600)
+        all_known(client)
         started = time.perf_counter()
         fill(client, int(time.time()))
         rows = client.query(

@@ -33,7 +33,7 @@ from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.pipeline.serve import openmetrics, prometheus_text
 from endpoint_analytics.pipeline.serve.endpoint_families import endpoint_families
 from endpoint_analytics.pipeline.serve.families import MetricFamily
-from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, Client, connect
+from endpoint_analytics.pipeline.store.connect import Client, connect
 from endpoint_analytics.pipeline.store.endpoint_numbers import (
     EndpointMetrics,
     NewestSample,
@@ -44,6 +44,7 @@ from endpoint_analytics.pipeline.store.endpoint_numbers import (
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.tokens import create_token
 from endpoint_analytics.schemas.metrics import HARDWARE_METRICS
+from tests.pipeline.store.rows import all_known
 
 REPLICAS = 100
 STATUSES = (200, 201, 204, 400, 404, 429, 500, 503)
@@ -207,9 +208,10 @@ def scrape_benchmark() -> None:
         tempfile.TemporaryDirectory() as folder,
         ClickHouseProcess(Path(folder) / "clickhouse") as database,
     ):
-        config = ClickHouseConfig(url=database.url)
+        config = database.config()
         migrate(config)
         client = connect(config)
+        all_known(client)
         _fill(client)
         token = create_token(client, "acme", "benchmark", datetime.now(UTC))
         client.close()
@@ -217,10 +219,13 @@ def scrape_benchmark() -> None:
             ("scrape, all queries each time", ["--cache", "0"]),
             ("scrape, cache of 1 s", ["--cache", "1"]),
         ):
-            words = ["serve", "--port", "0", "--clickhouse-url", database.url, *flags]
+            words = ["serve", "--port", "0", *flags]
             with (Path(folder) / "serve.log").open("ab") as log:
                 service = subprocess.Popen(
-                    [sys.executable, "-c", _MAIN, *words], stdout=subprocess.PIPE, stderr=log
+                    [sys.executable, "-c", _MAIN, *words],
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    env=os.environ | database.environment,
                 )
             try:
                 port = _port(service)

@@ -23,6 +23,7 @@ from endpoint_analytics.pipeline.store.endpoint_metrics import MetricsSettings, 
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.signal_queries import read_all_signals, read_signals
 from endpoint_analytics.schemas.codec import encode
+from tests.pipeline.store.rows import all_known
 
 ENDPOINTS, REPLICAS_EACH, REPLICAS_OF_LARGE = 1000, 2, 100
 WINDOWS = 360
@@ -109,9 +110,10 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         ClickHouseProcess(Path(folder) / "clickhouse") as database,
     ):
-        config = ClickHouseConfig(url=database.url)
+        config = database.config()
         migrate(config)
         client = connect(config, read_timeout_s=600)
+        all_known(client)
         now_s, started = int(time.time()), time.perf_counter()
         fill(client, now_s)
         client.close()

@@ -37,7 +37,7 @@ def main() -> None:
         for events_a_message, messages, peer_messages in SHAPES:
             data = Path(folder) / str(events_a_message)
             with KafkaProcess(data / "kafka") as kafka, ClickHouseProcess(data / "clickhouse") as clickhouse:
-                config = ClickHouseConfig(url=clickhouse.url)
+                config = clickhouse.config()
                 migrate(config)
                 asyncio.run(_fill(kafka.bootstrap_servers, events_a_message, messages))
                 ours, wall = _measure_worker(kafka.bootstrap_servers, config, messages * events_a_message)
@@ -69,6 +69,7 @@ def _measure_worker(brokers: str, config: ClickHouseConfig, events: int) -> tupl
         ENDPOINT_ANALYTICS_KAFKA=brokers,
         ENDPOINT_ANALYTICS_TOPIC_PREFIX="bench",
         ENDPOINT_ANALYTICS_CLICKHOUSE_URL=config.url,
+        ENDPOINT_ANALYTICS_CLICKHOUSE_PASSWORD=config.password,
     )
     command = [sys.executable, "-m", "endpoint_analytics.infra.command", "worker"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:

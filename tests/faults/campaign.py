@@ -12,6 +12,7 @@ import argparse
 import heapq
 import logging
 import random
+import subprocess
 import sys
 import tempfile
 import threading
@@ -26,15 +27,13 @@ from tests.faults.clickhouse_proxy import (
     CUT_IN_ANSWER,
     CUT_IN_REQUEST,
     PASS,
-    READ_ONLY,
-    TOO_MANY_PARTS,
-    TOO_MANY_QUERIES,
     UNREACHED,
     Fate,
     Once,
     Request,
     inserts,
 )
+from tests.faults.refusals import PASSING
 from tests.faults.rig import SESSION_TIMEOUT_S, Parts, Rig, Row, pause, resume
 from tests.parts import Child
 
@@ -53,6 +52,7 @@ class Campaign:
         self.faults: Counter[str] = Counter()
         self._workers: dict[str, Child] = {}
         self._asleep: set[str] = set()
+        self._refusing = False
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._number = 0
         self._static = self.rng.random() < 0.7
@@ -166,8 +166,17 @@ class Campaign:
         self._rule_for(self.rng.uniform(1, 5), rule)
 
     def _inserts_refused(self) -> None:
-        refusal = self.rng.choice([TOO_MANY_PARTS, TOO_MANY_QUERIES, READ_ONLY])
-        self._rule_for(self.rng.uniform(0.5, 4), lambda request: refusal if request.is_insert else PASS)
+        seconds, refusal = self.rng.uniform(0.5, 4), self.rng.choice(PASSING)
+        if self._refusing:
+            return
+        self._refusing = True
+        self.rig.refuse(refusal)
+
+        def take_back() -> None:
+            self.rig.accept(refusal)
+            self._refusing = False
+
+        self._later(seconds, take_back)
 
     def _clickhouse_slow(self) -> None:
         delay_s = self.rng.uniform(0.2, 1.5)
@@ -232,6 +241,7 @@ def play(parts: Parts, seed: int, seconds: float) -> tuple[Row, Counter[str]]:
     rig = Rig(parts, f"campaign-{seed}", partitions=rng.choice([1, 3, 4]),
               chunk_ms=rng.choice([1000, 2000, 5000]), chunk_offsets=rng.choice([100, 700, 5000]))  # fmt: skip
     try:
+        copies = random.Random(f"copies of {seed}").choice([0.0, 0.03])
         fleets = [
             rig.send_steadily(
                 seconds,
@@ -243,7 +253,8 @@ def play(parts: Parts, seed: int, seconds: float) -> tuple[Row, Counter[str]]:
                 latency=parse_law(rng.choice(LAWS)),
                 interval_s=rng.choice([0.3, 0.5, 1.0]),
                 duplicates=rng.choice([0.0, 0.1]),
-                gaps=rng.choice([0.0, 0.05]),
+                gaps=rng.choice([0.0, 0.0 if copies else 0.05]),
+                copies=copies,
                 late=rng.choice([0.0, 0.1]),
                 restarts=rng.choice([0.0, 0.1]),
                 overlap=rng.choice([0, 3]),
@@ -269,6 +280,19 @@ def play(parts: Parts, seed: int, seconds: float) -> tuple[Row, Counter[str]]:
         rig.close()
 
 
+@contextmanager
+def busy(loops: int) -> Iterator[None]:
+    """Keep so many cores busy meanwhile: a loaded machine is slow, and must lose nothing."""
+    loop = [sys.executable, "-c", "while True: pass"]
+    running = [subprocess.Popen(loop) for _ in range(loops)]
+    try:
+        yield
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
 def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(description="faults mixed at random from a seed")
     parser.add_argument("--seed", type=int, help="the first seed; without one it is drawn")
@@ -276,11 +300,16 @@ def main(words: list[str]) -> int:
     parser.add_argument(
         "--seconds", type=float, default=30.0, help="of traffic and faults for each seed (30)"
     )
+    parser.add_argument("--busy", type=int, default=0, help="cores that are kept busy beside (0)")
     arguments = parser.parse_args(words)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # Kafka is killed on purpose
     first = random.SystemRandom().randrange(10**6) if arguments.seed is None else arguments.seed
     rows: list[tuple[Row | None, str]] = []
-    with tempfile.TemporaryDirectory(prefix="campaign-") as folder, Parts(Path(folder)) as parts:
+    with (
+        tempfile.TemporaryDirectory(prefix="campaign-") as folder,
+        Parts(Path(folder)) as parts,
+        busy(arguments.busy),
+    ):
         for seed in range(first, first + arguments.seeds):
             print(f"seed {seed} ...", flush=True)
             try:

@@ -1,7 +1,7 @@
 """A proxy in front of ClickHouse's HTTP interface that does to requests what networks do, as a test asks of it.
 
-It stands for the network and nothing else: it never answers for ClickHouse but where a test wants the very
-refusal that a ClickHouse sends. A rule looks at each request, and says what becomes of it.
+It stands for the network and nothing else: it never answers for ClickHouse, whose refusals are made in the engine
+(refusals.py). A rule looks at each request, and says what becomes of it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Fate:
     `delay_s` waits before. `sent` is the share of the request's body that reaches ClickHouse: below 1 the
     connection is cut there (0: nothing at all reaches it). `answered` is the share of the answer that comes
     back: below 1 the connection is cut there, after ClickHouse has answered. `hold_s` waits before the cut.
-    `instead` is answered without asking ClickHouse. `then` is called when ClickHouse has answered, or when the
+    `then` is called when ClickHouse has answered, or when the
     request has met its end.
     """
 
@@ -49,7 +49,6 @@ class Fate:
     sent: float = 1.0
     answered: float = 1.0
     hold_s: float = 0.0
-    instead: bytes = b""
     then: Callable[[], None] | None = None
 
 
@@ -59,28 +58,6 @@ CUT_IN_REQUEST = Fate("cut in the request", sent=0.5)
 CUT_IN_ANSWER = Fate("cut in the answer", answered=0.5)
 ANSWER_LOST = Fate("answer lost", answered=0.0)
 
-
-def refusal(status: int, code: int, name: str, text: str) -> Fate:
-    """Return the fate of being refused as ClickHouse refuses."""
-    body = f"Code: {code}. DB::Exception: {text}. ({name}) (version 26.1.1.1)\n".encode()
-    head = (
-        f"HTTP/1.1 {status} Refused\r\nX-ClickHouse-Exception-Code: {code}\r\n"
-        f"Content-Type: text/plain; charset=UTF-8\r\nContent-Length: {len(body)}\r\nConnection: Keep-Alive\r\n\r\n"
-    )
-    return Fate(name, instead=head.encode() + body)
-
-
-TOO_MANY_PARTS = refusal(
-    500,
-    252,
-    "TOO_MANY_PARTS",
-    "Too many parts (3000 with average size of 1.00 MiB). Merges are slower than inserts",
-)
-TOO_MANY_QUERIES = refusal(
-    503, 202, "TOO_MANY_SIMULTANEOUS_QUERIES", "Too many simultaneous queries. Maximum: 100"
-)
-READ_ONLY = refusal(500, 242, "TABLE_IS_READ_ONLY", "Table is in readonly mode")
-MEMORY_LIMIT = refusal(500, 241, "MEMORY_LIMIT_EXCEEDED", "Memory limit (total) exceeded")
 
 Rule = Callable[[Request], Fate]
 
@@ -132,8 +109,8 @@ class ClickHouseProxy(Listener):
 
     async def _ask(self, head: bytes, body: bytes, fate: Fate) -> bytes:
         """Return ClickHouse's answer; empty where there is none."""
-        if fate.instead or fate.sent == 0:
-            return fate.instead
+        if fate.sent == 0:
+            return b""
         try:
             upstream_reader, upstream = await asyncio.open_connection(*self._upstream)
         except OSError:

@@ -6,6 +6,8 @@ Kafka and ClickHouse are shared by all tests; each test has its own topics, cons
 from __future__ import annotations
 
 import asyncio
+import http.client
+import itertools
 import os
 import signal
 import subprocess
@@ -15,29 +17,35 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from tests.faults.clickhouse_proxy import ClickHouseProxy
+from tests.faults.patience import LOST_AFTER_S, STALLED_AFTER_S, Patience
+from tests.faults.refusals import Refusal
+from tests.kafka_cluster import Cluster
 from tests.oracle import Accepted, differences
-from tests.parts import ROOT, Child, eventually
+from tests.parts import ROOT, Child, kafka_environment
 
 from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.infra.fleet.config import FleetConfig
 from endpoint_analytics.infra.fleet.fleet import Fleet
 from endpoint_analytics.infra.fleet.truth import BootTruth, FleetTruth
+from endpoint_analytics.infra.kafka.port import free_port
 from endpoint_analytics.infra.kafka.process import KafkaProcess
 from endpoint_analytics.infra.kafka.topics import TopicSpec, ensure_topics
 from endpoint_analytics.pipeline.core.boots import BootKey
-from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, Client, connect
+from endpoint_analytics.pipeline.store.connect import Client, connect
 from endpoint_analytics.pipeline.store.migrate import migrate
+from endpoint_analytics.schemas.kafka_config import KafkaConfig
 from endpoint_analytics.schemas.requests import Totals
-from endpoint_analytics.schemas.topics import REJECTED, REQUESTS, TOPIC_CONFIG, TOPICS
+from endpoint_analytics.schemas.topics import REJECTED, REQUESTS, SIGNALS, TOPIC_CONFIG, TOPICS, Topic
 
-SETTLED_WITHIN_S = 120
+Value = TypeVar("Value")
 CHUNK_MS, CHUNK_OFFSETS = 2_000, 700
 SESSION_TIMEOUT_S = 4
 
@@ -45,9 +53,9 @@ SESSION_TIMEOUT_S = 4
 class Parts:
     """Kafka, ClickHouse, and the fault proxy between ClickHouse and the workers."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kafka: KafkaProcess | Cluster | None = None) -> None:
         self.folder = folder
-        self.kafka = KafkaProcess(folder / "kafka")
+        self.kafka = kafka or KafkaProcess(folder / "kafka")
         self.clickhouse = ClickHouseProcess(folder / "clickhouse")
         self.proxy: ClickHouseProxy
         self._made = 0
@@ -66,8 +74,9 @@ class Parts:
         if hasattr(self, "proxy"):
             self.proxy.__exit__()
         for process in (self.clickhouse, self.kafka):
-            with suppress(Exception):
-                os.kill(process.pid, signal.SIGCONT)
+            if not isinstance(process, Cluster):
+                with suppress(Exception):
+                    os.kill(process.pid, signal.SIGCONT)
             process.stop()
 
     def mend(self) -> None:
@@ -82,7 +91,8 @@ class Parts:
 
     def mend_kafka(self) -> None:
         """Start it or let it go on, where it does not run."""
-        _mend(self.kafka)
+        if isinstance(self.kafka, KafkaProcess):
+            _mend(self.kafka)
 
     def stop_clickhouse(self) -> bool:
         """SIGSTOP; returns whether it ran."""
@@ -90,6 +100,7 @@ class Parts:
 
     def stop_kafka(self) -> bool:
         """SIGSTOP; returns whether it ran."""
+        assert isinstance(self.kafka, KafkaProcess)
         return _stop(self.kafka)
 
     def number(self) -> int:
@@ -155,10 +166,17 @@ class FleetRun:
     def is_running(self) -> bool:
         return self._thread.is_alive()
 
-    def join(self, within_s: float = 180) -> FleetTruth:
-        """Wait until Kafka has all that it sends."""
-        self._thread.join(within_s)
-        assert not self._thread.is_alive(), "the fleet did not get its messages into Kafka"
+    def join(self) -> FleetTruth:
+        """Wait until Kafka has all that it sends, for as long as messages get there."""
+        sent, moved = -1, time.monotonic()
+        while self._thread.is_alive():
+            self._thread.join(1)
+            if self.fleet.truth.messages > sent:
+                sent, moved = self.fleet.truth.messages, time.monotonic()
+            stalled = time.monotonic() - moved > STALLED_AFTER_S
+            assert not stalled, (
+                f"Kafka has taken no message of the fleet for {STALLED_AFTER_S:.0f} s; {sent} before"
+            )
         if self._error is not None:
             raise self._error
         return self.fleet.truth
@@ -166,6 +184,15 @@ class FleetRun:
     def stop(self) -> FleetTruth:
         self.fleet.stop()
         return self.join()
+
+
+def accepted_by(fleets: Sequence[Fleet]) -> dict[BootKey, Accepted]:
+    """Return what the boots of some fleets accepted, for the oracle."""
+    return {
+        BootKey(*name): Accepted(boot.accepted.totals(), boot.lost.totals(), dict(boot.stored.windows))
+        for fleet in fleets
+        for name, boot in fleet.truth.boots.items()
+    }
 
 
 class Rig:
@@ -179,22 +206,35 @@ class Rig:
         chunk_ms: int = CHUNK_MS,
         chunk_offsets: int = CHUNK_OFFSETS,
         topics: bool = True,
+        kafka: KafkaConfig | None = None,
+        replication_factor: int = 1,
     ) -> None:
         self.parts = parts
+        self._kafka = kafka
+        self._replication_factor = replication_factor
         self.proxy = parts.proxy
         self.name = f"{name}-{parts.number()}"
         self.partitions = partitions
         self.fleets: list[Fleet] = []
         self.workers: list[Child] = []
         self.begun = time.monotonic()
+        self.stalled_after_s, self.lost_after_s = STALLED_AFTER_S, LOST_AFTER_S
         self._chunks = {"CHUNK_MS": str(chunk_ms), "CHUNK_OFFSETS": str(chunk_offsets)}
         self._group = self.name
+        self._health_port = 0
         self._database = "faults_" + "".join(c if c.isalnum() else "_" for c in self.name)[:50]
-        config = ClickHouseConfig(url=parts.clickhouse.url, database=self._database)
+        config = parts.clickhouse.config(self._database)
         migrate(config)
         self.client: Client = connect(config)
         if topics:
             self.make_topics()
+
+    def kafka_config(self, servers: str = "") -> KafkaConfig:
+        """Return how agents and workers reach Kafka: as this rig was told, or at other servers in the clear."""
+        if self._kafka is not None and not servers:
+            return replace(self._kafka, topic_prefix=self.name)
+        servers = servers or self.parts.kafka.bootstrap_servers
+        return KafkaConfig(bootstrap_servers=servers, topic_prefix=self.name)
 
     def make_topics(self) -> None:
         asyncio.run(ensure_topics(self.parts.kafka.bootstrap_servers, self.topics()))
@@ -213,7 +253,8 @@ class Rig:
                 topic.name(self.name),
                 1 if topic is REJECTED else self.partitions,
                 topic.retention_ms,
-                config=TOPIC_CONFIG,
+                self._replication_factor,
+                config=TOPIC_CONFIG | ({"min.insync.replicas": "2"} if self._replication_factor > 1 else {}),
             )
             for topic in TOPICS
         ]
@@ -227,21 +268,31 @@ class Rig:
         kafka: str = "",
         group: str = "",
         ready: bool = True,
+        health: bool = False,
+        **environment: str,
     ) -> Child:
-        """Return a worker that is started, and that has said so unless `ready` is false."""
+        """Return a worker that is started, and that has said so unless `ready` is false.
+
+        With `health`, `not_ready` asks it. `environment` is what it finds beside the rig's.
+        """
         instance = ["--instance-id", name] if static else []
+        if health:
+            self._health_port = free_port("127.0.0.1")
+            instance += ["--health-port", str(self._health_port)]
         child = Child(
             [
-                sys.executable, "-m", "tests.faults.worker", "--topic-prefix", self.name,
-                "--group", group or self._group, "--session-timeout", str(session_timeout_s), *instance, *words,
+                sys.executable, "-m", "tests.faults.worker", "--group", group or self._group,
+                "--session-timeout", str(session_timeout_s), *instance, *words,
             ],
             dict(
                 os.environ,
-                ENDPOINT_ANALYTICS_KAFKA=kafka or self.parts.kafka.bootstrap_servers,
-                ENDPOINT_ANALYTICS_CLICKHOUSE_URL=self.proxy.url,
+                **kafka_environment(self.kafka_config(kafka)),
+                **self.parts.clickhouse.environment
+                | {"ENDPOINT_ANALYTICS_CLICKHOUSE_URL": self.proxy.url},
                 ENDPOINT_ANALYTICS_CLICKHOUSE_DATABASE=self._database,
                 PYTHONUNBUFFERED="1",
                 **self._chunks,
+                **environment,
             ),
             self.parts.folder / f"{self.name}-{name}.log",
             "worker ready",
@@ -256,12 +307,35 @@ class Rig:
                 )
         return child
 
+    def command(self, *words: str) -> str:
+        """Return what an `endpoint-analytics` command says on this rig's database."""
+        database = {"ENDPOINT_ANALYTICS_CLICKHOUSE_DATABASE": self._database}
+        environment = os.environ | self.parts.clickhouse.environment | database
+        words = (sys.executable, "-m", "endpoint_analytics.infra.command", *words)
+        return subprocess.run(words, env=environment, check=True, capture_output=True, text=True).stdout
+
+    def configure(self, topic: Topic, **settings: str) -> None:
+        """Set a topic's settings, as an operator does."""
+        asyncio.run(self._configure(topic.name(self.name), settings))
+
+    async def _configure(self, topic: str, settings: dict[str, str]) -> None:
+        client = AIOKafkaAdminClient(bootstrap_servers=self.parts.kafka.bootstrap_servers)
+        await client.start()
+        try:
+            wanted = TOPIC_CONFIG | {name.replace("_", "."): value for name, value in settings.items()}
+            for answer in await client.alter_configs(
+                [ConfigResource(ConfigResourceType.TOPIC, topic, wanted)]
+            ):
+                assert all(resource[0] == 0 for resource in answer.resources), answer
+        finally:
+            await client.close()
+
     def fleet(self, *, kafka: str = "", **settings: Any) -> Fleet:
         """Return a fleet that is not running yet; the judge knows of it."""
         settings.setdefault("name", self.name)
         settings.setdefault("replicas", 40)
         settings.setdefault("seed", 1)
-        fleet = Fleet(FleetConfig(**settings), kafka or self.parts.kafka.bootstrap_servers, self.name)
+        fleet = Fleet(FleetConfig(**settings), self.kafka_config(kafka))
         self.fleets.append(fleet)
         return fleet
 
@@ -274,6 +348,34 @@ class Rig:
         settings.setdefault("interval_s", 0.5)
         return FleetRun(fleet := self.fleet(**settings), fleet.run_steadily(seconds))
 
+    def refuse(self, refusal: Refusal) -> None:
+        """Have the engine refuse; it answers for that."""
+        self._tell_engine(refusal.start)
+
+    def accept(self, refusal: Refusal) -> None:
+        """Take a refusal back."""
+        self._tell_engine(refusal.stop)
+
+    def _tell_engine(self, what: Callable[[Client], None]) -> None:
+        self.parts.mend_clickhouse()
+        client = connect(self.parts.clickhouse.config(self._database))
+        try:
+            what(client)
+        finally:
+            client.close()
+
+    def not_ready(self) -> str:
+        """Return why the worker with `health` is not ready, in its own words; nothing when it is."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._health_port, timeout=10)
+        try:
+            connection.request("GET", "/ready")
+            answer = connection.getresponse()
+            return "" if answer.status == 200 else answer.read().decode()
+        except OSError as error:
+            return f"no answer: {error}"
+        finally:
+            connection.close()
+
     def rows(self, sql: str, **parameters: object) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in self.client.query(sql, parameters=parameters).result_rows]
 
@@ -281,23 +383,109 @@ class Rig:
         [(batches,)] = self.rows("SELECT sum(batches) FROM boots FINAL WHERE stream = 'requests'")
         return int(batches)
 
-    def wait_for_commits(self, partitions: int = 2, within_s: float = 60) -> None:
+    def wait_for_commits(self, partitions: int = 2) -> None:
         """Wait until chunks of so many partitions are closed and committed: whoever comes next begins behind them.
 
         Only then does a fault meet the memory of boots, and a beginning that is not the log's.
         """
-        eventually(
+        self.eventually(
             lambda: sum(offset > 0 for offset in self.committed().values()),
             lambda found: found >= min(partitions, self.partitions),
-            within_s,
             "partitions with commits",
         )
+
+    def eventually(self, read: Callable[[], Value], holds: Callable[[Value], bool], what: str) -> Value:
+        """Return the first value for which `holds`, waiting as long as the pipeline gets anywhere."""
+        return self.patience.wait(read, holds, what)
+
+    @property
+    def patience(self) -> Patience:
+        return Patience(self._progress, self._unread, self._evidence, self.stalled_after_s, self.lost_after_s)
+
+    def _progress(self) -> dict[str, int]:
+        """Return counts that only grow while the pipeline works, by name."""
+        found = {
+            f"{stream}/{partition}": int(version)
+            for stream, partition, version in self.rows(
+                "SELECT stream, partition, max(version) FROM chunks GROUP BY stream, partition"
+            )
+        }
+        [(batches, duplicates)] = self.rows("SELECT sum(batches), sum(duplicates) FROM boots FINAL")
+        [(rejected,)] = self.rows("SELECT count() FROM rejected FINAL")
+        committed = {f"committed {partition}": offset for partition, offset in self.committed().items()}
+        return found | committed | {"batches": batches + duplicates, "rejected": rejected}
+
+    def _unread(self) -> dict[str, int]:
+        """Return how many messages of each partition are behind what is stored of it."""
+        stored = {
+            (row[0], row[1]): int(row[2])
+            for row in self.rows(
+                "SELECT stream, partition, max(version) FROM chunks GROUP BY stream, partition"
+            )
+        }
+        return asyncio.run(self._messages_behind(stored))
+
+    async def _messages_behind(self, stored: dict[tuple[str, int], int]) -> dict[str, int]:
+        """Count messages, not offsets: markers of transactions take offsets too."""
+        found: dict[str, int] = {}
+        async with AIOKafkaConsumer(
+            bootstrap_servers=self.parts.kafka.bootstrap_servers, enable_auto_commit=False
+        ) as consumer:
+            for topic in TOPICS:
+                if topic in (REJECTED, SIGNALS):
+                    continue
+                partitions = [TopicPartition(topic.name(self.name), n) for n in range(self.partitions)]
+                consumer.assign(partitions)
+                begins = await consumer.beginning_offsets(partitions)
+                ends = await consumer.end_offsets(partitions)
+                for partition in partitions:
+                    start = max(stored.get((topic.suffix, partition.partition), -1) + 1, begins[partition])
+                    if start >= ends[partition]:
+                        continue
+                    consumer.assign([partition])
+                    consumer.seek(partition, start)
+                    count = 0
+                    while await consumer.position(partition) < ends[partition]:
+                        messages = await consumer.getmany(partition, timeout_ms=1000)
+                        count += sum(map(len, messages.values()))
+                    found[f"{topic.suffix}/{partition.partition}"] = count
+        return found
+
+    def _evidence(self) -> list[str]:
+        lines = []
+        for worker in self.workers:
+            ended = worker.process.poll() if worker.process is not None else None
+            tail = (
+                worker.log.read_text(errors="replace").strip().splitlines()[-1:]
+                if worker.log.exists()
+                else []
+            )
+            state = "runs" if ended is None else f"ended with {ended}"
+            lines.append(f"{worker.log.stem} {state}{': ' + tail[0][:200] if tail else ''}")
+        return lines + self._holes_between_chunks()
+
+    def _holes_between_chunks(self) -> list[str]:
+        """Return the offsets that no chunk holds, and those that two hold: where the log was read wrongly."""
+        rows = self.rows(
+            "SELECT stream, partition, chunk, max(version) FROM chunks GROUP BY stream, partition, chunk"
+            " ORDER BY stream, partition, chunk"
+        )
+        lines = [
+            f"{stream}/{partition}: offsets {chunk} to {version} are {messages} messages"
+            for stream, partition, chunk, version, messages in self.rows(
+                "SELECT stream, partition, chunk, version, messages FROM chunks FINAL"
+                " WHERE messages != version - chunk + 1 ORDER BY stream, partition, chunk"
+            )
+        ]
+        for (*place, _, through), (*next_place, chunk, _) in itertools.pairwise(rows):
+            if place == next_place and chunk != through + 1:
+                lines.append(f"{place[0]}/{place[1]}: a chunk ends at {through}, the next begins at {chunk}")
+        return lines
 
     def judge(
         self,
         fault: str,
         *,
-        within_s: float = SETTLED_WITHIN_S,
         rejected: Counter[str] | None = None,
         also: dict[BootKey, Accepted] | None = None,
     ) -> Row:
@@ -316,7 +504,7 @@ class Rig:
                 *self.rejected_differences(expected, uncertain),
             ]
 
-        eventually(found, lambda wrong: not wrong, within_s, fault)
+        self.eventually(found, lambda wrong: not wrong, fault)
         truth = [fleet.truth for fleet in self.fleets]
         [(batches, duplicates, missing)] = self.rows(
             "SELECT sum(batches), sum(duplicates), sum(missing) FROM boots FINAL"
@@ -336,13 +524,7 @@ class Rig:
         return row
 
     def accepted(self) -> dict[BootKey, Accepted]:
-        found = {}
-        for fleet in self.fleets:
-            for name, boot in fleet.truth.boots.items():
-                found[BootKey(*name)] = Accepted(
-                    boot.accepted.totals(), boot.lost.totals(), dict(boot.stored.windows)
-                )
-        return found
+        return accepted_by(self.fleets)
 
     def differences(self, accepted: dict[BootKey, Accepted]) -> list[str]:
         found = []
@@ -363,14 +545,15 @@ class Rig:
         stored = {
             tuple(row[:5]): row[5:]
             for row in self.rows(
-                "SELECT stream, namespace, endpoint, replica_id, boot_id, batches, duplicates, missing FROM boots FINAL"
+                "SELECT stream, namespace, endpoint, replica_id, splitByChar('~', boot_id)[1] AS boot, sum(batches),"
+                " sum(duplicates), sum(missing) FROM boots FINAL GROUP BY stream, namespace, endpoint, replica_id, boot"
             )
         }
         samples = {
             tuple(row[:4]): row[4]
             for row in self.rows(
-                "SELECT namespace, endpoint, replica_id, boot_id, sum(samples) FROM hardware_windows FINAL"
-                " WHERE metric = 'cpu_percent' GROUP BY ALL"
+                "SELECT namespace, endpoint, replica_id, splitByChar('~', boot_id)[1] AS boot, sum(samples)"
+                " FROM hardware_windows FINAL WHERE metric = 'cpu_percent' GROUP BY ALL"
             )
         }
         again = doubles = 0
@@ -453,7 +636,7 @@ class Rig:
             await client.close()
         return {tp.partition: at.offset for tp, at in found.items() if tp.topic == topic and at.offset >= 0}
 
-    def wait_for_last_chunks(self, within_s: float = SETTLED_WITHIN_S) -> None:
+    def wait_for_last_chunks(self) -> None:
         """Wait until the group has committed, in each partition, where its last chunk begins: it has read all."""
 
         def behind() -> dict[int, tuple[int, int | None]]:
@@ -464,10 +647,10 @@ class Rig:
                     "SELECT partition, max(chunk) FROM chunks FINAL WHERE stream = 'requests'"
                     " GROUP BY partition HAVING count() > 1"
                 )
-                if committed.get(partition) != chunk
+                if (committed.get(partition) or 0) < chunk
             }
 
-        eventually(behind, lambda found: not found, within_s, "commits where the last chunks begin")
+        self.eventually(behind, lambda found: not found, "commits where the last chunks begin")
 
     def replay(self) -> None:
         """Let workers started from now on read the log from its beginning, as after a reset of offsets."""
@@ -482,12 +665,8 @@ def resume(process: Child) -> None:
     process.process.send_signal(signal.SIGCONT)
 
 
-def until(holds: Callable[[], bool], within_s: float, what: str) -> None:
-    eventually(holds, bool, within_s, what)
-
-
 def truth_of(fleets: Sequence[Fleet]) -> list[BootTruth]:
     return [truth for fleet in fleets for truth in fleet.truth.boots.values()]
 
 
-__all__ = ["ROOT", "TABLE", "FleetRun", "Parts", "Rig", "Row", "pause", "resume", "until"]
+__all__ = ["ROOT", "TABLE", "FleetRun", "Parts", "Rig", "Row", "pause", "resume"]

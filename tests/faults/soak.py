@@ -24,11 +24,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from tests.faults.rig import FleetRun
 from tests.oracle import Accepted, differences
-from tests.parts import Child, Stack, eventually
+from tests.parts import Child, Stack
+from tests.waiting import eventually
 
 from endpoint_analytics.infra.fleet.config import FleetConfig
 from endpoint_analytics.infra.fleet.fleet import Fleet
 from endpoint_analytics.pipeline.core.boots import BootKey
+from endpoint_analytics.schemas.kafka_config import KafkaConfig
 from endpoint_analytics.schemas.requests import Totals
 from endpoint_analytics.schemas.topics import REQUESTS
 
@@ -150,7 +152,7 @@ def main(words: list[str]) -> int:
             name="soak", replicas=arguments.replicas, endpoints=8, rate=arguments.rate, duplicates=0.01,
             restarts=0.002, hardware=True, seed=1,
         )  # fmt: skip
-        fleet = Fleet(config, stack.kafka.bootstrap_servers)
+        fleet = Fleet(config, KafkaConfig(bootstrap_servers=stack.kafka.bootstrap_servers))
         begun = time.monotonic()
         run = FleetRun(fleet, fleet.run_steadily(arguments.minutes * 60))
         samples: list[Sample] = []

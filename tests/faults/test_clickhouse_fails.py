@@ -12,19 +12,15 @@ from tests.faults.clickhouse_proxy import (
     ANSWER_LOST,
     CUT_IN_ANSWER,
     CUT_IN_REQUEST,
-    MEMORY_LIMIT,
     PASS,
-    READ_ONLY,
-    TOO_MANY_PARTS,
-    TOO_MANY_QUERIES,
     UNREACHED,
     Fate,
-    For,
     Request,
-    inserts,
     reads,
 )
-from tests.faults.rig import Rig, until
+from tests.faults.refusals import GONE, REFUSALS
+from tests.faults.rig import Rig
+from tests.waiting import until
 
 TRAFFIC = {"rate": 8.0, "duplicates": 0.05, "gaps": 0.02, "late": 0.03, "restarts": 0.02, "hardware": True}
 
@@ -50,35 +46,39 @@ def test_a_third_of_all_requests_fail(rig: Rig, fate: Fate) -> None:
     assert worker.process.poll() is None
 
 
-@pytest.mark.parametrize(
-    "refusal",
-    [
-        TOO_MANY_PARTS,
-        pytest.param(TOO_MANY_QUERIES, marks=pytest.mark.slow),
-        pytest.param(READ_ONLY, marks=pytest.mark.slow),
-        pytest.param(MEMORY_LIMIT, marks=pytest.mark.slow),
-    ],
-    ids=lambda fate: fate.name,
-)
-def test_inserts_are_refused_for_a_while(rig: Rig, refusal: Fate) -> None:
-    worker = rig.worker()
-    sending = rig.send_steadily(7, **TRAFFIC)
+def test_the_engine_refuses_inserts_in_every_way(rig: Rig) -> None:
+    """One refusal after another, each by the engine itself: the worker says which, and goes on when it is over."""
+    worker = rig.worker(health=True)
+    sending = rig.send_steadily(600, **TRAFFIC)
     rig.wait_for_commits()
-    rig.proxy.rule = For(4, inserts, refusal)
-    sending.join()
-    rig.judge(f"refused for 4 s: {refusal.name} ({rig.proxy.counts[refusal.name]} inserts)")
-    assert rig.proxy.counts[refusal.name] > 2
-    assert worker.process.poll() is None
+    for refusal in REFUSALS:
+        rig.refuse(refusal)
+        until(lambda error=refusal.error: error in rig.not_ready(), 60, f"{refusal.name}: the worker says so")
+        if refusal.table == "chunks":
+            worker.kill()  # what it held is gone, and was never acknowledged
+            worker.start(120)
+            until(
+                lambda error=refusal.error: error in rig.not_ready(), 60, f"{refusal.name}: the heir says so"
+            )
+        rig.accept(refusal)
+        until(lambda: rig.not_ready() == "", 60, f"{refusal.name} is over: the worker is ready")
+        assert worker.process.poll() is None
+    sending.stop()
+    rig.judge(f"{len(REFUSALS)} refusals of the engine's own")
 
 
 @pytest.mark.slow
 def test_reads_are_refused_for_a_while(rig: Rig) -> None:
     """What is remembered of boots cannot be read back: nothing may be folded without it."""
     rig.send_fast(10, **TRAFFIC)
-    rig.proxy.rule = For(4, reads, TOO_MANY_QUERIES)
-    rig.worker()
-    rig.send_steadily(3, name=f"{rig.name}-more", **TRAFFIC).join()
-    rig.judge("reads refused for 4 s at the start")
+    rig.refuse(GONE)
+    worker = rig.worker(health=True)
+    sending = rig.send_steadily(3, name=f"{rig.name}-more", **TRAFFIC)
+    until(lambda: "ClickHouse cannot be read" in rig.not_ready(), 60, "a refused read is told")
+    rig.accept(GONE)
+    sending.join()
+    rig.judge("reads refused at the start")
+    assert worker.process.poll() is None
 
 
 @pytest.mark.slow

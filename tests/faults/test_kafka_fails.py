@@ -11,7 +11,8 @@ import pytest
 from tests.faults.kafka_proxy import KafkaProxy
 from tests.faults.rig import Parts, Rig
 from tests.oracle import Accepted
-from tests.parts import Child, eventually
+from tests.parts import Child
+from tests.waiting import eventually
 
 from endpoint_analytics.pipeline.core.boots import BootKey
 from endpoint_analytics.schemas.requests import Totals
@@ -82,7 +83,7 @@ def test_topics_that_the_worker_cannot_see_yet(parts: Parts) -> None:
         time.sleep(3)
         rig.make_topics()
         rig.send_steadily(4, **TRAFFIC).join()
-        rig.judge("topics that come after the worker", within_s=60)
+        rig.judge("topics that come after the worker")
     finally:
         rig.close()
 

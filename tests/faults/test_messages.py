@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 
 import pytest
@@ -14,6 +15,7 @@ from endpoint_analytics.infra.fleet.poison import KINDS, TOO_LARGE, poison
 from endpoint_analytics.infra.fleet.replica import Replica
 from endpoint_analytics.infra.fleet.sender import Message, Sender
 from endpoint_analytics.schemas.codec import decode_requests
+from endpoint_analytics.schemas.kafka_config import KafkaConfig
 from endpoint_analytics.schemas.topics import REQUESTS
 
 HOUR_S = 3600.0
@@ -23,17 +25,15 @@ def send_each_kind(rig: Rig) -> tuple[Counter[str], list[tuple[str, int, int]]]:
     """Send one message of each kind of poison, and the too large ones that Kafka takes; returns what is to come."""
     topic = REQUESTS.name(rig.name)
     fleet = rig.fleet(replicas=1, name=f"{rig.name}-good")
-    replica: Replica = fleet._replicas[0]
+    replica: Replica = fleet.replicas[0]
     now_us = 0
     reasons: Counter[str] = Counter()
     places: list[tuple[str, int, int]] = []
 
     async def send() -> None:
         nonlocal now_us
-        import time
-
         now_us = time.time_ns() // 1000 - 60_000_000
-        async with Sender(rig.parts.kafka.bootstrap_servers) as sender:
+        async with Sender(KafkaConfig(bootstrap_servers=rig.parts.kafka.bootstrap_servers)) as sender:
             for kind in (*KINDS, TOO_LARGE):
                 good = list(replica.step(now_us, now_us + 500_000))
                 now_us += 500_000
@@ -142,3 +142,29 @@ def test_batches_held_back_over_chunks(rig: Rig) -> None:
     rig.worker()
     rig.send_steadily(8, late=0.3, late_batches=8, gaps=0.1, duplicates=0.2).join()
     rig.judge("three in ten batches 4 s late, one in ten never sent")
+
+
+def test_stamps_that_no_clock_gives(rig: Rig) -> None:
+    """On a topic whose stamps are its senders' anything comes as the time of appending: it is rejected by name."""
+    rig.worker()
+    rig.configure(REQUESTS, message_timestamp_type="CreateTime")
+    [good] = rig.fleet(name=f"{rig.name}-odd", replicas=1).replicas[0].step(*just_now())
+    rig.fleets.pop()
+    stamps_s = (-1.0, 0.0, 0.5, -1e9)
+
+    async def send() -> None:
+        async with AIOKafkaProducer(bootstrap_servers=rig.parts.kafka.bootstrap_servers) as producer:
+            for stamp_s in stamps_s:
+                batch = producer.create_batch()
+                assert batch.append(timestamp=stamp_s, key=good.key, value=good.value)
+                batch.close()
+                await (await producer.send_batch(batch, REQUESTS.name(rig.name), partition=0))
+
+    asyncio.run(send())
+    rig.send_fast(3)
+    rig.judge("stamps of 1970 and before", rejected=Counter(too_early=len(stamps_s)))
+
+
+def just_now() -> tuple[int, int]:
+    now_us = time.time_ns() // 1000
+    return now_us - 500_000, now_us

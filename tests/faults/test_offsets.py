@@ -12,6 +12,7 @@ from tests.faults.rig import Rig
 
 from endpoint_analytics.infra.fleet.fleet import Fleet
 from endpoint_analytics.infra.fleet.sender import Message
+from endpoint_analytics.schemas.topics import REQUESTS
 
 TRAFFIC = {"rate": 8.0, "duplicates": 0.1, "gaps": 0.02, "late": 0.05, "restarts": 0.05, "hardware": True}
 
@@ -87,10 +88,10 @@ async def _in_transactions(fleet: Fleet, rounds: int, servers: str, name: str) -
     interval_us = int(fleet.config.interval_s * 1e6)
     now_us = time.time_ns() // 1000 - rounds * interval_us
     for _ in range(rounds):
-        messages = [m for replica in fleet._replicas for m in replica.step(now_us, now_us + interval_us)]
+        messages = [m for replica in fleet.replicas for m in replica.step(now_us, now_us + interval_us)]
         now_us += interval_us
         await sender.deliver(messages)
-    await sender.deliver([message for replica in fleet._replicas for message in replica.rest()])
+    await sender.deliver([message for replica in fleet.replicas for message in replica.rest()])
     fleet.truth.uncertain += sender.uncertain
 
 
@@ -107,6 +108,15 @@ def test_holes_of_transactions(rig: Rig) -> None:
     time.sleep(2)
     asyncio.run(_in_transactions(fleet, 2, rig.parts.kafka.bootstrap_servers, f"{rig.name}-3"))
     rig.judge("holes of transactions: commits go on past them")
+    rig.eventually(
+        lambda: rig.rows(
+            "SELECT partition, next_offset, end_offset FROM partition_progress FINAL"
+            " WHERE stream = 'requests' AND next_offset < end_offset"
+        ),
+        lambda behind: not behind,
+        "read past the markers at each log's end",
+    )
+    assert not any("was not delivered" in each.log.read_text() for each in rig.workers)
     committed = rig.committed()
     assert committed
     chunks = {
@@ -129,7 +139,7 @@ def test_holes_of_transactions(rig: Rig) -> None:
 
 @pytest.mark.slow
 def test_commits_are_where_chunks_begin(rig: Rig) -> None:
-    """Whatever is committed, whenever one looks, is the beginning of a chunk."""
+    """Whatever is committed, whenever one looks, is the beginning of a chunk, or behind one that ended idly."""
     rig.worker()
     sending = rig.send_steadily(20, **TRAFFIC)
     seen: set[tuple[int, int]] = set()
@@ -138,6 +148,48 @@ def test_commits_are_where_chunks_begin(rig: Rig) -> None:
         time.sleep(0.3)
     sending.join()
     rig.judge("commits watched")
-    chunks = set(rig.rows("SELECT partition, chunk FROM chunks FINAL WHERE stream = 'requests'"))
+    chunks = rig.rows("SELECT partition, chunk, version FROM chunks FINAL WHERE stream = 'requests'")
     assert len(seen) > 12
-    assert seen <= chunks
+    ends = {(partition, version + 1) for partition, _, version in chunks}
+    assert seen <= {(partition, chunk) for partition, chunk, _ in chunks} | ends
+
+
+def test_an_idle_chunk_is_committed_and_the_brokers_clock_steps_back(rig: Rig) -> None:
+    """What was read is committed though nothing follows. Should the next message's time lie within that chunk all the
+    same, it is counted into it: by who goes on, by who begins there, and by who reads all again."""
+    worker = rig.worker()
+    rig.send_fast(4, **TRAFFIC)
+    rig.judge("before it is idle")
+
+    def uncommitted() -> dict[int, int]:
+        ends = dict(
+            rig.rows("SELECT partition, max(version) + 1 FROM chunks WHERE stream = 'requests' GROUP BY 1")
+        )
+        return {p: end for p, end in ends.items() if rig.committed().get(p) != end}
+
+    rig.eventually(uncommitted, lambda found: not found, "all that was read committed")
+    [(within_s,)] = rig.rows("SELECT max(toUnixTimestamp(chunk_time)) FROM chunks WHERE stream = 'requests'")
+    rig.configure(REQUESTS, message_timestamp_type="CreateTime")  # stamps are the sender's: any can come
+    for number, of_worker in enumerate(("the same", "another")):
+        if of_worker == "another":
+            worker.kill()
+        fleet = rig.fleet(name=f"{rig.name}-back-{number}", replicas=40, rate=8.0)
+        messages = [m for r in fleet.replicas for m in r.step(within_s * 10**6 - 10**6, within_s * 10**6)]
+        asyncio.run(send_stamped(rig, messages, within_s * 1000 + 900))
+        if of_worker == "another":
+            worker = rig.worker()
+        rig.judge(f"clock steps back into a committed chunk; {of_worker} worker")
+    worker.kill()
+    rig.replay()
+    rig.worker("replayer")
+    rig.wait_for_last_chunks()
+    rig.judge("clock stepped back, and the log replayed")
+
+
+async def send_stamped(rig: Rig, messages: list[Message], at_ms: int) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=rig.parts.kafka.bootstrap_servers) as producer:
+        for message in messages:
+            stored = await producer.send_and_wait(
+                message.topic, value=message.value, key=message.key, timestamp_ms=at_ms
+            )
+            message.stored(stored.partition, stored.offset)

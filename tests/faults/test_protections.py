@@ -13,14 +13,19 @@ from collections import Counter
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
-from tests.faults.clickhouse_proxy import PASS, READ_ONLY
+from aiokafka.partitioner import DefaultPartitioner
+from tests.faults.clickhouse_proxy import PASS, Fate, Request
 from tests.faults.kafka_proxy import KafkaProxy
-from tests.faults.rig import SETTLED_WITHIN_S, Parts, Rig
-from tests.parts import Child, eventually
+from tests.faults.refusals import Refusal
+from tests.faults.rig import FleetRun, Parts, Rig
+from tests.parts import Child
+from tests.waiting import eventually
 
 from endpoint_analytics.infra.fleet.sender import Message, Sender
 from endpoint_analytics.infra.kafka.port import free_port
-from endpoint_analytics.schemas.topics import REQUESTS
+from endpoint_analytics.infra.kafka.topics import ensure_topics
+from endpoint_analytics.schemas.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.topics import HARDWARE, REJECTED, REQUESTS, Topic
 
 TRAFFIC = {"rate": 8.0, "duplicates": 0.1, "late": 0.05, "restarts": 0.02}
 
@@ -87,44 +92,138 @@ def test_the_head_is_gone_up_to_within_the_open_chunk(rig: Rig) -> None:
     rig.judge("the log trimmed within the open chunk")
 
 
-def test_a_flood_of_unusable_messages_ends_the_worker(rig: Rig) -> None:
-    """Loudly, and without a loss: told to go on, the next worker counts each of them."""
+def flood(rig: Rig, number: int, topic: Topic = REQUESTS) -> None:
+    """Send unusable messages under one key: to one partition."""
 
-    async def flood() -> None:
-        async with Sender(rig.parts.kafka.bootstrap_servers) as sender:
-            bad = Message(REQUESTS.name(rig.name), b"flood", b"{}", lambda *_: None)
-            await sender.deliver([bad] * 2500)
+    async def send() -> None:
+        async with Sender(KafkaConfig(bootstrap_servers=rig.parts.kafka.bootstrap_servers)) as sender:
+            bad = Message(topic.name(rig.name), b"flood", b"{}", lambda *_: None)
+            await sender.deliver([bad] * number)
 
-    rig.send_fast(3, **TRAFFIC)
-    asyncio.run(flood())
-    worker = rig.worker()
-    assert worker.process.wait(60) == 3
-    assert "of the last" in worker.log.read_text()
+    asyncio.run(send())
+
+
+def page(port: int, path: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def test_a_flood_of_unusable_messages_pauses_its_partition_alone(rig: Rig) -> None:
+    """It is paused in words, after a restart too; all others go on; by itself it goes on when it is well."""
+    port = free_port("127.0.0.1")
+    flood(rig, 2_100)
+    worker = rig.worker("worker-1", "--health-port", str(port))
+
+    def paused() -> list[tuple[object, ...]]:
+        return rig.rows("SELECT stream, partition, next_offset FROM paused_partitions FINAL WHERE paused = 1")
+
+    [(stream, partition, next_offset)] = rig.eventually(paused, bool, "a paused partition")
+    assert stream == "requests"
+    assert next_offset <= 2_100
+    status, text = page(port, "/ready")
+    assert status == 200
+    assert f"degraded: {rig.name}.requests/{partition} is paused at offset {next_offset}" in text
+    assert 'worker_paused_partitions{stream="requests"} 1' in page(port, "/metrics")[1]
+
+    # Replicas whose partition is another are as well as ever.
+    beside = rig.fleet(name=f"{rig.name}-beside", replicas=30, **TRAFFIC)
+    beside.replicas = [r for r in beside.replicas if partition_of(r.key, rig.partitions) != partition]
+    assert len(beside.replicas) > 10
+    asyncio.run(beside.run_fast(5))
+    eventually(lambda: rig.stored_batches(), lambda found: found >= beside.truth.batches, 120, "the others")
+    assert paused() == [(stream, partition, next_offset)]
+
+    worker.kill()
+    worker = rig.worker("worker-1", "--health-port", str(port))
+    rig.send_fast(1, name=f"{rig.name}-elsewhere", replicas=1)  # so that it has read and not only started
+    eventually(
+        lambda: page(port, "/ready")[1], lambda text: "degraded" in text, 120, "paused after a restart"
+    )
+    assert worker.process.poll() is None
+
+    rig.send_fast(3, name=f"{rig.name}-well", **TRAFFIC)
+    rig.judge("2,100 unusable messages: paused alone, well by itself", rejected=Counter(wrong_shape=2100))
+    assert paused() == []
+
+
+NO_REJECTED = Refusal(
+    "what is rejected",
+    REJECTED.suffix,
+    "VIOLATED_CONSTRAINT",
+    ("ALTER TABLE {t} ADD CONSTRAINT refusing CHECK 0",),
+    ("ALTER TABLE {t} DROP CONSTRAINT IF EXISTS refusing",),
+)
+
+
+def test_a_stream_that_cannot_be_stored_stops_no_other(rig: Rig) -> None:
+    """Far more of it waits than is taken in at once, and meanwhile all is well with the others."""
+    stuck = 20_000
+    flood(rig, stuck, HARDWARE)
+    rig.refuse(NO_REJECTED)
     rig.worker("worker-1", "--max-rejected-share", "1")
-    rig.judge("2,500 unusable messages: ended loudly, told to go on", rejected=Counter(wrong_shape=2500))
+    sent = rig.send_fast(20, **TRAFFIC)
+    rig.eventually(rig.stored_batches, lambda found: found >= sent.batches, "the batches of requests")
+
+    def late_s() -> list[tuple[object, ...]]:
+        return rig.rows(
+            "SELECT toFloat64(max(now64(3) - read_to)) FROM partition_progress FINAL WHERE stream = 'requests'"
+        )
+
+    rig.eventually(late_s, lambda found: found[0][0] < 5, "how far requests are read, up to date")
+    assert rig.rejections() == Counter()
+    rig.accept(NO_REJECTED)
+    rig.judge("what is rejected cannot be stored", rejected=Counter(wrong_shape=stuck))
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    return DefaultPartitioner()(key, list(range(partitions)), list(range(partitions)))
+
+
+def test_a_rejected_topic_that_is_missing_stops_nothing(parts: Parts) -> None:
+    """What cannot be used is in the table all the same, and the worker says what is wrong."""
+    parts.mend()
+    port = free_port("127.0.0.1")
+    rig = Rig(parts, "no-rejected-topic", topics=False)
+    try:
+        specs = [spec for spec in rig.topics() if not spec.name.endswith(REJECTED.suffix)]
+        asyncio.run(ensure_topics(parts.kafka.bootstrap_servers, specs))
+        rig.worker("worker-1", "--health-port", str(port))
+        rig.send_fast(3, poison=0.1, **TRAFFIC)
+        rig.judge("poison, and no topic for what is rejected")
+        assert f"degraded: the topic {REJECTED.name(rig.name)} is missing" in page(port, "/ready")[1]
+    finally:
+        rig.close()
 
 
 @pytest.mark.slow
-def test_a_worker_that_cannot_store_is_not_ready(rig: Rig) -> None:
-    port = free_port("127.0.0.1")
-    rig.worker("worker-1", "--health-port", str(port))
+def test_a_paused_partition_is_resumed_by_a_command(rig: Rig) -> None:
+    """Nobody sends anything usable there: what cannot be used is rejected, message by message."""
+    flood(rig, 2_500)
+    rig.worker()
+    [(partition,)] = rig.eventually(
+        lambda: rig.rows("SELECT partition FROM paused_partitions FINAL WHERE paused = 1"), bool, "a pause"
+    )
+    assert rig.command("partitions", "list").startswith(f"requests/{partition} paused since ")
+    assert "goes on" in rig.command("partitions", "resume", "requests", str(partition))
+    rig.judge("2,500 unusable messages: resumed by a command", rejected=Counter(wrong_shape=2500))
+    assert rig.command("partitions", "list") == "no partition is paused\n"
 
-    def ready() -> int:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        try:
-            connection.request("GET", "/ready")
-            return connection.getresponse().status
-        finally:
-            connection.close()
 
-    eventually(ready, lambda status: status == 200, 30, "ready")
-    rig.proxy.rule = lambda request: READ_ONLY if request.is_insert else PASS
-    sending = rig.send_steadily(3, **TRAFFIC)
-    eventually(ready, lambda status: status == 503, 30, "not ready")
-    rig.proxy.rule = lambda _: PASS
-    eventually(ready, lambda status: status == 200, 30, "ready again")
+@pytest.mark.slow
+def test_a_bad_sender_beside_good_ones_pauses_nothing(rig: Rig) -> None:
+    """However much it sends: of the senders in its partition most are well."""
+    rig.worker()
+    sending = rig.send_steadily(8, replicas=30, **TRAFFIC)
+    for _ in range(6):
+        flood(rig, 2_000)
     sending.join()
-    rig.judge("not ready while refused, ready again")
+    rig.judge("12,000 unusable messages of one sender", rejected=Counter(wrong_shape=12_000))
+    assert rig.rows("SELECT count() FROM paused_partitions") == [(0,)]
 
 
 @pytest.mark.slow
@@ -153,7 +252,7 @@ def flood_of_boots(rig: Rig) -> None:
             "SELECT sum(arrived), sum(finished) FROM request_windows FINAL WHERE namespace = 'flood'"
         )[0]
 
-    eventually(stored, lambda found: found == expected, SETTLED_WITHIN_S, f"all of the flood: {expected}")
+    rig.eventually(stored, lambda found: found == expected, f"all of the flood: {expected}")
     [(overflow,)] = rig.rows(
         "SELECT sum(arrived) FROM request_windows FINAL WHERE namespace = 'flood' AND replica_id = '__overflow__'"
     )
@@ -163,6 +262,38 @@ def flood_of_boots(rig: Rig) -> None:
     rig.send_fast(1, name=f"{rig.name}-calm-again", **TRAFFIC)
     rig.judge(f"a flood of 4,000 boots, {overflow} events as overflow")
     assert stored() == expected
+
+
+@pytest.mark.slow
+def test_a_flood_of_names_keeps_nobody_waiting(rig: Rig) -> None:
+    """What is remembered of thousands of new boots is read at once; another namespace's rows go on coming meanwhile."""
+    rig.worker()
+    calm = rig.send_steadily(20, name=f"{rig.name}-calm", replicas=12, **TRAFFIC)
+    rig.wait_for_commits(1)
+    names = 6_000
+    flood = rig.fleet(name=f"{rig.name}-flood", replicas=names, rate=0.5, restarts=1.0)
+    reads = [0]
+
+    def count(request: Request) -> Fate:
+        reads[0] += not request.is_insert
+        return PASS
+
+    rig.proxy.rule = count
+    flooding = FleetRun(flood, flood.run_fast(3))  # each round is a new boot of each
+    ages = []
+    while calm.is_running:
+        [(age_s,)] = rig.rows(
+            "SELECT dateDiff('ms', max(last_append), now64(3)) / 1000 FROM boots FINAL"
+            " WHERE stream = 'requests' AND endsWith(namespace, '-calm')"
+        )
+        ages.append(age_s)
+        time.sleep(0.1)
+    flooding.join()
+    calm.join()
+    ages.sort()
+    told = f"rows of others at most {ages[-1]:.1f} s old, p90 {ages[len(ages) * 9 // 10]:.1f} s"
+    rig.judge(f"{3 * names} new boots in one namespace: {told}")
+    assert reads[0] < 3 * names / 20, f"{reads[0]} reads for {3 * names} names"
 
 
 SPOOLER = """
@@ -232,7 +363,7 @@ def test_an_agent_killed_in_an_outage_and_its_spool_replayed_twice(rig: Rig) -> 
                 wrong.append(f"{rows[boot]}")
             return wrong
 
-        eventually(counted, lambda wrong: not wrong, 60, "the killed agent's events")
+        rig.eventually(counted, lambda wrong: not wrong, "the killed agent's events")
         rig.workers[-1].kill()
 
     def every_boot() -> list[tuple[object, ...]]:
@@ -241,12 +372,16 @@ def test_an_agent_killed_in_an_outage_and_its_spool_replayed_twice(rig: Rig) -> 
             " WHERE stream = 'requests') WHERE arrived != agent_arrived OR finished != agent_finished OR missing != 0"
         )
 
-    eventually(every_boot, lambda wrong: not wrong, 60, "boots that differ from their agent's totals")
-    sums = rig.rows(
-        "SELECT sum(b.arrived), (SELECT sum(arrived) FROM request_windows FINAL) FROM boots AS b FINAL"
-        " WHERE stream = 'requests'"
+    rig.eventually(every_boot, lambda wrong: not wrong, "boots that differ from their agent's totals")
+    # Windows are stored before boots: between the two there is a moment.
+    rig.eventually(
+        lambda: rig.rows(
+            "SELECT sum(b.arrived), (SELECT sum(arrived) FROM request_windows FINAL) FROM boots AS b FINAL"
+            " WHERE stream = 'requests'"
+        ),
+        lambda sums: sums[0][0] == sums[0][1],
+        "as many in the windows as in the boots",
     )
-    assert sums[0][0] == sums[0][1]
     key_of = rig.rows("SELECT namespace, endpoint, replica_id, boot_id, arrived, finished FROM boots FINAL"
                       " WHERE stream = 'requests'")  # fmt: skip
     assert len(key_of) == 3

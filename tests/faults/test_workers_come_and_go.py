@@ -7,7 +7,8 @@ import time
 
 import pytest
 from tests.faults.clickhouse_proxy import Fate, Once, into
-from tests.faults.rig import SESSION_TIMEOUT_S, Rig, pause, resume, until
+from tests.faults.rig import SESSION_TIMEOUT_S, Rig, pause, resume
+from tests.waiting import until
 
 TRAFFIC = {"rate": 8.0, "duplicates": 0.05, "gaps": 0.02, "late": 0.03, "restarts": 0.02, "hardware": True}
 DYNAMIC = pytest.param(False, marks=pytest.mark.slow)
@@ -54,6 +55,17 @@ def test_two_workers_of_one_name(rig: Rig) -> None:
     rig.worker("worker-1")
     sending.join()
     rig.judge("two workers under one instance id")
+
+
+@pytest.mark.slow
+def test_what_faust_does_not_deliver_is_fetched_again(rig: Rig) -> None:
+    sending = rig.send_steadily(10, **TRAFFIC)
+    for number in range(3):
+        rig.worker(f"worker-{number}", LOSSY=str(number))
+    sending.join()
+    rig.judge("Faust loses messages, and mixes up generations")
+    said = "".join(worker.log.read_text() for worker in rig.workers)
+    assert said.count("was not delivered: it is fetched again") > 5
 
 
 @pytest.mark.parametrize("static", [True, DYNAMIC], ids=["static", "dynamic"])

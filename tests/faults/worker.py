@@ -1,4 +1,8 @@
-"""The worker as it is, but for chunks that a test can wait for: their length comes from the environment."""
+"""The worker as it is, but for chunks that a test can wait for: their length comes from the environment.
+
+With LOSSY, Faust loses some of what it fetched, and delivers what it fetched before a rebalance as if it were fetched
+after it.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,16 @@ import argparse
 import dataclasses
 import logging
 import os
+import random
 import sys
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any
 
 from endpoint_analytics.pipeline.core.chunks import ChunkRule
 from endpoint_analytics.pipeline.stream.command import add_arguments, run_worker
 from endpoint_analytics.pipeline.stream.config import worker_config
+from endpoint_analytics.pipeline.stream.transport import Consumer
 
 
 def main(words: list[str]) -> int:
@@ -18,8 +27,40 @@ def main(words: list[str]) -> int:
     add_arguments(parser)
     arguments = parser.parse_args(words)
     logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if os.environ.get("LOSSY"):
+        lose_deliveries(random.Random(os.environ["LOSSY"]))
     rule = ChunkRule(int(os.environ["CHUNK_MS"]), int(os.environ["CHUNK_OFFSETS"]))
     return run_worker(dataclasses.replace(worker_config(arguments), rule=rule))
+
+
+def lose_deliveries(rng: random.Random) -> None:
+    getmany = Consumer.getmany
+    to_message = Consumer._to_message
+    records: deque[tuple[Any, Any]] = deque(maxlen=30)
+    generation = 0
+
+    def remember(self: Any, tp: Any, record: Any) -> Any:
+        records.append((tp, record))
+        return to_message(self, tp, record)
+
+    async def lossy(self: Any, timeout: float) -> AsyncIterator[tuple[Any, Any]]:
+        nonlocal generation
+        losing = 0
+        async for tp, message in getmany(self, timeout):
+            if generation != self.app.consumer_generation_id:
+                generation = self.app.consumer_generation_id
+                for late_tp, record in list(records):
+                    if late_tp in self.assignment():
+                        yield late_tp, to_message(self, late_tp, record)
+            if not losing and rng.random() < 0.01:
+                losing = rng.randint(1, 20)
+            if losing:
+                losing -= 1
+            else:
+                yield tp, message
+
+    Consumer._to_message = remember
+    Consumer.getmany = lossy
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import http.client
 import json
 import re
 import shutil
-import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -19,17 +18,16 @@ from urllib.parse import urlsplit
 import kubernetes_validate
 import pytest
 import yaml
-from tests.parts import eventually
+from tests.infra.metrics_proxy import metrics_proxy, query_service
 from tests.pipeline.serve.conftest import ServeProcess
 
 from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
-from endpoint_analytics.infra.kafka.port import free_port
 from endpoint_analytics.pipeline.serve.api.external_metrics import METRICS, parse_selector
 from endpoint_analytics.pipeline.serve.api.openapi import openapi_document
 from endpoint_analytics.pipeline.serve.api.shapes import encode
 from endpoint_analytics.pipeline.serve.api.signals import autoscaling_shape
 from endpoint_analytics.pipeline.serve.signal_families import signal_families
-from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, connect
+from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.signals import EndpointSignals
 from endpoint_analytics.pipeline.store.tokens import create_token
@@ -40,7 +38,8 @@ FOLDER = INFRA / "autoscaling"
 FILES = sorted(FOLDER.rglob("*.yaml"))
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 SIGNALS = EndpointSignals(
-    "acme", "llm", AT, AT, 2, 0, 0, **dict.fromkeys(METRICS, 1.5), replicas=()
+    "acme", "llm", AT, AT, None, 2, 0, 0, **dict.fromkeys(METRICS, 1.5), replicas=(), places=frozenset(),
+    unknown_places=frozenset(),
 )  # fmt: skip
 FAMILIES = {family.name for family in signal_families(SIGNALS)}
 ROUTES = openapi_document("1")["paths"]
@@ -59,13 +58,6 @@ def is_route(path: str) -> bool:
     return any(re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", route), path) for route in ROUTES) or path.endswith(
         "/open-metrics"
     )
-
-
-def query_service() -> str:
-    """Return the address of the query service's Service, as Kubernetes's DNS has it."""
-    found = list(yaml.safe_load_all((INFRA / "kubernetes/pipeline/query-service.yaml").read_text()))
-    (service,) = [each for each in found if each["kind"] == "Service"]
-    return f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc:{service['spec']['ports'][0]['port']}"
 
 
 def test_the_families_are_the_metrics():
@@ -178,44 +170,18 @@ def proxy(tmp_path) -> Iterator[tuple[int, Path]]:
     certificate(tmp_path, "aggregator", "front-proxy-client", "ca")
     certificate(tmp_path, "other", "not-front-proxy-client", "ca")
     certificate(tmp_path, "stranger", "front-proxy-client")
-    port = free_port("127.0.0.1")
     with ClickHouseProcess(tmp_path / "clickhouse") as server:
-        config = ClickHouseConfig(url=server.url)
+        config = server.config()
         migrate(config)
         client = connect(config)
         token = create_token(client, "*", "aggregator", datetime.now(UTC))
         client.close()
-        (tmp_path / "authorization.conf").write_text(f'proxy_set_header Authorization "Bearer {token}";\n')
         service = ServeProcess(config, tmp_path / "serve.log")
-        text = (FOLDER / "external-metrics/nginx.conf").read_text()
-        for there, here in (
-            (" /tmp/", f" {tmp_path}/"),
-            ("/etc/serving/tls.crt", tmp_path / "serving.crt"),
-            ("/etc/serving/tls.key", tmp_path / "serving.key"),
-            ("/etc/front-proxy/ca.crt", tmp_path / "ca.crt"),
-            ("/etc/token/", f"{tmp_path}/"),
-            ("listen 8443", f"listen 127.0.0.1:{port}"),
-            (query_service(), f"127.0.0.1:{service.port}"),
-        ):
-            assert there in text
-            text = text.replace(there, str(here))
-        (tmp_path / "nginx.conf").write_text(text)
-        nginx = subprocess.Popen(
-            ["nginx", "-c", tmp_path / "nginx.conf", "-g", "daemon off;"],
-            stderr=(tmp_path / "nginx.log").open("wb"),
-        )
         try:
-            eventually(lambda: listens(port), bool, 20, "nginx listens")
-            yield port, tmp_path
+            with metrics_proxy(tmp_path, token, service.port) as port:
+                yield port, tmp_path
         finally:
-            nginx.terminate()
-            nginx.wait(10)
             service.stop()
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def ask(port: int, folder: Path, path: str, certificate: str = "") -> tuple[int, bytes]:

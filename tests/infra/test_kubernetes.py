@@ -18,11 +18,12 @@ import pytest
 import yaml
 
 from endpoint_analytics.agents.agent_command import SUBCOMMANDS
-from endpoint_analytics.agents.config import read_config, read_kafka_config
+from endpoint_analytics.agents.config import read_config
 from endpoint_analytics.agents.kubernetes.agent import resources_of
-from endpoint_analytics.agents.siblings import FOLDER_VARIABLE
 from endpoint_analytics.infra.command import COMMANDS
 from endpoint_analytics.pipeline.store.connect import environment_config
+from endpoint_analytics.schemas.kafka_config import read_kafka_config
+from endpoint_analytics.schemas.settings import variable_of
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "infra" / "kubernetes"
@@ -130,7 +131,7 @@ class Asked(dict[str, str]):
 
     def __init__(self, values: dict[str, str]) -> None:
         super().__init__(values)
-        self.names: set[str] = {FOLDER_VARIABLE}
+        self.names: set[str] = {variable_of("runtime_folder")}
 
     def get(self, name: str, default: Any = None) -> Any:
         self.names.add(name)
@@ -267,6 +268,6 @@ def test_the_dockerfile_installs_extras_that_exist_and_sees_what_the_build_needs
     assert re.findall(r"^USER (\S+)", dockerfile, re.MULTILINE)[-1] == "65532:65532"
     ignored = (ROOT / "infra" / "Dockerfile.dockerignore").read_text().split()
     needed = ["pyproject.toml", "build_page.py", "constraints.txt", "package.json", "package-lock.json", "README.md",
-              "LICENSE", "MANIFEST.in", "agents", "infra", "pipeline", "schemas"]  # fmt: skip
+              "LICENSE", "agents", "infra", "pipeline", "schemas"]  # fmt: skip
     assert all((ROOT / name).exists() for name in needed)
     assert not [name for name in needed for pattern in ignored if fnmatch(name, pattern)]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.waiting import until
 
 READY = "Endpoint Analytics is ready"
 REPLICAS = {"magika-7f9c-a1", "magika-7f9c-b2", "magika-7f9c-c3"}
@@ -117,6 +118,15 @@ class Run:
         }
 
 
+def curl(*words: str) -> str:
+    """The status and the body."""
+    done = subprocess.run(
+        ["curl", "-s", "-w", "\n%{http_code}", *words], capture_output=True, text=True, check=True
+    )
+    body, _, status = done.stdout.rpartition("\n")
+    return f"{status} {body}"
+
+
 def by_status(answers: Counter[tuple[str, str]]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for (_, status), count in answers.items():
@@ -124,11 +134,12 @@ def by_status(answers: Counter[tuple[str, str]]) -> Counter[str]:
     return counts
 
 
-def until(reached: Callable[[], object], limit_s: float) -> None:
-    deadline_s = time.monotonic() + limit_s
-    while not reached() and time.monotonic() < deadline_s:
-        time.sleep(0.1)
-    assert reached()
+def is_open_to_others(path: Path) -> bool:
+    """Whether others may get at it; what is gone meanwhile, as ClickHouse's temporary parts, is not."""
+    try:
+        return not path.is_symlink() and bool(path.stat().st_mode & 0o077)
+    except FileNotFoundError:
+        return False
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +172,14 @@ def test_it_serves_three_replicas_ends_within_ten_seconds_and_goes_on(
     token = (data / "token").read_text()
     assert (data / "token").stat().st_mode & 0o777 == 0o600
     assert token.strip() not in first.text
+    login = f"analyst:{(data / 'clickhouse.analyst-password').read_text().strip()}"
+    assert login not in first.text
+    url = f"http://127.0.0.1:{json.loads((data / 'ports.json').read_text())['clickhouse']}/?database=endpoint_analytics"
+    until(lambda: curl("-u", login, url, "-d", "SELECT count() > 0 FROM boots") == "200 1\n")
+    assert curl("-u", login, url, "-d", "TRUNCATE TABLE boots").startswith("500 Code: 164.")
+    assert curl("-u", login, url, "-d", "SELECT file('/etc/passwd')").startswith("403 Code: 497.")
+    assert curl(url, "-d", "SELECT 1").startswith("403 Code: 516.")
+    assert [path for path in (data, *data.rglob("*")) if is_open_to_others(path)] == []
 
     second = start()
     assert second.process.wait(20) == 1

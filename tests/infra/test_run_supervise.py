@@ -3,6 +3,7 @@
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -151,3 +152,24 @@ def test_a_bug_in_a_start_is_raised() -> None:
     bench = Bench(part)
     with pytest.raises(AttributeError):
         bench.tend(3)
+
+
+def test_while_held_nothing_is_started_and_what_ends_has_not_failed() -> None:
+    part = FakePart("one")
+    part.may_start.set()
+    bench = Bench(part, rule=RestartRule(failures=1))
+    assert bench.tend(2) == ["one starting", "one up"]
+    bench.supervisor.held, part.status = True, 1
+    assert bench.tend(3)[2:] == ["one held"]
+    bench.now_s += 100
+    bench.supervisor.tend(bench.now_s)
+    assert len(bench.reports) == 3
+    bench.supervisor.held = False
+    assert bench.tend(5)[3:] == ["one starting", "one up"]
+
+
+def test_a_part_whose_files_cannot_be_written_did_not_start() -> None:
+    part = FakePart("one")
+    part.start = lambda: Path("/dev/full").write_text("x")  # type: ignore[method-assign]
+    with pytest.raises(GivenUpError, match=r"one cannot be started: .*No space left on device"):
+        Bench(part).tend(2)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import msgspec
 from tests.oracle import Accepted
-from tests.parts import Child, Stack, eventually
+from tests.parts import Child, Stack
+from tests.waiting import eventually
 
 from endpoint_analytics.pipeline.core.boots import BootKey
 from endpoint_analytics.schemas.requests import Totals

@@ -13,7 +13,8 @@ import pytest
 from tests.agents.log.lines import nginx_line
 from tests.agents.proxy.running import behaviour_server
 from tests.agents.scrape.engine_server import EngineServer
-from tests.parts import Child, Stack, eventually
+from tests.parts import Child, Stack
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.whole
 
@@ -147,7 +148,12 @@ def test_what_an_engine_tells_is_in_sql_json_and_open_metrics(stack, engine, run
         metric=RATE,
     )
     assert rates == samples - 1
-    assert stack.samples(endpoint, "running_replicas") == {(): 0}
+    eventually(
+        lambda: stack.samples(endpoint, "running_replicas"),
+        lambda found: found == {(): 0},
+        40,
+        "a replica that is gone",
+    )
     engine.start()
     eventually(
         lambda: gauges(stack, endpoint),

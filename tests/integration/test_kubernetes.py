@@ -21,7 +21,8 @@ import pytest
 from tests.agents.kubernetes.api_server import ApiServer
 from tests.agents.kubernetes.pods import ScriptedPod
 from tests.agents.kubernetes.scalers import autoscaler, deployment
-from tests.parts import Child, Stack, eventually
+from tests.parts import Child, Stack
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.whole
 

@@ -15,7 +15,8 @@ from typing import Self
 import pytest
 from tests.agents.log.lines import nginx_line
 from tests.oracle import Accepted, differences
-from tests.parts import Child, Stack, eventually
+from tests.parts import Child, Stack
+from tests.waiting import eventually
 
 from endpoint_analytics.agents.log.journal import Entry, decode_entry
 from endpoint_analytics.pipeline.core.boots import BootKey
@@ -127,7 +128,7 @@ def test_kills_and_rotations_lose_nothing_and_double_nothing(stack: Stack, tmp_p
     expected = sum(writer.written.values())
     reader.start()
     eventually(
-        lambda: read_entry(position).book.totals.arrived, lambda n: n >= expected, 60, "all lines read"
+        lambda: read_entry(position).book.totals.arrived, lambda n: n >= expected, 180, "all lines read"
     )
     assert reader.stop(30) == 0
     entry = read_entry(position)

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 from tests.integration.replica import Replica
-from tests.parts import Stack, eventually
+from tests.parts import Stack
+from tests.waiting import eventually
 
 PROMETHEUS = shutil.which("prometheus")
 pytestmark = [

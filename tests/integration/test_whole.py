@@ -16,7 +16,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from tests.integration.replica import Replica
 from tests.oracle import differences
-from tests.parts import Stack, eventually
+from tests.parts import Stack
+from tests.waiting import eventually
 
 from endpoint_analytics.agents.hardware.cgroup import OwnCgroup
 
@@ -190,9 +191,7 @@ def test_a_killed_replica_takes_its_pending_requests_with_it(stack: Stack) -> No
     eventually(pending, lambda seen: seen == 5, 10, "the pending requests")
     replica.child.process.send_signal(signal.SIGKILL)
     replica.child.process.wait()
-    killed = time.monotonic()
     eventually(pending, lambda seen: seen == 0, 15, "pending after the kill")
-    assert time.monotonic() - killed < 15
     eventually(
         lambda: stack.samples("killed", "replica_state")["killed-0", "failed"],
         bool,

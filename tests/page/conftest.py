@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import time
-import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 
 from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
-from endpoint_analytics.pipeline.serve.page_session import KEY_VARIABLE
 from endpoint_analytics.pipeline.serve.static_files import DIST
 from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, Client, connect
 from endpoint_analytics.pipeline.store.migrate import migrate
@@ -20,6 +16,7 @@ from endpoint_analytics.pipeline.store.tokens import create_token
 from tests.page.seen import Seen
 from tests.page.story import Life, Story
 from tests.pipeline.serve.conftest import ServeProcess
+from tests.pipeline.store.rows import all_known
 
 FLAGS = (
     "--no-sandbox",
@@ -55,12 +52,13 @@ def browser():
 
 @pytest.fixture(scope="session")
 def config(tmp_path_factory) -> Iterator[ClickHouseConfig]:
-    os.environ[KEY_VARIABLE] = uuid.uuid4().hex  # sessions outlive a restart of the service
     with ClickHouseProcess(tmp_path_factory.mktemp("page") / "clickhouse") as server:
-        config = ClickHouseConfig(url=server.url, database="page")
+        config = server.config("page")
         migrate(config)
+        client = connect(config)
+        all_known(client)
+        client.close()
         yield config
-    del os.environ[KEY_VARIABLE]
 
 
 @pytest.fixture(scope="session")
@@ -169,11 +167,3 @@ def beat(client, story):
         rows.insert(client, "boot_states", story.boots(datetime.now(UTC)))
 
     return beat
-
-
-def until(reached, within_s: float = 10.0):
-    """Wait until `reached` says so; its last value."""
-    deadline = time.monotonic() + within_s
-    while not (value := reached()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return value

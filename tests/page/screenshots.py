@@ -18,13 +18,14 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
-from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, Client, connect
+from endpoint_analytics.pipeline.store.connect import Client, connect
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.tokens import create_token
 from tests.page.conftest import FLAGS, browser_path
 from tests.page.story import Life, Story
 from tests.pipeline.serve.conftest import ServeProcess
 from tests.pipeline.store import rows
+from tests.pipeline.store.rows import all_known
 
 ROOT = Path(__file__).parent.parent.parent
 OUT = ROOT / "build" / "screenshots"
@@ -142,9 +143,10 @@ def main() -> None:
         parser.error("no Chromium is installed: apt-get install chromium")
     OUT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, ClickHouseProcess(Path(folder) / "clickhouse") as server:
-        config = ClickHouseConfig(url=server.url, database="pictures")
+        config = server.config("pictures")
         migrate(config)
         client, stop = connect(config), threading.Event()
+        all_known(client)
         told = stories(int(time.time()))
         for story in told:
             story.tell(client, datetime.now(UTC))

@@ -36,19 +36,19 @@ def told(client, story):
         totals.update(dict(zip(row["status_codes"], row["status_counts"], strict=True)))
     finished, aborted = (sum(row[name] for row in made) for name in ("finished", "aborted_pending"))
     heard = rows.boot(
-        now, replica="a-0", boot_id="a1", endpoint=ENDPOINT, age_s=0.1, status=dict(totals), pending=5,
+        now, replica="a-0", boot_id="a1", endpoint=ENDPOINT, age_s=-20, status=dict(totals), pending=5,
         finished=finished, aborted_pending=aborted,
         aborted_streaming=sum(row["aborted_streaming"] for row in made),
     )  # fmt: skip
     rows.insert(client, "request_windows", made)
     rows.insert(client, "boot_states", [heard, rows.boot(now, replica="a-0", boot_id="a2", stream="engine",
-                endpoint=ENDPOINT, age_s=0.1)])  # fmt: skip
+                endpoint=ENDPOINT, age_s=-20)])  # fmt: skip
     rows.insert(
         client,
         "engine_windows",
         [
             rows.hardware(now, metric, value, replica="a-0", boot_id="a2", endpoint=ENDPOINT, age_s=age)
-            for age in range(1, 120, 10)
+            for age in range(-41, 120, 10)  # the page's newest point is of when it looks
             for metric, value in ENGINE.items()
         ],
     )

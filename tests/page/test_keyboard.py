@@ -1,6 +1,6 @@
 """Without a mouse: everything can be reached, seen to be reached, and done."""
 
-from tests.page.conftest import until
+from tests.waiting import until
 
 
 def focused(seen):

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.page.conftest import until
 from tests.page.seen import DASH, number
 from tests.page.truth import Truth
 from tests.pipeline.store import rows
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.page.conftest import until
 from tests.page.seen import number
 from tests.pipeline.store import rows
+from tests.waiting import until
 
 
 @pytest.fixture

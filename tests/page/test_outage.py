@@ -1,7 +1,8 @@
 """The connection lost and regained."""
 
-from tests.page.conftest import SERVE_FLAGS, until
+from tests.page.conftest import SERVE_FLAGS
 from tests.pipeline.serve.conftest import ServeProcess
+from tests.waiting import until
 
 
 def test_the_page_says_what_is_wrong_and_comes_back_by_itself(

@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from endpoint_analytics.pipeline.store.tokens import create_token, parse_token, revoke_token
+from tests.page.conftest import SERVE_FLAGS
+from tests.pipeline.serve.conftest import ServeProcess
 
 pytestmark = pytest.mark.usefixtures("story")
 
@@ -46,11 +48,30 @@ def test_signing_out_ends_it_in_every_tab(visit, token):
     seen = visit(signed=False, expect_trouble=True)
     sign_in(seen, token)
     seen.ready()
+    captured = seen.page.context.cookies()
     seen.page.get_by_role("button", name="Sign out").click()
     seen.page.get_by_label("Access token").wait_for()
     assert seen.page.context.cookies() == []
     seen.page.reload()
     seen.page.get_by_label("Access token").wait_for()
+    seen.page.context.add_cookies(captured)  # whoever kept it has nothing
+    seen.page.reload()
+    seen.page.get_by_label("Access token").wait_for()
+
+
+def test_signing_out_that_does_not_reach_the_service_is_said(browser, config, signed_in, tmp_path):
+    service = ServeProcess(config, tmp_path / "log", *SERVE_FLAGS)
+    context = browser.new_context(storage_state=signed_in)
+    try:
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{service.port}/?endpoint=acme/llm&range=1h")
+        page.locator(".stage[aria-busy=false]").wait_for()
+        service.stop()
+        page.get_by_role("button", name="Sign out").click()
+        page.get_by_role("alert").filter(has_text="You are still signed in").wait_for()
+        assert context.cookies() != []
+    finally:
+        context.close()
 
 
 def test_a_token_that_is_revoked_leads_to_the_form(visit, client, service):

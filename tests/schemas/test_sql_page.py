@@ -7,11 +7,12 @@ import time
 import numpy as np
 import pytest
 from tests.pipeline.core.worker import Table, Worker
+from tests.pipeline.store.rows import all_known
 from tests.schemas.pages import DOCS, blocks
 
 from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.pipeline.core.chunks import Record
-from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, connect
+from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.writer import encode_rows
 from endpoint_analytics.schemas.codec import encode
@@ -132,11 +133,14 @@ def client(tmp_path_factory):
         )
         worker.flush()
     with ClickHouseProcess(tmp_path_factory.mktemp("sql") / "clickhouse") as server:
-        config = ClickHouseConfig(url=server.url)
+        config = server.config()
         migrate(config)
         client = connect(config)
         for name, block in encode_rows(table.inserted).items():
             client.raw_insert(name, insert_block=block, fmt="JSONEachRow")
+        all_known(client)
+        client.close()
+        client = connect(server.analyst_config())  # as whom the page says to ask
         yield client
         client.close()
 
@@ -253,3 +257,16 @@ def test_the_page_names_every_table_and_view_and_no_other(client):
     } - {"schema_migrations"}
     listed = re.findall(r"^\| (`.+?) \|", (DOCS / "sql.md").read_text(), re.MULTILINE)
     assert {name for cell in listed for name in re.findall(r"`(\w+)`", cell)} == known
+
+
+def test_the_engine_reads_what_makes_the_account_elsewhere(client):
+    """There is no server with users of its own here; that each statement is one, its parser says."""
+    _, _, text = (DOCS / "sql.md").read_text().partition("make the same account with\n\n")
+    block = text.partition("\n## ")[0]
+    statements = [one for one in block.split(";\n") if one.strip()]
+    assert len(statements) == 4
+    for statement in statements:
+        [(read,)] = client.query(
+            "SELECT formatQuery({sql:String})", parameters={"sql": statement}
+        ).result_rows
+        assert read.split()[:2] == statement.split()[:2]

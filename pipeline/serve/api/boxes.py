@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from endpoint_analytics.pipeline.serve.api.columns import aborted, of_class
@@ -9,12 +10,18 @@ from endpoint_analytics.pipeline.serve.api.shapes import (
     Aborted,
     Bar,
     ClassCount,
+    Conflict,
     Distribution,
+    Loss,
+    Paused,
     Replica,
     ScaleEvent,
     StateSpan,
     Summary,
 )
+from endpoint_analytics.pipeline.store.conflicts import Conflict as InNoFigure
+from endpoint_analytics.pipeline.store.losses import Loss as Lost
+from endpoint_analytics.pipeline.store.paused_partitions import PausedPartition
 from endpoint_analytics.pipeline.store.series import RequestStep
 from endpoint_analytics.pipeline.store.series_replicas import KnownReplica, Replicas
 from endpoint_analytics.pipeline.store.series_states import FOREVER, RunningCount, Span, ready_seconds
@@ -64,7 +71,18 @@ def _distribution(
 def replicas_of(replicas: Replicas, replica: str) -> list[Replica]:
     """Return the replicas of the range, by id."""
     return [
-        Replica(each.replica, each.state, each.first_s, each.last_s, each.boots, each.pending)
+        Replica(
+            each.replica,
+            each.state,
+            each.unknown_since_s,
+            each.unknown_reason,
+            each.first_s,
+            each.last_s,
+            each.boots,
+            each.copies,
+            each.conflicts,
+            each.pending,
+        )
         for each in replicas.replicas
         if replica in ("", each.replica)
     ]
@@ -78,6 +96,28 @@ def timeline_of(replicas: Replicas, replica: str, from_s: float, to_s: float) ->
         if inside and replica in ("", each.replica):
             bars.append(Bar(each.replica, [_state_span(span) for span in inside], ready_seconds(each.spans)))
     return sorted(bars, key=lambda bar: (bar.states[0].from_, bar.replica))
+
+
+def losses_of(losses: Sequence[Lost]) -> list[Loss] | None:
+    """Return what was lost in the range, None where nothing was."""
+    return [
+        Loss(each.replica, each.from_s, each.to_s, each.requests, each.batches, dict(each.reasons))
+        for each in losses
+    ] or None
+
+
+def conflicts_of(conflicts: Sequence[InNoFigure]) -> list[Conflict] | None:
+    """Return the batches of the range that are in no figure, None where there are none."""
+    return [
+        Conflict(each.replica, each.stream, each.from_s, each.to_s, each.batches) for each in conflicts
+    ] or None
+
+
+def paused_of(paused: Sequence[PausedPartition]) -> list[Paused]:
+    """Return the partitions that are not read."""
+    return [
+        Paused(each.stream, each.partition, each.since_ms / 1e3, each.reason, each.command) for each in paused
+    ]
 
 
 def _state_span(span: Span) -> StateSpan:
@@ -105,7 +145,9 @@ def events_of(replicas: Replicas, replica: str, from_s: float, to_s: float) -> l
     for each in replicas.replicas:
         if replica in ("", each.replica):
             events += [
-                _entered(each, span, replicas, running) for span in each.spans if from_s <= span.from_s < to_s
+                _entered(each, span, replicas, running)
+                for span in each.spans
+                if from_s <= span.from_s < to_s and span.state != "unknown"
             ]
     return sorted(events, key=lambda event: event.at)[-MAX_EVENTS:]
 

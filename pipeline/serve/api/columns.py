@@ -138,7 +138,7 @@ def replica_series(
 ) -> list[Series]:
     """Return the running replicas at the end of each step, or now, with the settings as they were then.
 
-    Before anything was heard of a replica of the range, and in the future, there is a gap.
+    Before anything was heard of a replica of the range, while the pipeline is late, and in the future, there is a gap.
     """
     chosen = [each for each in replicas.replicas if replica in ("", each.replica)]
     running = RunningCount(span for each in chosen for span in each.spans)
@@ -146,6 +146,7 @@ def replica_series(
         (each.first_s for each in chosen if each.first_s is not None and each.replica != UNASSIGNED),
         default=now_s,
     )
+    known_to_s = now_s if replicas.unknown_since_s is None else replicas.unknown_since_s
     ends = [min(moment + step_s, now_s) - 1e-6 if moment < now_s else None for moment in at]
     in_force = [None if end is None else replicas.in_force(end) for end in ends]
 
@@ -153,7 +154,10 @@ def replica_series(
         return Series("replicas", name, "replicas", values)
 
     return [
-        column("running", [None if end is None or end < first_s else running.at(end) for end in ends]),
+        column(
+            "running",
+            [None if end is None or not first_s <= end < known_to_s else running.at(end) for end in ends],
+        ),
         column("min_replicas", [None if each is None else each.min_replicas for each in in_force]),
         column("max_replicas", [None if each is None else each.max_replicas for each in in_force]),
     ]

@@ -14,9 +14,11 @@ from endpoint_analytics.pipeline.serve.api import boxes, columns
 from endpoint_analytics.pipeline.serve.api.ask import Ask, AskError
 from endpoint_analytics.pipeline.serve.api.openapi import MAX_POINTS
 from endpoint_analytics.pipeline.serve.api.shapes import Answer, Group, Series, Summary
+from endpoint_analytics.pipeline.store.conflicts import Conflict, read_conflicts
 from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
-from endpoint_analytics.pipeline.store.errors import StoreError
+from endpoint_analytics.pipeline.store.losses import Loss, read_losses
 from endpoint_analytics.pipeline.store.presence import Presence
+from endpoint_analytics.pipeline.store.query_group import query_group
 from endpoint_analytics.pipeline.store.rollup_levels import Reach
 from endpoint_analytics.pipeline.store.series import (
     MAX_SAMPLE_SERIES,
@@ -31,11 +33,13 @@ from endpoint_analytics.pipeline.store.series import (
 )
 from endpoint_analytics.pipeline.store.series_plan import RangeError, Steps, choose_steps
 from endpoint_analytics.pipeline.store.series_replicas import Replicas, read_known, read_replicas
+from endpoint_analytics.schemas.metrics import HEARTBEAT_TIMEOUT_S
 
 MAX_VALUES = 400_000
 """Values of all series of one answer: a few megabytes of JSON."""
-SETTLES_S = 5
-"""A step may change for so long after its end: agents send within 1 s, the worker stores within 1 s."""
+SETTLES_S = HEARTBEAT_TIMEOUT_S + 5
+"""A step may change for so long after its end: agents send within 1 s, the worker stores within 1 s, and it is
+late, and is said to be, from HEARTBEAT_TIMEOUT_S on."""
 
 
 _OF_REQUESTS = frozenset({"requests", "pending", "latency", "ttfb"})
@@ -56,6 +60,8 @@ class _Rows:
     engine: list[SampleSeries]
     summary: Summary | None
     replicas: Replicas
+    losses: list[Loss]
+    conflicts: list[Conflict]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +95,7 @@ class Figures:
             step=steps.step_s,
             level=steps.level.seconds,
             at=at,
-            incomplete_from=_incomplete_from(steps, now_s),
+            incomplete_from=_incomplete_from(steps, now_s, found.unknown_since_s),
             newest_at=rows.newest_s,
             series=_drawn(ask, at, steps, rows, now_s),
             replica=ask.replica or None,
@@ -101,6 +107,10 @@ class Figures:
             events=boxes.events_of(found, ask.replica, steps.from_s, steps.to_s)
             if "events" in parts
             else None,
+            losses=boxes.losses_of(rows.losses),
+            conflicts=boxes.conflicts_of(rows.conflicts),
+            unknown_since=found.unknown_since_s,
+            paused=boxes.paused_of(found.paused) or None,
         )
 
     async def _read(self, ask: Ask, steps: Steps, since_s: int, now_s: float, reach: Reach) -> _Rows:
@@ -119,46 +129,47 @@ class Figures:
                 reader, namespace, endpoint, steps.from_s, steps.to_s, now_s, self.presence
             )
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                known = group.create_task(read_known(reader, namespace, endpoint))
-                counts = group.create_task(
-                    _if(
-                        _OF_REQUESTS.intersection(ask.groups),
-                        no_counts,
-                        lambda: read_requests(reader, stepped),
-                    )
+        async with query_group() as group:
+            known = group.create_task(read_known(reader, namespace, endpoint))
+            counts = group.create_task(
+                _if(
+                    _OF_REQUESTS.intersection(ask.groups),
+                    no_counts,
+                    lambda: read_requests(reader, stepped),
                 )
-                latency = group.create_task(
-                    _if(
-                        "latency" in ask.groups,
-                        no_quantiles,
-                        lambda: read_quantiles(reader, stepped, "latency"),
-                    )
+            )
+            latency = group.create_task(
+                _if(
+                    "latency" in ask.groups,
+                    no_quantiles,
+                    lambda: read_quantiles(reader, stepped, "latency"),
                 )
-                ttfb = group.create_task(
-                    _if("ttfb" in ask.groups, no_quantiles, lambda: read_quantiles(reader, stepped, "ttfb"))
+            )
+            ttfb = group.create_task(
+                _if("ttfb" in ask.groups, no_quantiles, lambda: read_quantiles(reader, stepped, "ttfb"))
+            )
+            hardware = group.create_task(
+                _if(
+                    "hardware" in ask.groups and ask.metrics,
+                    no_samples,
+                    lambda: read_samples(reader, stepped, "hardware", ask.metrics, ask.details),
                 )
-                hardware = group.create_task(
-                    _if(
-                        "hardware" in ask.groups and ask.metrics,
-                        no_samples,
-                        lambda: read_samples(reader, stepped, "hardware", ask.metrics, ask.details),
-                    )
+            )
+            engine = group.create_task(
+                _if(
+                    "engine" in ask.groups and ask.engine_metrics != (),
+                    no_samples,
+                    lambda: read_samples(reader, stepped, "engine", ask.engine_metrics or (), ask.details),
                 )
-                engine = group.create_task(
-                    _if(
-                        "engine" in ask.groups and ask.engine_metrics != (),
-                        no_samples,
-                        lambda: read_samples(
-                            reader, stepped, "engine", ask.engine_metrics or (), ask.details
-                        ),
-                    )
-                )
-                summary = group.create_task(_if("summary" in ask.parts, None, lambda: self._summary(whole)))
-                found = group.create_task(_if(of_replicas, Replicas((), ()), replicas))
-        except* StoreError as errors:
-            raise errors.exceptions[0] from None
+            )
+            summary = group.create_task(_if("summary" in ask.parts, None, lambda: self._summary(whole)))
+            found = group.create_task(_if(of_replicas, Replicas((), ()), replicas))
+            losses = group.create_task(
+                read_losses(reader, namespace, endpoint, ask.replica, steps.from_s, steps.to_s)
+            )
+            conflicts = group.create_task(
+                read_conflicts(reader, namespace, endpoint, ask.replica, steps.from_s, steps.to_s)
+            )
         exists, newest_s = known.result()
         return _Rows(
             exists,
@@ -170,6 +181,8 @@ class Figures:
             engine.result(),
             summary.result(),
             found.result(),
+            losses.result(),
+            conflicts.result(),
         )
 
     async def _summary(self, whole: Question) -> Summary:
@@ -195,9 +208,10 @@ def _steps(ask: Ask, now_s: float, reach: Reach) -> Steps:
         raise AskError(error.what, error.where, error.mend) from error
 
 
-def _incomplete_from(steps: Steps, now_s: float) -> int | None:
+def _incomplete_from(steps: Steps, now_s: float, unknown_since_s: float | None) -> int | None:
     """Return the first step that may still change, None when all are past."""
-    first = int(now_s - SETTLES_S) // steps.step_s * steps.step_s
+    settled_s = now_s if unknown_since_s is None else min(now_s, unknown_since_s)
+    first = int(settled_s - SETTLES_S) // steps.step_s * steps.step_s
     return max(first, steps.from_s) if first < steps.to_s else None
 
 

@@ -75,27 +75,30 @@ class Api:
         found["/session"] = {
             "GET": self._guarded(partial(sign_in.said, access=self.access)),
             "POST": self._guarded(partial(sign_in.signed_in, access=self.access)),
-            "DELETE": self._guarded(sign_in.signed_out),
+            "DELETE": self._guarded(partial(sign_in.signed_out, access=self.access)),
         }
         return found
 
     def _external_metrics(self) -> dict[str, dict[str, Handler]]:
         list_path = f"/apis/{GROUP_VERSION}"
-        listed = partial(external_metrics.resources, access=self.access)
         valued = partial(external_metrics.values, access=self.access, signals=self.signals)
+        guarded = self._guarded(valued, status_failure, external_metrics.ANSWER_WITHIN_S)
         return {
-            list_path: {"GET": self._guarded(listed, status_failure)},
-            f"{list_path}/namespaces/{{namespace}}/{{metric}}": {
-                "GET": self._guarded(valued, status_failure)
-            },
+            list_path: {"GET": external_metrics.resources},
+            f"{list_path}/namespaces/{{namespace}}/{{metric}}": {"GET": guarded},
         }
 
-    def _guarded(self, handle: Handler, fail: Callable[[AskError], Response] = failure) -> Handler:
+    def _guarded(
+        self,
+        handle: Handler,
+        fail: Callable[[AskError], Response] = failure,
+        within_s: float = ANSWER_WITHIN_S,
+    ) -> Handler:
         """Return the handler with its errors as JSON."""
 
         async def guarded(request: Request) -> Response:
             try:
-                async with asyncio.timeout(ANSWER_WITHIN_S):
+                async with asyncio.timeout(within_s):
                     return await handle(request)
             except AskError as error:
                 return fail(error)

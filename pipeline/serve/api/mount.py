@@ -11,12 +11,12 @@ from endpoint_analytics.pipeline.serve.api.access import Access
 from endpoint_analytics.pipeline.serve.api.figures import Figures
 from endpoint_analytics.pipeline.serve.api.handlers import Api
 from endpoint_analytics.pipeline.serve.api.overview import Overview
-from endpoint_analytics.pipeline.serve.api.replies import Body
+from endpoint_analytics.pipeline.serve.api.replies import RETRY_AFTER_S, Body
 from endpoint_analytics.pipeline.serve.api.signals import Signals
-from endpoint_analytics.pipeline.serve.page_session import Sessions
+from endpoint_analytics.pipeline.serve.page_session import Sessions, Store
+from endpoint_analytics.pipeline.serve.rate import Rate
 from endpoint_analytics.pipeline.serve.shared_cache import SharedCache
 from endpoint_analytics.pipeline.serve.token_book import TokenBook
-from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.rollup import read_reach
 from endpoint_analytics.pipeline.store.rollup_levels import Reach
@@ -27,7 +27,7 @@ REACH_FOR_S = 5.0
 """How far levels reach is read again after so long; an older answer only makes more be read of finer levels."""
 
 
-def make_api(reader: Reader, tokens: TokenBook, key: bytes, presence: Presence, keep_s: float) -> Api:
+def make_api(reader: Store, tokens: TokenBook, presence: Presence, keep_s: float) -> Api:
     """Return the API over a reader; answers are used again for `keep_s`."""
     reaches: SharedCache[str, Reach] = SharedCache(REACH_FOR_S, 1, time.monotonic)
 
@@ -38,7 +38,12 @@ def make_api(reader: Reader, tokens: TokenBook, key: bytes, presence: Presence, 
     cache: SharedCache[Hashable, Body] = SharedCache(keep_s, CACHE_ENTRIES, time.monotonic)
     return Api(
         reader,
-        Access(tokens, Sessions(key, tokens.find, time.time)),
+        Access(
+            tokens,
+            Sessions(reader, tokens.find, time.time, time.monotonic),
+            failures=Rate(20, RETRY_AFTER_S, time.monotonic),
+            openings=Rate(100, RETRY_AFTER_S, time.monotonic),
+        ),
         Figures(reader, reach, presence, time.time),
         Overview(reader, reach, presence, time.time),
         Signals(reader, SharedCache(keep_s, CACHE_ENTRIES, time.monotonic), lambda: datetime.now(UTC)),

@@ -77,6 +77,7 @@ _FAILURES = {
     "403": "Another namespace's token, or a request from another site",
     "404": "Nothing was ever heard of the endpoint",
     "413": "More values than one answer takes",
+    "429": "Too many sign-ins that failed, or sessions of one token",
     "503": "ClickHouse does not answer in time, or nothing current is known",
 }
 
@@ -149,7 +150,8 @@ def openapi_document(version: str) -> dict[str, Any]:
             },
             external: {
                 "get": {"summary": "External metrics of Kubernetes"}
-                | {"responses": _answers(external_shapes.APIResourceList, "401", "503", failure=status)}
+                | {"responses": _answers(external_shapes.APIResourceList)}
+                | token_free
             },
             f"{external}/namespaces/{{namespace}}/{{metric}}": {
                 "get": {"summary": "One external metric", "parameters": [_NAMESPACE, _METRIC, _SELECTOR]}
@@ -159,7 +161,7 @@ def openapi_document(version: str) -> dict[str, Any]:
                 "get": {"summary": "What the page is signed in to"}
                 | {"responses": _answers(shapes.Session, "401", "403", "503")},
                 "post": {"summary": "Sign in: sets the page's cookie", "requestBody": sign_in}
-                | {"responses": _answers(shapes.Session, "400", "401", "403", "503")}
+                | {"responses": _answers(shapes.Session, "400", "401", "403", "429", "503")}
                 | token_free,
                 "delete": {"summary": "Sign out: takes the cookie back"}
                 | {"responses": {"204": {"description": "Signed out"}}}
@@ -170,7 +172,8 @@ def openapi_document(version: str) -> dict[str, Any]:
             "schemas": components,
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer"},
-                "session": {"type": "apiKey", "in": "cookie", "name": "endpoint_analytics_session"},
+                "session": {"type": "apiKey", "in": "cookie", "name": "endpoint_analytics_session"}
+                | {"description": "Over https its name begins with `__Host-`"},
             },
         },
     }

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from endpoint_analytics.pipeline.serve.api.boxes import paused_of
 from endpoint_analytics.pipeline.serve.api.columns import of_class
 from endpoint_analytics.pipeline.serve.api.shapes import EndpointCard, Endpoints, Spark
 from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
-from endpoint_analytics.pipeline.store.errors import StoreError
+from endpoint_analytics.pipeline.store.paused_partitions import read_still_paused
 from endpoint_analytics.pipeline.store.presence import Presence
+from endpoint_analytics.pipeline.store.query_group import query_group
 from endpoint_analytics.pipeline.store.rollup_levels import MINUTE, Reach
 from endpoint_analytics.pipeline.store.series import (
     QUANTILES,
@@ -50,16 +51,14 @@ class Overview:
         over = Question(
             namespace, "", "", recent - OVER_S, OVER_S, stretches(recent - OVER_S, recent, MINUTE, reach)
         )
-        try:
-            async with asyncio.TaskGroup() as group:
-                now = datetime.fromtimestamp(now_s, UTC)
-                endpoints = group.create_task(read_endpoints(self.reader, namespace, now, self.presence))
-                spark_requests = group.create_task(read_requests_of_all(self.reader, spark))
-                spark_quantiles = group.create_task(read_quantiles_of_all(self.reader, spark, "latency"))
-                over_requests = group.create_task(read_requests_of_all(self.reader, over))
-                over_quantiles = group.create_task(read_quantiles_of_all(self.reader, over, "latency"))
-        except* StoreError as errors:
-            raise errors.exceptions[0] from None
+        async with query_group() as group:
+            now = datetime.fromtimestamp(now_s, UTC)
+            endpoints = group.create_task(read_endpoints(self.reader, namespace, now, self.presence))
+            spark_requests = group.create_task(read_requests_of_all(self.reader, spark))
+            spark_quantiles = group.create_task(read_quantiles_of_all(self.reader, spark, "latency"))
+            over_requests = group.create_task(read_requests_of_all(self.reader, over))
+            over_quantiles = group.create_task(read_quantiles_of_all(self.reader, over, "latency"))
+            paused = group.create_task(read_still_paused(self.reader))
         at = list(range(first, last, STEP_S))
         cards = []
         for each in endpoints.result():
@@ -68,7 +67,7 @@ class Overview:
             step = over_requests.result().get(name, {}).get(over.origin_s)
             quantiles = over_quantiles.result().get(name, {}).get(over.origin_s)
             cards.append(_card(each, step, quantiles, lines))
-        return Endpoints(namespace, STEP_S, OVER_S, at, cards)
+        return Endpoints(namespace, STEP_S, OVER_S, at, cards, paused_of(paused.result()))
 
 
 def _final(step: RequestStep) -> int:
@@ -84,6 +83,7 @@ def _card(
         endpoint=now.endpoint,
         running=now.running,
         replicas=now.replicas,
+        unknown_since=now.unknown_since_s,
         min_replicas=now.min_replicas,
         max_replicas=now.max_replicas,
         request_rate=final / covered_s if covered_s else None,

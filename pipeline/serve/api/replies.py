@@ -77,20 +77,20 @@ def no_content(headers: Mapping[str, str]) -> Response:
 
 def failure(error: AskError) -> Response:
     """Return the error as JSON."""
-    return _failed(error, Failure(Error(error.what, error.where, error.mend)))
+    again = {"Retry-After": str(RETRY_AFTER_S)} if error.status in (429, 503) else {}
+    return _failed(error, Failure(Error(error.what, error.where, error.mend)), again)
 
 
 def status_failure(error: AskError) -> Response:
-    """Return the error as Kubernetes says it."""
-    return _failed(error, Status.of(error.status, f"{error.what} ({error.where}): {error.mend}"))
+    """Return the error as Kubernetes says it, without `Retry-After`: client-go would wait so long, up to ten times,
+    and hold one of the five workers that all HorizontalPodAutoscalers of a cluster share."""
+    return _failed(error, Status.of(error.status, f"{error.what} ({error.where}): {error.mend}"), {})
 
 
-def _failed(error: AskError, shape: Struct) -> Response:
-    headers = dict(_NOT_KEPT)
+def _failed(error: AskError, shape: Struct, more: Mapping[str, str]) -> Response:
+    headers = {**_NOT_KEPT, **more}
     if error.status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="endpoint-analytics"'
-    if error.status == 503:
-        headers["Retry-After"] = str(RETRY_AFTER_S)
     return _response(error.status, encode(shape), headers)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from endpoint_analytics.schemas.replicas import State
+from endpoint_analytics.schemas.replicas import ShownState
 
 Seconds = Annotated[float, Meta(description="Unix seconds")]
 Values = Annotated[
@@ -80,16 +80,36 @@ class EndpointCard(Struct, frozen=True):
     """One endpoint on the entry page. Rates, shares and p95 are over the last `over_seconds`."""
 
     endpoint: str
-    running: Annotated[int, Meta(description="Replicas that run now")]
-    replicas: Annotated[int, Meta(description="Replicas in a state other than terminated and failed")]
+    running: Annotated[int | None, Meta(description="Replicas that run now; null while that is not known")]
+    replicas: Annotated[int | None, Meta(description="Replicas in a state other than terminated and failed")]
+    unknown_since: Annotated[
+        Seconds | None,
+        Meta(description="Since when the pipeline is late: which replicas run is not known; null: it is"),
+    ]
     min_replicas: int | None
     max_replicas: int | None
     request_rate: Annotated[float | None, Meta(description="Requests with a final status, per second")]
     error_share: Annotated[float | None, Meta(description="5xx among them, 0 to 1; null without requests")]
     p95_seconds: float | None
-    pending: Annotated[int | None, Meta(description="Pending now, in living replicas; null when none lives")]
+    pending: Annotated[
+        int | None,
+        Meta(description="Pending now, in living replicas; null when none lives or it is not known"),
+    ]
     newest_at: Annotated[Seconds | None, Meta(description="End of the newest interval that is stored")]
     spark: Spark
+
+
+class Paused(Struct, frozen=True):
+    """A partition of Kafka that the worker reads no further, as nearly all its messages were unusable.
+
+    Of replicas whose agents send to it nothing is known since; what they send waits.
+    """
+
+    stream: str
+    partition: int
+    since: Seconds
+    reason: str
+    command: Annotated[str, Meta(description="Has the worker read it again, and reject what it must")]
 
 
 class Endpoints(Struct, frozen=True):
@@ -100,6 +120,7 @@ class Endpoints(Struct, frozen=True):
     over_seconds: int
     at: Annotated[list[int], Meta(description="Starts of the sparklines' steps, Unix seconds")]
     endpoints: list[EndpointCard]
+    paused: Annotated[list[Paused], Meta(description="Partitions that are not read, whoever sends to them")]
 
 
 class Series(Struct, frozen=True, omit_defaults=True):
@@ -159,9 +180,12 @@ class Summary(Struct, frozen=True):
 
 
 class StateSpan(Struct, frozen=True, rename={"from_": "from"}):
-    """A time that a replica spent in a state; `to` is null while it is in it, `seconds` then goes on."""
+    """A time that a replica spent in a state; `to` is null while it is in it, `seconds` then goes on.
 
-    state: State
+    In `unknown`, the pipeline is late: nothing is known of the replica since.
+    """
+
+    state: ShownState
     from_: Seconds
     to: Seconds | None
     seconds: float | None
@@ -173,11 +197,29 @@ class Replica(Struct, frozen=True):
     """A replica that was seen in the range. `unassigned` holds requests while none runs: it has no state."""
 
     replica: str
-    state: State | None
+    state: ShownState | None
+    unknown_since: Annotated[Seconds | None, Meta(description="null: its state is known")]
+    unknown_reason: Annotated[
+        str,
+        Meta(
+            description="The paused partition that its state, or `pending` alone, waits for; empty where there is none"
+        ),
+    ]
     first_seen: Seconds | None
     last_seen: Seconds | None
-    boots: Annotated[int, Meta(description="Starts of its agent")]
-    pending: Annotated[int, Meta(description="Now; 0 when it does not live")]
+    boots: Annotated[int, Meta(description="Starts of its agent, and copies of it")]
+    copies: Annotated[
+        int,
+        Meta(
+            description="Processes that sent as one that was there (a snapshot restored twice), counted apart"
+        ),
+    ]
+    conflicting_batches: Annotated[
+        int, Meta(description="Batches that are in no figure, as more than nine processes sent as one")
+    ]
+    pending: Annotated[
+        int | None, Meta(description="Now; 0 when it does not live, null while it is not known")
+    ]
 
 
 class Bar(Struct, frozen=True):
@@ -194,11 +236,34 @@ class ScaleEvent(Struct, frozen=True):
     at: Seconds
     kind: Literal["settings", "state"]
     replica: str | None
-    state: State | None
+    state: ShownState | None
     reason: str
     min_replicas: int | None
     max_replicas: int | None
     running: Annotated[int | None, Meta(description="Running replicas right after it")]
+
+
+class Loss(Struct, frozen=True, rename={"from_": "from"}):
+    """Requests of a replica that are in no figure: they were lost at some time between `from` and `to`."""
+
+    replica: str
+    from_: Seconds
+    to: Seconds
+    requests: Annotated[
+        int, Meta(description="That its agent could not record, and those in batches that never came")
+    ]
+    batches: Annotated[int, Meta(description="Batches of requests that never came")]
+    reasons: Annotated[dict[str, int], Meta(description="Requests by reason")]
+
+
+class Conflict(Struct, frozen=True, rename={"from_": "from"}):
+    """Batches that came between `from` and `to` and are in no figure: too many processes sent as one."""
+
+    replica: str
+    stream: Annotated[str, Meta(description="requests, hardware or engine")]
+    from_: Seconds
+    to: Seconds
+    batches: int
 
 
 class Answer(Struct, frozen=True, omit_defaults=True, rename={"from_": "from"}):
@@ -223,13 +288,37 @@ class Answer(Struct, frozen=True, omit_defaults=True, rename={"from_": "from"}):
     replicas: list[Replica] | None = None
     timeline: list[Bar] | None = None
     events: list[ScaleEvent] | None = None
+    losses: Annotated[
+        list[Loss] | None,
+        Meta(description="Lost in a time that touches the range; left out where nothing was"),
+    ] = None
+    conflicts: Annotated[
+        list[Conflict] | None,
+        Meta(
+            description="Batches in no figure, in a time that touches the range; left out where there are none"
+        ),
+    ] = None
+    unknown_since: Annotated[
+        Seconds | None,
+        Meta(
+            description="Since when the pipeline is late: which replicas run is not known. Left out while it is,"
+            " and where no replicas were asked for"
+        ),
+    ] = None
+    paused: Annotated[
+        list[Paused] | None,
+        Meta(
+            description="Partitions that are not read, whoever sends to them. Left out where none is,"
+            " and where no replicas were asked for"
+        ),
+    ] = None
 
 
 class ReplicaLoad(Struct, frozen=True):
     """What a replica had to do in the last seconds; null is what is not known. `unassigned` has no state."""
 
     replica: str
-    state: State | None
+    state: ShownState | None
     as_of: Seconds | None
     pending_requests: Annotated[float | None, Meta(description="Mean over `window_seconds`")]
     streaming_requests: Annotated[float | None, Meta(description="Mean over `window_seconds`")]

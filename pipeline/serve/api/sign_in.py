@@ -9,7 +9,7 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from endpoint_analytics.pipeline.serve.api.access import COOKIE, Access, refuse_other_sites
+from endpoint_analytics.pipeline.serve.api.access import Access, cookie_name, refuse_other_sites
 from endpoint_analytics.pipeline.serve.api.ask import AskError
 from endpoint_analytics.pipeline.serve.api.replies import no_content, plain_reply
 from endpoint_analytics.pipeline.serve.api.shapes import Session as SessionShape
@@ -29,7 +29,7 @@ async def said(request: Request, access: Access) -> Response:
 
 
 async def signed_in(request: Request, access: Access) -> Response:
-    """Answer POST: check the token in the body and set the cookie.
+    """Answer POST: check the token in the body, set the cookie, and end the session of the one that it replaces.
 
     Only application/json is read, which no form of another site can send.
     """
@@ -40,14 +40,18 @@ async def signed_in(request: Request, access: Access) -> Response:
         given = msgspec.json.decode(await _body(request), type=SignIn)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise AskError(f"the body cannot be read: {error}", "body", _SHAPE) from error
-    token = await access.checked(given.token, "body")
-    value, session = access.sessions.open(token)
+    token = await access.signs_in(request, given.token)
+    value, session = await access.sessions.open(token)
+    if before := request.cookies.get(cookie_name(request)):
+        await access.sessions.end(before)
     return plain_reply(_shape(session), {"Set-Cookie": _cookie(request, value, LASTS_S)})
 
 
-async def signed_out(request: Request) -> Response:
-    """Answer DELETE: take the cookie back."""
+async def signed_out(request: Request, access: Access) -> Response:
+    """Answer DELETE: end the session of the cookie, and take the cookie back; raises StoreError where it goes on."""
     refuse_other_sites(request, changes=True)
+    if value := request.cookies.get(cookie_name(request)):
+        await access.sessions.end(value)
     return no_content({"Set-Cookie": _cookie(request, "", 0)})
 
 
@@ -58,8 +62,8 @@ def _shape(session: Session) -> SessionShape:
 
 
 def _cookie(request: Request, value: str, max_age_s: int) -> str:
-    cookie: SimpleCookie = SimpleCookie({COOKIE: value})
-    morsel = cookie[COOKIE]
+    name = cookie_name(request)
+    morsel = SimpleCookie({name: value})[name]
     morsel["path"] = "/"
     morsel["max-age"] = max_age_s
     morsel["httponly"] = True

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import aiohttp
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from tests.parts import eventually
+from tests.waiting import eventually, until_open
 
 from endpoint_analytics.agents.config import KafkaConfig
 from endpoint_analytics.infra.kafka.port import free_port
@@ -114,25 +113,12 @@ def served(
             start_new_session=True,
         )
     try:
-        wait_for_port(port, process, log)
+        until_open(port, process, log)
         yield Server(process, port, log)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-
-
-def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            assert process.poll() is None, log.read_text()[-3000:]
-            assert time.monotonic() < deadline, log.read_text()[-3000:]
-            time.sleep(0.02)
-        else:
-            return
 
 
 def read_all(kafka: KafkaConfig) -> Found:

@@ -6,7 +6,8 @@ import pytest
 from tests.agents.frameworks.applications import APPLICATIONS
 from tests.agents.frameworks.served import served
 from tests.agents.frameworks.test_servers import command
-from tests.parts import Stack, eventually
+from tests.parts import Stack
+from tests.waiting import eventually
 
 from endpoint_analytics.agents.config import KafkaConfig
 

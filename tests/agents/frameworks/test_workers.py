@@ -62,6 +62,7 @@ def test_a_killed_worker_is_replaced_and_its_sampling_taken_over(kafka_config, t
             kafka_config, lambda found: found.hardware[-1].boot_id != killed, "another worker that samples"
         )
         assert running.ask("/hello", 50) == {200: 50}
+        read_when(kafka_config, lambda found: len(found.boots) == 4, "the worker that replaces it")
         running.stop()
     found = read_all(kafka_config)
     assert found.total("finished") == 100

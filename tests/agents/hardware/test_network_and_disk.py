@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from tests.agents.hardware.trees.tree import plant
 
-from endpoint_analytics.agents.hardware.disk import DiskCollector, parse_io_stat, read_machine_bytes
+from endpoint_analytics.agents.hardware.disk import DiskCollector, Moved, parse_io_stat, read_machine_bytes
 from endpoint_analytics.agents.hardware.network import NetworkCollector, add_up
 from endpoint_analytics.agents.hardware.reading import Delta
+from endpoint_analytics.agents.hardware.stacks import counted_interfaces, read_interfaces
 
 
 @dataclass
@@ -17,10 +18,11 @@ class Counters:
     bytes_sent: int
 
 
-def test_the_loopback_is_left_out():
+def test_the_loopback_is_left_out(tmp_path):
     interfaces = {"lo": Counters(1_000, 1_000), "eth0": Counters(3, 4), "eth1": Counters(10, 20)}
-    assert add_up(interfaces) == (13, 24)
-    assert add_up({}) == (0, 0)
+    counted = counted_interfaces(read_interfaces(interfaces.keys(), tmp_path))
+    assert add_up(interfaces, counted) == (13, 24)
+    assert add_up({}, counted) == (0, 0)
 
 
 def test_the_first_sample_has_no_difference():
@@ -42,13 +44,13 @@ def test_version_2_counts_the_group(tmp_path):
 
 
 def test_io_stat_without_devices():
-    assert parse_io_stat("") == (0, 0)
-    assert parse_io_stat("8:0 \n259:0 rbytes=5") == (5, 0)
+    assert parse_io_stat("") == {}
+    assert parse_io_stat("8:0 \n259:0 rbytes=5") == {"259:0": Moved(5, 0)}
 
 
 def test_without_a_group_the_machine_counts():
-    read, written = read_machine_bytes()
-    assert (read is None) == (written is None)
+    moved = read_machine_bytes()
+    assert moved is None or all(each.read >= 0 and each.written >= 0 for each in moved.values())
 
 
 def test_differences():

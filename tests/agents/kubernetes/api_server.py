@@ -1,7 +1,9 @@
 """An API server for tests: lists and watches of objects that a test scripts, over real HTTP, with what goes wrong.
 
 It keeps what the real one keeps: one rising resource version, a history of events from which watches go on until it
-is forgotten, pages, bookmarks, tokens. https://kubernetes.io/docs/reference/using-api/api-concepts/
+is forgotten, pages, tokens, and bookmarks of versions that are new, also two seconds before a watch ends. After its
+store was restored, watches from versions to come say nothing. `real/` holds the same against a kube-apiserver.
+https://kubernetes.io/docs/reference/using-api/api-concepts/
 """
 
 from __future__ import annotations
@@ -111,6 +113,10 @@ class ApiServer:
         """What was before now can no longer be watched from."""
         self._do(self._forget)
 
+    def restore(self) -> None:
+        """The store is as it was in a backup: versions begin anew below those that were given out."""
+        self._do(self._restore)
+
     def fault(self, plural: str, kind: str, **options: Any) -> None:
         self._do(lambda: self._faults[plural].append(Fault(kind, **options)))
 
@@ -153,6 +159,14 @@ class ApiServer:
         self._version += 1
         self._oldest = self._version
         self._history.clear()
+
+    def _restore(self) -> None:
+        self._version = 50
+        self._history.clear()
+        for objects in self._objects.values():
+            for found in objects.values():
+                found["metadata"]["resourceVersion"] = str(self._version)
+        self._drop()
 
     def _drop(self) -> None:
         for request in list(self._watching):
@@ -270,6 +284,8 @@ class ApiServer:
         fault: Fault | None,
     ) -> None:
         said = 0
+        seconds = float(query["timeoutSeconds"])
+        last_bookmark_s = self._loop.time() + seconds - 2 if seconds > 2 else float("inf")
         while True:
             for version, kind, found in list(self._history[plural]):
                 if version <= since or not _selected(found, query):
@@ -282,14 +298,19 @@ class ApiServer:
                     return
                 await _say(response, kind, found)
                 since, said = version, said + 1
-            if fault is not None and fault.kind in {"error", "garbage"} and said == fault.after:
+            if fault is not None and fault.kind in {"error", "garbage", "say"} and said == fault.after:
                 await _meets(fault, request, response, "", {})
                 return
             async with self._changed:
                 try:
-                    async with asyncio.timeout(self.bookmark_s):
+                    until_last_s = max(0.0, last_bookmark_s - self._loop.time())
+                    async with asyncio.timeout(min(self.bookmark_s, until_last_s)):
                         await self._changed.wait()
                 except TimeoutError:
+                    if self._loop.time() >= last_bookmark_s:
+                        last_bookmark_s = float("inf")
+                    if self._version <= since:
+                        continue
                     since = self._version
                     await _say(
                         response, "BOOKMARK", {"kind": "Pod", "metadata": {"resourceVersion": str(since)}}
@@ -316,6 +337,9 @@ async def _meets(
         await asyncio.sleep(3600)
     if fault.kind == "garbage":
         await response.write(b'{"type": "MODIFIED", "object": \n')
+        return True
+    if fault.kind == "say":
+        await _say(response, fault.body["type"], fault.body["object"])
         return True
     if fault.kind == "error":
         await _say(response, "ERROR", fault.body)

@@ -8,6 +8,15 @@ from typing import Any
 from tests.agents.kubernetes.pods import T0, stamp
 
 Json = dict[str, Any]
+SCALED: Json = {
+    "manager": "kubectl",
+    "operation": "Update",
+    "apiVersion": "apps/v1",
+    "fieldsType": "FieldsV1",
+    "fieldsV1": {"f:spec": {"f:replicas": {}}},
+    "subresource": "scale",
+}
+"""How `kubectl scale` is noted: without a time."""
 
 
 def _metadata(

@@ -152,6 +152,44 @@ def test_a_kubeconfigs_client_certificate(secure, tmp_path, certificate):
         access_of_kubeconfig(str(broken), None)
 
 
+@pytest.mark.parametrize(("user", "cluster", "word"), [
+    ({"auth-provider": {"name": "gcp"}}, {}, "auth-provider is not honoured"),
+    ({"username": "a", "password": "b"}, {}, "username and password are not honoured"),
+    ({"client-certificate-data": "YQ=="}, {}, "client-certificate and client-key one is missing"),
+    ({"client-key": "key"}, {}, "client-certificate and client-key one is missing"),
+    ({"exec": {"command": "login", "interactiveMode": "Always"}}, {}, "login wants a terminal"),
+    ({"as-groups": ["admins"]}, {}, "need an `as`"),
+    ({}, {"proxy-url": "socks5://127.0.0.1:1080"}, "proxy-url is 'socks5://127.0.0.1:1080'; it takes http"),
+    ({}, {"insecure-skip-tls-verify": True, "certificate-authority-data": "YQ=="}, "exclude each other"),
+])  # fmt: skip
+def test_what_is_not_honoured_is_refused(tmp_path, user, cluster, word):
+    with pytest.raises(ConfigurationError, match=f"context 'one': .*{word}"):
+        access_of_kubeconfig(str(config(tmp_path, "https://127.0.0.1:1", user, **cluster)), None)
+
+
+def test_a_user_who_is_not_there_is_not_nobody(tmp_path):
+    path = config(tmp_path, "http://127.0.0.1:1", {})
+    path.write_text(path.read_text().replace("user: u", "user: someone"))
+    with pytest.raises(ConfigurationError, match="names the user 'someone', who is not there"):
+        access_of_kubeconfig(str(path), None)
+
+
+def test_whom_a_kubeconfig_asks_as(tmp_path):
+    user = {
+        "as": "jane",
+        "as-uid": "7",
+        "as-groups": ["a", "b"],
+        "as-user-extra": {"example.org/Scope": ["x"]},
+    }
+    assert access_of_kubeconfig(str(config(tmp_path, "http://x", user)), None).headers == (
+        ("Impersonate-User", "jane"),
+        ("Impersonate-Uid", "7"),
+        ("Impersonate-Group", "a"),
+        ("Impersonate-Group", "b"),
+        ("Impersonate-Extra-example.org%2Fscope", "x"),
+    )
+
+
 def test_the_context_that_is_named(tmp_path):
     path = config(tmp_path, "http://127.0.0.1:1/", {})
     assert access_of_kubeconfig(str(path), None).namespace == "models"

@@ -17,7 +17,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from tests.agents.kubernetes.api_server import ApiServer
 from tests.agents.kubernetes.pods import ScriptedPod
-from tests.parts import Child, eventually
+from tests.parts import Child
+from tests.waiting import eventually
 
 from endpoint_analytics.agents.config import KafkaConfig
 from endpoint_analytics.agents.kubernetes import recall as module

@@ -79,6 +79,17 @@ def test_a_pod_that_fits_nowhere():
     assert told(pod) == [(0, "pending", ""), (301, "pulling", "")]
 
 
+def test_a_pod_without_the_container_that_serves_says_so_all_its_life():
+    pod = serving()
+    why = "--container is llm, and its containers are server"
+    rules = Rules(frozenset({"llm"}))
+    assert told(pod, rules=rules) == [(0, "pending", why)]
+    pod.deletion_asked(60)
+    pod.all_ended(70)
+    assert [(at, state) for at, state, _ in told(pod, rules=rules)] == [(0, "pending"), (70, "terminated")]
+    assert states(serving(), rules=Rules(frozenset({"llm", "server"})))[-1] == (50, "running")
+
+
 def test_the_model_is_downloaded_by_an_init_container():
     pod = ScriptedPod("llm-1", init=("storage-initializer", "warm"))
     pod.scheduled(1)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.agents.kubernetes.pods import T0, stamp, us
-from tests.agents.kubernetes.scalers import autoscaler, deployment, scaled_object
+from tests.agents.kubernetes.scalers import SCALED, autoscaler, deployment, scaled_object
 
 from endpoint_analytics.agents.kubernetes.objects import AutoscalerObject, ScaledObject, WorkloadObject
 from endpoint_analytics.agents.kubernetes.scaling import (
@@ -97,6 +97,14 @@ def test_limits_hold_from_when_they_were_written():
     bare = autoscaler("llm", 1, 4)
     del bare["metadata"]["managedFields"]
     assert scaler_of_autoscaler(read(bare, AutoscalerObject)).limits == Limits(1, 4, None)
+
+
+def test_what_was_scaled_by_hand_has_no_time():
+    """The server notes who wrote through the scale subresource, and not when."""
+    scaled = deployment("llm", 3)
+    scaled["metadata"]["managedFields"][0]["fieldsV1"] = {"f:spec": {"f:template": {}}}
+    scaled["metadata"]["managedFields"].append(SCALED)
+    assert workload_of("Deployment", read(scaled, WorkloadObject)).at_us is None
 
 
 def test_limits_are_told_when_they_change_and_from_when_they_did():

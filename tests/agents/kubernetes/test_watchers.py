@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.agents.kubernetes.pods import T0, ScriptedPod, us
+from tests.agents.kubernetes.pods import T0, ScriptedPod, stamp, us
 from tests.agents.kubernetes.scalers import autoscaler, deployment, scaled_object
 from tests.agents.kubernetes.test_pod_life import read, serving
 
@@ -32,7 +32,11 @@ class Heard:
     """A watcher, and what it said."""
 
     def __init__(
-        self, naming: Naming | None = None, selector: str = "app=llm", recalled: Recalled | None = None
+        self,
+        naming: Naming | None = None,
+        selector: str = "app=llm",
+        recalled: Recalled | None = None,
+        rules: Rules | None = None,
     ) -> None:
         self.messages: list[tuple[ReplicaMessage, str]] = []
         self.now = T0 + timedelta(seconds=200)
@@ -40,10 +44,11 @@ class Heard:
         endpoints = Endpoints("acme", naming or Naming("llm"))
         self.watcher = PodWatcher(
             endpoints,
-            Rules(),
+            rules or Rules(),
             recalled,
             lambda message, pod: self.messages.append((message, pod)),
             lambda: us(self.now),
+            parse_selector(selector).keys,
         )
         limits = LimitsWatcher(
             endpoints,
@@ -155,14 +160,76 @@ def test_endpoints_beyond_a_bound_are_left_out(monkeypatch, caplog):
     assert "more than 2 endpoints" in caplog.text
 
 
-def test_a_pod_that_is_labelled_anew_is_another_endpoints_replica():
+def moments(told: Heard) -> list[tuple[str, int, str]]:
+    """Return endpoint, seconds and state of what was said since it was last asked."""
+    taken = [(each.endpoint, (each.at_us - us(T0)) // 1_000_000, each.state) for each, _ in told.messages]
+    told.messages.clear()
+    return taken
+
+
+def labelled(pod: ScriptedPod, second: int | None, **labels: str) -> ScriptedPod:
+    """Label it as `kubectl label` does, and as the server notes that, if it does."""
+    pod.json["metadata"]["labels"] |= labels
+    if second is not None:
+        pod.json["metadata"]["managedFields"].append(
+            {"manager": "kubectl-label", "operation": "Update", "apiVersion": "v1", "time": stamp(pod.at(second)),
+             "fieldsType": "FieldsV1", "fieldsV1": {"f:metadata": {"f:labels": {f"f:{key}": {} for key in labels}}}}
+        )  # fmt: skip
+    return pod
+
+
+@pytest.mark.parametrize("noted", [150, None], ids=["noted", "not noted"])
+def test_a_pod_that_is_labelled_anew_is_another_endpoints_replica_from_then_on(noted):
     told = Heard(Naming(endpoint_label="endpoint"), "endpoint")
     pod = serving(labels={"endpoint": "chat"})
     told.pods.changed(read(pod))
-    told.states()
-    pod.json["metadata"]["labels"]["endpoint"] = "embed"
+    moments(told)
+    told.pods.changed(read(labelled(pod, noted, endpoint="embed")))
+    joined = noted or 200
+    assert moments(told) == [("chat", 200, "terminated"), ("embed", joined, "running")]
+    told.watcher.tick()
+    told.pods.listed([read(pod)])
+    assert moments(told) == []
+    pod.unready(205)
     told.pods.changed(read(pod))
-    assert told.states()[0] == ("chat", "llm-1", "terminated")
+    assert moments(told) == [("embed", 201, "draining")]  # no later than the clock
+    told.now += timedelta(seconds=100)
+    pod.json["metadata"]["labels"]["endpoint"] = "chat"
+    told.pods.changed(read(pod))
+    assert moments(told) == [("embed", 300, "terminated"), ("chat", 300, "draining")]
+
+
+def test_a_pod_that_another_agent_told_of_is_ours_since_it_was_labelled():
+    """Each agent selects the pods of its endpoint; this one sees the pod for the first time, or after a restart."""
+    told = Heard(Naming("embed"), "app=embed")
+    pod = labelled(serving(labels={"app": "chat"}), 150, app="embed")
+    told.pods.changed(read(pod))
+    assert moments(told) == [("embed", 150, "running")]
+    pod.crashes(160)
+    told.pods.changed(read(pod))
+    assert moments(told) == [("embed", 160, "failed")]
+
+
+def test_what_was_in_the_second_of_its_labelling_was_before_it():
+    told = Heard(Naming(endpoint_label="endpoint"), "endpoint")
+    told.pods.changed(read(labelled(serving(labels={"endpoint": "chat"}), 50, endpoint="embed")))
+    assert moments(told) == [("embed", 50, "running")]
+
+
+def test_labels_that_choose_nothing_change_nothing():
+    told = Heard(Naming("llm"))
+    told.pods.changed(read(labelled(serving(), 150, tier="gold")))
+    assert moments(told)[0] == ("llm", 0, "pending")
+
+
+def test_a_container_that_no_pod_has_is_said_once(caplog):
+    told = Heard(rules=Rules(frozenset({"llm"})))
+    for name in ("llm-1", "llm-2"):
+        pod = serving()
+        pod.json["metadata"]["name"] = name
+        told.pods.changed(read(pod))
+    assert moments(told) == [("llm", 0, "pending")] * 2
+    assert caplog.text.count("--container is llm, and its containers are server") == 1
 
 
 @pytest.mark.parametrize("code", [0, 137])

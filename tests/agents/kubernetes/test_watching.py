@@ -11,7 +11,7 @@ import pytest
 from tests.agents.kubernetes.api_server import ApiServer, status
 from tests.agents.kubernetes.pods import ScriptedPod
 
-from endpoint_analytics.agents.kubernetes import tokens, watching
+from endpoint_analytics.agents.kubernetes import refusal, tokens, watching
 from endpoint_analytics.agents.kubernetes.access import Access
 from endpoint_analytics.agents.kubernetes.client import Client, retry_after_s
 from endpoint_analytics.agents.kubernetes.objects import Pod
@@ -31,8 +31,9 @@ def server() -> Iterator[ApiServer]:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "Pace", lambda: Pace(0.01, 0.1))
-    monkeypatch.setattr(watching, "MISSING_AGAIN_S", 0.05)
+    for module in (watching, refusal):
+        monkeypatch.setattr(module, "Pace", lambda **_: Pace(0.01, 0.1))
+    monkeypatch.setattr(refusal, "LASTS_S", 0.2)
 
 
 class Seen:
@@ -121,30 +122,77 @@ def test_a_long_list_comes_in_pages(server, monkeypatch):
     assert server.count("pods", watch=False) == 6
 
 
-def test_more_than_it_may_hold_is_left_out(server, monkeypatch, caplog):
+def test_more_than_it_may_hold_is_left_out_until_there_is_room(server, monkeypatch, caplog):
     monkeypatch.setattr(watching, "PAGE", 2)
     monkeypatch.setattr(watching, "MAX_OBJECTS", 5)
-    for number in range(9):
-        server.apply("pods", pod(f"pod-{number}"))
+    pods = [pod(f"pod-{number}") for number in range(9)]
+    for number in range(5, 9):
+        server.apply("pods", pods[number])
 
     async def script(seen: Seen) -> None:
         await until(lambda: server.watches)
+        for number in range(5):
+            server.apply("pods", pods[number])
+        await until(lambda: len(seen.pods) == 5)
+        pods[8]["status"]["phase"] = pods[3]["status"]["phase"] = "Running"
+        server.apply("pods", pods[8])
+        await until(lambda: seen.pods["pod-8"] == "Running")
+        assert set(seen.pods) == {"pod-0", "pod-5", "pod-6", "pod-7", "pod-8"}
+        server.fault("pods", "slow")
+        server.drop_connections()
+        server.forget_history()
+        await until(
+            lambda: seen.said.count(("LISTED", "pod-0,pod-5,pod-6,pod-7,pod-8")) == 1
+        )  # none has ended
+        await until(lambda: server.watches)
+        server.delete("pods", "pod-6")
+        server.delete("pods", "pod-2")
+        server.apply("pods", pods[3])
+        await until(lambda: set(seen.pods) == {"pod-0", "pod-3", "pod-5", "pod-7", "pod-8"})
 
     seen = watch(server, script)
-    assert len(seen.pods) == 5
-    assert "more than 5 pods" in caplog.text
+    assert ("REMOVED", "pod-2") not in seen.said
+    assert caplog.text.count("more than 5 pods") == 1
 
 
 def test_a_watch_that_the_server_ends_goes_on_where_it_was(server):
     server.apply("pods", pod("a"))
 
     async def script(seen: Seen) -> None:
+        await until(lambda: server.watches)
+        server.apply("deployments", {"metadata": {"name": "llm"}})  # else there is nothing to say at the end
         await until(lambda: server.count("pods", watch=True) >= 2)
         server.apply("pods", pod("b"))
         await until(lambda: "b" in seen.pods)
 
-    watch(server, script, watch_s=1.0)
+    watch(server, script, watch_s=4.0)
     assert server.count("pods", watch=False) == 1
+
+
+def test_a_server_whose_store_was_restored_is_listed_anew(server):
+    """Its versions lie below ours, and until they have caught up a watch from ours says nothing."""
+    server.apply("pods", pod("a"))
+    server.apply("pods", pod("b"))
+
+    async def script(seen: Seen) -> None:
+        await until(lambda: server.watches)
+        server.restore()
+        server.delete("pods", "a")
+        await until(lambda: seen.pods == {"b": "Pending"})
+
+    watch(server, script, watch_s=1.0)
+
+
+def test_a_version_that_goes_back_means_a_new_list(server):
+    server.apply("pods", pod("a"))
+    late = pod("late")
+    late["metadata"]["resourceVersion"] = "5"
+    server.fault("pods", "say", body={"type": "ADDED", "object": late})
+
+    async def script(seen: Seen) -> None:
+        await until(lambda: seen.said.count(("LISTED", "a")) == 2)
+
+    assert "late" not in watch(server, script).pods
 
 
 def test_a_connection_that_is_cut_within_a_line_loses_nothing(server):
@@ -226,7 +274,7 @@ def test_bookmarks_move_the_version_on(server):
 
 
 def test_watches_that_end_at_once_are_not_begun_at_once(server, monkeypatch, caplog):
-    monkeypatch.setattr(watching, "Pace", lambda: Pace(0.2, 0.2))
+    monkeypatch.setattr(watching, "Pace", lambda **_: Pace(0.2, 0.2))
     server.apply("pods", pod("a"))
     for _ in range(3):
         server.fault("pods", "end")
@@ -384,14 +432,51 @@ def test_what_is_not_installed_or_forbidden_counts_as_none_and_is_said_once(serv
     caplog.set_level(logging.INFO)
 
     async def script(seen: Seen) -> None:
-        await until(lambda: server.count("scaledobjects", watch=False) >= 3)
-        assert seen.settled
+        await until(lambda: seen.settled)
         setattr(server, what, set())  # it is installed later
         server.apply("scaledobjects", pod("a"))
         await until(lambda: seen.pods)
 
     watch(server, script, resource=resource)
     assert caplog.text.count("watching scaledobjects: they") == 1
+
+
+@pytest.mark.parametrize("what", ["missing", "forbidden"])
+def test_what_worked_and_is_refused_for_a_moment_is_as_it_was(server, what, monkeypatch):
+    """A server that starts answers 403, or 404, before it has read its rules."""
+    monkeypatch.setattr(refusal, "LASTS_S", 60.0)
+    resource = Resource("scaledobjects", "/apis/keda.sh/v1alpha1/namespaces/models/scaledobjects", Pod)
+    server.apply("scaledobjects", pod("a"))
+
+    async def script(seen: Seen) -> None:
+        await until(lambda: server.watches)
+        setattr(server, what, {"scaledobjects"})
+        asked = server.count("scaledobjects", watch=True)
+        server.drop_connections()
+        await until(lambda: server.count("scaledobjects", watch=True) > asked)
+        asked = server.count("scaledobjects", watch=False)
+        await until(lambda: server.count("scaledobjects", watch=False) > asked)
+        setattr(server, what, set())
+        server.apply("scaledobjects", pod("b"))
+        await until(lambda: set(seen.pods) == {"a", "b"})
+
+    assert ("LISTED", "") not in watch(server, script, resource=resource).said
+
+
+def test_what_may_not_be_read_at_first_is_waited_for(server, monkeypatch):
+    """Else limits would be told without the autoscalers that a server which starts does not show yet."""
+    monkeypatch.setattr(refusal, "LASTS_S", 60.0)
+    server.forbidden = {"pods"}
+    resource = Resource("pods", PODS.path, Pod)
+    server.apply("pods", pod("a"))
+
+    async def script(seen: Seen) -> None:
+        await until(lambda: server.count("pods", watch=False) >= 3)
+        assert not seen.settled
+        server.forbidden = set()
+        await until(lambda: seen.settled)
+
+    assert watch(server, script, resource=resource).said[0] == ("LISTED", "a")
 
 
 def test_what_is_not_installed_any_more_is_gone(server):

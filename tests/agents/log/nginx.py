@@ -37,12 +37,14 @@ http {{
     access_log {self.log} endpoint_analytics;
     client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f;
     uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+    map $http_upgrade $connection_upgrade {{ default upgrade; "" ""; }}
     upstream model {{ server 127.0.0.1:{upstream_port}; keepalive 64; }}
     client_max_body_size 0;
     server {{
         listen 127.0.0.1:{self.port} backlog=2048;
         location / {{
-            proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection "";
+            proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection $connection_upgrade;
+            proxy_set_header Upgrade $http_upgrade;
             proxy_buffering off; proxy_request_buffering off;
         }}
     }}

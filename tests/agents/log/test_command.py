@@ -13,7 +13,8 @@ from tests.agents.folded import fold
 from tests.agents.log.lines import nginx_line
 from tests.agents.log.test_following import Log
 from tests.agents.test_uvicorn_process import read
-from tests.parts import Child, eventually
+from tests.parts import Child
+from tests.waiting import eventually
 
 from endpoint_analytics.infra.command import main
 from endpoint_analytics.schemas.codec import decode_replicas, decode_requests
@@ -112,7 +113,7 @@ def test_a_pipe_is_no_log(capsys, tmp_path):
         (["--format", "nginx", "--pattern", "x"], "--pattern go together"),
         (["--format", "pattern", "--pattern", "("], "no regular expression"),
         (["--format", "nginx", "--position", "/nowhere/position"], "--position"),
-        (["--format", "nginx", "--exclude-paths", "health"], "exclude_paths has 'health'"),
+        (["--format", "nginx", "--exclude-paths", "health"], "exclude_paths is 'health'"),
         (["--format", "nginx", "--scrape", "ftp://a"], "scrape is 'ftp://a'"),
     ],
 )

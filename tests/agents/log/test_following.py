@@ -18,12 +18,15 @@ from endpoint_analytics.agents.log.files import Position
 from endpoint_analytics.agents.log.following import GRACE_S, MAX_LINE_BYTES, Follower
 from endpoint_analytics.agents.log.rotations import Rotations
 
+ALIKE = b'INFO:     203.0.113.7:0 - "POST /predict HTTP/1.1" 200 OK'
+
 
 class Log:
     """A log and its writer, and a reader that can be started anew where it stood."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, alike: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self.alike = alike
         self.path = folder / "access.log"
         self.file = self.path.open("ab", buffering=0)
         self.written: list[bytes] = []
@@ -34,7 +37,7 @@ class Log:
 
     def write(self, number: int = 1) -> None:
         for _ in range(number):
-            line = b"line %d of this log" % len(self.written)
+            line = ALIKE if self.alike else b"line %d of this log" % len(self.written)
             self.written.append(line)
             self.file.write(line + b"\n")
 
@@ -198,7 +201,7 @@ def test_names_of_rotated_files(tmp_path):
                 else (tmp_path / name).open("wb") as file
             ):
                 file.write(b"a line\n")
-    assert {found.name for found, _, _ in Rotations(path).files()} == set(theirs)
+    assert {found.path.name for found in Rotations(path).files()} == set(theirs)
 
 
 def test_another_file_at_the_old_inode_is_not_taken_for_it(log):
@@ -376,10 +379,10 @@ STEPS = st.lists(
 
 
 @settings(max_examples=100)
-@given(STEPS)
-def test_however_it_is_turned_over_each_line_is_given_once(tmp_path_factory, steps):
-    log = Log(tmp_path_factory.mktemp("log"))
-    log.write(1)
+@given(STEPS, st.booleans())
+def test_however_it_is_turned_over_each_line_is_given_once(tmp_path_factory, steps, alike):
+    log = Log(tmp_path_factory.mktemp("log"), alike=alike)
+    log.write(2)
     log.poll()
     try:
         for step in steps:
@@ -397,7 +400,10 @@ def test_however_it_is_turned_over_each_line_is_given_once(tmp_path_factory, ste
                 log.rename(compress=True)
             elif step == "compress later":
                 for path in log.path.parent.glob("access.log.*[0-9]"):
-                    pack(path)
+                    changed = path.stat()
+                    packed = pack(path)
+                    if alike:  # as gzip and logrotate do
+                        os.utime(packed, ns=(changed.st_atime_ns, changed.st_mtime_ns))
             else:
                 log.write(1)
                 log.copy_and_truncate()
@@ -407,3 +413,40 @@ def test_however_it_is_turned_over_each_line_is_given_once(tmp_path_factory, ste
     finally:
         log.close()
         shutil.rmtree(log.path.parent)
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+@pytest.mark.parametrize("more", [1, 40, 90])
+def test_lines_that_are_alike_are_each_given_once_when_the_log_is_copied_and_truncated(
+    tmp_path, more, is_away
+):
+    """However much is written before the next look: a new beginning looks like the old one."""
+    log = Log(tmp_path, alike=True)
+    for _ in range(3):
+        log.write(40)
+        log.poll()
+        if is_away:
+            log.follower.close()
+        log.write(2)
+        log.copy_and_truncate()
+        log.write(more)
+        if is_away:
+            log.restart()
+        log.poll()
+        assert len(log.read) == len(log.written)
+    log.close()
+
+
+def test_a_copy_that_is_only_a_copy_changes_nothing(log):
+    """logrotate's `copy`, and a copy made by hand, where most lines differ."""
+    log.file.write(b"".join(b"probe\n" for _ in range(200)))
+    log.written += [b"probe"] * 200
+    log.write(500)
+    log.poll()
+    shutil.copy2(log.path, log.path.with_name("access.log.1"))
+    log.write(3)
+    log.poll()
+    log.restart()
+    log.write(1)
+    log.poll()
+    assert log.read == log.written

@@ -11,15 +11,10 @@ from msgspec.structs import replace
 from tests.agents.log.lines import nginx_line
 
 from endpoint_analytics.agents.config import ConfigurationError
-from endpoint_analytics.agents.log.formats import (
-    FORMATS,
-    parse_caddy,
-    parse_envoy,
-    parse_nginx,
-    parse_uvicorn,
-    pattern_parser,
-)
-from endpoint_analytics.agents.log.logged import OTHER, Logged, parse_time_us
+from endpoint_analytics.agents.log.formats import FORMATS, pattern_parser
+from endpoint_analytics.agents.log.json_lines import parse_caddy, parse_envoy, parse_traefik
+from endpoint_analytics.agents.log.logged import OTHER, Logged, parse_go_duration_us, parse_time_us
+from endpoint_analytics.agents.log.text_lines import parse_haproxy, parse_nginx, parse_uvicorn
 
 END_US = 1_795_550_595_123_000
 
@@ -140,7 +135,7 @@ def test_a_pattern_of_the_users_own():
     assert parse(f"{END_US // 1_000} 200 12.5 - cut") == Logged(200, END_US, 12_500, None, True)
     assert parse(f"{END_US} - 12.5 -  ".rstrip() + " ") == Logged(None, END_US, 12_500, None, True)
     assert parse("nonsense") is None
-    assert parse(f"{END_US} 700 1 1 ") is None
+    assert parse(f"{END_US} 700 1 1 ") == Logged(700, END_US, 1_000, 1_000)
     assert parse("not-a-time 200 1 1 ") is None
     start = pattern_parser(r"\[(?P<start>.+)\] (?P<status>\d+) (?P<duration_s>\S+)")
     assert start("[24/Nov/2026:21:03:15 +0100] 200 1.5") == Logged(
@@ -157,7 +152,7 @@ def test_the_target_as_each_format_tells_it():
     assert parse_envoy(envoy(path=None)).target == ""
     assert parse_envoy(envoy()).target is None
     assert parse_caddy(CADDY.replace('"uri":"/"', '"uri":"/health"')).target == "/health"
-    assert parse_caddy('{"ts":1.5,"duration":1,"status":200,"request":7}').target is None
+    assert parse_caddy('{"ts":1.5,"duration":1.5,"status":200,"request":7}').target is None
     assert pattern_parser(r"(?P<status>\d+) (?P<path>\S+)")("200 /a?b").target == "/a?b"
 
 
@@ -203,3 +198,77 @@ def test_whatever_stands_in_a_field_is_read_or_not(name, value, field):
         found = json.loads(line)
         found[field] = value
         FORMATS[name](json.dumps(found))
+
+
+HTTPLOG = (
+    "10.1.2.3:43210 [28/Nov/2026:17:35:50.655] fe~ be/s1 0/0/1/69/109 200 253 - - ---- 1/1/0/0/0 0/0 "
+    '"POST /v1/chat HTTP/1.1"'
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (HTTPLOG, (200, 109_000, 70_000, False)),
+        (f"Nov 28 17:35:50 host haproxy[71]: {HTTPLOG}", (200, 109_000, 70_000, False)),
+        (f"<134>1 2026-11-28T17:35:50+00:00 host haproxy 71 - - {HTTPLOG}", (200, 109_000, 70_000, False)),
+        (HTTPLOG.replace("10.1.2.3:", "::1:"), (200, 109_000, 70_000, False)),
+        (HTTPLOG.replace('0/0 "', '0/0 {a|b} {c} "'), (200, 109_000, 70_000, False)),
+        (HTTPLOG + " 0/0000000000000000/0/0/0 a/TLSv1.3/b", (200, 109_000, 70_000, False)),  # option httpslog
+        (HTTPLOG[:-1], (200, 109_000, 70_000, False)),  # cut off at its length
+        (HTTPLOG.replace("/109 ", "/+109 ").replace(" 253 ", " +253 "), (200, None, None, False)),  # logasap
+        (HTTPLOG.replace("69/109 200", "-1/109 400").replace("----", "CH--"), (None, 109_000, None, True)),
+        (HTTPLOG.replace("69/109 200", "-1/109 408").replace("----", "cR--"), (408, 109_000, None, False)),
+        (HTTPLOG.replace("69/109 200", "-1/109 504").replace("----", "sH--"), (504, 109_000, None, False)),
+        (HTTPLOG.replace("----", "SD--"), (200, 109_000, 70_000, True)),
+        (HTTPLOG.replace("----", "sL--"), (200, 109_000, 70_000, True)),
+        (HTTPLOG.replace("----", "LR--").replace("200", "403"), (403, 109_000, 70_000, False)),
+    ],
+)
+def test_haproxy(line, expected):
+    found = parse_haproxy(line)
+    assert (found.status, found.duration_us, found.wait_us, found.is_aborted) == expected
+    assert found.target == "/v1/chat"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "10.1.2.3:43210 [28/Nov/2026:17:35:50.655] fe be/s1 0/0/109 253 -- 1/1/0/0/0 0/0",  # option tcplog
+        "10.1.2.3:43210 [28/Nov/2026:17:35:50.655] fe/1: SSL handshake failure",
+        "Proxy model started.",
+        "Server servers/s1 is DOWN, reason: Layer4 connection problem.",
+        HTTPLOG.replace("POST /v1/chat HTTP/1.1", "<BADREQ>").replace("200", "-1").replace("----", "CR--"),
+    ],
+)
+def test_haproxys_lines_that_are_no_requests(line):
+    assert parse_haproxy(line) is OTHER
+
+
+def test_traefiks_own_routers_and_its_other_log_are_no_requests():
+    line = {"DownstreamStatus": 200, "Duration": 1_500_000, "StartUTC": "2026-11-28T17:53:40.754313712Z"}
+    assert parse_traefik(json.dumps(line)).duration_us == 1_500
+    assert parse_traefik(json.dumps({**line, "DownstreamStatus": 499})).status is None
+    assert parse_traefik(json.dumps({**line, "RouterName": "ping@internal"})) is OTHER
+    assert parse_traefik('{"level":"info","msg":"Starting provider"}') is OTHER
+    assert parse_traefik("{}") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected_us"),
+    [("250ms", 250_000), ("1m2.5s", 62_500_000), ("653.683µs", 654), ("1h0m0s", 3_600_000_000), ("0s", 0)],
+)
+def test_gos_durations(text, expected_us):
+    assert parse_go_duration_us(text) == expected_us
+
+
+@pytest.mark.timeout(10)  # one that is not linear takes minutes
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(
+    "piece",
+    ["a", "1", ": ", "a:1 [", "a:1 [28/Nov/2026:17:35:50.655] ", "{} ", '"GET ', " - ", "] ", ": 1:1 ["],
+)
+def test_no_line_takes_long(name, piece):
+    """A client may have a say in it, in a path or a header."""
+    for line in (piece * (65_000 // len(piece)), HTTPLOG[:-24] + piece * (65_000 // len(piece))):
+        FORMATS[name](line)

@@ -22,7 +22,8 @@ from tests.agents.log.nginx import Nginx
 from tests.agents.log.test_reader import Topic, now_us
 from tests.agents.proxy.running import behaviour_server
 from tests.oracle import Accepted
-from tests.parts import ROOT, eventually
+from tests.parts import ROOT
+from tests.waiting import eventually
 
 from endpoint_analytics.agents.config import AgentConfig
 from endpoint_analytics.agents.log.formats import FORMATS

@@ -68,7 +68,7 @@ def test_the_whole_life_of_a_proxy(kafka_config, tmp_path):
         (["--to", "http://a", "--listen", "nonsense"], "--listen is 'nonsense'"),
         (["--to", "http://a", "--hold", "-1"], "hold_s is -1"),
         (["--to", "http://a", "--response-timeout", "0"], "response_timeout_s is 0"),
-        (["--to", "http://a", "--exclude-paths", "health"], "exclude_paths has 'health'"),
+        (["--to", "http://a", "--exclude-paths", "health"], "exclude_paths is 'health'"),
         (["--to", "http://a", "--scrape", "ftp://a"], "scrape is 'ftp://a'"),
     ],
 )

@@ -82,7 +82,7 @@ def test_too_large_an_answer_and_what_unpacks_to_one(engine):
     ("body", "encoding", "said"),
     [
         (b"a 1\n", "gzip", "is no gzip"),
-        (gzip.compress(b"a 1\n" * 50)[:-9], "gzip", "broke off"),
+        (gzip.compress(b"a 1\n" * 50, mtime=0)[:-9], "gzip", "broke off"),
         (b"a 1\n", "br", "content encoding 'br'"),
     ],
 )

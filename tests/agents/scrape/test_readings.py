@@ -74,7 +74,6 @@ RATES = {
         "cached_prompt_tokens": 2,
         "generated_tokens": 1,
         "finished_requests": 1,
-        "failed_requests": 1,
         "preemptions": 1,
     },
     "TGI": {"prompt_tokens": 1, "generated_tokens": 1, "finished_requests": 1, "failed_requests": 1},

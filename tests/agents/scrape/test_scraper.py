@@ -7,7 +7,7 @@ import logging
 import pytest
 from tests.agents.scrape import expositions
 from tests.agents.scrape.engine_server import EngineServer, reply
-from tests.parts import eventually
+from tests.waiting import eventually
 
 from endpoint_analytics.agents.agent import Agent
 from endpoint_analytics.agents.config import ConfigurationError

@@ -103,7 +103,16 @@ def test_from_the_environment_and_arguments():
         read_config(environment={**environment, "ENDPOINT_ANALYTICS_SCRAPE_TOKEN": "s3cret"})
     )
     assert (settings.target.token, "s3cret" in repr(settings)) == ("s3cret", False)
-    with pytest.raises(ConfigurationError, match="scrape_token has a character"):
+    with pytest.raises(ConfigurationError, match="scrape_token is not usable: expected printable ASCII"):
         read_config(environment={**environment, "ENDPOINT_ANALYTICS_SCRAPE_TOKEN": "a\nb"})
-    with pytest.raises(ConfigurationError, match=r"scrape_interval_s is 6.0; it takes 0.1 to 5"):
+    with pytest.raises(ConfigurationError, match=r"scrape_interval_s is 6.0: expected seconds, 0.1 to 5"):
         read_config(environment={**environment, "ENDPOINT_ANALYTICS_SCRAPE_INTERVAL_S": "6"})
+
+
+def test_a_token_may_lie_in_a_file(tmp_path):
+    file = tmp_path / "token"
+    file.write_text("sk-of-the-engine\n")
+    named = NAMES | {"ENDPOINT_ANALYTICS_SCRAPE_TOKEN_FILE": str(file)}
+    assert read_config(environment=named).scrape_token == "sk-of-the-engine"
+    with pytest.raises(ConfigurationError, match="are both set"):
+        read_config(environment=named | {"ENDPOINT_ANALYTICS_SCRAPE_TOKEN": "another"})

@@ -9,18 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.waiting import until
 
 from endpoint_analytics.agents.agent import Agent
 from endpoint_analytics.agents.spool import log as spool_log
 from endpoint_analytics.agents.spool.spool import Spool
 from endpoint_analytics.schemas.codec import decode_replicas, decode_requests
-
-
-def wait_until(true, timeout_s=10.0):
-    deadline = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def left(folder, topic="requests"):
@@ -52,7 +46,7 @@ def start(make_config):
 def test_a_stop_while_kafka_is_away_leaves_everything_on_disk(start, tmp_path):
     agent = start(tmp_path)
     agent.recorder.arrive().abort()
-    wait_until(lambda: agent.snapshot().flushes >= 3)
+    until(lambda: agent.snapshot().flushes >= 3)
     agent.stop()
     assert agent.has_stopped
     batches = [decode_requests(message) for message in left(tmp_path)]
@@ -71,7 +65,7 @@ def test_states_are_on_disk_too(start, tmp_path):
 
 def test_memory_holds_nothing_that_is_on_disk(start, tmp_path):
     agent = start(tmp_path, outbox_batches=50, flush_interval_s=0.01)
-    wait_until(lambda: agent.snapshot().spool.records >= 60)
+    until(lambda: agent.snapshot().spool.records >= 60)
     agent.stop()
     assert agent.snapshot().dropped["requests"] == {}
     assert agent.snapshot().waiting["requests"] == agent.snapshot().flushes
@@ -86,7 +80,7 @@ def test_what_the_cap_drops_is_a_reason_in_the_totals(start, tmp_path, drop):
             agent.recorder.arrive().abort()
         return agent.snapshot().totals.dropped_batches.get("spool_full", 0) >= 3
 
-    wait_until(work)
+    until(work)
     agent.stop()
     batches = [decode_requests(message) for message in left(tmp_path)]
     lost = agent.snapshot().flushes - len(batches)
@@ -106,10 +100,10 @@ def test_a_disk_that_refuses_falls_back_to_memory_and_recovers(start, tmp_path, 
     write = os.write
     monkeypatch.setattr(spool_log.os, "write", full)
     agent = start(tmp_path, outbox_batches=5, flush_interval_s=0.02)
-    wait_until(lambda: "No space" in agent.snapshot().spool.error)
-    wait_until(lambda: agent.snapshot().totals.dropped_batches.get("buffer_full", 0) >= 3)
+    until(lambda: "No space" in agent.snapshot().spool.error)
+    until(lambda: agent.snapshot().totals.dropped_batches.get("buffer_full", 0) >= 3)
     monkeypatch.setattr(spool_log.os, "write", write)
-    wait_until(lambda: agent.snapshot().spool.records >= 10)
+    until(lambda: agent.snapshot().spool.records >= 10)
     agent.stop()
     assert agent.snapshot().spool.error == ""
     batches = [decode_requests(message) for message in left(tmp_path)]
@@ -123,7 +117,7 @@ def test_a_disk_that_refuses_falls_back_to_memory_and_recovers(start, tmp_path, 
 def test_a_folder_that_is_a_file_leaves_the_memory(start, tmp_path, caplog):
     (tmp_path / "file").write_text("")
     agent = start(tmp_path / "file", outbox_batches=3, flush_interval_s=0.01)
-    wait_until(lambda: agent.snapshot().totals.dropped_batches.get("buffer_full", 0) >= 3)
+    until(lambda: agent.snapshot().totals.dropped_batches.get("buffer_full", 0) >= 3)
     agent.stop()
     told = [record for record in caplog.records if "the spool in" in record.getMessage()]
     assert [record.levelno for record in told] == [logging.WARNING]
@@ -140,7 +134,7 @@ def test_a_disk_that_hangs_stops_neither_flushes_nor_the_end(start, tmp_path, mo
     monkeypatch.setattr(spool_log.os, "fsync", hang)
     agent = start(tmp_path, outbox_batches=5, flush_interval_s=0.01)
     try:
-        wait_until(lambda: agent.snapshot().totals.dropped_batches.get("buffer_full", 0) >= 20)
+        until(lambda: agent.snapshot().totals.dropped_batches.get("buffer_full", 0) >= 20)
         assert agent.snapshot().waiting["requests"] == 5
         before = time.monotonic()
         agent.stop()
@@ -148,14 +142,14 @@ def test_a_disk_that_hangs_stops_neither_flushes_nor_the_end(start, tmp_path, mo
         assert time.monotonic() - before < 4.0
     finally:
         goes_on.set()
-    wait_until(lambda: not [t for t in threading.enumerate() if t.name == "endpoint-analytics-spool"])
+    until(lambda: not [t for t in threading.enumerate() if t.name == "endpoint-analytics-spool"])
 
 
 def test_the_thread_and_the_files_are_gone_at_the_end(start, tmp_path):
     agent = start(tmp_path)
-    wait_until(lambda: agent.snapshot().spool.records >= 1)
+    until(lambda: agent.snapshot().spool.records >= 1)
     agent.stop()
-    wait_until(lambda: not [t for t in threading.enumerate() if t.name == "endpoint-analytics-spool"])
+    until(lambda: not [t for t in threading.enumerate() if t.name == "endpoint-analytics-spool"])
     open_files = [str(path.resolve()) for path in Path("/proc/self/fd").glob("*")]
     assert not [name for name in open_files if name.startswith(str(tmp_path))]
 
@@ -163,7 +157,7 @@ def test_the_thread_and_the_files_are_gone_at_the_end(start, tmp_path):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 def test_a_forked_child_does_not_keep_its_parents_spool(start, tmp_path):
     agent = start(tmp_path)
-    wait_until(lambda: agent.snapshot().spool.records >= 1)
+    until(lambda: agent.snapshot().spool.records >= 1)
     go_on, stay = os.pipe()
     child = os.fork()
     if child == 0:

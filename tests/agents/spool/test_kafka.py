@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from tests.waiting import until
 
 from endpoint_analytics.agents.agent import Agent
 from endpoint_analytics.agents.config import AgentConfig, KafkaConfig
@@ -54,13 +55,6 @@ def make_topics(kafka):
         for topic in (REQUESTS, HARDWARE, REPLICAS)
     ]
     asyncio.run(ensure_topics(kafka.bootstrap_servers, specs))
-
-
-def wait_until(true, timeout_s=20.0):
-    deadline = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def record(agent, number):
@@ -149,11 +143,11 @@ def test_while_kafka_is_well_nothing_is_written(kafka_config, make_config, tmp_p
     folder = tmp_path / "spool"
     agent = Agent(make_config(kafka=kafka_config, spool=str(folder), stop_timeout_s=10.0))
     agent.start()
-    wait_until(lambda: agent.snapshot().sent["requests"] >= 1)
+    until(lambda: agent.snapshot().sent["requests"] >= 1)
     already = sorted(folder.iterdir())  # the first connection may have taken its time
     record(agent, 10)
     sent = agent.snapshot().sent["requests"]
-    wait_until(lambda: agent.snapshot().sent["requests"] >= sent + 20)
+    until(lambda: agent.snapshot().sent["requests"] >= sent + 20)
     assert sorted(folder.iterdir()) == already
     assert agent.snapshot().spool.bytes == 0
     agent.stop()

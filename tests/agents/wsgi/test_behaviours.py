@@ -12,8 +12,9 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 from tests.agents.behaviours import PATIENCE_S, Behaviours, Captured
-from tests.agents.frameworks.served import BIN, wait_for_port
+from tests.agents.frameworks.served import BIN
 from tests.parts import ROOT
+from tests.waiting import until_open
 
 from endpoint_analytics.infra.kafka.port import free_port
 from endpoint_analytics.schemas.requests import Totals
@@ -50,7 +51,7 @@ def server(tmp_path_factory):
             env={**os.environ, "SERVE_BEHAVIOURS": "1", "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
     try:
-        wait_for_port(port, process, log)
+        until_open(port, process, log)
         yield port
     finally:
         if process.poll() is None:
@@ -60,6 +61,7 @@ def server(tmp_path_factory):
 
 class TestWsgi(Behaviours):
     test_the_application_is_killed = None  # the agent dies with it: tests of the whole have that
+    test_refused_websockets = None  # WSGI has none
 
     @pytest.fixture
     def captured(self, server):

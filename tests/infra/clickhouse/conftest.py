@@ -25,23 +25,46 @@ class Answer:
         return self.body.decode()
 
 
+def login(server: ClickHouseProcess, *, analyst: bool = False) -> dict[str, str]:
+    """The headers of the user who writes, or of the one who reads."""
+    config = server.analyst_config() if analyst else server.config()
+    return {"X-ClickHouse-User": config.user, "X-ClickHouse-Key": config.password}
+
+
+def request_head(server: ClickHouseProcess, line: str, **headers: object) -> bytes:
+    """The head of a request as it goes over a socket."""
+    named = {"Host": f"{server.host}:{server.port}", **login(server)}
+    named |= {name.replace("_", "-"): str(value) for name, value in headers.items()}
+    return "".join([f"{line} HTTP/1.1\r\n", *(f"{k}: {v}\r\n" for k, v in named.items()), "\r\n"]).encode()
+
+
 class Http:
     """Requests as curl would send them, each on a connection of its own."""
 
-    def __init__(self, server: ClickHouseProcess) -> None:
+    def __init__(self, server: ClickHouseProcess, *, analyst: bool = False) -> None:
         self._host, self._port = server.host, server.port
+        self._login = login(server, analyst=analyst)
 
     def __call__(self, body=None, *, method=None, path="/", headers=None, **parameters) -> Answer:
         connection = http.client.HTTPConnection(self._host, self._port, timeout=30)
         try:
             method = method or ("GET" if body is None else "POST")
             query = f"?{urlencode(parameters)}" if parameters else ""
-            connection.request(method, path + query, body, headers or {})
+            named = {"user", "password"} & set(parameters) or "Authorization" in (headers or {})
+            connection.request(method, path + query, body, ({} if named else self._login) | (headers or {}))
             response = connection.getresponse()
             names = {name.lower(): value for name, value in response.getheaders()}
             return Answer(response.status, names, response.read())
         finally:
             connection.close()
+
+
+def connect(server: ClickHouseProcess, **options: object):
+    """A client of clickhouse-connect as the user who writes."""
+    config = server.config()
+    return clickhouse_connect.get_client(
+        host=server.host, port=server.port, username=config.user, password=config.password, **options
+    )
 
 
 @pytest.fixture(scope="session")
@@ -56,8 +79,13 @@ def http_query(server) -> Http:
 
 
 @pytest.fixture
+def analyst_query(server) -> Http:
+    return Http(server, analyst=True)
+
+
+@pytest.fixture
 def client(server):
-    with clickhouse_connect.get_client(host=server.host, port=server.port) as client:
+    with connect(server) as client:
         yield client
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, StreamFailureError
 
+from .conftest import connect
+
 
 def test_rows_in_and_out(client, table):
     client.insert(table, [[1, "x"], [2, "ÿ\n"]], column_names=["a", "b"])
@@ -24,7 +26,7 @@ def test_columns_of_numpy_and_the_summary(client, table):
 
 @pytest.mark.parametrize("compress", [True, False, "lz4", "zstd", "gzip"])
 def test_every_compression(server, table, compress):
-    with clickhouse_connect.get_client(host=server.host, port=server.port, compress=compress) as client:
+    with connect(server, compress=compress) as client:
         client.insert(table, [[i, "x" * 100] for i in range(2000)], column_names=["a", "b"])
         rows = client.query(f"SELECT a, b FROM {table} ORDER BY a").result_rows
     assert rows == [(i, "x" * 100) for i in range(2000)]
@@ -84,7 +86,10 @@ def test_raw_insert_and_external_data(client, table):
 def test_the_async_client(server, table):
     async def work():
         client = await clickhouse_connect.get_async_client(
-            host=server.host, port=server.port, autogenerate_session_id=False
+            host=server.host,
+            port=server.port,
+            password=server.config().password,
+            autogenerate_session_id=False,
         )
         async with client:
             inserts = (client.insert(table, [[i, "x"]], column_names=["a", "b"]) for i in range(10))

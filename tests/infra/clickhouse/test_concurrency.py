@@ -4,13 +4,11 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import clickhouse_connect
 import psutil
-from tests.parts import eventually
+import pytest
+from tests.waiting import eventually
 
-
-def connect(server):
-    return clickhouse_connect.get_client(host=server.host, port=server.port)
+from .conftest import connect
 
 
 def test_readers_and_writers_lose_nothing(server, http_query, table):
@@ -106,7 +104,10 @@ def test_no_descriptor_is_left(server, http_query, table):
             http_query(b"1,x\nfoo\n", query=f"INSERT INTO {table} FORMAT CSV")
 
     use()  # the engine's first error opens, once, all libraries that a trace may name
-    before = process.num_fds()
+    try:
+        before = process.num_fds()
+    except psutil.AccessDenied:
+        pytest.skip("the kernel shows what this server has open to root alone, and the tests are not root's")
     use()
     # Merges of the engine's own logs open files for a while.
     eventually(process.num_fds, lambda found: found <= before + 5, 60, "descriptors closed")

@@ -2,10 +2,10 @@ import gzip
 import struct
 import zlib
 
-import lz4.block
 import lz4.frame
 import pytest
 
+from endpoint_analytics.infra.clickhouse.blocks import _checksum, pack_blocks
 from endpoint_analytics.infra.clickhouse.decoding import make_decoder
 from endpoint_analytics.infra.clickhouse.encoding import choose_encoding, make_encoder
 from endpoint_analytics.infra.clickhouse.errors import ClickHouseError
@@ -42,11 +42,19 @@ def test_a_small_body_that_grows_comes_out_in_pieces(name):
     assert max(sizes) <= 1 << 20
 
 
-def test_native_blocks():
-    packed = lz4.block.compress(DATA, store_size=False)
-    block = struct.pack("<16sBII", bytes(16), 0x82, len(packed) + 9, len(DATA)) + packed
-    plain = struct.pack("<16sBII", bytes(16), 0x02, 3 + 9, 3) + b"abc"
-    assert decode("clickhouse", block + plain) == DATA + b"abc"
+def test_blocks_of_clickhouse():
+    packed = pack_blocks(DATA) + pack_blocks(b"") + pack_blocks(b"abc")
+    assert decode("clickhouse", packed) == DATA + b"abc"
+    plain = struct.pack("<BII", 0x02, 3 + 9, 3) + b"abc"
+    assert decode("clickhouse", _checksum(plain) + plain) == b"abc"
+
+
+def test_a_block_with_another_checksum_is_refused():
+    packed = bytearray(pack_blocks(DATA))
+    packed[-1] ^= 1
+    with pytest.raises(ClickHouseError) as error:
+        decode("clickhouse", bytes(packed))
+    assert error.value.code == 40
 
 
 @pytest.mark.parametrize("name", ["zstd", "lz4", "gzip", "deflate", "clickhouse"])

@@ -12,6 +12,13 @@ def test_what_a_client_library_puts_before_the_code_is_cut():
     assert (error.code, error.status, error.text) == (27, 400, "Code: 27. DB::Exception: no. (X)")
 
 
+def test_the_version_of_a_servers_error_is_cut_and_one_in_a_quoted_query_is_not():
+    """In time that grows with the length: it was the square, hours for this text, while nobody was served."""
+    quoted = ") (version " * 200_000
+    error = parse_engine_error(f"Code: 47. DB::Exception: {quoted}(X) (version 26.9 (build)). (X)")
+    assert error.text == f"Code: 47. DB::Exception: {quoted}(X)"
+
+
 def test_an_error_without_a_code_has_one_all_the_same():
     error = parse_engine_error("broken")
     assert (error.code, error.status) == (1001, 500)

@@ -1,6 +1,6 @@
 """The engine's features that the pipeline relies on, through the server."""
 
-import time
+from tests.waiting import until
 
 
 def rows(answer):
@@ -39,10 +39,7 @@ def test_background_merges_and_ttl(http_query, table):
     http_query("OPTIMIZE TABLE ttl FINAL")
     assert rows(http_query("SELECT v FROM ttl")) == [["2"]]
     parts = f"SELECT count() FROM system.parts WHERE table = '{table}' AND active"
-    deadline = time.monotonic() + 15
-    while int(http_query(parts).text) >= 12:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: int(http_query(parts).text) < 12, 15, "merges")
     http_query("DROP TABLE ttl")
 
 

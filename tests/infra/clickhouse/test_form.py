@@ -33,6 +33,20 @@ def test_tables_by_structure_and_by_types():
         external_tables(files, {})
 
 
+@pytest.mark.parametrize(
+    "described",
+    [
+        {"t_structure": "x UInt8) ENGINE = Null AS SELECT (1"},
+        {"t_structure": "x UInt8; DROP TABLE y"},
+        {"t_types": "UInt8, (UInt8"},
+        {"t_structure": "x UInt8", "t_format": "CSV 1"},
+    ],
+)
+def test_what_is_no_list_of_columns_is_refused(described):
+    with pytest.raises(ClickHouseError, match="t_structure, t_types or t_format"):
+        external_tables({"t": b""}, described)
+
+
 def test_types_are_cut_outside_brackets():
     assert split_types("UInt8,Map(String, UInt8) ,Array(Tuple(A, B))") == [
         "UInt8",

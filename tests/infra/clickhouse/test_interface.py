@@ -5,13 +5,17 @@ import gzip
 import http.client
 import json
 import socket
-import time
 import uuid
 
 import lz4.frame
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.waiting import until
+
+from endpoint_analytics.infra.clickhouse.blocks import BlockDecoder, pack_blocks
+
+from .conftest import login, request_head
 
 
 @pytest.mark.parametrize("path", ["/", "/ping", "/replicas_status"])
@@ -127,7 +131,7 @@ def test_bytes_that_are_not_utf8(http_query, table):
 def test_an_error_in_mid_result_is_appended_and_the_result_left_unfinished(server):
     connection = http.client.HTTPConnection(server.host, server.port, timeout=30)
     connection.request(
-        "POST", "/", "SELECT throwIf(number = 5000000), randomString(3) FROM numbers(10000000)"
+        "POST", "/", "SELECT throwIf(number = 5000000), randomString(3) FROM numbers(10000000)", login(server)
     )
     response = connection.getresponse()
     assert response.status == 200
@@ -301,20 +305,16 @@ def test_wrong_users_are_refused(http_query):
         http_query("SELECT 1", headers={"Authorization": f"Basic {basic}"}),
     ):
         assert (answer.status, answer.headers["x-clickhouse-exception-code"]) == (403, "516")
-    assert http_query("SELECT 1", user="default", password="").text == "1\n"
+    assert http_query("SELECT 1", user="default", password="").status == 403
 
 
 def test_an_upload_that_is_cut_stores_nothing(server, http_query, table):
-    head = (
-        f"POST /?query=INSERT+INTO+{table}+FORMAT+CSV HTTP/1.1\r\nHost: x\r\nContent-Length: 90000000\r\n\r\n"
-    )
+    head = request_head(server, f"POST /?query=INSERT+INTO+{table}+FORMAT+CSV", Content_Length=90_000_000)
     for rows in (10, 500_000):
         with socket.create_connection((server.host, server.port)) as connection:
-            connection.sendall(head.encode() + b"1,x\n" * rows)
+            connection.sendall(head + b"1,x\n" * rows)
     running = f"SELECT count() FROM system.processes WHERE query LIKE 'INSERT INTO {table}%'"
-    deadline = time.monotonic() + 5
-    while http_query(running).text != "0\n":
-        assert time.monotonic() < deadline
+    until(lambda: http_query(running).text == "0\n", 5, "the query's end")
     assert http_query(f"SELECT count() FROM {table}").text == "0\n"
     assert http_query(b"1,x\n", query=f"INSERT INTO {table} FORMAT CSV").status == 200
 
@@ -329,13 +329,75 @@ def test_a_long_url_and_a_long_query(http_query):
 def test_a_client_that_goes_away_ends_its_query(server, http_query):
     mark = uuid.uuid4().hex
     connection = http.client.HTTPConnection(server.host, server.port, timeout=30)
-    connection.request("POST", "/", f"SELECT number, '{mark}' FROM numbers(1000000000000)")
+    connection.request("POST", "/", f"SELECT number, '{mark}' FROM numbers(1000000000000)", login(server))
     connection.getresponse().read(1000)
     running = (
         f"SELECT count() FROM system.processes WHERE query LIKE '%{mark}%' AND query NOT LIKE '%processes%'"
     )
     assert http_query(running).text == "1\n"
     connection.close()
-    deadline = time.monotonic() + 5
-    while http_query(running).text != "0\n":
-        assert time.monotonic() < deadline
+    until(lambda: http_query(running).text == "0\n", 5, "the query's end")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "status", "code"),
+    [
+        ("role", "admin", 404, "511"),
+        ("compress", "maybe", 400, "36"),
+        ("wait_end_of_query", "yes", 400, "36"),
+        ("buffer_size", "large", 400, "36"),
+        ("stacktrace", "1", 501, "48"),
+        ("add_http_cors_header", "1", 501, "48"),
+        ("http_write_exception_in_output_format", "1", 501, "48"),
+        ("http_response_headers", "{'A': 'b'}", 501, "48"),
+        ("http_allow_filters_as_unrecognized_url_parameters", "1", 501, "48"),
+        ("nothing_structure", "x UInt8", 404, "115"),
+        ("quota", "x", 404, "115"),
+    ],
+)
+def test_a_parameter_that_is_not_honoured_is_refused(http_query, name, value, status, code):
+    answer = http_query("SELECT 1", **{name: value})
+    assert (answer.status, answer.headers["x-clickhouse-exception-code"]) == (status, code)
+    assert name in answer.text or value in answer.text
+
+
+def test_parameters_that_change_nothing_are_taken(http_query):
+    off = dict.fromkeys(("stacktrace", "add_http_cors_header", "http_write_exception_in_output_format"), 0)
+    taken = {"role": "", "quota_key": "x", "cancel_http_readonly_queries_on_client_close": 1}
+    assert http_query("SELECT 1", **off, **taken).text == "1\n"
+
+
+def test_buffer_size_holds_back_what_an_error_may_follow(http_query):
+    late = "SELECT throwIf(number = 3000000), randomPrintableASCII(10) FROM numbers(10000000)"
+    answer = http_query(late, buffer_size=100_000_000)
+    assert (answer.status, answer.headers["x-clickhouse-exception-code"]) == (500, "395")
+    answer = http_query(late, http_wait_end_of_query=1)
+    assert (answer.status, answer.headers["x-clickhouse-exception-code"]) == (500, "395")
+
+
+def test_progress_stands_in_the_headers_when_asked_for(http_query):
+    assert "x-clickhouse-progress" not in http_query("SELECT 1").headers
+    answer = http_query("SELECT count() FROM numbers(1000)", send_progress_in_http_headers=1)
+    assert json.loads(answer.headers["x-clickhouse-progress"])["read_rows"] == "1000"
+
+
+def test_blocks_of_clickhouse_both_ways(http_query, table):
+    rows = b"".join(b"%d,row\n" % number for number in range(300_000))
+    sent = http_query(pack_blocks(rows), query=f"INSERT INTO {table} FORMAT CSV", decompress=1)
+    assert sent.status == 200, sent.text
+    answer = http_query(
+        f"SELECT a, b FROM {table} ORDER BY a FORMAT CSV", compress=1, headers={"Accept-Encoding": "gzip"}
+    )
+    assert "content-encoding" not in answer.headers
+    assert b"".join(BlockDecoder().decode(answer.body)) == rows.replace(b",row", b',"row"')
+    broken = bytearray(pack_blocks(b"1,x\n"))
+    broken[3] ^= 1
+    refused = http_query(bytes(broken), query=f"INSERT INTO {table} FORMAT CSV", decompress=1)
+    assert refused.headers["x-clickhouse-exception-code"] == "40"
+
+
+def test_a_number_of_thousands_of_digits_is_refused_in_words(http_query):
+    for name in ("readonly", "buffer_size", "client_protocol_version"):
+        answer = http_query("SELECT 1", **{name: "9" * 5000})
+        assert answer.headers["x-clickhouse-exception-code"] == "36"
+        assert "whole number of up to 19 digits" in answer.text

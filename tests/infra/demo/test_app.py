@@ -2,18 +2,16 @@
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Iterator
 from io import BytesIO
-from pathlib import Path
 from urllib.request import urlopen
 
 import aiohttp
 import pytest
+from tests.waiting import PATIENCE, until_open
 
 from endpoint_analytics.agents.scrape.settings import parse_own
 from endpoint_analytics.infra.demo.app import MAX_BODY_BYTES
@@ -34,24 +32,11 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with log.open("wb") as file:
         server = subprocess.Popen([sys.executable, *words], env=environ, stdout=file, stderr=file)
     try:
-        wait_for(port, server, log)
+        until_open(port, server, log)
         yield f"http://127.0.0.1:{port}"
     finally:
         server.kill()
         server.wait()
-
-
-def wait_for(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline_s = time.monotonic() + 30
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            assert server.poll() is None, log.read_text()
-            assert time.monotonic() < deadline_s, log.read_text()
-            time.sleep(0.05)
-        else:
-            return
 
 
 def post(url: str, path: str, body: object = None) -> tuple[int, bytes]:
@@ -122,7 +107,7 @@ def test_parts_are_answered_while_the_body_is_still_being_sent(url: str) -> None
             answered.set()
             return [*lines, await response.content.read()]
 
-    lines = asyncio.run(asyncio.wait_for(talk(), 20))
+    lines = asyncio.run(asyncio.wait_for(talk(), 20 * PATIENCE))
     assert [b'"python"' in lines[0], b'"sql"' in lines[1]] == [True, True]
 
 

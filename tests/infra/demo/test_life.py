@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from tests.waiting import until_async
 
 from endpoint_analytics.agents.lifecycle import may_follow
 from endpoint_analytics.infra.demo import life as life_module
@@ -53,12 +54,6 @@ async def read_told(kafka: str) -> list[ReplicaMessage]:
     return sorted(told, key=lambda message: message.at_us)
 
 
-async def until(reached, limit_s: float = 30) -> None:
-    async with asyncio.timeout(limit_s):
-        while not reached():
-            await asyncio.sleep(0.05)
-
-
 def test_every_figure_of_a_replicas_life_moves(kafka: str, tmp_path: Path) -> None:
     said: list[str] = []
 
@@ -68,7 +63,7 @@ def test_every_figure_of_a_replicas_life_moves(kafka: str, tmp_path: Path) -> No
             await life.begin()
             assert {target.replica_id for target in life.targets()} == {FIRST, RESTARTED}
             running = asyncio.create_task(life.run())
-            await until(lambda: len(life.targets()) == 3)
+            await until_async(lambda: len(life.targets()) == 3)
             await life._happen("scale up")
             assert len(life.targets()) == 4
             await asyncio.gather(
@@ -78,8 +73,8 @@ def test_every_figure_of_a_replicas_life_moves(kafka: str, tmp_path: Path) -> No
             assert said == []
             first = life.replicas[FIRST]
             first._child.kill()
-            await until(lambda: said and first.target is None)
-            await until(lambda: first.target is not None)
+            await until_async(lambda: said and first.target is None)
+            await until_async(lambda: first.target is not None)
             running.cancel()
         finally:
             await life.end()

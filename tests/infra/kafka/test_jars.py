@@ -12,10 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from endpoint_analytics.infra.kafka import jars
 from endpoint_analytics.infra.kafka.errors import JarError
-from endpoint_analytics.infra.kafka.repository import MIRROR_VARIABLE, TRIES, download, sha256_of
+from endpoint_analytics.infra.kafka.repository import (
+    MIRROR_VARIABLE,
+    TRIES,
+    _trust_what_python_trusts,
+    download,
+    sha256_of,
+)
 
 FETCH = [sys.executable, "-m", "endpoint_analytics.infra.kafka.jars"]
 
@@ -212,6 +219,26 @@ def test_a_mirror_by_https_is_trusted_by_ssl_cert_file(
     jar = next(jar for jar in jars.read_pins() if jar.artifact == "slf4j-api")
     with pytest.raises(JarError, match=r"(?i)certificate"):
         download(jar, tmp_path / "first", threading.Event())
+    os.environ.pop("REQUESTS_CA_BUNDLE", None)  # the machine's, set by the download
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     assert sha256_of(download(jar, tmp_path / "second", threading.Event())) == jar.sha256
-    os.environ.pop("REQUESTS_CA_BUNDLE")  # set by the download; the fixture restores the one there was
+    os.environ.pop("REQUESTS_CA_BUNDLE")  # the fixture restores the one there was
+
+
+@pytest.mark.parametrize(
+    ("names", "is_trusted"),
+    [([], False), (["ssl-cert-snakeoil.pem", "readme.00"], False), (["snakeoil.pem", "5ad8a5d6.0"], True)],
+)
+def test_a_folder_without_a_certificate_that_openssl_finds_does_not_replace_the_list_of_requests(
+    names: list[str], is_trusted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in names:
+        (tmp_path / name).write_text("a certificate")
+    paths = ssl.get_default_verify_paths()._replace(cafile=None, capath=str(tmp_path))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+    monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "")
+    del os.environ["REQUESTS_CA_BUNDLE"]  # set first, so that the fixture restores what there was
+    _trust_what_python_trusts()
+    said = requests.Session().merge_environment_settings("https://repo", {}, None, None, None)
+    assert said["verify"] == (str(tmp_path) if is_trusted else True)

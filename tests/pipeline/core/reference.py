@@ -18,6 +18,7 @@ from endpoint_analytics.schemas.codec import decode_engine, decode_hardware, dec
 from endpoint_analytics.schemas.errors import InvalidMessageError
 
 WINDOW_US = 10_000_000
+RECENT = 16
 LATE_US, EARLY_US = 48 * 3600 * 1_000_000, 60_000_000
 DECODE = {
     "requests": decode_requests,
@@ -54,6 +55,7 @@ class Reference:
         self._log = log
         self._partition = partition
         self._boots: dict[tuple[str, ...], Values] = {}
+        self._ends: dict[tuple[str, ...], dict[int, int]] = {}
         self._seqs: dict[tuple[str, ...], set[int]] = {}
         self.final: Final = {name: {} for name in TABLES}
         first = None
@@ -143,6 +145,12 @@ class Reference:
             "agent_status": {},
             "dropped": {},
             "dropped_batch": {},
+            "stepped_back": 0,
+            "copies": 0,
+            "conflicts": 0,
+            "copy_of": "",
+            "begin_seq": 0,
+            "inherited": "",
         }
         return self._boots.setdefault(self._key(message), new)
 
@@ -151,6 +159,11 @@ class Reference:
         if message.seq in seqs:
             boot["duplicates"] += 1
             return False
+        ends = self._ends.setdefault(self._key(message), {})
+        if not seqs or message.seq > max(seqs):
+            known = [ends[seq] for seq in sorted(ends) if seq >= max(seqs, default=0) + 1 - RECENT]
+            boot["stepped_back"] |= bool(known and message.end_us < known[-1])
+        ends[message.seq] = message.end_us
         seqs.add(message.seq)
         boot["batches"] += 1
         return True
@@ -180,6 +193,10 @@ class Reference:
                 "gap_ends": ends,
                 "missing": len(missing),
                 "first_at": seconds(boot["first_at"] or 0, 6),
+                "recent_ends": [
+                    self._ends[self._key(message)].get(s, 0)
+                    for s in range(max(max(seqs) + 1 - RECENT, 0), max(seqs) + 1)
+                ],
                 "last_append": seconds(record.append_ms, 3),
             }
         )

@@ -159,7 +159,7 @@ def test_a_refused_batch_changes_nothing_but_the_tallies(members):
     (found,), (expected,) = rows(with_bad, "request_windows"), rows(without, "request_windows")
     assert found == expected | {"version": 2}
     (boot,), (other,) = rows(with_bad, "boot_states"), rows(without, "boot_states")
-    tallies = {"batches", "missing", "gap_starts", "gap_ends", "version"}
+    tallies = {"batches", "missing", "gap_starts", "gap_ends", "version", "recent_ends"}
     assert {name for name in boot if boot[name] != other[name]} <= tallies
     (chunk,) = rows(with_bad, "chunks")
     assert (chunk["messages"], chunk["events"], chunk["rejected"]) == (3, 2, 1)

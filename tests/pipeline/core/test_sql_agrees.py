@@ -17,7 +17,7 @@ from endpoint_analytics.pipeline.core.boots import BootKey
 from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
 from endpoint_analytics.pipeline.core.sketch import BUCKETS, buckets_of, quantiles
 from endpoint_analytics.pipeline.store.boot_states import read_boots
-from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, connect, connect_async
+from endpoint_analytics.pipeline.store.connect import connect, connect_async
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.writer import encode_rows
 from endpoint_analytics.schemas.codec import encode
@@ -36,7 +36,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def config(server):
-    config = ClickHouseConfig(url=server.url, database=f"t_{uuid.uuid4().hex[:8]}")
+    config = server.config(f"t_{uuid.uuid4().hex[:8]}")
     migrate(config)
     return config
 

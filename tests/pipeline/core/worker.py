@@ -129,7 +129,7 @@ class Worker:
                 self._open = True
                 self.chunks.append(fold.chunk)
             decoded = fold.decode(run)
-            if unknown := fold.unknown(decoded):
+            while unknown := fold.unknown(decoded):
                 wanted = sorted(unknown)
                 fold.restore(self.table.read_boots(self._stream, self._partition, fold.chunk, wanted))
             fold.fold(run, decoded)

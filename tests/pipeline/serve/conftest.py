@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
+from tests.pipeline.store.rows import all_known
 
 from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, Client, connect
@@ -51,7 +52,10 @@ class ServeProcess:
         self.log = log
         with log.open("wb") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", MAIN, *words], stdout=subprocess.PIPE, stderr=stderr
+                [sys.executable, "-c", MAIN, *words],
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=os.environ | {"ENDPOINT_ANALYTICS_CLICKHOUSE_PASSWORD": config.password},
             )
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
@@ -98,8 +102,11 @@ def server(tmp_path_factory) -> Iterator[ClickHouseProcess]:
 
 @pytest.fixture(scope="module")
 def config(server) -> ClickHouseConfig:
-    config = ClickHouseConfig(url=server.url, database=f"t_{uuid.uuid4().hex[:8]}")
+    config = server.config(f"t_{uuid.uuid4().hex[:8]}")
     migrate(config)
+    client = connect(config)
+    all_known(client)
+    client.close()
     return config
 
 

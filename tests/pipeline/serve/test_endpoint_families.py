@@ -5,6 +5,7 @@ from endpoint_analytics.pipeline.serve.endpoint_families import endpoint_familie
 from endpoint_analytics.pipeline.serve.openmetrics import render
 from endpoint_analytics.pipeline.store.endpoint_numbers import (
     EndpointMetrics,
+    Levels,
     NewestSample,
     ReplicaMetrics,
     RequestTotals,
@@ -15,7 +16,7 @@ NOTHING = Summary(((0.5, math.nan), (0.9, math.nan), (0.95, math.nan), (0.99, ma
 
 
 def test_an_endpoint_is_exactly_this():
-    requests = RequestTotals(((200, 1152), (503, 1)), 2, 0, (("buffer_full", 3),), 4, 1, 2_500_000)
+    requests = RequestTotals(((200, 1152), (503, 1)), 2, 0, (("buffer_full", 3),), Levels(4, 1, 2_500_000))
     hardware = (
         NewestSample("cpu_percent", "", 37.25),
         NewestSample("oom_kills", "", 1.0),
@@ -26,11 +27,12 @@ def test_an_endpoint_is_exactly_this():
         replicas=(
             ReplicaMetrics("q9cv", "downloading", None, ()),
             ReplicaMetrics("fqwg", "running", requests, hardware),
-            ReplicaMetrics("unassigned", None, RequestTotals((), 0, 0, (), 7, 0, 100), ()),
+            ReplicaMetrics("unassigned", None, RequestTotals((), 0, 0, (), Levels(7, 0, 100)), ()),
         ),
         latency=Summary(((0.5, 0.006339203), (0.99, 0.020140918)), 4, 42048),
         time_to_first_byte=NOTHING,
         running_replicas=1,
+        unknown_since=None,
         min_replicas=0,
         max_replicas=4,
         data_at=datetime(2026, 1, 2, 3, 4, 5, 250_000, tzinfo=UTC),
@@ -70,7 +72,8 @@ def test_an_endpoint_is_exactly_this():
         'aborted_requests_total{replica_id="fqwg",stage="streaming"} 0\n'
         'aborted_requests_total{replica_id="unassigned",stage="pending"} 0\n'
         'aborted_requests_total{replica_id="unassigned",stage="streaming"} 0\n'
-        "# HELP dropped_requests Requests that an agent saw and could not record, by reason\n"
+        "# HELP dropped_requests Requests that are in no other figure, by reason: the agent could not record "
+        "them, or lost their batch\n"
         "# TYPE dropped_requests counter\n"
         'dropped_requests_total{replica_id="fqwg",reason="buffer_full"} 3\n'
         "# HELP pending_requests Requests without an HTTP status yet\n"
@@ -115,6 +118,9 @@ def test_an_endpoint_is_exactly_this():
         + "# HELP running_replicas Replicas that run\n"
         "# TYPE running_replicas gauge\n"
         "running_replicas 1\n"
+        "# HELP unknown_replicas Replicas of which nothing is known now, since the pipeline is late\n"
+        "# TYPE unknown_replicas gauge\n"
+        "unknown_replicas 0\n"
         "# HELP min_replicas Minimum replicas setting\n"
         "# TYPE min_replicas gauge\n"
         "min_replicas 0\n"
@@ -139,7 +145,7 @@ def test_engines_metrics_are_gauges_the_known_ones_first():
             "b", ("engine_waiting_requests", "", 4.0), ("engine_generated_tokens_per_second", "", 1843.25)
         ),
     )
-    metrics = EndpointMetrics(replicas, NOTHING, NOTHING, 0, None, None, None)
+    metrics = EndpointMetrics(replicas, NOTHING, NOTHING, 0, None, None, None, None)
     families = [family for family in endpoint_families(metrics) if family.name.startswith("engine_")]
     assert render(tuple(families)).decode() == (
         "# HELP engine_waiting_requests Requests that wait in the engine's queue\n"
@@ -159,6 +165,35 @@ def test_engines_metrics_are_gauges_the_known_ones_first():
 
 
 def test_what_is_not_known_is_left_out():
-    metrics = EndpointMetrics((), NOTHING, NOTHING, 0, None, None, None)
+    metrics = EndpointMetrics((), NOTHING, NOTHING, 0, None, None, None, None)
     names = [family.name for family in endpoint_families(metrics)]
-    assert names == ["latency_distribution", "time_to_first_byte", "running_replicas"]
+    assert names == ["latency_distribution", "time_to_first_byte", "running_replicas", "unknown_replicas"]
+
+
+def test_while_the_pipeline_is_late_counters_stay_and_the_rest_is_left_out():
+    late = RequestTotals(((200, 5),), 0, 0, (), None)
+    quiet = Summary((), 5, 42)
+    metrics = EndpointMetrics(
+        (ReplicaMetrics("r", "unknown", late, (), missing_batches=(("requests", 2),)),),
+        quiet,
+        quiet,
+        None,
+        datetime(2026, 1, 2, tzinfo=UTC),
+        1,
+        4,
+        None,
+    )
+    lines = [line for line in render(endpoint_families(metrics)).decode().splitlines() if line[0] != "#"]
+    assert lines == [
+        "latency_distribution_count 5",
+        "latency_distribution_sum 4.2e-05",
+        "time_to_first_byte_count 5",
+        "time_to_first_byte_sum 4.2e-05",
+        'http_requests_total{replica_id="r",status_code="200"} 5',
+        'aborted_requests_total{replica_id="r",stage="pending"} 0',
+        'aborted_requests_total{replica_id="r",stage="streaming"} 0',
+        'missing_batches{replica_id="r",stream="requests"} 2',
+        "unknown_replicas 1",
+        "min_replicas 1",
+        "max_replicas 4",
+    ]

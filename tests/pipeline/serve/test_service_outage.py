@@ -2,30 +2,21 @@
 
 import http.client
 import socket
-import time
 import uuid
 
 import pytest
+from tests.waiting import until
 
 from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
-from endpoint_analytics.pipeline.store.connect import ClickHouseConfig
 from endpoint_analytics.pipeline.store.migrate import migrate
-
-
-def until(condition, timeout_s=15.0):
-    deadline = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
 
 
 def test_it_waits_for_clickhouse_and_outlives_it(tmp_path, start_service):
     database = ClickHouseProcess(tmp_path / "clickhouse")
     database.start()
     url, port = database.url, database.port
+    config = database.config()
     database.stop()
-    config = ClickHouseConfig(url=url)
     service = start_service(config)
     assert service.get("/health").status == 200
     ready = service.get("/ready")
@@ -37,6 +28,13 @@ def test_it_waits_for_clickhouse_and_outlives_it(tmp_path, start_service):
     assert url not in scrape.text
     assert url not in service.get("/ready", {"X-Forwarded-For": "203.0.113.9"}).text
     assert service.get("/v2/endpoint/acme/llm/open-metrics").status == 401
+    external = "/apis/external.metrics.k8s.io/v1beta1"
+    assert service.get(external).status == 200  # else Kubernetes deletes no namespace any more
+    value = service.get(
+        f"{external}/namespaces/acme/cpu_percent?labelSelector=endpoint%3Dllm",
+        {"Authorization": f"Bearer eat_{'0' * 16}_{'a' * 43}"},
+    )
+    assert (value.status, "retry-after" in value.headers) == (503, False)
     own = service.get("/metrics")
     assert own.status == 200
     assert "query_service_clickhouse_errors_total 0" not in own.text
@@ -54,7 +52,7 @@ def test_it_waits_for_clickhouse_and_outlives_it(tmp_path, start_service):
 
 
 def test_a_database_that_is_not_migrated_is_told(server, start_service):
-    service = start_service(ClickHouseConfig(url=server.url, database=f"none_{uuid.uuid4().hex[:8]}"))
+    service = start_service(server.config(f"none_{uuid.uuid4().hex[:8]}"))
     answer = service.get("/ready")
     assert answer.status == 503
     assert "run 'endpoint-analytics migrate'" in answer.text

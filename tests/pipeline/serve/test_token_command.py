@@ -6,7 +6,9 @@ from endpoint_analytics.infra.command import main
 
 
 @pytest.fixture
-def token_command(config, capsys):
+def token_command(config, capsys, monkeypatch):
+    monkeypatch.setenv("ENDPOINT_ANALYTICS_CLICKHOUSE_PASSWORD", config.password)
+
     def run(*words):
         status = main(
             ["token", *words, "--clickhouse-url", config.url, "--clickhouse-database", config.database]

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from tests.pipeline.store.rows import all_known
 
 from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, Client, connect
@@ -21,13 +22,16 @@ def server(tmp_path_factory) -> Iterator[ClickHouseProcess]:
 @pytest.fixture(scope="session")
 def empty_config(server) -> ClickHouseConfig:
     """A server without our database."""
-    return ClickHouseConfig(url=server.url, database=f"empty_{uuid.uuid4().hex[:8]}")
+    return server.config(f"empty_{uuid.uuid4().hex[:8]}")
 
 
 @pytest.fixture(scope="module")
 def config(server) -> ClickHouseConfig:
-    config = ClickHouseConfig(url=server.url, database=f"t_{uuid.uuid4().hex[:8]}")
+    config = server.config(f"t_{uuid.uuid4().hex[:8]}")
     migrate(config)
+    client = connect(config)
+    all_known(client)
+    client.close()
     return config
 
 

@@ -129,6 +129,7 @@ def event(
     offset: int = 0,
     namespace: str = "acme",
     endpoint: str = "llm",
+    partition: int = 0,
 ) -> dict[str, object]:
     return {
         "namespace": namespace,
@@ -137,7 +138,7 @@ def event(
         "at": text(now - timedelta(seconds=age_s)),
         "state": state,
         "reason": "",
-        "partition": 0,
+        "partition": partition,
         "offset": offset,
     }
 
@@ -154,6 +155,39 @@ def setting(
         "partition": 0,
         "offset": offset,
     }
+
+
+STREAMS = ("requests", "hardware", "engine", "replicas")
+
+
+def progress(
+    read_to: datetime,
+    steady_since: datetime | None = None,
+    partition: int = 0,
+    streams: Iterable[str] = STREAMS,
+) -> list[dict[str, object]]:
+    """A partition of each topic as the worker that reads it tells of it; without more, read steadily for days."""
+    return [
+        {
+            "stream": stream,
+            "partition": partition,
+            "read_to": text(read_to)[:-3],
+            "steady_since": text(steady_since or read_to - timedelta(days=9))[:-3],
+            "next_offset": 0,
+            "end_offset": 0,
+        }
+        for stream in streams
+    ]
+
+
+def all_known(client: Client, partitions: int = 8) -> None:
+    """Say that the pipeline keeps up, for the next hour."""
+    read_to = datetime.now(UTC) + timedelta(hours=1)
+    insert(
+        client,
+        "partition_progress",
+        [row for each in range(partitions) for row in progress(read_to, partition=each)],
+    )
 
 
 def insert(client: Client, table: str, rows: Iterable[dict[str, object]]) -> None:

@@ -14,7 +14,7 @@ from tests.pipeline.store.rows import boot, event, hardware, insert, setting, te
 from endpoint_analytics.pipeline.core.sketch import value_of
 from endpoint_analytics.pipeline.store.connect import connect_async
 from endpoint_analytics.pipeline.store.endpoint_metrics import MetricsSettings, read_endpoint_metrics
-from endpoint_analytics.pipeline.store.endpoint_numbers import NewestSample
+from endpoint_analytics.pipeline.store.endpoint_numbers import Levels, NewestSample
 
 NOW = datetime.now(UTC).replace(second=5, microsecond=0)
 """Near the present, since tables drop what is old; in the middle of a window."""
@@ -117,15 +117,15 @@ def test_a_dead_boot_takes_its_levels_with_it(read, put):
     put("boot_states", boot(NOW, pending=2, streaming=1, oldest_pending_us=1_500_000))
     put("boot_states", boot(NOW, boot_id="b0", age_s=11, pending=50, streaming=9, oldest_pending_us=9**9))
     requests = replica(read()).requests
-    assert (requests.pending, requests.streaming, requests.oldest_pending_us) == (2, 1, 1_500_000)
+    assert requests.levels == Levels(2, 1, 1_500_000)
     later = replica(read(NOW + timedelta(seconds=12))).requests
-    assert (later.pending, later.streaming, later.oldest_pending_us) == (0, 0, 0)
+    assert later.levels == Levels(0, 0, 0)
 
 
 def test_the_processes_of_a_replica_are_added(read, put):
     put("boot_states", boot(NOW, boot_id="b1", pending=2, streaming=1), boot(NOW, boot_id="b2", pending=3))
     requests = replica(read()).requests
-    assert (requests.pending, requests.streaming) == (5, 1)
+    assert (requests.levels.pending, requests.levels.streaming) == (5, 1)
 
 
 def test_a_departed_replica_leaves_its_place_and_keeps_its_share_of_the_summaries(read, put):
@@ -257,7 +257,7 @@ def test_unassigned_requests_are_no_replica(read, put):
     metrics = read()
     assert metrics.running_replicas == 0
     assert replica(metrics, "unassigned").state is None
-    assert replica(metrics, "unassigned").requests.pending == 4
+    assert replica(metrics, "unassigned").requests.levels.pending == 4
 
 
 def test_the_settings_in_force(read, put):

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import uuid
@@ -5,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, connect
+from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.errors import SchemaMissingError, SchemaNewerError
 from endpoint_analytics.pipeline.store.migrate import RECORD, migrate, read_applied, schema_state
 from endpoint_analytics.schemas.migrations import read_migrations
@@ -15,7 +16,7 @@ NUMBERS = tuple(migration.number for migration in read_migrations())
 
 @pytest.fixture
 def fresh(server):
-    return ClickHouseConfig(url=server.url, database=f"m_{uuid.uuid4().hex[:8]}")
+    return server.config(f"m_{uuid.uuid4().hex[:8]}")
 
 
 def applied(config):
@@ -71,7 +72,13 @@ def test_the_schema_state_says_what_is_missing():
 def test_the_command_says_what_it_did(fresh):
     words = ["migrate", "--clickhouse-url", fresh.url, "--clickhouse-database", fresh.database]
     code = "import sys; from endpoint_analytics.infra.command import main; sys.exit(main())"
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"ENDPOINT_ANALYTICS_CLICKHOUSE_PASSWORD": fresh.password},
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == f"database {fresh.database} is up to date"
     assert applied(fresh) == NUMBERS

@@ -2,18 +2,18 @@ import uuid
 
 import pytest
 
-from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, connect
+from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.rollup_levels import (
     TABLES,
     TTLS,
     Retention,
-    RetentionError,
     environment_retention,
     parse_ttls,
     stored_retention,
 )
 from endpoint_analytics.pipeline.store.rollup_retention import apply_retention
+from endpoint_analytics.schemas.settings import ConfigurationError
 
 
 def test_the_environment_names_the_days():
@@ -26,15 +26,19 @@ def test_the_environment_names_the_days():
 
 @pytest.mark.parametrize(
     ("days", "said"),
-    [("x", "takes whole days"), ("2", "takes 4 to"), ("31", "at least as long as a finer one")],
+    [
+        ("x", "expected a whole number of days"),
+        ("2", "expected 4 to 10000"),
+        ("31", "at least as long as a finer one"),
+    ],
 )
 def test_what_cannot_be_kept_is_refused(days, said):
-    with pytest.raises(RetentionError, match=said):
+    with pytest.raises(ConfigurationError, match=said):
         environment_retention({"ENDPOINT_ANALYTICS_RETENTION_10S_DAYS": days})
 
 
 def test_migrate_sets_the_ttl_of_every_level_when_it_is_another(server):
-    config = ClickHouseConfig(url=server.url, database=f"k_{uuid.uuid4().hex[:8]}")
+    config = server.config(f"k_{uuid.uuid4().hex[:8]}")
     migrate(config, Retention(7, 30, 400))
     client = connect(config)
 

@@ -80,6 +80,17 @@ def test_ready_is_the_first_time_that_it_runs():
     assert ready_seconds(found) == 42.5
 
 
+def test_an_agent_that_says_that_it_initializes_did_not_run_in_the_moment_before():
+    events = [Event(100.007, "initializing", ""), Event(160, "running", "")]
+    found = spans_of("r1", events, [Life(100, NOW)], PRESENCE, NOW)
+    assert [(span.state, span.from_s) for span in found] == [("initializing", 100), ("running", 160)]
+    assert ready_seconds(found) == 60
+    again = spans([(10, "running"), (500.007, "initializing"), (560, "running")], [(10, 200), (500, NOW)])
+    assert [(state, from_s) for state, from_s, _, _ in again] == [
+        ("running", 10), ("failed", 210), ("initializing", 500), ("running", 560),
+    ]  # fmt: skip
+
+
 def test_requests_that_no_replica_holds_have_no_states():
     assert spans_of("unassigned", [], [Life(1, NOW)], PRESENCE, NOW) == ()
 

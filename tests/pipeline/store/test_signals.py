@@ -5,7 +5,7 @@ import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.pipeline.store.rows import boot, event, hardware, insert, window
+from tests.pipeline.store.rows import boot, event, hardware, insert, progress, window
 
 from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.presence import Presence
@@ -38,12 +38,28 @@ class Endpoint:
         self.rows.setdefault(table, []).append(row)
 
     def agent(
-        self, replica, pending=0.0, *, boot_id="b1", age_s=1.0, told_s=1.0, streaming=0.0, stream="requests"
+        self,
+        replica,
+        pending=0.0,
+        *,
+        boot_id="b1",
+        age_s=1.0,
+        told_s=1.0,
+        streaming=0.0,
+        stream="requests",
+        partition=0,
     ):
         """An agent heard `age_s` ago that told until `told_s` ago, of even levels."""
-        self.add(
-            "boot_states", boot(NOW, replica=replica, boot_id=boot_id, age_s=age_s, stream=stream, **self.of)
+        row = boot(
+            NOW,
+            replica=replica,
+            boot_id=boot_id,
+            age_s=age_s,
+            stream=stream,
+            partition=partition,
+            **self.of,
         )
+        self.add("boot_states", row)
         if stream == "requests":
             for at_s in range(3):
                 levels = {
@@ -62,8 +78,8 @@ class Endpoint:
                 self.add("request_windows", row)
         return self
 
-    def hardware(self, replica, *, age_s=1.0, told_s=1.0, **percent):
-        self.agent(replica, boot_id="h", age_s=age_s, stream="hardware")
+    def hardware(self, replica, *, age_s=1.0, told_s=1.0, partition=0, **percent):
+        self.agent(replica, boot_id="h", age_s=age_s, stream="hardware", partition=partition)
         for name, value in percent.items():
             device, metrics = ("gpu0" if name.startswith("gpu") else ""), {f"{name}_percent": value}
             if name == "memory":
@@ -77,11 +93,23 @@ class Endpoint:
                 self.add("hardware_windows", row)
         return self
 
-    def told(self, replica, state, age_s=30.0):
-        self.add("replica_events", event(NOW, state, replica=replica, age_s=age_s, **self.of))
+    def told(self, replica, state, age_s=30.0, partition=0):
+        row = event(NOW, state, replica=replica, age_s=age_s, partition=partition, **self.of)
+        self.add("replica_events", row)
         return self
 
 
+# Partitions by number: how long ago each was read to, and for how long it had been read steadily by then.
+READ_AGO = {
+    11: (5, 900),
+    12: (10, 900),
+    13: (10.001, 900),
+    14: (30, 900),
+    15: (1, 7),
+    16: (2, 10.001),
+    17: (7200, 900),
+}
+NEVER_TOLD_OF = 18
 THREE = ("r1", "r2", "r3")
 
 
@@ -130,6 +158,53 @@ def endpoint_cases() -> dict[str, tuple[Endpoint, dict[str, object]]]:
         running_replicas=1,
         silent_replicas=1,
         pending_per_replica=0.0,
+    )
+    name = "silent, and the pipeline is late"
+    case(
+        name,
+        some(name).agent("r1", 2, age_s=31, partition=14).agent("r2", 0, age_s=30.5, partition=14),
+        running_replicas=None,
+        unknown_since=NOW - timedelta(seconds=30),
+        silent_replicas=0,
+        pending_per_replica=None,
+        is_current=False,
+    )
+    name = "silent for 10 s of the log"
+    case(
+        name,
+        some(name).agent("r1", 2, age_s=15.001, partition=11).agent("r2", 0, age_s=14, partition=11),
+        running_replicas=1,
+        silent_replicas=1,
+        unknown_since=None,
+    )
+    name = "silent while nobody read"
+    case(
+        name,
+        some(name).agent("r1", 2, age_s=60, partition=15).agent("r2", 1),
+        running_replicas=None,
+        silent_replicas=0,
+        unknown_since=NOW - timedelta(seconds=50),
+    )
+    name = "an hour behind"
+    case(
+        name,
+        some(name).agent("r1", 2, age_s=7200, partition=17),
+        running_replicas=None,
+        unknown_since=NOW - timedelta(seconds=7200),
+    )
+    name = "nobody reads"
+    case(
+        name,
+        some(name).agent("r1", 2, age_s=20, partition=NEVER_TOLD_OF),
+        running_replicas=None,
+        unknown_since=NOW - timedelta(seconds=20),
+    )
+    name = "states are late"
+    case(
+        name,
+        some(name).agent("r1", 2, age_s=20).told("r1", "running", 100, partition=14),
+        running_replicas=None,
+        silent_replicas=0,
     )
     name = "all are silent"
     case(
@@ -283,6 +358,7 @@ def random_endpoint(seed: int) -> Endpoint:
         86_401,
         100_000,
     )
+    places = (0, 0, 0, *READ_AGO, NEVER_TOLD_OF) if seed % 2 else (0,)
     endpoint = Endpoint(f"random-{seed}")
     for replica in (UNASSIGNED, *THREE)[chance.randrange(2) : chance.randrange(2, 5)]:
         for boot_id in ("b1", "b2")[: chance.randrange(3)]:
@@ -293,17 +369,19 @@ def random_endpoint(seed: int) -> Endpoint:
                 age_s=chance.choice(ages[: chance.choice((3, 7, 18))]),
                 told_s=chance.choice((1.0, 5, 30, 59, 60.0, 61, 95)),
                 streaming=chance.randrange(3),
+                partition=chance.choice(places),
             )
         if chance.random() < 0.6:
             endpoint.hardware(
                 replica,
                 age_s=chance.choice(ages[:6]),
                 told_s=chance.choice((1.0, 30, 60.0, 61)),
+                partition=chance.choice(places),
                 cpu=chance.random() * 100,
                 **({"gpu": 50.0} if chance.random() < 0.5 else {}),
             )
         for _ in range(chance.randrange(3)):
-            endpoint.told(replica, chance.choice(STATES), chance.choice(ages))
+            endpoint.told(replica, chance.choice(STATES), chance.choice(ages), chance.choice(places))
     return endpoint
 
 
@@ -317,6 +395,13 @@ def filled(config):
     for table in ("boot_states", "request_windows", "hardware_windows", "replica_events"):
         rows = [row for each, _ in CASES.values() for row in each.rows.get(table, ())]
         insert(client, table, rows + [row for each in RANDOM for row in each.rows.get(table, ())])
+    for partition, (ago_s, steady_s) in READ_AGO.items():
+        read_to = NOW - timedelta(seconds=ago_s)
+        insert(
+            client,
+            "partition_progress",
+            progress(read_to, read_to - timedelta(seconds=steady_s), partition),
+        )
     yield client
     client.close()
 
@@ -326,11 +411,18 @@ def signals(filled):
     return asyncio.run(read_all_signals(Reader(filled), NOW))
 
 
+def _number(value):
+    if isinstance(value, datetime):
+        return value.timestamp()
+    return int(value) if isinstance(value, bool) else value
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_said_of_an_endpoint(signals, name):
     endpoint, expected = CASES[name]
     found = signals["acme", endpoint.of["endpoint"]]
-    assert {field: getattr(found, field) for field in expected} == pytest.approx(expected)
+    said = {field: _number(getattr(found, field)) for field in expected}
+    assert said == pytest.approx({field: _number(value) for field, value in expected.items()})
 
 
 def test_one_endpoint_is_as_among_all(filled, signals):
@@ -345,6 +437,7 @@ def test_nothing_is_said_of_what_was_never_heard(filled):
 
 
 ENDPOINT_FIELDS = (
+    "unknown_since",
     "running_replicas",
     "late_replicas",
     "silent_replicas",
@@ -360,6 +453,7 @@ ENDPOINT_FIELDS = (
 REPLICA_FIELDS = (
     "is_live",
     "is_silent",
+    "unknown_since",
     "pending_requests",
     "streaming_requests",
     "cpu_percent",
@@ -378,16 +472,14 @@ def test_sql_says_the_same_of_endpoints(filled, signals):
     assert of_sql.keys() == signals.keys()
     assert len(of_sql) > 200
     for key, found in signals.items():
-        said = {field: of_sql[key][field] for field in ENDPOINT_FIELDS}
-        assert said == pytest.approx({field: getattr(found, field) for field in ENDPOINT_FIELDS}), key
+        said = {field: _number(of_sql[key][field]) for field in ENDPOINT_FIELDS}
+        assert said == pytest.approx({field: _number(getattr(found, field)) for field in ENDPOINT_FIELDS}), (
+            key
+        )
         assert (of_sql[key]["as_of"], of_sql[key]["age_seconds"]) == (
             found.as_of,
             pytest.approx(found.age_s),
         ), key
-
-
-def _number(value):
-    return int(value) if isinstance(value, bool) else value
 
 
 def test_sql_says_the_same_of_replicas(filled, signals):
@@ -397,7 +489,7 @@ def test_sql_says_the_same_of_replicas(filled, signals):
     for key, found in signals.items():
         for replica in found.replicas:
             row = of_sql[(*key, replica.replica_id)]
-            said = {field: row[field] for field in REPLICA_FIELDS}
+            said = {field: _number(row[field]) for field in REPLICA_FIELDS}
             assert said == pytest.approx(
                 {field: _number(getattr(replica, field)) for field in REPLICA_FIELDS}
             ), key
@@ -422,13 +514,14 @@ def test_the_means_are_those_of_the_views(query):
 
 
 def test_bounds_in_sql_are_those_of_the_sources():
-    (migration,) = [each for each in read_migrations() if each.name == "autoscaling"]
-    text = "\n".join(migration.statements)
+    migrations = [each for each in read_migrations() if each.name in ("autoscaling", "unknown")]
+    text = "\n".join(statement for each in migrations for statement in each.statements)
     assert f"told_us + {WINDOW_S * 1_000_000})" in text
     assert f"told_us + {HARDWARE_WINDOW_S * 1_000_000})" in text
-    assert f"- {CURRENT_FOR_S * 1_000_000} AS is_current" in text
+    assert f">= toUnixTimestamp64Micro({{at:DateTime64(3, 'UTC')}}) - {CURRENT_FOR_S * 1_000_000}" in text
     assert f"INTERVAL {FRESH_FOR_S} SECOND AS is_fresh" in text
     presence = Presence()
-    assert f"INTERVAL {presence.heartbeat.total_seconds():.0f} SECOND AS lives" in text
+    heartbeat = f"INTERVAL {presence.heartbeat.total_seconds():.0f} SECOND"
+    assert all(f"{heartbeat} AS {name}" in text for name in ("lives", "late", "quiet", "silent"))
     assert f"INTERVAL {presence.grace.total_seconds() / 60:.0f} MINUTE" in text
     assert f"INTERVAL {presence.waiting.days} DAY, INTERVAL" in text

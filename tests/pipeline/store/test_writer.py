@@ -8,9 +8,7 @@ import time
 import pytest
 
 from endpoint_analytics.pipeline.core.rows import Row
-from endpoint_analytics.pipeline.store import writer
 from endpoint_analytics.pipeline.store.connect import ClickHouseConfig
-from endpoint_analytics.pipeline.store.errors import SchemaMissingError, StoreRefusedError
 from endpoint_analytics.pipeline.store.writer import RowWriter
 
 REJECTED = {
@@ -40,13 +38,37 @@ def test_rows_are_there_when_it_returns(config: ClickHouseConfig, client) -> Non
     assert client.query("SELECT topic, offset, reason FROM rejected").result_rows == [("t", 1, "empty")]
 
 
-def test_a_missing_table_is_given_up_after_a_while(config: ClickHouseConfig, monkeypatch) -> None:
-    monkeypatch.setattr(writer, "GIVE_UP_S", 0.2)
-    with pytest.raises(SchemaMissingError, match="migrate"):
-        write(config, Row("nowhere", {"a": 1}))
+@pytest.mark.parametrize(
+    ("refuse", "accept", "says"),
+    [
+        ("RENAME TABLE rejected TO gone", "RENAME TABLE gone TO rejected", "migrate"),
+        (
+            "ALTER TABLE rejected RENAME COLUMN value_bytes TO size",
+            "ALTER TABLE rejected RENAME COLUMN size TO value_bytes",
+            "value_bytes",
+        ),
+        (
+            "ALTER TABLE rejected ADD CONSTRAINT refusing CHECK 0",
+            "ALTER TABLE rejected DROP CONSTRAINT refusing",
+            "VIOLATED_CONSTRAINT",
+        ),
+    ],
+)
+def test_a_refusal_is_waited_out_and_says_why(config, client, refuse, accept, says) -> None:
+    async def main() -> None:
+        row_writer = RowWriter(config)
+        client.command(refuse)
+        writing = asyncio.ensure_future(row_writer.write([Row("rejected", REJECTED | {"topic": says})]))
+        while row_writer.failures < 2 and not writing.done():
+            await asyncio.sleep(0.01)
+        assert says in row_writer.failure
+        client.command(accept)
+        await writing
+        assert row_writer.failure == ""
+        await row_writer.close()
 
-
-def test_rows_that_do_not_fit_are_given_up_after_a_while(config: ClickHouseConfig, monkeypatch) -> None:
-    monkeypatch.setattr(writer, "GIVE_UP_S", 0.2)
-    with pytest.raises(StoreRefusedError):
-        write(config, Row("rejected", REJECTED | {"no_such_column": 1}))
+    asyncio.run(main())
+    found = client.query(
+        "SELECT offset FROM rejected FINAL WHERE topic = {topic:String}", parameters={"topic": says}
+    )
+    assert found.result_rows == [(1,)]

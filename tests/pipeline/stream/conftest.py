@@ -20,6 +20,6 @@ def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseP
 
 @pytest.fixture
 def config(clickhouse: ClickHouseProcess) -> ClickHouseConfig:
-    config = ClickHouseConfig(url=clickhouse.url, database=f"stream_{uuid.uuid4().hex[:12]}")
+    config = clickhouse.config(f"stream_{uuid.uuid4().hex[:12]}")
     migrate(config)
     return config

@@ -6,8 +6,10 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from types import SimpleNamespace
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 from tests.benchmarks.log import request_log
 
 from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
@@ -17,42 +19,90 @@ from endpoint_analytics.pipeline.core.partition import Bounds, Rejection
 from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, connect
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.writer import RowWriter
-from endpoint_analytics.pipeline.stream.reader import Delivery, StreamReader
-from endpoint_analytics.pipeline.stream.rejections import TooManyRejectedError
+from endpoint_analytics.pipeline.stream import reader
+from endpoint_analytics.pipeline.stream.log_reader import LogMessage
+from endpoint_analytics.pipeline.stream.reader import StreamReader
+from endpoint_analytics.pipeline.stream.reading import Delivery, LogSpan
+from endpoint_analytics.pipeline.stream.record_batches import Hole, UnreadableBatch
 
 REPLICAS = 10  # a second of the log is ten messages, a chunk of ten seconds a hundred
 
 
 class Shell:
-    """A reader with what surrounds it: offsets that were acknowledged, rejections, the group's generation."""
+    """A reader with what surrounds it, which is its group too.
+
+    `log` is what Kafka has, and delivers again where it is asked to; `begins` is where the group begins, if not at the
+    first delivery; the next `unreachable` questions are not answered.
+    """
 
     def __init__(self, config: ClickHouseConfig, max_rejected_share: float = 1.0) -> None:
         self.writer = RowWriter(config)
-        self.generation = 1
-        self.acknowledged: list[int] = []
+        self.log: list[Record] = []
+        self.paused: list[int] = []
+        self.fetched_from: list[tuple[int, int]] = []
+        self.number = 1
+        self.begins: int | None = None
+        self.unreachable = 0
+        self.committed = 0
         self.rejections: list[Rejection] = []
         self.reader = StreamReader(
             "requests",
             RequestsFolder,
             self.writer,
-            lambda: self.generation,
+            self,
             self._send_rejected,
             ChunkRule(),
             Bounds(),
             0.0,
+            SimpleNamespace(read=self.read_log, end_offset=self.end_offset),
             max_rejected_share,
         )
+
+    def generation(self) -> int:
+        return self.number
+
+    async def begin(self, _topic: str, _partition: int, delivered: int) -> int:
+        if self.unreachable:
+            self.unreachable -= 1
+            raise KafkaConnectionError("no leader")
+        return delivered if self.begins is None else self.begins
+
+    def look(self, committed: int = 0) -> None:
+        """Have the reader see what the log holds, of two partitions."""
+        span = LogSpan(self.log[0].offset, self.log[-1].offset + 1, committed)
+        self.reader.saw_logs({0: span, 1: span})
+
+    def acknowledge(self, _topic: str, _partition: int, offset: int) -> None:
+        self.committed = offset + 1
+
+    def pause(self, _topic: str, partition: int) -> None:
+        self.paused.append(partition)
+
+    async def fetch_from(self, _topic: str, partition: int, offset: int) -> None:
+        self.fetched_from.append((partition, offset))
+
+    async def read_log(self, _topic: str, _partition: int, start: int, stop: int):
+        if found := [LogMessage(r, b"sender") for r in self.log if start <= r.offset < stop]:
+            yield found
+
+    async def end_offset(self, _topic: str, _partition: int) -> int:
+        return self.log[-1].offset + 1
 
     async def _send_rejected(self, _topic: str, _partition: int, rejections: Sequence[Rejection]) -> None:
         self.rejections.extend(rejections)
 
-    async def read(self, records: Sequence[Record], generation: int = 1) -> None:
-        await self.reader.read(
-            [
-                Delivery(0, generation, record, lambda offset=record.offset: self.acknowledged.append(offset))
-                for record in records
-            ]
-        )
+    async def deliver(self, records: Sequence[Record], partition: int = 0, generation: int = 0) -> None:
+        await self.reader.read([Delivery(partition, generation or self.number, record) for record in records])
+
+    async def read(self, records: Sequence[Record], partition: int = 0) -> None:
+        """Deliver the records, and on that what the reader asked for."""
+        answered = len(self.fetched_from)
+        await self.deliver(records, partition)
+        while answered < len(self.fetched_from):
+            partition, offset = self.fetched_from[answered]
+            answered += 1
+            await self.deliver([record for record in self.log if record.offset >= offset], partition)
+        await self.reader.flush_when_due()
 
 
 def run(config: ClickHouseConfig, scenario: Callable[[Shell], Awaitable[None]]) -> Shell:
@@ -89,13 +139,13 @@ def test_a_chunk_is_acknowledged_in_order_when_the_next_one_begins(config: Click
 
     async def scenario(shell: Shell) -> None:
         await shell.read(records[:90])
-        assert shell.acknowledged == []
+        assert shell.committed == 0
         await shell.read(records[90:110])
-        assert shell.acknowledged == list(range(100))
+        assert shell.committed == 100
         await shell.read(records[110:])
 
     shell = run(config, scenario)
-    assert shell.acknowledged == list(range(200))
+    assert shell.committed == 200
     assert stored(config) == (2500, 2500, 3)
 
 
@@ -103,8 +153,8 @@ def test_what_was_fetched_before_a_rebalance_is_left_alone(config: ClickHouseCon
     records = log(50)
 
     async def scenario(shell: Shell) -> None:
-        shell.generation = 2
-        await shell.read(records, generation=1)
+        shell.number = 2
+        await shell.deliver(records, generation=1)
 
     run(config, scenario)
     assert stored(config) == (0, 0, 0)
@@ -115,11 +165,11 @@ def test_a_new_generation_reads_the_chunk_again_and_changes_nothing(config: Clic
 
     async def scenario(shell: Shell) -> None:
         await shell.read(records[:150])
-        shell.generation = 2
-        await shell.read(records[100:], generation=2)
+        shell.number = 2
+        await shell.read(records[100:])
 
     shell = run(config, scenario)
-    assert shell.acknowledged == list(range(200))
+    assert shell.committed == 200
     assert stored(config) == (2500, 2500, 3)
 
 
@@ -144,12 +194,14 @@ def test_a_log_whose_head_was_deleted_is_not_counted_twice(config: ClickHouseCon
         await shell.read(records[:230])
 
     async def from_the_middle_of_a_chunk(shell: Shell) -> None:
+        shell.log = records[130:]
+        shell.look()
         await shell.read(records[130:])
 
     run(config, first)
     shell = run(config, from_the_middle_of_a_chunk)
     assert stored(config) == (2500, 2500, 3)
-    assert shell.acknowledged == list(range(130, 200))
+    assert shell.committed == 200
 
 
 def test_a_topic_that_was_made_anew_is_counted_from_its_beginning(config: ClickHouseConfig) -> None:
@@ -166,6 +218,8 @@ def test_a_topic_that_was_made_anew_is_counted_from_its_beginning(config: ClickH
         await shell.read(later[:160])
 
     async def and_again(shell: Shell) -> None:
+        shell.log = later
+        shell.look()
         await shell.read(later[150:])
 
     for scenario in (before, anew, and_again):
@@ -176,7 +230,7 @@ def test_a_topic_that_was_made_anew_is_counted_from_its_beginning(config: ClickH
 def test_an_outage_of_clickhouse_is_waited_out(config: ClickHouseConfig, tmp_path) -> None:
     records = log(120)
     with ClickHouseProcess(tmp_path / "clickhouse") as process:
-        own = ClickHouseConfig(url=process.url)
+        own = process.config()
         migrate(own)
 
         async def scenario(shell: Shell) -> None:
@@ -186,7 +240,7 @@ def test_an_outage_of_clickhouse_is_waited_out(config: ClickHouseConfig, tmp_pat
             while not shell.writer.failure:
                 await asyncio.sleep(0.01)
             assert not reading.done()
-            assert shell.acknowledged == []
+            assert shell.committed == 0
             again = ClickHouseProcess(tmp_path / "clickhouse", port=int(process.url.rsplit(":", 1)[1]))
             await asyncio.to_thread(again.start)
             try:
@@ -197,7 +251,7 @@ def test_an_outage_of_clickhouse_is_waited_out(config: ClickHouseConfig, tmp_pat
                 await asyncio.to_thread(again.stop)
 
         shell = run(own, scenario)
-    assert shell.acknowledged == list(range(100))
+    assert shell.committed == 100
 
 
 def test_a_bad_message_is_rejected_once_and_stops_nothing(config: ClickHouseConfig) -> None:
@@ -217,18 +271,72 @@ def test_a_bad_message_is_rejected_once_and_stops_nothing(config: ClickHouseConf
     client.close()
 
 
-def test_a_topic_of_bad_messages_stops_the_worker(config: ClickHouseConfig) -> None:
-    records = [Record(record.offset, record.append_ms, b"{}") for record in log(2100)]
+def state_of(config: ClickHouseConfig) -> list[tuple[object, ...]]:
+    client = connect(config)
+    rows = client.query(
+        "SELECT partition, paused, next_offset, changed_by FROM paused_partitions FINAL"
+    ).result_rows
+    client.close()
+    return [tuple(row) for row in rows]
 
-    async def main() -> None:
-        shell = Shell(config, max_rejected_share=0.9)
-        try:
-            with pytest.raises(TooManyRejectedError, match="--max-rejected-share"):
-                await shell.read(records)
-        finally:
-            await shell.writer.close()
 
-    asyncio.run(main())
+def test_a_partition_of_bad_messages_is_paused_until_it_is_well(
+    config: ClickHouseConfig,
+) -> None:
+    """Its offset stays, over a restart too; once its newest messages are usable all of it is read."""
+    good = log(2300)
+    records = [Record(r.offset, r.append_ms, b"{}") for r in good[:2100]] + good[2100:]
+
+    async def bad(shell: Shell) -> None:
+        shell.reader._max_rejected_share = shell.reader.pauses._max_share = 0.9
+        shell.log = records[:2100]
+        await shell.read(records[:2050])
+        await shell.read(records[2050:2100])
+        await shell.reader.resume_what_is_well()
+
+    async def well(shell: Shell) -> None:
+        shell.reader._max_rejected_share = shell.reader.pauses._max_share = 0.9
+        shell.log = records[:2100]
+        await shell.read(records[2000:2100])
+        await shell.reader.resume_what_is_well()
+        assert shell.committed == 0
+        shell.log = records
+        await shell.reader.resume_what_is_well()
+        await shell.read(records[2000:])
+
+    shell = run(config, bad)
+    assert shell.paused
+    assert shell.committed <= 2000
+    [(partition, paused, next_offset, by)] = state_of(config)
+    assert (partition, paused, by) == (0, 1, "worker")
+    assert 2000 <= next_offset <= 2100
+    shell = run(config, well)
+    assert shell.fetched_from == [(0, 2000)]
+    assert state_of(config)[0][1] == 0
+    assert stored(config)[0] == 10 * 200
+    assert shell.committed == 2200
+
+
+def test_what_is_idle_is_acknowledged_and_belongs_to_its_chunk_all_the_same(
+    config: ClickHouseConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Should the broker's clock step back, whoever begins behind what was acknowledged reads the chunk again."""
+    monkeypatch.setattr(reader, "IDLE_MARGIN_S", -10.0)
+    records = log(250)
+
+    async def idle(shell: Shell) -> None:
+        await shell.read(records[:150])
+        await shell.reader.flush_when_due()
+        assert shell.committed == 150
+
+    async def heir(shell: Shell) -> None:
+        shell.log = records
+        shell.look()
+        await shell.read(records[150:])
+
+    run(config, idle)
+    run(config, heir)
+    assert stored(config) == (2500, 2500, 3)
 
 
 def test_a_message_that_comes_again_is_folded_once(config: ClickHouseConfig) -> None:
@@ -240,7 +348,190 @@ def test_a_message_that_comes_again_is_folded_once(config: ClickHouseConfig) -> 
 
     shell = run(config, scenario)
     assert stored(config) == (1500, 1500, 2)
-    assert sorted(set(shell.acknowledged)) == list(range(100))
+    assert shell.committed == 100
+
+
+def without(records: Sequence[Record], first: int, last: int) -> list[Record]:
+    return [record for record in records if not first <= record.offset <= last]
+
+
+def test_what_is_not_delivered_is_fetched_again(config: ClickHouseConfig) -> None:
+    """Whether within a chunk or at a chunk's end, and once however much comes from behind it meanwhile."""
+    records = log(250)
+
+    async def scenario(shell: Shell) -> None:
+        shell.log = records
+        await shell.read(records[:40])
+        await shell.deliver(without(records[40:100], 50, 60))
+        await shell.deliver(records[100:110])
+        assert shell.fetched_from == [(0, 50)]
+        await shell.read(records[50:160])
+        await shell.read(without(records[160:], 160, 175))
+
+    shell = run(config, scenario)
+    assert stored(config) == (2500, 2500, 3)
+    assert shell.committed == 200
+    assert shell.fetched_from == [(0, 50), (0, 160)]
+
+
+def test_what_was_lost_at_the_end_is_fetched_again(
+    config: ClickHouseConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing behind it tells that it lacks: the log's end does. Of partition 1 nothing was ever delivered."""
+    monkeypatch.setattr(reader, "MISSED_AFTER_S", 0.0)
+    records = log(250)
+
+    async def scenario(shell: Shell) -> None:
+        shell.log = records
+        await shell.read(records[:240])
+        shell.begins, shell.unreachable = 0, 1
+        for fetched in ([], [(0, 240)], [(0, 240), (0, 240), (1, 0)]):
+            shell.look()
+            await shell.reader.flush_when_due()
+            assert shell.fetched_from == fetched
+        await shell.read(records[240:])
+        await shell.read(records, partition=1)
+        assert shell.reader.stored_of(0, 0).next_offset == 250
+        assert shell.reader.stored_of(1, 0).next_offset == 250
+
+    run(config, scenario)
+    assert stored(config) == (5000, 5000, 6)
+
+
+def test_what_is_delivered_from_behind_the_beginning_loses_nothing_before_it(
+    config: ClickHouseConfig,
+) -> None:
+    """Fetched before a rebalance, and labelled as of the new generation: the beginning comes after it."""
+    records = log(250)
+
+    async def scenario(shell: Shell) -> None:
+        shell.log, shell.begins = records, 0
+        await shell.read(records[130:150])
+
+    shell = run(config, scenario)
+    assert stored(config) == (2500, 2500, 3)
+    assert shell.committed == 200
+    assert shell.fetched_from == [(0, 0)]
+
+
+def test_a_beginning_within_a_chunk_that_was_not_delivered_is_found(config: ClickHouseConfig) -> None:
+    records = log(250)
+
+    async def killed(shell: Shell) -> None:
+        await shell.read(records[:150])
+
+    async def heir(shell: Shell) -> None:
+        shell.log, shell.begins = records, 120
+        shell.look()
+        await shell.read(records[170:])
+
+    run(config, killed)
+    shell = run(config, heir)
+    assert stored(config) == (2500, 2500, 3)
+    assert shell.fetched_from == [(0, 120), (0, 100)]
+
+
+def test_nothing_is_read_while_nobody_says_whether_its_chunk_is_there_still(
+    config: ClickHouseConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "MISSED_AFTER_S", 0.0)
+    records = log(250)
+
+    async def killed(shell: Shell) -> None:
+        await shell.read(records[:150])
+
+    async def heir(shell: Shell) -> None:
+        await shell.deliver(records[120:])
+        assert shell.reader.messages == 0
+        shell.log = records
+        shell.look()
+        await shell.read(records[120:])
+
+    run(config, killed)
+    run(config, heir)
+    assert stored(config) == (2500, 2500, 3)
+
+
+def test_what_the_log_does_not_hold_any_more_is_not_waited_for(config: ClickHouseConfig) -> None:
+    records = log(250)
+
+    async def scenario(shell: Shell) -> None:
+        shell.log = records[120:]
+        shell.look()
+        await shell.read(records[:90])
+        await shell.read(records[120:])
+
+    shell = run(config, scenario)
+    assert stored(config) == (2200, 2200, 3)
+    assert shell.fetched_from == [(0, 120)]
+
+
+def test_a_head_that_goes_while_its_chunk_is_fetched_again_is_not_counted_twice(
+    config: ClickHouseConfig,
+) -> None:
+    records = log(250)
+
+    async def killed(shell: Shell) -> None:
+        await shell.read(records[:230])
+
+    async def heir(shell: Shell) -> None:
+        shell.log = records[90:]
+        shell.look()
+        await shell.deliver(records[120:])
+        assert shell.fetched_from == [(0, 100)]
+        shell.log = records[130:]
+        shell.look()
+        await shell.deliver(records[130:])  # Kafka puts the consumer to where the log begins
+        for reading in shell.reader._readings.values():
+            reading.sought_at = 0.0
+        await shell.read(records[140:])
+
+    run(config, killed)
+    shell = run(config, heir)
+    assert stored(config) == (2500, 2500, 3)
+    assert shell.fetched_from == [(0, 100), (0, 130)]
+
+
+def test_what_the_log_leaves_out_is_not_missing(config: ClickHouseConfig) -> None:
+    """Markers of transactions, and batches that cannot be read: nobody waits for them, and progress passes them."""
+    records = without(log(250), 50, 60)[:-1]
+
+    async def scenario(shell: Shell) -> None:
+        shell.reader.report(0, [], [Hole(50, 54), Hole(55, 60)])
+        await shell.read(records)
+        shell.reader.report(0, [UnreadableBatch(249, 252, None, "torn", b"?", 1)], [Hole(253, 253)])
+        await shell.reader.flush_when_due()
+        assert shell.reader.stored_of(0, 0).next_offset == 254
+
+    shell = run(config, scenario)
+    assert stored(config) == (2380, 2380, 3)
+    assert shell.paused == []
+    assert [(r.record.offset, r.error.reason) for r in shell.rejections] == [(249, "unreadable_batch")]
+
+
+def test_where_to_begin_is_asked_until_it_is_known(config: ClickHouseConfig) -> None:
+    records = log(250)
+
+    async def scenario(shell: Shell) -> None:
+        shell.log, shell.begins, shell.unreachable = records, 0, 2
+        for _ in range(2):
+            await shell.deliver(records[50:150])
+        assert shell.reader.messages == 0
+        await shell.read(records[50:150])
+
+    shell = run(config, scenario)
+    assert stored(config) == (2500, 2500, 3)
+    assert shell.fetched_from == [(0, 0)]
+
+
+def test_reports_without_room_are_to_be_told_again(config: ClickHouseConfig) -> None:
+    async def scenario(shell: Shell) -> None:
+        told = [shell.reader.report(0, [], [Hole(n, n)]) for n in range(reader.MAX_REPORTS + 1)]
+        assert told == [True] * reader.MAX_REPORTS + [False]
+        await shell.reader.flush_when_due()
+        assert shell.reader.report(0, [], [Hole(0, 0)])
+
+    run(config, scenario)
 
 
 def test_rows_of_a_store_that_was_cancelled_are_stored_the_next_time(config: ClickHouseConfig) -> None:
@@ -263,4 +554,47 @@ def test_rows_of_a_store_that_was_cancelled_are_stored_the_next_time(config: Cli
 
     shell = run(config, scenario)
     assert stored(config) == (1200, 1200, 2)
-    assert shell.acknowledged == list(range(100))
+    assert shell.committed == 100
+
+
+def test_a_read_that_outlives_its_generation_pauses_nothing_in_the_next(config: ClickHouseConfig) -> None:
+    """Faust has just begun to fetch the partition anew, and nobody would tell it to go on."""
+    at_ms = int(time.time() * 1000)
+    unusable = [Record(offset, at_ms, b"junk") for offset in range(2_000)]
+
+    async def main() -> Shell:
+        shell = Shell(config, max_rejected_share=0.5)
+        write = shell.writer.write
+
+        async def write_in_a_rebalance(rows):
+            rows = list(rows)
+            if any(row.table == "paused_partitions" for row in rows):
+                shell.number = 2
+            await write(rows)
+
+        shell.writer.write = write_in_a_rebalance
+        try:
+            await shell.read(unusable)
+            assert shell.paused == []
+            await shell.deliver(unusable[:10])
+            assert shell.paused == [0]
+            assert 0 in shell.reader.pauses
+        finally:
+            await shell.writer.close()
+        return shell
+
+    asyncio.run(main())
+
+
+def test_a_partition_that_is_cancelled_from_within_ends_the_read(config: ClickHouseConfig) -> None:
+    """What it had taken would be passed over."""
+
+    async def scenario(shell: Shell) -> None:
+        async def cancelled(*_: object) -> None:
+            raise asyncio.CancelledError
+
+        shell.reader._boots = cancelled
+        with pytest.raises(RuntimeError, match="cancelled"):
+            await shell.read(log(50))
+
+    run(config, scenario)

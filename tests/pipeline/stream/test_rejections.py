@@ -1,24 +1,33 @@
 from __future__ import annotations
 
-import pytest
-
-from endpoint_analytics.pipeline.stream.rejections import RejectionLimit, TooManyRejectedError
+from endpoint_analytics.pipeline.stream.rejections import RejectionLimit, Share
 
 
-def test_a_few_bad_senders_are_borne_for_ever() -> None:
-    limit = RejectionLimit("requests", 0.9)
-    for _ in range(100):
-        limit.count(1000, 890)
+def share(bad: int, good: int, bad_senders: int = 1, good_senders: int = 1) -> Share:
+    found = Share()
+    found.count((b"bad-%d" % (n % bad_senders), False) for n in range(bad))
+    found.count((b"good-%d" % (n % good_senders), True) for n in range(good))
+    return found
 
 
-def test_a_topic_that_is_nearly_all_bad_stops_us() -> None:
-    limit = RejectionLimit("requests", 0.9)
-    limit.count(1000, 1000)
-    with pytest.raises(TooManyRejectedError, match="1990 of the last 2000 messages of requests"):
-        limit.count(1000, 990)
+def test_a_span_is_judged_when_it_is_full() -> None:
+    limit = RejectionLimit(0.9)
+    assert limit.count([(b"a", True)] * 1999) is None
+    full = limit.count([(b"a", False)] * 10)
+    assert full is not None
+    assert (full.messages, full.rejected) == (2009, 10)
+    assert limit.count([(b"a", False)]) is None
 
 
-def test_a_share_of_one_never_stops() -> None:
-    limit = RejectionLimit("requests", 1.0)
-    for _ in range(10):
-        limit.count(1000, 1000)
+def test_nearly_all_messages_of_nearly_all_senders_are_too_much() -> None:
+    assert RejectionLimit(0.9).objects(share(2000, 0))
+    assert RejectionLimit(0.9).objects(share(1980, 20, bad_senders=100, good_senders=5))
+
+
+def test_a_few_bad_senders_are_borne_however_much_they_send() -> None:
+    assert not RejectionLimit(0.9).objects(share(1990, 10, bad_senders=2, good_senders=3))
+    assert not RejectionLimit(0.9).objects(share(1700, 300, bad_senders=100, good_senders=1))
+
+
+def test_a_share_of_one_never_objects() -> None:
+    assert not RejectionLimit(1.0).objects(share(2000, 0))

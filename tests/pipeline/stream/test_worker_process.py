@@ -11,7 +11,8 @@ import urllib.request
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
-from tests.parts import Stack, eventually
+from tests.parts import Stack
+from tests.waiting import eventually
 
 from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.rejected import Rejected
@@ -133,10 +134,12 @@ def test_a_rejected_message_is_sent_on_with_its_source(stack: Stack) -> None:
     assert (rejected.partition, rejected.offset) == (partition, offset)
 
 
-def test_a_topic_of_nonsense_ends_the_worker_and_says_why(stack: Stack) -> None:
+def test_a_partition_of_nonsense_is_paused_and_says_why(stack: Stack) -> None:
     send(stack, "hardware", *[b"{}"] * 2100)
-    assert stack.worker.process.wait(60) == 3
-    assert "--max-rejected-share 1" in stack.worker.log.read_text()
+    paused = "SELECT count() FROM paused_partitions FINAL WHERE stream = 'hardware' AND paused = 1"
+    eventually(lambda: stack.rows(paused), lambda rows: rows == [(1,)], 60, "the pause")
+    assert "endpoint-analytics partitions resume hardware" in stack.worker.log.read_text()
+    assert stack.worker.process.poll() is None
 
 
 def test_a_flag_that_is_wrong_is_told(stack: Stack) -> None:

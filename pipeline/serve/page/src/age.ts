@@ -2,7 +2,7 @@
 
 import { serverNow } from "./api.ts";
 import { h, setText } from "./dom.ts";
-import { duration } from "./format.ts";
+import { clock, duration } from "./format.ts";
 
 const FRESH_S = 5;
 const LATE_S = 20;
@@ -11,6 +11,7 @@ export class Age {
   readonly element = h("p", { class: "age", "data-age": "none" });
   private readonly text = h("span", {}, "Waiting for data");
   private newestAt: number | null = null;
+  private unknownSince: number | null = null;
   private readonly timer: number;
 
   constructor() {
@@ -18,8 +19,9 @@ export class Age {
     this.timer = setInterval(() => this.draw(), 1000);
   }
 
-  update(newestAt: number | null): void {
+  update(newestAt: number | null, unknownSince: number | null = null): void {
     this.newestAt = newestAt;
+    this.unknownSince = unknownSince;
     this.draw();
   }
 
@@ -30,9 +32,12 @@ export class Age {
   private draw(): void {
     const seconds = this.newestAt === null ? null : Math.max(0, serverNow() - this.newestAt);
     const state = seconds === null ? "none" : seconds < FRESH_S ? "fresh" : seconds < LATE_S ? "late" : "old";
-    this.element.dataset.age = state;
-    setText(this.text, tell(seconds, state === "fresh"));
-    this.element.title = "Age of the newest figures that are stored";
+    this.element.dataset.age = this.unknownSince === null ? state : "unknown";
+    setText(this.text, this.unknownSince === null ? tell(seconds, state === "fresh") : `Unknown since ${clock(this.unknownSince)}`);
+    this.element.title =
+      this.unknownSince === null
+        ? "Age of the newest figures that are stored"
+        : "The pipeline is late: what agents sent since then is not read yet. Replicas may run or not";
   }
 }
 

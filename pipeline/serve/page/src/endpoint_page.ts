@@ -7,6 +7,7 @@ import { Crosshair } from "./crosshair.ts";
 import { h } from "./dom.ts";
 import { noData } from "./empty.ts";
 import { EngineSection } from "./engine_section.ts";
+import { Losses, type Lossy } from "./losses.ts";
 import { merge } from "./merge.ts";
 import { isMark, tellEvent } from "./marks.ts";
 import type { Navigation } from "./navigation.ts";
@@ -17,6 +18,7 @@ import type { Section } from "./section.ts";
 import type { Answer, ScaleEvent } from "./shapes.ts";
 import { TimelineSection } from "./timeline_section.ts";
 import { Toolbar } from "./toolbar.ts";
+import { Copies, Pauses } from "./warnings.ts";
 
 const SECTIONS = { requests: RequestsSection, compute: ComputeSection, engine: EngineSection, timeline: TimelineSection };
 const PX_A_POINT = 4;
@@ -29,6 +31,9 @@ export class EndpointPage implements Work {
   readonly element: HTMLElement;
   private readonly toolbar: Toolbar;
   private readonly banner = new Banner(() => this.poll.restart());
+  private readonly pauses = new Pauses();
+  private readonly losses = new Losses();
+  private readonly copies = new Copies();
   private readonly crosshair = new Crosshair();
   private readonly stage = h("div", { class: "stage", "aria-busy": "true" });
   private section: Section | null = null;
@@ -43,7 +48,8 @@ export class EndpointPage implements Work {
     put: (page: EndpointPage) => void,
   ) {
     this.toolbar = new Toolbar(navigation);
-    this.element = h("main", { class: "page", id: "main" }, this.toolbar.element, this.banner.element, this.stage);
+    const said = [this.banner, this.pauses, this.losses, this.copies].map(({ element }) => element);
+    this.element = h("main", { class: "page", id: "main" }, this.toolbar.element, ...said, this.stage);
     this.crosshair.watch((at) => this.read(at));
     this.toolbar.show(this.view);
     this.openSection();
@@ -139,6 +145,7 @@ export class EndpointPage implements Work {
         zoom: (from, to) => this.zoom(from, to),
         reset: () => navigation.reset(),
         marks: () => this.marks(),
+        losses: () => this.tooLow(),
       },
     });
     this.stage.replaceChildren(this.section.element);
@@ -158,7 +165,11 @@ export class EndpointPage implements Work {
     if (this.section!.element.parentElement !== this.stage) this.stage.replaceChildren(this.section!.element);
     this.section!.show(withNewestStep(answer), this.view);
     if (answer.replicas) this.toolbar.showReplicas(answer.replicas, this.view.replica);
-    this.toolbar.age.update(answer.newest_at);
+    this.toolbar.age.update(answer.newest_at, answer.unknown_since ?? null);
+    this.pauses.update(answer.paused ?? []);
+    this.losses.update(answer.losses ?? []);
+    const shown = (answer.replicas ?? []).filter(({ replica }) => !this.view.replica || replica === this.view.replica);
+    this.copies.update(shown, answer.conflicts ?? []);
     this.read(this.crosshair.at);
   }
 
@@ -166,6 +177,14 @@ export class EndpointPage implements Work {
     this.banner.hide();
     this.stage.setAttribute("aria-busy", "false");
     this.stage.replaceChildren(noData(this.view.endpoint!));
+  }
+
+  /** The times in which the section's figures are too low. */
+  private tooLow(): Lossy[] {
+    const { losses = [], conflicts = [] } = this.answer ?? {};
+    const { section } = this.view;
+    const stream = section === "compute" ? "hardware" : section;
+    return [...(section === "requests" ? losses : []), ...conflicts.filter((each) => each.stream === stream)];
   }
 
   private marks(): ScaleEvent[] {

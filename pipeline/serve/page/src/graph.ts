@@ -10,6 +10,7 @@ import { drawMarks, drawVeil } from "./marks.ts";
 import { columns, options, pointAt, type PlotSpec } from "./plot.ts";
 import { indexFrom } from "./merge.ts";
 import { announce } from "./notice.ts";
+import { drawLosses, type Lossy } from "./losses.ts";
 import type { ScaleEvent } from "./shapes.ts";
 import { onTheme } from "./theme.ts";
 import { followTouch } from "./touch.ts";
@@ -28,6 +29,7 @@ export interface GraphEvents extends LegendEvents {
   zoom(from: number, to: number): void;
   reset(): void;
   marks(): ScaleEvent[];
+  losses(): Lossy[];
 }
 
 const HEIGHT = 208;
@@ -129,6 +131,7 @@ export class Graph implements Follower {
         drawn: (plot) => {
           drawVeil(plot, this.data!.incompleteFrom);
           drawMarks(plot, this.events.marks());
+          drawLosses(plot, this.events.losses());
           if (this.crosshair.at !== null && this.crosshair.leader !== this) this.follow(this.crosshair.at);
         },
       });
@@ -136,6 +139,7 @@ export class Graph implements Follower {
     }
     this.stage.dataset.from = String(data.from);
     this.stage.dataset.to = String(data.to);
+    this.element.classList.toggle("has-losses", this.events.losses().length > 0);
   }
 
   private resize(): void {

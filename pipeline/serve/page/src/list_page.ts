@@ -5,12 +5,13 @@ import { formatAddress, DEFAULT_VIEW } from "./address.ts";
 import { Age } from "./age.ts";
 import { h } from "./dom.ts";
 import { noEndpoints } from "./empty.ts";
-import { amount, count, DASH, duration, rate, share } from "./format.ts";
+import { amount, clock, count, DASH, duration, rate, share } from "./format.ts";
 import type { Navigation } from "./navigation.ts";
 import { Banner } from "./notice.ts";
 import { Poll, type Work } from "./poll.ts";
 import type { EndpointCard, Endpoints } from "./shapes.ts";
 import { sparkline } from "./sparkline.ts";
+import { Pauses } from "./warnings.ts";
 
 const EVERY_S = 5;
 const AT_ONCE = 4;
@@ -18,6 +19,7 @@ const AT_ONCE = 4;
 export class ListPage implements Work {
   readonly element: HTMLElement;
   private readonly banner = new Banner(() => this.poll.restart());
+  private readonly pauses = new Pauses();
   private readonly stage = h("div", { class: "stage", "aria-busy": "true" });
   private readonly age = new Age();
   private readonly poll: Poll;
@@ -28,7 +30,7 @@ export class ListPage implements Work {
     put: (page: ListPage) => void,
   ) {
     const head = h("div", { class: "list-head" }, h("h1", {}, "Endpoints"), this.age.element);
-    this.element = h("main", { class: "page", id: "main" }, head, this.banner.element, this.stage);
+    this.element = h("main", { class: "page", id: "main" }, head, this.banner.element, this.pauses.element, this.stage);
     put(this);
     this.poll = new Poll(this);
   }
@@ -45,6 +47,7 @@ export class ListPage implements Work {
       found.push(...(await Promise.all(namespaces.slice(i, i + AT_ONCE).map((name) => readEndpoints(name, signal)))));
     }
     this.stage.setAttribute("aria-busy", "false");
+    this.pauses.update(found[0]?.paused ?? []); // each says the same
     this.show(namespaces, found.filter(({ endpoints }) => endpoints.length));
   }
 
@@ -116,6 +119,7 @@ function quotient(part: number | null, whole: number | null): number | null {
 
 function running(card: EndpointCard): HTMLElement {
   const bounds = card.max_replicas === null ? "" : ` of ${count(card.max_replicas)}`;
+  if (card.running === null || card.replicas === null) return unknown(card.unknown_since);
   const state = card.running > 0 ? "up" : card.replicas > 0 ? "starting" : "down";
   return h(
     "p",
@@ -123,6 +127,16 @@ function running(card: EndpointCard): HTMLElement {
     h("span", { class: "running-dot", "aria-hidden": "true" }),
     h("strong", {}, count(card.running)),
     `${bounds} running`,
+  );
+}
+
+/** Grey: replicas may run or not, the pipeline has not come that far. */
+function unknown(since: number | null): HTMLElement {
+  return h(
+    "p",
+    { class: "running running-unknown", title: "The pipeline is late: what agents sent since then is not read yet" },
+    h("span", { class: "running-dot", "aria-hidden": "true" }),
+    since === null ? "unknown" : `unknown since ${clock(since)}`,
   );
 }
 

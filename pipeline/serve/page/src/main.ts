@@ -1,11 +1,11 @@
 // The start: which of the three views is shown, and the keys that hold everywhere.
 
-import { signOut } from "./api.ts";
+import { ApiError, signOut } from "./api.ts";
 import type { View } from "./address.ts";
 import { EndpointPage } from "./endpoint_page.ts";
 import { ListPage } from "./list_page.ts";
 import { Navigation } from "./navigation.ts";
-import { spokenRegion } from "./notice.ts";
+import { Banner, spokenRegion } from "./notice.ts";
 import { Shell } from "./shell.ts";
 import { SignInPage } from "./sign_in.ts";
 import { startTheme } from "./theme.ts";
@@ -14,7 +14,8 @@ startTheme();
 const navigation = new Navigation();
 const shell = new Shell({ home: () => navigation.open(null), signOut: () => void leave() });
 const body = document.createElement("div");
-document.getElementById("app")!.replaceChildren(shell.element, body, spokenRegion());
+const stillSignedIn = new Banner(() => void leave());
+document.getElementById("app")!.replaceChildren(shell.element, stillSignedIn.element, body, spokenRegion());
 let page: EndpointPage | ListPage | SignInPage | null = null;
 
 function put(next: EndpointPage | ListPage | SignInPage): void {
@@ -39,7 +40,14 @@ function askToken(): void {
 }
 
 async function leave(): Promise<void> {
-  await signOut().catch(() => undefined); // without a server there is nothing to be signed in to
+  try {
+    await signOut();
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    stillSignedIn.show(new ApiError(error.status, "You are still signed in.", `${error.message} ${error.mend}`), null);
+    return;
+  }
+  stillSignedIn.hide();
   navigation.open(null);
   askToken();
 }

@@ -41,5 +41,7 @@ export function merge(old: Answer, fresh: Answer): Answer {
     const tail = after.get(key)?.values ?? unnamed(fresh, model);
     return { ...model, values: [...head.slice(start, end), ...tail] };
   });
-  return { ...old, ...fresh, at, series };
+  // Said anew with each answer, or not any more.
+  const { unknown_since: _unknown, losses: _losses, conflicts: _conflicts, paused: _paused, ...kept } = old;
+  return { ...kept, ...fresh, at, series };
 }

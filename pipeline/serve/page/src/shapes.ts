@@ -11,7 +11,8 @@ export type State =
   | "running"
   | "draining"
   | "terminated"
-  | "failed";
+  | "failed"
+  | "unknown";
 
 export interface Session {
   namespaces: string[];
@@ -21,8 +22,9 @@ export interface Session {
 
 export interface EndpointCard {
   endpoint: string;
-  running: number;
-  replicas: number;
+  running: number | null;
+  replicas: number | null;
+  unknown_since: number | null;
   min_replicas: number | null;
   max_replicas: number | null;
   request_rate: number | null;
@@ -39,6 +41,7 @@ export interface Endpoints {
   over_seconds: number;
   at: number[];
   endpoints: EndpointCard[];
+  paused: Paused[];
 }
 
 export interface Series {
@@ -78,10 +81,14 @@ export interface Summary {
 export interface Replica {
   replica: string;
   state: State | null;
+  unknown_since: number | null;
+  unknown_reason: string;
   first_seen: number | null;
   last_seen: number | null;
   boots: number;
-  pending: number;
+  copies: number;
+  conflicting_batches: number;
+  pending: number | null;
 }
 
 export interface StateSpan {
@@ -110,6 +117,34 @@ export interface ScaleEvent {
   running: number | null;
 }
 
+/** Requests that are in no figure: lost at some time between two moments. */
+export interface Loss {
+  replica: string;
+  from: number;
+  to: number;
+  requests: number;
+  batches: number;
+  reasons: Record<string, number>;
+}
+
+/** Batches of a stream that came at some time between two moments and are in no figure. */
+export interface Conflict {
+  replica: string;
+  stream: string;
+  from: number;
+  to: number;
+  batches: number;
+}
+
+/** A partition of Kafka that the worker reads no further; the command has it read again. */
+export interface Paused {
+  stream: string;
+  partition: number;
+  since: number;
+  reason: string;
+  command: string;
+}
+
 export interface Answer {
   namespace: string;
   endpoint: string;
@@ -126,4 +161,8 @@ export interface Answer {
   replicas?: Replica[];
   timeline?: Bar[];
   events?: ScaleEvent[];
+  losses?: Loss[];
+  conflicts?: Conflict[];
+  unknown_since?: number;
+  paused?: Paused[];
 }

@@ -4,7 +4,7 @@ import { h } from "./dom.ts";
 import { duration, moment } from "./format.ts";
 import type { Bar, State, StateSpan } from "./shapes.ts";
 
-export const STATES: State[] = ["pending", "downloading", "pulling", "initializing", "running", "draining", "terminated", "failed"];
+export const STATES: State[] = ["pending", "downloading", "pulling", "initializing", "running", "draining", "terminated", "failed", "unknown"];
 
 export function stateName(state: State): string {
   return state;
@@ -46,7 +46,7 @@ export class SpanCard {
       ["For", `${duration(seconds)}${span.to === null ? " so far" : ""}`],
     ];
     if (span.reason) lines.push(["Reason", span.reason]);
-    if (span.inferred) lines.push(["Known", "from heartbeats, no event told it"]);
+    if (span.inferred && span.state !== "unknown") lines.push(["Known", "from heartbeats, no event told it"]);
     this.card.replaceChildren(
       h("strong", {}, h("span", { class: `state-swatch state-${span.state}` }), stateName(span.state)),
       h("span", { class: "span-card-replica" }, bar.replica),

@@ -7,8 +7,8 @@ from importlib.metadata import version
 
 import jsonschema
 import pytest
-from tests.parts import eventually
 from tests.pipeline.store.rows import boot, event, hardware, insert, setting, window
+from tests.waiting import eventually
 
 ONE = "/v2/endpoint/acme/llm"
 FULL = (

@@ -6,10 +6,14 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from tests.parts import eventually
+from starlette.requests import Request
 from tests.pipeline.store.rows import boot, insert
+from tests.waiting import eventually
 
-from endpoint_analytics.pipeline.serve.page_session import LASTS_S, SessionKeyError, Sessions, session_key
+from endpoint_analytics.pipeline.serve.api.access import Access
+from endpoint_analytics.pipeline.serve.page_session import LASTS_S, Sessions
+from endpoint_analytics.pipeline.serve.rate import Rate
+from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.tokens import Token, create_token, parse_token, revoke_token
 
 
@@ -56,8 +60,102 @@ def test_a_token_becomes_a_cookie_that_opens_the_same(service, token):
     assert send(service, "GET", "/session")[0].status == 401
 
 
-def test_behind_https_the_cookie_is_secure(service, token):
-    assert "Secure" in signed_in(service, token, X_Forwarded_Proto="https")[0]
+def test_behind_https_the_cookie_is_secure_and_of_this_host(service, token):
+    https = {"X_Forwarded_Proto": "https"}
+    header, said = signed_in(service, token, **https)
+    assert header.startswith("__Host-endpoint_analytics_session=")
+    assert {"Secure", "Path=/", "HttpOnly", "SameSite=Strict"} <= set(header.split("; "))
+    assert "domain" not in header.lower()  # what the prefix asks for, or browsers refuse it
+    cookie = cookie_of(header)
+    assert send(service, "GET", "/session", Cookie=cookie, **https)[1] == said
+    planted = cookie.removeprefix("__Host-")  # as another host of the domain could set it
+    assert send(service, "GET", "/session", Cookie=planted, **https)[0].status == 401
+    assert (
+        send(service, "DELETE", "/session", Cookie=cookie, **https)[0]
+        .headers["Set-Cookie"]
+        .startswith("__Host-endpoint_analytics_session=")
+    )
+    assert send(service, "GET", "/session", Cookie=cookie, **https)[0].status == 401
+
+
+def test_signing_in_again_ends_the_session_before(service, token, operator_token):
+    before = cookie_of(signed_in(service, token)[0])
+    header, _ = signed_in(service, operator_token, Cookie=before)
+    assert send(service, "GET", "/session", Cookie=before)[0].status == 401
+    assert send(service, "GET", "/session", Cookie=cookie_of(header))[0].status == 200
+    response, _ = send(service, "POST", "/session", {"token": "wrong"}, Cookie=cookie_of(header))
+    assert response.status == 401
+    assert send(service, "GET", "/session", Cookie=cookie_of(header))[0].status == 200
+
+
+def until_too_often(service, body):
+    """What is free again meanwhile is soon used up."""
+    return next(
+        answer
+        for answer, _ in (send(service, "POST", "/session", body) for _ in range(200))
+        if answer.status == 429
+    )
+
+
+def test_sign_ins_that_fail_are_bounded_and_one_that_is_right_is_not_kept_out(config, token, start_service):
+    service = start_service(config)
+    wrong = {"token": f"eat_{'0' * 16}_{'a' * 43}"}
+    answers = [send(service, "POST", "/session", wrong)[0] for _ in range(20)]
+    assert {answer.status for answer in answers} == {401}
+    refused = until_too_often(service, wrong)
+    assert int(refused.headers["Retry-After"]) > 0
+    signed_in(service, token)
+
+
+class Held:
+    """Tokens that are not told apart before all have asked."""
+
+    def __init__(self):
+        self.answer = asyncio.Event()
+        self.asked = 0
+
+    async def check(self, text, *, again=True):
+        self.asked += again
+        if again:
+            await self.answer.wait()
+        if text == "broken":
+            raise StoreError("down")
+        return Token("0" * 16, "a" * 64, "acme", "", datetime.now(UTC), False) if text == "right" else None
+
+
+def test_of_sign_ins_at_the_same_time_no_more_may_fail_and_only_those_that_do_are_counted():
+    async def at_once(access, tokens, text, count):
+        request = Request({"type": "http", "client": ("192.0.2.1", 5), "headers": []})
+        asking = [asyncio.ensure_future(access.signs_in(request, text)) for _ in range(count)]
+        await asyncio.sleep(0)
+        tokens.answer.set()
+        found = await asyncio.gather(*asking, return_exceptions=True)
+        tokens.answer.clear()
+        return [getattr(each, "status", type(each).__name__) for each in found]
+
+    async def main():
+        tokens = Held()
+        access = Access(tokens, None, Rate(20, 5.0, lambda: 0.0), Rate(100, 5.0, lambda: 0.0))
+        assert await at_once(access, tokens, "right", 50) == ["Token"] * 50
+        assert await at_once(access, tokens, "broken", 15) == ["StoreError"] * 15
+        tokens.asked = 0
+        assert await at_once(access, tokens, "wrong", 60) == [401] * 20 + [429] * 40
+        assert tokens.asked == 20
+        assert await at_once(access, tokens, "right", 3) == ["Token"] * 3
+        assert await at_once(access, tokens, "wrong", 1) == [429]
+
+    asyncio.run(main())
+
+
+def test_sessions_of_one_token_are_bounded_and_those_of_others_are_not(
+    config, client, operator_token, start_service
+):
+    service = start_service(config)
+    token = create_token(client, "acme", "often", datetime.now(UTC))
+    answers = [send(service, "POST", "/session", {"token": token})[0].status for _ in range(100)]
+    assert set(answers) == {200}
+    until_too_often(service, {"token": token})
+    signed_in(service, operator_token)
 
 
 def test_an_operators_session_is_good_for_all(service, operator_token):
@@ -68,6 +166,49 @@ def test_signing_out_takes_the_cookie_back(service):
     response, _ = send(service, "DELETE", "/session")
     assert response.status == 204
     assert "Max-Age=0" in response.headers["Set-Cookie"]
+
+
+def test_a_cookie_that_was_captured_is_worthless_after_signing_out(service, token):
+    cookie, other = (cookie_of(signed_in(service, token)[0]) for _ in range(2))
+    assert send(service, "DELETE", "/session", Cookie=cookie)[0].status == 204
+    assert send(service, "GET", "/session", Cookie=cookie)[0].status == 401
+    assert send(service, "GET", "/v2/endpoint/acme/llm/series", Cookie=cookie)[0].status == 401
+    assert send(service, "DELETE", "/session", Cookie=cookie)[0].status == 204
+    assert send(service, "GET", "/session", Cookie=other)[0].status == 200
+
+
+def test_a_session_is_one_in_every_service_also_when_it_is_over(config, token, start_service):
+    one, other = start_service(config), start_service(config)
+    cookie = cookie_of(signed_in(one, token)[0])
+    assert send(other, "GET", "/session", Cookie=cookie)[0].status == 200
+    assert send(other, "DELETE", "/session", Cookie=cookie)[0].status == 204
+    assert send(other, "GET", "/session", Cookie=cookie)[0].status == 401
+    eventually(
+        lambda: send(one, "GET", "/session", Cookie=cookie)[0].status,
+        lambda status: status == 401,
+        5,
+        "401 in the service that did not sign out",
+    )
+
+
+def test_a_session_goes_on_after_a_restart(config, token, start_service):
+    before = start_service(config)
+    cookie = cookie_of(signed_in(before, token)[0])
+    before.stop()
+    assert send(start_service(config), "GET", "/session", Cookie=cookie)[0].status == 200
+
+
+def test_who_reads_the_table_can_make_no_cookie(service, token, client):
+    name, _, value = cookie_of(signed_in(service, token)[0]).partition("=")
+    session_id, secret = value.split(".")
+    [(stored,)] = client.query(
+        "SELECT secret_sha256 FROM page_sessions FINAL WHERE session_id = {id:String}",
+        parameters={"id": session_id},
+    ).result_rows
+    stored = stored.decode() if isinstance(stored, bytes) else stored
+    assert secret not in stored
+    for guess in (stored[:43], stored):
+        assert send(service, "GET", "/session", Cookie=f"{name}={session_id}.{guess}")[0].status == 401
 
 
 def test_revoking_the_token_ends_its_sessions(service, client):
@@ -134,29 +275,29 @@ def test_a_body_that_cannot_be_used(service, body, headers, status):
     assert (response.status, set(said["error"])) == (status, {"what", "where", "mend"})
 
 
-@pytest.mark.parametrize("change", ["id", "time", "mac", "shape", "empty"])
+@pytest.mark.parametrize("change", ["id", "secret", "shape", "empty"])
 def test_a_forged_cookie_opens_nothing(service, token, change):
     name, _, value = cookie_of(signed_in(service, token)[0]).partition("=")
-    token_id, expires, mac = value.split(".")
+    session_id, secret = value.split(".")
     forged = {
-        "id": f"{'0' * 16}.{expires}.{mac}",
-        "time": f"{token_id}.{int(expires) + 1}.{mac}",
-        "mac": f"{token_id}.{expires}.{'0' * 64}",
+        "id": f"{'0' * 16}.{secret}",
+        "secret": f"{session_id}.{'a' * 43}",
         "shape": token,
         "empty": "",
     }[change]
     assert send(service, "GET", "/session", Cookie=f"{name}={forged}")[0].status == 401
 
 
-def test_sessions_of_one_key_are_good_in_every_service(config, token, start_service, monkeypatch):
-    monkeypatch.setenv("ENDPOINT_ANALYTICS_SESSION_KEY", "k" * 32)
-    one, other = start_service(config), start_service(config)
-    cookie = cookie_of(signed_in(one, token)[0])
-    assert send(other, "GET", "/session", Cookie=cookie)[0].status == 200
+class Kept:
+    """Stands in for ClickHouse: only the time is looked at."""
 
+    rows: tuple = ()
 
-async def _nothing(_):
-    return None
+    async def write(self, sql, parameters):
+        self.rows = (tuple(parameters.values()),)
+
+    async def read(self, sql, parameters):
+        return self.rows
 
 
 def test_a_session_ends_by_its_time():
@@ -166,17 +307,13 @@ def test_a_session_ends_by_its_time():
     async def find(token_id):
         return token if token_id == token.token_id else None
 
-    sessions = Sessions(b"k" * 32, find, lambda: now[0])
-    value, _ = sessions.open(token)
-    assert asyncio.run(sessions.check(value)).token is token
-    now[0] += LASTS_S
-    assert asyncio.run(sessions.check(value)) is None
-    now[0] = 1000.0
-    assert asyncio.run(Sessions(b"j" * 32, find, lambda: now[0]).check(value)) is None
-    assert asyncio.run(Sessions(b"k" * 32, _nothing, lambda: now[0]).check(value)) is None
+    async def main():
+        sessions = Sessions(Kept(), find, lambda: now[0], lambda: now[0])
+        value, _ = await sessions.open(token)
+        assert (await sessions.check(value)).token is token
+        now[0] += LASTS_S - 1
+        assert (await sessions.check(value)).token is token
+        now[0] += 1
+        assert await sessions.check(value) is None
 
-
-def test_a_short_key_is_refused():
-    with pytest.raises(SessionKeyError, match="32 or more"):
-        session_key({"ENDPOINT_ANALYTICS_SESSION_KEY": "short"})
-    assert session_key({}) != session_key({})
+    asyncio.run(main())

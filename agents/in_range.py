@@ -1,0 +1,124 @@
+"""What agents are told from outside, brought into the range of a message before it is counted or kept.
+
+Statuses, times, durations, readings and texts come from applications, logs, clocks, drivers and files, and may be
+anything. Each function returns what the decoders take (schemas/limits), whatever it is given; nothing is left out that
+can be counted. Pure, but that a status that is none is said once.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+
+from endpoint_analytics.schemas.limits import (
+    MAX_COUNT,
+    MAX_DROP_REASONS,
+    MAX_DURATION_US,
+    MAX_INTERVAL_US,
+    MAX_READING,
+    MAX_SUM_US,
+    MAX_TIME_US,
+    MIN_TIME_US,
+)
+from endpoint_analytics.schemas.requests import Totals
+
+logger = logging.getLogger("endpoint_analytics")
+
+INVALID_STATUS = 599
+"""Stands for every status that HTTP does not have: to be treated as one of class 5xx (RFC 9110, section 15)."""
+OTHER_REASON = "other"
+
+_REASON = re.compile(r"[a-z][a-z0-9_]{0,62}")
+
+
+def status_in_range(status: object) -> int:
+    """Return the status as a plain int, INVALID_STATUS when it is none of HTTP's (100 to 599)."""
+    if type(status) is int and 100 <= status <= 599:
+        return status
+    number = _whole(status)
+    if number is not None and 100 <= number <= 599:
+        return number
+    _say_once(type(status).__name__ if number is None or abs(number) > MAX_COUNT else str(number))
+    return INVALID_STATUS
+
+
+def durations_in_range(durations_us: Iterable[int]) -> list[int]:
+    """Return each duration, 0 to MAX_DURATION_US; clocks that went back make it 0."""
+    return [0 if us < 0 else min(us, MAX_DURATION_US) for us in durations_us]
+
+
+def time_in_range(at_us: int) -> int:
+    """Return the time, or the nearest that a message can have: a machine without a clock is in 1970."""
+    return min(max(at_us, MIN_TIME_US), MAX_TIME_US)
+
+
+def interval_in_range(start_ns: int, end_ns: int, offset_us: int) -> tuple[int, int]:
+    """Return start and end in microseconds since 1970 of an interval of the monotonic clock.
+
+    The end counts: an interval that is too long begins later, and one of a clock that went back is empty.
+    """
+    end_us = time_in_range(end_ns // 1_000 + offset_us)
+    length_us = min(max(end_ns // 1_000 - start_ns // 1_000, 0), MAX_INTERVAL_US)
+    return max(end_us - length_us, MIN_TIME_US), end_us
+
+
+def reading_in_range(value: object) -> float | None:
+    """Return the number, None for what is none or is larger than anything that is measured."""
+    is_one = isinstance(value, int | float) and -MAX_READING <= value <= MAX_READING
+    return value if is_one else None  # type: ignore[return-value]  # a number by the line above
+
+
+def readings_in_range(readings: Mapping[str, object]) -> dict[str, list[float | None]]:
+    """Return the columns of one sample."""
+    return {name: [reading_in_range(value)] for name, value in readings.items()}
+
+
+def text_in_range(text: str, most: int) -> str:
+    """Return at most `most` characters; what cannot be written as UTF-8 is replaced."""
+    return text[:most].encode("utf-8", "replace").decode()
+
+
+def totals_in_range(totals: Totals) -> Totals:
+    """Return the totals with every name and number in range, and none of what they count left out."""
+    status: dict[str, int] = {}
+    for name, number in totals.status.items():
+        code = str(status_in_range(name))
+        status[code] = _count(status.get(code, 0) + _count(number))
+    return Totals(
+        arrived=_count(totals.arrived),
+        finished=_count(totals.finished),
+        aborted_pending=_count(totals.aborted_pending),
+        aborted_streaming=_count(totals.aborted_streaming),
+        status=status,
+        wait_us=_count(totals.wait_us, MAX_SUM_US),
+        duration_us=_count(totals.duration_us, MAX_SUM_US),
+        dropped=_drops(totals.dropped),
+        dropped_batches=_drops(totals.dropped_batches),
+    )
+
+
+def _drops(counts: Mapping[str, int]) -> dict[str, int]:
+    drops: dict[str, int] = {}
+    for reason, number in counts.items():
+        is_one = _REASON.fullmatch(reason) and (reason in drops or len(drops) < MAX_DROP_REASONS - 1)
+        name = reason if is_one else OTHER_REASON
+        drops[name] = _count(drops.get(name, 0) + _count(number))
+    return drops
+
+
+def _count(number: object, most: int = MAX_COUNT) -> int:
+    return min(max(_whole(number) or 0, 0), most)
+
+
+def _whole(value: object) -> int | None:
+    try:
+        return int(value)  # type: ignore[call-overload, no-any-return]  # what is no number raises
+    except Exception:  # noqa: BLE001  # whatever an application's own class does
+        return None
+
+
+@lru_cache(maxsize=600)
+def _say_once(status: str) -> None:
+    logger.warning("a status of %s is none of HTTP's: it counts as %d", status, INVALID_STATUS)

@@ -1,0 +1,39 @@
+"""How this installation came here, so that a hint names a command that works for it.
+
+Only what pip itself recorded is read (direct_url.json, PEP 610): a directory, a wheel, or nothing for an index.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+NAME = "endpoint-analytics"
+
+
+def install_command(extra: str) -> str:
+    """Return the command that adds an extra to what is installed here."""
+    return f"pip install {shlex.quote(f'{installed_from()}[{extra}]')}"
+
+
+def installed_from() -> str:
+    """Return what pip installed: a path, or the name where it came from an index."""
+    try:
+        recorded = metadata.distribution(NAME).read_text("direct_url.json")
+    except metadata.PackageNotFoundError:
+        return NAME
+    return parse_direct_url(recorded) or NAME
+
+
+def parse_direct_url(recorded: str | None) -> str | None:
+    """Return the local path that PEP 610's record names, None when there is none any more."""
+    try:
+        url = urlsplit(json.loads(recorded or "{}")["url"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    path = url2pathname(url.path)
+    return path if url.scheme == "file" and Path(path).exists() else None

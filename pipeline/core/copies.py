@@ -1,0 +1,110 @@
+"""Two processes that send under one boot: a memory snapshot that was restored twice, or was restored and lived on.
+
+The copy goes on with the original's boot_id, seq and totals, and knows of nothing. What it sends has numbers that were
+counted, and other content: taken for sent again it would be thrown away. It is counted as a boot of its own instead,
+named after the boot and a number, from the first batch by which it is known. A batch belongs to the process whose
+intervals it continues. Sums are exact whichever of them it is counted to; each number of each process counts once.
+"""
+
+from __future__ import annotations
+
+from endpoint_analytics.pipeline.core.boots import RECENT, Boot, BootKey, Boots, Verdict
+from endpoint_analytics.schemas.requests import RequestBatch, Totals
+from endpoint_analytics.schemas.samples import SampleBatch
+
+MAX_COPIES = 8
+"""Processes beside the first under one boot; batches of more are counted as conflicts, and not otherwise."""
+
+_MARK = "~"  # no name that a sender may use holds it
+
+
+def copy_keys(boot: Boot) -> list[BootKey]:
+    """Return the boots that stand for copies of this one."""
+    return [copy_key(boot.key, number) for number in range(1, boot.copies + 1)]
+
+
+def copy_key(key: BootKey, number: int) -> BootKey:
+    """Return the boot that stands for the copy `number` of a boot."""
+    return key._replace(boot_id=f"{key.boot_id}{_MARK}{number + 1}")
+
+
+def process_of(boots: Boots, boot: Boot, batch: RequestBatch | SampleBatch) -> Boot | None:
+    """Return the process under `boot` that sent the batch, a new copy where it must be one; None without room.
+
+    The copies of `boot` are in `boots`. Whether the batch was counted before, the process says.
+    """
+    verdict = boot.judge(batch.seq, batch.end_us)
+    if not boot.copies and verdict is not Verdict.OTHER:
+        return boot
+    processes = [boot, *(boots[key] for key in copy_keys(boot))]
+    verdicts = [verdict, *(each.judge(batch.seq, batch.end_us) for each in processes[1:])]
+    found = list(zip(processes, verdicts, strict=True))
+    for each, says in found:
+        if says is Verdict.AGAIN and each.knows(batch.seq):
+            return each
+    if new := [each for each, says in found if says is Verdict.NEW]:
+        # The one that it continues; else the one whose numbers it leaves the smallest hole in.
+        return min(
+            new, key=lambda each: (each.recent_ends[-1:] != [batch.start_us], abs(batch.seq - each.next_seq))
+        )
+    if verdict is Verdict.AGAIN:
+        return boot
+    # A copy is known from the first of its batches that was read; one before that may have been held up.
+    early = [each for each, says in found if says is Verdict.EARLIER and each.begin_seq - batch.seq <= RECENT]
+    if early:
+        return min(early, key=lambda each: each.begin_seq)
+    if Verdict.AGAIN in verdicts:
+        return processes[verdicts.index(Verdict.AGAIN)]
+    if boot.copies >= MAX_COPIES:
+        return None
+    boot.copies += 1
+    copy = Boot(
+        copy_key(boot.key, boot.copies),
+        next_seq=batch.seq,
+        last_seq=batch.seq,
+        begin_seq=batch.seq,
+        copy_of=boot.key.boot_id,
+    )
+    if isinstance(batch, RequestBatch):
+        copy.inherited = _before(batch)
+    boots.restore(copy)
+    return copy
+
+
+def since(totals: Totals, inherited: Totals) -> Totals:
+    """Return the totals less what was inherited."""
+    if inherited == Totals():
+        return totals
+    return Totals(
+        arrived=max(totals.arrived - inherited.arrived, 0),
+        finished=max(totals.finished - inherited.finished, 0),
+        aborted_pending=max(totals.aborted_pending - inherited.aborted_pending, 0),
+        aborted_streaming=max(totals.aborted_streaming - inherited.aborted_streaming, 0),
+        status=_less(totals.status, inherited.status),
+        wait_us=max(totals.wait_us - inherited.wait_us, 0),
+        duration_us=max(totals.duration_us - inherited.duration_us, 0),
+        dropped=_less(totals.dropped, inherited.dropped),
+        dropped_batches=_less(totals.dropped_batches, inherited.dropped_batches),
+    )
+
+
+def _before(batch: RequestBatch) -> Totals:
+    """Return the batch's totals as they were before it."""
+    status = dict[str, int]()
+    for code in (*batch.responded.status, *batch.informational.status):
+        status[str(code)] = status.get(str(code), 0) + 1
+    own = Totals(
+        arrived=len(batch.arrived.at_us),
+        finished=len(batch.finished.at_us),
+        aborted_pending=len(batch.aborted_pending.at_us),
+        aborted_streaming=len(batch.aborted_streaming.at_us),
+        status=status,
+        wait_us=sum(batch.responded.wait_us),
+        duration_us=sum(batch.finished.duration_us),
+    )
+    return since(batch.totals, own)
+
+
+def _less(counts: dict[str, int], inherited: dict[str, int]) -> dict[str, int]:
+    left = {name: count - inherited.get(name, 0) for name, count in counts.items()}
+    return {name: count for name, count in left.items() if count > 0}

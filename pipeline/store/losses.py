@@ -1,0 +1,144 @@
+"""Requests that were lost, and when: what agents could not record or gave up, and batches that never came.
+
+Nothing is guessed: agents send their own totals with each batch, and batches are numbered. After each chunk of the log
+the worker keeps what it knows of a boot (`boot_states`); where its losses rise from one chunk to the next, they lie
+between what it had told until then and what it told last. What is older than those rows lies in the boot's whole life.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
+from endpoint_analytics.pipeline.store.lost import Lost, lost_of
+
+MAX_LOSSES = 1000
+MAX_BOOTS = 200
+"""Of one answer; beyond them the oldest are left out."""
+
+_LOST = "missing, agent_arrived, arrived, dropped_reasons, dropped_counts, dropped_batch_reasons, dropped_batch_counts"
+
+# Boots that lost anything are few, and most endpoints have none.
+LOSSY = f"""
+SELECT replica_id, boot_id, first_at, last_at, {_LOST}
+FROM boots FINAL
+WHERE namespace = {{namespace:String}} AND endpoint = {{endpoint:String}} AND stream = 'requests'
+    AND ({{replica:String}} = '' OR replica_id = {{replica:String}})
+    AND last_at >= toDateTime64({{from:Float64}}, 6, 'UTC') AND first_at < toDateTime64({{to:Float64}}, 6, 'UTC')
+    AND (missing > 0 OR notEmpty(dropped_counts) OR notEmpty(dropped_batch_counts))
+ORDER BY last_append DESC
+LIMIT {{limit:UInt32}}
+"""  # noqa: S608 - constants; values are bound by the server
+
+# After which chunks they had lost more, or less, than before.
+CHANGES = f"""
+SELECT replica_id, boot_id, before_at, last_at, {_LOST}
+FROM
+(
+    SELECT replica_id, boot_id, chunk, last_at, {_LOST},
+        (missing, agent_arrived - arrived, dropped_counts, dropped_batch_counts) AS lost,
+        lagInFrame(lost) OVER boot AS lost_before, lagInFrame(last_at, 1, first_at) OVER boot AS before_at
+    FROM boot_states FINAL
+    WHERE stream = 'requests' AND namespace = {{namespace:String}} AND endpoint = {{endpoint:String}}
+        AND (replica_id, boot_id) IN {{boots:Array(Tuple(String, String))}}
+    WINDOW boot AS (PARTITION BY replica_id, boot_id ORDER BY chunk ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
+)
+WHERE lost != lost_before
+ORDER BY replica_id, boot_id, chunk
+"""  # noqa: S608 - constants; values are bound by the server
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Requests and batches of a replica that were lost at some time between two moments, by reason."""
+
+    replica: str
+    from_s: float
+    to_s: float
+    requests: int
+    batches: int
+    reasons: Mapping[str, int]
+    """Requests by reason; a batch's reason is its requests'."""
+
+
+class _State(NamedTuple):
+    """A row of either query, behind replica and boot."""
+
+    before_at: datetime
+    last_at: datetime
+    missing: int
+    agent_arrived: int
+    arrived: int
+    dropped_reasons: Sequence[str]
+    dropped_counts: Sequence[int]
+    batch_reasons: Sequence[str]
+    batch_counts: Sequence[int]
+
+    @property
+    def lost(self) -> Lost:
+        """Return all that the boot had lost by then."""
+        return lost_of(
+            dict(zip(self.dropped_reasons, self.dropped_counts, strict=True)),
+            dict(zip(self.batch_reasons, self.batch_counts, strict=True)),
+            self.missing,
+            self.agent_arrived - self.arrived,
+        )
+
+
+async def read_losses(
+    reader: Reader, namespace: str, endpoint: str, replica: str, from_s: float, to_s: float
+) -> list[Loss]:
+    """Return what was lost in the range, or in a time that touches it, in order of time; raises StoreError."""
+    of = {"namespace": namespace, "endpoint": endpoint}
+    chosen = {"replica": replica, "from": from_s, "to": to_s, "limit": MAX_BOOTS}
+    boots = await reader.read(LOSSY, of | chosen)
+    if not boots:
+        return []
+    changes = await reader.read(CHANGES, of | {"boots": [(row[0], row[1]) for row in boots]})
+    found = [loss for loss in parse_losses(boots, changes) if loss.from_s < to_s and loss.to_s >= from_s]
+    return sorted(found, key=lambda loss: (loss.from_s, loss.replica))[-MAX_LOSSES:]
+
+
+def parse_losses(boots: Iterable[Sequence[Any]], changes: Iterable[Sequence[Any]]) -> list[Loss]:
+    """Return the losses in the rows of LOSSY and CHANGES, boot by boot."""
+    states: dict[tuple[str, str], list[_State]] = {}
+    for replica, boot_id, *state in changes:
+        states.setdefault((replica, boot_id), []).append(_State._make(state))
+    return [
+        loss
+        for replica, boot_id, *whole in boots
+        for loss in _losses_of(replica, states.get((replica, boot_id), []), _State._make(whole))
+    ]
+
+
+def _losses_of(replica: str, chunks: Sequence[_State], whole: _State) -> list[Loss]:
+    """Return the rises from state to state. What comes late after all is taken from the newest before it."""
+    found: list[tuple[_State, Lost]] = []
+    known = Lost({}, 0)
+    for state in chunks:
+        found.append((state, state.lost.since(known)))
+        known = state.lost
+    found.append((whole, whole.lost.since(known)))  # what was lost before the oldest chunk that is kept
+    owed = Lost({}, 0)
+    losses = []
+    for state, lost in reversed(found):
+        settled, owed = lost.less(owed)
+        if settled.requests or settled.batches:
+            losses.append(
+                Loss(
+                    replica,
+                    _seconds(state.before_at),
+                    _seconds(state.last_at),
+                    settled.requests,
+                    settled.batches,
+                    settled.reasons,
+                )
+            )
+    return losses
+
+
+def _seconds(at: datetime) -> float:
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()

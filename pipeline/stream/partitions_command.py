@@ -1,0 +1,68 @@
+"""`endpoint-analytics partitions`: lists the partitions that the worker paused, and has it read one again."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import UTC, datetime
+
+import orjson
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from endpoint_analytics.pipeline.store.connect import (
+    ClickHouseConfig,
+    add_clickhouse_arguments,
+    clickhouse_config,
+    connect,
+)
+from endpoint_analytics.pipeline.store.errors import StoreError, store_error
+from endpoint_analytics.pipeline.store.paused_partitions import FOR_EVER, PausedPartition, read_paused_now
+from endpoint_analytics.schemas.settings import ConfigurationError
+from endpoint_analytics.schemas.topics import TOPICS
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's flags."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="list|resume")
+    add_clickhouse_arguments(actions.add_parser("list", help="the paused partitions, and why"))
+    resume = actions.add_parser("resume", help="read a partition again, and reject what cannot be used")
+    resume.add_argument("stream", choices=[topic.suffix for topic in TOPICS], help="requests, hardware ...")
+    resume.add_argument("partition", type=int, help="the partition's number")
+    add_clickhouse_arguments(resume)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Return 0, or 1 for what cannot be done."""
+    try:
+        said = _act(arguments, clickhouse_config(arguments))
+    except (ConfigurationError, StoreError) as error:
+        print(f"endpoint-analytics partitions: {error}", file=sys.stderr)
+        return 1
+    print(said)
+    return 0
+
+
+def _act(arguments: argparse.Namespace, config: ClickHouseConfig) -> str:
+    client = connect(config)
+    try:
+        paused = {place: state for place, state in read_paused_now(client).items() if state.paused}
+        if arguments.action == "list":
+            return "\n".join(map(_line, paused.values())) or "no partition is paused"
+        place = (arguments.stream, arguments.partition)
+        if place not in paused:
+            known = ", ".join(f"{stream} {partition}" for stream, partition in paused) or "none is"
+            raise StoreError(f"{place[0]} {place[1]} is not paused; paused: {known}")
+        row = paused[place].resumed(FOR_EVER).row("operator")
+        client.raw_insert(row.table, insert_block=orjson.dumps(row.values), fmt="JSONEachRow")
+    except ClickHouseError as error:
+        raise store_error(error, config.url, config.database) from error
+    finally:
+        client.close()
+    return f"{place[0]}/{place[1]} goes on within seconds; what cannot be used is in the table rejected"
+
+
+def _line(state: PausedPartition) -> str:
+    since = datetime.fromtimestamp(state.since_ms / 1000, UTC).isoformat(timespec="seconds")
+    return (
+        f"{state.stream}/{state.partition} paused since {since} at offset {state.next_offset}: {state.reason}"
+    )

@@ -1,0 +1,101 @@
+"""The shell of `progress`: asks Kafka where its partitions end, and writes how far they are stored.
+
+Asking and writing are two tasks: while a broker does not answer, what is read on other ways is told still. Nothing
+here ends the worker: where it cannot ask, less is known, and says so by growing old. Before ClickHouse has said its
+time nothing is told: it could not be stored either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from aiokafka.errors import KafkaError
+from faust.exceptions import ConsumerNotStarted
+
+from endpoint_analytics.pipeline.store.writer import RowWriter
+from endpoint_analytics.pipeline.stream.progress import Progress, Stored
+from endpoint_analytics.pipeline.stream.reader import StreamReader
+from endpoint_analytics.pipeline.stream.reading import LogSpan
+from endpoint_analytics.pipeline.stream.two_clocks import NOW, TwoClocks
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S, WRITE_EVERY_S = 0.5, 1.0
+
+
+class ProgressWriter:
+    """Tells of the partitions that this worker reads; `consumer` is Faust's, as `transport` makes it."""
+
+    def __init__(
+        self, readers: Sequence[StreamReader[Any]], writer: RowWriter, consumer: Callable[[], Any]
+    ) -> None:
+        self._readers = {reader.topic: reader for reader in readers}
+        self._writer = writer
+        self._consumer = consumer
+        self._progress = Progress()
+        self._clocks = TwoClocks(self._clickhouse_ms)
+
+    async def look_for_ever(self) -> None:
+        """Ask for the ends of our partitions, again and again, and for ClickHouse's time."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._clocks.follow_for_ever())
+            group.create_task(self._look_for_ever())
+
+    async def _look_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            asked_at = self._clocks.now()  # before the question: what came since is not spoken of
+            try:
+                ours = [tp for tp in self._consumer().assignment() if tp.topic in self._readers]
+                consumer = self._consumer()
+                # Together: each waits for the fetch that is under way.
+                starts, ends = await asyncio.gather(
+                    consumer.earliest_offsets(*ours), consumer.highwaters(*ours)
+                )
+            except (KafkaError, ConsumerNotStarted) as error:
+                log.debug("the ends of the log are not known now: %s", error)
+                continue
+            for topic, reader in self._readers.items():
+                reader.saw_logs(
+                    {
+                        tp.partition: LogSpan(int(starts[tp]), int(end), self._consumer().committed(tp))
+                        for tp, end in ends.items()
+                        if tp.topic == topic and tp in starts
+                    }
+                )
+            if asked_at is not None:
+                self._progress.look(
+                    asked_at,
+                    ((self._readers[tp.topic].stream, tp.partition, int(end)) for tp, end in ends.items()),
+                )
+
+    async def write_for_ever(self) -> None:
+        """Write what has risen, every second."""
+        while True:
+            await asyncio.sleep(WRITE_EVERY_S)
+            now = self._clocks.now()
+            if now is not None and (rows := self._progress.advance(now, self._stored())):
+                await self._writer.write(rows)
+
+    def _stored(self) -> Iterator[tuple[str, int, Stored]]:
+        try:
+            ours = self._consumer().assignment()
+        except ConsumerNotStarted:
+            return
+        for tp in ours:
+            reader = self._readers.get(tp.topic)
+            if reader is not None:
+                yield (
+                    reader.stream,
+                    tp.partition,
+                    reader.stored_of(tp.partition, self._consumer().committed(tp)),
+                )
+
+    async def _clickhouse_ms(self) -> int:
+        rows = (await (await self._writer.client()).query(NOW)).result_rows
+        if not rows:  # an answer that was cut off before its first row looks so
+            raise OSError("ClickHouse's answer is empty")
+        return int(rows[0][0])

@@ -1,0 +1,331 @@
+"""Kafka's record batches, made readable before the client sees them: what cannot be read becomes an empty batch.
+
+One batch that its reader cannot decode stops a Kafka consumer for good: the client raises below the message, where
+nobody can go past it. So each fetched set of batches comes through here first. A batch whose checksum, format,
+codec or content is no good, or that would become too large, is replaced by an empty one of the same offsets, and
+named. What is compressed leaves unpacked, within a bound. Pure: bytes in, bytes out. The format is that of
+https://kafka.apache.org/documentation/#recordbatch.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import cramjam
+import numpy as np
+from aiokafka.record.default_records import DefaultRecordBatch
+from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.record.util import calc_crc32c
+
+MAX_UNPACKED_BYTES = 32 * 1024 * 1024
+"""What a compressed batch may become. A topic takes batches of 8 MiB as they are sent, packed or not."""
+
+KEPT_BYTES = 64 * 1024
+"""What is kept of a batch that cannot be read, to be looked at."""
+
+_HEADER = struct.Struct(">qiibIhiqqqhii")
+_BEFORE_LENGTH = 12  # base offset and length: what the length does not count
+_CRC_AT, _ATTRIBUTES_AT = 17, 21
+_MAGIC_AT = 16
+_MAGIC = 2
+_CODECS = {0: "none", 1: "gzip", 2: "snappy", 3: "lz4", 4: "zstd"}
+_CODEC_MASK = 0x07
+_LOG_APPEND_TIME = 0x08
+_CONTROL = 0x20
+_XERIAL = bytes((0x82,)) + b"SNAPPY\0"
+_XERIAL_HEADER_BYTES = 16
+
+
+class UnreadableError(Exception):
+    """Why a batch cannot be read."""
+
+
+class UnreadableBatch(NamedTuple):
+    """The offsets `first` to `last` of a partition that cannot be read; `append_ms` where the header is sound.
+
+    `value` is the beginning of its `size_bytes`.
+    """
+
+    first: int
+    last: int
+    append_ms: int | None
+    detail: str
+    value: bytes
+    size_bytes: int
+
+
+class Hole(NamedTuple):
+    """The offsets `first` to `last`, which hold no message."""
+
+    first: int
+    last: int
+
+
+@dataclass(slots=True)
+class Sieved:
+    """What goes on to the client, and what does not. `doubted` is the base offset at which it ends too early:
+    what is there cannot be read, and is to be fetched once more before that is believed."""
+
+    batches: bytes
+    unreadable: list[UnreadableBatch] = field(default_factory=list)
+    holes: list[Hole] = field(default_factory=list)
+    """Markers of transactions, and what compaction or the broker left out."""
+    doubted: int | None = None
+
+
+class _Header(NamedTuple):
+    base_offset: int
+    length: int
+    leader_epoch: int
+    magic: int
+    crc: int
+    attributes: int
+    last_offset_delta: int
+    first_ms: int
+    max_ms: int
+    producer_id: int
+    producer_epoch: int
+    base_sequence: int
+    records: int
+
+
+class Sieve:
+    """Reads batches; holds the room that they are unpacked into, so each thread takes its own."""
+
+    def __init__(self, max_unpacked_bytes: int = MAX_UNPACKED_BYTES) -> None:
+        self._max_bytes = max_unpacked_bytes
+        self._room: np.ndarray[tuple[int], np.dtype[np.uint8]] | None = None
+
+    def sieve(self, fetched: bytes, fetch_offset: int, end_offset: int, believed: int | None) -> Sieved:
+        """Return what can be read of a partition's batches, fetched from `fetch_offset` on.
+
+        `end_offset` is the log's end, and `believed` the base offset whose batch was fetched often enough to believe
+        that it cannot be read.
+        """
+        out: list[bytes] = []
+        sieved = Sieved(fetched)
+        next_offset = fetch_offset
+        changed = False
+        places = list(_places(fetched))
+        for index, (start, end) in enumerate(places):
+            batch = fetched[start:end]
+            base = int.from_bytes(batch[:8], "big", signed=True)
+            try:
+                readable = self._readable(batch)
+            except UnreadableError as error:
+                changed = True
+                if base != believed:
+                    sieved.doubted = base
+                    break
+                following = fetched[places[index + 1][0] :][:8] if index + 1 < len(places) else b""
+                last = _last_offset(batch, next_offset, end_offset, following)
+                sieved.unreadable.append(_unreadable(batch, next_offset, last, str(error)))
+                out.append(empty_batch(next_offset, last))
+                next_offset = last + 1
+            else:
+                changed = changed or readable is not batch
+                out.append(readable)
+                sieved.holes += _holes(readable, next_offset)
+                next_offset = max(next_offset, _next_offset(readable, next_offset))
+            if sum(map(len, out)) > self._max_bytes:
+                changed = True  # what is behind is fetched again: many may become large together
+                break
+        if changed:
+            sieved.batches = b"".join(out)
+        elif fetched and not places:
+            # The broker sends the first batch whole, however large it is: so its length is wrong.
+            if believed == fetch_offset:
+                detail = f"its length does not fit: {len(fetched)} bytes came"
+                sieved.unreadable.append(_unreadable(fetched, fetch_offset, fetch_offset, detail))
+                sieved.batches = empty_batch(fetch_offset, fetch_offset)
+            else:
+                sieved.doubted, sieved.batches = fetch_offset, b""
+        return sieved
+
+    def _readable(self, batch: bytes) -> bytes:
+        """Return the batch, unpacked; raises UnreadableError."""
+        if len(batch) <= _MAGIC_AT:
+            raise UnreadableError(f"it has {len(batch)} bytes, and no header")
+        if batch[_MAGIC_AT] in (0, 1):
+            _read_all(batch, check=True)  # of brokers before 2017
+            return batch
+        if batch[_MAGIC_AT] != _MAGIC:
+            raise UnreadableError(f"its format is {batch[_MAGIC_AT]}; known is {_MAGIC}")
+        if len(batch) < _HEADER.size:
+            raise UnreadableError(f"it has {len(batch)} bytes; a header takes {_HEADER.size}")
+        header = _Header(*_HEADER.unpack_from(batch))
+        if calc_crc32c(batch[_ATTRIBUTES_AT:]) != header.crc:
+            raise UnreadableError("its checksum (CRC-32C) does not fit")
+        codec = header.attributes & _CODEC_MASK
+        if codec:
+            batch = self._unpacked(batch, header, codec)
+        _read_all(batch, check=False)
+        return batch
+
+    def _unpacked(self, batch: bytes, header: _Header, codec: int) -> bytes:
+        if codec not in _CODECS:
+            raise UnreadableError(
+                f"its compression is number {codec}; known are {', '.join(_CODECS.values())}"
+            )
+        packed = batch[_HEADER.size :]
+        try:
+            payload = self._unpack(packed, codec)
+        except (cramjam.DecompressionError, zlib.error, EOFError, ValueError, struct.error) as error:
+            raise UnreadableError(f"its {_CODECS[codec]} content cannot be unpacked: {error}") from error
+        attributes = header.attributes & ~_CODEC_MASK
+        return _batch(header._replace(attributes=attributes), payload)
+
+    def _unpack(self, packed: bytes, codec: int) -> bytes:
+        if codec == 1:
+            return _unpack_gzip(packed, self._max_bytes)
+        if codec == 2:
+            return _unpack_snappy(packed, self._max_bytes)
+        if self._room is None:
+            self._room = np.empty(self._max_bytes, np.uint8)  # pages are taken when they are written
+        module = cramjam.lz4 if codec == 3 else cramjam.zstd
+        try:
+            size = module.decompress_into(packed, self._room)
+        except cramjam.DecompressionError as error:
+            if "whole buffer" in str(error):
+                raise ValueError(_too_large(self._max_bytes)) from None
+            raise
+        return self._room[:size].tobytes()
+
+
+def _too_large(max_bytes: int) -> str:
+    return f"it becomes more than {max_bytes} bytes"
+
+
+def _unpack_gzip(packed: bytes, max_bytes: int) -> bytes:
+    unpacked, left = [], packed
+    size = 0
+    while left:
+        stream = zlib.decompressobj(wbits=31)
+        unpacked.append(stream.decompress(left, max_bytes - size + 1))
+        size += len(unpacked[-1])
+        if size > max_bytes:
+            raise ValueError(_too_large(max_bytes))
+        if not stream.eof:
+            raise EOFError("it ends within the stream")
+        left = stream.unused_data
+    return b"".join(unpacked)
+
+
+def _unpack_snappy(packed: bytes, max_bytes: int) -> bytes:
+    """Raw, or in the blocks of the Java library (xerial), each after its length."""
+    if not packed.startswith(_XERIAL):
+        return _unpack_snappy_block(packed, max_bytes)
+    unpacked, at, size = [], _XERIAL_HEADER_BYTES, 0
+    while at < len(packed):
+        (length,) = struct.unpack_from(">i", packed, at)
+        if length <= 0 or at + 4 + length > len(packed):
+            raise EOFError(f"a block of {length} bytes where {len(packed) - at - 4} are left")
+        unpacked.append(_unpack_snappy_block(packed[at + 4 : at + 4 + length], max_bytes, size))
+        size += len(unpacked[-1])
+        at += 4 + length
+    return b"".join(unpacked)
+
+
+def _unpack_snappy_block(block: bytes, max_bytes: int, size: int = 0) -> bytes:
+    if size + cramjam.snappy.decompress_raw_len(block) > max_bytes:
+        raise ValueError(_too_large(max_bytes))
+    return bytes(cramjam.snappy.decompress_raw(block))
+
+
+def _read_all(batch: bytes, *, check: bool) -> None:
+    """Raise UnreadableError unless each record of an unpacked batch can be read."""
+    try:
+        if check:
+            read = MemoryRecords(batch).next_batch()
+            if read is None or not read.validate_crc():
+                raise UnreadableError("its checksum (CRC-32) does not fit")
+        else:
+            read = DefaultRecordBatch(batch)
+        for _ in read:
+            pass
+    except (UnreadableError, MemoryError):
+        raise
+    except Exception as error:  # whatever ails a decoder: nothing else may come out of here
+        raise UnreadableError(f"its records cannot be read: {error}") from error
+
+
+def _places(fetched: bytes) -> Iterator[tuple[int, int]]:
+    """Yield where each whole batch starts and ends; the last may have come in part."""
+    start = 0
+    while start + _BEFORE_LENGTH <= len(fetched):
+        length = int.from_bytes(fetched[start + 8 : start + _BEFORE_LENGTH], "big", signed=True)
+        end = start + _BEFORE_LENGTH + length
+        if length < 0 or end > len(fetched):
+            return
+        yield start, end
+        start = end
+
+
+def _holes(batch: bytes, next_offset: int) -> Iterator[Hole]:
+    """Yield the offsets from `next_offset` to the end of a readable batch that hold no message for a consumer."""
+    if batch[_MAGIC_AT] != _MAGIC:
+        return  # of brokers before 2017, which know no transactions
+    header = _Header(*_HEADER.unpack_from(batch))
+    behind = header.base_offset + header.last_offset_delta + 1
+    if header.attributes & _CONTROL:
+        offsets = [behind]
+    elif header.records == header.last_offset_delta + 1:
+        offsets = [header.base_offset]
+    else:  # compacted
+        offsets = [*(record.offset for record in DefaultRecordBatch(batch)), behind]
+    for offset in offsets:
+        if offset > next_offset:
+            yield Hole(next_offset, offset - 1)
+        next_offset = max(next_offset, offset + 1)
+
+
+def _next_offset(batch: bytes, otherwise: int) -> int:
+    if batch[_MAGIC_AT] != _MAGIC:
+        return otherwise
+    header = _Header(*_HEADER.unpack_from(batch))
+    return header.base_offset + header.last_offset_delta + 1
+
+
+def _last_offset(batch: bytes, first: int, end_offset: int, following: bytes) -> int:
+    """Return the last offset of an unreadable batch, never one too far: what follows it is good.
+
+    The header says it, where two of its numbers agree and it lies within the log; else the batch behind; else it is
+    only known that `first` cannot be read.
+    """
+    bound = end_offset - 1
+    if following:
+        bound = min(bound, int.from_bytes(following, "big", signed=True) - 1)
+    if len(batch) >= _HEADER.size and batch[_MAGIC_AT] == _MAGIC:
+        header = _Header(*_HEADER.unpack_from(batch))
+        last = header.base_offset + header.last_offset_delta
+        if header.records == header.last_offset_delta + 1 and first <= last <= bound:
+            return last
+    return bound if following and bound >= first else first
+
+
+def _unreadable(batch: bytes, first: int, last: int, detail: str) -> UnreadableBatch:
+    append_ms = None
+    if len(batch) >= _HEADER.size and batch[_MAGIC_AT] == _MAGIC:
+        header = _Header(*_HEADER.unpack_from(batch))
+        if calc_crc32c(batch[_ATTRIBUTES_AT:]) == header.crc and header.attributes & _LOG_APPEND_TIME:
+            append_ms = header.max_ms
+    offsets = f"offset {first}" if first == last else f"offsets {first} to {last}"
+    detail = f"record batch, {offsets}: {detail}"
+    return UnreadableBatch(first, last, append_ms, detail, batch[:KEPT_BYTES], len(batch))
+
+
+def empty_batch(first: int, last: int) -> bytes:
+    """Return a batch without records that holds the offsets, as compaction leaves one."""
+    return _batch(_Header(first, 0, -1, _MAGIC, 0, 0, last - first, -1, -1, -1, -1, -1, 0), b"")
+
+
+def _batch(header: _Header, payload: bytes) -> bytes:
+    """Return the batch with its length and checksum put right."""
+    length = _HEADER.size - _BEFORE_LENGTH + len(payload)
+    packed = _HEADER.pack(*header._replace(length=length)) + payload
+    crc = calc_crc32c(packed[_ATTRIBUTES_AT:])
+    return packed[:_CRC_AT] + struct.pack(">I", crc) + packed[_ATTRIBUTES_AT:]

@@ -1,0 +1,312 @@
+"""The ENDPOINT_ANALYTICS_* variables: every name, what its value must be, and how a value is read.
+
+One table and one way of reading for agents, middlewares, pipeline and commands. A new variable gets a row in SETTINGS;
+one that is not there is refused as a typing error. Only reading text belongs here: what values do together is checked
+by the parts that use them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal
+from urllib.parse import SplitResult, urlsplit
+
+PREFIX = "ENDPOINT_ANALYTICS_"
+
+HTTP = frozenset({"http", "https"})
+
+# What Kubernetes sets in every pod of a namespace for a Service whose name begins as our variables do.
+_SERVICE_LINK = re.compile(
+    r"(?:.*_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)\w*|PORT=\w+://.*)"
+)
+_ADDRESS = re.compile(
+    r"(?:[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})", re.ASCII
+)
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?=/)", re.ASCII)
+_LOGIN = re.compile(r"\A([A-Za-z][A-Za-z0-9+.-]*://)?.*@", re.DOTALL)
+"""All before the last @, whatever a password is made of, and whether or not a scheme stands before it."""
+_SWITCHES = {
+    "on": True,
+    "true": True,
+    "yes": True,
+    "1": True,
+    "off": False,
+    "false": False,
+    "no": False,
+    "0": False,
+}
+
+
+class ConfigurationError(ValueError):
+    """A setting that is missing or wrong: the message says which one, what was expected, and how to fix it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a variable holds, for people: `expected`, an `example`, and the command-line `option` that overrides it.
+
+    The value of a secret is shown nowhere.
+    """
+
+    expected: str
+    example: str = ""
+    option: str = ""
+    is_secret: bool = False
+
+
+_NAME = "1 to 128 letters, digits, '.', '_' or '-', beginning and ending with a letter or digit"
+_ON_OR_OFF = "on or off"
+_DAYS = "a whole number of days"
+_PEM = "the path of a PEM file that can be read"
+
+SETTINGS: Mapping[str, Setting] = {
+    # whose requests these are, and how they are recorded
+    "namespace": Setting(_NAME, "acme", "--namespace"),
+    "endpoint": Setting(_NAME, "classifier", "--endpoint"),
+    "replica_id": Setting(_NAME, "replica-1", "--replica-id"),
+    "flush_interval_s": Setting("seconds, 0.01 to 1.0", "1.0"),
+    "stop_timeout_s": Setting("seconds, 0 to 60", "5", "--timeout"),
+    "hardware": Setting(_ON_OR_OFF, "off"),
+    "states": Setting(_ON_OR_OFF, "off"),
+    "exclude_paths": Setting("whole paths with commas between them", "/health,/metrics", "--exclude-paths"),
+    "recorder_limit": Setting("a whole number, 1 or more", "20000"),
+    "outbox_batches": Setting("a whole number, 1 or more", "600"),
+    "outbox_bytes": Setting("a whole number of bytes, 1 or more", "67108864"),
+    "spool": Setting("a folder that can be written", "/var/spool/endpoint-analytics", "--spool"),
+    "spool_bytes": Setting("a whole number of bytes, 65536 or more", "268435456"),
+    "spool_drop": Setting("oldest or newest", "oldest"),
+    "scrape": Setting(
+        "http://HOST:PORT/PATH, https://HOST:PORT/PATH or off", "http://127.0.0.1:8000/metrics", "--scrape"
+    ),
+    "scrape_interval_s": Setting("seconds, 0.1 to 5", "1.0"),
+    "scrape_metrics": Setting(
+        "NAME=PROMETHEUS_NAME with commas between them", "engine_lora_slots=vllm:lora_slots", "--metric"
+    ),
+    "scrape_token": Setting("printable ASCII characters, as an HTTP header can have", is_secret=True),
+    "scrape_token_file": Setting("the path of a file whose first line is the token", "/run/secrets/engine"),
+    "scrape_select": Setting(
+        'LABEL="VALUE" with =, !=, =~ or !~, and commas between several', 'model="ensemble"', "--select"
+    ),
+    "engine_ca_file": Setting(_PEM, "/etc/engine/ca.pem", "--engine-ca-file"),
+    "engine_certificate_file": Setting(_PEM, "/etc/engine/agent.pem", "--engine-certificate-file"),
+    "engine_key_file": Setting(_PEM, "/etc/engine/agent.key", "--engine-key-file"),
+    "engine_server_name": Setting("a host's name", "llm.example.com", "--engine-server-name"),
+    "engine_insecure": Setting(_ON_OR_OFF, "on", "--engine-insecure"),
+    "runtime_folder": Setting("a folder that can be written", "/run/endpoint-analytics"),
+    # Kafka
+    "kafka": Setting("HOST:PORT[,HOST:PORT...]", "kafka-1:9092,kafka-2:9092", "--kafka"),
+    "topic_prefix": Setting("1 to 200 letters, digits, '.', '_' or '-'", "endpoint-analytics", "--topic-prefix"),
+    "kafka_security_protocol": Setting(
+        "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL", "SASL_SSL", "--kafka-security-protocol"
+    ),
+    "kafka_sasl_mechanism": Setting(
+        "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512", "SCRAM-SHA-512", "--kafka-sasl-mechanism"
+    ),
+    "kafka_username": Setting("a user's name", "analytics", "--kafka-username"),
+    "kafka_password": Setting("the user's password", is_secret=True),
+    "kafka_password_file": Setting(
+        "the path of a file whose first line is the user's password", "/run/secrets/kafka", "--kafka-password-file"
+    ),
+    "kafka_ca_file": Setting(_PEM, "/etc/kafka/ca.pem", "--kafka-ca-file"),
+    "kafka_certificate_file": Setting(_PEM, "/etc/kafka/agent.pem", "--kafka-certificate-file"),
+    "kafka_key_file": Setting(_PEM, "/etc/kafka/agent.key", "--kafka-key-file"),
+    "kafka_key_password": Setting("the password of an encrypted key", is_secret=True),
+    "kafka_key_password_file": Setting(
+        "the path of a file whose first line is the key's password", "/run/secrets/key", "--kafka-key-password-file"
+    ),
+    "kafka_check_hostname": Setting(_ON_OR_OFF, "off", "--kafka-check-hostname"),
+    # `agent kubernetes`
+    "endpoint_label": Setting("the key of a pod's label", "app.kubernetes.io/name", "--endpoint-label"),
+    "replica_from": Setting("name, uid, label:KEY or annotation:KEY", "name", "--replica-from"),
+    "cluster": Setting("a name", "eu-1", "--cluster"),
+    # worker
+    "group": Setting("the name of a consumer group", "endpoint-analytics", "--group"),
+    "instance_id": Setting("a name that only this worker of the group has", "worker-0", "--instance-id"),
+    # ClickHouse
+    "clickhouse_url": Setting(
+        "http://HOST:PORT or https://HOST:PORT, the HTTP interface", "http://127.0.0.1:8123", "--clickhouse-url"
+    ),
+    "clickhouse_user": Setting("a user's name", "default", "--clickhouse-user"),
+    "clickhouse_password": Setting("the user's password", is_secret=True),
+    "clickhouse_password_file": Setting(
+        "the path of a file whose first line is the user's password",
+        "data/clickhouse.default-password",
+        "--clickhouse-password-file",
+    ),
+    "clickhouse_analyst_password": Setting(
+        "the password of the account `analyst` of `endpoint-analytics clickhouse`", is_secret=True
+    ),
+    "clickhouse_analyst_password_file": Setting(
+        "the path of a file whose first line is that password", "/run/secrets/analyst"
+    ),
+    "clickhouse_database": Setting(
+        "letters, digits and '_', and no digit first", "endpoint_analytics", "--clickhouse-database"
+    ),
+    "clickhouse_cluster": Setting("letters, digits, '_', '.' or '-'", "analytics", "--clickhouse-cluster"),
+    "retention_10s_days": Setting(_DAYS, "7"),
+    "retention_1min_days": Setting(_DAYS, "30"),
+    "retention_1h_days": Setting(_DAYS, "400"),
+    # Kafka on this machine
+    "maven_url": Setting(
+        "http://HOST/PATH or https://HOST/PATH, a mirror of Maven Central", "https://repo1.maven.org/maven2"
+    ),
+}  # fmt: skip
+
+
+def variable_of(name: str) -> str:
+    """Return the variable of a setting; KeyError for one that is not in SETTINGS."""
+    if name not in SETTINGS:
+        raise KeyError(name)
+    return PREFIX + name.upper()
+
+
+def wrong(name: str, value: object, why: str = "") -> ConfigurationError:
+    """Return the error for a setting's value; `why` says more than what SETTINGS expects of it."""
+    setting = SETTINGS[name]
+    why = why if not setting.is_secret else ""
+    shown = "not usable" if setting.is_secret else shown_value(value)
+    example = f", for example {setting.example}" if setting.example else ""
+    places = f"{setting.option} or {variable_of(name)}" if setting.option else variable_of(name)
+    reason = f" ({why})" if why else ""
+    return ConfigurationError(
+        f"{name} is {shown}{reason}: expected {setting.expected}{example}; set {places}"
+    )
+
+
+def missing(name: str) -> ConfigurationError:
+    """Return the error for a setting that has no default and was not given."""
+    option = SETTINGS[name].option
+    return ConfigurationError(
+        f"{name} is not set: pass {name}=..., or set {f'{option} or ' if option else ''}{variable_of(name)}, "
+        f"for example {SETTINGS[name].example}"
+    )
+
+
+def shown_value(value: object) -> str:
+    """Return a value for an error's text: one line, not long, and no login or query of a URL."""
+    text = repr(value) if not isinstance(value, str) else repr(_LOGIN.sub(r"\1***@", value).partition("?")[0])
+    return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+def check_environment(environment: Mapping[str, str]) -> None:
+    """Raise ConfigurationError when a variable has our prefix and no name of ours: nobody would read it."""
+    known = {variable_of(name) for name in SETTINGS}
+    unknown = sorted(
+        name
+        for name, value in environment.items()
+        if name.upper().startswith(PREFIX) and name not in known and not _is_service_link(name, value)
+    )
+    if unknown:
+        raise ConfigurationError("; ".join(_unknown(name, known) for name in unknown))
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    rest = name[len(PREFIX) :]
+    return (
+        _SERVICE_LINK.fullmatch(f"{rest}={value}" if rest.endswith("PORT") and "://" in value else rest)
+        is not None
+    )
+
+
+def _unknown(name: str, known: set[str]) -> str:
+    near = get_close_matches(name.upper(), known, n=1, cutoff=0.7)
+    return f"{name} is no variable of ours: " + (
+        f"did you mean {near[0]}?" if near else "correct its name, or unset it"
+    )
+
+
+def read_text(environment: Mapping[str, str], name: str) -> str:
+    """Return the text of a setting's variable without blanks around it (a secret as it is), "" when it is not set."""
+    text = environment.get(variable_of(name), "")
+    return text if SETTINGS[name].is_secret else text.strip()
+
+
+def parse_switch(name: str, text: str) -> bool:
+    """Return whether a setting is on; raises ConfigurationError."""
+    try:
+        return _SWITCHES[text.strip().lower()]
+    except KeyError:
+        raise wrong(name, text) from None
+
+
+def parse_number(name: str, text: str, kind: type[int | float] = float) -> float:
+    """Return a finite number, an int where `kind` says so; raises ConfigurationError."""
+    text = text.strip()
+    if (_WHOLE if kind is int else _NUMBER).fullmatch(text) and math.isfinite(float(text)):
+        return kind(text)
+    raise wrong(name, text)
+
+
+def parse_list(text: str) -> tuple[str, ...]:
+    """Return what stands between the commas, without blanks around it."""
+    return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
+def parse_servers(name: str, text: str) -> tuple[str, ...]:
+    """Return the addresses of `HOST:PORT[,HOST:PORT...]`; raises ConfigurationError for one without a port."""
+    servers = tuple(server.strip() for server in text.split(","))
+    for server in servers:
+        match = _ADDRESS.fullmatch(server)
+        if match is None:
+            why = "it has no port" if re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]", server) else ""
+            raise wrong(name, text, why)
+        if not 0 < int(match[1]) <= 65_535:
+            raise wrong(name, text, f"{match[1]} is no port")
+    return servers
+
+
+def parse_url(
+    name: str,
+    text: str,
+    *,
+    schemes: frozenset[str] = HTTP,
+    default_scheme: Literal["http", ""] = "",
+    error: Callable[[str, str, str], ConfigurationError] = wrong,
+) -> SplitResult:
+    """Return the parts of a URL of one of the `schemes`, with a host and a port in range, if any.
+
+    A text without a scheme is read with the default one where there is one. Raises ConfigurationError; `error` makes
+    it of name, text and reason, for a URL that is no setting of the environment.
+    """
+    text = text.strip()
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise error(name, text, "a URL has no such character; %20 is a space")
+    scheme = _SCHEME.match(text)
+    if scheme is None and default_scheme:
+        text = f"{default_scheme}://{text}"
+    elif scheme is None or scheme[1].lower() not in schemes:
+        raise error(name, text, f"its scheme is not {' or '.join(sorted(schemes))}")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as reason:
+        raise error(name, text, str(reason)) from None
+    if not parts.hostname or port == 0 or parts.netloc.endswith(":"):
+        raise error(name, text, "it has no host" if not parts.hostname else "it has no port")
+    return parts
+
+
+def number_option(
+    least: float, most: float = math.inf, kind: type[int | float] = float
+) -> Callable[[str], float]:
+    """Return argparse's `type` of an option that takes a finite number in a range."""
+    what = "a whole number" if kind is int else "a number"
+    bounds = f"from {least:g} to {most:g}" if math.isfinite(most) else f"of {least:g} or more"
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and least <= value <= most):
+            raise argparse.ArgumentTypeError(f"{text!r}: expected {what} {bounds}")
+        return value
+
+    return parse

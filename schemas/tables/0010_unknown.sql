@@ -1,0 +1,201 @@
+-- The views of 0005, with silence judged by how far each partition was read (pipeline/store/presence.py): a replica is
+-- silent when its partitions were read for longer than 10 s beyond its last word, steadily. Where they are not read to
+-- within 10 s of now, nothing is known of it, and of its endpoint.
+
+CREATE OR REPLACE VIEW replica_signals_at {on_cluster}
+AS
+WITH
+    (
+        SELECT mapFromArrays(groupArray(place), groupArray((come, steady)))
+        FROM
+        (
+            SELECT concat(stream, '/', toString(partition)) AS place, max(read_to) AS come, argMax(steady_since, read_to) AS steady
+            FROM partition_progress
+            GROUP BY place
+        )
+    ) AS reached,
+    agents AS
+    (
+        SELECT namespace, endpoint, replica_id, boot_id,
+            max(heard) AS append, argMax(heard_by, heard) AS append_place, max(hardware_heard) AS hardware_append,
+            reached[argMax(requests_by, requests_heard)].1 AS requests_read_to,
+            max(requests_heard) >= least({at:DateTime64(3, 'UTC')}, requests_read_to) - INTERVAL 10 SECOND AS lives,
+            lives AND max(told_us) >= toUnixTimestamp64Micro({at:DateTime64(3, 'UTC')}) - 60000000
+                AND requests_read_to >= {at:DateTime64(3, 'UTC')} - INTERVAL 10 SECOND AS is_current,
+            max(pending) AS pending_mean, max(streaming) AS streaming_mean
+        FROM
+        (
+            SELECT namespace, endpoint, replica_id, boot_id, max(last_append) AS heard,
+                argMax(concat(stream, '/', toString(partition)), last_append) AS heard_by,
+                maxIf(last_append, stream = 'requests') AS requests_heard,
+                concat('requests/', toString(argMaxIf(partition, last_append, stream = 'requests'))) AS requests_by,
+                maxIf(last_append, stream = 'hardware') AS hardware_heard,
+                toInt64(0) AS told_us, 0. AS pending, 0. AS streaming
+            FROM boots
+            WHERE last_append >= {at:DateTime64(3, 'UTC')} - INTERVAL 2 DAY
+            GROUP BY namespace, endpoint, replica_id, boot_id
+            UNION ALL
+            SELECT namespace, endpoint, replica_id, boot_id, toDateTime64(0, 3, 'UTC'), '', toDateTime64(0, 3, 'UTC'), '',
+                toDateTime64(0, 3, 'UTC'), told_us, pending, streaming
+            FROM agent_levels_at(at = {at:DateTime64(3, 'UTC')})
+        )
+        GROUP BY namespace, endpoint, replica_id, boot_id
+    ),
+    replicas AS
+    (
+        SELECT namespace, endpoint, replica_id,
+            max(append) AS heard_at, argMax(append_place, append) AS heard_by, max(hardware_append) AS hardware_heard_at,
+            sum(lives) AS live_agents, sum(is_current) AS current_agents,
+            sum(pending) AS pending_sum, sum(streaming) AS streaming_sum,
+            max(told) AS last_state, max(told_at) AS state_at, max(told_by) AS state_by,
+            max(cpu) AS cpu_mean, max(memory) AS memory_mean, max(gpu) AS gpu_mean, max(gpu_memory) AS gpu_memory_mean
+        FROM
+        (
+            SELECT namespace, endpoint, replica_id, append, append_place, hardware_append, lives, is_current,
+                if(is_current, pending_mean, 0.) AS pending, if(is_current, streaming_mean, 0.) AS streaming,
+                '' AS told, toDateTime64(0, 6, 'UTC') AS told_at, '' AS told_by,
+                CAST(NULL, 'Nullable(Float64)') AS cpu, CAST(NULL, 'Nullable(Float64)') AS memory,
+                CAST(NULL, 'Nullable(Float64)') AS gpu, CAST(NULL, 'Nullable(Float64)') AS gpu_memory
+            FROM agents
+            UNION ALL
+            -- The state that was told last. One of a week ago says no more than that its agent speaks.
+            SELECT namespace, endpoint, replica_id, toDateTime64(0, 3, 'UTC'), '', toDateTime64(0, 3, 'UTC'), 0, 0, 0., 0.,
+                toString(argMax(state, (at, offset))), max(at),
+                concat('replicas/', toString(argMax(partition, (at, offset)))), NULL, NULL, NULL, NULL
+            FROM replica_events
+            WHERE at >= {at:DateTime64(3, 'UTC')} - INTERVAL 7 DAY
+            GROUP BY namespace, endpoint, replica_id
+            UNION ALL
+            SELECT namespace, endpoint, replica_id, toDateTime64(0, 3, 'UTC'), '', toDateTime64(0, 3, 'UTC'), 0, 0, 0., 0.,
+                '', toDateTime64(0, 6, 'UTC'), '',
+                anyIf(mean, metric = 'cpu_percent') AS cpu,
+                100 * anyIf(mean, metric = 'memory_used_bytes') / nullIf(anyIf(mean, metric = 'memory_limit_bytes'), 0)
+                    AS memory,
+                anyIf(mean, metric = 'gpu_percent') AS gpu,
+                100 * anyIf(mean, metric = 'gpu_memory_used_bytes') / nullIf(anyIf(mean, metric = 'gpu_memory_total_bytes'), 0)
+                    AS gpu_memory
+            FROM (SELECT *, toNullable(mean) AS mean FROM replica_hardware_at(at = {at:DateTime64(3, 'UTC')}))
+            WHERE told_us >= toUnixTimestamp64Micro({at:DateTime64(3, 'UTC')}) - 60000000
+            GROUP BY namespace, endpoint, replica_id
+        )
+        GROUP BY namespace, endpoint, replica_id
+    ),
+    -- How far the pipeline has come where the replica speaks.
+    read AS
+    (
+        SELECT *,
+            least(
+                if(heard_by = '', toDateTime64('2299-01-01 00:00:00', 3, 'UTC'), greatest(reached[heard_by].1, heard_at)),
+                if(state_by = '', toDateTime64('2299-01-01 00:00:00', 3, 'UTC'), reached[state_by].1)) AS read_to,
+            greatest(reached[heard_by].2, reached[state_by].2) AS steady_since,
+            least({at:DateTime64(3, 'UTC')}, read_to) AS moment
+        FROM replicas
+    ),
+    -- What a state is when agents fall silent: the rules of pipeline/store/presence.py.
+    shown AS
+    (
+        SELECT *,
+            greatest(heard_at, state_at) AS newest,
+            last_state NOT IN ('', 'terminated', 'failed') AND (heard_at = toDateTime64(0, 3, 'UTC')
+                OR (last_state IN ('pending', 'downloading', 'pulling', 'initializing') AND state_at > heard_at)) AS waits,
+            read_to < {at:DateTime64(3, 'UTC')} - INTERVAL 10 SECOND AS late,
+            replica_id != 'unassigned' AND NOT late AND NOT waits AND last_state IN ('', 'initializing', 'running', 'draining')
+                AND newest < moment - INTERVAL 10 SECOND AS quiet,
+            quiet AND steady_since < moment - INTERVAL 10 SECOND AS silent,
+            late OR (quiet AND NOT silent) AS unknown,
+            hardware_heard_at >= {at:DateTime64(3, 'UTC')} - INTERVAL 10 SECOND AND NOT unknown AS is_measured
+        FROM read
+        WHERE newest >= moment - if(waits, INTERVAL 1 DAY, INTERVAL 5 MINUTE)
+    )
+SELECT namespace, endpoint, replica_id,
+    multiIf(replica_id = 'unassigned', '', unknown, 'unknown', silent, 'failed', last_state = '', 'running', last_state)
+        AS state,
+    heard_at AS as_of, live_agents > 0 AS is_live, silent AS is_silent,
+    if(unknown, toNullable(toDateTime64(if(late, read_to, newest + INTERVAL 10 SECOND), 3, 'UTC')), NULL) AS unknown_since,
+    if(current_agents > 0 AND NOT unknown, pending_sum, NULL) AS pending_requests,
+    if(current_agents > 0 AND NOT unknown, streaming_sum, NULL) AS streaming_requests,
+    if(is_measured, cpu_mean, NULL) AS cpu_percent,
+    if(is_measured, memory_mean, NULL) AS memory_percent,
+    if(is_measured, gpu_mean, NULL) AS gpu_percent,
+    if(is_measured, gpu_memory_mean, NULL) AS gpu_memory_percent
+FROM shown
+COMMENT 'What each replica had to do at a moment: replica_signals_at(at = now64(3, ''UTC''))';
+
+CREATE OR REPLACE VIEW endpoint_signals_at {on_cluster}
+AS
+WITH
+    replicas AS
+    (
+        SELECT *, state NOT IN ('draining', 'terminated', 'failed') AND pending_requests IS NOT NULL AS counts
+        FROM replica_signals_at(at = {at:DateTime64(3, 'UTC')})
+    ),
+    endpoints AS
+    (
+        SELECT namespace, endpoint, max(as_of) AS newest, min(unknown_since) AS unknown_from,
+            unknown_from IS NULL AND newest >= {at:DateTime64(3, 'UTC')} - INTERVAL 5 SECOND AS is_fresh,
+            countIf(state = 'running') AS running,
+            countIf(state = 'running' AND is_live AND pending_requests IS NULL) AS late,
+            countIf(is_silent) AS silent,
+            if(is_fresh AND countIf(counts) > 0, if(running = 0, 1, running - late), 0) AS divisor,
+            ifNull(sumIf(pending_requests, counts), 0) AS pending,
+            ifNull(sumIf(pending_requests + streaming_requests, counts), 0) AS active,
+            avgIf(cpu_percent, state = 'running') AS cpu, avgIf(memory_percent, state = 'running') AS memory,
+            avgIf(gpu_percent, state = 'running') AS gpu, avgIf(gpu_memory_percent, state = 'running') AS gpu_memory
+        FROM replicas
+        GROUP BY namespace, endpoint
+    )
+SELECT namespace, endpoint, newest AS as_of,
+    (toUnixTimestamp64Milli({at:DateTime64(3, 'UTC')}) - toUnixTimestamp64Milli(newest)) / 1000 AS age_seconds,
+    unknown_from AS unknown_since,
+    if(unknown_from IS NULL, running, NULL) AS running_replicas, late AS late_replicas, silent AS silent_replicas,
+    if(divisor > 0, pending / divisor * greatest(running, 1), NULL) AS pending_requests,
+    if(divisor > 0, pending / divisor, NULL) AS pending_per_replica,
+    if(divisor > 0, active / divisor * greatest(running, 1), NULL) AS active_requests,
+    if(divisor > 0, active / divisor, NULL) AS active_per_replica,
+    if(is_fresh, cpu, NULL) AS cpu_percent, if(is_fresh, memory, NULL) AS memory_percent,
+    if(is_fresh, gpu, NULL) AS gpu_percent, if(is_fresh, gpu_memory, NULL) AS gpu_memory_percent
+FROM endpoints
+WHERE newest > toDateTime64(0, 3, 'UTC')
+COMMENT 'What the replicas of each endpoint had to do at a moment: endpoint_signals_at(at = now64(3, ''UTC''))';
+
+CREATE OR REPLACE VIEW replica_signals {on_cluster}
+(
+    namespace String COMMENT 'Owner of the endpoint',
+    endpoint String COMMENT 'Name behind which the replicas serve',
+    replica_id String COMMENT 'Replica; unassigned for requests held while no replica runs',
+    state String COMMENT 'State that the replica is in; failed where its agent fell silent; unknown while the pipeline is late; empty for unassigned',
+    as_of DateTime64(3, 'UTC') COMMENT 'When the broker took the newest that an agent told; 1970 where none ever did',
+    is_live UInt8 COMMENT '1 when an agent told of its requests within 10 s',
+    is_silent UInt8 COMMENT '1 when it is failed for no other reason than that its agent is silent',
+    unknown_since Nullable(DateTime64(3, 'UTC')) COMMENT 'Since when the pipeline is late and nothing is known of the replica; NULL: it is known',
+    pending_requests Nullable(Float64) COMMENT 'Time-weighted mean of pending requests over the last 20 s that its living agents told of; NULL when it is not known: none lives, the pipeline is late, or what they tell is older than 60 s',
+    streaming_requests Nullable(Float64) COMMENT 'The same of streaming requests',
+    cpu_percent Nullable(Float64) COMMENT 'Mean of the last 60 s; NULL when it is not known',
+    memory_percent Nullable(Float64) COMMENT 'Memory used, of its limit: mean of the last 60 s; NULL when it is not known',
+    gpu_percent Nullable(Float64) COMMENT 'Mean of the last 60 s over its GPUs; NULL when it is not known',
+    gpu_memory_percent Nullable(Float64) COMMENT 'GPU memory used, of all that its GPUs have: mean of the last 60 s; NULL when it is not known'
+)
+AS SELECT * FROM replica_signals_at(at = now64(3, 'UTC'))
+COMMENT 'What each replica had to do in the last seconds, for autoscaling';
+
+CREATE OR REPLACE VIEW endpoint_signals {on_cluster}
+(
+    namespace String COMMENT 'Owner of the endpoint',
+    endpoint String COMMENT 'Name behind which the replicas serve',
+    as_of DateTime64(3, 'UTC') COMMENT 'When the broker took the newest that an agent of the endpoint told',
+    age_seconds Float64 COMMENT 'Time since then; all figures but the counts of replicas are NULL when it is more than 5',
+    unknown_since Nullable(DateTime64(3, 'UTC')) COMMENT 'Since when the pipeline is late for a replica of the endpoint: all figures and running_replicas are NULL; NULL: it is not late',
+    running_replicas Nullable(UInt64) COMMENT 'Replicas that run; NULL while that is not known',
+    late_replicas UInt64 COMMENT 'Of these, living ones whose figures are older than 60 s: the others stand for them',
+    silent_replicas UInt64 COMMENT 'Replicas whose agent fell silent within the last 5 minutes without a goodbye: they are not counted',
+    pending_requests Nullable(Float64) COMMENT 'pending_per_replica times running_replicas (or 1): what is pending at the endpoint, mean of 20 s',
+    pending_per_replica Nullable(Float64) COMMENT 'Pending requests, mean of 20 s, of unassigned and of replicas that are not on their way out, divided by the running replicas, or by 1 when none runs; NULL when it is not known',
+    active_requests Nullable(Float64) COMMENT 'The same as pending_requests for pending and streaming requests together',
+    active_per_replica Nullable(Float64) COMMENT 'The same as pending_per_replica for pending and streaming requests together',
+    cpu_percent Nullable(Float64) COMMENT 'Mean of 60 s over the running replicas of which it is known',
+    memory_percent Nullable(Float64) COMMENT 'Mean of 60 s over the running replicas of which it is known',
+    gpu_percent Nullable(Float64) COMMENT 'Mean of 60 s over the running replicas of which it is known',
+    gpu_memory_percent Nullable(Float64) COMMENT 'Mean of 60 s over the running replicas of which it is known'
+)
+AS SELECT * FROM endpoint_signals_at(at = now64(3, 'UTC'))
+COMMENT 'What the replicas of each endpoint had to do in the last seconds, for autoscaling';

@@ -1,0 +1,107 @@
+"""What is shipped, built and installed as a user would: sources as cloned, wheel, source distribution, environments."""
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.parts import ROOT
+
+CONSTRAINTS = ROOT / "constraints.txt"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """An environment that holds pip and nothing else, until something is installed."""
+
+    directory: Path
+
+    @property
+    def bin(self) -> Path:
+        return self.directory / "bin"
+
+    def variables(self, **more: str) -> dict[str, str]:
+        """The machine's variables without any way to this project's own sources and to other programs."""
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PYTHON", "VIRTUAL_ENV", "ENDPOINT_ANALYTICS_"))
+        }
+        return kept | {"PATH": str(self.bin)} | more
+
+    def install(self, *words: str) -> str:
+        done = subprocess.run(
+            [self.bin / "python", "-m", "pip", "install", "-q", "--no-compile", "-c", CONSTRAINTS, *words],
+            env=self.variables(),
+            cwd=self.directory,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+        return done.stdout
+
+    def run(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run a program of the environment, with nothing else in PATH, outside of the sources."""
+        return subprocess.run(
+            [self.bin / words[0], *words[1:]],
+            env=self.variables(**variables),
+            cwd=self.directory,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="session")
+def make_environment(tmp_path_factory):
+    def make(name: str) -> Environment:
+        directory = tmp_path_factory.mktemp(name)
+        venv.create(directory, with_pip=True)
+        return Environment(directory)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory) -> Path:
+    """The project as git has it, nothing built."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    copy = tmp_path_factory.mktemp("cloned") / "endpoint-analytics"
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (ROOT / name).is_file() and not name.startswith("tests/"):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, copy / name)
+    return copy
+
+
+@dataclass(frozen=True)
+class Artefacts:
+    wheel: Path
+    sdist: Path
+
+
+@pytest.fixture(scope="session")
+def artefacts(sources, tmp_path_factory) -> Artefacts:
+    """What `make dist` builds: the page first, which the tests of the page built already, then both files."""
+    ready = tmp_path_factory.mktemp("page-built") / "endpoint-analytics"
+    shutil.copytree(sources, ready)
+    page = Path("pipeline", "serve", "page", "dist")
+    assert (ROOT / page / "index.html").is_file(), "the page is not built: make page"
+    shutil.copytree(ROOT / page, ready / page)
+    out = tmp_path_factory.mktemp("dist")
+    build = [sys.executable, "-m", "build", "--outdir", str(out), str(ready)]
+    done = subprocess.run(build, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return Artefacts(*out.glob("*.whl"), *out.glob("*.tar.gz"))

@@ -1,0 +1,187 @@
+"""The whole through a secured broker: each way in is exact, and each part says what keeps it out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+from confluent_kafka.admin import AclOperation, ResourceType
+from tests.faults.rig import Parts, Rig
+from tests.parts import ROOT, kafka_environment
+from tests.secure_kafka import PASSWORD, SecureKafka
+from tests.waiting import eventually
+
+from endpoint_analytics.schemas.codec import decode_replicas
+from endpoint_analytics.schemas.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.topics import REPLICAS
+
+COMMAND = [sys.executable, "-m", "endpoint_analytics.infra.command"]
+
+AGENT = """
+import time
+from endpoint_analytics.agents.agent import Agent
+from endpoint_analytics.agents.agent_options import log_to_stderr
+from endpoint_analytics.agents.config import read_config
+log_to_stderr()
+agent = Agent(read_config(namespace="secure", endpoint="e", replica_id="agent", hardware=False))
+agent.start()
+agent.enter("running")
+time.sleep(float(__import__("sys").argv[1]))
+agent.stop()
+"""
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> SecureKafka:
+    return SecureKafka(tmp_path_factory.mktemp("secure"))
+
+
+@pytest.fixture(scope="module")
+def secure_parts(secure: SecureKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
+    with Parts(tmp_path_factory.mktemp("secure-parts"), secure.process) as running:
+        secure.set_password(PASSWORD)
+        secure.set_password("nothing", "nobody")
+        yield running
+
+
+def allow_all(secure: SecureKafka, rig: Rig) -> None:
+    """Give our user the rights that docs/scale-out.md names."""
+    secure.allow(ResourceType.TOPIC, rig.name, AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE)
+    secure.allow(ResourceType.GROUP, rig.name, AclOperation.READ)
+
+
+def ways(secure: SecureKafka) -> dict[str, KafkaConfig]:
+    pems = secure.certificates
+    return {
+        "SASL_PLAINTEXT": secure.config("LOGIN", sasl_mechanism="SCRAM-SHA-256"),
+        "SASL_SSL": secure.config("SECURE", sasl_mechanism="SCRAM-SHA-512"),
+        "SSL": secure.config(
+            "CERTIFIED",
+            certificate_file=str(pems.client_certificate),
+            key_file=str(pems.client_key),
+            key_password="opens it",
+        ),
+    }
+
+
+def run(
+    config: KafkaConfig, *words: str, environment: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | kafka_environment(config) | dict(environment)
+    return subprocess.run(
+        words, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def clickhouse_of(parts: Parts, rig: Rig) -> dict[str, str]:
+    return parts.clickhouse.environment | {"ENDPOINT_ANALYTICS_CLICKHOUSE_DATABASE": rig.client.database}
+
+
+def states_of(servers: str, topic: str) -> list[str]:
+    async def read() -> list[str]:
+        consumer = AIOKafkaConsumer(topic, bootstrap_servers=servers, auto_offset_reset="earliest")
+        await consumer.start()
+        try:
+            found = await consumer.getmany(timeout_ms=5000)
+            return [decode_replicas(record.value).state for records in found.values() for record in records]
+        finally:
+            await consumer.stop()
+
+    return asyncio.run(read())
+
+
+@pytest.mark.parametrize("way", ["SASL_PLAINTEXT", "SASL_SSL", "SSL"])
+def test_agents_and_worker_are_exact_through_it(secure: SecureKafka, secure_parts: Parts, way: str) -> None:
+    config = ways(secure)[way]
+    rig = Rig(secure_parts, f"way-{way.lower().replace('_', '-')}", partitions=2, kafka=config)
+    try:
+        allow_all(secure, rig)
+        rig.worker()
+        rig.send_fast(6, replicas=20, rate=8.0, restarts=0.02, duplicates=0.05)
+        rig.judge(f"Kafka with {way}")
+        config = rig.kafka_config()
+        told = ("--namespace", "secure", "--endpoint", "e", "--replica-id", "r", "--state", "pending")
+        done = run(config, *COMMAND, "replica", "set", *told)
+        assert done.returncode == 0, done.stderr
+        done = run(config, sys.executable, "-c", AGENT, "2")
+        assert "takes no messages" not in done.stderr
+        states = states_of(secure.process.bootstrap_servers, REPLICAS.name(rig.name))
+        assert {"pending", "running"} <= set(states), done.stderr
+    finally:
+        rig.close()
+
+
+@pytest.mark.slow
+def test_each_part_says_what_keeps_it_out(secure: SecureKafka, secure_parts: Parts, tmp_path: Path) -> None:
+    rig = Rig(secure_parts, "kept-out", partitions=2)
+    right = replace(secure.config("SECURE"), topic_prefix=rig.name)
+    wrong = {
+        "refuses the user 'app' or the password": replace(right, password="wrong"),
+        "is not vouched for by kafka_ca_file": replace(right, ca_file=str(secure.certificates.other_ca)),
+        "nothing listens at": replace(right, bootstrap_servers="127.0.0.1:1"),
+    }
+    replica = [
+        "--namespace",
+        "a",
+        "--endpoint",
+        "b",
+        "--replica-id",
+        "c",
+        "--state",
+        "failed",
+        "--timeout",
+        "3",
+    ]
+    clickhouse = clickhouse_of(secure_parts, rig)
+    try:
+        for told, config in wrong.items():
+            said = {
+                "command": run(config, *COMMAND, "replica", "set", *replica).stderr,
+                "agent": run(config, sys.executable, "-c", AGENT, "4").stderr,
+                "worker": run(config, *COMMAND, "worker", environment=clickhouse).stderr,
+                "topics": run(config, *COMMAND, "topics").stderr,
+                "signals": says(config, "are not sent", clickhouse, tmp_path / "signals", "signals"),
+            }
+            assert {part for part, text in said.items() if told not in text} == set(), said
+            assert not any("wrong" in text or PASSWORD in text for text in said.values())
+    finally:
+        rig.close()
+
+
+def says(config: KafkaConfig, told: str, environment: dict[str, str], log: Path, *words: str) -> str:
+    """Return what a process that goes on for ever says, once it has said `told`; it is stopped then."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [*COMMAND, *words],
+            env=os.environ | kafka_environment(config) | environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=file,
+        )  # fmt: skip
+    try:
+        return eventually(log.read_text, lambda text: told in text, 60, told)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_rights_that_are_missing_are_named(secure: SecureKafka, secure_parts: Parts, tmp_path: Path) -> None:
+    rig = Rig(secure_parts, "no-rights", partitions=2)
+    nobody = replace(secure.config("SECURE", username="nobody", password="nothing"), topic_prefix=rig.name)
+    clickhouse = clickhouse_of(secure_parts, rig)
+    worker = ("worker", "--group", rig.name)
+    try:
+        agent = run(nobody, sys.executable, "-c", AGENT, "4").stderr
+        assert f"the user 'nobody' may not use the topic {rig.name}." in agent
+        told = f"until this is put right: the user 'nobody' may not use the topic {rig.name}."
+        says(nobody, told, clickhouse, tmp_path / "worker", *worker)
+        secure.allow(ResourceType.TOPIC, rig.name, AclOperation.READ, AclOperation.WRITE, user="nobody")
+        told = f"until this is put right: the user 'nobody' may not use the consumer group {rig.name}: add the ACL Read"
+        says(nobody, told, clickhouse, tmp_path / "worker", *worker)
+    finally:
+        rig.close()

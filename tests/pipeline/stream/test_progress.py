@@ -1,0 +1,100 @@
+"""How far a partition is stored: what may be said of it, and what not."""
+
+from __future__ import annotations
+
+from endpoint_analytics.pipeline.stream.progress import (
+    BrokerClock,
+    Look,
+    Now,
+    PartitionProgress,
+    Progress,
+    Stored,
+)
+
+T = 1_800_000_000_000
+IDLE = Stored(5, None)
+
+
+def at(now_ms: int) -> Now:
+    """The time by two clocks that agree."""
+    return Now(now_ms, now_ms)
+
+
+def test_an_idle_partition_is_read_to_when_its_end_was_asked_for() -> None:
+    progress = PartitionProgress()
+    assert not progress.advance(IDLE)
+    progress.look(Look(T, 5))
+    assert progress.advance(IDLE)
+    assert progress.read_to_ms == T
+
+
+def test_what_is_not_stored_yet_is_not_said_to_be_read() -> None:
+    progress = PartitionProgress()
+    progress.look(Look(T, 7))
+    assert progress.advance(Stored(6, T - 60_000))
+    assert progress.read_to_ms == T - 60_000
+    assert progress.advance(Stored(7, T - 50_000))
+    assert progress.read_to_ms == T
+
+
+def test_a_look_that_is_never_quite_reached_gives_way_to_none() -> None:
+    """Under a steady stream each look is behind the next one: the oldest that waits is kept until it is reached."""
+    progress = PartitionProgress()
+    progress.look(Look(T, 10))
+    progress.look(Look(T + 1_000, 20))
+    progress.look(Look(T + 2_000, 30))
+    assert progress.advance(Stored(12, T - 5_000))
+    assert progress.read_to_ms == T
+    assert not progress.advance(Stored(29, T - 1))
+    assert progress.advance(Stored(30, None))
+    assert progress.read_to_ms == T + 2_000
+
+
+def test_it_never_goes_back() -> None:
+    progress = PartitionProgress()
+    progress.look(Look(T, 5))
+    progress.advance(IDLE)
+    assert not progress.advance(Stored(6, T - 1))
+    assert progress.read_to_ms == T
+
+
+def test_a_pause_begins_a_new_steady_time() -> None:
+    progress = PartitionProgress()
+    for at_ms in (T, T + 5_000, T + 10_000):
+        progress.look(Look(at_ms, 5))
+        progress.advance(IDLE)
+    assert progress.steady_since_ms == T
+    progress.look(Look(T + 70_000, 5))
+    progress.advance(IDLE)
+    assert progress.steady_since_ms == T + 70_000
+
+
+def test_a_clock_that_is_ahead_puts_looks_back() -> None:
+    clock = BrokerClock()
+    assert clock.broker_ms(at(T)) == T
+    clock.observe(T, T - 900)
+    assert clock.broker_ms(at(T)) == T
+    ahead = BrokerClock()
+    for second in range(100):
+        ahead.observe(T + second * 1_000, T + second * 1_000 - 30_000 - 100 * (second % 7))
+    assert ahead.broker_ms(at(T)) == T - 30_000
+
+
+def test_only_partitions_that_are_ours_are_told_of() -> None:
+    progress = Progress()
+    progress.look(at(T), [("requests", 0, 5), ("requests", 1, 5)])
+    rows = progress.advance(at(T), [("requests", 0, IDLE), ("requests", 2, IDLE)])
+    assert [(row.values["stream"], row.values["partition"]) for row in rows] == [("requests", 0)]
+    progress.look(at(T + 1_000), [("requests", 1, 5)])
+    assert progress.advance(at(T), [("requests", 0, IDLE)]) == []
+    row = rows[0].values
+    assert row["read_to"] == "1800000000.000"
+    assert (row["next_offset"], row["end_offset"]) == (5, 5)
+
+
+def test_a_stamp_of_the_future_says_nothing_of_it() -> None:
+    """A topic of CreateTime holds what its senders say; a row of progress is believed for ever."""
+    progress = Progress()
+    progress.look(at(T), [("requests", 0, 5)])
+    [row] = progress.advance(at(T + 500), [("requests", 0, Stored(5, T + 86_400_000))])
+    assert row.values["read_to"] == "1800000000.500"
