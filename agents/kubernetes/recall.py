@@ -9,12 +9,19 @@ import asyncio
 import logging
 import ssl
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import partial
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
-from aiokafka.structs import ConsumerRecord
+from aiokafka.errors import (
+    CorruptRecordException,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    UnsupportedCodecError,
+)
+from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from endpoint_analytics.agents.kubernetes.naming import Replica
 from endpoint_analytics.agents.kubernetes.origin import HEADER, Origin
@@ -37,6 +44,10 @@ BACK_MS = 25 * 3_600_000
 ANSWER_WITHIN_MS = 10_000
 STALLED_S = 30.0
 RETRY_S = 1.0
+WAIT_MS = 200
+
+UNREADABLE = (CorruptRecordException, UnsupportedCodecError)
+"""What is wrong with a record batch and not with the broker; a packer's library raises errors of its own."""
 
 
 @dataclass(slots=True)
@@ -121,18 +132,45 @@ async def _read(
                 left[partition] = end
             else:
                 consumer.seek(partition, end)
-        heard_s = time.monotonic()
-        while left:
-            for records in (await consumer.getmany(timeout_ms=200)).values():
-                heard_s = time.monotonic()
-                for record in records:
-                    found.take(record.value, _header_of(record), namespace, origin)
-            left = {each: end for each, end in left.items() if await consumer.position(each) < end}
-            if time.monotonic() - heard_s > STALLED_S:
-                raise TimeoutError(f"nothing came of {topic} for {STALLED_S:g} s")
+        for partition, end in left.items():
+            async for record in _records(consumer, partition, end):
+                found.take(record.value, _header_of(record), namespace, origin)
     finally:
         await consumer.stop()
     return found
+
+
+async def _records(
+    consumer: AIOKafkaConsumer, partition: TopicPartition, end: int
+) -> AsyncIterator[ConsumerRecord[bytes, bytes]]:
+    """Yield what a partition holds before `end`, but for batches that cannot be read.
+
+    How long such a batch is its reader does not say: its offsets are passed over one by one.
+    """
+    at_once: int | None = None
+    is_spoilt = False
+    heard_s = time.monotonic()
+    while (offset := await consumer.position(partition)) < end:
+        try:
+            got = await consumer.getmany(partition, timeout_ms=WAIT_MS, max_records=at_once)
+        except Exception as error:
+            if isinstance(error, OSError | KafkaError) and not isinstance(error, UNREADABLE):
+                raise
+            heard_s = time.monotonic()
+            if at_once is None:  # what lies before it in the same answer is read first
+                at_once = 1
+                consumer.seek(partition, offset)
+                continue
+            if not is_spoilt:
+                logger.warning("%s/%d: what is at offset %d cannot be read: %r", *partition, offset, error)
+            is_spoilt = True
+            consumer.seek(partition, offset + 1)
+            continue
+        for record in got.get(partition, ()):
+            heard_s, is_spoilt = time.monotonic(), False
+            yield record
+        if time.monotonic() - heard_s > STALLED_S:
+            raise TimeoutError(f"nothing came of {partition.topic} for {STALLED_S:g} s")
 
 
 def _header_of(record: ConsumerRecord[bytes, bytes]) -> bytes | None:

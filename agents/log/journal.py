@@ -87,7 +87,9 @@ class Journal:
     def write(self, entry: Entry) -> None:
         """Replace the content, safe against the loss of power; raises OSError."""
         new = self._path.with_name(f"{self._path.name}.new")
-        with new.open("wb") as file:
+        with os.fdopen(
+            os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb"
+        ) as file:
             file.write(encode_entry(entry))
             file.flush()
             os.fsync(file.fileno())

@@ -44,14 +44,14 @@ class Claim:
 
 def claim(folder: Path) -> Claim | None:
     """Make `folder` ours and make it, unless a living process owns it: then None. Raises OSError."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = _lock_file(folder)
     while True:
         fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_still(lock, fd):
-                folder.mkdir(exist_ok=True)
+                folder.mkdir(mode=0o700, exist_ok=True)
                 claimed = Claim(folder, fd)
                 _release_in_children(claimed)
                 return claimed

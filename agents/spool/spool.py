@@ -66,7 +66,7 @@ class Spool:
     def prepare(self) -> None:
         """Make the folder, and say so at once when it cannot be used."""
         try:
-            self._base.mkdir(parents=True, exist_ok=True)
+            self._base.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not os.access(self._base, os.R_OK | os.W_OK | os.X_OK):
                 raise PermissionError("it cannot be written")
         except OSError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from endpoint_analytics.infra.kafka.errors import FolderInUseError, KafkaError
+from endpoint_analytics.infra.private import make_private_folder
 
 LOCK_NAME = "lock"
 
@@ -26,7 +27,7 @@ class FolderLock:
 
     def __init__(self, folder: Path) -> None:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_private_folder(folder)
             descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise KafkaError(f"cannot use {folder} as Kafka's data folder: {error}") from error

@@ -448,6 +448,13 @@ def test_what_is_wrong_is_known_at_construction_and_harms_nobody(monkeypatch, ca
     assert middleware.agent is None
 
 
+def test_a_variable_that_nobody_reads_is_known_at_construction(monkeypatch):
+    monkeypatch.setenv("ENDPOINT_ANALYTICS_NAMEPSACE", "acme")
+    error = str(AnalyticsMiddleware(None, namespace="acme", endpoint="x").error)
+    assert "ENDPOINT_ANALYTICS_NAMEPSACE" in error
+    assert "ENDPOINT_ANALYTICS_NAMESPACE" in error
+
+
 def test_certificates_that_are_missing_are_known_at_construction(make_config):
     kafka = KafkaConfig(security_protocol="SSL", ca_file="/no/such/file")
     assert "/no/such/file" in str(AnalyticsMiddleware(None, config=make_config(kafka=kafka)).error)

@@ -213,7 +213,6 @@ def test_the_chain_runs_from_the_wheel(whole_environment, agent_environment, tmp
 
 
 @pytest.mark.whole
-@pytest.mark.slow
 def test_the_chain_runs_from_the_source_distribution(
     whole_environment, agent_environment, artefacts, tmp_path
 ):

@@ -198,7 +198,7 @@ def ask(port: int, folder: Path, path: str, certificate: str = "") -> tuple[int,
 
 
 @pytest.mark.skipif(
-    not shutil.which("nginx") or not shutil.which("openssl"), reason="needs nginx and openssl"
+    not shutil.which("nginx") or not shutil.which("openssl"), reason="nginx or openssl is not installed"
 )
 def test_the_proxy_lets_the_aggregator_through_and_nobody_else(proxy):
     port, folder = proxy

@@ -16,7 +16,7 @@ def signed_in(stack: Stack) -> Iterator[Any]:
     """Yield a browser's context; the entry page is open in its first tab."""
     path = browser_path()
     if path is None:
-        pytest.skip("no Chromium is installed: apt-get install chromium")
+        pytest.skip("Chromium is not installed: apt-get install chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

@@ -24,7 +24,7 @@ PROMETHEUS = shutil.which("prometheus")
 pytestmark = [
     pytest.mark.whole,
     pytest.mark.skipif(
-        PROMETHEUS is None, reason="no prometheus is installed (Debian: apt-get install prometheus)"
+        PROMETHEUS is None, reason="prometheus is not installed (Debian: apt-get install prometheus)"
     ),
 ]
 

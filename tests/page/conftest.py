@@ -39,7 +39,7 @@ def browser_path() -> str | None:
 def browser():
     path = browser_path()
     if path is None:
-        pytest.skip("no Chromium is installed: apt-get install chromium")
+        pytest.skip("Chromium is not installed: apt-get install chromium")
     if not (DIST / "index.html").is_file():
         pytest.fail("the page is not built: make page")
     from playwright.sync_api import sync_playwright

@@ -19,7 +19,9 @@ def compile_library(library: Path, *sources: Path) -> None:
     """Compile the sources; skips the test where there is no C compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
-        pytest.skip("no C compiler (cc, gcc or clang): the stand-in for a driver's library needs one")
+        pytest.skip(
+            "a C compiler is not installed (cc, gcc or clang): the stand-in for a driver's library needs one"
+        )
     subprocess.run(
         [compiler, "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", str(library), *map(str, sources)],
         check=True,

@@ -157,6 +157,7 @@ def test_excluded_paths_are_read_and_not_counted(tmp_path, caplog):
     assert reader.totals.dropped == {}
     assert caplog.records == []
     assert decode_entry((tmp_path / "position").read_bytes()).position.offset == path.stat().st_size
+    assert (tmp_path / "position").stat().st_mode & 0o077 == 0
 
 
 def test_a_format_without_paths_leaves_nothing_out_and_says_so(tmp_path, caplog):

@@ -91,7 +91,7 @@ def java_compiles() -> bool:
 
 
 @pytest.mark.parametrize("server", ["uvicorn-httptools", "hypercorn"])
-@pytest.mark.skipif(not java_compiles(), reason="no JDK with a compiler and java.net.http is installed")
+@pytest.mark.skipif(not java_compiles(), reason="a JDK with a compiler and java.net.http is not installed")
 def test_java(make_config, tmp_path, server):
     (tmp_path / "Ask.java").write_text(JAVA)
     with proxied(make_config, server, tmp_path) as running:

@@ -64,6 +64,16 @@ def adopt_all(spool, topic="requests"):
     return read
 
 
+def test_nobody_else_can_read_it(make_spool, tmp_path):
+    folder = tmp_path / "spool"
+    spool = make_spool(folder=folder)
+    spool.prepare()
+    append(spool, numbered(1, 3))
+    made = [folder, *folder.rglob("*")]
+    assert len(made) >= 4
+    assert [path for path in made if path.stat().st_mode & 0o077] == []
+
+
 def test_first_in_first_out_and_gone_when_taken(make_spool, tmp_path):
     spool = make_spool()
     append(spool, numbered(1, 31))

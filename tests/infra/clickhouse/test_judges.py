@@ -55,7 +55,6 @@ def test_jdbc_with_its_defaults(server):
     assert errors["cancelled"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("compression", ["lz4", "zstd", "gzip", "none"])
 def test_clickhouse_go(server, compression):
     program = go_program(HERE / "clickhouse_go")

@@ -104,7 +104,7 @@ def test_a_real_page_of_another_origin(server, http_query, pages):
     """It even knows the password, and tries all that needs no leave of the server's: the worst case."""
     path = browser_path()
     if path is None:
-        pytest.skip("no Chromium is installed: apt-get install chromium")
+        pytest.skip("Chromium is not installed: apt-get install chromium")
     from playwright.sync_api import sync_playwright
 
     password = server.config().password

@@ -40,3 +40,10 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(KafkaError, match=r"cannot use .*file/data as Kafka's data folder"):
         FolderLock(tmp_path / "file" / "data")
+
+
+def test_nobody_else_can_look_into_it(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir(mode=0o755)
+    FolderLock(data).release()
+    assert data.stat().st_mode & 0o777 == 0o700

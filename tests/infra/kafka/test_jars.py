@@ -202,7 +202,7 @@ def test_a_mirror_by_https_is_trusted_by_ssl_cert_file(
 ) -> None:
     openssl = shutil.which("openssl")
     if openssl is None:
-        pytest.skip("openssl makes the certificate")
+        pytest.skip("openssl is not installed: it makes the certificate")
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     request = (
         "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"

@@ -88,7 +88,6 @@ def expected(text: str, latest: bool) -> dict[tuple[str, int, frozenset[str]], f
     return found
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("latest", [False, True], ids=["text", "openmetrics"])
 def test_it_takes_in_everything(datadog, service, token, latest) -> None:
     instance = {

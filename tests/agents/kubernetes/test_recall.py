@@ -1,0 +1,75 @@
+"""What the agent reads back: packed as an operator chooses, and past batches that a disk or a packer spoilt."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from tests.faults import segments
+
+from endpoint_analytics.agents.config import KafkaConfig
+from endpoint_analytics.agents.kubernetes.naming import Replica
+from endpoint_analytics.agents.kubernetes.origin import HEADER, Origin
+from endpoint_analytics.agents.kubernetes.recall import recall
+from endpoint_analytics.infra.kafka.process import KafkaProcess
+from endpoint_analytics.infra.kafka.topics import TopicSpec, ensure_topics
+from endpoint_analytics.schemas.codec import encode
+from endpoint_analytics.schemas.replicas import ReplicaState
+from endpoint_analytics.schemas.topics import REPLICAS, TOPIC_CONFIG
+
+HERE = Origin("", "models")
+PODS_A_BATCH = 5
+FAULTS: dict[int, Callable[[bytes], bytes]] = {
+    2: segments.flipped,
+    4: segments.garbage,
+    5: segments.unknown_codec,
+    7: segments.with_codec(4, segments.cut_zstd),
+}
+
+
+async def send(config: KafkaConfig, names: list[list[str]]) -> None:
+    """Send that these pods run, each list as one record batch, each packed in another way."""
+    for number, pods in enumerate(names):
+        codec = (None, "gzip", "snappy", "lz4", "zstd")[number % 5] if number not in FAULTS else None
+        async with AIOKafkaProducer(
+            bootstrap_servers=config.bootstrap_servers, compression_type=codec
+        ) as producer:
+            batch = producer.create_batch()
+            for pod in pods:
+                state = ReplicaState(
+                    namespace="models",
+                    endpoint="llm",
+                    replica_id=pod,
+                    at_us=time.time_ns() // 1000,
+                    state="running",
+                )
+                header = [(HEADER, HERE.header_of(pod))]
+                assert batch.append(key=b"/models/llm", value=encode(state), timestamp=None, headers=header)
+            sent = await producer.send_batch(batch, REPLICAS.name(config.topic_prefix), partition=0)
+            await sent
+
+
+def test_batches_of_every_codec_are_read_and_spoilt_ones_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [[f"llm-{number}-{n}" for n in range(PODS_A_BATCH)] for number in range(12)]
+    with KafkaProcess(tmp_path / "kafka") as kafka:
+        config = KafkaConfig(bootstrap_servers=kafka.bootstrap_servers, topic_prefix="spoilt")
+        topic = REPLICAS.name(config.topic_prefix)
+        spec = TopicSpec(topic, 1, REPLICAS.retention_ms, config=TOPIC_CONFIG)
+        asyncio.run(ensure_topics(config.bootstrap_servers, [spec]))
+        asyncio.run(send(config, names))
+        kafka.stop(60)  # cleanly: after a crash it would look through its segments, and cut them
+        [folder] = (tmp_path / "kafka").rglob(f"{topic}-0")
+        for number, change in FAULTS.items():
+            segments.edit(folder, number, change)
+        kafka.start()
+        found = asyncio.run(asyncio.wait_for(recall(config, None, "models", HERE), 60))
+    read = {pod for number, pods in enumerate(names) for pod in pods if number not in FAULTS}
+    assert set(found.living().values()) == read
+    assert found.living()[Replica("llm", "llm-11-4")] == "llm-11-4"
+    assert caplog.text.count("cannot be read") == 3  # two of them lie side by side
