@@ -58,6 +58,7 @@ check: $(READY) $(PAGE) ## lint and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy -p endpoint_analytics
+	@$(BIN)/mypy --follow-imports silent tests/benchmarks
 	@$(BIN)/python build_page.py check
 
 test: check ## lint, types and all tests, on a real Kafka and a real ClickHouse engine

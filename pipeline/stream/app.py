@@ -37,7 +37,7 @@ from endpoint_analytics.pipeline.stream.reading import Delivery
 from endpoint_analytics.pipeline.stream.record_batches import Hole, UnreadableBatch
 from endpoint_analytics.pipeline.stream.rejected_sender import RejectedSender
 from endpoint_analytics.pipeline.stream.transport import Transport
-from endpoint_analytics.pipeline.stream.waiting_messages import MAX_WAITING, WaitingMessages
+from endpoint_analytics.pipeline.stream.waiting_messages import WaitingMessages
 from endpoint_analytics.schemas.kafka_client import client_settings, make_ssl_context
 from endpoint_analytics.schemas.kafka_config import KafkaConfig
 from endpoint_analytics.schemas.topics import ENGINE, HARDWARE, REJECTED, REPLICAS, REQUESTS, Topic
@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 
 TAKE_MESSAGES = 1000
 TAKE_WITHIN_S = 0.2
+POLL_MESSAGES = 500
+NEVER_S = 1e6
 METADATA_MAX_AGE_MS = 5_000
 FETCH_BYTES = 16 * 1024 * 1024
 
@@ -73,6 +75,7 @@ class Worker:
                 "and they would be lost. Install faust-streaming from a wheel, on CPython"
             )
         self.app = _App(config.group, **_settings(config, self.ssl_context))
+        self.app.queues = []
         self.app.transport = Transport(self.app.conf.broker_consumer, self.app)
         self.app.transport.report = self._report
         self._group = FaustGroup(self.app)
@@ -191,6 +194,9 @@ class Worker:
 class _App(faust.App):
     """Without the folder for tables that Faust makes where it is started: there are none, the log is the state."""
 
+    queues: list[WaitingMessages]
+    """One for each topic, and some of Faust's that stay empty."""
+
     def _create_directories(self) -> None:
         pass
 
@@ -200,7 +206,8 @@ class _App(faust.App):
         *,
         clear_on_resume: bool = False,
     ) -> WaitingMessages:
-        return WaitingMessages(self.flow_control, clear_on_resume)
+        self.queues.append(WaitingMessages(self.flow_control, clear_on_resume))
+        return self.queues[-1]
 
 
 def _delivery(event: Any) -> Delivery:
@@ -224,7 +231,10 @@ def _settings(config: WorkerConfig, ssl_context: ssl.SSLContext | None) -> dict[
         "broker_heartbeat_interval": config.session_timeout_s / 10,
         "broker_commit_interval": 1.0,
         "broker_request_timeout": 40.0,
-        "broker_max_poll_records": MAX_WAITING,  # what is not taken stays packed
+        "broker_max_poll_records": POLL_MESSAGES,
+        # While all partitions are held or paused nothing is polled, as long as ClickHouse is away; who is not heard of
+        # for this long leaves the group, and Faust never joins it again.
+        "broker_max_poll_interval": NEVER_S,
         "stream_wait_empty": False,
         # Of its own it is 20 minutes: for so long a message that no leader takes is waited for in silence.
         "producer_request_timeout": 40.0,

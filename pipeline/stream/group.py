@@ -23,6 +23,9 @@ class Group(Protocol):
         Raises aiokafka's KafkaError.
         """
 
+    def waits(self, topic: str, partition: int) -> bool:
+        """Return whether messages of it were delivered that the reader has not taken."""
+
     def acknowledge(self, topic: str, partition: int, offset: int) -> None:
         """Let all to this offset be committed: it is stored."""
 
@@ -46,6 +49,10 @@ class FaustGroup:
     async def begin(self, topic: str, partition: int, delivered: int) -> int:
         """Return what is committed, or where the log begins."""
         return int(await self._app.consumer.begin(TP(topic, partition), delivered))
+
+    def waits(self, topic: str, partition: int) -> bool:
+        """Look into the topic's queue."""
+        return bool(self._app.consumer.waits(TP(topic, partition)))
 
     def acknowledge(self, topic: str, partition: int, offset: int) -> None:
         """Have Faust commit it the next time."""

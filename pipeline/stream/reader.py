@@ -61,8 +61,6 @@ MAX_REPORTS = 500
 MISSED_AFTER_S = 10.0
 """What is in the log, and has not come for so long, is fetched again."""
 
-LONG_S = 1.0
-
 ANSWER_WITHIN_S = 5.0
 """So long all partitions wait for a broker's word about one; after that this one waits by itself."""
 
@@ -105,6 +103,8 @@ class StreamReader(Generic[Message]):
         self._logs_are_new = False
         self._waiting: dict[int, tuple[tuple[int, int], float]] = {}
         """By partition: where it has waited for deliveries (generation and offset), and since when."""
+        self._taken: set[int] = set()
+        """Partitions of which `read` has messages in its hands."""
         self.pauses = Pauses(
             self.stream, topic, writer, log_reader, self._fold(0).is_usable, max_rejected_share
         )
@@ -116,6 +116,13 @@ class StreamReader(Generic[Message]):
 
     async def read(self, deliveries: Sequence[Delivery]) -> None:
         """Fold the deliveries, and store what is due."""
+        self._taken = {delivery.partition for delivery in deliveries}
+        try:
+            await self._read(deliveries)
+        finally:
+            self._taken = set()
+
+    async def _read(self, deliveries: Sequence[Delivery]) -> None:
         async with self._lock:
             await self._take_reports()
             partitions: dict[int, list[Delivery]] = {}
@@ -135,10 +142,7 @@ class StreamReader(Generic[Message]):
 
     async def flush_when_due(self) -> None:
         """Store what has waited long enough, and end what is idle; for a timer, since reading may pause."""
-        began = time.monotonic()
         async with self._lock:
-            if time.monotonic() - began > LONG_S:
-                self._waiting.clear()  # what was delivered meanwhile waits for us
             await self._flush_if_due()
             await self._take_reports()
             self._acknowledge_idle()
@@ -239,24 +243,38 @@ class StreamReader(Generic[Message]):
         await self._group.fetch_from(self.topic, partition, reading.next_offset)
 
     async def _fetch_what_is_missed(self) -> None:
-        """Fetch again where the log has messages, and none has come for long."""
-        for partition, span in self._logs.items():
-            generation, now = self._group.generation(), time.monotonic()
-            reading = self._current(partition)
-            next_offset = (self._holes.get(partition) or Holes()).past(
-                span.next_offset if reading is None else reading.next_offset
-            )
-            place = generation, next_offset
-            waited, since = self._waiting.get(partition, (None, now))
-            if next_offset >= span.end or partition in self.pauses:
-                self._waiting.pop(partition, None)
-            elif waited != place:
-                self._waiting[partition] = place, now
-            elif now - since > MISSED_AFTER_S:
-                self._waiting[partition] = place, now
-                reading = await self._reading(partition, generation, span.next_offset)
-                if reading is not None and reading.next_offset < span.end and partition not in self.pauses:
-                    await self._fetch_again(partition, reading)
+        """Fetch again where the log has messages, none has come for long, and none waits for us."""
+        missed = [
+            (partition, span) for partition, span in self._logs.items() if self._is_missed(partition, span)
+        ]
+        # Side by side: each may wait for a broker.
+        await asyncio.gather(*(self._fetch_missed(partition, span) for partition, span in missed))
+
+    def _is_missed(self, partition: int, span: LogSpan) -> bool:
+        reading, now = self._current(partition), time.monotonic()
+        next_offset = (self._holes.get(partition) or Holes()).past(
+            span.next_offset if reading is None else reading.next_offset
+        )
+        if (
+            next_offset >= span.end
+            or partition in self.pauses
+            or partition in self._taken
+            or self._group.waits(self.topic, partition)
+        ):
+            self._waiting.pop(partition, None)
+            return False
+        place = self._group.generation(), next_offset
+        waited, since = self._waiting.get(partition, (place, now))
+        if waited != place:
+            since = now
+        is_missed = now - since > MISSED_AFTER_S
+        self._waiting[partition] = place, now if is_missed else since
+        return is_missed
+
+    async def _fetch_missed(self, partition: int, span: LogSpan) -> None:
+        reading = await self._reading(partition, self._group.generation(), span.next_offset)
+        if reading is not None and reading.next_offset < span.end and partition not in self.pauses:
+            await self._fetch_again(partition, reading)
 
     async def _begin(self, partition: int, delivered: int) -> int | None:
         """Return where the group begins to read, None where nobody says it now; Faust may deliver what lies behind."""

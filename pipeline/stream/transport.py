@@ -25,7 +25,10 @@ from endpoint_analytics.pipeline.stream.readable_fetches import Report, make_rea
 Value = TypeVar("Value")
 
 ROOM_LOOK_S = 0.02
-"""While a partition waits for room, Faust looks so often for what there is: see `waiting_messages`."""
+"""While a partition is held, Faust looks so often for what there is: see `waiting_messages`."""
+
+FETCH_WAIT_MS = 200
+"""A broker that has nothing new answers after so long; a partition that is read up waits for such an answer."""
 
 
 class ConsumerThread(aiokafka.AIOKafkaConsumerThread):
@@ -36,6 +39,7 @@ class ConsumerThread(aiokafka.AIOKafkaConsumerThread):
         await super().on_start()
         transport: Any = self.transport
         make_readable(self._consumer, transport.report)
+        self._ensure_consumer()._fetcher._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - Faust's 1,500 are fixed
 
     async def committed(self, tp: Any) -> int | None:
         """Return what the group has committed, as the broker has it."""
@@ -78,7 +82,7 @@ class Consumer(aiokafka.Consumer):
     ) -> None:
         super().__init__(transport, callback, *args, **options)
         self._read_offset = _NoOffsets()
-        self._stored: dict[Any, tuple[int, int]] = {}
+        self._stored: dict[Any, tuple[int | None, int]] = {}
         """What is stored, and in which generation of the group that was said."""
 
     async def on_partitions_revoked(self, revoked: Any) -> None:
@@ -87,6 +91,7 @@ class Consumer(aiokafka.Consumer):
         await super().on_partitions_revoked(revoked)
 
     _thread: ConsumerThread
+    app: Any
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -106,8 +111,25 @@ class Consumer(aiokafka.Consumer):
             raise
         return await super().wait_first(_go_on(deliver, waits_for), suspended)
 
+    def resume_partitions(self, tps: Iterable[Any]) -> None:
+        """Have the partitions handed over again, but for those that are held."""
+        super().resume_partitions(tps)
+        self._active_partitions.difference_update(self._buffered_partitions)
+
+    def on_buffer_drop(self, tp: Any) -> None:
+        """Hold a partition no more; paused it stays."""
+        super().on_buffer_drop(tp)
+        self._active_partitions.difference_update(self._paused_partitions)
+
+    def waits(self, tp: Any) -> bool:
+        """Return whether messages of the partition were delivered and not taken, or are kept back for those."""
+        return tp in self._buffered_partitions or any(queue.holds(tp) for queue in self.app.queues)
+
+    def verify_event_path(self, now: float, tp: Any) -> None:
+        """Say nothing: Faust takes a partition that is held or paused for one that hangs, every 2.5 s for ever."""
+
     async def _wait_next_records(self, timeout: float) -> tuple[Any, Any]:
-        """Wait for what is fetched of the active partitions; one that waits for room may be active again any time."""
+        """Wait for what is fetched of the active partitions; one that is held may be active again any time."""
         if not self._buffered_partitions:
             return await super()._wait_next_records(timeout)
         if self.flow_active and not self._get_active_partitions():
@@ -133,7 +155,9 @@ class Consumer(aiokafka.Consumer):
 
     def acknowledge(self, tp: Any, offset: int) -> None:
         """Let all to this offset be committed, while the group's generation lasts."""
-        self._stored[tp] = max(self._stored.get(tp, (0, 0)), (self.app.consumer_generation_id, offset + 1))
+        generation, before = self._stored.get(tp, (None, 0))
+        now = self.app.consumer_generation_id
+        self._stored[tp] = now, max(offset + 1, before if generation == now else 0)
 
     def _forget(self, revoked: Iterable[Any]) -> None:
         for tp in revoked:

@@ -1,37 +1,42 @@
 """The messages of one topic that were delivered and are not taken yet.
 
-Faust delivers all topics in one loop: a queue without room stops them all. So there is always room here, and while
-much waits, Faust is told to hand over no more of the partitions that it comes from: they alone wait.
+Faust delivers all topics in one loop: a queue without room stops them all. So there is always room here. While much
+waits, a partition whose next message comes is *held*: Faust hands over no more of it, and the others go on.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
 MAX_WAITING = 4_000
-"""Messages of a topic that wait; what came with them in one poll waits too."""
+"""Messages of a topic that wait before partitions are held. Each of them has one poll more of its own here."""
 MAX_WAITING_BYTES = 64 * 1024 * 1024
-"""What wait of it may weigh: packed, thousands of 4 MiB cost nothing."""
+"""What these may weigh."""
 ROOM_AGAIN = 0.4
-"""A partition is handed over again when no more than this part of the bounds waits."""
+"""Held partitions are handed over again when no more than this part of the bounds waits."""
 
 
 class WaitingMessages(ThrowableQueue[Any]):
-    """A topic's queue, which knows what its messages weigh."""
+    """A topic's queue, which knows what its messages weigh and of which partitions they are."""
 
     def __init__(self, flow_control: FlowControlEvent, clear_on_resume: bool) -> None:
         super().__init__(0, flow_control=flow_control, clear_on_resume=clear_on_resume)
         self.waiting_bytes = 0
+        self._partitions: Counter[Any] = Counter()
+
+    def holds(self, tp: Any) -> bool:
+        """Return whether messages of this partition wait here."""
+        return self._partitions[tp] > 0
 
     def in_pressure_high_state(self, callback: Callable[[], None]) -> bool:
-        """Return whether the message's partition is to wait from now on; `callback` lets it go on."""
-        pending = self._pending_pressure_drop_callbacks
-        if self._fill() < 1 or callback in pending:
+        """Return whether the message's partition is to be held from now on; `callback` lets it go on."""
+        if self._fill() < 1:
             return False
-        pending.add(callback)
+        self._pending_pressure_drop_callbacks.add(callback)
         return True
 
     def maybe_endorse_pressure_drop(self) -> None:
@@ -43,6 +48,7 @@ class WaitingMessages(ThrowableQueue[Any]):
         """Forget what waits: it is delivered anew after a rebalance."""
         super().clear()
         self.waiting_bytes = 0
+        self._partitions.clear()
         self._go_on()
 
     def _go_on(self) -> None:
@@ -54,10 +60,18 @@ class WaitingMessages(ThrowableQueue[Any]):
         return max(self.qsize() / MAX_WAITING, self.waiting_bytes / MAX_WAITING_BYTES)
 
     def _put(self, event: Any) -> None:
-        self.waiting_bytes += len(event.value or b"")
+        self.waiting_bytes += _weight(event.message)
+        self._partitions[event.message.tp] += 1
         super()._put(event)
 
     def _get(self) -> Any:
         event = super()._get()
-        self.waiting_bytes -= len(event.value or b"")
+        self.waiting_bytes -= _weight(event.message)
+        self._partitions[event.message.tp] -= 1
         return event
+
+
+def _weight(message: Any) -> int:
+    headers = message.headers
+    weight = len(message.value or b"") + len(message.key or b"")
+    return weight + sum(len(name) + len(value) for name, value in headers) if headers else weight

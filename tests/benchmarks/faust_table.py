@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from datetime import timedelta
+from typing import Any
 
 import faust
 import orjson
@@ -31,7 +32,7 @@ def main(brokers: str, data: str, events: int) -> None:
     counted, begun_s = 0, 0.0
 
     @app.agent(topic)
-    async def count(stream: faust.Stream) -> None:
+    async def count(stream: faust.StreamT[Any]) -> None:
         nonlocal counted, begun_s
         async for value in stream:
             begun_s = begun_s or time.process_time()

@@ -120,7 +120,7 @@ def main() -> None:
         listening = {
             connection.laddr.port: connection.pid
             for connection in psutil.net_connections("tcp")
-            if connection.pid
+            if connection.pid and connection.laddr
         }
         processes = {
             "without": psutil.Process(listening[ports["without"]]),

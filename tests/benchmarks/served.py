@@ -86,11 +86,14 @@ async def load(ports: dict[str, int], rate: float, seconds: float) -> dict[str, 
     taken: dict[str, list[float]] = {name: [] for name in ports}
     idle: dict[str, list[Client]] = {name: [] for name in ports}
     every: list[Client] = []
+
+    async def connect(name: str, port: int) -> Client:
+        _, client = await loop.create_connection(lambda: Client(idle[name], taken[name]), "127.0.0.1", port)
+        return client
+
     for name, port in ports.items():
         for _ in range(8):
-            _, client = await loop.create_connection(
-                lambda name=name: Client(idle[name], taken[name]), "127.0.0.1", port
-            )
+            client = await connect(name, port)
             idle[name].append(client)
             every.append(client)
     asked = 0
@@ -103,9 +106,7 @@ async def load(ports: dict[str, int], rate: float, seconds: float) -> dict[str, 
         if due > now:
             await asyncio.sleep(due - now)
         if not idle[name]:
-            _, client = await loop.create_connection(
-                lambda name=name: Client(idle[name], taken[name]), "127.0.0.1", ports[name]
-            )
+            client = await connect(name, ports[name])
             idle[name].append(client)
             every.append(client)
         idle[name].pop(0).ask()

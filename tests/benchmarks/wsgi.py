@@ -98,6 +98,7 @@ def main() -> None:
         print(
             f"{name:<28} {statistics.median(found):6.2f} us a request, {statistics.median(found) - base:+.2f}"
         )
+    assert middleware.process is not None
     agent = middleware.process.agent
     assert agent is not None
     agent.stop()

@@ -32,13 +32,14 @@ class Shell:
     """A reader with what surrounds it, which is its group too.
 
     `log` is what Kafka has, and delivers again where it is asked to; `begins` is where the group begins, if not at the
-    first delivery; the next `unreachable` questions are not answered.
+    first delivery; the next `unreachable` questions are not answered; of the partitions `queued` messages wait.
     """
 
     def __init__(self, config: ClickHouseConfig, max_rejected_share: float = 1.0) -> None:
         self.writer = RowWriter(config)
         self.log: list[Record] = []
         self.paused: list[int] = []
+        self.queued: set[int] = set()
         self.fetched_from: list[tuple[int, int]] = []
         self.number = 1
         self.begins: int | None = None
@@ -74,6 +75,9 @@ class Shell:
 
     def acknowledge(self, _topic: str, _partition: int, offset: int) -> None:
         self.committed = offset + 1
+
+    def waits(self, _topic: str, partition: int) -> bool:
+        return partition in self.queued
 
     def pause(self, _topic: str, partition: int) -> None:
         self.paused.append(partition)
@@ -396,6 +400,34 @@ def test_what_was_lost_at_the_end_is_fetched_again(
 
     run(config, scenario)
     assert stored(config) == (5000, 5000, 6)
+
+
+def test_what_waits_in_the_queue_or_in_our_hands_is_not_missed(
+    config: ClickHouseConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be delivered twice, and again for as long as storing is slow."""
+    monkeypatch.setattr(reader, "MISSED_AFTER_S", 0.0)
+    records = log(250)
+
+    async def scenario(shell: Shell) -> None:
+        shell.log = records
+        await shell.read(records[:100])
+        shell.queued = {0, 1}
+        for _ in range(3):
+            shell.look()
+            await shell.reader.flush_when_due()
+        assert shell.fetched_from == []
+        shell.queued = {1}
+        async with shell.reader._lock:
+            reading = asyncio.create_task(shell.deliver(records[100:]))
+            await asyncio.sleep(0)
+            shell.look()
+            for _ in range(3):
+                await shell.reader._fetch_what_is_missed()
+        await reading
+        assert shell.fetched_from == []
+
+    run(config, scenario)
 
 
 def test_what_is_delivered_from_behind_the_beginning_loses_nothing_before_it(

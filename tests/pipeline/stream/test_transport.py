@@ -125,6 +125,36 @@ def test_what_was_acknowledged_in_another_generation_is_not_committed() -> None:
     run(scenario)
 
 
+def test_a_group_that_begins_anew_at_a_lower_generation_commits() -> None:
+    async def scenario(consumer: Bare) -> None:
+        consumer.app.consumer_generation_id = 57
+        consumer.acknowledge(OURS, 299)
+        consumer.app.consumer_generation_id = 1
+        consumer.acknowledge(OURS, 99)
+        assert consumer._new_offset(OURS) == 100
+
+    run(scenario)
+
+
+def test_what_is_held_stays_so_when_it_is_resumed_and_what_is_paused_when_it_is_held_no_more() -> None:
+    async def scenario(consumer: Bare) -> None:
+        consumer._active_partitions, consumer._paused_partitions = {OURS, LOST}, set()
+        consumer._buffered_partitions = set()
+        consumer.app.in_recovery = False
+        consumer.app.queues = []
+        consumer.on_buffer_full(OURS)
+        consumer.resume_partitions({OURS})
+        assert consumer._active_partitions == {LOST}
+        assert [consumer.waits(OURS), consumer.waits(LOST)] == [True, False]
+        consumer.pause_partitions({OURS})
+        consumer.on_buffer_drop(OURS)
+        assert consumer._active_partitions == {LOST}
+        consumer.resume_partitions({OURS})
+        assert consumer._active_partitions == {OURS, LOST}
+
+    run(scenario)
+
+
 class Log:
     """What the broker says of a partition: where its log begins and ends, and what is committed."""
 

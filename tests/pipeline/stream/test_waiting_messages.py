@@ -25,9 +25,9 @@ class Partition:
 
     def deliver(self, size: int = 100) -> None:
         assert not self.queue.full()
-        self.queue.put_nowait_enhanced(
-            SimpleNamespace(value=bytes(size)), on_pressure_high=self.wait, on_pressure_drop=self.go_on
-        )
+        message = SimpleNamespace(tp=self, key=b"", value=bytes(size), headers=[])
+        event = SimpleNamespace(message=message)
+        self.queue.put_nowait_enhanced(event, on_pressure_high=self.wait, on_pressure_drop=self.go_on)
 
     def wait(self) -> None:
         self.waits = True
@@ -60,6 +60,29 @@ def test_who_fills_it_waits_until_most_is_taken() -> None:
             queue.get_nowait()
         queue.get_nowait()
         assert [one.waits, other.waits] == [False, False]
+
+    run(scenario)
+
+
+def test_who_is_read_again_meanwhile_waits_again() -> None:
+    async def scenario(queue: WaitingMessages) -> None:
+        one = Partition(queue)
+        for _ in range(MAX_WAITING + 1):
+            one.deliver()
+        one.go_on()  # as when it is sought
+        one.deliver()
+        assert one.waits
+
+    run(scenario)
+
+
+def test_it_knows_whose_messages_wait() -> None:
+    async def scenario(queue: WaitingMessages) -> None:
+        one, other = Partition(queue), Partition(queue)
+        one.deliver()
+        assert [queue.holds(one), queue.holds(other)] == [True, False]
+        queue.get_nowait()
+        assert not queue.holds(one)
 
     run(scenario)
 
