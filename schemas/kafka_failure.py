@@ -64,7 +64,8 @@ def explain_refusal(error: BaseException, config: KafkaConfig) -> str | None:
         case TopicAuthorizationFailedError():
             return (
                 f"{_principal(config)} may not use the topic {about or '(unnamed)'}: add ACLs with kafka-acls.sh "
-                "(agents and signals: Write; the worker: Read, and Write on the rejected topic; all: Describe)"
+                "(agents and signals: Write; the worker: Read, and Write on the rejected topic; who makes topics: "
+                "Create and DescribeConfigs; all: Describe)"
             )
         case GroupAuthorizationFailedError():
             return (

@@ -10,7 +10,7 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError as ClientError
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
 from endpoint_analytics.infra.kafka.errors import KafkaError, TopicMismatchError
 from endpoint_analytics.schemas.kafka_client import client_settings, make_ssl_context
@@ -115,6 +115,8 @@ async def _create(client: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) -> N
     for result in answer["topic_errors"]:
         error = for_code(result["error_code"])
         # Another that started at the same moment may have made it.
+        if error is TopicAuthorizationFailedError:
+            raise error(result["topic"])
         if result["error_code"] and error is not TopicAlreadyExistsError:
             raise KafkaError(
                 f"cannot create topic {result['topic']}: {result['error_message'] or error.description}"
@@ -129,7 +131,7 @@ async def _describe(client: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) ->
     for response in await client.describe_configs(resources) if resources else ():
         for resource in response.to_object()["resources"]:
             if resource["error_code"]:
-                raise for_code(resource["error_code"])(resource["error_message"])
+                raise for_code(resource["error_code"])(resource["resource_name"])
             settings[resource["resource_name"]] = {
                 entry["config_names"]: entry["config_value"] for entry in resource["config_entries"]
             }

@@ -15,13 +15,17 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from confluent_kafka.admin import AclOperation, ResourceType
 from tests.faults.rig import Parts, Rig
-from tests.parts import ROOT, kafka_environment
+from tests.parts import ROOT, Child, kafka_environment
 from tests.secure_kafka import PASSWORD, SecureKafka
 from tests.waiting import eventually
 
-from endpoint_analytics.schemas.codec import decode_replicas
+from endpoint_analytics.agents.kubernetes.origin import Origin
+from endpoint_analytics.agents.kubernetes.recall import recall
+from endpoint_analytics.schemas.codec import decode_replicas, decode_signal
+from endpoint_analytics.schemas.kafka_client import make_ssl_context
 from endpoint_analytics.schemas.kafka_config import KafkaConfig
-from endpoint_analytics.schemas.topics import REPLICAS
+from endpoint_analytics.schemas.replicas import ReplicaState
+from endpoint_analytics.schemas.topics import REPLICAS, SIGNALS
 
 COMMAND = [sys.executable, "-m", "endpoint_analytics.infra.command"]
 
@@ -85,17 +89,26 @@ def clickhouse_of(parts: Parts, rig: Rig) -> dict[str, str]:
     return parts.clickhouse.environment | {"ENDPOINT_ANALYTICS_CLICKHOUSE_DATABASE": rig.client.database}
 
 
-def states_of(servers: str, topic: str) -> list[str]:
-    async def read() -> list[str]:
-        consumer = AIOKafkaConsumer(topic, bootstrap_servers=servers, auto_offset_reset="earliest")
-        await consumer.start()
-        try:
-            found = await consumer.getmany(timeout_ms=5000)
-            return [decode_replicas(record.value).state for records in found.values() for record in records]
-        finally:
-            await consumer.stop()
+def values_of(servers: str, topic: str) -> list[bytes]:
+    """Return all that a topic holds."""
 
-    return asyncio.run(read())
+    async def read() -> list[bytes]:
+        async with AIOKafkaConsumer(
+            topic, bootstrap_servers=servers, auto_offset_reset="earliest"
+        ) as consumer:
+            ends = await consumer.end_offsets(consumer.assignment())
+            found: list[bytes] = []
+            while any([await consumer.position(tp) < end for tp, end in ends.items()]):
+                got = await consumer.getmany(timeout_ms=500)
+                found += [record.value for records in got.values() for record in records]
+            return found
+
+    return asyncio.run(asyncio.wait_for(read(), 60))
+
+
+def states_of(servers: str, topic: str) -> list[str]:
+    messages = [decode_replicas(value) for value in values_of(servers, topic)]
+    return [message.state for message in messages if isinstance(message, ReplicaState)]
 
 
 @pytest.mark.parametrize("way", ["SASL_PLAINTEXT", "SASL_SSL", "SSL"])
@@ -115,6 +128,53 @@ def test_agents_and_worker_are_exact_through_it(secure: SecureKafka, secure_part
         assert "takes no messages" not in done.stderr
         states = states_of(secure.process.bootstrap_servers, REPLICAS.name(rig.name))
         assert {"pending", "running"} <= set(states), done.stderr
+    finally:
+        rig.close()
+
+
+def test_every_other_part_goes_through_it(secure: SecureKafka, secure_parts: Parts, tmp_path: Path) -> None:
+    """What makes topics, sets limits, sends what was spooled, reads back, and sends signals."""
+    rig = Rig(secure_parts, "every-part", topics=False, kafka=secure.config("SECURE"))
+    config, plain = rig.kafka_config(), secure.process.bootstrap_servers
+    try:
+        allow_all(secure, rig)
+        for missing in (AclOperation.CREATE, AclOperation.DESCRIBE_CONFIGS):
+            done = run(config, *COMMAND, "topics", "--partitions", "2")
+            assert f"may not use the topic {rig.name}." in done.stderr
+            assert "Create and DescribeConfigs" in done.stderr
+            secure.allow(ResourceType.TOPIC, rig.name, missing)
+        done = run(config, *COMMAND, "topics", "--partitions", "2")
+        assert done.returncode == 0, done.stderr
+        assert len([t for t in secure.admin.list_topics(timeout=30).topics if t.startswith(rig.name)]) == 6
+
+        limits = ("--namespace", "secure", "--endpoint", "e", "--min-replicas", "1", "--max-replicas", "7")
+        done = run(config, *COMMAND, "endpoint", "set", *limits)
+        assert done.returncode == 0, done.stderr
+
+        spool = {"ENDPOINT_ANALYTICS_SPOOL": str(tmp_path / "spool")}
+        away = replace(config, bootstrap_servers="127.0.0.1:1")
+        assert "takes no messages" in run(away, sys.executable, "-c", AGENT, "1", environment=spool).stderr
+        assert states_of(plain, REPLICAS.name(rig.name)) == []
+        run(config, sys.executable, "-c", AGENT, "3", environment=spool)
+        assert states_of(plain, REPLICAS.name(rig.name)).count("running") == 2
+
+        # It reads the topic to its end, in which nothing is of an agent for Kubernetes.
+        found = asyncio.run(recall(config, make_ssl_context(config), "secure", Origin("", "secure")))
+        assert found.replicas == {}
+
+        rig.worker()
+        sending = rig.send_steadily(8, replicas=3)
+        environment = os.environ | kafka_environment(config) | clickhouse_of(secure_parts, rig)
+        signals = Child(
+            [*COMMAND, "signals", "--every", "1"], environment, tmp_path / "signals", "signals ready"
+        )
+        try:
+            signals.start(60)
+            values = eventually(lambda: values_of(plain, SIGNALS.name(rig.name)), bool, 30, "a signal")
+            assert all(decode_signal(value).endpoint for value in values)
+        finally:
+            signals.kill()
+            sending.join()
     finally:
         rig.close()
 
