@@ -10,7 +10,7 @@ PAGE := pipeline/serve/page/dist/.built
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run run-bare page dist screenshots test test-slow test-newest faults test-kubernetes check format bench lock clean
+.PHONY: help run run-bare page dist screenshots test test-slow test-newest faults test-kubernetes check map format bench lock clean
 
 help: ## say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -58,7 +58,7 @@ check: $(READY) $(PAGE) ## lint and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy -p endpoint_analytics
-	@$(BIN)/mypy --follow-imports silent tests/benchmarks
+	@$(BIN)/mypy --follow-imports silent tests/benchmarks tests/rooms.py
 	@$(BIN)/python build_page.py check
 
 test: check ## lint, types and all tests, on a real Kafka and a real ClickHouse engine
@@ -77,6 +77,9 @@ faults: $(READY) ## break every part, one by one and mixed: SEED=n of the first 
 test-kubernetes: $(READY) ## the agent for Kubernetes and autoscaling before a real kube-apiserver, built first (15 min, needs Go)
 	@$(BIN)/python -m tests.agents.kubernetes.real.judge
 	@$(BIN)/python -m pytest tests/agents/kubernetes/real -m slow -q
+
+map: $(READY) ## draw the map of rooms in docs/architecture.md
+	@$(BIN)/python -m tests.rooms
 
 format: $(READY) ## format the sources
 	@$(BIN)/ruff check --fix-only .

@@ -14,7 +14,7 @@ from endpoint_analytics.agents.agent_command import SUBCOMMANDS
 from endpoint_analytics.infra.command import COMMANDS
 from tests.parts import ROOT
 
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "infra").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "infra").rglob("*.md")])
 SHELL = re.compile(r"```(?:bash|shell|sh|console)\n(.*?)```|((?:^ {4,}\S.*\n)+)", re.DOTALL | re.MULTILINE)
 PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s:#]+)(?:#([\w-]+))?\)|\[[^\]]*\]\(#([\w-]+)\)")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.rooms import PAGE, read_rooms, with_map
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = "endpoint_analytics"
 FOLDERS = ("agents", "infra", "pipeline", "schemas")
@@ -61,6 +63,11 @@ def each(*folders: str):
 
 
 # Who imports whom
+
+
+def test_the_map_is_up_to_date():
+    """`make map` draws it."""
+    assert with_map(PAGE.read_text(), read_rooms()) == PAGE.read_text()
 
 
 @each("schemas")
