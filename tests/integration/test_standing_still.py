@@ -137,11 +137,17 @@ class Watch:
         return None if card["running"] is None else (card["running"], card["pending"])
 
     def series(self):
-        answer = self._json(f"{ONE}/series?from=now-5m&series=replicas&include=replicas,timeline,events")
+        answer = self._json(
+            f"{ONE}/series?from=now-5m&series=replicas,pending,hardware&include=replicas,timeline,events"
+        )
         if answer is None:
             return None
-        (running,) = [each["values"] for each in answer["series"] if each["name"] == "running"]
+        columns = {each["name"]: each["values"] for each in answer["series"]}
+        running = columns["running"]
         assert is_once_begun(running), running
+        # It holds its request, and some memory, all the time: where that is not known there is a gap.
+        assert is_once_begun(columns["pending_max"]), columns["pending_max"]
+        assert all(value is None or value > 0 for value in columns["memory_used_bytes"])
         (replica,) = answer["replicas"]
         (bar,) = answer["timeline"]
         assert {span["state"] for span in bar["states"]} <= {"initializing", "running", "unknown"}
