@@ -10,7 +10,7 @@ PAGE := pipeline/serve/page/dist/.built
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run run-bare page dist screenshots test test-slow test-newest faults test-kubernetes check map format bench lock clean
+.PHONY: help run run-bare page dist screenshots test test-slow test-newest faults test-kubernetes check map format bench lock clean clean-data
 
 help: ## say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -39,8 +39,9 @@ $(PAGE): build_page.py package.json package-lock.json $(shell find pipeline/serv
 	@$(BIN)/python build_page.py
 	@touch $(PAGE)
 
-dist: $(READY) $(PAGE) ## wheel and source distribution in dist/, with the page in both
+dist: $(RUNS) $(PAGE) ## wheel and source distribution in dist/, with the page in both
 	@rm -rf dist
+	@$(BIN)/python -m build --version >/dev/null 2>&1 || $(INSTALL) build
 	@$(BIN)/python -m build --outdir dist .
 
 run-bare: $(RUNS) $(PAGE) ## the same without the demo, for agents of your own
@@ -94,5 +95,10 @@ lock: ## pin the newest versions that pyproject.toml allows
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options -o constraints.txt pyproject.toml
 	@sed -i "/^endpoint-analytics /d" constraints.txt
 
-clean: ## remove what was built, and the demo's data
-	@rm -rf $(VENV) build dist data node_modules pipeline/serve/page/dist *.egg-info .mypy_cache .ruff_cache .hypothesis
+clean: ## remove what was built
+	@rm -rf $(VENV) build dist node_modules pipeline/serve/page/dist *.egg-info .mypy_cache .ruff_cache .hypothesis
+
+clean-data: ## remove ALL that data/ holds, your own endpoints' data too; not while a run uses it
+	@[ ! -e data/server.lock ] || $(PYTHON) -c 'import fcntl; fcntl.flock(open("data/server.lock"), fcntl.LOCK_EX | fcntl.LOCK_NB)' \
+		2>/dev/null || { echo "data/ is in use by the process $$(cat data/server.lock): stop it first" >&2; exit 1; }
+	@rm -rf data

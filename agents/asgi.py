@@ -82,7 +82,7 @@ class AnalyticsMiddleware:
     def refused(self, error: ConfigurationError) -> None:
         """Serve without analytics, unless the server asks whether it may start."""
         self.error = error
-        logger.error("%s. Requests are NOT recorded", error)
+        logger.error("requests are NOT recorded: %s", error)
 
     @property
     def agent(self) -> Agent | None:

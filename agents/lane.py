@@ -35,6 +35,11 @@ class Lane:
         return len(self.outbox)
 
     @property
+    def unsent(self) -> int:
+        """Messages that Kafka has not taken, the one in flight too."""
+        return 0 if self._idle.is_set() else self.waiting + 1
+
+    @property
     def dropped(self) -> Mapping[str, int]:
         """What was given up, by reason."""
         return self.outbox.dropped

@@ -91,6 +91,12 @@ class Sending:
         await _all_within([asyncio.ensure_future(lane.drained()) for lane in lanes], timeout_s)
         if self._spool is not None:
             await _all_within([asyncio.ensure_future(lane.saved()) for lane in lanes], SAVE_WITHIN_S)
+        elif lost := sum(lane.unsent for lane in lanes):
+            logger.warning(
+                "Kafka did not take %d messages within %.1f s: they are lost now. A spool would keep them",
+                lost,
+                timeout_s,
+            )
 
     async def stop(self) -> None:
         """End sending; what is on disk stays there."""

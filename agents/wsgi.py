@@ -75,7 +75,7 @@ class AnalyticsMiddleware:
         if not serves_without_application():
             raise error
         self.error = error
-        logger.error("%s. Requests are NOT recorded", error)
+        logger.error("requests are NOT recorded: %s", error)
 
     def start(self) -> None:
         """This process serves from now on: for a server's hook that runs in each worker. Returns at once."""

@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(
             f"endpoint-analytics {name} needs the package {error.name!r}, which is not installed: "
-            f"{install_command(EXTRAS.get(name, 'pipeline'))}",
+            f"{install_command('local' if '--no-demo' in words else EXTRAS.get(name, 'pipeline'))}",
             file=sys.stderr,
         )
         return 1

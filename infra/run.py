@@ -15,9 +15,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 
+from endpoint_analytics.agents.installation import install_command
 from endpoint_analytics.infra.clickhouse.errors import FolderHeldError
 from endpoint_analytics.infra.clickhouse.lock import FolderLock
 from endpoint_analytics.infra.plan import STOP_ORDER, Place, databases, programs
@@ -30,6 +32,7 @@ from endpoint_analytics.infra.terminal import Terminal
 LOOK_EVERY_S = 0.1
 LOOK_AT_DISK_EVERY_S = 1.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+DEMO_PACKAGES = ("magika", "onnxruntime")
 
 
 class _AskedToEndError(Exception):
@@ -89,6 +92,12 @@ def _add_port(parser: argparse.ArgumentParser, name: str, text: str) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run until a signal (0) or until a part had to be given up (1)."""
+    missing = [] if arguments.no_demo else [name for name in DEMO_PACKAGES if find_spec(name) is None]
+    if missing:
+        return _fail(
+            f"the demo needs {' and '.join(missing)}, which are not installed: {install_command('demo')}, or leave the "
+            "demo out with --no-demo"
+        )
     terminal = Terminal(sys.stdout)
     told = threading.Event()
 
@@ -197,8 +206,13 @@ def greeting(place: Place, seconds: float) -> str:
         request = f"curl -d '{content}' http://127.0.0.1:{place.ports['demo']}/predict"
         lines.append(("Demo model", request))
     else:
-        lines.append(("Your model", f"ENDPOINT_ANALYTICS_KAFKA={place.kafka} (see docs/run.md)"))
-    lines.append(("Data, logs", f"{place.data}, {place.logs}"))
+        lines.append(("Your model", f"ENDPOINT_ANALYTICS_KAFKA={place.kafka} (docs/instrument/README.md)"))
+    lines += [
+        ("Tokens", f"{shlex.quote(sys.argv[0])} token create --namespace NAMESPACE \\"),
+        ("", f"     --clickhouse-url {place.clickhouse_url} \\"),
+        ("", f"     --clickhouse-password-file {shlex.quote(str(place.clickhouse_password))}"),
+        ("Data, logs", f"{place.data}, {place.logs}"),
+    ]
     text = "\n".join(f"  {name:<13} {words}" for name, words in lines)
     return f"\nEndpoint Analytics is ready, after {seconds:.1f} s.\n\n{text}\n\nCtrl-C ends everything.\n"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -27,6 +28,8 @@ from endpoint_analytics.agents.producer import Producer
 from endpoint_analytics.agents.quiet import quiet_client
 from endpoint_analytics.agents.siblings import runtime_folder
 from endpoint_analytics.schemas.kafka_client import make_ssl_context
+
+logger = logging.getLogger("endpoint_analytics")
 
 PATTERN = "pattern"
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -62,6 +65,10 @@ def run(arguments: argparse.Namespace) -> int:
         config = agent_config_of(arguments)
         agent = Agent(config, requests=False)
         parser = parser_of(arguments)
+        if not path.parent.is_dir():
+            raise ConfigurationError(
+                f"there is no directory {path.parent} for the log {path.name}: correct the path"
+            )
         if path.exists() and not path.is_file():
             raise ConfigurationError(f"{path} is no regular file, and has no place to go on from")
         lock = hold_log(path, config)
@@ -73,6 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     try:
         log_to_stderr()
+        if not path.exists():
+            logger.warning("%s is not there yet: waiting for it", path)
         with quiet_client():
             return asyncio.run(_read(agent, path, parser, journal, from_end=arguments.begin == "end"))
     finally:

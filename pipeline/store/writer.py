@@ -98,6 +98,22 @@ class RowWriter:
                 await asyncio.sleep(wait_s * self._random.uniform(0.75, 1.25))
                 wait_s = min(wait_s * 2, LONGEST_WAIT_S)
 
+    async def wait_until_it_answers(self) -> None:
+        """Return once ClickHouse has let us in; `failure` says why not meanwhile."""
+        wait_s = FIRST_WAIT_S
+        while True:
+            try:
+                await (await self.client()).command("SELECT 1")
+            except (StoreError, ClickHouseError, OSError) as error:
+                if str(error) != self._failing.get(""):
+                    log.warning("nothing is read before ClickHouse answers, which is tried again: %s", error)
+                self._failing[""] = str(error)
+                await asyncio.sleep(wait_s)
+                wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+            else:
+                self._failing.pop("", None)
+                return
+
     async def client(self) -> AsyncClient:
         """Return the connected client; raises StoreError."""
         async with self._connecting:  # who comes meanwhile would connect too, and one would be lost

@@ -98,9 +98,13 @@ class Worker:
         )
 
     async def start(self) -> None:
-        """Start; raises OSError when the health server's address is taken."""
+        """Start, once ClickHouse answers; raises OSError when the health server's address is taken.
+
+        Who joins the group before takes partitions that others could read.
+        """
         if self.config.health_port:
             await self.health.start(self.config.health_host, self.config.health_port)
+        await self.writer.wait_until_it_answers()
         await self.app.start()
 
     async def stop(self) -> None:

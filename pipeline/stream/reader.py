@@ -473,8 +473,10 @@ class StreamReader(Generic[Message]):
                 self.failure = ""
                 return value
             except (StoreError, ClickHouseError, OSError) as error:
-                self.failure = f"ClickHouse cannot be read: {error}"
-                log.warning("ClickHouse cannot be read yet, next try in %.1f s: %s", wait_s, error)
+                failure = f"ClickHouse cannot be read: {error}"
+                if failure != self.failure:
+                    log.warning("%s: nothing more of %s is read, and it is tried again", failure, self.topic)
+                self.failure = failure
                 await asyncio.sleep(wait_s)
                 wait_s = min(wait_s * 2, LONGEST_WAIT_S)
 

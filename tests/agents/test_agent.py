@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
 
@@ -26,15 +27,16 @@ def test_overflow_drops_the_oldest_and_is_counted_in_the_totals(make_config):
     assert snapshot.totals.dropped_batches["buffer_full"] in {dropped, dropped - 1}
 
 
-def test_kafka_away_is_one_warning_and_no_noise_of_the_client(make_config, caplog):
+def test_kafka_away_is_one_warning_and_one_for_what_is_lost_and_no_noise_of_the_client(make_config, caplog):
     caplog.set_level(logging.INFO)
     agent = Agent(make_config())
     agent.start()
     until(lambda: agent.snapshot().flushes >= 10)
     agent.stop()
-    (warning,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert warning.name == "endpoint_analytics"
+    warning, lost = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert {warning.name, lost.name} == {"endpoint_analytics"}
     assert "127.0.0.1:1" in warning.getMessage()
+    assert re.search(r"Kafka did not take 1\d messages within", lost.getMessage())
     assert not [record for record in caplog.records if record.name.startswith("aiokafka")]
 
 

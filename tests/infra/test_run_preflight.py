@@ -1,12 +1,17 @@
 """What keeps a run from starting is said before anything starts, with how to mend it."""
 
+import os
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.parts import ROOT
 
-from endpoint_analytics.infra import preflight
+from endpoint_analytics.infra import preflight, run
+from endpoint_analytics.infra.clickhouse.lock import FolderLock
+from endpoint_analytics.infra.command import main
 from endpoint_analytics.infra.kafka.port import free_port
 from endpoint_analytics.infra.preflight import PreflightError, choose_ports, prepare_folder
 
@@ -67,3 +72,31 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
         PreflightError, match=r"cannot use .*file/data for data: .*choose another with --data"
     ):
         prepare_folder(tmp_path / "file" / "data")
+
+
+def test_a_demo_without_its_packages_is_told_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run, "find_spec", lambda _: None)
+    data = tmp_path / "data"
+    assert main(["run", "--data", str(data)]) == 1
+    said = capsys.readouterr().err
+    assert "the demo needs magika and onnxruntime" in said
+    assert "[demo]" in said
+    assert "--no-demo" in said
+    assert not data.exists()
+
+
+def test_data_that_a_run_uses_are_not_cleaned(tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
+    data = tmp_path / "data"
+    lock = FolderLock(data)
+    lock.acquire()
+    words = ["make", "clean-data"]
+    refused = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert refused.returncode != 0
+    assert f"in use by the process {os.getpid()}" in refused.stderr
+    assert data.exists()
+    lock.release()
+    subprocess.run(words, cwd=tmp_path, capture_output=True, check=True)
+    assert not data.exists()

@@ -106,6 +106,11 @@ def test_a_pipe_is_no_log(capsys, tmp_path):
     assert "no regular file" in capsys.readouterr().err
 
 
+def test_a_directory_that_is_not_there_is_a_mistake(capsys, tmp_path):
+    assert main(["agent", "log", str(tmp_path / "nosuch" / "log"), "--format", "nginx", *NAMES]) == 2
+    assert f"there is no directory {tmp_path / 'nosuch'} for the log log" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

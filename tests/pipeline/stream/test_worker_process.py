@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
 import time
 import urllib.error
 import urllib.request
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from tests.parts import Stack
 from tests.waiting import eventually
@@ -53,13 +55,13 @@ def send(stack: Stack, topic: str, *values: bytes) -> None:
     asyncio.run(main())
 
 
-def batch(seq: int, arrived: int = 1) -> bytes:
+def batch(seq: int, arrived: int = 1, replica: str = "r") -> bytes:
     now_us = time.time_ns() // 1000
     return encode(
         RequestBatch(
             namespace="worker",
             endpoint="e",
-            replica_id="r",
+            replica_id=replica,
             boot_id="b",
             seq=seq,
             start_us=now_us - 1_000_000,
@@ -102,6 +104,50 @@ def test_readiness_follows_clickhouse(stack: Stack) -> None:
     assert messages["requests"] == 3
     assert watched.stop() == 0
     stack.worker.start()
+
+
+def test_a_worker_that_clickhouse_does_not_let_in_takes_no_partition(stack: Stack) -> None:
+    """Others read them: a wrong password beside a running pipeline harms nobody."""
+    port = free_port()
+    stranger = stack.child(
+        "stranger", "worker", "--health-port", str(port), ready="never",
+        ENDPOINT_ANALYTICS_CLICKHOUSE_PASSWORD="wrong",
+    )  # fmt: skip
+    with stranger.log.open("wb") as log:
+        process = subprocess.Popen(stranger.words, env=stranger.environment, stdout=log, stderr=log)
+    try:
+        _, why = eventually(lambda: ask(port, "/ready"), lambda answer: answer[0] == 503, 30, "its reason")
+        assert "refuses the user or the password" in why
+        before = stack.rows("SELECT sum(arrived) FROM boots FINAL WHERE replica_id = 'r2'")
+        send(stack, "requests", batch(0, replica="r2"))
+        eventually(
+            lambda: stack.rows("SELECT sum(arrived) FROM boots FINAL WHERE replica_id = 'r2'"),
+            lambda rows: rows != before,
+            20,
+            "a row, by the other worker",
+        )
+        assert members(stack) == 1
+        process.terminate()
+        assert process.wait(15) == 0
+    finally:
+        process.kill()
+        process.wait()
+    said = stranger.log.read_text()
+    assert "worker ready" not in said
+    assert said.count("refuses the user or the password") == 1
+
+
+def members(stack: Stack) -> int:
+    async def ask_kafka() -> int:
+        client = AIOKafkaAdminClient(bootstrap_servers=stack.kafka.bootstrap_servers)
+        await client.start()
+        try:
+            [answer] = await client.describe_consumer_groups(["endpoint-analytics"])
+            return len(answer.to_object()["groups"][0]["members"])
+        finally:
+            await client.close()
+
+    return asyncio.run(ask_kafka())
 
 
 def test_a_rejected_message_is_sent_on_with_its_source(stack: Stack) -> None:
