@@ -1,7 +1,8 @@
 """When too much of a partition cannot be used: then something is wrong with us or with all its senders.
 
 A pure rule on counts. A few bad senders are rejected and counted for as long as they like, however much they send:
-nearly all messages of nearly all senders must be unusable. A sender is known by the key of its messages.
+nearly all messages of nearly all senders must be unusable. A sender is known by the key of its messages, and remembered
+for a while: in a burst of one that is bad the others do not get a word in.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from dataclasses import dataclass, field
 SPAN_MESSAGES = 2_000
 """Messages over which the share is taken."""
 
+REMEMBERED_SPANS = 20
+"""Spans for which a sender that is silent counts as it was: some seconds of the largest flood."""
+
 
 @dataclass(slots=True)
 class Share:
@@ -21,6 +25,9 @@ class Share:
     rejected: int = 0
     usable_from: dict[bytes | None, bool] = field(default_factory=dict)
     """By sender: whether any message of it could be used."""
+    silent: int = 0
+    silent_useless: int = 0
+    """Senders that sent nothing meanwhile, and how many of them were of no use before."""
 
     def count(self, senders: Iterable[tuple[bytes | None, bool]]) -> None:
         """Count messages: the key of each, and whether it can be used."""
@@ -31,8 +38,8 @@ class Share:
 
     def is_unusable(self, max_share: float) -> bool:
         """Say whether more than `max_share` of the messages, and of the senders, are of no use."""
-        senders = len(self.usable_from)
-        useless = senders - sum(self.usable_from.values())
+        senders = len(self.usable_from) + self.silent
+        useless = len(self.usable_from) - sum(self.usable_from.values()) + self.silent_useless
         return self.rejected > max_share * self.messages and useless > max_share * senders
 
     def __str__(self) -> str:
@@ -46,6 +53,9 @@ class RejectionLimit:
     def __init__(self, max_share: float) -> None:
         self._max_share = max_share
         self._share = Share()
+        self._span = 0
+        self._known: dict[bytes | None, tuple[int, bool]] = {}
+        """By sender: the last span that it sent in, and whether any of it could be used."""
 
     def count(self, senders: Iterable[tuple[bytes | None, bool]]) -> Share | None:
         """Count a read; returns the share of a span when one is full, and begins the next."""
@@ -53,6 +63,12 @@ class RejectionLimit:
         if self._share.messages < SPAN_MESSAGES:
             return None
         share, self._share = self._share, Share()
+        self._span += 1
+        oldest = self._span - REMEMBERED_SPANS
+        self._known = {sender: known for sender, known in self._known.items() if known[0] > oldest}
+        silent = [usable for sender, (_, usable) in self._known.items() if sender not in share.usable_from]
+        share.silent, share.silent_useless = len(silent), silent.count(False)
+        self._known |= {sender: (self._span, usable) for sender, usable in share.usable_from.items()}
         return share
 
     def objects(self, share: Share) -> bool:

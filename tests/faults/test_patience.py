@@ -14,10 +14,10 @@ TRAFFIC = {"rate": 8.0, "duplicates": 0.05, "hardware": True}
 
 
 def test_what_is_slow_is_waited_for(rig: Rig) -> None:
-    """A worker whose every insert takes 1.5 s needs longer than a stall may last, and is exact in the end."""
+    """A worker whose every insert takes 3 s needs longer than a stall may last, and is exact in the end."""
     rig.stalled_after_s = rig.lost_after_s = 8
     rig.send_fast(40, **TRAFFIC)
-    rig.proxy.rule = lambda request: Fate("slow", delay_s=1.5) if request.is_insert else PASS
+    rig.proxy.rule = lambda request: Fate("slow", delay_s=3) if request.is_insert else PASS
     rig.worker()
     begun = time.monotonic()
     rig.judge("slower than a stall may last")

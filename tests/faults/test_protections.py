@@ -218,7 +218,8 @@ def test_a_paused_partition_is_resumed_by_a_command(rig: Rig) -> None:
 def test_a_bad_sender_beside_good_ones_pauses_nothing(rig: Rig) -> None:
     """However much it sends: of the senders in its partition most are well."""
     rig.worker()
-    sending = rig.send_steadily(8, replicas=30, **TRAFFIC)
+    sending = rig.send_steadily(12, replicas=30, **TRAFFIC)
+    rig.eventually(rig.stored_batches, lambda found: found > 60, "the good ones")
     for _ in range(6):
         flood(rig, 2_000)
     sending.join()

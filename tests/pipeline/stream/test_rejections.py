@@ -1,6 +1,11 @@
 from __future__ import annotations
 
-from endpoint_analytics.pipeline.stream.rejections import RejectionLimit, Share
+from endpoint_analytics.pipeline.stream.rejections import (
+    REMEMBERED_SPANS,
+    SPAN_MESSAGES,
+    RejectionLimit,
+    Share,
+)
 
 
 def share(bad: int, good: int, bad_senders: int = 1, good_senders: int = 1) -> Share:
@@ -31,3 +36,30 @@ def test_a_few_bad_senders_are_borne_however_much_they_send() -> None:
 
 def test_a_share_of_one_never_objects() -> None:
     assert not RejectionLimit(1.0).objects(share(2000, 0))
+
+
+def judged(limit: RejectionLimit, *senders: tuple[bytes, bool], times: int = SPAN_MESSAGES) -> bool:
+    """Count a span in which these senders take turns, and return whether it is objected to."""
+    found = limit.count([senders[n % len(senders)] for n in range(times)])
+    assert found is not None
+    return limit.objects(found)
+
+
+def test_a_burst_of_one_bad_sender_is_borne_while_the_others_are_remembered() -> None:
+    limit = RejectionLimit(0.9)
+    assert not judged(limit, *((b"good-%d" % n, True) for n in range(5)))
+    assert not any(judged(limit, (b"bad", False)) for _ in range(REMEMBERED_SPANS - 1))
+    assert judged(limit, (b"bad", False))
+
+
+def test_senders_that_all_turn_bad_are_too_much_at_once() -> None:
+    limit = RejectionLimit(0.9)
+    assert not judged(limit, *((b"%d" % n, True) for n in range(30)))
+    assert judged(limit, *((b"%d" % n, False) for n in range(30)))
+
+
+def test_who_was_bad_and_is_silent_speaks_for_nobody() -> None:
+    limit = RejectionLimit(0.9)
+    assert judged(limit, *((b"bad-%d" % n, False) for n in range(30)))
+    assert not judged(limit, (b"good", True))
+    assert judged(limit, *((b"bad-%d" % n, False) for n in range(30)))
