@@ -65,7 +65,7 @@ check: $(READY) $(PAGE) ## lint and types
 test: check ## lint, types and all tests, on a real Kafka and a real ClickHouse engine
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-slow: $(READY) ## what `make test` leaves out, since it takes minutes: three brokers, full disks, faults in every variant
+test-slow: $(READY) $(PAGE) ## what `make test` leaves out, since it takes minutes: three brokers, full disks, faults in every variant
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m slow --ignore tests/agents/kubernetes/real
 
 test-newest: $(READY) ## the fast part of the tests on the newest Python that this machine has
