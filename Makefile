@@ -99,6 +99,6 @@ clean: ## remove what was built
 	@rm -rf $(VENV) build dist node_modules pipeline/serve/page/dist *.egg-info .mypy_cache .ruff_cache .hypothesis
 
 clean-data: ## remove ALL that data/ holds, your own endpoints' data too; not while a run uses it
-	@[ ! -e data/server.lock ] || $(PYTHON) -c 'import fcntl; fcntl.flock(open("data/server.lock"), fcntl.LOCK_EX | fcntl.LOCK_NB)' \
-		2>/dev/null || { echo "data/ is in use by the process $$(cat data/server.lock): stop it first" >&2; exit 1; }
+	@[ ! -e data/server.lock ] || flock --nonblock data/server.lock true || \
+		{ echo "data/ is in use by the process $$(cat data/server.lock), or cannot be locked: stop that first" >&2; exit 1; }
 	@rm -rf data

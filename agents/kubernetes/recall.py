@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import (
     CorruptRecordException,
     KafkaError,
+    RecordTooLargeError,
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
     UnsupportedCodecError,
@@ -46,7 +47,7 @@ STALLED_S = 30.0
 RETRY_S = 1.0
 WAIT_MS = 200
 
-UNREADABLE = (CorruptRecordException, UnsupportedCodecError)
+UNREADABLE = (CorruptRecordException, RecordTooLargeError, UnsupportedCodecError)
 """What is wrong with a record batch and not with the broker; a packer's library raises errors of its own."""
 
 
@@ -164,13 +165,17 @@ async def _records(
             if not is_spoilt:
                 logger.warning("%s/%d: what is at offset %d cannot be read: %r", *partition, offset, error)
             is_spoilt = True
-            consumer.seek(partition, offset + 1)
+            consumer.seek(partition, max(offset + 1, await consumer.position(partition)))
             continue
         for record in got.get(partition, ()):
             heard_s, is_spoilt = time.monotonic(), False
             yield record
         if time.monotonic() - heard_s > STALLED_S:
-            raise TimeoutError(f"nothing came of {partition.topic} for {STALLED_S:g} s")
+            await consumer.end_offsets([partition])  # raises where it is the broker that does not answer
+            logger.warning(
+                "%s/%d: the broker gives nothing from offset %d on: it is not read", *partition, offset
+            )
+            return
 
 
 def _header_of(record: ConsumerRecord[bytes, bytes]) -> bytes | None:

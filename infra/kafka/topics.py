@@ -131,7 +131,9 @@ async def _describe(client: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) ->
     for response in await client.describe_configs(resources) if resources else ():
         for resource in response.to_object()["resources"]:
             if resource["error_code"]:
-                raise for_code(resource["error_code"])(resource["resource_name"])
+                error = for_code(resource["error_code"])
+                unnamed = error is not TopicAuthorizationFailedError
+                raise error(resource["error_message" if unnamed else "resource_name"])
             settings[resource["resource_name"]] = {
                 entry["config_names"]: entry["config_value"] for entry in resource["config_entries"]
             }

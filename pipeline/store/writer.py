@@ -101,6 +101,7 @@ class RowWriter:
     async def wait_until_it_answers(self) -> None:
         """Return once ClickHouse has let us in; `failure` says why not meanwhile."""
         wait_s = FIRST_WAIT_S
+        self._failing[""] = "ClickHouse has not answered yet"
         while True:
             try:
                 await (await self.client()).command("SELECT 1")
@@ -108,6 +109,7 @@ class RowWriter:
                 if str(error) != self._failing.get(""):
                     log.warning("nothing is read before ClickHouse answers, which is tried again: %s", error)
                 self._failing[""] = str(error)
+                self.failures += 1
                 await asyncio.sleep(wait_s)
                 wait_s = min(wait_s * 2, LONGEST_WAIT_S)
             else:

@@ -16,6 +16,7 @@ from typing import Any
 
 import faust
 from faust import streams
+from faust.exceptions import ConsumerNotStarted
 
 from endpoint_analytics.pipeline.core.chunks import record_of
 from endpoint_analytics.pipeline.core.folders import (
@@ -93,9 +94,7 @@ class Worker:
         progress = ProgressWriter(self.readers, self.writer, lambda: self.app.consumer)
         self._beside(progress.look_for_ever)
         self._beside(progress.write_for_ever)
-        self.health = HealthServer(
-            self.readers, self.writer, self.rejected, lambda: len(self.app.consumer.assignment())
-        )
+        self.health = HealthServer(self.readers, self.writer, self.rejected, self._assigned)
 
     async def start(self) -> None:
         """Start, once ClickHouse answers; raises OSError when the health server's address is taken.
@@ -112,6 +111,13 @@ class Worker:
         await self.app.stop()
         await self.health.stop()
         await self.writer.close()
+
+    def _assigned(self) -> int:
+        """Return how many partitions are ours: none before the consumer has started."""
+        try:
+            return len(self.app.consumer.assignment())
+        except ConsumerNotStarted:
+            return 0
 
     def _topic(self, topic: Topic) -> Any:
         return self.app.topic(
@@ -141,7 +147,7 @@ class Worker:
         async def fold(stream: Any) -> None:
             try:
                 async for events in stream.noack_take(TAKE_MESSAGES, within=TAKE_WITHIN_S):
-                    await reader.read([_delivery(event) for event in events])
+                    await reader.read([_delivery(self.app, event) for event in events])
             except asyncio.CancelledError:
                 raise
             except BaseException as error:
@@ -214,8 +220,9 @@ class _App(faust.App):
         return self.queues[-1]
 
 
-def _delivery(event: Any) -> Delivery:
+def _delivery(app: Any, event: Any) -> Delivery:
     message = event.message
+    app.consumer.read(message.tp)
     record = record_of(message.offset, round(message.timestamp * 1000), event.value)
     return Delivery(message.partition, message.generation_id, record, message.key)
 

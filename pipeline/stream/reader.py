@@ -103,6 +103,7 @@ class StreamReader(Generic[Message]):
         self._logs_are_new = False
         self._waiting: dict[int, tuple[tuple[int, int], float]] = {}
         """By partition: where it has waited for deliveries (generation and offset), and since when."""
+        self._limits: dict[int, RejectionLimit] = {}
         self._taken: set[int] = set()
         """Partitions of which `read` has messages in its hands."""
         self.pauses = Pauses(
@@ -339,7 +340,7 @@ class StreamReader(Generic[Message]):
         self, partition: int, reading: Reading[Message], senders: Sequence[tuple[bytes | None, bool]]
     ) -> None:
         """Pause the partition when too much of it is rejected, unless that was accepted."""
-        share = reading.limit.count(senders)
+        share = reading.limit.count(senders, reading.read_append_ms or 0)
         if share is None:
             return
         state = reading.state
@@ -368,8 +369,9 @@ class StreamReader(Generic[Message]):
         if begin is None:
             return None
         state = (await self._patiently(read_paused)).get((self.stream, partition))
+        limit = self._limits.setdefault(partition, RejectionLimit(self._max_rejected_share))
         reading = self._readings[partition] = Reading(
-            generation, self._fold(partition), RejectionLimit(self._max_rejected_share), state, begin - 1
+            generation, self._fold(partition), limit, state, begin - 1
         )
         if state is not None and state.paused and self._max_rejected_share < 1:
             self.pauses.restore(state)

@@ -7,14 +7,14 @@ for a while: in a burst of one that is bad the others do not get a word in.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 SPAN_MESSAGES = 2_000
 """Messages over which the share is taken."""
 
-REMEMBERED_SPANS = 20
-"""Spans for which a sender that is silent counts as it was: some seconds of the largest flood."""
+REMEMBERED_MS = 30_000
+"""So long, by the broker's time, a sender that is silent counts as it was: agents send every second."""
 
 
 @dataclass(slots=True)
@@ -23,15 +23,16 @@ class Share:
 
     messages: int = 0
     rejected: int = 0
-    usable_from: dict[bytes | None, bool] = field(default_factory=dict)
-    """By sender: whether any message of it could be used."""
+    usable_from: dict[int, bool] = field(default_factory=dict)
+    """By sender (a hash of its key): whether any message of it could be used."""
     silent: int = 0
     silent_useless: int = 0
     """Senders that sent nothing meanwhile, and how many of them were of no use before."""
 
     def count(self, senders: Iterable[tuple[bytes | None, bool]]) -> None:
         """Count messages: the key of each, and whether it can be used."""
-        for sender, usable in senders:
+        for key, usable in senders:
+            sender = hash(key)
             self.messages += 1
             self.rejected += not usable
             self.usable_from[sender] = usable or self.usable_from.get(sender, False)
@@ -53,22 +54,23 @@ class RejectionLimit:
     def __init__(self, max_share: float) -> None:
         self._max_share = max_share
         self._share = Share()
-        self._span = 0
-        self._known: dict[bytes | None, tuple[int, bool]] = {}
-        """By sender: the last span that it sent in, and whether any of it could be used."""
+        self._heard: dict[int, tuple[int, bool]] = {}
+        """By sender: when it was last heard, and whether any of its last span could be used."""
 
-    def count(self, senders: Iterable[tuple[bytes | None, bool]]) -> Share | None:
-        """Count a read; returns the share of a span when one is full, and begins the next."""
-        self._share.count(senders)
-        if self._share.messages < SPAN_MESSAGES:
+    def count(self, senders: Sequence[tuple[bytes | None, bool]], at_ms: int) -> Share | None:
+        """Count a read up to `at_ms`; returns the share of a span when one is full, and begins the next."""
+        share = self._share
+        share.count(senders)
+        for sender in {hash(key) for key, _ in senders}:
+            self._heard[sender] = at_ms, share.usable_from[sender]
+        if share.messages < SPAN_MESSAGES:
             return None
-        share, self._share = self._share, Share()
-        self._span += 1
-        oldest = self._span - REMEMBERED_SPANS
-        self._known = {sender: known for sender, known in self._known.items() if known[0] > oldest}
-        silent = [usable for sender, (_, usable) in self._known.items() if sender not in share.usable_from]
+        self._share = Share()
+        self._heard = {
+            sender: heard for sender, heard in self._heard.items() if heard[0] > at_ms - REMEMBERED_MS
+        }
+        silent = [usable for sender, (_, usable) in self._heard.items() if sender not in share.usable_from]
         share.silent, share.silent_useless = len(silent), silent.count(False)
-        self._known |= {sender: (self._span, usable) for sender, usable in share.usable_from.items()}
         return share
 
     def objects(self, share: Share) -> bool:

@@ -122,8 +122,13 @@ class Consumer(aiokafka.Consumer):
         self._active_partitions.difference_update(self._paused_partitions)
 
     def waits(self, tp: Any) -> bool:
-        """Return whether messages of the partition were delivered and not taken, or are kept back for those."""
+        """Return whether messages of the partition were delivered and not read, or are kept back for those."""
         return tp in self._buffered_partitions or any(queue.holds(tp) for queue in self.app.queues)
+
+    def read(self, tp: Any) -> None:
+        """Note that the reader has a message of the partition in its hands."""
+        for queue in self.app.queues:
+            queue.read(tp)
 
     def verify_event_path(self, now: float, tp: Any) -> None:
         """Say nothing: Faust takes a partition that is held or paused for one that hangs, every 2.5 s for ever."""

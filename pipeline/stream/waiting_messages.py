@@ -29,8 +29,13 @@ class WaitingMessages(ThrowableQueue[Any]):
         self._partitions: Counter[Any] = Counter()
 
     def holds(self, tp: Any) -> bool:
-        """Return whether messages of this partition wait here."""
+        """Return whether messages of this partition wait here, or were taken from here and not read yet."""
         return self._partitions[tp] > 0
+
+    def read(self, tp: Any) -> None:
+        """Note that a message of this partition is read now."""
+        if self._partitions[tp]:
+            self._partitions[tp] -= 1
 
     def in_pressure_high_state(self, callback: Callable[[], None]) -> bool:
         """Return whether the message's partition is to be held from now on; `callback` lets it go on."""
@@ -67,11 +72,9 @@ class WaitingMessages(ThrowableQueue[Any]):
     def _get(self) -> Any:
         event = super()._get()
         self.waiting_bytes -= _weight(event.message)
-        self._partitions[event.message.tp] -= 1
         return event
 
 
 def _weight(message: Any) -> int:
-    headers = message.headers
     weight = len(message.value or b"") + len(message.key or b"")
-    return weight + sum(len(name) + len(value) for name, value in headers) if headers else weight
+    return weight + sum(len(name) + len(value or b"") for name, value in message.headers or ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 from tests.faults import segments
 
 from endpoint_analytics.agents.config import KafkaConfig
-from endpoint_analytics.agents.kubernetes.naming import Replica
+from endpoint_analytics.agents.kubernetes import recall as module
 from endpoint_analytics.agents.kubernetes.origin import HEADER, Origin
 from endpoint_analytics.agents.kubernetes.recall import recall
 from endpoint_analytics.infra.kafka.process import KafkaProcess
@@ -22,7 +23,6 @@ from endpoint_analytics.schemas.replicas import ReplicaState
 from endpoint_analytics.schemas.topics import REPLICAS, TOPIC_CONFIG
 
 HERE = Origin("", "models")
-PODS_A_BATCH = 5
 FAULTS: dict[int, Callable[[bytes], bytes]] = {
     2: segments.flipped,
     4: segments.garbage,
@@ -36,7 +36,7 @@ async def send(config: KafkaConfig, names: list[list[str]]) -> None:
     for number, pods in enumerate(names):
         codec = (None, "gzip", "snappy", "lz4", "zstd")[number % 5] if number not in FAULTS else None
         async with AIOKafkaProducer(
-            bootstrap_servers=config.bootstrap_servers, compression_type=codec
+            bootstrap_servers=config.bootstrap_servers, compression_type=codec, max_batch_size=2**20
         ) as producer:
             batch = producer.create_batch()
             for pod in pods:
@@ -53,23 +53,42 @@ async def send(config: KafkaConfig, names: list[list[str]]) -> None:
             await sent
 
 
-def test_batches_of_every_codec_are_read_and_spoilt_ones_passed_over(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    names = [[f"llm-{number}-{n}" for n in range(PODS_A_BATCH)] for number in range(12)]
-    with KafkaProcess(tmp_path / "kafka") as kafka:
+def recalled(
+    folder: Path, faults: dict[int, Callable[[bytes], bytes]], pods: int
+) -> tuple[list[list[str]], set[str]]:
+    """Return the names that were sent, and those that are read back once the broker's disk has these faults."""
+    names = [[f"llm-{number}-{n}" for n in range(pods)] for number in range(12)]
+    with KafkaProcess(folder) as kafka:
         config = KafkaConfig(bootstrap_servers=kafka.bootstrap_servers, topic_prefix="spoilt")
         topic = REPLICAS.name(config.topic_prefix)
         spec = TopicSpec(topic, 1, REPLICAS.retention_ms, config=TOPIC_CONFIG)
         asyncio.run(ensure_topics(config.bootstrap_servers, [spec]))
         asyncio.run(send(config, names))
         kafka.stop(60)  # cleanly: after a crash it would look through its segments, and cut them
-        [folder] = (tmp_path / "kafka").rglob(f"{topic}-0")
-        for number, change in FAULTS.items():
-            segments.edit(folder, number, change)
+        [partition] = folder.rglob(f"{topic}-0")
+        for number, change in faults.items():
+            segments.edit(partition, number, change)
         kafka.start()
         found = asyncio.run(asyncio.wait_for(recall(config, None, "models", HERE), 60))
-    read = {pod for number, pods in enumerate(names) for pod in pods if number not in FAULTS}
-    assert set(found.living().values()) == read
-    assert found.living()[Replica("llm", "llm-11-4")] == "llm-11-4"
+    assert all(pod == replica.replica_id for replica, pod in found.living().items())
+    return names, set(found.living().values())
+
+
+def test_batches_of_every_codec_are_read_and_spoilt_ones_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names, found = recalled(tmp_path / "kafka", FAULTS, pods=5)
+    assert found == {pod for number, pods in enumerate(names) for pod in pods if number not in FAULTS}
     assert caplog.text.count("cannot be read") == 3  # two of them lie side by side
+
+
+def test_a_place_that_the_broker_does_not_get_past_ends_the_reading(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch's length is wrong on its disk, and it finds the end by its index."""
+    monkeypatch.setattr(module, "STALLED_S", 2.0)
+    broken = {3: lambda batch: batch[:8] + struct.pack(">i", 5) + batch[12:]}
+    names, found = recalled(tmp_path / "kafka", broken, pods=300)
+    assert {pod for pods in names[:3] for pod in pods} <= found
+    assert not found & set(names[3])
+    assert "it is not read" in caplog.text or "cannot be read" in caplog.text

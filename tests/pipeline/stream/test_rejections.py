@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from endpoint_analytics.pipeline.stream.rejections import (
-    REMEMBERED_SPANS,
+    REMEMBERED_MS,
     SPAN_MESSAGES,
     RejectionLimit,
     Share,
@@ -17,11 +17,11 @@ def share(bad: int, good: int, bad_senders: int = 1, good_senders: int = 1) -> S
 
 def test_a_span_is_judged_when_it_is_full() -> None:
     limit = RejectionLimit(0.9)
-    assert limit.count([(b"a", True)] * 1999) is None
-    full = limit.count([(b"a", False)] * 10)
+    assert limit.count([(b"a", True)] * 1999, 0) is None
+    full = limit.count([(b"a", False)] * 10, 0)
     assert full is not None
     assert (full.messages, full.rejected) == (2009, 10)
-    assert limit.count([(b"a", False)]) is None
+    assert limit.count([(b"a", False)], 0) is None
 
 
 def test_nearly_all_messages_of_nearly_all_senders_are_too_much() -> None:
@@ -38,28 +38,45 @@ def test_a_share_of_one_never_objects() -> None:
     assert not RejectionLimit(1.0).objects(share(2000, 0))
 
 
-def judged(limit: RejectionLimit, *senders: tuple[bytes, bool], times: int = SPAN_MESSAGES) -> bool:
+def judged(limit: RejectionLimit, at_ms: int, *senders: tuple[bytes, bool]) -> bool:
     """Count a span in which these senders take turns, and return whether it is objected to."""
-    found = limit.count([senders[n % len(senders)] for n in range(times)])
+    found = limit.count([senders[n % len(senders)] for n in range(SPAN_MESSAGES)], at_ms)
     assert found is not None
     return limit.objects(found)
 
 
 def test_a_burst_of_one_bad_sender_is_borne_while_the_others_are_remembered() -> None:
     limit = RejectionLimit(0.9)
-    assert not judged(limit, *((b"good-%d" % n, True) for n in range(5)))
-    assert not any(judged(limit, (b"bad", False)) for _ in range(REMEMBERED_SPANS - 1))
-    assert judged(limit, (b"bad", False))
+    assert not judged(limit, 1_000, *((b"good-%d" % n, True) for n in range(5)))
+    assert not any(
+        judged(limit, 1_000 + passed_ms, (b"bad", False)) for passed_ms in range(0, REMEMBERED_MS, 100)
+    )
+    assert judged(limit, 1_000 + REMEMBERED_MS, (b"bad", False))
+
+
+def test_who_spoke_in_the_same_span_or_the_one_that_is_not_full_is_remembered() -> None:
+    limit = RejectionLimit(0.9)
+    assert limit.count([(b"good-%d" % n, True) for n in range(5)], 1_000) is None
+    assert not judged(limit, 20_000, (b"bad", False))
+    assert not judged(limit, 30_000, (b"bad", False))
+    assert judged(limit, 40_000, (b"bad", False))
 
 
 def test_senders_that_all_turn_bad_are_too_much_at_once() -> None:
     limit = RejectionLimit(0.9)
-    assert not judged(limit, *((b"%d" % n, True) for n in range(30)))
-    assert judged(limit, *((b"%d" % n, False) for n in range(30)))
+    assert not judged(limit, 0, *((b"%d" % n, True) for n in range(30)))
+    assert judged(limit, 1_000, *((b"%d" % n, False) for n in range(30)))
+
+
+def test_bad_senders_that_take_the_place_of_good_ones_are_too_much_once_those_are_silent() -> None:
+    """As when a new version is rolled out under new names."""
+    limit = RejectionLimit(0.9)
+    assert not judged(limit, 0, *((b"old-%d" % n, True) for n in range(30)))
+    assert judged(limit, REMEMBERED_MS, *((b"new-%d" % n, False) for n in range(30)))
 
 
 def test_who_was_bad_and_is_silent_speaks_for_nobody() -> None:
     limit = RejectionLimit(0.9)
-    assert judged(limit, *((b"bad-%d" % n, False) for n in range(30)))
-    assert not judged(limit, (b"good", True))
-    assert judged(limit, *((b"bad-%d" % n, False) for n in range(30)))
+    assert judged(limit, 0, *((b"bad-%d" % n, False) for n in range(30)))
+    assert not judged(limit, 1_000, (b"good", True))
+    assert judged(limit, 2_000, *((b"bad-%d" % n, False) for n in range(30)))

@@ -118,6 +118,9 @@ def test_a_worker_that_clickhouse_does_not_let_in_takes_no_partition(stack: Stac
     try:
         _, why = eventually(lambda: ask(port, "/ready"), lambda answer: answer[0] == 503, 30, "its reason")
         assert "refuses the user or the password" in why
+        status, text = ask(port, "/metrics")
+        assert status == 200
+        assert "worker_assigned_partitions 0" in text
         before = stack.rows("SELECT sum(arrived) FROM boots FINAL WHERE replica_id = 'r2'")
         send(stack, "requests", batch(0, replica="r2"))
         eventually(
@@ -148,6 +151,24 @@ def members(stack: Stack) -> int:
             await client.close()
 
     return asyncio.run(ask_kafka())
+
+
+def test_headers_without_a_value_harm_nobody(stack: Stack) -> None:
+    """Any client may send them."""
+
+    async def send_odd() -> None:
+        async with AIOKafkaProducer(bootstrap_servers=stack.kafka.bootstrap_servers) as producer:
+            headers = [("trace", None), ("", b"")]
+            topic = "endpoint-analytics.requests"
+            await producer.send_and_wait(topic, batch(0, replica="odd"), key=None, headers=headers)
+
+    asyncio.run(send_odd())
+    eventually(
+        lambda: stack.rows("SELECT sum(arrived) FROM boots FINAL WHERE replica_id = 'odd'"),
+        lambda rows: rows == [(1,)],
+        20,
+        "its row",
+    )
 
 
 def test_a_rejected_message_is_sent_on_with_its_source(stack: Stack) -> None:
