@@ -18,7 +18,7 @@ import yaml
 from tests.agents.kubernetes.real.cluster import Cluster, Json, sign
 from tests.infra.metrics_proxy import metrics_proxy
 from tests.pipeline.serve.conftest import ServeProcess
-from tests.pipeline.store.rows import boot, insert, window
+from tests.pipeline.store.rows import all_known, boot, insert, window
 from tests.waiting import eventually
 
 from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
@@ -101,6 +101,7 @@ def metrics(models: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         config = clickhouse.config()
         migrate(config)
         client = connect(config)
+        all_known(client)
         token = create_token(client, "*", "aggregator", datetime.now(UTC))
         service = ServeProcess(config, folder / "serve.log")
         try:
