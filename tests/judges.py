@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import pytest
 
+from endpoint_analytics.infra.kafka.repository import trust_what_python_trusts
 from tests.parts import ROOT
 
 JUDGES = ROOT / "build" / "judges"
@@ -31,6 +32,7 @@ def maven_jars(coordinates: str) -> list[Path]:
     """A library of Maven Central ("group:artifact:version") and all that it needs at run time."""
     from jgo.maven import MavenContext
 
+    trust_what_python_trusts()
     try:
         context = MavenContext(repo_cache=JUDGES / "maven")
         roots, others = context.resolver.resolve([context.create_dependency(coordinates)])

@@ -59,7 +59,7 @@ def download(jar: Jar, staging: Path, given_up: threading.Event) -> Path:
     mirror = read_text(os.environ, "maven_url")
     if mirror:
         parse_url("maven_url", mirror)
-    _trust_what_python_trusts()
+    trust_what_python_trusts()
     failure = ""
     for number in range(TRIES):
         context = MavenContext(
@@ -104,7 +104,7 @@ def _until(given_up: threading.Event) -> Callable[[str, int], AbstractContextMan
     return progress
 
 
-def _trust_what_python_trusts() -> None:
+def trust_what_python_trusts() -> None:
     """Let requests, which jgo uses, trust the machine's certificates, as Python's own ssl module does.
 
     It brings a list of its own, which lacks what a company's network adds to the machine's.

@@ -19,9 +19,9 @@ from endpoint_analytics.infra.kafka.errors import JarError
 from endpoint_analytics.infra.kafka.repository import (
     MIRROR_VARIABLE,
     TRIES,
-    _trust_what_python_trusts,
     download,
     sha256_of,
+    trust_what_python_trusts,
 )
 
 FETCH = [sys.executable, "-m", "endpoint_analytics.infra.kafka.jars"]
@@ -239,6 +239,6 @@ def test_a_folder_without_a_certificate_that_openssl_finds_does_not_replace_the_
     monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "")
     del os.environ["REQUESTS_CA_BUNDLE"]  # set first, so that the fixture restores what there was
-    _trust_what_python_trusts()
+    trust_what_python_trusts()
     said = requests.Session().merge_environment_settings("https://repo", {}, None, None, None)
     assert said["verify"] == (str(tmp_path) if is_trusted else True)
