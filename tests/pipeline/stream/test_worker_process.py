@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import subprocess
 import time
 import urllib.error
@@ -16,6 +15,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from tests.parts import Stack
 from tests.waiting import eventually
 
+from endpoint_analytics.infra.kafka.port import free_port
 from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.rejected import Rejected
 from endpoint_analytics.schemas.requests import Arrived, RequestBatch
@@ -27,11 +27,6 @@ pytestmark = pytest.mark.whole
 def stack(tmp_path_factory):
     with Stack(tmp_path_factory.mktemp("worker"), partitions=2) as running:
         yield running
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
 
 
 def ask(port: int, path: str) -> tuple[int, str]:
@@ -74,7 +69,7 @@ def batch(seq: int, arrived: int = 1, replica: str = "r") -> bytes:
 
 
 def test_readiness_follows_clickhouse(stack: Stack) -> None:
-    port = free_port()
+    port = free_port("127.0.0.1")
     assert stack.worker.stop() == 0
     watched = stack.child(
         "watched", "worker", "--instance-id", "worker-1", "--health-port", str(port), ready="worker ready"
@@ -108,7 +103,7 @@ def test_readiness_follows_clickhouse(stack: Stack) -> None:
 
 def test_a_worker_that_clickhouse_does_not_let_in_takes_no_partition(stack: Stack) -> None:
     """Others read them: a wrong password beside a running pipeline harms nobody."""
-    port = free_port()
+    port = free_port("127.0.0.1")
     stranger = stack.child(
         "stranger", "worker", "--health-port", str(port), ready="never",
         ENDPOINT_ANALYTICS_CLICKHOUSE_PASSWORD="wrong",
@@ -116,8 +111,13 @@ def test_a_worker_that_clickhouse_does_not_let_in_takes_no_partition(stack: Stac
     with stranger.log.open("wb") as log:
         process = subprocess.Popen(stranger.words, env=stranger.environment, stdout=log, stderr=log)
     try:
-        _, why = eventually(lambda: ask(port, "/ready"), lambda answer: answer[0] == 503, 30, "its reason")
-        assert "refuses the user or the password" in why
+        status, _ = eventually(
+            lambda: ask(port, "/ready"),
+            lambda answer: "refuses the user or the password" in answer[1],
+            30,
+            "its reason",
+        )
+        assert status == 503
         status, text = ask(port, "/metrics")
         assert status == 200
         assert "worker_assigned_partitions 0" in text
