@@ -91,7 +91,7 @@ class Sending:
         await _all_within([asyncio.ensure_future(lane.drained()) for lane in lanes], timeout_s)
         if self._spool is not None:
             await _all_within([asyncio.ensure_future(lane.saved()) for lane in lanes], SAVE_WITHIN_S)
-        elif lost := sum(lane.unsent for lane in lanes):
+        elif lost := sum(lane.unsent for lane in lanes if isinstance(lane, Lane)):
             logger.warning(
                 "Kafka did not take %d messages within %.1f s: they are lost now. A spool would keep them",
                 lost,

@@ -7,7 +7,7 @@ floor above the highest that it imports.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -81,37 +81,43 @@ def _reached(room: str, imports: Arrows) -> set[str]:
     return found
 
 
-def read_rooms(root: Path = ROOT, folders: Iterable[str] = FOLDERS) -> Rooms:
+def read_rooms() -> Rooms:
     """Return the rooms as the sources are."""
-    modules = [path for folder in folders for path in sorted((root / folder).rglob("*.py"))]
-    names = {_dotted(path.relative_to(root)): path for path in modules}
+    modules = [path.relative_to(ROOT) for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+    room_of = {module_name(path): path.parent.as_posix() for path in modules}
     rules: dict[str, str] = {}
     imports: dict[str, frozenset[str]] = {}
     for path in modules:
-        room = path.parent.relative_to(root).as_posix()
-        tree = ast.parse(path.read_text())
+        room = path.parent.as_posix()
         if path.name == "__init__.py":
-            rules[room] = (ast.get_docstring(tree) or "").partition("\n")[0]
-        found = {names[name].parent.relative_to(root).as_posix() for name in _ours(tree, names)}
+            rules[room] = (ast.get_docstring(ast.parse((ROOT / path).read_text())) or "").partition("\n")[0]
+        found = {room_of[name] for name in imports_of(path) & room_of.keys()}
         imports[room] = imports.get(room, frozenset()) | (found - {room})
     return Rooms(rules, imports)
 
 
-def _dotted(path: Path) -> str:
+def module_name(path: Path) -> str:
+    """Return the name under which a source is imported."""
     parts = path.with_suffix("").parts
     return ".".join((PACKAGE, *(parts[:-1] if parts[-1] == "__init__" else parts)))
 
 
-def _ours(tree: ast.AST, names: Mapping[str, Path]) -> set[str]:
-    """Return the modules of ours that a source imports, wherever in it."""
+def imports_of(path: Path) -> set[str]:
+    """Return the modules that a source imports, wherever in it; relative imports made absolute."""
     found = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            inner = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= {name if name in names else node.module for name in inner}
-    return found & names.keys()
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = module_name(path).split(".")
+                package = package if path.name == "__init__.py" else package[:-1]
+                base = ".".join([*package[: len(package) - node.level + 1], *filter(None, [base])])
+            found |= {base} | {
+                f"{base}.{alias.name}" for alias in node.names if base.split(".")[0] == PACKAGE
+            }
+    return found
 
 
 def drawn(rooms: Rooms) -> str:

@@ -9,33 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.rooms import PAGE, read_rooms, with_map
+from tests.rooms import FOLDERS, PACKAGE, PAGE, ROOT, imports_of, module_name, read_rooms, with_map
 
-ROOT = Path(__file__).parent.parent
-PACKAGE = "endpoint_analytics"
-FOLDERS = ("agents", "infra", "pipeline", "schemas")
 MODULES = sorted(path.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
-
-
-def module_name(path: Path) -> str:
-    parts = path.with_suffix("").parts
-    return ".".join((PACKAGE, *(parts[:-1] if parts[-1] == "__init__" else parts)))
-
-
-def imports_of(path: Path) -> set[str]:
-    """Return the modules that a source imports, wherever in it; relative imports made absolute."""
-    found = set()
-    for node in ast.walk(ast.parse((ROOT / path).read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                package = module_name(path).split(".")
-                package = package if path.name == "__init__.py" else package[:-1]
-                base = ".".join([*package[: len(package) - node.level + 1], *filter(None, [base])])
-            found |= {base} | {f"{base}.{alias.name}" for alias in node.names if base == PACKAGE}
-    return found
 
 
 def ours(path: Path) -> set[str]:

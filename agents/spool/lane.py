@@ -59,11 +59,6 @@ class SpooledLane:
         return len(self._outbox) + self._spool.figures.waiting.get(self._suffix, 0)
 
     @property
-    def unsent(self) -> int:
-        """Messages that Kafka has not taken."""
-        return 0 if self._idle.is_set() else self.waiting
-
-    @property
     def dropped(self) -> Mapping[str, int]:
         """What was given up, by reason; `adopted_...` are messages of dead processes."""
         return {**self._outbox.dropped, **self._spool.figures.dropped.get(self._suffix, {})}

@@ -26,12 +26,8 @@ from tests.parts import ROOT
 from tests.waiting import eventually
 
 from endpoint_analytics.agents.log.formats import FORMATS
+from endpoint_analytics.infra.kafka.port import free_port
 from endpoint_analytics.schemas.requests import Totals
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
 
 
 @contextmanager
@@ -88,7 +84,7 @@ def test_nginx_passes_on_statuses_that_http_does_not_have(make_config, tmp_path)
 def test_caddys_durations(tmp_path, duration_format):
     """As Caddy writes them; a second is at least seen as one, or the line is refused."""
     child, upstream_port = behaviour_server(tmp_path)
-    port, log = free_port(), tmp_path / "access.log"
+    port, log = free_port("127.0.0.1"), tmp_path / "access.log"
     (tmp_path / "Caddyfile").write_text(
         f"{{\n  admin off\n}}\nhttp://127.0.0.1:{port} {{\n  log {{\n    output file {log}\n"
         f"    format json {{\n      duration_format {duration_format}\n    }}\n  }}\n"
@@ -185,7 +181,7 @@ def test_envoys_lines_that_are_no_requests(make_config, tmp_path):
     """One of a request's start, some while it lasts, one of a TCP connection, one of an outgoing call."""
     envoy = pytest.importorskip("envoy", reason="there is no Envoy for this machine")
     child, upstream_port = behaviour_server(tmp_path)
-    port, tcp_port, log = free_port(), free_port(), tmp_path / "access.log"
+    port, tcp_port, log = free_port("127.0.0.1"), free_port("127.0.0.1"), tmp_path / "access.log"
     (tmp_path / "envoy.yaml").write_text(envoy_configuration(log, port, tcp_port, upstream_port))
     words = "--disable-hot-restart --concurrency 1 --log-level off --file-flush-interval-msec 50"
     process = subprocess.Popen(
@@ -225,7 +221,7 @@ def test_envoys_lines_that_are_no_requests(make_config, tmp_path):
 @pytest.mark.skipif(shutil.which("logrotate") is None, reason="logrotate is not installed")
 def test_uvicorn_behind_a_proxy_and_logrotate_that_copies_and_truncates(make_config, tmp_path):
     """Its lines are all alike: no time, and port 0 for a client of whom a header tells."""
-    log, port = tmp_path / "model.log", free_port()
+    log, port = tmp_path / "model.log", free_port("127.0.0.1")
     rules = tmp_path / "rules"
     rules.write_text(f"{log} {{\n  rotate 5\n  copytruncate\n  nocreate\n  missingok\n  su root root\n}}\n")
     rules.chmod(0o600)
