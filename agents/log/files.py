@@ -126,14 +126,18 @@ class LogFile:
         """Return when it was written last."""
         return os.fstat(self._raw.fileno()).st_mtime_ns
 
-    def is_replaced(self) -> bool:
-        """Return whether the file was begun anew since it was opened; its new first bytes are then unknown."""
+    def is_replaced(self, data: bytes) -> bool:
+        """Return whether the file was begun anew since it was opened; its new first bytes are then unknown.
+
+        `data` is what was read at `offset` before this question: of the file as it was, when the answer is no.
+        """
         if self.is_compressed:
             return False
         if self.size() < self.offset:
             return True
         now = self._read_prefix()
-        if not now.startswith(self.prefix):
+        read = (self.prefix[: self.offset] + data)[:PREFIX_BYTES] if self.offset < PREFIX_BYTES else b""
+        if not (now.startswith(self.prefix) and now.startswith(read)):
             return True
         self.prefix = now
         return False

@@ -7,11 +7,12 @@ file that was begun anew. `now_s` is an argument: nothing here waits.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from endpoint_analytics.agents.log.files import NOTHING, UNREADABLE, Fingerprint, LogFile, Position
-from endpoint_analytics.agents.log.rotations import Rotations, is_snapshot
+from endpoint_analytics.agents.log.rotations import Rotated, Rotations, is_snapshot
 
 logger = logging.getLogger("endpoint_analytics")
 
@@ -58,16 +59,15 @@ class Follower:
         file = self.open()
         if file is None:
             return None
-        if not file.is_replaced():
-            if (is_anew := self._is_begun_anew(file, now_s)) is None:
-                return None
-            if is_anew:
-                file = self._go_to_copy(file)
-        else:
-            file = self._go_to_copy(file)
-        if not file.offset:
-            file = self._go_to_earlier(file)
+        if not file.offset and (file := self._go_to_earlier(file)) is None:
+            return None
         data = file.read(READ_BYTES)
+        is_anew = file.is_replaced(data) or self._is_begun_anew(file, now_s)
+        if is_anew is None:
+            return None
+        if is_anew:
+            self._go_to_copy(file)
+            return self.poll(now_s)
         end = data.rfind(b"\n") + 1
         if end:
             self._quiet_since_s = None
@@ -93,17 +93,29 @@ class Follower:
                 return None
             if position.first.size:
                 logger.warning("%s: the part that was read last is gone; lines may be missing", self._path)
-            return LogFile(self._path, done=position.done, rotated_ns=self._rotations.before_ns(self._path))
-        before = self._rotations.all()
-        try:
-            file = LogFile(self._path, done=before, rotated_ns=self._rotations.before_ns(self._path))
-        except FileNotFoundError:
+            is_alike = position.rotated_ns is not None
+            return self._next(self._path, position.done, after_alike=is_alike)
+        before, file = self._current()
+        if file is None:
             # All that a file holds is new that comes later.
             self._position = Position(str(self._path), 0, 0, NOTHING, before)
             return None
         if self._from_end:
             file.offset = _whole_lines(file)
         return file
+
+    def _current(self) -> tuple[tuple[Fingerprint, ...], LogFile | None]:
+        """Return what was rotated before the log that is there now, and that log."""
+        while True:
+            names, before = self._rotations.names(), self._rotations.all()
+            try:
+                file = self._next(self._path, before, after_alike=False)
+            except FileNotFoundError:
+                file = None
+            if self._rotations.names() == names:
+                return before, file
+            if file is not None:
+                file.close()
 
     def _is_begun_anew(self, file: LogFile, now_s: float) -> bool | None:
         """Whether a log whose lines repeat, so that a new beginning looks like the old, was copied and truncated.
@@ -125,34 +137,44 @@ class Follower:
         file.rotated_ns = newest_ns
         return False
 
-    def _go_to_copy(self, file: LogFile) -> LogFile:
+    def _go_to_copy(self, file: LogFile) -> None:
         """The file was begun anew: what was not read of it may be in a copy."""
-        position = file.position(file.offset)
-        file.close()
-        copy = self._rotations.find(position)
-        if copy is None:
-            logger.warning("%s was begun anew; lines may be missing", self._path)
+        self._position = file.position(file.offset)
         self._copied = None
-        self._file = copy or self._next(self._path, file.done, file)
-        return self._file
+        self.close()
 
-    def _go_to_earlier(self, file: LogFile) -> LogFile:
-        """Of the file itself nothing was read yet: what was rotated away before it comes first."""
+    def _go_to_earlier(self, file: LogFile) -> LogFile | None:
+        """Of the file itself nothing was read yet: what was rotated away before it comes first.
+
+        None when that cannot be opened now.
+        """
         earlier = self._rotations.unread(file) if file.is_at(self._path) else None
         if earlier is None:
             return file
+        opened = self._open_rotated(earlier, file.done, file)
+        if opened is not None:
+            file.close()
+            self._file = opened
+        return opened
+
+    def _open_rotated(
+        self, rotated: Rotated, done: tuple[Fingerprint, ...], before: LogFile
+    ) -> LogFile | None:
+        """Open a rotated file; None when it was rotated on just now, and another may have its name."""
         try:
-            self._file = self._next(earlier, file.done, file)
-        except UNREADABLE:  # it was rotated just now
+            file = self._next(rotated.path, done, after_alike=before.is_alike)
+        except UNREADABLE:
+            return None
+        if file.inode == rotated.inode:
             return file
         file.close()
-        return self._file
+        return None
 
-    def _next(self, path: Path, done: tuple[Fingerprint, ...], before: LogFile) -> LogFile:
-        """Open the file that is read after the one `before`."""
-        return LogFile(path, 0, done, self._rotations.before_ns(path), after_alike=before.is_alike)
+    def _next(self, path: Path, done: tuple[Fingerprint, ...], *, after_alike: bool) -> LogFile:
+        """Open a file that is read from its start. Raises one of UNREADABLE."""
+        return LogFile(path, 0, done, self._rotations.before_ns(path), after_alike=after_alike)
 
-    def _following(self, file: LogFile, now_s: float) -> Path | None:
+    def _following(self, file: LogFile, now_s: float) -> Path | Rotated | None:
         """Return what to read next when the file is read and done with: another has lines, and it is quiet."""
         following = None if file.is_at(self._path) else self._rotations.unread(file)
         if following is None and (file.is_at(self._path) or not _holds_something(self._path)):
@@ -163,12 +185,18 @@ class Follower:
         is_done = file.is_compressed or now_s - self._quiet_since_s >= GRACE_S
         return (following or self._path) if is_done else None
 
-    def _go_on(self, file: LogFile, following: Path, rest: bytes) -> Lines | None:
+    def _go_on(self, file: LogFile, following: Path | Rotated, rest: bytes) -> Lines | None:
         """Take up the next file; a last line without an end is one all the same."""
-        try:
-            self._file = self._next(following, self._rotations.done_after(file), file)
-        except UNREADABLE:  # it was rotated just now
+        done = self._rotations.done_after(file)
+        opened: LogFile | None = None
+        if isinstance(following, Rotated):
+            opened = self._open_rotated(following, done, file)
+        else:
+            with suppress(*UNREADABLE):  # it was rotated just now
+                opened = self._next(following, done, after_alike=file.is_alike)
+        if opened is None:
             return None
+        self._file = opened
         self._quiet_since_s = None
         file.close()
         return Lines(file, [rest], [file.offset + len(rest)]) if rest else None

@@ -43,15 +43,31 @@ class Rotations:
         self._path = path
         self._prefixes: dict[tuple[int, int, int], bytes] = {}
 
+    def names(self) -> frozenset[tuple[Path, int]]:
+        """Return the log and its rotated files, each with its inode: while they stay so, nothing is rotated."""
+        there = {(path, inode) for _, path, inode, _ in self._listed()}
+        with suppress(FileNotFoundError):
+            there.add((self._path, self._path.stat().st_ino))
+        return frozenset(there)
+
     def files(self) -> list[Rotated]:
-        """Return each rotated file that holds something; the oldest first."""
+        """Return each rotated file that holds something, as they stood at one moment; the oldest first."""
+        while True:
+            before, files = self.names(), self._files()
+            if self.names() == before:
+                return files
+
+    def _listed(self) -> list[tuple[int, Path, int, int]]:
         paths = {self._path, self._path.resolve()}
-        found = sorted({each for path in paths for each in _rotated(path)})
+        return sorted({each for path in paths for each in _rotated(path)})
+
+    def _files(self) -> list[Rotated]:
+        found = self._listed()
         prefixes: dict[tuple[int, int, int], bytes] = {}
         listed = []
         for mtime_ns, path, inode, size in found:
             key = (inode, mtime_ns, size)
-            prefix = self._prefixes.get(key) or _read_prefix(path)
+            prefix = self._prefixes.get(key) or _read_prefix(path, inode)
             if prefix:
                 prefixes[key] = prefix
                 listed.append(Rotated(path, inode, prefix, mtime_ns))
@@ -79,16 +95,16 @@ class Rotations:
         between = [each for each in self.files() if file.rotated_ns < each.changed_ns <= file.changed_ns()]
         return [each for each in between if each.inode != file.inode and _is_copy(each.prefix, file.prefix)]
 
-    def unread(self, file: LogFile) -> Path | None:
+    def unread(self, file: LogFile) -> Rotated | None:
         """Return the oldest that was not read, neither before `file` nor as `file` itself or a copy of it."""
         if file.is_alike:
             since_ns = file.rotated_ns if file.is_at(self._path) else file.changed_ns()
             newer = [each for each in self.files() if each.changed_ns > since_ns]
-            return next((each.path for each in newer if each.inode != file.inode), None)
-        for path, inode, prefix, _ in self.files():
-            is_itself = inode == file.inode or _is_copy(prefix, file.prefix)
-            if not is_itself and not any(done.matches(prefix) for done in file.done):
-                return path
+            return next((each for each in newer if each.inode != file.inode), None)
+        for each in self.files():
+            is_itself = each.inode == file.inode or _is_copy(each.prefix, file.prefix)
+            if not is_itself and not any(done.matches(each.prefix) for done in file.done):
+                return each
         return None
 
     def done_after(self, file: LogFile) -> tuple[Fingerprint, ...]:
@@ -104,6 +120,12 @@ class Rotations:
         lines repeat the oldest goes first that was rotated since: the file itself, or its copy, while at its old place
         another may look like it.
         """
+        while True:
+            before, found = self.names(), self._found(position)
+            if found is not None or self.names() == before:
+                return found
+
+    def _found(self, position: Position) -> LogFile | None:
         files = self.files()
         is_alike = position.rotated_ns is not None
         if position.rotated_ns is not None:
@@ -113,7 +135,8 @@ class Rotations:
                     file = LogFile(
                         each.path, position.offset, position.done, position.rotated_ns, after_alike=True
                     )
-                    if file.matches(position) and not self._is_still_there(position, file):
+                    is_it = file.inode == each.inode and file.matches(position)
+                    if is_it and not self._is_still_there(position, file):
                         return file
                     file.close()
         paths = [Path(position.path), self._path, *(each.path for each in reversed(files))]
@@ -171,13 +194,13 @@ def _rotated(path: Path) -> list[tuple[int, Path, int, int]]:
     return found
 
 
-def _read_prefix(path: Path) -> bytes:
+def _read_prefix(path: Path, inode: int) -> bytes:
+    """Return the first bytes; nothing when they cannot be read, or another file has the name by now."""
     try:
-        file = LogFile(path)
+        with LogFile(path) as file:
+            return file.prefix if file.inode == inode else b""
     except UNREADABLE:
         return b""
-    file.close()
-    return file.prefix
 
 
 def _is_copy(one: bytes, other: bytes) -> bool:

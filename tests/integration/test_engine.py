@@ -95,6 +95,11 @@ def gauges(stack: Stack, endpoint: str) -> dict[str, float]:
     }
 
 
+def shows(stack: Stack, endpoint: str, name: str, expected: dict[tuple[str, ...], float]) -> None:
+    """Wait until OpenMetrics shows these samples: each topic comes in its own time."""
+    eventually(lambda: stack.samples(endpoint, name), lambda found: found == expected, 30, name)
+
+
 def series(stack: Stack, endpoint: str) -> dict[str, list[float | None]]:
     connection = http.client.HTTPConnection("127.0.0.1", stack.serve_port, timeout=20)
     try:
@@ -128,7 +133,7 @@ def test_what_an_engine_tells_is_in_sql_json_and_open_metrics(stack, engine, run
         30,
         "a change",
     )
-    assert stack.samples(endpoint, "running_replicas") == {(): 1}
+    shows(stack, endpoint, "running_replicas", {(): 1})
     engine.stop()
     gone = eventually(lambda: gauges(stack, endpoint), lambda found: not found, 40, "an engine that is away")
     assert gone == {}
@@ -225,8 +230,8 @@ def test_a_proxy_that_scrapes_is_one_replica_with_requests_and_an_engine(stack, 
         beside = run(endpoint, "scrape", engine.url, ready="scraping http://.*\n")
         found = eventually(lambda: gauges(stack, endpoint), lambda found: found.get(RATE, 0) > 0, 30, "rates")
         assert found["engine_waiting_requests"] == 3
-        assert stack.samples(endpoint, "running_replicas") == {(): 1}
-        assert stack.samples(endpoint, "pending_requests") == {("r1",): 0}
+        shows(stack, endpoint, "running_replicas", {(): 1})
+        shows(stack, endpoint, "pending_requests", {("r1",): 0})
         assert beside.stop(30) == 0
         proxy.stop(30)
         eventually(
@@ -268,7 +273,7 @@ def test_a_log_reader_that_scrapes_is_one_replica_with_requests_and_an_engine(st
         30,
         "the lines that are not left out",
     )
-    assert stack.samples(endpoint, "running_replicas") == {(): 1}
+    shows(stack, endpoint, "running_replicas", {(): 1})
     assert reader.stop(30) == 0
 
 
@@ -281,5 +286,5 @@ def test_a_launcher_and_a_variable_scrape_too(stack, engine, run):
     )  # fmt: skip
     found = eventually(lambda: gauges(stack, endpoint), lambda found: found.get(RATE, 0) > 0, 30, "rates")
     assert found["engine_running_requests"] == 2
-    assert stack.samples(endpoint, "running_replicas") == {(): 1}
+    shows(stack, endpoint, "running_replicas", {(): 1})
     launcher.stop(30)

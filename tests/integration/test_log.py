@@ -77,10 +77,13 @@ class Writer:
         return nginx_line(end_ms / 1_000, status, duration_ms / 1_000, ok="" if is_cut else "OK")
 
     def rotate(self) -> None:
-        """In one of logrotate's ways, each in turn: create, copytruncate, and what they leave compressed."""
+        """In one of logrotate's ways, each in turn: create, copytruncate, and what they leave compressed.
+
+        All are kept: the reader is killed again and again before it may leave a file, so it falls far behind.
+        """
         way, self._rotations = self._rotations % 4, self._rotations + 1
         first = self.path.with_name("access.log.1")
-        for number in range(8, 0, -1):
+        for number in range(self._rotations, 0, -1):
             for end in ("", ".gz"):
                 old = self.path.with_name(f"access.log.{number}{end}")
                 if old.exists():

@@ -7,7 +7,10 @@ import gzip
 import lzma
 import os
 import shutil
+import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -74,7 +77,8 @@ class Log:
         os.truncate(self.path, 0)
 
     def _shift(self) -> None:
-        time.sleep(0.01)  # rotations are told apart by their times
+        if self.alike:
+            time.sleep(0.01)  # rotations are told apart by their times
         for number in range(8, 0, -1):
             for end in ("", ".gz", ".bz2", ".xz"):
                 old = self.path.with_name(f"access.log.{number}{end}")
@@ -450,3 +454,89 @@ def test_a_copy_that_is_only_a_copy_changes_nothing(log):
     log.write(1)
     log.poll()
     assert log.read == log.written
+
+
+class Looks:
+    """Calls `then` once, just before a program opens or lists what is in `folder` for the `number`th time from now."""
+
+    folder: Path | None = None
+    number = 0
+    then: Callable[[], None]
+    is_hooked = False
+
+    @classmethod
+    @contextmanager
+    def at(cls, folder: Path, number: int, then: Callable[[], None]) -> Iterator[None]:
+        if not cls.is_hooked:
+            cls.is_hooked = True
+            sys.addaudithook(cls._hear)  # for the whole life of the process
+        cls.folder, cls.number, cls.then = folder, number, then
+        try:
+            yield
+        finally:
+            cls.folder = None
+
+    @classmethod
+    def _hear(cls, event: str, arguments: tuple[object, ...]) -> None:
+        if cls.folder is None or event not in {"open", "os.scandir"}:
+            return
+        if not str(arguments[0]).startswith(str(cls.folder)):
+            return
+        cls.number -= 1
+        if cls.number == 0:
+            cls.folder = None
+            cls.then()
+
+
+@pytest.mark.parametrize("before", ["rename", "compress", "truncate", "nothing"])
+@pytest.mark.parametrize("meanwhile", ["rename", "compress", "truncate", "compress older", "twice"])
+@pytest.mark.parametrize("is_away", [False, True])
+def test_a_log_that_is_turned_over_while_it_is_looked_at(tmp_path, caplog, before, meanwhile, is_away):
+    """At each point where the reader looks: what it found out about the files is out of date when it opens one."""
+
+    def turn_over(log: Log, how: str) -> None:
+        if how == "truncate":
+            log.copy_and_truncate()
+        elif how in {"rename", "compress"}:
+            log.rename(compress=how == "compress")
+        elif how == "compress older":
+            for path in log.path.parent.glob("access.log.*[0-9]"):
+                pack(path)
+        elif how == "twice":
+            log.rename()
+            log.write(3)
+            log.rename(compress=True)
+
+    looks = 0
+    has_come = True
+    while has_come:
+        looks += 1
+        log = Log(tmp_path / str(looks))
+        log.write(3)
+        log.poll()
+        log.rename()
+        log.write(3)
+        log.poll()
+        log.write(2)
+        if is_away:
+            log.follower.close()
+        turn_over(log, before)
+        log.write(3)
+        has_come = False
+
+        def meantime(log: Log = log) -> None:
+            nonlocal has_come
+            has_come = True
+            turn_over(log, meanwhile)
+            log.write(1)
+
+        with Looks.at(log.path.parent, looks, meantime):
+            if is_away:
+                log.restart()
+            log.poll()
+        log.write(2)
+        log.poll()
+        assert sorted(log.read) == sorted(log.written), f"turned over before look {looks}"
+        log.close()
+    assert looks > 3 or (before == "nothing" and not is_away)
+    assert "missing" not in caplog.text
