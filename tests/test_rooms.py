@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.rooms import BEGIN, END, Rooms, drawn, with_map
+from tests.support.rooms import BEGIN, END, Rooms, drawn, with_map
 
 ROOMS = Rooms(
     dict.fromkeys("abcde", "a room"),

@@ -1,4 +1,4 @@
-"""The control groups that this process runs in: a folder for each controller, under version 2, version 1 or both.
+"""The control groups that this process runs in: a directory for each controller, under version 2, version 1 or both.
 
 A controller is of version 1 where it has a hierarchy of its own, else of version 2; a hybrid system has both.
 Formats: docs.kernel.org/admin-guide/cgroup-v2.html and cgroup-v1/, cgroups(7), proc_pid_mountinfo(5). Where the
@@ -20,15 +20,15 @@ MOUNTS = Path("/proc/self/mountinfo")
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One controller's group: its own folder first, then those above it up to the highest visible one."""
+    """One controller's group: its own directory first, then those above it up to the highest visible one."""
 
     version: int
-    folders: tuple[Path, ...]
+    directories: tuple[Path, ...]
 
     @property
     def own(self) -> Path:
-        """The folder that the process is in."""
-        return self.folders[0]
+        """The directory that the process is in."""
+        return self.directories[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Cgroup:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A mounted hierarchy: which folder of it (`root`) is where, and a version 1's controllers."""
+    """A mounted hierarchy: which directory of it (`root`) is where, and a version 1's controllers."""
 
     version: int
     root: str
@@ -58,7 +58,7 @@ class Mount:
 
 @dataclass(slots=True)
 class OwnCgroup:
-    """The groups of this process, found anew when it was moved to others. `machine` is for tests: a root folder."""
+    """The groups of this process, found anew when it was moved to others. `machine` is for tests: a root directory."""
 
     files: SystemFiles = field(default_factory=SystemFiles)
     machine: Path = Path("/")
@@ -107,7 +107,7 @@ def parse_mounts(text: str) -> list[Mount]:
 
 
 def find_groups(paths: Mapping[str, str], mounts: Sequence[Mount]) -> Cgroup:
-    """Return the groups of a process that is in `paths` (by controller). Looks which folders and files there are."""
+    """Return the groups of a process that is in `paths` (by controller), as far as they exist."""
 
     def find(controller: str) -> Group | None:
         version = 1 if controller and controller in paths else 2
@@ -117,9 +117,11 @@ def find_groups(paths: Mapping[str, str], mounts: Sequence[Mount]) -> Cgroup:
         ]
         if path is None or not fitting:
             return None
-        own = [(mount, folder) for mount in fitting if (folder := _own_folder(mount, path)) is not None]
-        mount, folder = own[0] if own else (fitting[0], fitting[0].at)
-        return Group(version, tuple(_upwards(folder, mount.at)))
+        own = [
+            (mount, directory) for mount in fitting if (directory := _own_directory(mount, path)) is not None
+        ]
+        mount, directory = own[0] if own else (fitting[0], fitting[0].at)
+        return Group(version, tuple(_upwards(directory, mount.at)))
 
     def find_with(controller: str, *names: str) -> Group | None:
         """Only where the group itself, not all of the machine, has one of the files."""
@@ -156,18 +158,18 @@ def parse_cpu_list(text: str) -> int:
     return count
 
 
-def _own_folder(mount: Mount, path: str) -> Path | None:
+def _own_directory(mount: Mount, path: str) -> Path | None:
     root = mount.root.rstrip("/")
     if ".." in path or not f"{path}/".startswith(f"{root}/"):
         return None
-    folder = mount.at / path[len(root) :].strip("/")
-    return folder if folder.is_dir() else None
+    directory = mount.at / path[len(root) :].strip("/")
+    return directory if directory.is_dir() else None
 
 
-def _upwards(folder: Path, root: Path) -> Iterator[Path]:
-    while folder != root:
-        yield folder
-        folder = folder.parent
+def _upwards(directory: Path, root: Path) -> Iterator[Path]:
+    while directory != root:
+        yield directory
+        directory = directory.parent
     yield root
 
 

@@ -56,10 +56,10 @@ class CpuCollector:
     def _throttled_ratio(self, files: SystemFiles, group: Cgroup) -> float | None:
         quotas = read_quotas(files, group.cpu)
         # The tightest is what holds it back.
-        folder = min(quotas, key=lambda each: quotas[each], default=None)
-        table = {} if folder is None else files.table(folder / "cpu.stat")
-        periods = self._periods.since_last(table.get("nr_periods"), folder)
-        throttled = self._throttled.since_last(table.get("nr_throttled"), folder)
+        directory = min(quotas, key=lambda each: quotas[each], default=None)
+        table = {} if directory is None else files.table(directory / "cpu.stat")
+        periods = self._periods.since_last(table.get("nr_periods"), directory)
+        throttled = self._throttled.since_last(table.get("nr_throttled"), directory)
         if periods is None or throttled is None:
             return None
         return round(min(throttled / periods, 1.0), 6) if periods else 0.0
@@ -73,28 +73,28 @@ def read_cores(files: SystemFiles, group: Cgroup, machine_cores: int) -> float:
 
 
 def read_quotas(files: SystemFiles, group: Group | None) -> dict[Path, float]:
-    """Return the quota, in cores, of each folder up the tree that has one."""
+    """Return the quota, in cores, of each directory up the tree that has one."""
     quotas = {}
-    for folder in () if group is None else group.folders:
+    for directory in () if group is None else group.directories:
         if group is not None and group.version == 2:
-            quota = parse_cpu_max(files.text(folder / "cpu.max") or "")
+            quota = parse_cpu_max(files.text(directory / "cpu.max") or "")
         else:
-            quota_us = files.number(folder / "cpu.cfs_quota_us")
-            quota = parse_quota(quota_us, files.number(folder / "cpu.cfs_period_us"))
+            quota_us = files.number(directory / "cpu.cfs_quota_us")
+            quota = parse_quota(quota_us, files.number(directory / "cpu.cfs_period_us"))
         if quota is not None:
-            quotas[folder] = quota
+            quotas[directory] = quota
     return quotas
 
 
 def read_processors(files: SystemFiles, group: Group) -> int:
     """Return how many processors the group's cpuset has, 0 when nothing tells.
 
-    The nearest folder that tells counts: the kernel keeps each set inside the one above it.
+    The nearest directory that tells counts: the kernel keeps each set inside the one above it.
     """
     names = ("cpuset.cpus.effective",) if group.version == 2 else ("cpuset.effective_cpus", "cpuset.cpus")
-    for folder in group.folders:
+    for directory in group.directories:
         for name in names:
-            count = parse_cpu_list(files.text(folder / name) or "")
+            count = parse_cpu_list(files.text(directory / name) or "")
             if count:
                 return count
     return 0

@@ -73,7 +73,7 @@ def read_limit_bytes(files: SystemFiles, group: Group | None, machine_bytes: int
     if group is None:
         return machine_bytes
     name = "memory.max" if group.version == 2 else "memory.limit_in_bytes"
-    limits = [files.number(folder / name) for folder in group.folders]
+    limits = [files.number(directory / name) for directory in group.directories]
     if group.version == 1:
         limits.append(files.table(group.own / "memory.stat").get("hierarchical_memory_limit"))
     return min([machine_bytes, *(limit for limit in limits if limit is not None and limit >= 0)])

@@ -8,7 +8,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from endpoint_analytics.agents.config import AgentConfig
+from endpoint_analytics.agents.core.config import AgentConfig
+from endpoint_analytics.agents.core.in_range import reading_in_range, readings_in_range, text_in_range
+from endpoint_analytics.agents.core.sampling import Interval
 from endpoint_analytics.agents.hardware.cgroup import OwnCgroup
 from endpoint_analytics.agents.hardware.cpu import CpuCollector
 from endpoint_analytics.agents.hardware.disk import DiskCollector
@@ -17,8 +19,6 @@ from endpoint_analytics.agents.hardware.memory import MemoryCollector
 from endpoint_analytics.agents.hardware.network import NetworkCollector
 from endpoint_analytics.agents.hardware.pressure import PressureCollector
 from endpoint_analytics.agents.hardware.reading import Collector, Reading
-from endpoint_analytics.agents.in_range import reading_in_range, readings_in_range, text_in_range
-from endpoint_analytics.agents.sampling import Interval
 from endpoint_analytics.schemas.hardware import Accelerator, HardwareBatch
 from endpoint_analytics.schemas.limits import MAX_DEVICES, MAX_NAME_LENGTH
 

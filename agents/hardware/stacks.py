@@ -160,9 +160,9 @@ def _stacks(numbers: Iterable[str], disks: Mapping[str, Disk]) -> list[set[str]]
     return stacks
 
 
-def _listed(folder: Path) -> list[str]:
+def _listed(directory: Path) -> list[str]:
     with suppress(OSError):
-        return [path.name for path in folder.iterdir()]
+        return [path.name for path in directory.iterdir()]
     return []
 
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from endpoint_analytics.agents.config import ConfigurationError
+from endpoint_analytics.agents.core.config import ConfigurationError
 from endpoint_analytics.agents.kubernetes.tokens import Token, TokenFile
 
 
@@ -46,17 +46,21 @@ class Access:
                 self.ssl_context.load_verify_locations(cafile=self.authority)
 
 
-def access_of_pod(folder: Path, environment: Mapping[str, str]) -> Access:
-    """Return the access of a pod's service account, which is mounted at `folder`."""
+def access_of_pod(directory: Path, environment: Mapping[str, str]) -> Access:
+    """Return the access of a pod's service account, which is mounted at `directory`."""
     host, port = environment.get("KUBERNETES_SERVICE_HOST"), environment.get("KUBERNETES_SERVICE_PORT", "443")
     if not host:
         raise ConfigurationError("there is a service account, and KUBERNETES_SERVICE_HOST is not set")
     try:
-        namespace = (folder / "namespace").read_text().strip()
-        trusted = ssl.create_default_context(cafile=str(folder / "ca.crt"))
+        namespace = (directory / "namespace").read_text().strip()
+        trusted = ssl.create_default_context(cafile=str(directory / "ca.crt"))
     except OSError as error:
-        raise ConfigurationError(f"the service account in {folder} cannot be used: {error}") from error
+        raise ConfigurationError(f"the service account in {directory} cannot be used: {error}") from error
     host = f"[{host}]" if ":" in host else host
     return Access(
-        f"https://{host}:{port}", TokenFile(folder / "token"), namespace, trusted, authority=folder / "ca.crt"
+        f"https://{host}:{port}",
+        TokenFile(directory / "token"),
+        namespace,
+        trusted,
+        authority=directory / "ca.crt",
     )

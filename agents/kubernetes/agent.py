@@ -11,7 +11,10 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
-from endpoint_analytics.agents.config import KafkaConfig
+from endpoint_analytics.agents.core.config import KafkaConfig
+from endpoint_analytics.agents.delivery.outage import Outage
+from endpoint_analytics.agents.delivery.producer import Producer
+from endpoint_analytics.agents.delivery.topic_sender import cancel_all
 from endpoint_analytics.agents.kubernetes.access import Access
 from endpoint_analytics.agents.kubernetes.client import ApiError, Client
 from endpoint_analytics.agents.kubernetes.containers import Rules
@@ -26,9 +29,6 @@ from endpoint_analytics.agents.kubernetes.pod_watcher import PodWatcher
 from endpoint_analytics.agents.kubernetes.recall import recall
 from endpoint_analytics.agents.kubernetes.selector import Selector
 from endpoint_analytics.agents.kubernetes.watching import FAILURES, Resource, Sink, Watching
-from endpoint_analytics.agents.lane import cancel_all
-from endpoint_analytics.agents.outage import Outage
-from endpoint_analytics.agents.producer import Producer
 from endpoint_analytics.schemas.kafka_client import make_ssl_context
 from endpoint_analytics.schemas.topics import REPLICAS
 

@@ -16,9 +16,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from endpoint_analytics.agents.config import ConfigurationError
+from endpoint_analytics.agents.core.config import ConfigurationError
 from endpoint_analytics.agents.kubernetes.access import Access
-from endpoint_analytics.agents.kubernetes.kubeconfig_shapes import Cluster, Context, File, User
+from endpoint_analytics.agents.kubernetes.kubeconfig_models import Cluster, Context, File, User
 from endpoint_analytics.agents.kubernetes.tokens import (
     CommandToken,
     FixedToken,
@@ -29,7 +29,7 @@ from endpoint_analytics.agents.kubernetes.tokens import (
 
 Part = TypeVar("Part")
 _In = tuple[Path, Part]
-"""A part, and the folder of its file, from which its paths start."""
+"""A part, and the directory of its file, from which its paths start."""
 
 
 def access_of_kubeconfig(named: str, context: str | None) -> Access:
@@ -130,16 +130,16 @@ def _read(path: Path) -> File:
 
 
 def _trusted(found_cluster: _In[Cluster], found_user: _In[User]) -> ssl.SSLContext:
-    (cluster_folder, cluster), (user_folder, user) = found_cluster, found_user
+    (cluster_directory, cluster), (user_directory, user) = found_cluster, found_user
     try:
         authority = _bytes_of(
-            cluster.certificate_authority_data, cluster.certificate_authority, cluster_folder
+            cluster.certificate_authority_data, cluster.certificate_authority, cluster_directory
         )
         trusted = ssl.create_default_context(cadata=None if authority is None else authority.decode())
         if cluster.insecure_skip_tls_verify:
             trusted.check_hostname, trusted.verify_mode = False, ssl.CERT_NONE
-        certificate = _bytes_of(user.client_certificate_data, user.client_certificate, user_folder)
-        key = _bytes_of(user.client_key_data, user.client_key, user_folder)
+        certificate = _bytes_of(user.client_certificate_data, user.client_certificate, user_directory)
+        key = _bytes_of(user.client_key_data, user.client_key, user_directory)
         if certificate is not None and key is not None:
             load_certificate(trusted, certificate, key)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
@@ -147,32 +147,32 @@ def _trusted(found_cluster: _In[Cluster], found_user: _In[User]) -> ssl.SSLConte
     return trusted
 
 
-def _bytes_of(data: str, file: str, folder: Path) -> bytes | None:
+def _bytes_of(data: str, file: str, directory: Path) -> bytes | None:
     if data:
         return base64.b64decode(data, validate=True)
-    return (folder / file).read_bytes() if file else None
+    return (directory / file).read_bytes() if file else None
 
 
-def _path_of(data: str, file: str, folder: Path) -> Path | None:
-    return folder / file if file and not data else None
+def _path_of(data: str, file: str, directory: Path) -> Path | None:
+    return directory / file if file and not data else None
 
 
 def _certificate_files(found: _In[User]) -> tuple[Path, Path] | None:
-    folder, user = found
-    certificate = _path_of(user.client_certificate_data, user.client_certificate, folder)
-    key = _path_of(user.client_key_data, user.client_key, folder)
+    directory, user = found
+    certificate = _path_of(user.client_certificate_data, user.client_certificate, directory)
+    key = _path_of(user.client_key_data, user.client_key, directory)
     return None if certificate is None or key is None else (certificate, key)
 
 
 def _token_of(found: _In[User], found_cluster: _In[Cluster], trusted: ssl.SSLContext | None) -> Token:
-    folder, user = found
+    directory, user = found
     if user.token_file:
-        return TokenFile(folder / user.token_file)
+        return TokenFile(directory / user.token_file)
     if user.token or user.exec is None:
         return FixedToken(user.token)
     command = user.exec
     name, environment = command.command, {each.name: each.value for each in command.env or ()}
-    words = (str(folder / name) if "/" in name else name, *(command.args or ()))
+    words = (str(directory / name) if "/" in name else name, *(command.args or ()))
     spec: dict[str, object] = {"interactive": False}
     if command.provide_cluster_info:
         spec["cluster"] = _told_of_cluster(found_cluster)
@@ -181,8 +181,8 @@ def _token_of(found: _In[User], found_cluster: _In[Cluster], trusted: ssl.SSLCon
 
 
 def _told_of_cluster(found: _In[Cluster]) -> dict[str, object]:
-    folder, cluster = found
-    authority = _bytes_of(cluster.certificate_authority_data, cluster.certificate_authority, folder)
+    directory, cluster = found
+    authority = _bytes_of(cluster.certificate_authority_data, cluster.certificate_authority, directory)
     told = {
         "server": cluster.server,
         "tls-server-name": cluster.tls_server_name,

@@ -10,6 +10,7 @@ from typing import TypeVar
 from endpoint_analytics.agents.kubernetes.endpoints import Endpoints
 from endpoint_analytics.agents.kubernetes.naming import NoNameError
 from endpoint_analytics.agents.kubernetes.objects import AutoscalerObject, ScaledObject, WorkloadObject
+from endpoint_analytics.agents.kubernetes.reported_limits import LimitsReporter, ReportedLimits
 from endpoint_analytics.agents.kubernetes.scaling import (
     Scaler,
     Workload,
@@ -19,7 +20,6 @@ from endpoint_analytics.agents.kubernetes.scaling import (
     workload_of,
 )
 from endpoint_analytics.agents.kubernetes.selector import Selector
-from endpoint_analytics.agents.kubernetes.told_limits import LimitsTeller, ToldLimits
 from endpoint_analytics.agents.kubernetes.watching import Sink
 from endpoint_analytics.schemas.replicas import EndpointSettings
 
@@ -35,7 +35,7 @@ class LimitsWatcher:
         self,
         endpoints: Endpoints,
         selector: Selector,
-        recalled: Mapping[str, ToldLimits],
+        recalled: Mapping[str, ReportedLimits],
         put: Callable[[EndpointSettings], None],
         now_us: Callable[[], int],
     ) -> None:
@@ -43,7 +43,7 @@ class LimitsWatcher:
         self._selector = selector
         self._put = put
         self._now_us = now_us
-        self._limits = LimitsTeller()
+        self._limits = LimitsReporter()
         self._workloads: dict[str, dict[str, Workload]] = {}
         self._autoscalers: dict[str, Scaler] = {}
         self._scaled_objects: dict[str, Scaler] = {}

@@ -11,8 +11,8 @@ import logging
 from collections import deque
 from typing import NamedTuple
 
+from endpoint_analytics.agents.delivery.producer import Producer, TooLargeError
 from endpoint_analytics.agents.kubernetes.origin import HEADER
-from endpoint_analytics.agents.producer import Producer, TooLargeError
 from endpoint_analytics.schemas.codec import decode_replicas, encode
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.identity import partition_key

@@ -16,8 +16,8 @@ from endpoint_analytics.agents.kubernetes.endpoints import Endpoints
 from endpoint_analytics.agents.kubernetes.naming import NoNameError, Replica
 from endpoint_analytics.agents.kubernetes.objects import Pod
 from endpoint_analytics.agents.kubernetes.recall import Recalled
+from endpoint_analytics.agents.kubernetes.reported import SECOND_US, Reporter
 from endpoint_analytics.agents.kubernetes.stage import Stage
-from endpoint_analytics.agents.kubernetes.told import SECOND_US, Teller
 from endpoint_analytics.agents.kubernetes.watching import Sink
 from endpoint_analytics.schemas.replicas import ReplicaState
 
@@ -53,12 +53,12 @@ class PodWatcher:
         self._now_us = now_us
         self._selecting = tuple(selecting)
         self._rules = rules
-        self._teller = Teller(rules)
+        self._reporter = Reporter(rules)
         self._pods: dict[str, _Member] = {}
         self._uids: dict[Replica, set[str]] = {}
         self._recalled = recalled.living()
         for replica, (told, _) in recalled.replicas.items():
-            self._teller.recall(replica, told)
+            self._reporter.recall(replica, told)
 
     @property
     def pods(self) -> int:
@@ -83,7 +83,7 @@ class PodWatcher:
         if replica not in self._uids:
             pod = self._recalled.get(replica, "")
             self._put_all(
-                replica, self._teller.missing(replica, self._now_us(), "gone while nobody watched"), pod
+                replica, self._reporter.missing(replica, self._now_us(), "gone while nobody watched"), pod
             )
 
     def tick(self) -> None:
@@ -151,9 +151,9 @@ class PodWatcher:
             uids = self._uids.get(replica)
             if uids:
                 newest = max((self._pods[uid] for uid in uids), key=lambda each: _age(each.pod))
-                tell = self._teller.observe
+                tell = self._reporter.observe
             elif lost is not None:
-                newest, tell = lost, self._teller.gone
+                newest, tell = lost, self._reporter.gone
             else:
                 continue
             stages = tell(replica, newest.pod, self._now_us(), newest.joined_us)

@@ -24,11 +24,11 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
+from endpoint_analytics.agents.delivery.outage import Outage
 from endpoint_analytics.agents.kubernetes.naming import Replica
 from endpoint_analytics.agents.kubernetes.origin import HEADER, Origin
-from endpoint_analytics.agents.kubernetes.told import Told
-from endpoint_analytics.agents.kubernetes.told_limits import ToldLimits
-from endpoint_analytics.agents.outage import Outage
+from endpoint_analytics.agents.kubernetes.reported import Reported
+from endpoint_analytics.agents.kubernetes.reported_limits import ReportedLimits
 from endpoint_analytics.schemas.codec import decode_replicas
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.kafka_client import client_settings
@@ -55,8 +55,8 @@ UNREADABLE = (CorruptRecordException, RecordTooLargeError, UnsupportedCodecError
 class Recalled:
     """The last that was told of each replica of ours, its pod's name, and the last limits of each endpoint."""
 
-    replicas: dict[Replica, tuple[Told, str]] = field(default_factory=dict)
-    limits: dict[str, ToldLimits] = field(default_factory=dict)
+    replicas: dict[Replica, tuple[Reported, str]] = field(default_factory=dict)
+    limits: dict[str, ReportedLimits] = field(default_factory=dict)
 
     def take(self, value: bytes | None, header: bytes | None, namespace: str, origin: Origin) -> None:
         """Take up one message, if it is ours."""
@@ -72,13 +72,13 @@ class Recalled:
         if isinstance(message, EndpointSettings):
             last = self.limits.get(message.endpoint)
             if last is None or message.at_us >= last.at_us:
-                told = ToldLimits(message.at_us, message.min_replicas, message.max_replicas)
+                told = ReportedLimits(message.at_us, message.min_replicas, message.max_replicas)
                 self.limits[message.endpoint] = told
             return
         replica = Replica(message.endpoint, message.replica_id)
         known = self.replicas.get(replica)
         if known is None or message.at_us >= known[0].at_us:
-            self.replicas[replica] = (Told(message.at_us, message.state, message.reason), pod)
+            self.replicas[replica] = (Reported(message.at_us, message.state, message.reason), pod)
 
     def living(self) -> dict[Replica, str]:
         """Return the pods' names of the replicas whose last state was no end."""

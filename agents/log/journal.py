@@ -22,9 +22,9 @@ import msgspec
 import orjson
 from msgspec.structs import replace
 
-from endpoint_analytics.agents.config import AgentConfig, ConfigurationError
-from endpoint_analytics.agents.held_file import HeldFile, hold
-from endpoint_analytics.agents.in_range import status_in_range, totals_in_range
+from endpoint_analytics.agents.core.config import AgentConfig, ConfigurationError
+from endpoint_analytics.agents.core.file_lock import FileLock, acquire
+from endpoint_analytics.agents.core.in_range import status_in_range, totals_in_range
 from endpoint_analytics.agents.log.files import Position
 from endpoint_analytics.agents.log.ledger import Book
 from endpoint_analytics.schemas.codec import decode_requests
@@ -55,7 +55,7 @@ class Journal:
         self._path = path
         self._owner = f"{config.namespace}/{config.endpoint}/{config.replica_id}/{config.kafka.topic_prefix}"
         try:
-            self._lock: HeldFile | None = hold(path.with_name(f"{path.name}.lock"))
+            self._lock: FileLock | None = acquire(path.with_name(f"{path.name}.lock"))
             self.entry = self._read(now_us)
             if self._lock is not None:
                 self.write(self.entry)
@@ -94,11 +94,11 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
         new.rename(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY)
+        directory = os.open(self._path.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            os.fsync(directory)
         finally:
-            os.close(folder)
+            os.close(directory)
         self.entry = entry
 
     def close(self) -> None:

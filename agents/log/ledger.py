@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from endpoint_analytics.agents.config import AgentConfig
-from endpoint_analytics.agents.in_range import (
+from endpoint_analytics.agents.core.config import AgentConfig
+from endpoint_analytics.agents.core.in_range import (
     durations_in_range,
     status_in_range,
     time_in_range,

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from endpoint_analytics.agents.config import AgentConfig
-from endpoint_analytics.agents.exclusion import is_excluded, path_of
+from endpoint_analytics.agents.core.config import AgentConfig
+from endpoint_analytics.agents.core.exclusion import is_excluded, path_of
+from endpoint_analytics.agents.delivery.producer import Producer, TooLargeError
 from endpoint_analytics.agents.log.files import UNREADABLE, Position
 from endpoint_analytics.agents.log.following import Follower, Lines
 from endpoint_analytics.agents.log.formats import Parser
@@ -29,7 +30,6 @@ from endpoint_analytics.agents.log.journal import (
 )
 from endpoint_analytics.agents.log.ledger import MAX_REQUESTS, next_batch, take
 from endpoint_analytics.agents.log.logged import OTHER, OUTGOING, Logged, Other, Unfit
-from endpoint_analytics.agents.producer import Producer, TooLargeError
 from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.identity import partition_key
 from endpoint_analytics.schemas.requests import Totals

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
-from endpoint_analytics.agents.connection import peer_closed
+from endpoint_analytics.agents.core.peer import peer_closed
 from endpoint_analytics.agents.proxy.exchange import Exchange
 from endpoint_analytics.agents.proxy.fields import BadHeadError
 from endpoint_analytics.agents.proxy.forwarding import refusal_bytes, request_body

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 
-from endpoint_analytics.agents.exclusion import is_excluded, path_of
+from endpoint_analytics.agents.core.exclusion import is_excluded, path_of
+from endpoint_analytics.agents.core.recorder import Recorder, Request
 from endpoint_analytics.agents.proxy.forwarding import request_bytes, response_bytes
 from endpoint_analytics.agents.proxy.head import RequestHead, ResponseHead
 from endpoint_analytics.agents.proxy.sides import BLOCKED, UNSENT, Client, Shared
 from endpoint_analytics.agents.proxy.upstream import SWITCHED, UpstreamConnection
-from endpoint_analytics.agents.recorder import Recorder, Request
 
 UNSENT_BYTES = 65_536
 CONTINUE = 100

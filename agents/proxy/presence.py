@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from endpoint_analytics.agents.agent import Agent
 from endpoint_analytics.agents.proxy.pool import Pool
+from endpoint_analytics.agents.replica.agent import Agent
 
 logger = logging.getLogger("endpoint_analytics")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from endpoint_analytics.agents.agent import Agent
 from endpoint_analytics.agents.proxy.client import ClientConnection
 from endpoint_analytics.agents.proxy.pool import Pool
 from endpoint_analytics.agents.proxy.presence import Presence
 from endpoint_analytics.agents.proxy.settings import ProxySettings
+from endpoint_analytics.agents.replica.agent import Agent
 
 BACKLOG = 4_096
 LONGEST_TICK_S = 0.5

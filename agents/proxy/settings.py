@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import get_args
 
-from endpoint_analytics.agents.config import ConfigurationError
+from endpoint_analytics.agents.core.config import ConfigurationError
 from endpoint_analytics.agents.proxy.fields import Limits
 from endpoint_analytics.agents.proxy.forwarding import Forwarded
 from endpoint_analytics.schemas.settings import parse_url, shown_value

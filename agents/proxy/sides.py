@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+from endpoint_analytics.agents.core.recorder import Recorder
 from endpoint_analytics.agents.proxy.pool import Pool
 from endpoint_analytics.agents.proxy.presence import Presence
 from endpoint_analytics.agents.proxy.settings import ProxySettings
-from endpoint_analytics.agents.recorder import Recorder
 
 BLOCKED, UNSENT, PIPELINED = 1, 2, 4
 """Why a client is not read: the server is slow, it is not connected yet, or this is not its turn."""

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from endpoint_analytics.agents.connection import peer_closed
+from endpoint_analytics.agents.core.peer import peer_closed
 from endpoint_analytics.agents.proxy.fields import BadHeadError, Limits
 from endpoint_analytics.agents.proxy.forwarding import response_body
 from endpoint_analytics.agents.proxy.framing import BadBodyError, Body, UntilClose

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import threading
 
-from endpoint_analytics.agents.engine_tls import EngineTls, explained
+from endpoint_analytics.agents.scrape.engine_tls import EngineTls, explained
 from endpoint_analytics.schemas.settings import ConfigurationError, parse_url, shown_value
 
 EVERY_S = 0.25

@@ -6,7 +6,7 @@ import http.client
 import time
 import zlib
 
-from endpoint_analytics.agents.engine_tls import explained
+from endpoint_analytics.agents.scrape.engine_tls import explained
 from endpoint_analytics.agents.scrape.settings import Target
 
 ANSWER_WITHIN_S = 2.0

@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from endpoint_analytics.agents.config import AgentConfig, ConfigurationError
-from endpoint_analytics.agents.engine_tls import EngineTls, engine_tls
+from endpoint_analytics.agents.core.config import AgentConfig, ConfigurationError
+from endpoint_analytics.agents.scrape.engine_tls import EngineTls, engine_tls
 from endpoint_analytics.agents.scrape.engines import How, Source
 from endpoint_analytics.agents.scrape.selector import EVERYTHING, Selector, parse_selector
 from endpoint_analytics.schemas.settings import parse_url, wrong

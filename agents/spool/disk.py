@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 MAX_JOBS = 32
-"""Far more than wait at once: each lane has at most a write and a read there."""
+"""Far more than wait at once: each sender has at most a write and a read there."""
 
 
 class DiskThread:

@@ -48,15 +48,15 @@ class Segment:
 
 
 class SpoolLog:
-    """The segments of `topic` in `folder`, those that another process left there included."""
+    """The segments of `topic` in `directory`, those that another process left there included."""
 
-    def __init__(self, folder: Path, topic: str, segment_bytes: int) -> None:
-        self.folder = folder
+    def __init__(self, directory: Path, topic: str, segment_bytes: int) -> None:
+        self.directory = directory
         self.topic = topic
         self.damaged = 0
         self.segments = deque(
             Segment(path, number, there.st_size, None, born=there.st_mtime_ns)
-            for number, path in _left(folder, topic)
+            for number, path in _left(directory, topic)
             if (there := path.stat())
         )
         self._segment_bytes = segment_bytes
@@ -83,7 +83,7 @@ class SpoolLog:
             if self._fd is None:
                 self._fd = os.open(segment.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
                 self.segments.append(segment)
-                _sync_folder(self.folder)
+                _sync_directory(self.directory)
             _write(self._fd, frames)
             os.fsync(self._fd)
         except OSError:
@@ -162,7 +162,7 @@ class SpoolLog:
             if tail.last + 1 == first and tail.size_bytes + size_bytes <= self._segment_bytes:
                 return tail
             self._close_tail()
-        return Segment(self.folder / f"{self.topic}-{first:016d}{SUFFIX}", first)
+        return Segment(self.directory / f"{self.topic}-{first:016d}{SUFFIX}", first)
 
     def _give_up_tail(self, segment: Segment) -> None:
         """After an error nobody knows what of the last write is there: end the segment before it."""
@@ -195,9 +195,9 @@ def read_segment(path: Path) -> Found:
     return read_frames(data)
 
 
-def _left(folder: Path, topic: str) -> Iterator[tuple[int, Path]]:
+def _left(directory: Path, topic: str) -> Iterator[tuple[int, Path]]:
     start = f"{topic}-"
-    for path in sorted(folder.glob(f"{start}*{SUFFIX}")):
+    for path in sorted(directory.glob(f"{start}*{SUFFIX}")):
         number = path.name[len(start) : -len(SUFFIX)]
         if number.isdecimal():
             yield int(number), path
@@ -209,8 +209,8 @@ def _write(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+def _sync_directory(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     finally:

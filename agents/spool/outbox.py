@@ -1,4 +1,4 @@
-"""What a spooled lane holds in memory: numbered messages, in order, bounded like the plain outbox. Pure.
+"""What a spooled sender holds in memory: numbered messages, in order, bounded like the plain outbox. Pure.
 
 Messages stay until they are on disk or in Kafka. What overflows is the oldest that nobody works on: one being
 written or sent may arrive, and must not be counted as dropped.

@@ -1,4 +1,4 @@
-"""A part of the spool: the sub-folder of one boot, claimed, with a log for each topic. One thread uses it."""
+"""A part of the spool: the subdirectory of one boot, claimed, with a log for each topic. One thread uses it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class SpoolPart:
 def open_part(claim: Claim, segment_bytes: int) -> SpoolPart:
     """Return the part that `claim` holds, with what is in it. Raises OSError, and lets go of it then."""
     try:
-        logs = {topic: SpoolLog(claim.folder, topic, segment_bytes) for topic in TOPIC_SUFFIXES}
+        logs = {topic: SpoolLog(claim.directory, topic, segment_bytes) for topic in TOPIC_SUFFIXES}
     except OSError:
         claim.release()
         raise

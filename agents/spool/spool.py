@@ -1,6 +1,6 @@
 """The spool of one agent: its own logs and those it took over from dead processes, under one cap.
 
-All calls come from the disk thread; `figures` may be read by any. Order and numbers are the lanes' matter,
+All calls come from the disk thread; `figures` may be read by any. Order and numbers are the senders' matter,
 Kafka is nobody's here. A log of a dead process is read as it is, and never written.
 """
 
@@ -64,7 +64,7 @@ class Spool:
         self._tally = SpoolTally(base)
 
     def prepare(self) -> None:
-        """Make the folder, and say so at once when it cannot be used."""
+        """Make the directory, and say so at once when it cannot be used."""
         try:
             self._base.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not os.access(self._base, os.R_OK | os.W_OK | os.X_OK):
@@ -149,7 +149,7 @@ class Spool:
         for claimed in claim_left(self._base, self._topic_prefix):
             part = open_part(claimed, self._segment_bytes)
             if not part.is_empty:
-                logger.info("sending what an earlier process left in %s", claimed.folder)
+                logger.info("sending what an earlier process left in %s", claimed.directory)
             self._adopted.append(part)
         self._forget_empty()
 
@@ -219,8 +219,8 @@ def _none(_: str) -> int:
     return 0
 
 
-def _claim_own(folder: Path) -> Claim:
-    claimed = claim(folder)
+def _claim_own(directory: Path) -> Claim:
+    claimed = claim(directory)
     if claimed is None:
-        raise BlockingIOError(f"another process holds {folder}")
+        raise BlockingIOError(f"another process holds {directory}")
     return claimed

@@ -12,8 +12,8 @@ from typing import Generic, NamedTuple, TypeVar
 
 from endpoint_analytics.pipeline.core.boots import Boot, BootKey
 from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
-from endpoint_analytics.pipeline.core.folders import Folder
 from endpoint_analytics.pipeline.core.rows import Place, Row, seconds3
+from endpoint_analytics.pipeline.core.stream_folds import StreamFold
 from endpoint_analytics.schemas.errors import InvalidMessageError
 
 Message = TypeVar("Message")
@@ -62,9 +62,9 @@ class PartitionFold(Generic[Message]):
     """The state of one partition's fold, from the first message of a chunk on."""
 
     def __init__(
-        self, folder: Folder[Message], topic: str, partition: int, rule: ChunkRule, bounds: Bounds
+        self, stream_fold: StreamFold[Message], topic: str, partition: int, rule: ChunkRule, bounds: Bounds
     ) -> None:
-        self._folder = folder
+        self._stream_fold = stream_fold
         self._topic = topic
         self._partition = partition
         self._rule = rule
@@ -105,14 +105,14 @@ class PartitionFold(Generic[Message]):
         """Begin the chunk of `first`. The rows of the chunk before were taken and stored."""
         self._first = Record(first.offset, first.append_ms, None)
         self._tally = _Tally(first)
-        self._folder.open(first)
+        self._stream_fold.open(first)
 
     def decode(self, records: Iterable[Record]) -> list[tuple[Record, Message]]:
         """Return the usable messages; the others are kept as rejections, to be taken with the rows."""
         decoded = []
         for record in records:
             try:
-                message = self._folder.decode(record.value)
+                message = self._stream_fold.decode(record.value)
                 self._check_time(record, message)
             except InvalidMessageError as error:
                 self._reject(record, error)
@@ -125,17 +125,17 @@ class PartitionFold(Generic[Message]):
 
         To be asked until there are none: what is restored may name others.
         """
-        return self._folder.unknown([message for _, message in decoded])
+        return self._stream_fold.unknown([message for _, message in decoded])
 
     def restore(self, boots: Iterable[Boot]) -> None:
         """Take up boots as rows of earlier chunks left them, or as new."""
         for boot in boots:
-            self._folder.restore(boot)
+            self._stream_fold.restore(boot)
 
     def is_usable(self, record: Record) -> bool:
         """Say whether a message, of any chunk, can be decoded; nothing is counted."""
         try:
-            self._check_time(record, self._folder.decode(record.value))
+            self._check_time(record, self._stream_fold.decode(record.value))
         except InvalidMessageError:
             return False
         return True
@@ -146,7 +146,7 @@ class PartitionFold(Generic[Message]):
         """Fold a run of the open chunk, with what `decode` made of it; returns its events, and the offsets of
         its rejected messages."""
         tally = self._open().tally
-        outcome = self._folder.fold(decoded)
+        outcome = self._stream_fold.fold(decoded)
         by_offset = {record.offset: record for record, _ in decoded} if outcome.refused else {}
         for offset, error in outcome.refused.items():
             self._reject(by_offset[offset], error)
@@ -160,7 +160,7 @@ class PartitionFold(Generic[Message]):
     def take_rows(self) -> list[Row]:
         """Return the absolute rows that changed since the last call."""
         place, tally = self._open()
-        rows = self._folder.take_rows(place)
+        rows = self._stream_fold.take_rows(place)
         rows.append(self._chunk_row(place, tally))
         return rows
 
@@ -186,10 +186,10 @@ class PartitionFold(Generic[Message]):
     def _open(self) -> _Opened:
         if self._first is None or self._tally is None:
             raise RuntimeError("no chunk is open")
-        return _Opened(Place(self._folder.stream, self._partition, self._first), self._tally)
+        return _Opened(Place(self._stream_fold.stream, self._partition, self._first), self._tally)
 
     def _check_time(self, record: Record, message: Message) -> None:
-        start_us, end_us = self._folder.span_us(message)
+        start_us, end_us = self._stream_fold.span_us(message)
         append_us = record.append_ms * 1000
         if end_us > append_us + self._bounds.early_us:
             raise InvalidMessageError(

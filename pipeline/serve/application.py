@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
-from endpoint_analytics.pipeline.serve import answers
-from endpoint_analytics.pipeline.serve.accept import accepts_gzip, choose_format
-from endpoint_analytics.pipeline.serve.bearer import read_bearer
+from endpoint_analytics.pipeline.exposition.accept import accepts_gzip, choose_format
+from endpoint_analytics.pipeline.serve.access.bearer import read_bearer
+from endpoint_analytics.pipeline.serve.access.token_cache import TokenCache
 from endpoint_analytics.pipeline.serve.health import Health
-from endpoint_analytics.pipeline.serve.scrapes import GZIP_FROM_BYTES, Scrapes, compress, render
-from endpoint_analytics.pipeline.serve.self_metrics import SelfMetrics
-from endpoint_analytics.pipeline.serve.token_book import TokenBook
+from endpoint_analytics.pipeline.serve.http import answers
+from endpoint_analytics.pipeline.serve.scrape.scrapes import GZIP_FROM_BYTES, Scrapes, compress, render
+from endpoint_analytics.pipeline.serve.scrape.self_metrics import SelfMetrics
 from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.tokens import ALL_NAMESPACES, Token
 from endpoint_analytics.schemas.errors import InvalidMessageError
@@ -32,7 +32,7 @@ class Service:
     """What the handlers work with."""
 
     scrapes: Scrapes
-    tokens: TokenBook
+    tokens: TokenCache
     health: Health
     metrics: SelfMetrics
     clock: Callable[[], float]

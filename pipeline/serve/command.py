@@ -16,28 +16,28 @@ from typing import Any
 
 import uvicorn
 
+from endpoint_analytics.pipeline.serve.access.token_cache import TokenCache
 from endpoint_analytics.pipeline.serve.api.mount import make_api
 from endpoint_analytics.pipeline.serve.api.rolling import roll_for_ever
 from endpoint_analytics.pipeline.serve.application import Service
-from endpoint_analytics.pipeline.serve.connections import (
+from endpoint_analytics.pipeline.serve.health import Health
+from endpoint_analytics.pipeline.serve.http.connections import (
     BACKLOG,
     SLACK,
     ConnectionLimitError,
     Connections,
     connection_limit,
 )
-from endpoint_analytics.pipeline.serve.database import Database
-from endpoint_analytics.pipeline.serve.health import Health
+from endpoint_analytics.pipeline.serve.http.tls import add_tls_arguments, exposure, make_server_context, renew
 from endpoint_analytics.pipeline.serve.routes import MAX_HEAD_BYTES, application
-from endpoint_analytics.pipeline.serve.scrapes import Scrapes
-from endpoint_analytics.pipeline.serve.self_metrics import SelfMetrics
-from endpoint_analytics.pipeline.serve.tls import add_tls_arguments, exposure, make_server_context, renew
-from endpoint_analytics.pipeline.serve.token_book import TokenBook
+from endpoint_analytics.pipeline.serve.scrape.scrapes import Scrapes
+from endpoint_analytics.pipeline.serve.scrape.self_metrics import SelfMetrics
 from endpoint_analytics.pipeline.store.connect import (
     ClickHouseConfig,
     add_clickhouse_arguments,
     clickhouse_config,
 )
+from endpoint_analytics.pipeline.store.database import Database
 from endpoint_analytics.pipeline.store.endpoint_metrics import MetricsSettings
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.schemas.migrations import read_migrations
@@ -158,8 +158,8 @@ class _Announcing(uvicorn.Server):
 async def _serve(
     arguments: argparse.Namespace, config: ClickHouseConfig, connections: Connections, listener: socket.socket
 ) -> None:
-    metrics = SelfMetrics(connections.closed)
-    database = Database(config, metrics)
+    database = Database(config)
+    metrics = SelfMetrics(connections.closed, database.counts)
     settings = MetricsSettings(
         timedelta(seconds=arguments.quantile_window), Presence(timedelta(seconds=arguments.replica_grace))
     )
@@ -171,7 +171,7 @@ async def _serve(
         now=lambda: datetime.now(UTC),
         clock=time.monotonic,
     )
-    tokens = TokenBook(database, time.monotonic)
+    tokens = TokenCache(database, time.monotonic)
     api = make_api(database, tokens, settings.presence, arguments.cache)
     every_s = arguments.rollup_every
     service = Service(

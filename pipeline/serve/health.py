@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from endpoint_analytics.pipeline.serve.database import Database
-from endpoint_analytics.pipeline.serve.shared_cache import SharedCache
+from endpoint_analytics.pipeline.store.database import Database
 from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.migrate import APPLIED, schema_state
 from endpoint_analytics.pipeline.store.paused_partitions import read_still_paused
+from endpoint_analytics.pipeline.store.shared_cache import SharedCache
 from endpoint_analytics.schemas.migrations import Migration
 from endpoint_analytics.schemas.topics import ENGINE, HARDWARE, REPLICAS, REQUESTS
 

@@ -14,14 +14,14 @@ from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from endpoint_analytics.pipeline.serve import answers
-from endpoint_analytics.pipeline.serve.api.ask import AskError
 from endpoint_analytics.pipeline.serve.api.handlers import Api
+from endpoint_analytics.pipeline.serve.api.query import QueryError
 from endpoint_analytics.pipeline.serve.api.replies import failure
 from endpoint_analytics.pipeline.serve.application import Service
-from endpoint_analytics.pipeline.serve.self_metrics import Route, SelfMetrics
-from endpoint_analytics.pipeline.serve.static_files import read_static_files
-from endpoint_analytics.pipeline.serve.static_pages import StaticPages
+from endpoint_analytics.pipeline.serve.http import answers
+from endpoint_analytics.pipeline.serve.scrape.self_metrics import Route, SelfMetrics
+from endpoint_analytics.pipeline.serve.static.static_files import read_static_files
+from endpoint_analytics.pipeline.serve.static.static_pages import StaticPages
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -92,7 +92,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
         raise error
     if request.url.path.startswith(_JSON_PATHS) and not request.url.path.endswith("/open-metrics"):
         what = _LINES.get(error.status_code, error.detail)
-        response = failure(AskError(what, "path", "see /openapi.json", error.status_code))
+        response = failure(QueryError(what, "path", "see /openapi.json", error.status_code))
         response.headers.update(error.headers or {})
         return response
     return answers.text(error.status_code, _LINES.get(error.status_code, error.detail), error.headers)

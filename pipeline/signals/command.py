@@ -10,8 +10,6 @@ import sys
 import time
 from contextlib import suppress
 
-from endpoint_analytics.pipeline.serve.database import Database
-from endpoint_analytics.pipeline.serve.self_metrics import SelfMetrics
 from endpoint_analytics.pipeline.signals.producer import SignalProducer
 from endpoint_analytics.pipeline.signals.sender import Sender
 from endpoint_analytics.pipeline.store.connect import (
@@ -19,6 +17,7 @@ from endpoint_analytics.pipeline.store.connect import (
     add_clickhouse_arguments,
     clickhouse_config,
 )
+from endpoint_analytics.pipeline.store.database import Database
 from endpoint_analytics.schemas.kafka_options import add_kafka_options, kafka_of
 from endpoint_analytics.schemas.settings import ConfigurationError, number_option
 from endpoint_analytics.schemas.topics import SIGNALS
@@ -57,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _run(config: ClickHouseConfig, producer: SignalProducer, every_s: float) -> None:
-    database = Database(config, SelfMetrics())
+    database = Database(config)
     sender = Sender(database, producer, every_s, time.time)
     sending = asyncio.ensure_future(sender.run(lambda: print("signals ready", flush=True)))
     for number in (signal.SIGTERM, signal.SIGINT):

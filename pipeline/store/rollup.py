@@ -21,8 +21,8 @@ from endpoint_analytics.pipeline.store.rollup_levels import (
     TEN_SECONDS,
     TTLS,
     Level,
-    Reach,
     Retention,
+    RollupProgress,
     parse_ttls,
     stored_retention,
 )
@@ -103,7 +103,7 @@ async def read_states(executor: Executor) -> dict[str, State]:
     return {target: State(_aware(looked_at), int(rolled_to)) for target, looked_at, rolled_to in rows}
 
 
-async def read_reach(executor: Any) -> Reach:
+async def read_rollup_progress(executor: Any) -> RollupProgress:
     """Return which level reaches how far; `executor` is anything that reads."""
     ttls = await executor.read(TTLS, {"tables": TABLES})
     states = await read_states(executor)
@@ -112,7 +112,7 @@ async def read_reach(executor: Any) -> Reach:
         return min(states[table].rolled_to_s if table in states else 0 for table in level.tables)
 
     minute_to = rolled_to(MINUTE)
-    return Reach(stored_retention(parse_ttls(ttls)), minute_to, min(rolled_to(HOUR), minute_to))
+    return RollupProgress(stored_retention(parse_ttls(ttls)), minute_to, min(rolled_to(HOUR), minute_to))
 
 
 async def roll_up(executor: Executor) -> int:

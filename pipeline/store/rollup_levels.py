@@ -115,7 +115,7 @@ def stored_retention(days: Mapping[str, int]) -> Retention:
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class RollupProgress:
     """Where each level's figures are to be found: windows that end by `*_to` are rolled up."""
 
     retention: Retention

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from endpoint_analytics.pipeline.core.sketch import value_of
 from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
-from endpoint_analytics.pipeline.store.rollup_levels import HOUR, Reach
+from endpoint_analytics.pipeline.store.rollup_levels import HOUR, RollupProgress
 from endpoint_analytics.pipeline.store.series_columns import COUNTS
-from endpoint_analytics.pipeline.store.series_plan import Steps, Stretches, stretches
+from endpoint_analytics.pipeline.store.series_plan import Steps, TimeRanges, time_ranges
 from endpoint_analytics.pipeline.store.series_sql import (
     QUANTILES,
     SampleKind,
@@ -21,7 +21,7 @@ from endpoint_analytics.pipeline.store.series_sql import (
     requests_sql,
     samples_sql,
     sketch_sql,
-    stretch_parameters,
+    time_range_parameters,
 )
 
 MAX_SAMPLE_SERIES = 4000
@@ -36,7 +36,7 @@ class Question:
     replica: str
     origin_s: int
     step_s: int
-    read: Stretches
+    read: TimeRanges
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of the queries."""
@@ -46,7 +46,7 @@ class Question:
             "replica": self.replica,
             "origin": self.origin_s,
             "step": self.step_s,
-            **stretch_parameters(self.read),
+            **time_range_parameters(self.read),
         }
 
 
@@ -87,18 +87,18 @@ class SampleSeries:
 
 
 def question_of_steps(
-    namespace: str, endpoint: str, replica: str, steps: Steps, since_s: int, reach: Reach
+    namespace: str, endpoint: str, replica: str, steps: Steps, since_s: int, reach: RollupProgress
 ) -> Question:
     """Return the question for the steps from `since_s` on, one of their starts."""
-    read = stretches(since_s, steps.to_s, steps.level, reach)
+    read = time_ranges(since_s, steps.to_s, steps.level, reach)
     return Question(namespace, endpoint, replica, steps.from_s, steps.step_s, read)
 
 
 def question_of_range(
-    namespace: str, endpoint: str, replica: str, from_s: int, to_s: int, reach: Reach
+    namespace: str, endpoint: str, replica: str, from_s: int, to_s: int, reach: RollupProgress
 ) -> Question:
     """Return the question for a whole range as one step; its inside is read from the coarsest level."""
-    read = stretches(from_s, to_s, HOUR, reach)
+    read = time_ranges(from_s, to_s, HOUR, reach)
     return Question(namespace, endpoint, replica, from_s, to_s - from_s, read)
 
 

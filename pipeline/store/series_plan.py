@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from endpoint_analytics.pipeline.store.rollup_levels import DAY_S, HOUR, LEVELS, MINUTE, Level, Reach
+from endpoint_analytics.pipeline.store.rollup_levels import DAY_S, HOUR, LEVELS, MINUTE, Level, RollupProgress
 
 NICE_STEPS_S = (
     *(10, 20, 30, 60, 120, 300, 600, 900, 1800),
@@ -17,11 +17,11 @@ NICE_STEPS_S = (
 
 
 class RangeError(ValueError):
-    """A range or a step that cannot be answered; `mend` says what to ask instead."""
+    """A range or a step that cannot be answered; `hint` says what to ask instead."""
 
-    def __init__(self, where: str, what: str, mend: str) -> None:
+    def __init__(self, where: str, what: str, hint: str) -> None:
         super().__init__(what)
-        self.where, self.what, self.mend = where, what, mend
+        self.where, self.what, self.hint = where, what, hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ NOWHERE: Stretch = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Stretches:
+class TimeRanges:
     """What is read of each level: a first and a second stretch, either of which may be empty."""
 
     hours: tuple[Stretch, Stretch]
@@ -53,7 +53,13 @@ class Stretches:
 
 
 def choose_steps(
-    from_s: float, to_s: float, step_s: int | None, points: int, max_points: int, now_s: float, reach: Reach
+    from_s: float,
+    to_s: float,
+    step_s: int | None,
+    points: int,
+    max_points: int,
+    now_s: float,
+    reach: RollupProgress,
 ) -> Steps:
     """Return the steps for a range: of `step_s`, rounded up, or so many that there are about `points`.
 
@@ -91,12 +97,12 @@ def choose_steps(
     return Steps(first, last, step_s, level)
 
 
-def stretches(from_s: int, to_s: int, coarsest: Level, reach: Reach) -> Stretches:
+def time_ranges(from_s: int, to_s: int, coarsest: Level, reach: RollupProgress) -> TimeRanges:
     """Return what to read of each level for [from_s, to_s), using none coarser than `coarsest`."""
     hours = _inner(from_s, to_s, HOUR, reach.hour_to) if coarsest is HOUR else NOWHERE
     outside = _outside(from_s, to_s, hours)
     if coarsest.seconds < MINUTE.seconds:
-        return Stretches((hours, NOWHERE), (NOWHERE, NOWHERE), (outside[0], outside[1]))
+        return TimeRanges((hours, NOWHERE), (NOWHERE, NOWHERE), (outside[0], outside[1]))
     first = _inner(*outside[0], MINUTE, reach.minute_to)
     second = _inner(*outside[1], MINUTE, reach.minute_to)
     before, between_1 = _outside(*outside[0], first)
@@ -106,7 +112,7 @@ def stretches(from_s: int, to_s: int, coarsest: Level, reach: Reach) -> Stretche
     rest += [NOWHERE] * (2 - len(rest))
     if len(rest) > 2:
         raise AssertionError(f"{rest} of {from_s} to {to_s} with {reach}")
-    return Stretches((hours, NOWHERE), (first, second), (rest[0], rest[1]))
+    return TimeRanges((hours, NOWHERE), (first, second), (rest[0], rest[1]))
 
 
 def _inner(from_s: int, to_s: int, level: Level, rolled_to: int) -> Stretch:

@@ -1,6 +1,6 @@
 """The queries for series: requests, sketches and samples by step, from whichever levels hold the range.
 
-SQL only. A query names only the tables that it reads something of; stretches, steps and names are bound by
+SQL only. A query names only the tables that it reads something of; time_ranges, steps and names are bound by
 the server. With `every_endpoint`, the rows of all endpoints of the namespace are given side by side.
 """
 
@@ -14,7 +14,7 @@ from typing import Any, Literal
 from endpoint_analytics.pipeline.store.rollup_levels import HOUR, LEVELS, MINUTE, TEN_SECONDS
 from endpoint_analytics.pipeline.store.rollup_sql import sample_windows
 from endpoint_analytics.pipeline.store.series_columns import BOOTS, CHUNKS, ROLLED, TIME
-from endpoint_analytics.pipeline.store.series_plan import Stretches
+from endpoint_analytics.pipeline.store.series_plan import TimeRanges
 
 Part = Literal["windows", "minutes", "hours"]
 SampleKind = Literal["hardware", "engine"]
@@ -24,30 +24,30 @@ _AT = "{origin:UInt32} + intDiv(toUnixTimestamp(window_start) - {origin:UInt32},
 _ONE_REPLICA = "({replica:String} = '' OR replica_id = {replica:String})"
 
 
-def parts_of(stretches: Stretches) -> tuple[Part, ...]:
+def parts_of(time_ranges: TimeRanges) -> tuple[Part, ...]:
     """Return the levels that anything is read of."""
     levels: tuple[Part, ...] = ("windows", "minutes", "hours")
-    return tuple(part for part in levels if any(first < last for first, last in getattr(stretches, part)))
+    return tuple(part for part in levels if any(first < last for first, last in getattr(time_ranges, part)))
 
 
-def stretch_parameters(stretches: Stretches) -> dict[str, Any]:
-    """Return the parameters that say which stretches are read."""
+def time_range_parameters(time_ranges: TimeRanges) -> dict[str, Any]:
+    """Return the parameters that say which time_ranges are read."""
     return {
         f"{part}_{place}_{end}": moment
         for part in ("windows", "minutes", "hours")
-        for place, stretch in enumerate(getattr(stretches, part))
+        for place, stretch in enumerate(getattr(time_ranges, part))
         for end, moment in zip(("from", "to"), stretch, strict=True)
     }
 
 
 def _where(part: Part, every_endpoint: bool) -> str:
     of = "namespace = {namespace:String}" + ("" if every_endpoint else " AND endpoint = {endpoint:String}")
-    stretches = " OR ".join(
+    time_ranges = " OR ".join(
         f"(window_start >= toDateTime({{{part}_{place}_from:UInt32}}, 'UTC')"
         f" AND window_start < toDateTime({{{part}_{place}_to:UInt32}}, 'UTC'))"
         for place in (0, 1)
     )
-    return f"{of} AND ({stretches})"
+    return f"{of} AND ({time_ranges})"
 
 
 @cache

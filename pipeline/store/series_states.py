@@ -136,9 +136,9 @@ def _heard(
     return [*spans, Span("failed", at_s, to_s, SILENT, True)]
 
 
-def _united(stretches: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+def _united(time_ranges: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
     united: list[tuple[float, float]] = []
-    for first_s, last_s in sorted(stretches):
+    for first_s, last_s in sorted(time_ranges):
         if united and first_s <= united[-1][1]:
             united[-1] = (united[-1][0], max(united[-1][1], last_s))
         else:

@@ -19,12 +19,12 @@ from faust import streams
 from faust.exceptions import ConsumerNotStarted
 
 from endpoint_analytics.pipeline.core.chunks import record_of
-from endpoint_analytics.pipeline.core.folders import (
-    EngineFolder,
-    Folder,
-    HardwareFolder,
-    ReplicasFolder,
-    RequestsFolder,
+from endpoint_analytics.pipeline.core.stream_folds import (
+    EngineFold,
+    HardwareFold,
+    ReplicasFold,
+    RequestsFold,
+    StreamFold,
 )
 from endpoint_analytics.pipeline.store.writer import RowWriter
 from endpoint_analytics.pipeline.stream.config import WorkerConfig
@@ -52,11 +52,11 @@ NEVER_S = 1e6
 METADATA_MAX_AGE_MS = 5_000
 FETCH_BYTES = 16 * 1024 * 1024
 
-_FOLDERS: tuple[tuple[Topic, Callable[[], Folder[Any]]], ...] = (
-    (REQUESTS, RequestsFolder),
-    (HARDWARE, HardwareFolder),
-    (ENGINE, EngineFolder),
-    (REPLICAS, ReplicasFolder),
+_DIRECTORIES: tuple[tuple[Topic, Callable[[], StreamFold[Any]]], ...] = (
+    (REQUESTS, RequestsFold),
+    (HARDWARE, HardwareFold),
+    (ENGINE, EngineFold),
+    (REPLICAS, ReplicasFold),
 )
 
 
@@ -86,8 +86,8 @@ class Worker:
         self.rejected = RejectedSender(
             self._topic(REJECTED), REJECTED.name(config.kafka.topic_prefix), self._kafka_settings
         )
-        for topic, make_folder in _FOLDERS:
-            self._add_stream(topic, make_folder)
+        for topic, make_directory in _DIRECTORIES:
+            self._add_stream(topic, make_directory)
         for reader in self.readers:  # each by itself: one that waits keeps none waiting
             self._beside(partial(self._flush, reader))
             self._beside(partial(self._resume, reader))
@@ -129,10 +129,10 @@ class Worker:
             allow_empty=True,
         )
 
-    def _add_stream(self, topic: Topic, make_folder: Callable[[], Folder[Any]]) -> None:
+    def _add_stream(self, topic: Topic, make_directory: Callable[[], StreamFold[Any]]) -> None:
         reader: StreamReader[Any] = StreamReader(
             topic.name(self.config.kafka.topic_prefix),
-            make_folder,
+            make_directory,
             self.writer,
             self._group,
             self.rejected.send,
@@ -202,7 +202,7 @@ class Worker:
 
 
 class _App(faust.App):
-    """Without the folder for tables that Faust makes where it is started: there are none, the log is the state."""
+    """Without the directory for tables that Faust makes where it is started: there are none, the log is the state."""
 
     queues: list[WaitingMessages]
     """One for each topic, and some of Faust's that stay empty."""

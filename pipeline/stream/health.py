@@ -7,9 +7,8 @@ from typing import Any
 
 from aiohttp import web
 
-from endpoint_analytics.pipeline.serve import openmetrics
-from endpoint_analytics.pipeline.serve.endpoint_families import family_of
-from endpoint_analytics.pipeline.serve.families import MetricFamily, Sample
+from endpoint_analytics.pipeline.exposition import openmetrics
+from endpoint_analytics.pipeline.exposition.families import MetricFamily, Sample, family_of
 from endpoint_analytics.pipeline.store.writer import RowWriter
 from endpoint_analytics.pipeline.stream.reader import StreamReader
 from endpoint_analytics.pipeline.stream.rejected_sender import RejectedSender

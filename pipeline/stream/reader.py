@@ -27,9 +27,9 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from endpoint_analytics.pipeline.core.boots import Boot, BootKey
 from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
-from endpoint_analytics.pipeline.core.folders import Folder
 from endpoint_analytics.pipeline.core.holes import Holes
 from endpoint_analytics.pipeline.core.partition import Bounds, PartitionFold, Rejection
+from endpoint_analytics.pipeline.core.stream_folds import StreamFold
 from endpoint_analytics.pipeline.store.boot_states import read_boots
 from endpoint_analytics.pipeline.store.chunks import read_chunk_of
 from endpoint_analytics.pipeline.store.errors import StoreError
@@ -71,7 +71,7 @@ class StreamReader(Generic[Message]):
     def __init__(
         self,
         topic: str,
-        make_folder: Callable[[], Folder[Message]],
+        make_directory: Callable[[], StreamFold[Message]],
         writer: RowWriter,
         group: Group,
         send_rejected: Callable[[str, int, Sequence[Rejection]], Awaitable[None]],
@@ -82,8 +82,8 @@ class StreamReader(Generic[Message]):
         max_rejected_share: float = 1.0,
     ) -> None:
         self.topic = topic
-        self._make_folder = make_folder
-        self.stream = make_folder().stream
+        self._make_directory = make_directory
+        self.stream = make_directory().stream
         self._writer = writer
         self._group = group
         self._send_rejected = send_rejected
@@ -380,7 +380,7 @@ class StreamReader(Generic[Message]):
         return reading
 
     def _fold(self, partition: int) -> PartitionFold[Message]:
-        return PartitionFold(self._make_folder(), self.topic, partition, self._rule, self._bounds)
+        return PartitionFold(self._make_directory(), self.topic, partition, self._rule, self._bounds)
 
     def _forget_other_generations(self, generation: int) -> None:
         """What was read in them and not acknowledged is read again, by its new owner."""

@@ -17,10 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
-from tests.oracle import Accepted
-from tests.waiting import eventually
+from tests.support.oracle import Accepted
+from tests.support.waiting import eventually
 
-from endpoint_analytics.agents.agent import Agent
+from endpoint_analytics.agents.replica.agent import Agent
 from endpoint_analytics.schemas.requests import Totals
 
 PATIENCE_S = 60

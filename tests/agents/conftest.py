@@ -11,11 +11,11 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 import uvicorn
 
-from endpoint_analytics.agents.agent import Agent
-from endpoint_analytics.agents.asgi import AnalyticsMiddleware
-from endpoint_analytics.agents.config import AgentConfig, KafkaConfig
-from endpoint_analytics.infra.kafka.process import KafkaProcess
-from endpoint_analytics.infra.kafka.topics import TopicSpec, ensure_topics
+from endpoint_analytics.agents.core.config import AgentConfig, KafkaConfig
+from endpoint_analytics.agents.middleware.asgi import AnalyticsMiddleware
+from endpoint_analytics.agents.replica.agent import Agent
+from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
+from endpoint_analytics.infra.local.kafka.process import KafkaProcess
 from endpoint_analytics.schemas.topics import HARDWARE, REPLICAS, REQUESTS, TOPIC_CONFIG
 
 NOWHERE = KafkaConfig(bootstrap_servers="127.0.0.1:1")
@@ -41,7 +41,7 @@ class Served:
 @pytest.fixture(autouse=True)
 def _processes_meet_apart(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """The agents of one test know nothing of those of another, which may have the same names."""
-    monkeypatch.setenv("ENDPOINT_ANALYTICS_RUNTIME_FOLDER", str(tmp_path_factory.mktemp("runtime")))
+    monkeypatch.setenv("ENDPOINT_ANALYTICS_RUNTIME_DIRECTORY", str(tmp_path_factory.mktemp("runtime")))
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def serve(make_config: Callable[..., AgentConfig]) -> Callable[..., AbstractCont
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaProcess]:
-    """A broker that the tests of this folder share: none may leave it stopped."""
+    """A broker that the tests of this directory share: none may leave it stopped."""
     with KafkaProcess(tmp_path_factory.mktemp("kafka")) as process:
         yield process
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from endpoint_analytics.pipeline.core.boots import Boot
 from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
-from endpoint_analytics.pipeline.core.folders import RequestsFolder
 from endpoint_analytics.pipeline.core.partition import Bounds, PartitionFold
 from endpoint_analytics.pipeline.core.rows import Row
+from endpoint_analytics.pipeline.core.stream_folds import RequestsFold
 from endpoint_analytics.schemas.requests import RequestBatch, Totals
 
 SUMS = ("arrived", "finished", "aborted_pending", "aborted_streaming", "wait_us", "duration_us")
@@ -54,7 +54,7 @@ class Stored:
 def fold(log: Sequence[tuple[int, bytes]]) -> Stored:
     """Fold messages, each with its append time in milliseconds."""
     stored = Stored()
-    partition = PartitionFold(RequestsFolder(), "requests", 0, ChunkRule(), Bounds())
+    partition = PartitionFold(RequestsFold(), "requests", 0, ChunkRule(), Bounds())
     records = [Record(offset, append_ms, value) for offset, (append_ms, value) in enumerate(log)]
     for begins, run in partition.runs(records):
         if begins:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.parts import ROOT
+from tests.support.parts import ROOT
 
 CONSTRAINTS = ROOT / "constraints.txt"
 

@@ -13,15 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.parts import ROOT
-from tests.waiting import eventually
+from tests.support.parts import ROOT
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(900)
 READY = "Endpoint Analytics is ready"
 PACKAGES = ("agents", "infra", "pipeline", "schemas")
+PUBLIC = {"__init__.py", "gunicorn.py", "py.typed"}
 # What deploys the packages lies beside them, and is not part of them.
 NOT_INSTALLED = re.compile(
-    r"infra/(Dockerfile|autoscaling/|kubernetes/|grafana/)|pipeline/serve/page/(?!dist/)"
+    r"infra/deploy/(Dockerfile|autoscaling/|kubernetes/)|pipeline/serve/page/(?!dist/)"
 )
 
 
@@ -44,13 +45,14 @@ def files_in(wheel: Path) -> set[str]:
 
 
 def test_the_wheel_holds_every_file_of_the_packages_and_the_page(sources, artefacts):
-    assert files_in(artefacts.wheel) == tracked_files(sources) | page_files()
+    assert files_in(artefacts.wheel) == tracked_files(sources) | page_files() | PUBLIC
 
 
 def test_the_source_distribution_holds_all_that_a_wheel_is_built_of(sources, artefacts):
     with tarfile.open(artefacts.sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    missing = tracked_files(sources) | page_files() | {"pyproject.toml", "README.md", "LICENSE"}
+    missing = tracked_files(sources) | page_files() | {"pyproject.toml", "setup.py", "README.md", "LICENSE"}
+    missing |= {f"endpoint_analytics/{name}" for name in PUBLIC}
     assert missing - names == set()
 
 
@@ -108,7 +110,7 @@ def test_that_line_adds_them(agent_environment, sources):
 # The whole chain
 
 HELLO = """
-from endpoint_analytics.agents.asgi import AnalyticsMiddleware
+from endpoint_analytics.agents.middleware.asgi import AnalyticsMiddleware
 from fastapi import FastAPI
 
 app = FastAPI()

@@ -14,9 +14,9 @@ import orjson
 
 from endpoint_analytics.pipeline.core.boots import Boot
 from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
-from endpoint_analytics.pipeline.core.folders import RequestsFolder
 from endpoint_analytics.pipeline.core.partition import Bounds, PartitionFold
 from endpoint_analytics.pipeline.core.sketch import GAMMA
+from endpoint_analytics.pipeline.core.stream_folds import RequestsFold
 from endpoint_analytics.pipeline.store.writer import encode_rows
 from tests.benchmarks.log import request_log
 
@@ -25,7 +25,7 @@ TAKE = 1000
 
 def fold_log(records: list[Record]) -> int:
     """Fold the records as the worker does, reads of TAKE messages, rows encoded twice a second of log."""
-    fold = PartitionFold(RequestsFolder(), "requests", 0, ChunkRule(), Bounds())
+    fold = PartitionFold(RequestsFold(), "requests", 0, ChunkRule(), Bounds())
     events = 0
     for start in range(0, len(records), TAKE):
         for begins, run in fold.runs(records[start : start + TAKE]):

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from tests.integration.replica import Replica
-from tests.parts import Stack
+from tests.support.parts import Stack
 
 REQUESTS = 100
 
@@ -20,7 +20,7 @@ REQUESTS = 100
 def main() -> None:
     """Print the median, the 99th percentile and the greatest time, in seconds."""
     rng = random.Random(1)
-    with tempfile.TemporaryDirectory() as folder, Stack(Path(folder), serve_flags=()) as stack:
+    with tempfile.TemporaryDirectory() as directory, Stack(Path(directory), serve_flags=()) as stack:
         replica = Replica(stack, "fresh", "fresh-0").start()
         waited = []
         for number in range(1, REQUESTS + 1):

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psutil
 
-from endpoint_analytics.agents.clock import now_ns
+from endpoint_analytics.agents.core.clock import now_ns
 from endpoint_analytics.agents.hardware.gpu import GpuCollector
 from endpoint_analytics.agents.hardware.gpu_amd import AmdGpus
 from endpoint_analytics.agents.hardware.gpu_nvidia import NvidiaGpus
@@ -79,17 +79,17 @@ def in_process() -> None:
     print(json.dumps(measure(lambda: collector.collect(0))))
 
 
-def of_gpus(which: str, script: str, folder: Path) -> tuple[float, float]:
-    (folder / "script").write_text(script + "\n")
-    (folder / "dev/dri").mkdir(parents=True)
+def of_gpus(which: str, script: str, directory: Path) -> tuple[float, float]:
+    (directory / "script").write_text(script + "\n")
+    (directory / "dev/dri").mkdir(parents=True)
     for node in ("kfd", *(f"dri/renderD{128 + n}" for n in range(GPUS))):
-        (folder / "dev" / node).touch()
-    library = amd_smi.build(folder) if which == "amd" else nvml.build(folder)
+        (directory / "dev" / node).touch()
+    library = amd_smi.build(directory) if which == "amd" else nvml.build(directory)
     variables = {"ROCM_PATH": str(library), "LD_LIBRARY_PATH": str(library)}
-    scripts = dict.fromkeys(("NVML_SCRIPT", "AMDSMI_SCRIPT"), str(folder / "script"))
+    scripts = dict.fromkeys(("NVML_SCRIPT", "AMDSMI_SCRIPT"), str(directory / "script"))
     code = "from tests.benchmarks.hardware import in_process; in_process()"
     output = subprocess.run(
-        [sys.executable, "-c", code, which, str(folder / "dev")],
+        [sys.executable, "-c", code, which, str(directory / "dev")],
         env=os.environ | variables | scripts,
         check=True,
         capture_output=True,
@@ -112,8 +112,8 @@ def main() -> None:
 
     told("psutil: the machine's figures", measure(peer))
     for which, script in (("nvidia", NVIDIA), ("amd", AMD)):
-        with tempfile.TemporaryDirectory() as folder:
-            told(f"{GPUS} GPUs, {which}, stand-in", of_gpus(which, script, Path(folder)))
+        with tempfile.TemporaryDirectory() as directory:
+            told(f"{GPUS} GPUs, {which}, stand-in", of_gpus(which, script, Path(directory)))
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_fastapi_instrumentator import Instrumentator
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from endpoint_analytics.agents.asgi import AnalyticsMiddleware
-from endpoint_analytics.agents.config import AgentConfig, KafkaConfig
+from endpoint_analytics.agents.core.config import AgentConfig, KafkaConfig
+from endpoint_analytics.agents.middleware.asgi import AnalyticsMiddleware
 
 REQUESTS, ROUNDS = 2_000, 25
 

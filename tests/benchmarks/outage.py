@@ -29,8 +29,8 @@ from pathlib import Path
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from endpoint_analytics.infra.kafka.process import KafkaProcess
-from endpoint_analytics.infra.kafka.topics import TopicSpec, ensure_topics
+from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
+from endpoint_analytics.infra.local.kafka.process import KafkaProcess
 from endpoint_analytics.schemas.topics import DEFAULT_PREFIX, TOPIC_CONFIG, TOPICS
 from tests.benchmarks.served import load, server
 
@@ -79,16 +79,16 @@ class Slow:
 def main() -> None:
     """Print the table."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        kafka = stack.enter_context(KafkaProcess(folder / "kafka"))
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        kafka = stack.enter_context(KafkaProcess(directory / "kafka"))
         address = kafka.bootstrap_servers
         specs = [TopicSpec(name, 1, 3_600_000, config=TOPIC_CONFIG) for name in TOPIC_NAMES]
         asyncio.run(ensure_topics(address, specs))
         common = {
             "ENDPOINT_ANALYTICS_KAFKA": address,
-            "ENDPOINT_ANALYTICS_RUNTIME_FOLDER": str(folder / "run"),
+            "ENDPOINT_ANALYTICS_RUNTIME_DIRECTORY": str(directory / "run"),
         }
-        spool = {"ENDPOINT_ANALYTICS_SPOOL": str(folder / "spool")}
+        spool = {"ENDPOINT_ANALYTICS_SPOOL": str(directory / "spool")}
         ports = {
             "without": stack.enter_context(server("without")),
             "without again": stack.enter_context(server("without")),

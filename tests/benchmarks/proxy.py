@@ -130,23 +130,23 @@ def ours(upstream: int, *, uvloop: bool) -> Iterator[int]:
 
 @contextmanager
 def nginx(upstream: int) -> Iterator[int]:
-    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as free:
+    with tempfile.TemporaryDirectory() as directory, socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
         free.close()
-        configuration = Path(folder) / "nginx.conf"
+        configuration = Path(directory) / "nginx.conf"
         paths = "".join(
-            f"{name}_temp_path {folder}/{name};"
+            f"{name}_temp_path {directory}/{name};"
             for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
         configuration.write_text(
-            f"daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;"
+            f"daemon off; worker_processes 1; pid {directory}/pid; error_log {directory}/error.log;"
             "events { worker_connections 4096; }"
             f"http {{ access_log off; keepalive_requests 1000000; {paths}"
             f"upstream model {{ server 127.0.0.1:{upstream}; keepalive 128; keepalive_requests 1000000; }}"
             f"server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://model; proxy_http_version 1.1;"
             'proxy_set_header Connection ""; proxy_buffering off; proxy_request_buffering off; } } }'
         )
-        words = ["nginx", "-c", str(configuration), "-p", folder]
+        words = ["nginx", "-c", str(configuration), "-p", directory]
         words += ["-g", "user root;"] if os.getuid() == 0 else []
         child = subprocess.Popen(words, stderr=subprocess.DEVNULL)
         children.append(child.pid)

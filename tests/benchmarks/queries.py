@@ -14,16 +14,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
-from endpoint_analytics.pipeline.serve.api.ask import Ask
+from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.pipeline.serve.api.figures import Figures
+from endpoint_analytics.pipeline.serve.api.models import encode
+from endpoint_analytics.pipeline.serve.api.query import Query
 from endpoint_analytics.pipeline.serve.api.rolling import RollupConnection
-from endpoint_analytics.pipeline.serve.api.shapes import encode
 from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, Client, connect
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.presence import Presence
-from endpoint_analytics.pipeline.store.rollup import SLACK_S, read_reach, roll_up
-from endpoint_analytics.pipeline.store.rollup_levels import Reach, Retention
+from endpoint_analytics.pipeline.store.rollup import SLACK_S, read_rollup_progress, roll_up
+from endpoint_analytics.pipeline.store.rollup_levels import Retention, RollupProgress
 from tests.pipeline.store.rows import all_known
 
 REPLICAS = 100
@@ -108,7 +108,7 @@ class _Reader:
         return await self._connection.read(sql, parameters)
 
 
-async def _times_ms(figures: Figures, ask: Ask) -> tuple[list[float], int]:
+async def _times_ms(figures: Figures, ask: Query) -> tuple[list[float], int]:
     times, size = [], 0
     for _ in range(ROUNDS):
         started = time.perf_counter()
@@ -149,20 +149,20 @@ async def _measure(config: ClickHouseConfig, client: Client) -> None:
     print(
         f"a look after a minute of {REPLICAS} replicas came: {(time.perf_counter() - started) * 1e3:.0f} ms"
     )
-    reach = await read_reach(connection)
+    reach = await read_rollup_progress(connection)
 
-    async def levels() -> Reach:
+    async def levels() -> RollupProgress:
         return reach
 
-    async def raw() -> Reach:
-        return Reach(Retention(400, 400, 400), 0, 0)
+    async def raw() -> RollupProgress:
+        return RollupProgress(Retention(400, 400, 400), 0, 0)
 
     by_level = Figures(_Reader(connection), levels, Presence(), time.time)
     by_raw = Figures(_Reader(connection), raw, Presence(), time.time)
     for length in ("15m", "1h", "6h", "2d", "30d"):
         print(f"-- last {length}")
         for name, what in _QUESTIONS:
-            ask = Ask("bench", "llm", from_text=f"now-{length}", **what)
+            ask = Query("bench", "llm", from_text=f"now-{length}", **what)
             times, size = await _times_ms(by_level, ask)
             line = _line(name, times, size)
             if length == "6h":
@@ -171,9 +171,9 @@ async def _measure(config: ClickHouseConfig, client: Client) -> None:
                 line += f"; raw rows p50 {peer[middle]:7.1f} ms, ratio {peer[middle] / times[middle]:5.1f}"
             print(line, flush=True)
         if length in ("6h", "30d"):
-            ask = Ask("bench", "llm", from_text=f"now-{length}", replica="replica-042", groups=("latency",))
+            ask = Query("bench", "llm", from_text=f"now-{length}", replica="replica-042", groups=("latency",))
             print(_line("latency, one replica", *await _times_ms(by_level, ask)), flush=True)
-    poll = Ask(
+    poll = Query(
         "bench", "llm", "now-15m", step_s=10, groups=("requests", "pending", "latency"), since_text="now-15s"
     )
     print(_line("poll of the newest steps", *await _times_ms(by_level, poll)))
@@ -183,8 +183,8 @@ async def _measure(config: ClickHouseConfig, client: Client) -> None:
 def main() -> None:
     """Fill a ClickHouse and print the times."""
     with (
-        tempfile.TemporaryDirectory() as folder,
-        ClickHouseProcess(Path(folder) / "clickhouse") as database,
+        tempfile.TemporaryDirectory() as directory,
+        ClickHouseProcess(Path(directory) / "clickhouse") as database,
     ):
         config = database.config()
         migrate(config)

@@ -29,10 +29,10 @@ from prometheus_client.openmetrics.exposition import generate_latest as peer_ope
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
-from endpoint_analytics.pipeline.serve import openmetrics, prometheus_text
-from endpoint_analytics.pipeline.serve.endpoint_families import endpoint_families
-from endpoint_analytics.pipeline.serve.families import MetricFamily
+from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
+from endpoint_analytics.pipeline.exposition import openmetrics, prometheus_text
+from endpoint_analytics.pipeline.exposition.families import MetricFamily
+from endpoint_analytics.pipeline.serve.scrape.endpoint_families import endpoint_families
 from endpoint_analytics.pipeline.store.connect import Client, connect
 from endpoint_analytics.pipeline.store.endpoint_numbers import (
     EndpointMetrics,
@@ -208,8 +208,8 @@ def _line(name: str, times: list[float]) -> str:
 def scrape_benchmark() -> None:
     """Print a scrape's latency with and without the cache, and scrapes per second of a core."""
     with (
-        tempfile.TemporaryDirectory() as folder,
-        ClickHouseProcess(Path(folder) / "clickhouse") as database,
+        tempfile.TemporaryDirectory() as directory,
+        ClickHouseProcess(Path(directory) / "clickhouse") as database,
     ):
         config = database.config()
         migrate(config)
@@ -223,7 +223,7 @@ def scrape_benchmark() -> None:
             ("scrape, cache of 1 s", ["--cache", "1"]),
         ):
             words = ["serve", "--port", "0", *flags]
-            with (Path(folder) / "serve.log").open("ab") as log:
+            with (Path(directory) / "serve.log").open("ab") as log:
                 service = subprocess.Popen(
                     [sys.executable, "-c", _MAIN, *words],
                     stdout=subprocess.PIPE,

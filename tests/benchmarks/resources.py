@@ -20,8 +20,8 @@ from pathlib import Path
 
 import psutil
 
-from endpoint_analytics.infra.kafka.process import KafkaProcess
-from endpoint_analytics.infra.kafka.topics import TopicSpec, ensure_topics
+from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
+from endpoint_analytics.infra.local.kafka.process import KafkaProcess
 from endpoint_analytics.schemas.topics import DEFAULT_PREFIX, TOPIC_CONFIG, TOPICS
 from tests.agents.log.lines import nginx_line
 from tests.agents.scrape.engine_server import EngineServer
@@ -85,8 +85,8 @@ def measured(processes: dict[str, psutil.Process], seconds: float, ports: dict[s
 def main() -> None:
     """Print the table."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        kafka = stack.enter_context(KafkaProcess(folder / "kafka"))
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        kafka = stack.enter_context(KafkaProcess(directory / "kafka"))
         specs = [TopicSpec(topic.name(DEFAULT_PREFIX), 1, 3_600_000, config=TOPIC_CONFIG) for topic in TOPICS]
         asyncio.run(ensure_topics(kafka.bootstrap_servers, specs))
 
@@ -94,7 +94,7 @@ def main() -> None:
             return {
                 "ENDPOINT_ANALYTICS_KAFKA": kafka.bootstrap_servers,
                 "ENDPOINT_ANALYTICS_REPLICA_ID": replica,
-                "ENDPOINT_ANALYTICS_RUNTIME_FOLDER": str(folder / "runtime"),
+                "ENDPOINT_ANALYTICS_RUNTIME_DIRECTORY": str(directory / "runtime"),
             }
 
         def start(replica: str, words: list[str], said: str = "") -> tuple[int, str]:
@@ -102,7 +102,7 @@ def main() -> None:
                 agent([*words[:1], *NAMES, *words[1:]], os.environ | settings(replica), said)
             )
 
-        log = folder / "access.log"
+        log = directory / "access.log"
         log.touch()
         without, with_it = server("without"), server("with", **settings("middleware"))
         ports = {"without": stack.enter_context(without), "middleware": stack.enter_context(with_it)}

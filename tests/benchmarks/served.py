@@ -28,7 +28,7 @@ async def bare(scope, receive, send):
     await send({{"type": "http.response.body", "body": {END!r}}})
 app = bare
 if sys.argv[1] == "with":
-    from endpoint_analytics.agents.asgi import AnalyticsMiddleware
+    from endpoint_analytics.agents.middleware.asgi import AnalyticsMiddleware
     app = AnalyticsMiddleware(bare, namespace="bench", endpoint="served")
 listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
 print(listener.getsockname()[1], flush=True)

@@ -14,11 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
-from endpoint_analytics.pipeline.serve.database import Database
-from endpoint_analytics.pipeline.serve.self_metrics import SelfMetrics
+from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.pipeline.signals.messages import signal_message
 from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, Client, connect
+from endpoint_analytics.pipeline.store.database import Database
 from endpoint_analytics.pipeline.store.endpoint_metrics import MetricsSettings, read_endpoint_metrics
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.signal_queries import read_all_signals, read_signals
@@ -75,7 +74,7 @@ async def _print(name: str, read: Callable[[], Awaitable[Any]]) -> None:
 
 
 async def _measure(config: ClickHouseConfig, now_s: int) -> None:
-    connection = Database(config, SelfMetrics())
+    connection = Database(config)
     now = datetime.fromtimestamp(now_s, UTC)
     settings = MetricsSettings()
 
@@ -107,8 +106,8 @@ async def _measure(config: ClickHouseConfig, now_s: int) -> None:
 def main() -> None:
     """Fill a ClickHouse and print the times."""
     with (
-        tempfile.TemporaryDirectory() as folder,
-        ClickHouseProcess(Path(folder) / "clickhouse") as database,
+        tempfile.TemporaryDirectory() as directory,
+        ClickHouseProcess(Path(directory) / "clickhouse") as database,
     ):
         config = database.config()
         migrate(config)

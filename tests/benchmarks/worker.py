@@ -19,9 +19,9 @@ from pathlib import Path
 import psutil
 from aiokafka import AIOKafkaProducer
 
-from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
-from endpoint_analytics.infra.kafka.process import KafkaProcess
-from endpoint_analytics.infra.kafka.topics import TopicSpec, ensure_topics
+from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
+from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
+from endpoint_analytics.infra.local.kafka.process import KafkaProcess
 from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, connect
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.schemas.topics import REQUESTS, TOPIC_CONFIG, TOPICS
@@ -33,9 +33,9 @@ REPLICAS = 200
 
 def main() -> None:
     """Print events per second a core of the worker and of the peer, and their ratio."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as directory:
         for events_a_message, messages, peer_messages in SHAPES:
-            data = Path(folder) / str(events_a_message)
+            data = Path(directory) / str(events_a_message)
             with KafkaProcess(data / "kafka") as kafka, ClickHouseProcess(data / "clickhouse") as clickhouse:
                 config = clickhouse.config()
                 migrate(config)

@@ -16,8 +16,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from endpoint_analytics.agents.config import AgentConfig, KafkaConfig
-from endpoint_analytics.agents.wsgi import AnalyticsMiddleware
+from endpoint_analytics.agents.core.config import AgentConfig, KafkaConfig
+from endpoint_analytics.agents.middleware.wsgi import WSGIAnalyticsMiddleware
 
 REQUESTS, ROUNDS = 2_000, 25
 App = Callable[..., Iterable[bytes]]
@@ -83,7 +83,7 @@ def main() -> None:
         recorder_limit=10_000_000,
         stop_timeout_s=0.0,
     )
-    middleware = AnalyticsMiddleware(bare, config=config)
+    middleware = WSGIAnalyticsMiddleware(bare, config=config)
     apps: dict[str, App] = {
         "bare": bare,
         "endpoint-analytics": middleware,

@@ -35,7 +35,7 @@ from tests.faults.clickhouse_proxy import (
 )
 from tests.faults.refusals import PASSING
 from tests.faults.rig import SESSION_TIMEOUT_S, Parts, Rig, Row, pause, resume
-from tests.parts import Child
+from tests.support.parts import Child
 
 from endpoint_analytics.infra.fleet.law import parse_law
 
@@ -306,8 +306,8 @@ def main(words: list[str]) -> int:
     first = random.SystemRandom().randrange(10**6) if arguments.seed is None else arguments.seed
     rows: list[tuple[Row | None, str]] = []
     with (
-        tempfile.TemporaryDirectory(prefix="campaign-") as folder,
-        Parts(Path(folder)) as parts,
+        tempfile.TemporaryDirectory(prefix="campaign-") as directory,
+        Parts(Path(directory)) as parts,
         busy(arguments.busy),
     ):
         for seed in range(first, first + arguments.seeds):
@@ -320,7 +320,7 @@ def main(words: list[str]) -> int:
             except AssertionError as error:
                 rows.append((None, f"seed {seed} FAILED"))
                 print(f"seed {seed} FAILED: {str(error)[:5000]}", flush=True)
-                _keep_logs(Path(folder), seed)
+                _keep_logs(Path(directory), seed)
     print(f"\n{Row.HEAD}")
     for row, told in rows:
         print(row or told)
@@ -331,9 +331,9 @@ def main(words: list[str]) -> int:
     return 1 if failed else 0
 
 
-def _keep_logs(folder: Path, seed: int) -> None:
+def _keep_logs(directory: Path, seed: int) -> None:
     """Print the end of the workers' logs of a seed that failed."""
-    for log in sorted(folder.glob(f"campaign-{seed}-*.log")):
+    for log in sorted(directory.glob(f"campaign-{seed}-*.log")):
         print(f"--- {log.name}\n{log.read_text(errors='replace')[-2000:]}", flush=True)
 
 

@@ -27,17 +27,17 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from tests.faults.clickhouse_proxy import ClickHouseProxy
 from tests.faults.patience import LOST_AFTER_S, STALLED_AFTER_S, Patience
 from tests.faults.refusals import Refusal
-from tests.kafka_cluster import Cluster
-from tests.oracle import Accepted, differences
-from tests.parts import ROOT, Child, kafka_environment
+from tests.support.kafka_cluster import Cluster
+from tests.support.oracle import Accepted, differences
+from tests.support.parts import ROOT, Child, kafka_environment
 
-from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
+from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
 from endpoint_analytics.infra.fleet.config import FleetConfig
 from endpoint_analytics.infra.fleet.fleet import Fleet
 from endpoint_analytics.infra.fleet.truth import BootTruth, FleetTruth
-from endpoint_analytics.infra.kafka.port import free_port
-from endpoint_analytics.infra.kafka.process import KafkaProcess
-from endpoint_analytics.infra.kafka.topics import TopicSpec, ensure_topics
+from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
+from endpoint_analytics.infra.local.kafka.process import KafkaProcess
+from endpoint_analytics.infra.local.system.port import free_port
 from endpoint_analytics.pipeline.core.boots import BootKey
 from endpoint_analytics.pipeline.store.connect import Client, connect
 from endpoint_analytics.pipeline.store.migrate import migrate
@@ -53,10 +53,10 @@ SESSION_TIMEOUT_S = 4
 class Parts:
     """Kafka, ClickHouse, and the fault proxy between ClickHouse and the workers."""
 
-    def __init__(self, folder: Path, kafka: KafkaProcess | Cluster | None = None) -> None:
-        self.folder = folder
-        self.kafka = kafka or KafkaProcess(folder / "kafka")
-        self.clickhouse = ClickHouseProcess(folder / "clickhouse")
+    def __init__(self, directory: Path, kafka: KafkaProcess | Cluster | None = None) -> None:
+        self.directory = directory
+        self.kafka = kafka or KafkaProcess(directory / "kafka")
+        self.clickhouse = ClickHouseProcess(directory / "clickhouse")
         self.proxy: ClickHouseProxy
         self._made = 0
 
@@ -294,7 +294,7 @@ class Rig:
                 **self._chunks,
                 **environment,
             ),
-            self.parts.folder / f"{self.name}-{name}.log",
+            self.parts.directory / f"{self.name}-{name}.log",
             "worker ready",
         )  # fmt: skip
         self.workers.append(child)

@@ -26,9 +26,9 @@ def batches(log: bytes) -> list[tuple[int, int]]:
     return found
 
 
-def edit(folder: Path, number: int, change: Callable[[bytes], bytes]) -> tuple[int, int]:
+def edit(directory: Path, number: int, change: Callable[[bytes], bytes]) -> tuple[int, int]:
     """Change the batch `number` of a partition's only segment, and keep its length; returns its offsets."""
-    [path] = folder.glob("*.log")
+    [path] = directory.glob("*.log")
     log = path.read_bytes()
     start, end = batches(log)[number]
     batch = log[start:end]

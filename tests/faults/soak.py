@@ -23,9 +23,9 @@ import psutil
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from tests.faults.rig import FleetRun
-from tests.oracle import Accepted, differences
-from tests.parts import Child, Stack
-from tests.waiting import eventually
+from tests.support.oracle import Accepted, differences
+from tests.support.parts import Child, Stack
+from tests.support.waiting import eventually
 
 from endpoint_analytics.infra.fleet.config import FleetConfig
 from endpoint_analytics.infra.fleet.fleet import Fleet
@@ -41,8 +41,8 @@ MIB = 2**20
 
 AGENT = """
 import os, sys, time, signal, msgspec
-from endpoint_analytics.agents.agent import Agent
-from endpoint_analytics.agents.config import AgentConfig, KafkaConfig
+from endpoint_analytics.agents.replica.agent import Agent
+from endpoint_analytics.agents.core.config import AgentConfig, KafkaConfig
 agent = Agent(AgentConfig(namespace="soak-agent", endpoint="llm", replica_id="agent-0",
     kafka=KafkaConfig(bootstrap_servers=os.environ["ENDPOINT_ANALYTICS_KAFKA"])))
 agent.start()
@@ -145,7 +145,10 @@ def main(words: list[str]) -> int:
     parser.add_argument("--rate", type=float, default=5.0, help="requests/s of each replica")
     arguments = parser.parse_args(words)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder, Stack(Path(folder), PARTITIONS) as stack:
+    with (
+        tempfile.TemporaryDirectory(prefix="soak-") as directory,
+        Stack(Path(directory), PARTITIONS) as stack,
+    ):
         agent = stack.program("agent", [sys.executable, "-c", AGENT], "agent ready")
         agent.start()
         config = FleetConfig(

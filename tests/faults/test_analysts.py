@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.faults.rig import Parts, Rig
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 HEAVY = (
     "SELECT count() FROM numbers_mt(1000000000000) WHERE NOT ignore(sipHash64(number))",

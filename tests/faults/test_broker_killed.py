@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 from tests.faults.rig import Parts, Rig
-from tests.kafka_cluster import Cluster
-from tests.waiting import eventually
+from tests.support.kafka_cluster import Cluster
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")

@@ -14,15 +14,15 @@ from contextlib import suppress
 import msgspec
 import pytest
 from tests.faults.rig import Rig
-from tests.parts import Child
+from tests.support.parts import Child
 
 from endpoint_analytics.schemas.requests import Totals
 
 AGENT = """
 import asyncio, os, selectors, socket, sys, time, msgspec
-from endpoint_analytics.agents.agent import Agent
-from endpoint_analytics.agents.config import AgentConfig, KafkaConfig
-servers, prefix, folder = sys.argv[1:]
+from endpoint_analytics.agents.replica.agent import Agent
+from endpoint_analytics.agents.core.config import AgentConfig, KafkaConfig
+servers, prefix, directory = sys.argv[1:]
 agent = Agent(AgentConfig(namespace=prefix, endpoint="llm", replica_id="copied", flush_interval_s=0.2,
     hardware=False, kafka=KafkaConfig(bootstrap_servers=servers, topic_prefix=prefix)))
 agent.start()
@@ -63,12 +63,12 @@ def tell():
     if snapshot.active or snapshot.waiting["requests"]:
         loop.call_later(0.1, tell)
         return
-    with open(f"{folder}/{os.getpid()}.json.part", "wb") as file:
+    with open(f"{directory}/{os.getpid()}.json.part", "wb") as file:
         file.write(msgspec.json.encode(snapshot.totals))
     os.rename(file.name, file.name.removesuffix(".part"))
 
 def snapshot_twice():
-    with open(f"{folder}/before", "wb") as file:
+    with open(f"{directory}/before", "wb") as file:
         file.write(msgspec.json.encode(agent.snapshot().totals))
     for _ in range(copies):
         if os.fork() == 0:
@@ -92,18 +92,18 @@ time.sleep(3600)
 
 def test_an_agent_copied_while_it_runs(rig: Rig) -> None:
     rig.worker()
-    folder = rig.parts.folder / f"{rig.name}-agents"
-    folder.mkdir()
-    words = [sys.executable, "-c", AGENT, rig.parts.kafka.bootstrap_servers, rig.name, str(folder)]
-    log = rig.parts.folder / f"{rig.name}-agent.log"
+    directory = rig.parts.directory / f"{rig.name}-agents"
+    directory.mkdir()
+    words = [sys.executable, "-c", AGENT, rig.parts.kafka.bootstrap_servers, rig.name, str(directory)]
+    log = rig.parts.directory / f"{rig.name}-agent.log"
     agent = Child(words, dict(os.environ), log, r"agent ready (\w+)\n")
     rig.workers.append(agent)
     boot = agent.start()[1]
     try:
         told = rig.eventually(
-            lambda: sorted(folder.glob("*.json")), lambda found: len(found) == 3, "three totals"
+            lambda: sorted(directory.glob("*.json")), lambda found: len(found) == 3, "three totals"
         )
-        before = msgspec.json.decode((folder / "before").read_bytes(), type=Totals)
+        before = msgspec.json.decode((directory / "before").read_bytes(), type=Totals)
         totals = [msgspec.json.decode(path.read_bytes(), type=Totals) for path in told]
         arrived = sum(each.arrived for each in totals) - 2 * before.arrived
         statuses = Counter[str]()
@@ -132,7 +132,7 @@ def test_an_agent_copied_while_it_runs(rig: Rig) -> None:
         }  # fmt: skip
     finally:
         agent.kill()
-        for path in folder.glob("*.json"):
+        for path in directory.glob("*.json"):
             with suppress(ProcessLookupError):
                 if int(path.stem) != agent.pid:
                     os.kill(int(path.stem), 9)

@@ -10,9 +10,9 @@ import time
 import pytest
 from tests.faults.kafka_proxy import KafkaProxy
 from tests.faults.rig import Parts, Rig
-from tests.oracle import Accepted
-from tests.parts import Child
-from tests.waiting import eventually
+from tests.support.oracle import Accepted
+from tests.support.parts import Child
+from tests.support.waiting import eventually
 
 from endpoint_analytics.pipeline.core.boots import BootKey
 from endpoint_analytics.schemas.requests import Totals
@@ -90,8 +90,8 @@ def test_topics_that_the_worker_cannot_see_yet(parts: Parts) -> None:
 
 AGENT = """
 import sys, time, msgspec
-from endpoint_analytics.agents.agent import Agent
-from endpoint_analytics.agents.config import AgentConfig, KafkaConfig
+from endpoint_analytics.agents.replica.agent import Agent
+from endpoint_analytics.agents.core.config import AgentConfig, KafkaConfig
 servers, prefix, namespace, replica, seconds = sys.argv[1:]
 agent = Agent(AgentConfig(namespace=namespace, endpoint="llm", replica_id=replica, flush_interval_s=0.2,
     hardware=False, kafka=KafkaConfig(bootstrap_servers=servers, topic_prefix=prefix)))
@@ -121,7 +121,7 @@ def test_unreachable_from_one_agent(rig: Rig) -> None:
         ):
             words = [sys.executable, "-c", AGENT, servers, rig.name, rig.name, replica, "7"]
             child = Child(
-                words, dict(os.environ), rig.parts.folder / f"{rig.name}-{replica}.log", "agent ready"
+                words, dict(os.environ), rig.parts.directory / f"{rig.name}-{replica}.log", "agent ready"
             )
             rig.workers.append(child)
             child.start()

@@ -15,9 +15,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from confluent_kafka.admin import AclOperation, ResourceType
 from tests.faults.rig import Parts, Rig
-from tests.parts import ROOT, Child, kafka_environment
-from tests.secure_kafka import PASSWORD, SecureKafka
-from tests.waiting import eventually
+from tests.support.parts import ROOT, Child, kafka_environment
+from tests.support.secure_kafka import PASSWORD, SecureKafka
+from tests.support.waiting import eventually
 
 from endpoint_analytics.agents.kubernetes.origin import Origin
 from endpoint_analytics.agents.kubernetes.recall import recall
@@ -31,9 +31,9 @@ COMMAND = [sys.executable, "-m", "endpoint_analytics.infra.command"]
 
 AGENT = """
 import time
-from endpoint_analytics.agents.agent import Agent
-from endpoint_analytics.agents.agent_options import log_to_stderr
-from endpoint_analytics.agents.config import read_config
+from endpoint_analytics.agents.replica.agent import Agent
+from endpoint_analytics.agents.command.agent_options import log_to_stderr
+from endpoint_analytics.agents.core.config import read_config
 log_to_stderr()
 agent = Agent(read_config(namespace="secure", endpoint="e", replica_id="agent", hardware=False))
 agent.start()

@@ -10,7 +10,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.partitioner import DefaultPartitioner
 from tests.faults.rig import Parts, Rig
-from tests.kafka_cluster import Cluster
+from tests.support.kafka_cluster import Cluster
 
 from endpoint_analytics.infra.fleet.fleet import Fleet
 from endpoint_analytics.infra.fleet.replica import Replica

@@ -18,12 +18,12 @@ from tests.faults.clickhouse_proxy import PASS, Fate, Request
 from tests.faults.kafka_proxy import KafkaProxy
 from tests.faults.refusals import Refusal
 from tests.faults.rig import FleetRun, Parts, Rig
-from tests.parts import Child
-from tests.waiting import eventually
+from tests.support.parts import Child
+from tests.support.waiting import eventually
 
+from endpoint_analytics.infra.deploy.topics import ensure_topics
 from endpoint_analytics.infra.fleet.sender import Message, Sender
-from endpoint_analytics.infra.kafka.port import free_port
-from endpoint_analytics.infra.kafka.topics import ensure_topics
+from endpoint_analytics.infra.local.system.port import free_port
 from endpoint_analytics.schemas.kafka_config import KafkaConfig
 from endpoint_analytics.schemas.topics import HARDWARE, REJECTED, REQUESTS, Topic
 
@@ -299,8 +299,8 @@ def test_a_flood_of_names_keeps_nobody_waiting(rig: Rig) -> None:
 
 SPOOLER = """
 import sys, time
-from endpoint_analytics.agents.agent import Agent
-from endpoint_analytics.agents.config import AgentConfig, KafkaConfig
+from endpoint_analytics.agents.replica.agent import Agent
+from endpoint_analytics.agents.core.config import AgentConfig, KafkaConfig
 servers, prefix, spool = sys.argv[1:]
 agent = Agent(AgentConfig(namespace=prefix, endpoint="llm", replica_id="spooler", flush_interval_s=0.1,
     hardware=False, spool=spool, kafka=KafkaConfig(bootstrap_servers=servers, topic_prefix=prefix)))
@@ -325,8 +325,8 @@ def test_an_agent_killed_in_an_outage_and_its_spool_replayed_twice(rig: Rig) -> 
 
         def start(number: int) -> tuple[Child, str]:
             words = [sys.executable, "-c", SPOOLER, between.bootstrap_servers, rig.name,
-                     str(rig.parts.folder / f"{rig.name}-spool")]  # fmt: skip
-            log = rig.parts.folder / f"{rig.name}-agent-{number}.log"
+                     str(rig.parts.directory / f"{rig.name}-spool")]  # fmt: skip
+            log = rig.parts.directory / f"{rig.name}-agent-{number}.log"
             agent = Child(words, dict(os.environ), log, r"agent ready (\w+)\n")
             rig.workers.append(agent)
             return agent, agent.start()[1]

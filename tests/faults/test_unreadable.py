@@ -69,8 +69,8 @@ def spoil(rig: Rig, faults: dict[int, Callable[[bytes], bytes]]) -> dict[int, tu
     """Change batches of partition 0 on the broker's disk while it is down; returns the offsets of each."""
     kafka = rig.parts.kafka
     kafka.stop(60)  # cleanly: after a crash it would look through its segments, and cut them
-    [folder] = (rig.parts.folder / "kafka").rglob(f"{REQUESTS.name(rig.name)}-0")
-    found = {number: segments.edit(folder, number, change) for number, change in faults.items()}
+    [directory] = (rig.parts.directory / "kafka").rglob(f"{REQUESTS.name(rig.name)}-0")
+    found = {number: segments.edit(directory, number, change) for number, change in faults.items()}
     kafka.start()
     return found
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from tests.faults.clickhouse_proxy import Fate, Once, inserts, into
 from tests.faults.rig import Rig
-from tests.waiting import until
+from tests.support.waiting import until
 
 TRAFFIC = {"rate": 8.0, "duplicates": 0.05, "gaps": 0.02, "late": 0.03, "restarts": 0.02, "hardware": True}
 

@@ -8,7 +8,7 @@ import time
 import pytest
 from tests.faults.clickhouse_proxy import Fate, Once, into
 from tests.faults.rig import SESSION_TIMEOUT_S, Rig, pause, resume
-from tests.waiting import until
+from tests.support.waiting import until
 
 TRAFFIC = {"rate": 8.0, "duplicates": 0.05, "gaps": 0.02, "late": 0.03, "restarts": 0.02, "hardware": True}
 DYNAMIC = pytest.param(False, marks=pytest.mark.slow)

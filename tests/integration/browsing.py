@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.page.conftest import FLAGS, browser_path
-from tests.parts import Stack
+from tests.support.parts import Stack
 
 
 @contextmanager

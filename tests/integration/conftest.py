@@ -1,11 +1,11 @@
-"""One stack of the real parts for all tests of this folder that do it no lasting harm."""
+"""One stack of the real parts for all tests of this directory that do it no lasting harm."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
-from tests.parts import Stack
+from tests.support.parts import Stack
 
 
 @pytest.fixture(scope="session")

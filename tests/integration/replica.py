@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import msgspec
-from tests.oracle import Accepted
-from tests.parts import Child, Stack
-from tests.waiting import eventually
+from tests.support.oracle import Accepted
+from tests.support.parts import Child, Stack
+from tests.support.waiting import eventually
 
 from endpoint_analytics.pipeline.core.boots import BootKey
 from endpoint_analytics.schemas.requests import Totals
@@ -29,8 +29,8 @@ class Replica:
 
     def __init__(self, stack: Stack, endpoint: str, replica_id: str, namespace: str = "tests") -> None:
         self.namespace, self.endpoint, self.replica_id = namespace, endpoint, replica_id
-        self._totals = stack.folder / f"{replica_id}.totals"
-        self._latencies = stack.folder / f"{replica_id}.latencies"
+        self._totals = stack.directory / f"{replica_id}.totals"
+        self._latencies = stack.directory / f"{replica_id}.latencies"
         words = [sys.executable, "-c", _SERVE]
         self.child: Child = stack.program(
             replica_id,

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from endpoint_analytics.agents.asgi import AnalyticsMiddleware
+from endpoint_analytics.agents.middleware.asgi import AnalyticsMiddleware
 
 LATENCIES = Path(os.environ["LATENCIES"]).open("a", buffering=1)  # noqa: SIM115
 release = asyncio.Event()

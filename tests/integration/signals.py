@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from tests.parts import Stack
+from tests.support.parts import Stack
 
 from endpoint_analytics.schemas.codec import decode_signal
 from endpoint_analytics.schemas.identity import partition_key

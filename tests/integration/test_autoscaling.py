@@ -8,8 +8,8 @@ import json
 import pytest
 from tests.integration.replica import Replica
 from tests.integration.signals import read_signals, signals_sender
-from tests.parts import Stack
-from tests.waiting import eventually
+from tests.support.parts import Stack
+from tests.support.waiting import eventually
 
 from endpoint_analytics.pipeline.store.signals import FRESH_FOR_S
 
@@ -95,7 +95,7 @@ def test_all_ways_tell_the_truth_of_hung_killed_and_silent_replicas(stack: Stack
         )
         eventually(
             lambda: ask(stack, f"/v2/endpoint/{NAMESPACE}/{ENDPOINT}/autoscaling"),
-            lambda said: said[0] == 503 and "last heard" in said[1]["error"]["what"],
+            lambda said: said[0] == 503 and "last heard" in said[1]["detail"],
             40,
             "the pipeline has come so far, and says who was not heard",
         )

@@ -20,8 +20,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from tests.faults.test_copies import AGENT
 from tests.integration.browsing import open_endpoint, signed_in
-from tests.parts import Child, Stack
-from tests.waiting import eventually
+from tests.support.parts import Child, Stack
+from tests.support.waiting import eventually
 
 from endpoint_analytics.pipeline.core.copies import MAX_COPIES
 from endpoint_analytics.schemas.codec import decode_requests
@@ -49,18 +49,18 @@ def stack(tmp_path) -> Iterator[Stack]:
 @contextmanager
 def copied(stack: Stack) -> Iterator[Child]:
     """A real agent that is copied COPIES times; all processes are gone at the end."""
-    folder = stack.folder / "agents"
-    folder.mkdir()
+    directory = stack.directory / "agents"
+    directory.mkdir()
     script = AGENT.replace("copies, first = 2,", f"copies, first = {COPIES},")
     assert script != AGENT
-    words = [sys.executable, "-c", script, stack.kafka.bootstrap_servers, DEFAULT_PREFIX, str(folder)]
+    words = [sys.executable, "-c", script, stack.kafka.bootstrap_servers, DEFAULT_PREFIX, str(directory)]
     agent = stack.program("agent", words, r"agent ready (\w+)\n")
     agent.start()
     try:
         yield agent
     finally:
         agent.kill()  # the copies end with it
-        for path in folder.glob("*.json"):
+        for path in directory.glob("*.json"):
             with suppress(ProcessLookupError):
                 if int(path.stem) != agent.pid:
                     os.kill(int(path.stem), signal.SIGKILL)
@@ -104,12 +104,15 @@ def answer(stack: Stack, query: str) -> dict:
 
 
 def test_a_snapshot_restored_ten_times(stack: Stack) -> None:
-    folder = stack.folder / "agents"
+    directory = stack.directory / "agents"
     with copied(stack):
         told = eventually(
-            lambda: sorted(folder.glob("*.json")), lambda found: len(found) == 1 + COPIES, 120, "all totals"
+            lambda: sorted(directory.glob("*.json")),
+            lambda found: len(found) == 1 + COPIES,
+            120,
+            "all totals",
         )
-        before = msgspec.json.decode((folder / "before").read_bytes(), type=Totals).arrived
+        before = msgspec.json.decode((directory / "before").read_bytes(), type=Totals).arrived
         sent = before + sum(
             msgspec.json.decode(path.read_bytes(), type=Totals).arrived - before for path in told
         )

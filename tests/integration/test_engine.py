@@ -13,8 +13,8 @@ import pytest
 from tests.agents.log.lines import nginx_line
 from tests.agents.proxy.running import behaviour_server
 from tests.agents.scrape.engine_server import EngineServer
-from tests.parts import Child, Stack
-from tests.waiting import eventually
+from tests.support.parts import Child, Stack
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.whole
 
@@ -71,7 +71,7 @@ def run(stack: Stack, tmp_path):
             ],
             {
                 **stack.environment,
-                "ENDPOINT_ANALYTICS_RUNTIME_FOLDER": str(tmp_path / "runtime"),
+                "ENDPOINT_ANALYTICS_RUNTIME_DIRECTORY": str(tmp_path / "runtime"),
                 **environment,
             },
             tmp_path / f"{words[0]}.log",

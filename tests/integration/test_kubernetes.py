@@ -21,8 +21,8 @@ import pytest
 from tests.agents.kubernetes.api_server import ApiServer
 from tests.agents.kubernetes.pods import ScriptedPod
 from tests.agents.kubernetes.scalers import autoscaler, deployment
-from tests.parts import Child, Stack
-from tests.waiting import eventually
+from tests.support.parts import Child, Stack
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.whole
 
@@ -42,10 +42,10 @@ def server() -> Iterator[ApiServer]:
         yield started
 
 
-def agent(stack: Stack, server: ApiServer, folder: Path, name: str) -> Child:
+def agent(stack: Stack, server: ApiServer, directory: Path, name: str) -> Child:
     options = (
         "--kubeconfig",
-        str(server.kubeconfig(folder)),
+        str(server.kubeconfig(directory)),
         "--selector",
         "app=llm",
         "--endpoint",
@@ -225,7 +225,7 @@ def test_a_silent_sidecar_adds_requests_and_no_states(
             ENDPOINT_ANALYTICS_ENDPOINT=endpoint,
             ENDPOINT_ANALYTICS_REPLICA_ID=pod.name,
             ENDPOINT_ANALYTICS_STATES="off",
-            ENDPOINT_ANALYTICS_RUNTIME_FOLDER=str(tmp_path / "runtime"),
+            ENDPOINT_ANALYTICS_RUNTIME_DIRECTORY=str(tmp_path / "runtime"),
         )  # fmt: skip
         at = int(proxy.start()[1])
         watcher.start()

@@ -14,9 +14,9 @@ from typing import Self
 
 import pytest
 from tests.agents.log.lines import nginx_line
-from tests.oracle import Accepted, differences
-from tests.parts import Child, Stack
-from tests.waiting import eventually
+from tests.support.oracle import Accepted, differences
+from tests.support.parts import Child, Stack
+from tests.support.waiting import eventually
 
 from endpoint_analytics.agents.log.journal import Entry, decode_entry
 from endpoint_analytics.pipeline.core.boots import BootKey

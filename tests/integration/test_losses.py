@@ -9,8 +9,8 @@ import time
 import pytest
 from tests.integration.browsing import open_endpoint, signed_in
 from tests.integration.replica import Replica
-from tests.parts import Stack
-from tests.waiting import eventually
+from tests.support.parts import Stack
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.whole
 

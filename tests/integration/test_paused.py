@@ -19,9 +19,9 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from tests.integration.browsing import open_endpoint, signed_in
 from tests.integration.replica import Replica
-from tests.oracle import differences
-from tests.parts import ROOT, Stack
-from tests.waiting import eventually
+from tests.support.oracle import differences
+from tests.support.parts import ROOT, Stack
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.whole, pytest.mark.timeout(400)]
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 from tests.integration.replica import Replica
-from tests.parts import Stack
-from tests.waiting import eventually
+from tests.support.parts import Stack
+from tests.support.waiting import eventually
 
 PROMETHEUS = shutil.which("prometheus")
 pytestmark = [
@@ -63,18 +63,18 @@ def classic_only(port: int) -> Iterator[int]:
 
 
 @contextmanager
-def prometheus(folder: Path, configuration: str) -> Iterator[str]:
+def prometheus(directory: Path, configuration: str) -> Iterator[str]:
     """Run a Prometheus on a free port; gives its address."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    (folder / "prometheus.yml").write_text(configuration)
+    (directory / "prometheus.yml").write_text(configuration)
     words = [
         str(PROMETHEUS),
-        f"--config.file={folder / 'prometheus.yml'}",
-        f"--storage.tsdb.path={folder / 'tsdb'}",
+        f"--config.file={directory / 'prometheus.yml'}",
+        f"--storage.tsdb.path={directory / 'tsdb'}",
         f"--web.listen-address=127.0.0.1:{port}",
     ]
-    with (folder / "prometheus.log").open("wb") as log:
+    with (directory / "prometheus.log").open("wb") as log:
         process = subprocess.Popen(words, stdout=log, stderr=log)
     try:
         yield f"http://127.0.0.1:{port}"

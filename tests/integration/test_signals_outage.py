@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 
 import pytest
 from tests.integration.signals import read_signals, signals_sender
-from tests.parts import Stack
 from tests.pipeline.store.rows import boot, insert, window
-from tests.waiting import eventually
+from tests.support.parts import Stack
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.whole, pytest.mark.slow]
 

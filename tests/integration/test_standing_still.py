@@ -24,8 +24,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from tests.integration.browsing import open_endpoint, signed_in
 from tests.integration.replica import Replica
 from tests.integration.signals import read_signals, signals_sender
-from tests.parts import Stack
-from tests.waiting import eventually
+from tests.support.parts import Stack
+from tests.support.waiting import eventually
 
 from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.errors import StoreError

@@ -15,9 +15,9 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from tests.integration.replica import Replica
-from tests.oracle import differences
-from tests.parts import Stack
-from tests.waiting import eventually
+from tests.support.oracle import differences
+from tests.support.parts import Stack
+from tests.support.waiting import eventually
 
 from endpoint_analytics.agents.hardware.cgroup import OwnCgroup
 

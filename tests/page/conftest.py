@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
-from endpoint_analytics.pipeline.serve.static_files import DIST
+from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
+from endpoint_analytics.pipeline.serve.static.static_files import DIST
 from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, Client, connect
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.tokens import create_token

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
+from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.pipeline.store.connect import Client, connect
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.tokens import create_token
@@ -142,7 +142,10 @@ def main() -> None:
     if path is None:
         parser.error("no Chromium is installed: apt-get install chromium")
     OUT.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, ClickHouseProcess(Path(folder) / "clickhouse") as server:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        ClickHouseProcess(Path(directory) / "clickhouse") as server,
+    ):
         config = server.config("pictures")
         migrate(config)
         client, stop = connect(config), threading.Event()
@@ -153,7 +156,7 @@ def main() -> None:
         token = create_token(client, "acme", "pictures", datetime.now(UTC))
         alive = threading.Thread(target=keep_alive, args=(client, told[:2], stop))
         alive.start()
-        service = ServeProcess(config, Path(folder) / "log")
+        service = ServeProcess(config, Path(directory) / "log")
         try:
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))

@@ -1,6 +1,6 @@
 """Without a mouse: everything can be reached, seen to be reached, and done."""
 
-from tests.waiting import until
+from tests.support.waiting import until
 
 
 def focused(seen):

@@ -8,7 +8,7 @@ import pytest
 from tests.page.seen import DASH, number
 from tests.page.truth import Truth
 from tests.pipeline.store import rows
-from tests.waiting import until
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.page.seen import number
 from tests.pipeline.store import rows
-from tests.waiting import until
+from tests.support.waiting import until
 
 
 @pytest.fixture

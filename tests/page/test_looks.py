@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from endpoint_analytics.pipeline.serve.static_files import DIST
+from endpoint_analytics.pipeline.serve.static.static_files import DIST
 
 AXE = Path(__file__).parent.parent.parent / "node_modules" / "axe-core" / "axe.min.js"
 VIEWS = {

@@ -2,7 +2,7 @@
 
 from tests.page.conftest import SERVE_FLAGS
 from tests.pipeline.serve.conftest import ServeProcess
-from tests.waiting import until
+from tests.support.waiting import until
 
 
 def test_the_page_says_what_is_wrong_and_comes_back_by_itself(
@@ -66,7 +66,7 @@ def test_what_the_api_refuses_is_said_in_its_words(visit):
         lambda route: route.fulfill(
             status=413,
             content_type="application/json",
-            body='{"error": {"what": "too many values", "where": "x", "mend": "ask for fewer points"}}',
+            body='{"detail": "too many values", "where": "x", "hint": "ask for fewer points"}',
         ),
     )
     seen.page.get_by_role("radio", name="Status").click()

@@ -14,10 +14,10 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from tests.schemas.pages import DOCS, blocks
 
-from endpoint_analytics.infra.kafka.process import KafkaProcess
-from endpoint_analytics.infra.kafka.topics import TopicSpec, ensure_topics
-from endpoint_analytics.pipeline.serve.api.external_shapes import ExternalMetricValueList
-from endpoint_analytics.pipeline.serve.api.shapes import Autoscaling
+from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
+from endpoint_analytics.infra.local.kafka.process import KafkaProcess
+from endpoint_analytics.pipeline.serve.api.external_models import ExternalMetricValueList
+from endpoint_analytics.pipeline.serve.api.models import Autoscaling
 from endpoint_analytics.pipeline.store.signals import (
     CURRENT_FOR_S,
     FRESH_FOR_S,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from endpoint_analytics.agents.agent_command import SUBCOMMANDS
+from endpoint_analytics.agents.command.agent_command import SUBCOMMANDS
 from endpoint_analytics.infra.command import COMMANDS, main
 from endpoint_analytics.schemas.command_line import Parser
 

@@ -31,7 +31,7 @@ from endpoint_analytics.schemas.codec import (
     encode,
 )
 from endpoint_analytics.schemas.documents import (
-    FOLDER,
+    DIRECTORY,
     MESSAGES,
     asyncapi_document,
     documents,
@@ -65,11 +65,11 @@ EACH = pytest.mark.parametrize("name", VALIDATORS)
 
 def test_the_files_are_current():
     """If not: python -m endpoint_analytics.schemas.documents"""
-    assert {path.name: path.read_bytes() for path in FOLDER.glob("*.json")} == documents()
+    assert {path.name: path.read_bytes() for path in DIRECTORY.glob("*.json")} == documents()
 
 
 def test_writing_replaces_what_is_old(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("endpoint_analytics.schemas.documents.FOLDER", tmp_path / "json")
+    monkeypatch.setattr("endpoint_analytics.schemas.documents.DIRECTORY", tmp_path / "json")
     main()
     (tmp_path / "json" / "gone.json").write_text("{}")
     main()

@@ -44,8 +44,8 @@ WORDS = {
 
 def test_every_variable_that_stands_anywhere_is_known():
     names = set()
-    for folder in ("agents", "pipeline", "infra", "schemas", "docs", "tests", "README.md"):
-        paths = [ROOT / folder] if (ROOT / folder).is_file() else (ROOT / folder).rglob("*")
+    for directory in ("agents", "pipeline", "infra", "schemas", "docs", "tests", "README.md"):
+        paths = [ROOT / directory] if (ROOT / directory).is_file() else (ROOT / directory).rglob("*")
         for path in paths:
             if path.suffix in {".py", ".md", ".yaml", ".yml", ".json", ".sh"} and path != Path(__file__):
                 names |= set(re.findall(rf"{PREFIX}[A-Z0-9_]*[A-Z0-9]\b", path.read_text(encoding="utf-8")))

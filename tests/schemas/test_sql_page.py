@@ -10,7 +10,7 @@ from tests.pipeline.core.worker import Table, Worker
 from tests.pipeline.store.rows import all_known
 from tests.schemas.pages import DOCS, blocks
 
-from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
+from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.pipeline.core.chunks import Record
 from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.migrate import migrate

@@ -13,11 +13,11 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from tests.schemas.pages import DOCS, blocks
 
-from endpoint_analytics.infra.kafka.process import KafkaProcess
-from endpoint_analytics.infra.kafka.topics import TopicSpec, ensure_topics
+from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
+from endpoint_analytics.infra.local.kafka.process import KafkaProcess
 from endpoint_analytics.pipeline.core.partition import Bounds
 from endpoint_analytics.schemas.codec import encode
-from endpoint_analytics.schemas.documents import FOLDER, MESSAGES
+from endpoint_analytics.schemas.documents import DIRECTORY, MESSAGES
 from endpoint_analytics.schemas.errors import Reason
 from endpoint_analytics.schemas.examples import REQUEST_BATCH
 from endpoint_analytics.schemas.identity import partition_key
@@ -74,7 +74,7 @@ def test_reasons_states_and_bounds_are_those_of_the_sources():
 
 
 def test_the_documents_are_where_the_page_says():
-    assert (DOCS / "../schemas/json").resolve() == FOLDER.resolve()
+    assert (DOCS / "../schemas/json").resolve() == DIRECTORY.resolve()
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from endpoint_analytics.pipeline.serve.api.ask import AskError
-from endpoint_analytics.pipeline.serve.bearer import read_bearer
-from endpoint_analytics.pipeline.serve.page_session import Session, Sessions
-from endpoint_analytics.pipeline.serve.rate import Rate
-from endpoint_analytics.pipeline.serve.same_site import is_https, is_same_site
-from endpoint_analytics.pipeline.serve.token_book import TokenBook
+from endpoint_analytics.pipeline.serve.access.bearer import read_bearer
+from endpoint_analytics.pipeline.serve.access.page_session import Session, Sessions
+from endpoint_analytics.pipeline.serve.access.rate import Rate
+from endpoint_analytics.pipeline.serve.access.same_site import is_https, is_same_site
+from endpoint_analytics.pipeline.serve.access.token_cache import TokenCache
+from endpoint_analytics.pipeline.serve.api.query import QueryError
 from endpoint_analytics.pipeline.store.tokens import Token
 
 COOKIE = "endpoint_analytics_session"
@@ -24,7 +24,7 @@ _HOW = "send 'Authorization: Bearer <token>', or sign in with POST /session"
 class Access:
     """Checks tokens and sessions; `failures` are sign-ins that failed, by address, `openings` sessions, by token."""
 
-    tokens: TokenBook
+    tokens: TokenCache
     sessions: Sessions
     failures: Rate
     openings: Rate
@@ -32,7 +32,7 @@ class Access:
     async def token(self, request: Request) -> Token:
         """Return the token that opens this request, its header before its cookie.
 
-        Raises AskError (401; 403 for a cookie that another site made a browser send) and StoreError.
+        Raises QueryError (401; 403 for a cookie that another site made a browser send) and StoreError.
         """
         presented = read_bearer(request.headers)
         if presented is None:
@@ -40,14 +40,14 @@ class Access:
         return await self.checked(presented, "header Authorization")
 
     async def checked(self, presented: str, where: str) -> Token:
-        """Return the token in force that was presented; raises AskError (401) and StoreError."""
+        """Return the token in force that was presented; raises QueryError (401) and StoreError."""
         token = await self.tokens.check(presented) if presented else None
         if token is None:
             raise _unknown(where)
         return token
 
     async def signs_in(self, request: Request, presented: str) -> Token:
-        """Return the token in force that was presented for a session; raises AskError (401, 429) and StoreError.
+        """Return the token in force that was presented for a session; raises QueryError (401, 429) and StoreError.
 
         An address from which too much was wrong is refused without a query and without a wait. A token that is right
         is not: behind a proxy, all have its address, and nobody shall keep the others out.
@@ -65,7 +65,7 @@ class Access:
         return token
 
     async def _one_of_few(self, address: str, presented: str) -> Token:
-        """Return the token in force that was presented; raises AskError (401) and StoreError.
+        """Return the token in force that was presented; raises QueryError (401) and StoreError.
 
         It is a failure until it is known to be none, so that of many at the same time no more are tried.
         """
@@ -82,22 +82,22 @@ class Access:
         return token
 
     async def session(self, request: Request) -> Session:
-        """Return the session of the request's cookie; raises AskError and StoreError."""
+        """Return the session of the request's cookie; raises QueryError and StoreError."""
         name = cookie_name(request)
         value = request.cookies.get(name)
         if value is None:
-            raise AskError("no token was sent", "header Authorization", _HOW, 401)
+            raise QueryError("no token was sent", "header Authorization", _HOW, 401)
         refuse_other_sites(request, changes=False)
         session = await self.sessions.check(value)
         if session is None:
-            raise AskError("this session is over", f"cookie {name}", "sign in again", 401)
+            raise QueryError("this session is over", f"cookie {name}", "sign in again", 401)
         return session
 
     async def opened(self, request: Request, namespace: str) -> Token:
-        """Return the token if it opens the namespace; raises AskError (401, 403) and StoreError."""
+        """Return the token if it opens the namespace; raises QueryError (401, 403) and StoreError."""
         token = await self.token(request)
         if not token.opens(namespace):
-            raise AskError(
+            raise QueryError(
                 "this token is for another namespace",
                 f"namespace {namespace[:128]}",
                 "use a token that was made for it",
@@ -111,18 +111,18 @@ def cookie_name(request: Request) -> str:
     return HOST_COOKIE if is_https(request.url.scheme, request.headers) else COOKIE
 
 
-def _unknown(where: str) -> AskError:
-    return AskError("this token is unknown or revoked", where, "send a token that is in force", 401)
+def _unknown(where: str) -> QueryError:
+    return QueryError("this token is unknown or revoked", where, "send a token that is in force", 401)
 
 
-def _too_often(what: str) -> AskError:
-    return AskError(what, "POST /session", "wait as long as Retry-After says, and sign in again", 429)
+def _too_often(what: str) -> QueryError:
+    return QueryError(what, "POST /session", "wait as long as Retry-After says, and sign in again", 429)
 
 
 def refuse_other_sites(request: Request, *, changes: bool) -> None:
-    """Raise AskError (403) for a request that another site made a browser send."""
+    """Raise QueryError (403) for a request that another site made a browser send."""
     if not is_same_site(request.headers, changes=changes):
-        raise AskError(
+        raise QueryError(
             "this request comes from another site",
             "headers Origin and Sec-Fetch-Site",
             "a program elsewhere sends a token, not a cookie",

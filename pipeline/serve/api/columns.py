@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from endpoint_analytics.pipeline.serve.api.shapes import Group, Series, Unit
+from endpoint_analytics.pipeline.serve.api.models import Group, Series, Unit
 from endpoint_analytics.pipeline.store.series import QUANTILES, RequestStep, SampleSeries
 from endpoint_analytics.pipeline.store.series_replicas import Replicas
 from endpoint_analytics.pipeline.store.series_states import RunningCount

@@ -17,8 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from endpoint_analytics.pipeline.serve.api.access import Access
-from endpoint_analytics.pipeline.serve.api.ask import AskError
-from endpoint_analytics.pipeline.serve.api.external_shapes import (
+from endpoint_analytics.pipeline.serve.api.external_models import (
     GROUP_VERSION,
     APIResource,
     APIResourceList,
@@ -27,6 +26,7 @@ from endpoint_analytics.pipeline.serve.api.external_shapes import (
     ListMeta,
     quantity_text,
 )
+from endpoint_analytics.pipeline.serve.api.query import QueryError
 from endpoint_analytics.pipeline.serve.api.replies import plain_reply
 from endpoint_analytics.pipeline.serve.api.signals import Signals
 from endpoint_analytics.pipeline.store.signals import HARDWARE_WINDOW_S, WINDOW_S
@@ -66,7 +66,7 @@ async def values(request: Request, access: Access, signals: Signals) -> Response
     namespace = labels.get("namespace", request.path_params["namespace"])
     await access.opened(request, namespace)
     if metric not in METRICS:
-        raise AskError(f"there is no metric {metric[:64]!r}", "path", f"ask for {', '.join(METRICS)}", 404)
+        raise QueryError(f"there is no metric {metric[:64]!r}", "path", f"ask for {', '.join(METRICS)}", 404)
     endpoint = _named(namespace, labels)
     found, value = await signals.value(namespace, endpoint, metric)
     item = ExternalMetricValue(
@@ -80,7 +80,7 @@ async def values(request: Request, access: Access, signals: Signals) -> Response
 
 
 def parse_selector(items: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return the labels that the query string's `labelSelector` asks to be equal; raises AskError.
+    """Return the labels that the query string's `labelSelector` asks to be equal; raises QueryError.
 
     The grammar is that of Kubernetes's equality-based selectors (`=`, `==`), and no more: what else a selector
     can say would choose among endpoints, whose values an autoscaler would add up.
@@ -90,10 +90,10 @@ def parse_selector(items: Iterable[tuple[str, str]]) -> dict[str, str]:
         if name == "labelSelector":
             selectors.append(value)
         elif name not in _OTHERS:
-            raise AskError(f"there is no parameter {name[:40]!r}", f"query parameter {name[:40]}", _SELECT)
+            raise QueryError(f"there is no parameter {name[:40]!r}", f"query parameter {name[:40]}", _SELECT)
     where = "query parameter labelSelector"
     if len(selectors) != 1:
-        raise AskError(
+        raise QueryError(
             "no endpoint is named" if not selectors else "labelSelector is given twice", where, _SELECT
         )
     labels: dict[str, str] = {}
@@ -101,10 +101,10 @@ def parse_selector(items: Iterable[tuple[str, str]]) -> dict[str, str]:
         label, equals, value = part.partition("=")
         label, value = label.strip(), value.removeprefix("=").strip()
         if not equals or label not in _LABELS or not value or label in labels:
-            raise AskError(f"labelSelector holds {part[:80]!r}", where, _SELECT)
+            raise QueryError(f"labelSelector holds {part[:80]!r}", where, _SELECT)
         labels[label] = value
     if "endpoint" not in labels:
-        raise AskError("labelSelector names no endpoint", where, _SELECT)
+        raise QueryError("labelSelector names no endpoint", where, _SELECT)
     return labels
 
 
@@ -113,4 +113,4 @@ def _named(namespace: str, labels: Mapping[str, str]) -> str:
         check_name("namespace", namespace)
         return check_name("endpoint", labels["endpoint"])
     except InvalidMessageError as error:
-        raise AskError(error.detail, "path", "give the names that the agents send", 404) from error
+        raise QueryError(error.detail, "path", "give the names that the agents send", 404) from error

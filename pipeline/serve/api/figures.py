@@ -10,16 +10,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from endpoint_analytics.pipeline.serve.api import boxes, columns
-from endpoint_analytics.pipeline.serve.api.ask import Ask, AskError
+from endpoint_analytics.pipeline.serve.api import columns
+from endpoint_analytics.pipeline.serve.api import summary as boxes
+from endpoint_analytics.pipeline.serve.api.models import Answer, Group, Series, Summary
 from endpoint_analytics.pipeline.serve.api.openapi import MAX_POINTS
-from endpoint_analytics.pipeline.serve.api.shapes import Answer, Group, Series, Summary
+from endpoint_analytics.pipeline.serve.api.query import Query, QueryError
 from endpoint_analytics.pipeline.store.conflicts import Conflict, read_conflicts
 from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.losses import Loss, read_losses
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.query_group import query_group
-from endpoint_analytics.pipeline.store.rollup_levels import Reach
+from endpoint_analytics.pipeline.store.rollup_levels import RollupProgress
 from endpoint_analytics.pipeline.store.series import (
     MAX_SAMPLE_SERIES,
     Question,
@@ -69,14 +70,14 @@ class Figures:
     """Answers questions from a reader; `reach` says how far each level reaches."""
 
     reader: Reader
-    reach: Callable[[], Awaitable[Reach]]
+    reach: Callable[[], Awaitable[RollupProgress]]
     presence: Presence
     now_s: Callable[[], float]
 
-    async def answer(self, ask: Ask) -> Answer | None:
+    async def answer(self, ask: Query) -> Answer | None:
         """Return the answer, None for an endpoint of which nothing was ever heard.
 
-        Raises AskError for a range or a size that is none of ours, and StoreError.
+        Raises QueryError for a range or a size that is none of ours, and StoreError.
         """
         now_s = self.now_s()
         reach = await self.reach()
@@ -113,7 +114,9 @@ class Figures:
             paused=boxes.paused_of(found.paused) or None,
         )
 
-    async def _read(self, ask: Ask, steps: Steps, since_s: int, now_s: float, reach: Reach) -> _Rows:
+    async def _read(
+        self, ask: Query, steps: Steps, since_s: int, now_s: float, reach: RollupProgress
+    ) -> _Rows:
         """Run the queries that the question needs, side by side."""
         namespace, endpoint, reader = ask.namespace, ask.endpoint, self.reader
         stepped = question_of_steps(namespace, endpoint, ask.replica, steps, since_s, reach)
@@ -200,12 +203,12 @@ async def _if(wanted: object, otherwise: Value, read: Callable[[], Awaitable[Val
     return await read() if wanted else otherwise
 
 
-def _steps(ask: Ask, now_s: float, reach: Reach) -> Steps:
+def _steps(ask: Query, now_s: float, reach: RollupProgress) -> Steps:
     from_s, to_s, _ = ask.moments(now_s)
     try:
         return choose_steps(from_s, to_s, ask.step_s, ask.points, MAX_POINTS, now_s, reach)
     except RangeError as error:
-        raise AskError(error.what, error.where, error.mend) from error
+        raise QueryError(error.what, error.where, error.hint) from error
 
 
 def _incomplete_from(steps: Steps, now_s: float, unknown_since_s: float | None) -> int | None:
@@ -215,7 +218,7 @@ def _incomplete_from(steps: Steps, now_s: float, unknown_since_s: float | None) 
     return max(first, steps.from_s) if first < steps.to_s else None
 
 
-def _since(ask: Ask, steps: Steps, now_s: float) -> int:
+def _since(ask: Query, steps: Steps, now_s: float) -> int:
     """Return the first step that is wanted."""
     _, _, since_s = ask.moments(now_s)
     if since_s is None:
@@ -223,7 +226,7 @@ def _since(ask: Ask, steps: Steps, now_s: float) -> int:
     return min(max(int(since_s) // steps.step_s * steps.step_s, steps.from_s), steps.to_s)
 
 
-def _drawn(ask: Ask, at: list[int], steps: Steps, rows: _Rows, now_s: float) -> list[Series]:
+def _drawn(ask: Query, at: list[int], steps: Steps, rows: _Rows, now_s: float) -> list[Series]:
     draw: dict[Group, Callable[[], list[Series]]] = {
         "requests": lambda: columns.request_series(at, rows.counts, ask.by_status),
         "pending": lambda: columns.pending_series(at, rows.counts),
@@ -235,7 +238,7 @@ def _drawn(ask: Ask, at: list[int], steps: Steps, rows: _Rows, now_s: float) -> 
     }
     count = len(rows.hardware) + len(rows.engine)
     if count > MAX_SAMPLE_SERIES or count * len(at) > MAX_VALUES:
-        raise AskError(
+        raise QueryError(
             f"{count} series of {len(at)} steps are more than one answer takes",
             "query parameter details",
             "ask for fewer points, fewer metrics, or one replica",

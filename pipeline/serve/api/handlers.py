@@ -19,18 +19,18 @@ from starlette.responses import Response
 
 from endpoint_analytics.pipeline.serve.api import external_metrics, sign_in
 from endpoint_analytics.pipeline.serve.api.access import Access
-from endpoint_analytics.pipeline.serve.api.ask import AskError, Part, parse_ask, parse_parameters
-from endpoint_analytics.pipeline.serve.api.external_shapes import GROUP_VERSION
+from endpoint_analytics.pipeline.serve.api.external_models import GROUP_VERSION
 from endpoint_analytics.pipeline.serve.api.figures import Figures
+from endpoint_analytics.pipeline.serve.api.models import Namespaces, encode
 from endpoint_analytics.pipeline.serve.api.openapi import openapi_document
 from endpoint_analytics.pipeline.serve.api.overview import Overview
+from endpoint_analytics.pipeline.serve.api.query import Part, QueryError, parse_parameters, parse_query
 from endpoint_analytics.pipeline.serve.api.replies import Body, failure, plain_reply, reply, status_failure
-from endpoint_analytics.pipeline.serve.api.shapes import Namespaces, encode
 from endpoint_analytics.pipeline.serve.api.signals import Signals, autoscaling_shape
-from endpoint_analytics.pipeline.serve.shared_cache import SharedCache
 from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.series_overview import read_namespaces
+from endpoint_analytics.pipeline.store.shared_cache import SharedCache
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.identity import check_name
 
@@ -39,7 +39,7 @@ ANSWER_WITHIN_S = 10.0
 """Of one answer with all its queries, those that wait for their turn included."""
 _ABSENT = Body(b"")
 """Kept in the cache for an endpoint that does not exist."""
-_NO_ANSWER = AskError(
+_NO_ANSWER = QueryError(
     "the figures cannot be read from ClickHouse now",
     "ClickHouse",
     "try again; if it stays, ask for a shorter range, and see /ready and the service's log",
@@ -91,7 +91,7 @@ class Api:
     def _guarded(
         self,
         handle: Handler,
-        fail: Callable[[AskError], Response] = failure,
+        fail: Callable[[QueryError], Response] = failure,
         within_s: float = ANSWER_WITHIN_S,
     ) -> Handler:
         """Return the handler with its errors as JSON."""
@@ -100,7 +100,7 @@ class Api:
             try:
                 async with asyncio.timeout(within_s):
                     return await handle(request)
-            except AskError as error:
+            except QueryError as error:
                 return fail(error)
             except (StoreError, TimeoutError):
                 return fail(_NO_ANSWER)
@@ -111,7 +111,7 @@ class Api:
         namespace, name = request.path_params["namespace"], request.path_params["name"]
         await self.access.opened(request, namespace)
         _check_names(namespace, name)
-        ask = parse_ask(namespace, name, request.query_params.multi_items(), part)
+        ask = parse_query(namespace, name, request.query_params.multi_items(), part)
 
         async def read() -> Body:
             answer = await self.figures.answer(ask)
@@ -119,7 +119,7 @@ class Api:
 
         body = await self._kept(ask, read)
         if body is _ABSENT:
-            raise AskError(
+            raise QueryError(
                 f"there is no endpoint {name!r} in namespace {namespace!r}",
                 "path",
                 "no agent and no event ever told of it: see GET /v2/endpoint/{namespace} for those that are",
@@ -168,4 +168,4 @@ def _check_names(namespace: str, name: str) -> None:
         check_name("namespace", namespace)
         check_name("endpoint", name)
     except InvalidMessageError as error:
-        raise AskError(error.detail, "path", "give the names that the agents send", 404) from error
+        raise QueryError(error.detail, "path", "give the names that the agents send", 404) from error

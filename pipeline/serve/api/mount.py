@@ -7,19 +7,19 @@ from collections.abc import Hashable
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 
+from endpoint_analytics.pipeline.serve.access.page_session import Sessions, Store
+from endpoint_analytics.pipeline.serve.access.rate import Rate
+from endpoint_analytics.pipeline.serve.access.token_cache import TokenCache
 from endpoint_analytics.pipeline.serve.api.access import Access
 from endpoint_analytics.pipeline.serve.api.figures import Figures
 from endpoint_analytics.pipeline.serve.api.handlers import Api
 from endpoint_analytics.pipeline.serve.api.overview import Overview
 from endpoint_analytics.pipeline.serve.api.replies import RETRY_AFTER_S, Body
 from endpoint_analytics.pipeline.serve.api.signals import Signals
-from endpoint_analytics.pipeline.serve.page_session import Sessions, Store
-from endpoint_analytics.pipeline.serve.rate import Rate
-from endpoint_analytics.pipeline.serve.shared_cache import SharedCache
-from endpoint_analytics.pipeline.serve.token_book import TokenBook
 from endpoint_analytics.pipeline.store.presence import Presence
-from endpoint_analytics.pipeline.store.rollup import read_reach
-from endpoint_analytics.pipeline.store.rollup_levels import Reach
+from endpoint_analytics.pipeline.store.rollup import read_rollup_progress
+from endpoint_analytics.pipeline.store.rollup_levels import RollupProgress
+from endpoint_analytics.pipeline.store.shared_cache import SharedCache
 
 CACHE_ENTRIES = 200
 """Answers of at most a few megabytes each; most have a few kilobytes."""
@@ -27,12 +27,12 @@ REACH_FOR_S = 5.0
 """How far levels reach is read again after so long; an older answer only makes more be read of finer levels."""
 
 
-def make_api(reader: Store, tokens: TokenBook, presence: Presence, keep_s: float) -> Api:
+def make_api(reader: Store, tokens: TokenCache, presence: Presence, keep_s: float) -> Api:
     """Return the API over a reader; answers are used again for `keep_s`."""
-    reaches: SharedCache[str, Reach] = SharedCache(REACH_FOR_S, 1, time.monotonic)
+    reaches: SharedCache[str, RollupProgress] = SharedCache(REACH_FOR_S, 1, time.monotonic)
 
-    async def reach() -> Reach:
-        found, _ = await reaches.get("reach", lambda: read_reach(reader))
+    async def reach() -> RollupProgress:
+        found, _ = await reaches.get("reach", lambda: read_rollup_progress(reader))
         return found
 
     cache: SharedCache[Hashable, Body] = SharedCache(keep_s, CACHE_ENTRIES, time.monotonic)

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from endpoint_analytics.pipeline.serve.api import external_shapes, shapes
+from endpoint_analytics.pipeline.serve.api import external_models, models
+from endpoint_analytics.pipeline.serve.api.models import JSON, PROBLEM
 
 MAX_POINTS = 2000
 DEFAULT_POINTS = 300
@@ -83,22 +84,23 @@ _FAILURES = {
 
 
 def _answers(
-    shape: type[msgspec.Struct], *failures: str, failure: type[msgspec.Struct] = shapes.Failure
+    model: type[msgspec.Struct], *failures: str, failure: type[msgspec.Struct] = models.Problem
 ) -> dict[str, Any]:
-    def body(name: str, text: str) -> dict[str, Any]:
+    def body(name: str, text: str, content_type: str = JSON) -> dict[str, Any]:
         return {
             "description": text,
-            "content": {"application/json": {"schema": {"$ref": _REF.format(name=name)}}},
+            "content": {content_type: {"schema": {"$ref": _REF.format(name=name)}}},
         }
 
-    return {"200": body(shape.__name__, (shape.__doc__ or "").splitlines()[0])} | {
-        status: body(failure.__name__, _FAILURES[status]) for status in failures
+    failed = PROBLEM if failure is models.Problem else JSON
+    return {"200": body(model.__name__, (model.__doc__ or "").splitlines()[0])} | {
+        status: body(failure.__name__, _FAILURES[status], failed) for status in failures
     }
 
 
-def _get(text: str, shape: type[msgspec.Struct], parameters: list[dict[str, Any]]) -> dict[str, Any]:
+def _get(text: str, model: type[msgspec.Struct], parameters: list[dict[str, Any]]) -> dict[str, Any]:
     not_modified = {"304": {"description": "The ETag of If-None-Match still holds"}}
-    found = _answers(shape, "400", "401", "403", "404", "413", "503") | not_modified
+    found = _answers(model, "400", "401", "403", "404", "413", "503") | not_modified
     return {"summary": text, "parameters": parameters, "responses": found}
 
 
@@ -107,61 +109,61 @@ def openapi_document(version: str) -> dict[str, Any]:
     one = "/v2/endpoint/{namespace}/{name}"
     _, components = msgspec.json.schema_components(
         (
-            shapes.Namespaces,
-            shapes.Session,
-            shapes.SignIn,
-            shapes.Endpoints,
-            shapes.Answer,
-            shapes.Autoscaling,
-            shapes.Failure,
-            external_shapes.APIResourceList,
-            external_shapes.ExternalMetricValueList,
-            external_shapes.Status,
+            models.Namespaces,
+            models.Session,
+            models.SignIn,
+            models.Endpoints,
+            models.Answer,
+            models.Autoscaling,
+            models.Problem,
+            external_models.APIResourceList,
+            external_models.ExternalMetricValueList,
+            external_models.Status,
         ),
         ref_template=_REF,
     )
     sign_in = {"content": {"application/json": {"schema": {"$ref": _REF.format(name="SignIn")}}}}
     token_free: dict[str, Any] = {"security": []}
-    external, status = f"/apis/{external_shapes.GROUP_VERSION}", external_shapes.Status
+    external, status = f"/apis/{external_models.GROUP_VERSION}", external_models.Status
     failures = ("400", "401", "403", "404", "503")
     return {
         "openapi": "3.1.0",
         "info": {"title": "endpoint-analytics", "version": version, "license": {"name": "Apache-2.0"}},
         "security": [{"token": []}, {"session": []}],
         "paths": {
-            "/v2/namespaces": {"get": _get("Namespaces that may be seen", shapes.Namespaces, [])},
+            "/v2/namespaces": {"get": _get("Namespaces that may be seen", models.Namespaces, [])},
             "/v2/endpoint/{namespace}": {
-                "get": _get("Endpoints with their figures and sparklines", shapes.Endpoints, [_NAMESPACE])
+                "get": _get("Endpoints with their figures and sparklines", models.Endpoints, [_NAMESPACE])
             },
             f"{one}/series": {
                 "get": _get(
                     "Series over time, and with `include` all else that a page shows",
-                    shapes.Answer,
+                    models.Answer,
                     [*_RANGE, _SERIES, _INCLUDE, _BY, _DETAILS, _METRICS, _SINCE],
                 )
             },
-            f"{one}/summary": {"get": _get("The boxes of a range", shapes.Answer, _RANGE)},
-            f"{one}/replicas": {"get": _get("Replicas seen in a range", shapes.Answer, _RANGE)},
-            f"{one}/timeline": {"get": _get("States of each replica", shapes.Answer, _RANGE)},
-            f"{one}/events": {"get": _get("Scale events", shapes.Answer, _RANGE)},
+            f"{one}/summary": {"get": _get("The summary of a range", models.Answer, _RANGE)},
+            f"{one}/replicas": {"get": _get("Replicas seen in a range", models.Answer, _RANGE)},
+            f"{one}/timeline": {"get": _get("States of each replica", models.Answer, _RANGE)},
+            f"{one}/events": {"get": _get("Scale events", models.Answer, _RANGE)},
             f"{one}/autoscaling": {
                 "get": {"summary": "What an autoscaler reads", "parameters": [_NAMESPACE, _NAME]}
-                | {"responses": _answers(shapes.Autoscaling, *failures)}
+                | {"responses": _answers(models.Autoscaling, *failures)}
             },
             external: {
                 "get": {"summary": "External metrics of Kubernetes"}
-                | {"responses": _answers(external_shapes.APIResourceList)}
+                | {"responses": _answers(external_models.APIResourceList)}
                 | token_free
             },
             f"{external}/namespaces/{{namespace}}/{{metric}}": {
                 "get": {"summary": "One external metric", "parameters": [_NAMESPACE, _METRIC, _SELECTOR]}
-                | {"responses": _answers(external_shapes.ExternalMetricValueList, *failures, failure=status)}
+                | {"responses": _answers(external_models.ExternalMetricValueList, *failures, failure=status)}
             },
             "/session": {
                 "get": {"summary": "What the page is signed in to"}
-                | {"responses": _answers(shapes.Session, "401", "403", "503")},
+                | {"responses": _answers(models.Session, "401", "403", "503")},
                 "post": {"summary": "Sign in: sets the page's cookie", "requestBody": sign_in}
-                | {"responses": _answers(shapes.Session, "400", "401", "403", "429", "503")}
+                | {"responses": _answers(models.Session, "400", "401", "403", "429", "503")}
                 | token_free,
                 "delete": {"summary": "Sign out: takes the cookie back"}
                 | {"responses": {"204": {"description": "Signed out"}}}

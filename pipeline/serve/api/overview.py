@@ -6,14 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from endpoint_analytics.pipeline.serve.api.boxes import paused_of
 from endpoint_analytics.pipeline.serve.api.columns import of_class
-from endpoint_analytics.pipeline.serve.api.shapes import EndpointCard, Endpoints, Spark
+from endpoint_analytics.pipeline.serve.api.models import EndpointCard, Endpoints, Spark
+from endpoint_analytics.pipeline.serve.api.summary import paused_of
 from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.paused_partitions import read_still_paused
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.query_group import query_group
-from endpoint_analytics.pipeline.store.rollup_levels import MINUTE, Reach
+from endpoint_analytics.pipeline.store.rollup_levels import MINUTE, RollupProgress
 from endpoint_analytics.pipeline.store.series import (
     QUANTILES,
     Question,
@@ -22,7 +22,7 @@ from endpoint_analytics.pipeline.store.series import (
     read_requests_of_all,
 )
 from endpoint_analytics.pipeline.store.series_overview import EndpointNow, read_endpoints
-from endpoint_analytics.pipeline.store.series_plan import stretches
+from endpoint_analytics.pipeline.store.series_plan import time_ranges
 
 STEP_S = 60
 STEPS = 30
@@ -36,7 +36,7 @@ class Overview:
     """Answers for namespaces from a reader; `reach` says how far each level reaches."""
 
     reader: Reader
-    reach: Callable[[], Awaitable[Reach]]
+    reach: Callable[[], Awaitable[RollupProgress]]
     presence: Presence
     now_s: Callable[[], float]
 
@@ -47,9 +47,9 @@ class Overview:
         last = -int(-now_s // STEP_S) * STEP_S
         first = last - STEPS * STEP_S
         recent = int(now_s) // 10 * 10
-        spark = Question(namespace, "", "", first, STEP_S, stretches(first, last, MINUTE, reach))
+        spark = Question(namespace, "", "", first, STEP_S, time_ranges(first, last, MINUTE, reach))
         over = Question(
-            namespace, "", "", recent - OVER_S, OVER_S, stretches(recent - OVER_S, recent, MINUTE, reach)
+            namespace, "", "", recent - OVER_S, OVER_S, time_ranges(recent - OVER_S, recent, MINUTE, reach)
         )
         async with query_group() as group:
             now = datetime.fromtimestamp(now_s, UTC)

@@ -1,23 +1,23 @@
-"""JSON over HTTP: bodies with their ETag, 304, gzip, and errors that say what mends them. No figures here."""
+"""JSON over HTTP: bodies with their ETag, 304, gzip, and errors that say how to fix them. No figures here."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from endpoint_analytics.pipeline.serve.accept import accepts_gzip
-from endpoint_analytics.pipeline.serve.api.ask import AskError
-from endpoint_analytics.pipeline.serve.api.external_shapes import Status
-from endpoint_analytics.pipeline.serve.api.shapes import Error, Failure, encode
-from endpoint_analytics.pipeline.serve.page_headers import DATA_HEADERS
-from endpoint_analytics.pipeline.serve.scrapes import GZIP_FROM_BYTES, compress
+from endpoint_analytics.pipeline.exposition.accept import accepts_gzip
+from endpoint_analytics.pipeline.serve.api.external_models import Status
+from endpoint_analytics.pipeline.serve.api.models import JSON, PROBLEM, Problem, encode
+from endpoint_analytics.pipeline.serve.api.query import QueryError
+from endpoint_analytics.pipeline.serve.scrape.scrapes import GZIP_FROM_BYTES, compress
+from endpoint_analytics.pipeline.serve.static.page_headers import DATA_HEADERS
 
-JSON = "application/json"
 # Kept by the browser of one person alone, and asked about each time: the ETag answers.
 _KEPT = {"Cache-Control": "private, no-cache", "Vary": "Accept-Encoding, Authorization, Cookie"}
 _NOT_KEPT = {"Cache-Control": "no-store"}
@@ -65,9 +65,9 @@ def _matches(if_none_match: str | None, tag: str) -> bool:
     )
 
 
-def plain_reply(shape: Struct, headers: Mapping[str, str] | None = None) -> Response:
+def plain_reply(model: Struct, headers: Mapping[str, str] | None = None) -> Response:
     """Return 200 with an answer that nobody keeps."""
-    return _response(200, encode(shape), {**_NOT_KEPT, **(headers or {})})
+    return _response(200, encode(model), {**_NOT_KEPT, **(headers or {})})
 
 
 def no_content(headers: Mapping[str, str]) -> Response:
@@ -75,27 +75,29 @@ def no_content(headers: Mapping[str, str]) -> Response:
     return _response(204, b"", {**_NOT_KEPT, **headers})
 
 
-def failure(error: AskError) -> Response:
-    """Return the error as JSON."""
+def failure(error: QueryError) -> Response:
+    """Return the error as problem details (RFC 9457)."""
     again = {"Retry-After": str(RETRY_AFTER_S)} if error.status in (429, 503) else {}
-    return _failed(error, Failure(Error(error.what, error.where, error.mend)), again)
+    title = HTTPStatus(error.status).phrase
+    problem = Problem("about:blank", title, error.status, error.what, error.where, error.hint)
+    return _failed(error, problem, again, PROBLEM)
 
 
-def status_failure(error: AskError) -> Response:
+def status_failure(error: QueryError) -> Response:
     """Return the error as Kubernetes says it, without `Retry-After`: client-go would wait so long, up to ten times,
     and hold one of the five workers that all HorizontalPodAutoscalers of a cluster share."""
-    return _failed(error, Status.of(error.status, f"{error.what} ({error.where}): {error.mend}"), {})
+    return _failed(error, Status.of(error.status, f"{error.what} ({error.where}): {error.hint}"), {})
 
 
-def _failed(error: AskError, shape: Struct, more: Mapping[str, str]) -> Response:
+def _failed(error: QueryError, model: Struct, more: Mapping[str, str], content_type: str = JSON) -> Response:
     headers = {**_NOT_KEPT, **more}
     if error.status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="endpoint-analytics"'
-    return _response(error.status, encode(shape), headers)
+    return _response(error.status, encode(model), headers, content_type)
 
 
-def _response(status: int, body: bytes, headers: Mapping[str, str]) -> Response:
+def _response(status: int, body: bytes, headers: Mapping[str, str], content_type: str = JSON) -> Response:
     response = Response(body, status, {**DATA_HEADERS, **headers})
     if status not in (204, 304):
-        response.headers["Content-Type"] = JSON
+        response.headers["Content-Type"] = content_type
     return response

@@ -9,13 +9,13 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from endpoint_analytics.pipeline.serve.access.page_session import LASTS_S, Session
+from endpoint_analytics.pipeline.serve.access.same_site import is_https
 from endpoint_analytics.pipeline.serve.api.access import Access, cookie_name, refuse_other_sites
-from endpoint_analytics.pipeline.serve.api.ask import AskError
+from endpoint_analytics.pipeline.serve.api.models import Session as SessionShape
+from endpoint_analytics.pipeline.serve.api.models import SignIn
+from endpoint_analytics.pipeline.serve.api.query import QueryError
 from endpoint_analytics.pipeline.serve.api.replies import no_content, plain_reply
-from endpoint_analytics.pipeline.serve.api.shapes import Session as SessionShape
-from endpoint_analytics.pipeline.serve.api.shapes import SignIn
-from endpoint_analytics.pipeline.serve.page_session import LASTS_S, Session
-from endpoint_analytics.pipeline.serve.same_site import is_https
 from endpoint_analytics.pipeline.store.tokens import ALL_NAMESPACES
 
 MAX_BODY_BYTES = 4096
@@ -35,11 +35,11 @@ async def signed_in(request: Request, access: Access) -> Response:
     """
     refuse_other_sites(request, changes=True)
     if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
-        raise AskError("the body is no JSON", "header Content-Type", _SHAPE)
+        raise QueryError("the body is no JSON", "header Content-Type", _SHAPE)
     try:
         given = msgspec.json.decode(await _body(request), type=SignIn)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
-        raise AskError(f"the body cannot be read: {error}", "body", _SHAPE) from error
+        raise QueryError(f"the body cannot be read: {error}", "body", _SHAPE) from error
     token = await access.signs_in(request, given.token)
     value, session = await access.sessions.open(token)
     if before := request.cookies.get(cookie_name(request)):
@@ -80,7 +80,7 @@ async def _body(request: Request) -> bytes:
             async for piece in request.stream():
                 body += piece
                 if len(body) > MAX_BODY_BYTES:
-                    raise AskError(f"the body is longer than {MAX_BODY_BYTES} bytes", "body", _SHAPE, 413)
+                    raise QueryError(f"the body is longer than {MAX_BODY_BYTES} bytes", "body", _SHAPE, 413)
     except (TimeoutError, ClientDisconnect) as error:
-        raise AskError("the body did not come", "body", _SHAPE, 408) from error
+        raise QueryError("the body did not come", "body", _SHAPE, 408) from error
     return body

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from endpoint_analytics.pipeline.serve.api.ask import AskError
-from endpoint_analytics.pipeline.serve.api.shapes import Autoscaling, ReplicaLoad
-from endpoint_analytics.pipeline.serve.shared_cache import SharedCache
+from endpoint_analytics.pipeline.serve.api.models import Autoscaling, ReplicaLoad
+from endpoint_analytics.pipeline.serve.api.query import QueryError
 from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.paused_partitions import PausedPartition, read_still_paused
 from endpoint_analytics.pipeline.store.progress import Place
 from endpoint_analytics.pipeline.store.series_replicas import read_known
+from endpoint_analytics.pipeline.store.shared_cache import SharedCache
 from endpoint_analytics.pipeline.store.signal_queries import read_signals
 from endpoint_analytics.pipeline.store.signals import (
     FRESH_FOR_S,
@@ -46,12 +46,12 @@ class Signals:
     now: Callable[[], datetime]
 
     async def current(self, namespace: str, endpoint: str) -> EndpointSignals:
-        """Return current signals; raises AskError (404 for an unknown endpoint, 503 for a silent one), StoreError."""
+        """Return current signals; raises QueryError (404 for an unknown endpoint, 503 for a silent one), StoreError."""
         signals, _ = await self._current(namespace, endpoint)
         return signals
 
     async def value(self, namespace: str, endpoint: str, metric: str) -> tuple[EndpointSignals, float]:
-        """Return current signals and one of their figures; raises as `current` does, and AskError for one not known."""
+        """Return current signals and one of them; raises as `current` does, and QueryError for an unknown one."""
         stream = "requests" if metric.startswith(("pending_", "active_")) else "hardware"
         signals, paused = await self._current(namespace, endpoint, stream)
         value: float | None = getattr(signals, metric)
@@ -59,7 +59,7 @@ class Signals:
             what = f"{metric} is not known of {endpoint!r} now"
             if (cause := _of_stream(paused, stream)) is not None:
                 raise _unknown(what, "pipeline", cause)
-            raise AskError(what, "endpoint", "no running replica tells of it: see its agents", 503)
+            raise QueryError(what, "endpoint", "no running replica tells of it: see its agents", 503)
         return signals, value
 
     async def _current(
@@ -78,14 +78,14 @@ class Signals:
 
         (signals, is_known, paused), _ = await self.cache.get((namespace, endpoint), read)
         if not is_known:
-            raise AskError(
+            raise QueryError(
                 f"there is no endpoint {endpoint!r} in namespace {namespace!r}",
                 "path",
                 "no agent and no event ever told of it: see GET /v2/endpoint/{namespace} for those that are",
                 404,
             )
         if signals is None:
-            raise AskError("no agent of the endpoint was heard in days", "endpoint", _WAIT, 503)
+            raise QueryError("no agent of the endpoint was heard in days", "endpoint", _WAIT, 503)
         if signals.unknown_since is not None:
             late_s = (signals.at - signals.unknown_since).total_seconds()
             cause = next(iter(_among(paused, signals.unknown_places)), None)
@@ -100,7 +100,7 @@ class Signals:
                 cause = _of_stream(paused, stream) if stream else cause
             if cause is not None:
                 raise _unknown(what, "pipeline", cause)
-            raise AskError(what, "endpoint", _WAIT, 503)
+            raise QueryError(what, "endpoint", _WAIT, 503)
         return signals, paused
 
 
@@ -112,12 +112,12 @@ def _of_stream(paused: Iterable[PausedPartition], stream: str) -> PausedPartitio
     return next((each for each in paused if each.stream == stream), None)
 
 
-def _unknown(what: str, where: str, paused: PausedPartition | None) -> AskError:
+def _unknown(what: str, where: str, paused: PausedPartition | None) -> QueryError:
     """Return the error for what is not known as the pipeline is late, or stands for a reason that is known."""
     if paused is None:
-        return AskError(f"{what}: the pipeline is late", where, _WAIT, 503)
-    mend = f"an autoscaler keeps its replicas until then; once you know why, run `{paused.command}`"
-    return AskError(f"{what}: {paused}", where, mend, 503)
+        return QueryError(f"{what}: the pipeline is late", where, _WAIT, 503)
+    hint = f"an autoscaler keeps its replicas until then; once you know why, run `{paused.command}`"
+    return QueryError(f"{what}: {paused}", where, hint, 503)
 
 
 def autoscaling_shape(found: EndpointSignals) -> Autoscaling:

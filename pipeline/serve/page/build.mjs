@@ -53,9 +53,9 @@ const html = readFileSync(join(page, "index.html"), "utf8")
 writeFileSync(join(dist, "index.html"), html);
 
 const licences = SHIPPED.map((name) => {
-  const folder = join(root, "node_modules", name);
-  const { version } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
-  return `${name} ${version}\n\n${readFileSync(join(folder, "LICENSE"), "utf8").trim()}\n`;
+  const directory = join(root, "node_modules", name);
+  const { version } = JSON.parse(readFileSync(join(directory, "package.json"), "utf8"));
+  return `${name} ${version}\n\n${readFileSync(join(directory, "LICENSE"), "utf8").trim()}\n`;
 });
 writeFileSync(join(dist, "licences.txt"), licences.join(`\n${"-".repeat(80)}\n\n`));
 

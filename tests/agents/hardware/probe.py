@@ -1,6 +1,6 @@
 """Run beside a stand-in: for each line on stdin one sample, printed as JSON.
 
-Arguments: `nvidia` and the ids of own processes, or `amd` and the folder that stands for /dev.
+Arguments: `nvidia` and the ids of own processes, or `amd` and the directory that stands for /dev.
 """
 
 import json

@@ -31,10 +31,10 @@ def compile_library(library: Path, *sources: Path) -> None:
 class Driver:
     """A machine whose driver says what the script says; `sample()` is one look of a collector there."""
 
-    def __init__(self, folder: Path, script: str, arguments: list[str], **environment: str) -> None:
-        self.script = folder / "script"
+    def __init__(self, directory: Path, script: str, arguments: list[str], **environment: str) -> None:
+        self.script = directory / "script"
         self.says(script)
-        self.log = folder / "log"
+        self.log = directory / "log"
         plain = {name: value for name, value in os.environ.items() if name not in VARIABLES}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(

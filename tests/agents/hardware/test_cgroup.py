@@ -18,7 +18,7 @@ from endpoint_analytics.agents.hardware.cgroup import (
 
 
 def names(group):
-    return [folder.name for folder in group.folders]
+    return [directory.name for directory in group.directories]
 
 
 def test_version_2_is_read_upwards(tmp_path):
@@ -32,7 +32,11 @@ def test_version_2_is_read_upwards(tmp_path):
 def test_version_1_has_a_tree_for_each_controller(tmp_path):
     groups = plant("systemd_hybrid", tmp_path).own.read()
     assert [groups.cpu.version, groups.memory.version] == [1, 1]
-    assert [folder.name for folder in groups.cpu.folders] == ["model.service", "system.slice", "cpu,cpuacct"]
+    assert [directory.name for directory in groups.cpu.directories] == [
+        "model.service",
+        "system.slice",
+        "cpu,cpuacct",
+    ]
     assert names(groups.memory) == ["model.service", "system.slice", "memory"]
     assert names(groups.cpuset) == ["cpuset"], "the service has no cpuset of its own"
     assert groups.pressure is None, "version 2 is there for systemd alone, with the root group"

@@ -12,6 +12,8 @@ from tests.agents.hardware.stand_in import Driver
 from endpoint_analytics.agents.hardware.gpu import LOOK_FOR_LOST_AFTER, GpuCollector
 from endpoint_analytics.agents.hardware.gpu_nvidia import NvidiaGpus
 
+pytestmark = pytest.mark.outside
+
 ONE = """
 count - 1
 handle 0 0

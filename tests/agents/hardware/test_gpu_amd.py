@@ -8,6 +8,8 @@ from tests.agents.hardware.stand_in import Driver
 
 from endpoint_analytics.agents.hardware.gpu_amd import told_now, visible_positions
 
+pytestmark = pytest.mark.outside
+
 ONE = """
 gpus - 0
 enumeration 0 128 0 GPU-00aa

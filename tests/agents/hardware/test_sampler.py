@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from endpoint_analytics.agents.core.sampling import Interval
 from endpoint_analytics.agents.hardware.reading import Reading
 from endpoint_analytics.agents.hardware.sampler import (
     Sampler,
     default_collectors,
     make_batch,
 )
-from endpoint_analytics.agents.sampling import Interval
 from endpoint_analytics.schemas.codec import decode_hardware, encode
 from endpoint_analytics.schemas.hardware import Accelerator
 from endpoint_analytics.schemas.metrics import HARDWARE_METRICS

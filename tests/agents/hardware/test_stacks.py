@@ -35,8 +35,8 @@ PROC_DEVICES = (
 class Network:
     """A /sys/class/net that is laid out as the kernel does."""
 
-    def __init__(self, folder: Path) -> None:
-        self.root = folder / "net"
+    def __init__(self, directory: Path) -> None:
+        self.root = directory / "net"
         self.names: list[str] = []
 
     def add(

@@ -28,7 +28,7 @@ def test_a_file_that_vanishes_is_said_once_until_it_is_back(tmp_path, caplog):
 
 
 def test_a_file_that_may_not_be_read_is_said_once(tmp_path, caplog):
-    path = tmp_path / "folder"
+    path = tmp_path / "directory"
     path.mkdir()  # opens, and reading it is an error
     files = SystemFiles()
     assert [files.text(path), files.text(path)] == [None, None]

@@ -83,9 +83,9 @@ class ApiServer:
     def url(self) -> str:
         return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}"
 
-    def kubeconfig(self, folder: Path, **user: str) -> Path:
+    def kubeconfig(self, directory: Path, **user: str) -> Path:
         """Write a kubeconfig for this server."""
-        path = folder / "kubeconfig"
+        path = directory / "kubeconfig"
         path.write_text(
             json.dumps(  # which is YAML
                 {

@@ -15,8 +15,8 @@ import pytest
 import yaml
 from tests.agents.kubernetes.api_server import ApiServer
 
-from endpoint_analytics.agents.config import ConfigurationError
-from endpoint_analytics.agents.kubernetes import command as module
+from endpoint_analytics.agents.command import kubernetes_command as module
+from endpoint_analytics.agents.core.config import ConfigurationError
 from endpoint_analytics.agents.kubernetes.access import Access, access_of_pod
 from endpoint_analytics.agents.kubernetes.client import Client
 from endpoint_analytics.agents.kubernetes.kubeconfig import access_of_kubeconfig
@@ -30,17 +30,18 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_certificate(tmp_path_factory.mktemp("certificate"))
 
 
-def make_certificate(folder: Path) -> Path:
-    """Make server.pem and server.key in the folder, a certificate for 127.0.0.1 that vouches for itself."""
+def make_certificate(directory: Path) -> Path:
+    """Make server.pem and server.key in the directory, a certificate for 127.0.0.1 that vouches for itself."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed: it makes a certificate")
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=kubernetes",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "server.key", "-out", folder / "server.pem"],
+         "-addext", "subjectAltName=IP:127.0.0.1",
+         "-keyout", directory / "server.key", "-out", directory / "server.pem"],
         check=True,
         capture_output=True,
     )  # fmt: skip
-    return folder
+    return directory
 
 
 @pytest.fixture
@@ -60,8 +61,8 @@ def ask(found: Access) -> str:
     return asyncio.run(run())
 
 
-def config(folder: Path, server: str, user: dict, **cluster: object) -> Path:
-    path = folder / "config"
+def config(directory: Path, server: str, user: dict, **cluster: object) -> Path:
+    path = directory / "config"
     path.write_text(
         yaml.safe_dump(
             {
@@ -78,45 +79,45 @@ def config(folder: Path, server: str, user: dict, **cluster: object) -> Path:
     return path
 
 
-def service_account(folder: Path, certificate: Path) -> Path:
-    (folder / "token").write_text("good\n")
-    (folder / "namespace").write_text("models")
-    (folder / "ca.crt").write_bytes((certificate / "server.pem").read_bytes())
-    return folder
+def service_account(directory: Path, certificate: Path) -> Path:
+    (directory / "token").write_text("good\n")
+    (directory / "namespace").write_text("models")
+    (directory / "ca.crt").write_bytes((certificate / "server.pem").read_bytes())
+    return directory
 
 
 def test_a_pod_uses_its_account(secure, tmp_path, certificate):
-    folder = service_account(tmp_path, certificate)
+    directory = service_account(tmp_path, certificate)
     environment = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(secure.port)}
-    found = access_of_pod(folder, environment)
+    found = access_of_pod(directory, environment)
     assert (found.server, found.namespace) == (secure.url, "models")
     assert ask(found) == "List"
     with pytest.raises(ConfigurationError, match="KUBERNETES_SERVICE_HOST"):
-        access_of_pod(folder, {})
-    (folder / "ca.crt").unlink()
+        access_of_pod(directory, {})
+    (directory / "ca.crt").unlink()
     with pytest.raises(ConfigurationError, match="service account"):
-        access_of_pod(folder, environment)
+        access_of_pod(directory, environment)
 
 
 def test_an_authority_that_was_changed_is_trusted_from_then_on(secure, tmp_path, certificate):
-    folder = service_account(tmp_path, certificate)
+    directory = service_account(tmp_path, certificate)
     before = tmp_path / "before"
     before.mkdir()
-    (folder / "ca.crt").write_bytes((make_certificate(before) / "server.pem").read_bytes())
+    (directory / "ca.crt").write_bytes((make_certificate(before) / "server.pem").read_bytes())
     environment = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(secure.port)}
-    found = access_of_pod(folder, environment)
+    found = access_of_pod(directory, environment)
     for _ in range(2):
         with pytest.raises(Exception, match="CERTIFICATE_VERIFY_FAILED"):
             ask(found)
-    (folder / "ca.crt").write_bytes((certificate / "server.pem").read_bytes())
+    (directory / "ca.crt").write_bytes((certificate / "server.pem").read_bytes())
     with pytest.raises(Exception, match="CERTIFICATE_VERIFY_FAILED"):
         ask(found)
     assert ask(found) == "List"
 
 
 def test_an_address_of_version_6_is_bracketed(tmp_path, certificate):
-    folder = service_account(tmp_path, certificate)
-    assert access_of_pod(folder, {"KUBERNETES_SERVICE_HOST": "fd00::1"}).server == "https://[fd00::1]:443"
+    directory = service_account(tmp_path, certificate)
+    assert access_of_pod(directory, {"KUBERNETES_SERVICE_HOST": "fd00::1"}).server == "https://[fd00::1]:443"
 
 
 def test_a_server_that_nobody_vouches_for_is_not_asked(secure, tmp_path):
@@ -257,6 +258,7 @@ def test_a_token_file_is_read_again_when_the_server_refuses_it(tmp_path):
     assert asyncio.run(token.read()) == "two"
 
 
+@pytest.mark.outside
 def test_a_command_that_prints_a_token(tmp_path):
     counter = tmp_path / "asked"
     program = (
@@ -286,6 +288,7 @@ def test_a_command_that_prints_a_token(tmp_path):
     asyncio.run(run())
 
 
+@pytest.mark.outside
 @pytest.mark.parametrize("words", [["no-such-command-anywhere"], [sys.executable, "-c", "print('no token')"]])
 def test_a_command_that_gives_no_token(tmp_path, words):
     command = {"apiVersion": "client.authentication.k8s.io/v1", "command": words[0], "args": words[1:]}

@@ -17,18 +17,18 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from tests.agents.kubernetes.api_server import ApiServer
 from tests.agents.kubernetes.pods import ScriptedPod
-from tests.parts import Child
-from tests.waiting import eventually
+from tests.support.parts import Child
+from tests.support.waiting import eventually
 
-from endpoint_analytics.agents.config import KafkaConfig
+from endpoint_analytics.agents.core.config import KafkaConfig
+from endpoint_analytics.agents.delivery.outage import Outage
+from endpoint_analytics.agents.delivery.producer import Producer
 from endpoint_analytics.agents.kubernetes import recall as module
 from endpoint_analytics.agents.kubernetes.naming import Replica
 from endpoint_analytics.agents.kubernetes.origin import HEADER, Origin
 from endpoint_analytics.agents.kubernetes.outgoing import Outgoing
 from endpoint_analytics.agents.kubernetes.recall import recall
-from endpoint_analytics.agents.kubernetes.told import AGAIN_US
-from endpoint_analytics.agents.outage import Outage
-from endpoint_analytics.agents.producer import Producer
+from endpoint_analytics.agents.kubernetes.reported import AGAIN_US
 from endpoint_analytics.infra.command import main
 from endpoint_analytics.schemas.codec import decode_replicas
 from endpoint_analytics.schemas.replicas import ReplicaState

@@ -6,7 +6,7 @@ import pytest
 from tests.agents.kubernetes.pods import ScriptedPod
 from tests.agents.kubernetes.test_pod_life import read
 
-from endpoint_analytics.agents.config import ConfigurationError
+from endpoint_analytics.agents.core.config import ConfigurationError
 from endpoint_analytics.agents.kubernetes.naming import Naming, NoNameError, Replica
 from endpoint_analytics.agents.kubernetes.origin import Origin
 from endpoint_analytics.agents.kubernetes.selector import parse_selector

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.agents.kubernetes.pods import ScriptedPod, stamp, us
 
+from endpoint_analytics.agents.core.lifecycle import may_follow
 from endpoint_analytics.agents.kubernetes.containers import Rules
 from endpoint_analytics.agents.kubernetes.objects import Pod
 from endpoint_analytics.agents.kubernetes.pod_life import reason_of_going, stages_of
-from endpoint_analytics.agents.lifecycle import may_follow
 from endpoint_analytics.schemas.limits import MAX_REASON_LENGTH
 
 RULES = Rules()

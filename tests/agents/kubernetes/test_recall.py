@@ -12,12 +12,12 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from tests.faults import segments
 
-from endpoint_analytics.agents.config import KafkaConfig
+from endpoint_analytics.agents.core.config import KafkaConfig
 from endpoint_analytics.agents.kubernetes import recall as module
 from endpoint_analytics.agents.kubernetes.origin import HEADER, Origin
 from endpoint_analytics.agents.kubernetes.recall import recall
-from endpoint_analytics.infra.kafka.process import KafkaProcess
-from endpoint_analytics.infra.kafka.topics import TopicSpec, ensure_topics
+from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
+from endpoint_analytics.infra.local.kafka.process import KafkaProcess
 from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.replicas import ReplicaState
 from endpoint_analytics.schemas.topics import REPLICAS, TOPIC_CONFIG
@@ -54,18 +54,18 @@ async def send(config: KafkaConfig, names: list[list[str]]) -> None:
 
 
 def recalled(
-    folder: Path, faults: dict[int, Callable[[bytes], bytes]], pods: int
+    directory: Path, faults: dict[int, Callable[[bytes], bytes]], pods: int
 ) -> tuple[list[list[str]], set[str]]:
     """Return the names that were sent, and those that are read back once the broker's disk has these faults."""
     names = [[f"llm-{number}-{n}" for n in range(pods)] for number in range(12)]
-    with KafkaProcess(folder) as kafka:
+    with KafkaProcess(directory) as kafka:
         config = KafkaConfig(bootstrap_servers=kafka.bootstrap_servers, topic_prefix="spoilt")
         topic = REPLICAS.name(config.topic_prefix)
         spec = TopicSpec(topic, 1, REPLICAS.retention_ms, config=TOPIC_CONFIG)
         asyncio.run(ensure_topics(config.bootstrap_servers, [spec]))
         asyncio.run(send(config, names))
         kafka.stop(60)  # cleanly: after a crash it would look through its segments, and cut them
-        [partition] = folder.rglob(f"{topic}-0")
+        [partition] = directory.rglob(f"{topic}-0")
         for number, change in faults.items():
             segments.edit(partition, number, change)
         kafka.start()

@@ -10,6 +10,8 @@ from tests.agents.kubernetes.pods import T0, stamp, us
 from tests.agents.kubernetes.scalers import SCALED, autoscaler, deployment, scaled_object
 
 from endpoint_analytics.agents.kubernetes.objects import AutoscalerObject, ScaledObject, WorkloadObject
+from endpoint_analytics.agents.kubernetes.reported import AGAIN_US, LATE_US
+from endpoint_analytics.agents.kubernetes.reported_limits import LimitsReporter, ReportedLimits
 from endpoint_analytics.agents.kubernetes.scaling import (
     Limits,
     WorkloadName,
@@ -18,8 +20,6 @@ from endpoint_analytics.agents.kubernetes.scaling import (
     scaler_of_scaled_object,
     workload_of,
 )
-from endpoint_analytics.agents.kubernetes.told import AGAIN_US, LATE_US
-from endpoint_analytics.agents.kubernetes.told_limits import LimitsTeller, ToldLimits
 
 SECOND = 1_000_000
 NOW = us(T0) + 3600 * SECOND
@@ -108,40 +108,40 @@ def test_what_was_scaled_by_hand_has_no_time():
 
 
 def test_limits_are_told_when_they_change_and_from_when_they_did():
-    teller = LimitsTeller()
+    reporter = LimitsReporter()
     asked = us(T0)
-    assert teller.observe({"llm": Limits(1, 4, asked)}, NOW) == {"llm": ToldLimits(asked, 1, 4)}
-    assert teller.observe({"llm": Limits(1, 4, asked + 5)}, NOW) == {}
-    assert teller.observe({"llm": Limits(1, 8, asked + 9)}, NOW) == {"llm": ToldLimits(asked + 9, 1, 8)}
+    assert reporter.observe({"llm": Limits(1, 4, asked)}, NOW) == {"llm": ReportedLimits(asked, 1, 4)}
+    assert reporter.observe({"llm": Limits(1, 4, asked + 5)}, NOW) == {}
+    assert reporter.observe({"llm": Limits(1, 8, asked + 9)}, NOW) == {"llm": ReportedLimits(asked + 9, 1, 8)}
 
 
 def test_what_holds_again_holds_from_now_on():
     """A scaler was removed: the deployment's own number is older than what it replaces."""
-    teller = LimitsTeller()
-    teller.observe({"llm": Limits(1, 8, us(T0) + 60)}, NOW)
-    assert teller.observe({"llm": Limits(3, 3, us(T0))}, NOW + 5) == {"llm": ToldLimits(NOW + 5, 3, 3)}
+    reporter = LimitsReporter()
+    reporter.observe({"llm": Limits(1, 8, us(T0) + 60)}, NOW)
+    assert reporter.observe({"llm": Limits(3, 3, us(T0))}, NOW + 5) == {"llm": ReportedLimits(NOW + 5, 3, 3)}
 
 
 def test_an_endpoint_without_workloads_has_no_replicas():
-    teller = LimitsTeller()
-    teller.recall("elsewhere", ToldLimits(5, 1, 1))
-    teller.observe({"llm": Limits(1, 4, NOW)}, NOW)
-    assert teller.observe({}, NOW + 1) == {"llm": ToldLimits(NOW + 1, 0, 0)}
-    assert teller.observe({}, NOW + 2) == {}
+    reporter = LimitsReporter()
+    reporter.recall("elsewhere", ReportedLimits(5, 1, 1))
+    reporter.observe({"llm": Limits(1, 4, NOW)}, NOW)
+    assert reporter.observe({}, NOW + 1) == {"llm": ReportedLimits(NOW + 1, 0, 0)}
+    assert reporter.observe({}, NOW + 2) == {}
 
 
 def test_a_restart_tells_nothing_anew():
-    teller = LimitsTeller()
-    teller.recall("llm", ToldLimits(us(T0), 1, 4))
-    assert teller.observe({"llm": Limits(1, 4, us(T0))}, NOW) == {}
+    reporter = LimitsReporter()
+    reporter.recall("llm", ReportedLimits(us(T0), 1, 4))
+    assert reporter.observe({"llm": Limits(1, 4, us(T0))}, NOW) == {}
 
 
 @pytest.mark.parametrize("days", [3, 300])
 def test_old_limits_are_told_within_what_the_worker_takes(days):
     now_us = us(T0) + days * 86_400 * SECOND
-    told = LimitsTeller().observe({"llm": Limits(1, 4, us(T0))}, now_us)["llm"]
+    told = LimitsReporter().observe({"llm": Limits(1, 4, us(T0))}, now_us)["llm"]
     assert now_us - LATE_US <= told.at_us < now_us
-    again = LimitsTeller().observe({"llm": Limits(1, 4, us(T0))}, now_us + 5)["llm"]
+    again = LimitsReporter().observe({"llm": Limits(1, 4, us(T0))}, now_us + 5)["llm"]
     assert again == told or told.at_us % AGAIN_US == 0
 
 

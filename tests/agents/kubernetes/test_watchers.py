@@ -20,8 +20,8 @@ from endpoint_analytics.agents.kubernetes.objects import AutoscalerObject, Scale
 from endpoint_analytics.agents.kubernetes.origin import Origin
 from endpoint_analytics.agents.kubernetes.pod_watcher import PodWatcher
 from endpoint_analytics.agents.kubernetes.recall import Recalled
+from endpoint_analytics.agents.kubernetes.reported import Reported
 from endpoint_analytics.agents.kubernetes.selector import parse_selector
-from endpoint_analytics.agents.kubernetes.told import Told
 from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.replicas import EndpointSettings, ReplicaMessage, ReplicaState
 
@@ -285,7 +285,7 @@ def test_pods_that_a_new_list_lacks_have_ended():
 def test_what_was_told_before_and_is_gone_has_ended_once_that_is_certain():
     recalled = Recalled()
     for name, state in (("llm-1", "running"), ("llm-2", "running"), ("llm-3", "terminated")):
-        recalled.replicas[Replica("llm", name)] = (Told(us(T0), state), name)
+        recalled.replicas[Replica("llm", name)] = (Reported(us(T0), state), name)
     told = Heard(recalled=recalled)
     told.pods.listed([read(serving())])
     told.states()
@@ -355,8 +355,8 @@ def test_a_pod_that_took_a_name_over_while_nobody_watched_has_its_own_times():
 def test_what_was_told_of_a_pod_under_another_name_has_ended():
     """The replicas are named by uid, and a pod of the same name took the place of the one before."""
     recalled = Recalled()
-    recalled.replicas[Replica("llm", "uid-before")] = (Told(us(T0), "running"), "llm-1")
-    recalled.replicas[Replica("llm", "uid-of-another")] = (Told(us(T0), "running"), "llm-2")
+    recalled.replicas[Replica("llm", "uid-before")] = (Reported(us(T0), "running"), "llm-1")
+    recalled.replicas[Replica("llm", "uid-of-another")] = (Reported(us(T0), "running"), "llm-2")
     told = Heard(Naming("llm", replica_from="uid"), recalled=recalled)
     told.pods.listed([read(serving())])
     told.states()

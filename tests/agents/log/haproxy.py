@@ -11,7 +11,7 @@ import textwrap
 from pathlib import Path
 
 from tests.agents.log.front import Front
-from tests.parts import ROOT
+from tests.support.parts import ROOT
 
 PAGE = ROOT / "docs/instrument/haproxy.md"
 
@@ -29,11 +29,11 @@ def configuration(port: int, upstream_port: int) -> str:
 class HAProxy(Front):
     """Listens at `port`; its standard output is appended to `log`, as the page says."""
 
-    def __init__(self, folder: Path, upstream_port: int) -> None:
-        self.log = folder / "haproxy.log"
+    def __init__(self, directory: Path, upstream_port: int) -> None:
+        self.log = directory / "haproxy.log"
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        path = folder / "haproxy.cfg"
+        path = directory / "haproxy.cfg"
         path.write_text(f"global\n    maxconn 4096\n\n{configuration(self.port, upstream_port)}")
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 from tests.agents.log.front import Front
-from tests.parts import ROOT
+from tests.support.parts import ROOT
 
 PAGE = ROOT / "docs/instrument/nginx.md"
 
@@ -23,20 +23,20 @@ def log_format() -> str:
 class Nginx(Front):
     """Listens at `port`, writes `log`; `reopen` is what logrotate's postrotate does."""
 
-    def __init__(self, folder: Path, upstream_port: int) -> None:
-        self.log = folder / "access.log"
+    def __init__(self, directory: Path, upstream_port: int) -> None:
+        self.log = directory / "access.log"
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        configuration = folder / "nginx.conf"
+        configuration = directory / "nginx.conf"
         configuration.write_text(
             f"""
-daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1;
+daemon off; pid {directory}/nginx.pid; error_log {directory}/error.log; worker_processes 1;
 events {{ worker_connections 4096; }}
 http {{
     {log_format()}
     access_log {self.log} endpoint_analytics;
-    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f;
-    uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+    client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy; fastcgi_temp_path {directory}/f;
+    uwsgi_temp_path {directory}/u; scgi_temp_path {directory}/s;
     map $http_upgrade $connection_upgrade {{ default upgrade; "" ""; }}
     upstream model {{ server 127.0.0.1:{upstream_port}; keepalive 64; }}
     client_max_body_size 0;
@@ -53,7 +53,7 @@ http {{
         )
         user = ["-g", "user root;"] if os.getuid() == 0 else []
         self.process = subprocess.Popen(
-            ["nginx", "-c", str(configuration), "-p", str(folder), *user], stderr=subprocess.DEVNULL
+            ["nginx", "-c", str(configuration), "-p", str(directory), *user], stderr=subprocess.DEVNULL
         )
 
     @staticmethod

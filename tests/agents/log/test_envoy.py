@@ -10,7 +10,7 @@ from tests.agents.behaviours import PATIENCE_S, Seen, agree, ask
 from tests.agents.log.front import TimedBehaviours
 from tests.agents.log.test_servers import read_log
 from tests.agents.proxy.running import behaviour_server
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 pytest.importorskip("envoy", reason="there is no Envoy for this machine")
 

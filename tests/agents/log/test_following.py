@@ -1,4 +1,4 @@
-"""A real log in a folder, turned over in every usual way: each line is given once."""
+"""A real log in a directory, turned over in every usual way: each line is given once."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ ALIKE = b'INFO:     203.0.113.7:0 - "POST /predict HTTP/1.1" 200 OK'
 class Log:
     """A log and its writer, and a reader that can be started anew where it stood."""
 
-    def __init__(self, folder: Path, *, alike: bool = False) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, directory: Path, *, alike: bool = False) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
         self.alike = alike
-        self.path = folder / "access.log"
+        self.path = directory / "access.log"
         self.file = self.path.open("ab", buffering=0)
         self.written: list[bytes] = []
         self.read: list[bytes] = []
@@ -457,34 +457,34 @@ def test_a_copy_that_is_only_a_copy_changes_nothing(log):
 
 
 class Looks:
-    """Calls `then` once, just before a program opens or lists what is in `folder` for the `number`th time from now."""
+    """Calls `then` once, just before a program opens or lists what is in `directory`, at the `number`th time."""
 
-    folder: Path | None = None
+    directory: Path | None = None
     number = 0
     then: Callable[[], None]
     is_hooked = False
 
     @classmethod
     @contextmanager
-    def at(cls, folder: Path, number: int, then: Callable[[], None]) -> Iterator[None]:
+    def at(cls, directory: Path, number: int, then: Callable[[], None]) -> Iterator[None]:
         if not cls.is_hooked:
             cls.is_hooked = True
             sys.addaudithook(cls._hear)  # for the whole life of the process
-        cls.folder, cls.number, cls.then = folder, number, then
+        cls.directory, cls.number, cls.then = directory, number, then
         try:
             yield
         finally:
-            cls.folder = None
+            cls.directory = None
 
     @classmethod
     def _hear(cls, event: str, arguments: tuple[object, ...]) -> None:
-        if cls.folder is None or event not in {"open", "os.scandir"}:
+        if cls.directory is None or event not in {"open", "os.scandir"}:
             return
-        if not str(arguments[0]).startswith(str(cls.folder)):
+        if not str(arguments[0]).startswith(str(cls.directory)):
             return
         cls.number -= 1
         if cls.number == 0:
-            cls.folder = None
+            cls.directory = None
             cls.then()
 
 

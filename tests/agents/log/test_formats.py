@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.agents.log.lines import nginx_line
 
-from endpoint_analytics.agents.config import ConfigurationError
+from endpoint_analytics.agents.core.config import ConfigurationError
 from endpoint_analytics.agents.log.formats import FORMATS, pattern_parser
 from endpoint_analytics.agents.log.json_lines import parse_caddy, parse_envoy, parse_traefik
 from endpoint_analytics.agents.log.logged import OTHER, Logged, parse_go_duration_us, parse_time_us

@@ -12,7 +12,7 @@ from tests.agents.log.front import TimedBehaviours
 from tests.agents.log.haproxy import HAProxy
 from tests.agents.log.test_servers import read_log
 from tests.agents.proxy.running import behaviour_server
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.skipif(not HAProxy.is_installed(), reason="HAProxy is not installed")
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.agents.folded import fold
 
-from endpoint_analytics.agents.config import AgentConfig
+from endpoint_analytics.agents.core.config import AgentConfig
 from endpoint_analytics.agents.log.ledger import MAX_REQUESTS, OLDEST_US, Book, next_batch, take
 from endpoint_analytics.agents.log.logged import Logged
 from endpoint_analytics.schemas.codec import decode_requests, encode

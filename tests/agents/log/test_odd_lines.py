@@ -22,11 +22,11 @@ from tests.agents.log.nginx import Nginx
 from tests.agents.log.test_reader import Topic, run
 from tests.agents.log.test_servers import is_open, read_log
 from tests.agents.proxy.running import behaviour_server
-from tests.parts import ROOT
-from tests.waiting import eventually
+from tests.support.parts import ROOT
+from tests.support.waiting import eventually
 
 from endpoint_analytics.agents.log.formats import FORMATS
-from endpoint_analytics.infra.kafka.port import free_port
+from endpoint_analytics.infra.local.system.port import free_port
 from endpoint_analytics.schemas.requests import Totals
 
 

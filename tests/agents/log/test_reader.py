@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.agents.folded import fold
 from tests.agents.log.lines import nginx_line
 
-from endpoint_analytics.agents.config import AgentConfig, ConfigurationError
+from endpoint_analytics.agents.core.config import AgentConfig, ConfigurationError
 from endpoint_analytics.agents.log.formats import FORMATS, Parser, pattern_parser
 from endpoint_analytics.agents.log.journal import BOOT_US, Journal, decode_entry, encode_entry
 from endpoint_analytics.agents.log.reader import LogReader
@@ -198,7 +198,7 @@ def test_a_position_that_is_none_is_told(tmp_path, content):
         Journal(tmp_path / "position", CONFIG, now_us())
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+def test_a_directory_that_cannot_be_written_is_told(tmp_path):
     with pytest.raises(ConfigurationError, match="--position"):
         Journal(tmp_path / "missing" / "position", CONFIG, now_us())
 

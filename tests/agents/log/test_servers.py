@@ -21,15 +21,17 @@ from tests.agents.log.front import TimedBehaviours
 from tests.agents.log.nginx import Nginx
 from tests.agents.log.test_reader import Topic, now_us
 from tests.agents.proxy.running import behaviour_server
-from tests.oracle import Accepted
-from tests.parts import ROOT
-from tests.waiting import eventually
+from tests.support.oracle import Accepted
+from tests.support.parts import ROOT
+from tests.support.waiting import eventually
 
-from endpoint_analytics.agents.config import AgentConfig
+from endpoint_analytics.agents.core.config import AgentConfig
 from endpoint_analytics.agents.log.formats import FORMATS
 from endpoint_analytics.agents.log.journal import Journal
 from endpoint_analytics.agents.log.reader import LogReader
 from endpoint_analytics.schemas.requests import Totals
+
+pytestmark = pytest.mark.outside
 
 
 class Reading(Captured):

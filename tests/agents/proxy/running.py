@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.parts import Child
+from tests.support.parts import Child
 
-from endpoint_analytics.agents.agent import Agent
-from endpoint_analytics.agents.config import AgentConfig
+from endpoint_analytics.agents.core.config import AgentConfig
 from endpoint_analytics.agents.proxy.server import ProxyServer
 from endpoint_analytics.agents.proxy.settings import ProxySettings, Upstream
+from endpoint_analytics.agents.replica.agent import Agent
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.SelectorEventLoop}
 try:
@@ -93,12 +93,12 @@ def run_proxy(
         assert not thread.is_alive()
 
 
-def behaviour_server(folder: Path) -> tuple[Child, int]:
+def behaviour_server(directory: Path) -> tuple[Child, int]:
     """Start the application of behaviours on a real uvicorn, and return it with its port."""
     child = Child(
         [sys.executable, "-m", "tests.agents.behaviour_app"],
         os.environ,
-        folder / "server.log",
+        directory / "server.log",
         r"listening (\d+)\n",
     )
     return child, int(child.start()[1])

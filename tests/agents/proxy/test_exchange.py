@@ -10,7 +10,7 @@ import pytest
 from tests.agents.behaviours import reset
 from tests.agents.proxy.running import LOOPS, run_proxy, totals_of
 from tests.agents.proxy.scripted import connect, is_probe, scripted, serve
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -12,12 +12,12 @@ import sys
 from contextlib import contextmanager
 
 import pytest
-from tests.agents.frameworks.served import BIN
+from tests.agents.middleware.frameworks.served import BIN
 from tests.agents.proxy.running import run_proxy
-from tests.parts import ROOT
-from tests.waiting import eventually, until_open
+from tests.support.parts import ROOT
+from tests.support.waiting import eventually, until_open
 
-from endpoint_analytics.infra.kafka.port import free_port
+from endpoint_analytics.infra.local.system.port import free_port
 
 JAVA = """
 import java.net.URI;
@@ -42,10 +42,10 @@ SERVERS = {
 
 
 @contextmanager
-def proxied(make_config, name, folder):
+def proxied(make_config, name, directory):
     port = free_port("127.0.0.1")
     address = f"127.0.0.1:{port}" if name == "hypercorn" else str(port)
-    log = folder / "server.log"
+    log = directory / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, str(BIN / SERVERS[name][0]), *SERVERS[name][1:], address],

@@ -7,7 +7,7 @@ import time
 import pytest
 from tests.agents.proxy.running import LOOPS, run_proxy
 from tests.agents.proxy.scripted import connect, is_probe, scripted
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.parametrize("loop", list(LOOPS))
 

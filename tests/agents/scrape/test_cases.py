@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from endpoint_analytics.agents.config import ConfigurationError
+from endpoint_analytics.agents.core.config import ConfigurationError
 from endpoint_analytics.agents.scrape.exposition import parse_exposition
 from endpoint_analytics.agents.scrape.readings import EngineReader, EngineReading
 from endpoint_analytics.agents.scrape.selector import parse_selector

@@ -12,11 +12,11 @@ import pytest
 import trustme
 import uvicorn
 from prometheus_client import CollectorRegistry, Gauge, make_asgi_app
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
-from endpoint_analytics.agents.config import AgentConfig, ConfigurationError, read_config
-from endpoint_analytics.agents.engine_tls import engine_tls
+from endpoint_analytics.agents.core.config import AgentConfig, ConfigurationError, read_config
 from endpoint_analytics.agents.run.probe import ReadyProbe
+from endpoint_analytics.agents.scrape.engine_tls import engine_tls
 from endpoint_analytics.agents.scrape.fetch import ScrapeError, fetch
 from endpoint_analytics.agents.scrape.settings import scrape_settings
 
@@ -26,12 +26,12 @@ NAMES = {"namespace": "acme", "endpoint": "llm", "replica_id": "replica-1"}
 class Engine:
     """uvicorn with /metrics; `asks` says whether it demands a certificate of its clients."""
 
-    def __init__(self, folder: Path, server_name: str = "127.0.0.1", *, asks: bool = False) -> None:
+    def __init__(self, directory: Path, server_name: str = "127.0.0.1", *, asks: bool = False) -> None:
         self.authority = trustme.CA()
-        self.ca_file = folder / "ca.pem"
+        self.ca_file = directory / "ca.pem"
         self.authority.cert_pem.write_to_path(self.ca_file)
         issued = self.authority.issue_cert(server_name)
-        certificate, key = folder / "server.pem", folder / "server.key"
+        certificate, key = directory / "server.pem", directory / "server.key"
         issued.cert_chain_pems[0].write_to_path(certificate)
         issued.private_key_pem.write_to_path(key)
         registry = CollectorRegistry()

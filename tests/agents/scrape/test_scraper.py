@@ -7,12 +7,12 @@ import logging
 import pytest
 from tests.agents.scrape import expositions
 from tests.agents.scrape.engine_server import EngineServer, reply
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
-from endpoint_analytics.agents.agent import Agent
-from endpoint_analytics.agents.config import ConfigurationError
-from endpoint_analytics.agents.process_agent import ProcessAgent
-from endpoint_analytics.agents.sampling import Interval
+from endpoint_analytics.agents.core.config import ConfigurationError
+from endpoint_analytics.agents.core.sampling import Interval
+from endpoint_analytics.agents.middleware.process_agent import ProcessAgent
+from endpoint_analytics.agents.replica.agent import Agent
 from endpoint_analytics.agents.scrape.readings import EngineReading
 from endpoint_analytics.agents.scrape.scraper import Scraper, make_engine_batch
 from endpoint_analytics.agents.scrape.settings import ScrapeSettings, parse_target

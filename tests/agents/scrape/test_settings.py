@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from endpoint_analytics.agents.config import ConfigurationError, read_config
+from endpoint_analytics.agents.core.config import ConfigurationError, read_config
 from endpoint_analytics.agents.scrape.engines import Source
 from endpoint_analytics.agents.scrape.settings import (
     MAX_OWN_METRICS,

@@ -11,8 +11,8 @@ import logging
 import os
 import time
 
-from endpoint_analytics.agents.agent import Agent
-from endpoint_analytics.agents.config import read_config
+from endpoint_analytics.agents.core.config import read_config
+from endpoint_analytics.agents.replica.agent import Agent
 
 
 def main() -> None:

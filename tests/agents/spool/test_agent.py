@@ -9,17 +9,17 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.waiting import until
+from tests.support.waiting import until
 
-from endpoint_analytics.agents.agent import Agent
+from endpoint_analytics.agents.replica.agent import Agent
 from endpoint_analytics.agents.spool import log as spool_log
 from endpoint_analytics.agents.spool.spool import Spool
 from endpoint_analytics.schemas.codec import decode_replicas, decode_requests
 
 
-def left(folder, topic="requests"):
-    """Take over what is in the folder, and return it."""
-    spool = Spool(folder, "next", "endpoint-analytics", b"", 2**30, drop_newest=False)
+def left(directory, topic="requests"):
+    """Take over what is in the directory, and return it."""
+    spool = Spool(directory, "next", "endpoint-analytics", b"", 2**30, drop_newest=False)
     messages = []
     while (records := spool.read_adopted(topic)) is not None:
         messages += [record.message for record in records]
@@ -33,8 +33,8 @@ def start(make_config):
     """Start an agent with a spool; it is stopped at the end."""
     agents = []
 
-    def start(folder, **settings):
-        agents.append(Agent(make_config(spool=str(folder), **settings)))
+    def start(directory, **settings):
+        agents.append(Agent(make_config(spool=str(directory), **settings)))
         agents[-1].start()
         return agents[-1]
 
@@ -96,7 +96,7 @@ def test_a_disk_that_refuses_falls_back_to_memory_and_recovers(start, tmp_path, 
     def full(fd, data):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("endpoint_analytics.agents.spool.lane.RETRY_S", 0.05)
+    monkeypatch.setattr("endpoint_analytics.agents.delivery.spooled_topic_sender.RETRY_S", 0.05)
     write = os.write
     monkeypatch.setattr(spool_log.os, "write", full)
     agent = start(tmp_path, outbox_batches=5, flush_interval_s=0.02)
@@ -114,7 +114,7 @@ def test_a_disk_that_refuses_falls_back_to_memory_and_recovers(start, tmp_path, 
     assert batches[-1].totals.dropped_batches == {"buffer_full": lost}
 
 
-def test_a_folder_that_is_a_file_leaves_the_memory(start, tmp_path, caplog):
+def test_a_directory_that_is_a_file_leaves_the_memory(start, tmp_path, caplog):
     (tmp_path / "file").write_text("")
     agent = start(tmp_path / "file", outbox_batches=3, flush_interval_s=0.01)
     until(lambda: agent.snapshot().totals.dropped_batches.get("buffer_full", 0) >= 3)
@@ -154,6 +154,7 @@ def test_the_thread_and_the_files_are_gone_at_the_end(start, tmp_path):
     assert not [name for name in open_files if name.startswith(str(tmp_path))]
 
 
+@pytest.mark.outside
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 def test_a_forked_child_does_not_keep_its_parents_spool(start, tmp_path):
     agent = start(tmp_path)

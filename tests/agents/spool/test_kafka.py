@@ -17,17 +17,17 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from tests.waiting import until
+from tests.support.waiting import until
 
-from endpoint_analytics.agents.agent import Agent
-from endpoint_analytics.agents.config import AgentConfig, KafkaConfig
-from endpoint_analytics.agents.ledger import Ledger
-from endpoint_analytics.agents.recorder import Recorder
+from endpoint_analytics.agents.core.batching import Ledger
+from endpoint_analytics.agents.core.config import AgentConfig, KafkaConfig
+from endpoint_analytics.agents.core.recorder import Recorder
+from endpoint_analytics.agents.replica.agent import Agent
 from endpoint_analytics.agents.spool.log import Numbered, read_segment
 from endpoint_analytics.agents.spool.spool import Spool
-from endpoint_analytics.infra.kafka.port import free_port
-from endpoint_analytics.infra.kafka.process import KafkaProcess
-from endpoint_analytics.infra.kafka.topics import TopicSpec, ensure_topics
+from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
+from endpoint_analytics.infra.local.kafka.process import KafkaProcess
+from endpoint_analytics.infra.local.system.port import free_port
 from endpoint_analytics.schemas.codec import decode_requests, encode
 from endpoint_analytics.schemas.topics import HARDWARE, REPLICAS, REQUESTS, TOPIC_CONFIG
 
@@ -108,7 +108,7 @@ def broker(tmp_path):
 
 
 def test_killed_while_kafka_is_away_nothing_cut_is_lost(broker, tmp_path):
-    """Two processes share a folder, as uvicorn's workers do; both are killed, and one takes over from both."""
+    """Two processes share a directory, as uvicorn's workers do; both are killed, and one takes over from both."""
     kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers, topic_prefix="killed")
     spool = tmp_path / "not" / "there" / "yet"
     last = []
@@ -140,26 +140,26 @@ def test_killed_while_kafka_is_away_nothing_cut_is_lost(broker, tmp_path):
 
 
 def test_while_kafka_is_well_nothing_is_written(kafka_config, make_config, tmp_path):
-    folder = tmp_path / "spool"
-    agent = Agent(make_config(kafka=kafka_config, spool=str(folder), stop_timeout_s=10.0))
+    directory = tmp_path / "spool"
+    agent = Agent(make_config(kafka=kafka_config, spool=str(directory), stop_timeout_s=10.0))
     agent.start()
     until(lambda: agent.snapshot().sent["requests"] >= 1)
-    already = sorted(folder.iterdir())  # the first connection may have taken its time
+    already = sorted(directory.iterdir())  # the first connection may have taken its time
     record(agent, 10)
     sent = agent.snapshot().sent["requests"]
     until(lambda: agent.snapshot().sent["requests"] >= sent + 20)
-    assert sorted(folder.iterdir()) == already
+    assert sorted(directory.iterdir()) == already
     assert agent.snapshot().spool.bytes == 0
     agent.stop()
 
 
-def fill(folder, kafka, boots, batches):
+def fill(directory, kafka, boots, batches):
     """Leave a spool of dead boots, as their processes would have; returns (boot, seq) of each batch."""
     config = AgentConfig(namespace="acme", endpoint="classifier", replica_id="replica-1")
     left = []
     for boot_id in boots:
         spool = Spool(
-            folder, boot_id, kafka.topic_prefix, b"acme/classifier/replica-1", 2**22, drop_newest=False
+            directory, boot_id, kafka.topic_prefix, b"acme/classifier/replica-1", 2**22, drop_newest=False
         )
         ledger, recorder = Ledger(config, boot_id), Recorder()
         messages = []
@@ -168,7 +168,7 @@ def fill(folder, kafka, boots, batches):
                 request = recorder.arrive()
                 request.respond(200)
                 request.finish()
-            (batch,) = ledger.batches(recorder.cut(), time.time_ns() // 1_000, {}, {})
+            (batch,) = ledger.batches(recorder.snapshot(), time.time_ns() // 1_000, {}, {})
             messages.append(Numbered(number, encode(batch)))
             left.append((boot_id, batch.seq))
         while messages:

@@ -26,8 +26,8 @@ def make_spool(tmp_path):
     """A spool of one boot; all are let go at the end."""
     made = []
 
-    def make(boot_id="boot-1", *, drop_newest=False, folder=tmp_path, cap_bytes=CAP_BYTES):
-        made.append(Spool(folder, boot_id, "prefix", KEY, cap_bytes, drop_newest=drop_newest))
+    def make(boot_id="boot-1", *, drop_newest=False, directory=tmp_path, cap_bytes=CAP_BYTES):
+        made.append(Spool(directory, boot_id, "prefix", KEY, cap_bytes, drop_newest=drop_newest))
         return made[-1]
 
     yield make
@@ -65,11 +65,11 @@ def adopt_all(spool, topic="requests"):
 
 
 def test_nobody_else_can_read_it(make_spool, tmp_path):
-    folder = tmp_path / "spool"
-    spool = make_spool(folder=folder)
+    directory = tmp_path / "spool"
+    spool = make_spool(directory=directory)
     spool.prepare()
     append(spool, numbered(1, 3))
-    made = [folder, *folder.rglob("*")]
+    made = [directory, *directory.rglob("*")]
     assert len(made) >= 4
     assert [path for path in made if path.stat().st_mode & 0o077] == []
 
@@ -211,8 +211,8 @@ def test_another_prefix_is_left_alone(make_spool, tmp_path):
     assert other.read_adopted("requests") is None
 
 
-def segments(folder):
-    return sorted(folder.glob("*/*.spool"))
+def segments(directory):
+    return sorted(directory.glob("*/*.spool"))
 
 
 def test_a_flipped_bit_costs_one_record_and_is_told_once(make_spool, tmp_path, caplog):
@@ -317,7 +317,7 @@ def test_a_real_full_disk(make_spool, tmp_path):
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", small], check=False).returncode:
         pytest.skip("mounting is not allowed here")
     try:
-        spool = make_spool(folder=small)
+        spool = make_spool(directory=small)
         with pytest.raises(OSError, match="No space"):
             append(spool, numbered(1, 101))
         kept = spool.figures.records
@@ -332,11 +332,11 @@ def test_a_real_full_disk(make_spool, tmp_path):
         subprocess.run(["umount", "-l", small], check=True)
 
 
-@pytest.mark.parametrize("folder", ["/proc/no/such", "/dev/null/spool"])
-def test_a_folder_that_cannot_be_used_is_told_at_the_start(make_spool, caplog, folder):
-    spool = make_spool(folder=Path(folder))
+@pytest.mark.parametrize("directory", ["/proc/no/such", "/dev/null/spool"])
+def test_a_directory_that_cannot_be_used_is_told_at_the_start(make_spool, caplog, directory):
+    spool = make_spool(directory=Path(directory))
     spool.prepare()
-    assert f"the spool in {folder} takes no messages" in caplog.text
+    assert f"the spool in {directory} takes no messages" in caplog.text
     assert spool.figures.error
     assert spool.read_adopted("requests") is None
     with pytest.raises(OSError):  # noqa: PT011 - which one is the system's
@@ -349,17 +349,17 @@ def test_a_lock_ends_with_its_process_and_not_before(tmp_path):
         "import sys, time; from pathlib import Path; from endpoint_analytics.agents.spool.claim import claim\n"
         "held = claim(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
     )
-    folder = tmp_path / "boot@prefix"
-    process = subprocess.Popen([sys.executable, "-c", program, str(folder)], stdout=subprocess.PIPE)
+    directory = tmp_path / "boot@prefix"
+    process = subprocess.Popen([sys.executable, "-c", program, str(directory)], stdout=subprocess.PIPE)
     try:
         assert process.stdout.readline() == b"held\n"
-        assert claim(folder) is None
+        assert claim(directory) is None
         assert list(claim_left(tmp_path, "prefix")) == []
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
     (left,) = claim_left(tmp_path, "prefix")
-    assert claim(folder) is None
+    assert claim(directory) is None
     left.remove()
     assert list(tmp_path.iterdir()) == []

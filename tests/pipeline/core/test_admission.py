@@ -5,9 +5,9 @@ from __future__ import annotations
 from endpoint_analytics.pipeline.core.admission import MAX_BOOTS, MAX_NAMESPACES, Admission
 from endpoint_analytics.pipeline.core.boots import OVERFLOW, Boot, BootKey
 from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
-from endpoint_analytics.pipeline.core.folders import HardwareFolder, RequestsFolder
 from endpoint_analytics.pipeline.core.partition import Bounds, PartitionFold
 from endpoint_analytics.pipeline.core.sample_fold import MAX_SERIES
+from endpoint_analytics.pipeline.core.stream_folds import HardwareFold, RequestsFold
 from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.hardware import HardwareBatch
 from endpoint_analytics.schemas.requests import Arrived, RequestBatch
@@ -47,8 +47,8 @@ def test_namespaces_beyond_theirs_share_one_name() -> None:
     assert admission.admit(key(1, namespace="n5")) == key(1, namespace="n5")
 
 
-def fold_all(folder, values: list[bytes]):
-    fold = PartitionFold(folder, "topic", 0, ChunkRule(max_offsets=1_000_000), Bounds())
+def fold_all(stream_fold, values: list[bytes]):
+    fold = PartitionFold(stream_fold, "topic", 0, ChunkRule(max_offsets=1_000_000), Bounds())
     records = [Record(offset, START_US // 1000 + 1_100, value) for offset, value in enumerate(values)]
     fold.open(records[0])
     events = 0
@@ -79,7 +79,7 @@ def test_a_flood_of_replicas_keeps_its_totals_and_spares_others() -> None:
 
     flood = MAX_BOOTS + 500
     values = [batch(f"r{n}", "flood") for n in range(flood)] + [batch("r0", "calm")]
-    fold, events = fold_all(RequestsFolder(), values)
+    fold, events = fold_all(RequestsFold(), values)
     rows = fold.take_rows()
     windows = [row.values for row in rows if row.table == "request_windows"]
     assert events == 2 * (flood + 1)
@@ -108,7 +108,7 @@ def test_a_flood_of_metrics_is_refused_and_leaves_the_replica_its_known_ones() -
         )
 
     values = [batch(seq, range(50 * seq, 50 * seq + 50)) for seq in range(MAX_SERIES // 50 + 10)]
-    fold, events = fold_all(HardwareFolder(), [*values, batch(len(values), range(50))])
+    fold, events = fold_all(HardwareFold(), [*values, batch(len(values), range(50))])
     assert events == MAX_SERIES + 50
     rejections, _ = fold.take_rejected()
     assert {rejection.error.reason for rejection in rejections} == {"too_many_series"}

@@ -7,8 +7,8 @@ from tests.pipeline.core.worker import Worker
 
 from endpoint_analytics.pipeline.core import partition
 from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
-from endpoint_analytics.pipeline.core.folders import ReplicasFolder
 from endpoint_analytics.pipeline.core.partition import Bounds, PartitionFold
+from endpoint_analytics.pipeline.core.stream_folds import ReplicasFold
 from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.requests import Aborted, Arrived, Finished, RequestBatch, Responded
 
@@ -18,7 +18,7 @@ START_MS = START_US // 1000
 
 
 def new_fold(rule=RULE):
-    return PartitionFold(ReplicasFolder(), "ea.replicas", 0, rule, Bounds())
+    return PartitionFold(ReplicasFold(), "ea.replicas", 0, rule, Bounds())
 
 
 def request_batch(seq=0, start_us=START_US, length_us=1_000_000, **members) -> RequestBatch:

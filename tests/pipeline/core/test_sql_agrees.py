@@ -12,7 +12,7 @@ from tests.pipeline.core.logs import Log, make_log
 from tests.pipeline.core.reference import comparable, reference
 from tests.pipeline.core.worker import Worker
 
-from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
+from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.pipeline.core.boots import BootKey
 from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
 from endpoint_analytics.pipeline.core.sketch import BUCKETS, buckets_of, quantiles

@@ -12,23 +12,23 @@ from decimal import Decimal
 
 from endpoint_analytics.pipeline.core.boots import Boot, BootKey
 from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
-from endpoint_analytics.pipeline.core.folders import (
-    EngineFolder,
-    HardwareFolder,
-    ReplicasFolder,
-    RequestsFolder,
-)
 from endpoint_analytics.pipeline.core.partition import Bounds, PartitionFold
 from endpoint_analytics.pipeline.core.rows import Row
+from endpoint_analytics.pipeline.core.stream_folds import (
+    EngineFold,
+    HardwareFold,
+    ReplicasFold,
+    RequestsFold,
+)
 from endpoint_analytics.pipeline.store.boot_states import parse_boot
 from endpoint_analytics.pipeline.store.writer import encode_rows
 
 RULE, BOUNDS = ChunkRule(), Bounds()
-FOLDERS = {
-    "requests": RequestsFolder,
-    "hardware": HardwareFolder,
-    "engine": EngineFolder,
-    "replicas": ReplicasFolder,
+STREAM_FOLDS = {
+    "requests": RequestsFold,
+    "hardware": HardwareFold,
+    "engine": EngineFold,
+    "replicas": ReplicasFold,
 }
 
 _BOOT = ("namespace", "endpoint", "replica_id", "boot_id")
@@ -112,7 +112,7 @@ class Worker:
         self.refused: dict[int, str] = {}
         self._stream = stream
         self._partition = partition
-        self._fold = PartitionFold(FOLDERS[stream](), f"ea.{stream}", partition, rule, bounds)
+        self._fold = PartitionFold(STREAM_FOLDS[stream](), f"ea.{stream}", partition, rule, bounds)
         self._open = False
 
     def read(self, records: Sequence[Record]) -> None:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 import pytest
 from tests.pipeline.store.rows import all_known
 
-from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
+from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, Client, connect
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.tokens import create_token

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as classic_f
 from tests.pipeline.store.rows import boot, event, hardware, insert, setting, window
 
 from endpoint_analytics.pipeline.core.sketch import value_of
-from endpoint_analytics.pipeline.serve import openmetrics, prometheus_text
+from endpoint_analytics.pipeline.exposition import openmetrics, prometheus_text
 from endpoint_analytics.pipeline.store.tokens import create_token, parse_token, revoke_token
 
 

@@ -5,9 +5,9 @@ import socket
 import uuid
 
 import pytest
-from tests.waiting import until
+from tests.support.waiting import until
 
-from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
+from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.pipeline.store.migrate import migrate
 
 

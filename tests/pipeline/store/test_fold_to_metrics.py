@@ -11,8 +11,8 @@ from tests.benchmarks.log import request_log
 
 from endpoint_analytics.pipeline.core.boots import Boot
 from endpoint_analytics.pipeline.core.chunks import ChunkRule
-from endpoint_analytics.pipeline.core.folders import RequestsFolder
 from endpoint_analytics.pipeline.core.partition import Bounds, PartitionFold
+from endpoint_analytics.pipeline.core.stream_folds import RequestsFold
 from endpoint_analytics.pipeline.store.connect import connect_async
 from endpoint_analytics.pipeline.store.endpoint_metrics import MetricsSettings, read_endpoint_metrics
 from endpoint_analytics.pipeline.store.writer import encode_rows
@@ -23,7 +23,7 @@ REPLICAS, MESSAGES = 3, 120
 
 def stored_blocks(records, take):
     """Fold, flushing after every `take` records: blocks of rows by table, one flush after the other."""
-    fold = PartitionFold(RequestsFolder(), "requests", 0, ChunkRule(), Bounds())
+    fold = PartitionFold(RequestsFold(), "requests", 0, ChunkRule(), Bounds())
     for start in range(0, len(records), take):
         for begins, run in fold.runs(records[start : start + take]):
             if begins:

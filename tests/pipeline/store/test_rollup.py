@@ -13,7 +13,7 @@ from tests.pipeline.store.rows import event, hardware, insert
 from endpoint_analytics.pipeline.store import rollup
 from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.errors import StoreError
-from endpoint_analytics.pipeline.store.rollup import read_reach, read_states, roll_up
+from endpoint_analytics.pipeline.store.rollup import read_rollup_progress, read_states, roll_up
 
 HOUR_START = (int(datetime.now(UTC).timestamp()) - 5 * 3600) // 3600 * 3600
 BOOTS = (("r1", "b1"), ("r1", "b2"), ("r2", "b3"))
@@ -141,12 +141,12 @@ def test_a_backlog_is_done_in_pieces_and_not_read_before_all_is_done(client, mon
     with pytest.raises(StoreError):
         asyncio.run(roll_up(StopsAfter(client, 2)))
     assert len(rolled(client)) == 3 * 2 * 17
-    reach = asyncio.run(read_reach(ClientExecutor(client)))
+    reach = asyncio.run(read_rollup_progress(ClientExecutor(client)))
     assert (reach.minute_to, reach.hour_to) == (0, 0)
     look(client)
     assert len(rolled(client)) == 3 * 60
     assert sum(row[2] for row in rolled(client, "request_hours") if row[0] == "") == len(made())
-    assert asyncio.run(read_reach(ClientExecutor(client))).hour_to > HOUR_START
+    assert asyncio.run(read_rollup_progress(ClientExecutor(client))).hour_to > HOUR_START
 
 
 def test_a_window_that_is_not_over_waits(client):
@@ -157,7 +157,7 @@ def test_a_window_that_is_not_over_waits(client):
     insert(client, "request_windows", rows)
     look(client)
     assert rolled(client) == []
-    reach = asyncio.run(read_reach(ClientExecutor(client)))
+    reach = asyncio.run(read_rollup_progress(ClientExecutor(client)))
     assert reach.minute_to <= now - rollup.SETTLE_S
 
 

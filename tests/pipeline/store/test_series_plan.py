@@ -9,14 +9,14 @@ from endpoint_analytics.pipeline.store.rollup_levels import (
     LEVELS,
     MINUTE,
     TEN_SECONDS,
-    Reach,
     Retention,
+    RollupProgress,
 )
-from endpoint_analytics.pipeline.store.series_plan import NOWHERE, RangeError, choose_steps, stretches
+from endpoint_analytics.pipeline.store.series_plan import NOWHERE, RangeError, choose_steps, time_ranges
 
 NOW = 1_700_000_000.0
 DAY = 86_400
-REACH = Reach(Retention(7, 30, 400), int(NOW) // 60 * 60, int(NOW) // 3600 * 3600)
+REACH = RollupProgress(Retention(7, 30, 400), int(NOW) // 60 * 60, int(NOW) // 3600 * 3600)
 
 
 @given(
@@ -31,7 +31,7 @@ def test_stretches_cover_the_range_once(begin, length, minutes, hours, coarsest)
     first, last = base + begin * 10, base + (begin + length) * 10
     minute_to = (base + minutes * 10) // 60 * 60
     hour_to = min(minute_to, base + hours * 10) // 3600 * 3600
-    read = stretches(first, last, coarsest, Reach(Retention(), minute_to, hour_to))
+    read = time_ranges(first, last, coarsest, RollupProgress(Retention(), minute_to, hour_to))
     found = sorted(
         each for part in (read.hours, read.minutes, read.windows) for each in part if each != NOWHERE
     )
@@ -91,4 +91,4 @@ def test_a_range_that_cannot_be_answered():
         steps(403 * DAY)
     with pytest.raises(RangeError, match="at most 2000") as found:
         steps(DAY, 10)
-    assert found.value.mend == "ask for a step of 44 s or more, or for a shorter range"
+    assert found.value.hint == "ask for a step of 44 s or more, or for a shorter range"

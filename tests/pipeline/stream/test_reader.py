@@ -12,10 +12,10 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 from tests.benchmarks.log import request_log
 
-from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
+from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
-from endpoint_analytics.pipeline.core.folders import RequestsFolder
 from endpoint_analytics.pipeline.core.partition import Bounds, Rejection
+from endpoint_analytics.pipeline.core.stream_folds import RequestsFold
 from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, connect
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.writer import RowWriter
@@ -48,7 +48,7 @@ class Shell:
         self.rejections: list[Rejection] = []
         self.reader = StreamReader(
             "requests",
-            RequestsFolder,
+            RequestsFold,
             self.writer,
             self,
             self._send_rejected,

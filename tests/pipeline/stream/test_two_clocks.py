@@ -11,8 +11,8 @@ import sys
 import pytest
 from clickhouse_connect.driver.exceptions import OperationalError
 from tests.integration.replica import Replica
-from tests.parts import Child, Stack
-from tests.waiting import eventually
+from tests.support.parts import Child, Stack
+from tests.support.waiting import eventually
 
 from endpoint_analytics.pipeline.stream import two_clocks
 from endpoint_analytics.pipeline.stream.progress import Progress, Stored

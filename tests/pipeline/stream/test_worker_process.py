@@ -12,10 +12,10 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
-from tests.parts import Stack
-from tests.waiting import eventually
+from tests.support.parts import Stack
+from tests.support.waiting import eventually
 
-from endpoint_analytics.infra.kafka.port import free_port
+from endpoint_analytics.infra.local.system.port import free_port
 from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.rejected import Rejected
 from endpoint_analytics.schemas.requests import Arrived, RequestBatch

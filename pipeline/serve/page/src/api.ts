@@ -6,12 +6,12 @@ import type { Answer, Endpoints, Session } from "./shapes.ts";
 // The service answers within 10 s, if only to say that ClickHouse does not.
 const TIMEOUT_MS = 11_000;
 
-/** What is wrong, and what mends it. `status` 0: no answer at all. */
+/** What is wrong, and how to fix it. `status` 0: no answer at all. */
 export class ApiError extends Error {
   constructor(
     readonly status: number,
     what: string,
-    readonly mend: string,
+    readonly hint: string,
   ) {
     super(what);
   }
@@ -48,8 +48,8 @@ async function ask(path: string, init: RequestInit, signal?: AbortSignal): Promi
 
 async function failure(response: Response): Promise<ApiError> {
   try {
-    const { error } = (await response.json()) as { error: { what: string; mend: string } };
-    return new ApiError(response.status, sentence(error.what), sentence(error.mend));
+    const { detail, hint } = (await response.json()) as { detail: string; hint: string };
+    return new ApiError(response.status, sentence(detail), sentence(hint));
   } catch {
     return new ApiError(response.status, `The query service answered ${response.status}.`, "Its log may say more.");
   }

@@ -4,7 +4,7 @@ import { h } from "./dom.ts";
 
 function firstData(namespace: string, endpoint: string): HTMLElement {
   const code = [
-    "from endpoint_analytics.agents.asgi import AnalyticsMiddleware",
+    "from endpoint_analytics import AnalyticsMiddleware",
     "",
     `app.add_middleware(AnalyticsMiddleware, namespace="${namespace}", endpoint="${endpoint}")`,
   ].join("\n");

@@ -44,7 +44,7 @@ async function leave(): Promise<void> {
     await signOut();
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    stillSignedIn.show(new ApiError(error.status, "You are still signed in.", `${error.message} ${error.mend}`), null);
+    stillSignedIn.show(new ApiError(error.status, "You are still signed in.", `${error.message} ${error.hint}`), null);
     return;
   }
   stillSignedIn.hide();

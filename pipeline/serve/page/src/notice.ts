@@ -12,7 +12,7 @@ export function announce(text: string): void {
   timer = setTimeout(() => setText(spoken, text), 250);
 }
 
-/** A banner that says what is wrong, what mends it, and when the page tries again. */
+/** A banner that says what is wrong, how to fix it, and when the page tries again. */
 export class Banner {
   readonly element = h("div", { class: "banner", role: "alert", hidden: true });
   private readonly countdown = h("span", { class: "banner-countdown", "aria-hidden": "true" });
@@ -21,12 +21,12 @@ export class Banner {
   constructor(private readonly retry: () => void) {}
 
   show(error: ApiError, retryInSeconds: number | null): void {
-    const said = `${error.message} ${error.mend}`;
+    const said = `${error.message} ${error.hint}`;
     if (this.element.hidden || this.element.dataset.said !== said) {
       this.element.dataset.said = said;
       const button = h("button", { type: "button", class: "button", onclick: this.retry }, "Try now");
       this.element.replaceChildren(
-        h("div", { class: "banner-text" }, h("strong", {}, error.message), " ", error.mend, " ", this.countdown),
+        h("div", { class: "banner-text" }, h("strong", {}, error.message), " ", error.hint, " ", this.countdown),
         button,
       );
       this.element.hidden = false;

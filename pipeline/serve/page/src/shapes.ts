@@ -1,4 +1,4 @@
-// What the JSON API answers, as far as the page reads it: the twin of pipeline/serve/api/shapes.py.
+// What the JSON API answers, as far as the page reads it: the twin of pipeline/serve/api/models.py.
 // Moments are Unix seconds, durations seconds; null is what is not known: a gap.
 
 export type Values = (number | null)[];

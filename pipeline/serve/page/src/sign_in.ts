@@ -54,7 +54,7 @@ export class SignInPage {
       this.signedIn();
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      this.error.textContent = error.status === 401 ? "This token is unknown or was revoked." : `${error.message} ${error.mend}`;
+      this.error.textContent = error.status === 401 ? "This token is unknown or was revoked." : `${error.message} ${error.hint}`;
       this.token.setAttribute("aria-invalid", "true");
       this.token.focus();
       this.token.select();

@@ -4,7 +4,7 @@ import { h } from "./dom.ts";
 import { count, moment } from "./format.ts";
 import type { Conflict, Paused, Replica } from "./shapes.ts";
 
-/** A banner for each paused partition: what waits, since when, why, and what mends it. */
+/** A banner for each paused partition: what waits, since when, why, and how to fix it. */
 export class Pauses {
   readonly element = h("div", { role: "alert", "aria-label": "Paused partitions", hidden: true });
   private said = "";
@@ -20,8 +20,8 @@ export class Pauses {
 
 function banner({ stream, partition, since, reason, command }: Paused): HTMLElement {
   const what = `Partition ${partition} of ${stream} is paused since ${moment(since)}: ${reason}.`;
-  const mend = " What is sent to it waits, and of replicas that send to it nothing is known. Once you know why: ";
-  return h("div", { class: "banner" }, h("div", { class: "banner-text" }, h("strong", {}, what), mend, h("code", {}, command)));
+  const hint = " What is sent to it waits, and of replicas that send to it nothing is known. Once you know why: ";
+  return h("div", { class: "banner" }, h("div", { class: "banner-text" }, h("strong", {}, what), hint, h("code", {}, command)));
 }
 
 /** A line for each replica under whose name more processes send than are there. */

@@ -16,8 +16,8 @@ from tests.agents.hardware.stand_in import Driver, compile_library
 HERE = Path(__file__).parent
 
 
-def build(folder: Path) -> Path:
-    """Return the folder that stands for /opt/rocm; skips the test without a C compiler or without the module."""
+def build(directory: Path) -> Path:
+    """Return the directory that stands for /opt/rocm; skips the test without a C compiler or without the module."""
     found = importlib.util.find_spec("amdsmi")
     if found is None or found.origin is None:
         pytest.skip("the package amdsmi is not installed")
@@ -25,14 +25,14 @@ def build(folder: Path) -> Path:
     wanted = set(re.findall(r"_libraries\['libamd_smi\.so'\]\.(\w+)", wrapper))
     ours = set(re.findall(r"^int (\w+)\(", (HERE / "stand_in.c").read_text(), re.MULTILINE))
     assert ours <= wanted, f"the module has no {ours - wanted}"
-    rest = folder / "rest.c"
+    rest = directory / "rest.c"
     rest.write_text("".join(f"int {name}(void) {{ return 2; }}\n" for name in sorted(wanted - ours)))
-    (folder / "lib").mkdir()
-    compile_library(folder / "lib/libamd_smi.so", HERE / "stand_in.c", rest)
-    return folder
+    (directory / "lib").mkdir()
+    compile_library(directory / "lib/libamd_smi.so", HERE / "stand_in.c", rest)
+    return directory
 
 
-def start(rocm: Path, folder: Path, script: str, **environment: str) -> Driver:
-    """Start a process on a machine with ROCm; device nodes are files below `folder`/dev."""
-    where = {"ROCM_PATH": str(rocm), "AMDSMI_SCRIPT": str(folder / "script")}
-    return Driver(folder, script, ["amd", str(folder / "dev")], **where | environment)
+def start(rocm: Path, directory: Path, script: str, **environment: str) -> Driver:
+    """Start a process on a machine with ROCm; device nodes are files below `directory`/dev."""
+    where = {"ROCM_PATH": str(rocm), "AMDSMI_SCRIPT": str(directory / "script")}
+    return Driver(directory, script, ["amd", str(directory / "dev")], **where | environment)

@@ -12,13 +12,13 @@ from tests.agents.hardware.stand_in import Driver, compile_library
 HERE = Path(__file__).parent
 
 
-def build(folder: Path) -> Path:
-    """Return the folder with the library; skips the test where there is no C compiler."""
-    compile_library(folder / "libnvidia-ml.so.1", HERE / "stand_in.c")
-    return folder
+def build(directory: Path) -> Path:
+    """Return the directory with the library; skips the test where there is no C compiler."""
+    compile_library(directory / "libnvidia-ml.so.1", HERE / "stand_in.c")
+    return directory
 
 
-def start(library: Path, folder: Path, script: str, *own: int, **environment: str) -> Driver:
+def start(library: Path, directory: Path, script: str, *own: int, **environment: str) -> Driver:
     """Start a process that sees the library; `own` are the replica's processes."""
-    where = {"LD_LIBRARY_PATH": str(library), "NVML_SCRIPT": str(folder / "script")}
-    return Driver(folder, script, ["nvidia", *map(str, own)], **where | environment)
+    where = {"LD_LIBRARY_PATH": str(library), "NVML_SCRIPT": str(directory / "script")}
+    return Driver(directory, script, ["nvidia", *map(str, own)], **where | environment)

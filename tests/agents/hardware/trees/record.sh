@@ -24,11 +24,11 @@ while IFS=: read -r number controllers path; do
             *) continue ;;
         esac
         [ "$root" = / ] && root=
-        folder=$at${path#"$root"}
-        folder=${folder%/}
-        [ -d "$folder" ] || folder=$at
+        directory=$at${path#"$root"}
+        directory=${directory%/}
+        [ -d "$directory" ] || directory=$at
         while :; do
-            for file in "$folder"/*; do
+            for file in "$directory"/*; do
                 case "${file##*/}" in
                     cgroup.type|cgroup.controllers|release_agent|io.stat|*.pressure) show "$file" ;;
                     cpu.max|cpu.stat|cpu.cfs_quota_us|cpu.cfs_period_us|cpuacct.usage) show "$file" ;;
@@ -37,8 +37,8 @@ while IFS=: read -r number controllers path; do
                     memory.usage_in_bytes|memory.limit_in_bytes|memory.failcnt|memory.oom_control) show "$file" ;;
                 esac
             done
-            [ "$folder" = "$at" ] && break
-            folder=${folder%/*}
+            [ "$directory" = "$at" ] && break
+            directory=${directory%/*}
         done
     done
 done < /proc/self/cgroup

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
-from endpoint_analytics.infra.kafka.port import free_port
+from endpoint_analytics.infra.local.system.port import free_port
 
 Json = dict[str, Any]
 TOKEN = "an-administrator"
@@ -32,27 +32,27 @@ CONTROLLERS = (
 
 
 def sign(
-    folder: Path, name: str, subject: str, signer: str = "", names: str = "DNS:localhost,IP:127.0.0.1"
+    directory: Path, name: str, subject: str, signer: str = "", names: str = "DNS:localhost,IP:127.0.0.1"
 ) -> None:
-    """Make name.key and name.crt in the folder, signed by `signer` or by itself."""
+    """Make name.key and name.crt in the directory, signed by `signer` or by itself."""
     words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", subject,
-             "-keyout", folder / f"{name}.key", "-out", folder / f"{name}.crt",
+             "-keyout", directory / f"{name}.key", "-out", directory / f"{name}.crt",
              "-addext", f"subjectAltName={names}"]  # fmt: skip
     if signer:
-        words += ["-CA", folder / f"{signer}.crt", "-CAkey", folder / f"{signer}.key",
+        words += ["-CA", directory / f"{signer}.crt", "-CAkey", directory / f"{signer}.key",
                   "-addext", "basicConstraints=critical,CA:FALSE"]  # fmt: skip
     subprocess.run(words, check=True, capture_output=True)
 
 
 class Cluster:
-    """Its parts are in `commands`; all that it keeps and logs is in `folder`; `controllers` may be none."""
+    """Its parts are in `commands`; all that it keeps and logs is in `directory`; `controllers` may be none."""
 
-    def __init__(self, commands: Path, folder: Path, controllers: Sequence[str] = CONTROLLERS) -> None:
-        self.commands, self.folder, self.controllers = commands, folder, controllers
+    def __init__(self, commands: Path, directory: Path, controllers: Sequence[str] = CONTROLLERS) -> None:
+        self.commands, self.directory, self.controllers = commands, directory, controllers
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._etcd, self._peer, self.port = (free_port("127.0.0.1") for _ in range(3))
         self.url = f"https://127.0.0.1:{self.port}"
-        self.authority = folder / "serving" / "apiserver.crt"
+        self.authority = directory / "serving" / "apiserver.crt"
 
     def __enter__(self) -> Self:
         for name, subject in (
@@ -60,9 +60,9 @@ class Cluster:
             ("front-ca", "/CN=front"),
             ("accounts", "/CN=accounts"),
         ):
-            sign(self.folder, name, subject)
-        sign(self.folder, "front-proxy", "/CN=front-proxy-client", "front-ca")
-        (self.folder / "tokens.csv").write_text(f"{TOKEN},admin,1,system:masters\n")
+            sign(self.directory, name, subject)
+        sign(self.directory, "front-proxy", "/CN=front-proxy-client", "front-ca")
+        (self.directory / "tokens.csv").write_text(f"{TOKEN},admin,1,system:masters\n")
         self.kubeconfig()
         self.start("etcd")
         self.start("kube-apiserver")
@@ -78,7 +78,7 @@ class Cluster:
     # Its parts
 
     def start(self, name: str) -> None:
-        log = (self.folder / f"{name}.log").open("ab")
+        log = (self.directory / f"{name}.log").open("ab")
         self._processes[name] = subprocess.Popen(
             [self.commands / name, *self._flags(name)], stdout=log, stderr=log
         )
@@ -99,22 +99,22 @@ class Cluster:
             except (OSError, http.client.HTTPException):
                 return False
 
-        eventually(is_ready, bool, 120, f"kube-apiserver is ready (see {self.folder})")
+        eventually(is_ready, bool, 120, f"kube-apiserver is ready (see {self.directory})")
 
     def backed_up(self) -> Path:
         """Stop the server and its store, and return a copy of what the store holds."""
         self.stop("kube-apiserver")
         self.stop("etcd")
-        shutil.copytree(self.folder / "store", self.folder / "backup")
-        return self.folder / "backup"
+        shutil.copytree(self.directory / "store", self.directory / "backup")
+        return self.directory / "backup"
 
     def restore(self, backup: Path) -> None:
         """Begin with what a backup holds."""
-        shutil.rmtree(self.folder / "store")
-        shutil.copytree(backup, self.folder / "store")
+        shutil.rmtree(self.directory / "store")
+        shutil.copytree(backup, self.directory / "store")
 
     def _flags(self, name: str) -> list[str]:
-        at = self.folder
+        at = self.directory
         client, peer = f"http://127.0.0.1:{self._etcd}", f"http://127.0.0.1:{self._peer}"
         if name == "etcd":
             return [f"--data-dir={at}/store", f"--listen-client-urls={client}", f"--advertise-client-urls={client}",
@@ -144,7 +144,7 @@ class Cluster:
         self, user: Json | None = None, name: str = "kubeconfig", namespace: str = "models", **cluster: object
     ) -> Path:
         """Write a kubeconfig, the administrator's unless another user is given."""
-        path = self.folder / name
+        path = self.directory / name
         trust = (
             {} if "insecure-skip-tls-verify" in cluster else {"certificate-authority": str(self.authority)}
         )
@@ -180,7 +180,7 @@ class Cluster:
 
     def kubectl(self, *words: str | Path, text: str | None = None) -> str:
         made = subprocess.run(
-            [self.commands / "kubectl", f"--kubeconfig={self.folder}/kubeconfig", *words],
+            [self.commands / "kubectl", f"--kubeconfig={self.directory}/kubeconfig", *words],
             input=text, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
         assert made.returncode == 0, made.stderr

@@ -1,4 +1,4 @@
-"""One cluster for all tests of this folder; they are slow, since it is built first."""
+"""One cluster for all tests of this directory; they are slow, since it is built first."""
 
 from __future__ import annotations
 

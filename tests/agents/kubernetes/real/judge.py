@@ -22,7 +22,7 @@ COMMANDS = {
     "kubectl": "k8s.io/kubernetes/cmd/kubectl",
     "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
 }
-FOLDER = Path(__file__).parents[4] / "build" / "judges" / f"kubernetes-{VERSION}"
+DIRECTORY = Path(__file__).parents[4] / "build" / "judges" / f"kubernetes-{VERSION}"
 
 
 class UnavailableError(Exception):
@@ -30,10 +30,10 @@ class UnavailableError(Exception):
 
 
 def built() -> Path:
-    """Return the folder of the commands, which are built where they are not there; raises UnavailableError."""
-    missing = [name for name in COMMANDS if not (FOLDER / name).exists()]
+    """Return the directory of the commands, which are built where they are not there; raises UnavailableError."""
+    missing = [name for name in COMMANDS if not (DIRECTORY / name).exists()]
     if missing:
-        source = FOLDER / "source"
+        source = DIRECTORY / "source"
         source.mkdir(parents=True, exist_ok=True)
         _write_module(source)
         for name in missing:
@@ -42,19 +42,19 @@ def built() -> Path:
             made = source / name
             _go("build", "-mod=mod", "-trimpath", "-ldflags", f"-s -w {flags}", "-o", str(made), COMMANDS[name],
                 at=source)  # fmt: skip
-            made.rename(FOLDER / name)
-    return FOLDER
+            made.rename(DIRECTORY / name)
+    return DIRECTORY
 
 
-def module_folder(module: str, version: str) -> Path:
+def module_directory(module: str, version: str) -> Path:
     """Return the files of a Go module; raises UnavailableError."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    return Path(json.loads(_go("mod", "download", "-json", f"{module}@{version}", at=FOLDER))["Dir"])
+    DIRECTORY.mkdir(parents=True, exist_ok=True)
+    return Path(json.loads(_go("mod", "download", "-json", f"{module}@{version}", at=DIRECTORY))["Dir"])
 
 
 def _write_module(source: Path) -> None:
     """Write go.mod: Kubernetes's own parts are modules beside it, of which its go.mod names no version."""
-    kubernetes = module_folder("k8s.io/kubernetes", f"v{VERSION}")
+    kubernetes = module_directory("k8s.io/kubernetes", f"v{VERSION}")
     text = (kubernetes / "go.mod").read_text()
     staged = re.findall(r"^\s*(k8s\.io/\S+) => \./staging/", text, re.MULTILINE)
     version = f"v0.{VERSION.partition('.')[2]}"

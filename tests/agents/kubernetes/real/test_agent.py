@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer
 from tests.agents.kubernetes.real.cluster import Cluster
-from tests.parts import Child
-from tests.waiting import eventually
+from tests.support.parts import Child
+from tests.support.waiting import eventually
 
-from endpoint_analytics.agents.config import KafkaConfig
+from endpoint_analytics.agents.core.config import KafkaConfig
 from endpoint_analytics.schemas.codec import decode_replicas
 from endpoint_analytics.schemas.replicas import EndpointSettings, ReplicaMessage, ReplicaState
 from endpoint_analytics.schemas.topics import REPLICAS
@@ -27,8 +27,8 @@ LABEL = "endpoint-analytics/endpoint"
 
 @pytest.fixture
 def start(models: Cluster, kafka_config: KafkaConfig, tmp_path: Path) -> Iterator[Callable[..., Child]]:
-    models.kubectl("apply", "-f", ROOT / "infra/kubernetes/agent/account.yaml")
-    (models.folder / "agent-token").write_text(models.account_token("models", "endpoint-analytics-agent"))
+    models.kubectl("apply", "-f", ROOT / "infra/deploy/kubernetes/agent/account.yaml")
+    (models.directory / "agent-token").write_text(models.account_token("models", "endpoint-analytics-agent"))
     kubeconfig = models.kubeconfig({"tokenFile": "agent-token"}, "agent-kubeconfig")
     children: list[Child] = []
 

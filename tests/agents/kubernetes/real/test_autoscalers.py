@@ -1,5 +1,6 @@
 """The real HorizontalPodAutoscaler controller, with its defaults, reads our external metrics through kube-apiserver's
-aggregator and the proxy of infra/autoscaling: what is known scales, what is unknown keeps the replicas, nobody waits.
+aggregator and the proxy of infra/deploy/autoscaling: what is known scales, what is unknown keeps the replicas, and
+nobody waits.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.agents.kubernetes.real.cluster import Cluster, Json, sign
-from tests.infra.metrics_proxy import metrics_proxy
+from tests.infra.deploy.metrics_proxy import metrics_proxy
 from tests.pipeline.serve.conftest import ServeProcess
 from tests.pipeline.store.rows import all_known, boot, insert, window
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
-from endpoint_analytics.infra.clickhouse.process import ClickHouseProcess
+from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.pipeline.store.connect import Client, connect
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.tokens import create_token
@@ -67,9 +68,9 @@ class Metrics:
         ]
 
     def scaled(self, name: str, endpoint: str, replicas: int = 4) -> None:
-        """Make a deployment, and the autoscaler of infra/autoscaling for an endpoint."""
+        """Make a deployment, and the autoscaler of infra/deploy/autoscaling for an endpoint."""
         self.cluster.deployment(name, replicas)
-        text = (ROOT / "infra/autoscaling/hpa.yaml").read_text()
+        text = (ROOT / "infra/deploy/autoscaling/hpa.yaml").read_text()
         found = yaml.safe_load(
             text.replace("endpoint: llm", f"endpoint: {endpoint}").replace("name: llm", f"name: {name}")
         )
@@ -93,36 +94,36 @@ class Metrics:
 
 @pytest.fixture(scope="module")
 def metrics(models: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Metrics]:
-    folder = tmp_path_factory.mktemp("metrics")
+    directory = tmp_path_factory.mktemp("metrics")
     models.namespace("endpoint-analytics")
-    sign(folder, "serving", "/CN=external-metrics", names="DNS:external-metrics.endpoint-analytics.svc")
-    (folder / "ca.crt").write_bytes((models.folder / "front-ca.crt").read_bytes())
-    with ClickHouseProcess(folder / "clickhouse") as clickhouse:
+    sign(directory, "serving", "/CN=external-metrics", names="DNS:external-metrics.endpoint-analytics.svc")
+    (directory / "ca.crt").write_bytes((models.directory / "front-ca.crt").read_bytes())
+    with ClickHouseProcess(directory / "clickhouse") as clickhouse:
         config = clickhouse.config()
         migrate(config)
         client = connect(config)
         all_known(client)
         token = create_token(client, "*", "aggregator", datetime.now(UTC))
-        service = ServeProcess(config, folder / "serve.log")
+        service = ServeProcess(config, directory / "serve.log")
         try:
-            with metrics_proxy(folder, token, service.port) as port:
-                install(models, folder, port)
-                yield Metrics(models, clickhouse, service, client, folder / "access.log")
+            with metrics_proxy(directory, token, service.port) as port:
+                install(models, directory, port)
+                yield Metrics(models, clickhouse, service, client, directory / "access.log")
         finally:
             models.kubectl("delete", "apiservice", "v1beta1.external.metrics.k8s.io", "--ignore-not-found")
             client.close()
             service.stop()
 
 
-def install(cluster: Cluster, folder: Path, port: int) -> None:
+def install(cluster: Cluster, directory: Path, port: int) -> None:
     """Apply our manifests; the Service leads out of the cluster, which has no nodes."""
-    built = cluster.kubectl("kustomize", ROOT / "infra/autoscaling/external-metrics")
+    built = cluster.kubectl("kustomize", ROOT / "infra/deploy/autoscaling/external-metrics")
     found = list(yaml.safe_load_all(built))
     for each in found:
         if each["kind"] == "Service":
             each["spec"] = {"type": "ExternalName", "externalName": "localhost"}
         if each["kind"] == "APIService":
-            each["spec"]["caBundle"] = base64.b64encode((folder / "serving.crt").read_bytes()).decode()
+            each["spec"]["caBundle"] = base64.b64encode((directory / "serving.crt").read_bytes()).decode()
             each["spec"]["service"]["port"] = port
     cluster.kubectl("apply", "-f", "-", text=yaml.safe_dump_all(found))
     eventually(lambda: available(cluster), lambda found: found[0] == "True", 60, "the external metrics API")

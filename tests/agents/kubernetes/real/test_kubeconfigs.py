@@ -33,7 +33,7 @@ def ask(config: Path, path: str = PODS) -> str:
 
 def test_a_token_and_a_token_file(models: Cluster):
     assert ask(models.kubeconfig(name="k")) == "PodList"
-    (models.folder / "token").write_text(f"{TOKEN}\n")
+    (models.directory / "token").write_text(f"{TOKEN}\n")
     assert ask(models.kubeconfig({"tokenFile": "token"}, "k")) == "PodList"
     with pytest.raises(ApiError, match="401"):
         ask(models.kubeconfig({"token": "wrong"}, "k"))
@@ -42,23 +42,23 @@ def test_a_token_and_a_token_file(models: Cluster):
 
 
 def test_a_client_certificate_and_one_that_is_changed_in_its_files(models: Cluster):
-    sign(models.folder, "admin", "/O=system:masters/CN=admin", "client-ca")
+    sign(models.directory, "admin", "/O=system:masters/CN=admin", "client-ca")
     config = models.kubeconfig({"client-certificate": "admin.crt", "client-key": "admin.key"}, "k")
     assert ask(config) == "PodList"
-    sign(models.folder, "stranger", "/O=system:masters/CN=admin")
+    sign(models.directory, "stranger", "/O=system:masters/CN=admin")
 
     async def run() -> str:
         for kind in ("crt", "key"):
-            (models.folder / f"changing.{kind}").write_bytes(
-                (models.folder / f"stranger.{kind}").read_bytes()
+            (models.directory / f"changing.{kind}").write_bytes(
+                (models.directory / f"stranger.{kind}").read_bytes()
             )
         user = {"client-certificate": "changing.crt", "client-key": "changing.key"}
         async with Client(access_of_kubeconfig(str(models.kubeconfig(user, "k")), None)) as client:
             with pytest.raises(ApiError, match="401"):
                 await client.get(PODS, {})
             for kind in ("crt", "key"):
-                (models.folder / f"changing.{kind}").write_bytes(
-                    (models.folder / f"admin.{kind}").read_bytes()
+                (models.directory / f"changing.{kind}").write_bytes(
+                    (models.directory / f"admin.{kind}").read_bytes()
                 )
             with pytest.raises(ApiError, match="401"):
                 await client.get(PODS, {})
@@ -68,12 +68,12 @@ def test_a_client_certificate_and_one_that_is_changed_in_its_files(models: Clust
 
 
 def test_a_certificate_that_a_command_gives(models: Cluster):
-    sign(models.folder, "admin", "/O=system:masters/CN=admin", "client-ca")
+    sign(models.directory, "admin", "/O=system:masters/CN=admin", "client-ca")
     program = (
         "import json, os, pathlib; asked = json.loads(os.environ['KUBERNETES_EXEC_INFO']);"
         "assert asked['spec']['cluster']['server'].startswith('https://127.0.0.1:'), asked;"
         "assert asked['spec']['cluster']['certificate-authority-data'], asked;"
-        f"at = pathlib.Path({str(models.folder)!r});"
+        f"at = pathlib.Path({str(models.directory)!r});"
         "print(json.dumps({'apiVersion': asked['apiVersion'], 'kind': 'ExecCredential', 'status': {"
         "'clientCertificateData': (at / 'admin.crt').read_text(), 'clientKeyData': (at / 'admin.key').read_text()}}))"
     )

@@ -75,8 +75,8 @@ def watch(
 @pytest.fixture(scope="module")
 def agent(models: Cluster) -> Path:
     """A kubeconfig of the agent's service account, as its manifest makes it."""
-    models.kubectl("apply", "-f", ROOT / "infra/kubernetes/agent/account.yaml")
-    (models.folder / "agent-token").write_text(models.account_token("models", "endpoint-analytics-agent"))
+    models.kubectl("apply", "-f", ROOT / "infra/deploy/kubernetes/agent/account.yaml")
+    (models.directory / "agent-token").write_text(models.account_token("models", "endpoint-analytics-agent"))
     return models.kubeconfig({"tokenFile": "agent-token"}, "agent-kubeconfig")
 
 
@@ -165,7 +165,7 @@ def test_a_role_that_is_taken_away_for_a_moment_changes_nothing(models: Cluster,
         models.kubectl("delete", *binding)
         await asyncio.sleep(6)  # the watch ends, and the next one is refused
         models.deployment("later", 1)
-        models.kubectl("apply", "-f", ROOT / "infra/kubernetes/agent/account.yaml")
+        models.kubectl("apply", "-f", ROOT / "infra/deploy/kubernetes/agent/account.yaml")
         await until(lambda: "later" in seen.there)
         assert "kept" in seen.there
 

@@ -15,12 +15,12 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from tests.benchmarks.log import request_log
 from tests.pipeline.serve.api.executor import ClientExecutor
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 from endpoint_analytics.pipeline.core.boots import Boot
 from endpoint_analytics.pipeline.core.chunks import ChunkRule
-from endpoint_analytics.pipeline.core.folders import RequestsFolder
 from endpoint_analytics.pipeline.core.partition import Bounds, PartitionFold
+from endpoint_analytics.pipeline.core.stream_folds import RequestsFold
 from endpoint_analytics.pipeline.store.rollup import roll_up
 from endpoint_analytics.pipeline.store.writer import encode_rows
 
@@ -30,7 +30,7 @@ RANGE = "from=now-15m&to=now&step=10"
 
 def stored_blocks(records, take):
     """Fold, flushing after every `take` records and before each new chunk: blocks of rows by table."""
-    fold, opened = PartitionFold(RequestsFolder(), "requests", 0, ChunkRule(), Bounds()), False
+    fold, opened = PartitionFold(RequestsFold(), "requests", 0, ChunkRule(), Bounds()), False
     for start in range(0, len(records), take):
         for begins, run in fold.runs(records[start : start + take]):
             if begins:

@@ -329,5 +329,5 @@ def test_a_late_row_is_in_every_level_after_the_next_look(ask, client):
 
 
 def test_an_endpoint_that_nobody_knows_is_not_found(ask):
-    error = ask(endpoint=f"e{uuid.uuid4().hex}", status=404)["error"]
-    assert set(error) == {"what", "where", "mend"}
+    error = ask(endpoint=f"e{uuid.uuid4().hex}", status=404)
+    assert set(error) == {"type", "title", "status", "detail", "where", "hint"}

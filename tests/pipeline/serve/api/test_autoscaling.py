@@ -9,9 +9,9 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from tests.pipeline.store.rows import boot, event, hardware, insert, setting, window
 
-from endpoint_analytics.pipeline.serve.api.ask import AskError
 from endpoint_analytics.pipeline.serve.api.external_metrics import METRICS, parse_selector
-from endpoint_analytics.pipeline.serve.api.external_shapes import quantity_text
+from endpoint_analytics.pipeline.serve.api.external_models import quantity_text
+from endpoint_analytics.pipeline.serve.api.query import QueryError
 
 EXTERNAL = "/apis/external.metrics.k8s.io/v1beta1"
 PATHS = {
@@ -72,7 +72,7 @@ def document(service):
 
 def check(document, path, answer):
     responses = document["paths"][PATHS[path]]["get"]["responses"]
-    shape = responses[str(answer.status)]["content"]["application/json"]["schema"]
+    shape = responses[str(answer.status)]["content"][answer.headers["content-type"]]["schema"]
     schema = {**shape, "components": document["components"]}
     jsonschema.Draft202012Validator(schema).validate(json.loads(answer.body))
 
@@ -129,7 +129,7 @@ def test_open_metrics_leaves_out_what_is_not_known(service, token):
 )
 def test_json_errors(get, document, path, status, word):
     answer = get(path)
-    assert (answer.status, word in json.loads(answer.body)["error"]["what"]) == (status, True), answer.text
+    assert (answer.status, word in json.loads(answer.body)["detail"]) == (status, True), answer.text
     check(document, "json", answer)
     assert ("retry-after" in answer.headers) == (status == 503)
 
@@ -247,7 +247,7 @@ def test_quantities(value, text):
     ],
 )
 def test_other_selectors_are_refused(selector):
-    with pytest.raises(AskError) as raised:
+    with pytest.raises(QueryError) as raised:
         parse_selector([("labelSelector", selector)])
     assert raised.value.status == 400
 

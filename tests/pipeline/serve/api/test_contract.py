@@ -8,7 +8,7 @@ from importlib.metadata import version
 import jsonschema
 import pytest
 from tests.pipeline.store.rows import boot, event, hardware, insert, setting, window
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 ONE = "/v2/endpoint/acme/llm"
 FULL = (
@@ -63,7 +63,7 @@ def document(service):
 
 
 def check(document, path, status, answer):
-    shape = document["paths"][path]["get"]["responses"][str(status)]["content"]["application/json"]["schema"]
+    shape = document["paths"][path]["get"]["responses"][str(status)]["content"][answer.headers["content-type"]]["schema"]
     schema = {**shape, "components": document["components"]}
     jsonschema.Draft202012Validator(schema).validate(json.loads(answer.body))
 
@@ -125,19 +125,19 @@ def test_lists_and_the_document_itself(get, document):
 )
 def test_a_parameter_that_cannot_be_used_is_named(get, document, query, where):
     answer = get(f"{ONE}/{query}")
-    assert (answer.status, answer.headers["content-type"]) == (400, "application/json")
-    error = json.loads(answer.body)["error"]
+    assert (answer.status, answer.headers["content-type"]) == (400, "application/problem+json")
+    error = json.loads(answer.body)
     assert error["where"] == where
-    assert error["what"]
-    assert error["mend"]
+    assert error["detail"]
+    assert error["hint"]
     check(document, f"/v2/endpoint/{{namespace}}/{{name}}/{query.partition('?')[0]}", 400, answer)
 
 
 def test_what_is_not_there(get, service, operator_token):
     for path in (f"{ONE}x/series", f"{ONE}/nothing", "/v2/nothing", "/v2/endpoint/acme/a%20b/series"):
         answer = get(path)
-        assert (answer.status, answer.headers["content-type"]) == (404, "application/json"), path
-        assert json.loads(answer.body)["error"]["mend"]
+        assert (answer.status, answer.headers["content-type"]) == (404, "application/problem+json"), path
+        assert json.loads(answer.body)["hint"]
     answer = service.get(f"{ONE}/series", {"Authorization": f"Bearer {operator_token}"}, method="POST")
     assert (answer.status, "GET" in answer.headers["allow"]) == (405, True)
 
@@ -151,7 +151,7 @@ def test_the_token_decides_who_sees_what(service, token, operator_token):
         assert service.get(path, {"Authorization": f"Bearer {token}"}).status == 200
     for path in ("/v2/endpoint/other", "/v2/endpoint/other/llm/series"):
         answer = service.get(path, {"Authorization": f"Bearer {token}"})
-        assert (answer.status, json.loads(answer.body)["error"]["where"]) == (403, "namespace other")
+        assert (answer.status, json.loads(answer.body)["where"]) == (403, "namespace other")
     others = service.get("/v2/endpoint/other", {"Authorization": f"Bearer {operator_token}"})
     assert json.loads(others.body)["endpoints"] == []
 
@@ -188,7 +188,7 @@ def test_a_table_without_an_answer_is_503_and_says_so(client, token, start_servi
     try:
         answer = service.get(f"{ONE}/series", {"Authorization": f"Bearer {token}"})
         assert (answer.status, answer.headers["retry-after"]) == (503, "5")
-        assert json.loads(answer.body)["error"]["where"] == "ClickHouse"
+        assert json.loads(answer.body)["where"] == "ClickHouse"
         assert "hidden" not in answer.text
     finally:
         client.command("RENAME TABLE hidden_windows TO request_windows")

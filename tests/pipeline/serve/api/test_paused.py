@@ -145,7 +145,7 @@ def test_an_autoscaler_is_told_that_a_partition_is_paused(
     answer = service.get(asked_for, {"Authorization": f"Bearer {token}"})
     assert answer.status == 503, answer.text
     found = json.loads(answer.text)
-    text = found["message"] if "message" in found else f"{found['error']['what']} {found['error']['mend']}"
+    text = found["message"] if "message" in found else f"{found['detail']} {found['hint']}"
     assert text.startswith(what)
     assert SAID in text
     assert f"run `{PAUSED.command}`" in text

@@ -1,0 +1,1 @@
+"""The command line of the agents: one module for each subcommand."""

@@ -1,0 +1,198 @@
+"""The agent's settings: frozen, checked once, read from arguments and ENDPOINT_ANALYTICS_* variables.
+
+Only settings belong here. Arguments go before the environment; secrets never show in a repr.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import secrets
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Literal, get_args
+
+from endpoint_analytics.agents.core.file_lock import CAN_LOCK
+from endpoint_analytics.schemas.errors import InvalidMessageError
+from endpoint_analytics.schemas.identity import check_name
+from endpoint_analytics.schemas.kafka_config import KafkaConfig, read_kafka_config
+from endpoint_analytics.schemas.limits import MAX_NAME_LENGTH
+from endpoint_analytics.schemas.secret import read_secret
+from endpoint_analytics.schemas.settings import (
+    PREFIX,
+    ConfigurationError,
+    check_environment,
+    missing,
+    parse_list,
+    parse_number,
+    parse_switch,
+    read_text,
+    wrong,
+)
+
+__all__ = [
+    "ENVIRONMENT_PREFIX",
+    "AgentConfig",
+    "ConfigurationError",
+    "KafkaConfig",
+    "read_config",
+    "read_kafka_config",
+]
+
+ENVIRONMENT_PREFIX = PREFIX
+LEAST_SPOOL_BYTES = 64 * 1024
+
+SpoolDrop = Literal["oldest", "newest"]
+
+_BOUNDS: Mapping[str, tuple[float, float]] = {
+    "flush_interval_s": (0.01, 1.0),
+    "stop_timeout_s": (0, 60),
+    "scrape_interval_s": (0.1, 5),
+    "recorder_limit": (1, math.inf),
+    "outbox_batches": (1, math.inf),
+    "outbox_bytes": (1, math.inf),
+    "spool_bytes": (LEAST_SPOOL_BYTES, math.inf),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentConfig:
+    """Everything that an agent needs to know; raises ConfigurationError when it cannot work so.
+
+    Times are in seconds, sizes in bytes. `recorder_limit` bounds the arrivals that wait for a flush,
+    `outbox_batches` and `outbox_bytes` what waits for Kafka in memory. `hardware` and `states` say
+    whether those are sent: a process whose launcher sends them does not. `spool` is a directory for what waits
+    longer ("": none), `spool_bytes` its cap for each process, `spool_drop` what goes at the cap. `scrape` is the
+    URL of a serving engine's metrics ("" or "off": none), read each `scrape_interval_s` with the bearer token
+    `scrape_token`, which never shows in a repr; `scrape_metrics` are metrics of the user's own,
+    `engine_name=prometheus_name`, and `scrape_select` says which of the engine's labels count. `engine_*` say how its
+    certificate is checked and which one is ours, for the metrics and for `agent run`'s ready URL. Requests of
+    `exclude_paths`, such as a probe's, are not recorded.
+    """
+
+    namespace: str
+    endpoint: str
+    replica_id: str
+    kafka: KafkaConfig = field(default_factory=KafkaConfig)
+    flush_interval_s: float = 1.0
+    stop_timeout_s: float = 5.0
+    recorder_limit: int = 20_000
+    outbox_batches: int = 600
+    outbox_bytes: int = 64 * 1024 * 1024
+    hardware: bool = True
+    states: bool = True
+    spool: str = ""
+    spool_bytes: int = 256 * 1024 * 1024
+    spool_drop: str = "oldest"
+    scrape: str = ""
+    scrape_interval_s: float = 1.0
+    scrape_metrics: tuple[str, ...] = ()
+    scrape_select: str = ""
+    scrape_token: str = field(default="", repr=False)
+    engine_ca_file: str = ""
+    engine_certificate_file: str = ""
+    engine_key_file: str = ""
+    engine_server_name: str = ""
+    engine_insecure: bool = False
+    exclude_paths: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("namespace", "endpoint", "replica_id"):
+            try:
+                check_name(name, getattr(self, name))
+            except InvalidMessageError as error:
+                raise wrong(name, getattr(self, name)) from error
+        for name, (least, most) in _BOUNDS.items():
+            if not least <= getattr(self, name) <= most:
+                raise wrong(name, getattr(self, name))
+        if not (self.scrape_token.isascii() and self.scrape_token.isprintable()):
+            raise wrong("scrape_token", self.scrape_token)
+        for path in self.exclude_paths:
+            if not path.startswith("/"):
+                raise wrong("exclude_paths", path)
+        _check_choice("spool_drop", self.spool_drop, get_args(SpoolDrop))
+        if self.spool and not CAN_LOCK:
+            raise ConfigurationError("spool is set, and this system has no flock: it works without a spool")
+
+
+def read_config(
+    *,
+    namespace: str | None = None,
+    endpoint: str | None = None,
+    replica_id: str | None = None,
+    kafka: str | None = None,
+    topic_prefix: str | None = None,
+    flush_interval_s: float | None = None,
+    hardware: bool | None = None,
+    spool: str | None = None,
+    scrape: str | None = None,
+    scrape_metrics: Sequence[str] | None = None,
+    scrape_select: str | None = None,
+    exclude_paths: Sequence[str] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> AgentConfig:
+    """Return the settings: each argument, else its ENDPOINT_ANALYTICS_ variable, else its default.
+
+    Raises ConfigurationError.
+    """
+    values = os.environ if environment is None else environment
+    check_environment(values)
+    settings = read_settings(values)
+    if flush_interval_s is not None:
+        settings["flush_interval_s"] = flush_interval_s
+    if hardware is not None:
+        settings["hardware"] = hardware
+    return AgentConfig(
+        namespace=_required("namespace", namespace, values),
+        endpoint=_required("endpoint", endpoint, values),
+        replica_id=replica_id or read_text(values, "replica_id") or default_replica_id(values),
+        spool=read_text(values, "spool") if spool is None else spool,
+        scrape=read_text(values, "scrape") if scrape is None else scrape.strip(),
+        scrape_metrics=_read_list("scrape_metrics", scrape_metrics, values),
+        scrape_select=read_text(values, "scrape_select") if scrape_select is None else scrape_select,
+        scrape_token=read_secret(values, "scrape_token").strip(),
+        engine_ca_file=read_text(values, "engine_ca_file"),
+        engine_certificate_file=read_text(values, "engine_certificate_file"),
+        engine_key_file=read_text(values, "engine_key_file"),
+        engine_server_name=read_text(values, "engine_server_name"),
+        exclude_paths=_read_list("exclude_paths", exclude_paths, values),
+        spool_drop=read_text(values, "spool_drop").lower() or "oldest",
+        kafka=read_kafka_config(bootstrap_servers=kafka, topic_prefix=topic_prefix, environment=values),
+        **settings,  # type: ignore[arg-type]  # read_settings gives each the type of its default
+    )
+
+
+def read_settings(environment: Mapping[str, str]) -> dict[str, float | bool]:
+    """Return the numbers and switches of AgentConfig that the variables set: ENDPOINT_ANALYTICS_HARDWARE=off."""
+    found: dict[str, float | bool] = {}
+    for setting in fields(AgentConfig):
+        kind = type(setting.default)
+        if kind in {bool, int, float} and (text := read_text(environment, setting.name)):
+            name = setting.name
+            found[name] = parse_switch(name, text) if kind is bool else parse_number(name, text, kind)
+    return found
+
+
+def default_replica_id(environment: Mapping[str, str]) -> str:
+    """Return a valid name made of HOSTNAME (a pod's or container's own name), else a random one."""
+    host = environment.get("HOSTNAME") or socket.gethostname()
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", host)[:MAX_NAME_LENGTH].strip("._-")
+    return name or f"replica-{secrets.token_hex(4)}"
+
+
+def _read_list(name: str, value: Sequence[str] | None, environment: Mapping[str, str]) -> tuple[str, ...]:
+    return parse_list(read_text(environment, name)) if value is None else tuple(value)
+
+
+def _required(name: str, value: str | None, environment: Mapping[str, str]) -> str:
+    found = value or read_text(environment, name)
+    if not found:
+        raise missing(name)
+    return found
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise wrong(name, value)

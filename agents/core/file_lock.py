@@ -1,0 +1,136 @@
+"""Locks between processes: a file that one process holds (flock), until it ends, however it dies.
+
+What the files mean belongs to their owners. A forked child lets go of what it inherited: else it would hold a lock
+beyond its parent's death. A program that is started with the open file (`fileno`) holds it on.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Self
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+CAN_LOCK = fcntl is not None
+
+_RETRY_S = 0.002
+
+
+class FileLock:
+    """A file that this process holds, until `release`."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor: int | None = descriptor
+        reference = weakref.ref(self)
+
+        def release() -> None:
+            inherited = reference()
+            if inherited is not None:
+                inherited.release()
+
+        os.register_at_fork(after_in_child=release)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it was not released yet, here or by the fork that made this process."""
+        return self._descriptor is not None
+
+    def fileno(self) -> int:
+        """Return the open file, for a program to inherit; -1 when it is not held."""
+        return -1 if self._descriptor is None else self._descriptor
+
+    def write(self, text: str) -> None:
+        """Replace the file's content; raises OSError."""
+        if self._descriptor is not None:
+            os.pwrite(self._descriptor, text.encode(), 0)
+            os.ftruncate(self._descriptor, len(text.encode()))
+
+    def release(self) -> None:
+        """Let go of it; the file stays. A second call does nothing."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def acquire(path: Path) -> FileLock | None:
+    """Lock the file, made if need be, unless a living process holds it: then None. Raises OSError.
+
+    A file that its holder removes in the meantime is made again.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_still(path, descriptor):
+                return FileLock(path, descriptor)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path, within_s: float) -> Iterator[None]:
+    """Hold the file for the block, after waiting for its holder; raises OSError, TimeoutError when none lets go."""
+    end_s = time.monotonic() + within_s
+    while (lock := acquire(path)) is None:
+        if time.monotonic() > end_s:
+            raise TimeoutError(f"another process does not let go of {path}")
+        time.sleep(_RETRY_S)
+    try:
+        yield
+    finally:
+        if lock.is_held:
+            fcntl.flock(lock.fileno(), fcntl.LOCK_UN)  # of a copy too that a child forked meanwhile may have
+        lock.release()
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a living process holds the file. Those who ask do not disturb each other."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        with suppress(OSError):
+            os.close(descriptor)
+    return False
+
+
+def holder_of(path: Path) -> str:
+    """Return what the holder has written into the file: its process id, `unknown` when there is nothing."""
+    try:
+        return path.read_text("ascii", "replace").strip() or "unknown"
+    except OSError:
+        return "unknown"
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    ours = os.fstat(descriptor)
+    return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)

@@ -1,0 +1,188 @@
+"""The recorder: what every way of capturing requests tells, in the order of a request's life.
+
+Nothing here waits, locks or does I/O. The request path appends to lists, which is atomic under the GIL;
+one thread, the agent's, takes snapshots. Turning a snapshot into messages is the ledger's work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from typing import TypeVar
+
+from endpoint_analytics.agents.core.clock import now_ns
+
+Row = TypeVar("Row")
+
+PENDING, STREAMING, ENDED = 0, 1, 2
+
+
+class Request:
+    """One request: `respond(status)` when its status was sent, then `finish()`; or `abort()` at any time.
+
+    Calls out of order do nothing: an ended request stays as it ended. Times are monotonic nanoseconds.
+    """
+
+    __slots__ = ("_recorder", "arrived_ns", "ended_ns", "responded_ns", "stage", "status")
+
+    def __init__(self, recorder: Recorder, arrived_ns: int, stage: int = PENDING) -> None:
+        self._recorder = recorder
+        self.arrived_ns = arrived_ns
+        self.stage = stage
+        # responded_ns, status and ended_ns are set when they are known: three stores fewer per request.
+
+    def inform(self, status: int) -> None:
+        """An interim status (1xx) was sent; the request stays pending."""
+        if self.stage == PENDING:
+            recorder = self._recorder
+            if len(recorder.informational) < recorder.limit:
+                recorder.informational.append((recorder.clock(), status))
+            else:
+                next(recorder.uninformed)
+
+    def respond(self, status: int) -> None:
+        """The final status was sent, just now."""
+        if self.stage == PENDING:
+            recorder = self._recorder
+            self.stage = STREAMING
+            self.status = status
+            self.responded_ns = recorder.clock()
+            recorder.responded.append(self)
+
+    def finish(self) -> None:
+        """The last byte was sent, just now. A request without a status is aborted instead."""
+        if self.stage == STREAMING:
+            recorder = self._recorder
+            self.stage = ENDED
+            self.ended_ns = recorder.clock()
+            recorder.finished.append(self)
+        elif self.stage == PENDING:
+            self.abort()
+
+    def abort(self) -> None:
+        """The request ended early: it counts at the stage that it had reached."""
+        stage = self.stage
+        if stage != ENDED:
+            recorder = self._recorder
+            self.stage = ENDED
+            self.ended_ns = recorder.clock()
+            (recorder.aborted_streaming if stage else recorder.aborted_pending).append(self)
+
+    def give_up(self) -> None:
+        """Record no more of it: it is aborted where that can be; raises nothing."""
+        try:
+            self.abort()
+        except Exception:  # noqa: BLE001  # ours
+            self.stage = ENDED
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that was recorded between two cuts, `start_ns` to `end_ns` of the monotonic clock.
+
+    A response never stands in an earlier snapshot than its arrival. An event may carry a time a little before
+    `start_ns`: it was being recorded when the snapshot before was made.
+    """
+
+    start_ns: int
+    end_ns: int
+    arrived: list[Request]
+    informational: list[tuple[int, int]]
+    responded: list[Request]
+    finished: list[Request]
+    aborted_pending: list[Request]
+    aborted_streaming: list[Request]
+
+
+class Recorder:
+    """Where requests are recorded; `arrive()` begins one. At most `limit` arrivals wait for a snapshot.
+
+    Any thread may record; one thread at a time may call `snapshot()`.
+    """
+
+    __slots__ = (
+        "_last_snapshot_ns",
+        "_skipped",
+        "aborted_pending",
+        "aborted_streaming",
+        "arrived",
+        "clock",
+        "finished",
+        "informational",
+        "limit",
+        "responded",
+        "unadmitted",
+        "uninformed",
+    )
+
+    def __init__(self, limit: int = 20_000, clock: Callable[[], int] = now_ns) -> None:
+        self.limit = limit
+        self.clock = clock
+        self.arrived: list[Request] = []
+        self.informational: list[tuple[int, int]] = []
+        self.responded: list[Request] = []
+        self.finished: list[Request] = []
+        self.aborted_pending: list[Request] = []
+        self.aborted_streaming: list[Request] = []
+        # itertools.count is one C call: a count that threads share without a lock.
+        self.unadmitted = count()
+        self.uninformed = count()
+        self._skipped = Request(self, 0, ENDED)
+        self._last_snapshot_ns = clock()
+
+    def arrive(self) -> Request:
+        """A request arrived, just now. When the recorder is full it is counted as dropped, and its
+        later phases are not recorded either."""
+        arrived = self.arrived
+        if len(arrived) >= self.limit:
+            next(self.unadmitted)
+            return self._skipped
+        request = Request(self, self.clock())
+        arrived.append(request)
+        return request
+
+    def pass_over(self) -> Request:
+        """A request that is not to be recorded: nothing that it is told is recorded either."""
+        return self._skipped
+
+    def snapshot(self) -> Snapshot:
+        """Take out all that was recorded so far.
+
+        Lengths are read against the order of a request's life, so that no phase is taken without the
+        ones before it, and the clock is read last.
+        """
+        finished = len(self.finished)
+        aborted_streaming = len(self.aborted_streaming)
+        aborted_pending = len(self.aborted_pending)
+        responded = len(self.responded)
+        informational = len(self.informational)
+        arrived = len(self.arrived)
+        end_ns = self.clock()
+        start_ns, self._last_snapshot_ns = self._last_snapshot_ns, end_ns
+        return Snapshot(
+            start_ns=start_ns,
+            end_ns=end_ns,
+            arrived=_take(self.arrived, arrived),
+            informational=_take(self.informational, informational),
+            responded=_take(self.responded, responded),
+            finished=_take(self.finished, finished),
+            aborted_pending=_take(self.aborted_pending, aborted_pending),
+            aborted_streaming=_take(self.aborted_streaming, aborted_streaming),
+        )
+
+    def read_dropped(self) -> dict[str, int]:
+        """Return the requests that were seen and not recorded since the start, by reason."""
+        counts = {"recorder_full": _value(self.unadmitted), "informational_full": _value(self.uninformed)}
+        return {reason: number for reason, number in counts.items() if number}
+
+
+def _take(rows: list[Row], length: int) -> list[Row]:
+    taken = rows[:length]
+    del rows[:length]
+    return taken
+
+
+def _value(counter: count[int]) -> int:
+    """Return what `counter` would give next, without moving it: its repr is `count(n)`."""
+    return int(repr(counter)[6:-1])

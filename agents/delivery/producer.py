@@ -1,0 +1,139 @@
+"""The Kafka producer of one topic: patient for ever.
+
+`send` returns when Kafka has stored the message. While Kafka is away it waits; it never gives up by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import MessageSizeTooLargeError, RecordTooLargeError
+
+from endpoint_analytics.agents.delivery.outage import Outage
+from endpoint_analytics.schemas.kafka_client import client_settings
+from endpoint_analytics.schemas.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.kafka_failure import explain_failure, find_failure
+
+MAX_REQUEST_BYTES = 8 * 1024 * 1024
+REQUEST_TIMEOUT_MS = 10_000
+RETRY_BACKOFF_MS = 1_000
+"""At aiokafka's 100 ms its attempts to find a broker that died took 2 % of a core, beside the requests."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
+WARN_AFTER_S = 10.0
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class TooLargeError(Exception):
+    """Kafka does not take a message of this size, now or later."""
+
+
+class Producer:
+    """One connection, made at the first need and again whenever it is lost; used by one task.
+
+    A message is repeated until Kafka has said that it is stored, so that the log may hold it twice: its `seq` tells.
+    Kafka's own idempotence is off. It would have the broker drop, as sent again, what a copy of this process sends
+    (a memory snapshot that was restored twice holds the same producer id and sequence), and nobody would see it.
+    """
+
+    def __init__(self, config: KafkaConfig, ssl_context: ssl.SSLContext | None, outage: Outage) -> None:
+        self._config = config
+        self._ssl_context = ssl_context
+        self._producer: AIOKafkaProducer | None = None
+        self._outage = outage
+
+    async def send(self, topic: str, key: bytes, value: bytes, headers: Headers = ()) -> None:
+        """Return when the message is stored by all in-sync replicas; raises TooLargeError."""
+        await self.send_all(topic, [(key, value)], headers)
+
+    async def send_all(
+        self, topic: str, messages: Sequence[tuple[bytes, bytes]], headers: Headers = ()
+    ) -> None:
+        """Return when all of these keys and values are stored, in this order; the one or other may be stored
+        twice. Each gets the headers. Raises TooLargeError when at least one is too large: then nobody knows which
+        are stored."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                await self._send_once(topic, messages, headers)
+            except (MessageSizeTooLargeError, RecordTooLargeError) as error:
+                await self.close()
+                largest = max(len(value) for _, value in messages)
+                raise TooLargeError(f"{largest} bytes for {topic}") from error
+            except Exception as error:  # noqa: BLE001  # whatever ails the client: nothing is given up for it
+                await self.close()
+                await self._outage.complain(partial(explain_failure, error, self._config, self._ssl_context))
+            else:
+                self._outage.end()
+                return
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311  # it only spreads retries
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+    async def close(self, timeout_s: float = 0.5) -> None:
+        """Give up the connection, and after `timeout_s` what Kafka has not yet taken."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await stop_producer(producer, timeout_s)
+
+    async def _send_once(self, topic: str, messages: Sequence[tuple[bytes, bytes]], headers: Headers) -> None:
+        if self._producer is None:
+            self._producer = make_producer(self._config, self._ssl_context)
+            await self._producer.start()
+        sending = asyncio.ensure_future(_send_in_order(self._producer, topic, messages, headers))
+        try:
+            while not (await asyncio.wait({sending}, timeout=WARN_AFTER_S))[0]:
+                await self._outage.complain(partial(self._explain_silence, topic))
+        except asyncio.CancelledError:
+            sending.cancel()
+            raise
+        await sending
+
+    async def _explain_silence(self, topic: str) -> str:
+        found = await find_failure(self._config, self._ssl_context)
+        return found or f"no answer about {topic} for {WARN_AFTER_S:.0f} s"
+
+
+async def _send_in_order(
+    producer: AIOKafkaProducer, topic: str, messages: Sequence[tuple[bytes, bytes]], headers: Headers
+) -> None:
+    stored = []
+    for key, value in messages:
+        stored.append(await producer.send(topic, value=value, key=key, headers=list(headers)))
+        stored[-1].add_done_callback(_see_error)  # should a later one fail, nobody asks for this one's
+    for outcome in await asyncio.gather(*stored, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
+
+
+def _see_error(stored: asyncio.Future[object]) -> None:
+    if not stored.cancelled():
+        stored.exception()
+
+
+def make_producer(config: KafkaConfig, ssl_context: ssl.SSLContext | None) -> AIOKafkaProducer:
+    """Return a producer that is not started yet; a running loop is needed."""
+    return AIOKafkaProducer(
+        **client_settings(config, ssl_context),
+        client_id="endpoint-analytics-agent",
+        acks="all",
+        enable_idempotence=False,  # see Producer
+        max_request_size=MAX_REQUEST_BYTES,
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
+        retry_backoff_ms=RETRY_BACKOFF_MS,
+    )
+
+
+async def stop_producer(producer: AIOKafkaProducer, timeout_s: float) -> None:
+    """Close the connections; what Kafka has not taken within `timeout_s` is given up. Raises nothing."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await producer.stop()
+    except Exception:  # noqa: BLE001  # its sender task raises here what it died of
+        with suppress(Exception):
+            await producer.client.close()

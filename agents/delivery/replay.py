@@ -1,0 +1,74 @@
+"""Sends what dead processes left in the spool: as it was, in its order, beside the agent's own messages.
+
+It has a connection of its own and a bounded rate, so the newest never waits for the oldest. What Kafka had
+already is sent again, under the boot and seq of then, by which the worker knows it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from endpoint_analytics.agents.delivery.backlog import GROUP_BYTES, GROUP_MESSAGES, pause_s, send_group
+from endpoint_analytics.agents.delivery.producer import Producer
+from endpoint_analytics.agents.spool.disk import DiskThread
+from endpoint_analytics.agents.spool.frame import Record
+from endpoint_analytics.agents.spool.outbox import SpoolOutbox
+from endpoint_analytics.agents.spool.spool import Spool
+
+LOOK_EVERY_S = 10.0
+"""A process that dies leaves its spool to the others; they notice within this time."""
+
+
+class Replay:
+    """Of the topic `topic`, whose suffix is `suffix`; too large messages are counted in `counter`."""
+
+    def __init__(
+        self,
+        suffix: str,
+        topic: str,
+        counter: SpoolOutbox,
+        producer: Producer,
+        spool: Spool,
+        disk: DiskThread,
+    ) -> None:
+        self._suffix = suffix
+        self._topic = topic
+        self._counter = counter
+        self._producer = producer
+        self._spool = spool
+        self._disk = disk
+
+    async def run(self) -> None:
+        """Send for ever; ends by being cancelled."""
+        try:
+            while True:
+                if not await self._send_some():
+                    await self._producer.close()
+                    await asyncio.sleep(LOOK_EVERY_S)
+        finally:
+            await self._producer.close()
+
+    async def _send_some(self) -> bool:
+        try:
+            records = await self._disk.run(self._spool.read_adopted, self._suffix)
+            if not records:
+                return False
+            while records:
+                group = _first(records)
+                records = records[len(group) :]
+                messages = [(record.key, record.message) for record in group]
+                await send_group(self._producer, self._topic, messages, self._counter, "adopted_")
+                await asyncio.sleep(pause_s(len(messages), sum(len(message) for _, message in messages)))
+            await self._disk.run(self._spool.adopted_taken, self._suffix)
+        except OSError:  # the disk's: Kafka's are the producer's own
+            return False
+        return True
+
+
+def _first(records: list[Record]) -> list[Record]:
+    total = 0
+    for index, record in enumerate(records[:GROUP_MESSAGES]):
+        total += len(record.message)
+        if index and total > GROUP_BYTES:
+            return records[:index]
+    return records[:GROUP_MESSAGES]

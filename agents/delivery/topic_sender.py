@@ -1,0 +1,94 @@
+"""A sender: one topic's outbox and the task that empties it into Kafka, in order, one message at a time.
+
+Lanes do not wait for each other: a topic that Kafka refuses holds up no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any
+
+from endpoint_analytics.agents.delivery.outbox import Outbox
+from endpoint_analytics.agents.delivery.producer import Producer, TooLargeError
+
+logger = logging.getLogger("endpoint_analytics")
+
+
+class TopicSender:
+    """To `topic`, under `key`. All calls come from the agent's loop."""
+
+    def __init__(self, topic: str, key: bytes, outbox: Outbox, producer: Producer) -> None:
+        self.topic = topic
+        self.outbox = outbox
+        self.sent = 0
+        self._key = key
+        self._producer = producer
+        self._filled = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def waiting(self) -> int:
+        """Messages that Kafka has not taken, one in flight apart."""
+        return len(self.outbox)
+
+    @property
+    def unsent(self) -> int:
+        """Messages that Kafka has not taken, the one in flight too."""
+        return 0 if self._idle.is_set() else self.waiting + 1
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """What was given up, by reason."""
+        return self.outbox.dropped
+
+    def put(self, message: bytes) -> None:
+        """Hand over a message; it is sent after those handed over before."""
+        self.outbox.put(message)
+        if self.outbox:
+            self._idle.clear()
+            self._filled.set()
+
+    def tasks(self) -> tuple[Coroutine[None, None, None], ...]:
+        """Return what must run, for ever: it ends by being cancelled."""
+        return (self._run(),)
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                await self._filled.wait()
+                self._filled.clear()
+                while self.outbox:
+                    await self._send(self.outbox.take())
+                self._idle.set()
+        finally:
+            await self._producer.close()
+
+    async def _send(self, message: bytes) -> None:
+        try:
+            await self._producer.send(self.topic, self._key, message)
+        except TooLargeError as error:
+            self.outbox.count_dropped("too_large")
+            logger.warning("a message was dropped: Kafka takes none so large: %s", error)
+        else:
+            self.sent += 1
+
+    async def drained(self) -> None:
+        """Return when everything that was handed over is stored (or counted as dropped)."""
+        await self._idle.wait()
+
+    async def saved(self) -> None:
+        """Return at once: there is no other place than memory."""
+
+
+async def cancel_all(tasks: Sequence[asyncio.Task[Any]], tries: int = 10) -> None:
+    """Cancel until the tasks have ended: in Python 3.11 `asyncio.wait_for`, which the Kafka client uses,
+    may swallow a cancellation."""
+    for _ in range(tries):
+        for task in tasks:
+            task.cancel()
+        _, running = await asyncio.wait(tasks, timeout=0.2)
+        if not running:
+            return

@@ -1,0 +1,60 @@
+"""What was told of each endpoint's limits, and what is new. Pure: limits and `now_us` in, settings out.
+
+Limits hold from when they were asked for, not from when they were seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from endpoint_analytics.agents.kubernetes.reported import AGAIN_US, LATE_US
+from endpoint_analytics.agents.kubernetes.scaling import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedLimits:
+    """Limits in force from `at_us` on."""
+
+    at_us: int
+    min_replicas: int
+    max_replicas: int
+
+    def same(self, other: Limits) -> bool:
+        """Return whether these are the same numbers."""
+        return (self.min_replicas, self.max_replicas) == (other.min_replicas, other.max_replicas)
+
+
+class LimitsReporter:
+    """Knows the last told limits of each endpoint."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, ReportedLimits] = {}
+        self._seen: set[str] = set()
+
+    def recall(self, endpoint: str, told: ReportedLimits) -> None:
+        """Take up what another process of ours told."""
+        self._told[endpoint] = told
+
+    def observe(self, limits: Mapping[str, Limits], now_us: int) -> dict[str, ReportedLimits]:
+        """These are the limits of all endpoints: return what to tell. One that is no more has none: 0 to 0."""
+        new: dict[str, ReportedLimits] = {}
+        gone = self._seen - limits.keys()
+        for endpoint, found in [*limits.items(), *((each, Limits(0, 0, None)) for each in sorted(gone))]:
+            last = self._told.get(endpoint)
+            if last is None or not last.same(found):
+                at_us = _at_us(found.at_us, last, now_us)
+                new[endpoint] = ReportedLimits(at_us, found.min_replicas, found.max_replicas)
+        self._told |= new
+        self._seen = set(limits)
+        return new
+
+
+def _at_us(asked_us: int | None, last: ReportedLimits | None, now_us: int) -> int:
+    """Return from when on the limits are told: as asked for, but no later than now, and not too late for the worker."""
+    at_us = now_us if asked_us is None else min(asked_us, now_us)
+    if last is not None and at_us <= last.at_us:
+        return max(now_us, last.at_us + 1)  # they hold again: what replaced them is gone, which has no time
+    if at_us < now_us - LATE_US:
+        return now_us - now_us % AGAIN_US - LATE_US // AGAIN_US * AGAIN_US + AGAIN_US
+    return at_us

@@ -1,0 +1,1 @@
+"""The ASGI and WSGI middlewares: they record what passes, and change nothing of it."""

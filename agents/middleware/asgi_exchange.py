@@ -1,0 +1,179 @@
+"""One request through ASGI: watches what passes `receive` and `send`, and tells the recorder.
+
+It changes no message and adds no wait, and what fails in it is reported and changes nothing either. The rules of an
+end stand here: a response counts as finished when `send` of its last message has returned and the server did not throw
+it away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from endpoint_analytics.agents.core.clock import now_ns
+from endpoint_analytics.agents.core.recorder import ENDED, PENDING, STREAMING, Request
+from endpoint_analytics.agents.middleware.asgi_connection import (
+    Message,
+    QueueReceive,
+    Receive,
+    Send,
+    server_of,
+)
+from endpoint_analytics.agents.middleware.harmless import harmless, report_bug
+
+SLOW_NS = 10_000_000
+"""After so long without a look the socket itself is asked: the application may have kept the loop from it."""
+
+EARLY_HINTS = 103
+_BODYLESS = frozenset({204, 304})
+
+
+class Exchange:
+    """Give `receive` and `send` to the application; call `returned` or `failed` when it is through."""
+
+    __slots__ = (
+        "_body_bytes",
+        "_ending",
+        "_looked_ns",
+        "_owner",
+        "_receive",
+        "_request",
+        "_scope",
+        "_send",
+        "_server",
+        "_start",
+    )
+
+    def __init__(self, request: Request, scope: Message, receive: Receive, send: Send) -> None:
+        owner: Any = getattr(receive, "__self__", None)
+        if isinstance(owner, asyncio.Queue):
+            owner = QueueReceive(owner)
+            receive = owner.receive
+        self._request = request
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._owner = owner
+        self._server = server_of(type(owner))  # type: ignore[arg-type]  # mypy takes its __hash__ for unbound
+        self._looked_ns = request.arrived_ns
+        self._start: Message | None = None
+        self._body_bytes = 0
+        self._ending = False
+
+    async def receive(self) -> Message:
+        """Pass on the server's message; a disconnect that comes before the response's end is an abort."""
+        message = await self._receive()
+        try:
+            if message["type"] == "http.disconnect" and not self._ending:
+                self._abort()
+        except Exception as error:  # noqa: BLE001  # ours
+            self.give_up(error)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Pass on the application's message, and record what it was once the server has taken it."""
+        request = self._request
+        if request.stage == ENDED:
+            await self._send(message)
+            return
+        try:
+            kind = message["type"]
+            if kind == "http.response.body":
+                last = not (message.get("more_body") or self._has_trailers())
+            elif kind == "http.response.start":
+                last = False
+                self._start = message
+            else:
+                last = _is_last(message)
+            if self._is_gone():
+                self._abort()
+            self._ending = last
+        except Exception as error:  # noqa: BLE001  # ours
+            self.give_up(error)
+        try:
+            await self._send(message)
+        except OSError:
+            self.broken()
+            raise
+        try:
+            if request.stage == ENDED:
+                pass
+            elif self._server.was_lost(self._owner):
+                self._abort()
+            elif last:
+                request.finish()
+            elif kind == "http.response.start":
+                request.respond(message["status"])
+            elif kind == "http.response.body":
+                self._body_bytes += len(message.get("body", b""))
+            elif kind == "http.response.early_hint":
+                request.inform(EARLY_HINTS)
+        except Exception as error:  # noqa: BLE001  # ours
+            self.give_up(error)
+
+    def returned(self) -> None:
+        """The application returned. Without a response the server answers 500; a begun one is cut off."""
+        if self._request.stage != ENDED:
+            self.failed()
+
+    @harmless
+    def failed(self) -> None:
+        """The application raised, or was cancelled by whomever. Without a response servers answer 500; a begun one is
+        cut off."""
+        request = self._request
+        if request.stage == PENDING and self._start is None and not self._is_gone():
+            request.respond(500)
+            request.finish()
+        else:
+            self._abort()
+
+    @harmless
+    def broken(self) -> None:
+        """The server could not send."""
+        self._abort()
+
+    def give_up(self, error: Exception) -> None:
+        """Record no more of this request, which counts as aborted where that can be; raises nothing."""
+        self._request.give_up()
+        report_bug(error)
+
+    def _is_gone(self) -> bool:
+        if self._server.is_gone(self._owner):
+            return True
+        at_ns = now_ns()
+        if at_ns - self._looked_ns < SLOW_NS:
+            return False
+        self._looked_ns = at_ns
+        return self._server.is_closed(self._owner)
+
+    def _abort(self) -> None:
+        """End the request early, unless the client already has all of the response."""
+        if self._request.stage == STREAMING and self._is_complete():
+            self._request.finish()
+        else:
+            self._request.abort()
+
+    def _has_trailers(self) -> bool:
+        return self._start is not None and bool(self._start.get("trailers"))
+
+    def _is_complete(self) -> bool:
+        """Return whether every byte that the headers promised was taken; asked only when a request aborts."""
+        start = self._start
+        if start is None:
+            return False
+        if self._scope.get("method") == "HEAD" or start["status"] in _BODYLESS:
+            return True
+        for name, value in start.get("headers", ()):
+            if name.lower() == b"content-length":
+                return bool(value.isdigit()) and self._body_bytes >= int(value)
+        return False
+
+
+def _is_last(message: Message) -> bool:
+    """Return whether a message of the extensions (trailers, sending a file) ends the response."""
+    kind = message["type"]
+    if kind == "http.response.trailers":
+        return not message.get("more_trailers")
+    if kind == "http.response.zerocopysend":
+        return not message.get("more_body")
+    return bool(kind == "http.response.pathsend")

@@ -1,0 +1,86 @@
+"""What both middlewares are: an application, its settings, and the agent of the process.
+
+Whatever is wrong with the arguments becomes one ConfigurationError. Frameworks construct middlewares where they like,
+some with the first request, so what becomes of the error is decided by each kind.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, Generic, TypeVar, cast
+
+from endpoint_analytics.agents.core.config import AgentConfig, ConfigurationError, read_config
+from endpoint_analytics.agents.middleware.process_agent import ProcessAgent
+
+App = TypeVar("App", bound=Callable[..., Any])
+Init = TypeVar("Init", bound=Callable[..., None])
+
+
+def _refuses(init: Init) -> Init:
+    """Return the `__init__` so that it raises nothing but what `refused` raises, a misspelt argument included."""
+    signature = inspect.signature(init)
+
+    @wraps(init)
+    def construct(middleware: Middleware[Any], *arguments: Any, **named: Any) -> None:
+        middleware.app = arguments[0] if arguments else named.get("app")
+        try:
+            signature.bind(middleware, *arguments, **named)
+            init(middleware, *arguments, **named)
+        except ConfigurationError as error:
+            middleware.refused(error)
+        except Exception as error:  # noqa: BLE001  # a wrong type, or a bug of ours
+            middleware.refused(ConfigurationError(f"AnalyticsMiddleware cannot be made: {error!r}"))
+
+    return cast("Init", construct)
+
+
+class Middleware(Generic[App]):
+    """Around `app`. `error` is the ConfigurationError of settings that cannot work, None when all is well.
+
+    `config` goes before the other arguments, which are those of `read_config`. The agent starts with the first request
+    in each process, so that servers may fork their workers after importing the application.
+    """
+
+    app: App
+    error: ConfigurationError | None = None
+    process: ProcessAgent | None = None
+    _excluded: frozenset[str] = frozenset()
+
+    @_refuses
+    def __init__(
+        self,
+        app: App,
+        namespace: str | None = None,
+        endpoint: str | None = None,
+        *,
+        replica_id: str | None = None,
+        kafka: str | None = None,
+        topic_prefix: str | None = None,
+        config: AgentConfig | None = None,
+        flush_interval_s: float | None = None,
+        hardware: bool | None = None,
+        spool: str | None = None,
+        exclude_paths: Sequence[str] | None = None,
+    ) -> None:
+        self.app = app
+        self.process = ProcessAgent(
+            config
+            or read_config(
+                namespace=namespace,
+                endpoint=endpoint,
+                replica_id=replica_id,
+                kafka=kafka,
+                topic_prefix=topic_prefix,
+                flush_interval_s=flush_interval_s,
+                hardware=hardware,
+                spool=spool,
+                exclude_paths=exclude_paths,
+            )
+        )
+        self._excluded = frozenset(self.process.config.exclude_paths)
+
+    def refused(self, error: ConfigurationError) -> None:
+        """Nothing can be recorded: raise the error, or serve without analytics."""
+        raise NotImplementedError

@@ -1,0 +1,246 @@
+"""One request through WSGI (PEP 3333): watches what the application gives the server, and tells the recorder.
+
+It changes nothing, adds no wait, and what fails in it is reported and changes nothing either. A server sends the
+headers with the first piece of the body that is not empty, so a request has responded when the server comes back from
+that piece for more, and not when the application calls `start_response`. It has finished when the server closes the
+body that it has read to its end.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from endpoint_analytics.agents.core.clock import now_ns
+from endpoint_analytics.agents.core.recorder import ENDED, PENDING, STREAMING, Request
+from endpoint_analytics.agents.middleware.harmless import harmless, report_bug
+from endpoint_analytics.agents.middleware.wsgi_connection import is_closed
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Callable[[bytes], Any]]
+
+SLOW_NS = 1_000_000
+"""After so long without a look the client's socket is asked whether it is still there: a few microseconds."""
+
+_BODYLESS = frozenset({204, 304})
+
+
+class WsgiExchange:
+    """Give `start_response` to the application, and `body(its result)` to the server."""
+
+    __slots__ = (
+        "_environ",
+        "_headers",
+        "_looked_ns",
+        "_offered_bytes",
+        "_request",
+        "_start_response",
+        "_status",
+        "_taken_bytes",
+    )
+
+    def __init__(self, request: Request, environ: Environ, start_response: StartResponse) -> None:
+        self._request = request
+        self._environ = environ
+        self._start_response = start_response
+        self._status = 0
+        self._headers: list[tuple[str, str]] = []
+        self._offered_bytes = self._taken_bytes = 0
+        self._looked_ns = request.arrived_ns
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
+    ) -> Callable[[bytes], None]:
+        """Pass the status on. The last one before the first piece counts: an error may replace it."""
+        if exc_info is None:
+            write = self._start_response(status, headers)
+        else:
+            try:
+                write = self._start_response(status, headers, exc_info)
+            finally:
+                exc_info = None  # as PEP 3333 asks: it would keep its frames alive
+        self.started(status, headers)
+
+        def watched(data: bytes) -> None:
+            self.offer(data)
+            try:
+                write(data)
+            except OSError:
+                self.abort()
+                raise
+            self.taken()
+
+        return watched
+
+    def body(self, result: Iterable[bytes]) -> Iterable[bytes]:
+        """Return what the server shall iterate and close in place of `result`."""
+        try:
+            return self._watched(result)
+        except Exception as error:  # noqa: BLE001  # ours
+            self.give_up(error)
+            return result
+
+    def _watched(self, result: Iterable[bytes]) -> Iterable[bytes]:
+        wrapper = self._environ.get("wsgi.file_wrapper")
+        if isinstance(wrapper, type) and type(result) is wrapper and _close_with(result, self):
+            self.offer(b"")
+            self._request.respond(self._status or 500)
+            return result  # the server may send the file by itself: it asks for exactly this type
+        return SizedBody(result, self) if hasattr(result, "__len__") else Body(result, self)
+
+    @harmless
+    def started(self, status: str, headers: list[tuple[str, str]]) -> None:
+        """The server took the status and the headers."""
+        self._status = status_code(status)
+        self._headers = headers
+
+    @harmless
+    def offer(self, data: bytes) -> None:
+        """The server gets a piece of the body next; if its client is gone, that is an abort."""
+        at_ns = now_ns()
+        if at_ns - self._looked_ns >= SLOW_NS:
+            self._looked_ns = at_ns
+            if self._request.stage != ENDED and is_closed(self._environ):
+                self.abort()
+        self._offered_bytes += len(data)
+
+    @harmless
+    def taken(self) -> None:
+        """The server came back from the piece before: if it held any data, the headers are sent."""
+        self._taken_bytes = self._offered_bytes
+        if self._taken_bytes and self._request.stage == PENDING:
+            self._request.respond(self._status)
+
+    @harmless
+    def complete(self) -> None:
+        """The server has read the body to its end and closes it."""
+        request = self._request
+        if request.stage == PENDING:
+            request.respond(self._status or 500)
+        request.finish()
+
+    @harmless
+    def failed(self) -> None:
+        """The application raised: before anything was sent the server answers 500, later it cuts off.
+
+        A client that went, perhaps in its upload, gets no answer.
+        """
+        if self._request.stage == PENDING and not self._offered_bytes and not is_closed(self._environ):
+            self._request.respond(500)
+            self._request.finish()
+        else:
+            self.abort()
+
+    @harmless
+    def abort(self) -> None:
+        """The request ends early, unless the client has all that the headers promised."""
+        if self._request.stage == STREAMING and self._is_complete():
+            self._request.finish()
+        else:
+            self._request.abort()
+
+    @harmless
+    def closed_early(self) -> None:
+        """The server closes the body without having read it to its end: a client that went, or none needed."""
+        if self._status and self._needs_no_body():
+            self.complete()
+        else:
+            self.abort()
+
+    def give_up(self, error: Exception) -> None:
+        """Record no more of this request, which counts as aborted where that can be; raises nothing."""
+        self._request.give_up()
+        report_bug(error)
+
+    def _needs_no_body(self) -> bool:
+        return self._environ.get("REQUEST_METHOD") == "HEAD" or self._status in _BODYLESS
+
+    def _is_complete(self) -> bool:
+        if self._needs_no_body():
+            return True
+        for name, value in self._headers:
+            if name.lower() == "content-length":
+                return value.isdigit() and self._taken_bytes >= int(value)
+        return False
+
+
+class Body:
+    """The application's iterable, watched."""
+
+    __slots__ = ("_exchange", "_is_read", "_iterator", "_result")
+
+    def __init__(self, result: Iterable[bytes], exchange: WsgiExchange) -> None:
+        self._result = result
+        self._iterator: Iterator[bytes] | None = None
+        self._exchange = exchange
+        self._is_read = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        """Return the application's next piece."""
+        exchange = self._exchange
+        exchange.taken()
+        try:
+            if self._iterator is None:
+                self._iterator = iter(self._result)
+            piece = next(self._iterator)
+        except StopIteration:
+            self._is_read = True
+            raise
+        except Exception:
+            exchange.failed()
+            raise
+        except BaseException:
+            exchange.abort()
+            raise
+        exchange.offer(piece)
+        return piece
+
+    def close(self) -> None:
+        """Record the end, and let the application close its own."""
+        if self._is_read:
+            self._exchange.complete()
+        else:
+            self._exchange.closed_early()
+        close = getattr(self._result, "close", None)
+        if close is not None:
+            close()
+
+
+class SizedBody(Body):
+    """A list, most often: a server may ask for its length, to send a Content-Length by itself."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(self._result)  # type: ignore[arg-type]  # made only of what has a length
+
+
+def status_code(status: str) -> int:
+    """Return the code of `200 OK`; 500 for what is none, which servers refuse."""
+    code = status[:3]
+    return int(code) if code.isdigit() else 500
+
+
+def _close_with(result: Any, exchange: WsgiExchange) -> bool:
+    """Let the exchange see how the server's own file object is closed; whether its class allows that."""
+    close = getattr(result, "close", None)
+    before = sys.exc_info()[1]
+
+    def watched() -> None:
+        # A server closes it in a `finally`: an exception that is new then is why. waitress counts what remains.
+        if sys.exc_info()[1] is not before or getattr(result, "remain", None):
+            exchange.closed_early()
+        else:
+            exchange.complete()
+        if close is not None:
+            close()
+
+    try:
+        result.close = watched
+    except AttributeError:
+        return False
+    return True

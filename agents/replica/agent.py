@@ -1,0 +1,272 @@
+"""The agent: a daemon thread that flushes the recorder each second and sends what it finds to Kafka.
+
+The imperative shell. The request path touches only `agent.recorder`; all else happens in the thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from endpoint_analytics.agents.core.batching import Ledger
+from endpoint_analytics.agents.core.clock import read_offset_us, steady_offset_us
+from endpoint_analytics.agents.core.config import AgentConfig
+from endpoint_analytics.agents.core.in_range import text_in_range, time_in_range
+from endpoint_analytics.agents.core.lifecycle import may_follow
+from endpoint_analytics.agents.core.recorder import Recorder
+from endpoint_analytics.agents.core.sampling import Interval, Sample, SamplingThread
+from endpoint_analytics.agents.delivery.quiet import quiet_client
+from endpoint_analytics.agents.delivery.sending import Sending
+from endpoint_analytics.agents.hardware.reading import Collector, Reading
+from endpoint_analytics.agents.hardware.sampler import SAMPLE_EVERY_S, Sampler, default_collectors, make_batch
+from endpoint_analytics.agents.replica.process_group import ProcessGroup
+from endpoint_analytics.agents.scrape.readings import EngineReading
+from endpoint_analytics.agents.scrape.scraper import ScrapeFigures, Scraper, make_engine_batch
+from endpoint_analytics.agents.scrape.settings import scrape_settings
+from endpoint_analytics.agents.spool.figures import SpoolFigures
+from endpoint_analytics.schemas.codec import encode
+from endpoint_analytics.schemas.kafka_client import make_ssl_context
+from endpoint_analytics.schemas.limits import MAX_REASON_LENGTH
+from endpoint_analytics.schemas.replicas import ReplicaState, State
+from endpoint_analytics.schemas.requests import Totals
+from endpoint_analytics.schemas.topics import ENGINE, HARDWARE, REPLICAS, REQUESTS, Topic
+
+logger = logging.getLogger("endpoint_analytics")
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSnapshot:
+    """What the agent knows of itself: totals as of the last flush; messages by topic suffix since the start.
+
+    `waiting` are messages that Kafka has not taken yet (one in flight apart), `dropped` those given up, by
+    reason. `spool` is None without a spool, `scrape` where no engine is scraped.
+    """
+
+    boot_id: str
+    state: State | None
+    totals: Totals = field(default_factory=Totals)
+    active: int = 0
+    flushes: int = 0
+    sent: Mapping[str, int] = field(default_factory=dict)
+    waiting: Mapping[str, int] = field(default_factory=dict)
+    dropped: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    spool: SpoolFigures | None = None
+    scrape: ScrapeFigures | None = None
+
+
+class Agent:
+    """One boot of one replica's agent: `start()`, then `stop()` once. `recorder` may be used at any time.
+
+    One that does not watch requests (`requests=False`) sends states, hardware and an engine's figures alone. Raises
+    ConfigurationError when the Kafka certificates or the engine's address cannot be used.
+    """
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        collectors: tuple[Collector, ...] | None = None,
+        *,
+        requests: bool = True,
+    ) -> None:
+        self.config = config
+        self.boot_id = uuid4().hex
+        self.recorder = Recorder(config.recorder_limit)
+        self._collectors = collectors
+        self._requests = requests
+        scraped = scrape_settings(config)
+        self._scraper = None if scraped is None else Scraper(scraped)
+        self._process_group = ProcessGroup(config, self.boot_id)
+        self._ledger = Ledger(config, self.boot_id)
+        self._offset_us = read_offset_us()
+        self._state: State | None = None
+        self._totals = Totals()
+        self._flushes = 0
+        self._sending = Sending(config, self.boot_id, make_ssl_context(config.kafka))
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = asyncio.Event()
+        self._stop_timeout_s = config.stop_timeout_s
+        self._process = os.getpid()
+
+    def start(self) -> None:
+        """Start the thread; returns at once, whether Kafka can be reached or not."""
+        loop = self._loop = asyncio.SelectorEventLoop()
+        self._thread = threading.Thread(
+            target=self._run, args=(loop,), name="endpoint-analytics", daemon=True
+        )
+        self.enter("initializing")
+        self._thread.start()
+
+    def enter(self, state: State, reason: str = "") -> bool:
+        """This process enters `state`, now; returns whether the lifecycle allows it.
+
+        Never waits. A state that does not follow from the present one is left out. Whether it is the
+        replica's state too, its other processes on the machine decide with this one (`process_group`).
+        """
+        loop = self._loop
+        if loop is None or loop.is_closed() or not may_follow(self._state, state):
+            return False
+        at_us = time.time_ns() // 1_000
+        try:
+            loop.call_soon_threadsafe(self._tell, state, at_us, reason)
+        except RuntimeError:  # the loop closed in between
+            return False
+        self._state = state
+        return True
+
+    def stop(self, timeout_s: float | None = None) -> None:
+        """Flush a last time, tell that the replica is terminated, and wait until Kafka has all of it.
+
+        Waits `timeout_s` at most (the settings' stop_timeout_s by default) and a moment for the thread and the disk.
+        Does nothing when the agent does not run in this process.
+        """
+        thread, loop = self._thread, self._loop
+        if thread is None or loop is None or self._process != os.getpid() or not thread.is_alive():
+            return
+        limit_s = self.config.stop_timeout_s if timeout_s is None else timeout_s
+        if self._state != "failed":
+            self.enter("terminated")
+        try:
+            loop.call_soon_threadsafe(self._stop_within, limit_s)
+        except RuntimeError:  # the loop closed in between
+            return
+        thread.join(limit_s + 3.0)
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether the agent was started and its thread has ended."""
+        return self._thread is not None and not self._thread.is_alive()
+
+    def snapshot(self) -> AgentSnapshot:
+        """Return the agent's own counters, now; any thread may ask."""
+        senders = self._sending.senders
+        return AgentSnapshot(
+            boot_id=self.boot_id,
+            state=self._state,
+            totals=self._totals,
+            active=self._ledger.active,
+            flushes=self._flushes,
+            sent={suffix: sender.sent for suffix, sender in senders.items()},
+            waiting={suffix: sender.waiting for suffix, sender in senders.items()},
+            dropped={suffix: dict(sender.dropped) for suffix, sender in senders.items()},
+            spool=self._sending.spool,
+            scrape=None if self._scraper is None else self._scraper.figures,
+        )
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            with quiet_client():
+                loop.run_until_complete(self._main(loop))
+        except Exception:
+            # A bug of ours: the application goes on, the recorder counts what it no longer takes.
+            self.recorder.limit = 0
+            logger.exception("the agent has stopped: requests are no longer recorded")
+        finally:
+            loop.close()
+
+    async def _main(self, loop: asyncio.AbstractEventLoop) -> None:
+        hardware, engine = self._start_hardware(loop), self._start_scraping(loop)
+        self._sending.start()
+        try:
+            # Flushes of many replicas are spread over the interval.
+            interval_s = self.config.flush_interval_s
+            due_s = loop.time() + interval_s * (zlib.crc32(self.boot_id.encode()) / 2**32)
+            while not await _is_set_within(self._stopping, due_s - loop.time()):
+                self._flush()
+                due_s = max(due_s + interval_s, loop.time())
+            for sampling in (hardware, engine):
+                if sampling is not None:
+                    sampling.stop()
+            self._flush()
+            await self._sending.drain(self._stop_timeout_s)
+        finally:
+            self._process_group.leave()
+            await self._sending.stop()
+
+    def _start_hardware(self, loop: asyncio.AbstractEventLoop) -> SamplingThread[Reading] | None:
+        if not self.config.hardware:
+            return None
+        sampler = Sampler(default_collectors() if self._collectors is None else self._collectors)
+
+        def post(interval: Interval, reading: Reading) -> None:
+            batch = make_batch(self.config, self.boot_id, interval, reading)
+            loop.call_soon_threadsafe(self._put, HARDWARE, encode(batch))
+
+        return _start_sampling(
+            SamplingThread(
+                "endpoint-analytics-hardware",
+                sampler.sample,
+                post,
+                SAMPLE_EVERY_S,
+                self._process_group.may_sample,
+            )
+        )
+
+    def _start_scraping(self, loop: asyncio.AbstractEventLoop) -> SamplingThread[EngineReading] | None:
+        if self._scraper is None:
+            return None
+
+        def post(interval: Interval, reading: EngineReading) -> None:
+            batch = make_engine_batch(self.config, self.boot_id, interval, reading)
+            loop.call_soon_threadsafe(self._put, ENGINE, encode(batch))
+
+        every_s, may_scrape = self.config.scrape_interval_s, self._process_group.may_scrape
+        return _start_sampling(
+            SamplingThread("endpoint-analytics-scrape", self._scraper.take, post, every_s, may_scrape)
+        )
+
+    def _tell(self, state: State, at_us: int, reason: str) -> None:
+        told = self._process_group.enter(state, at_us, reason) if self.config.states else None
+        if told is not None:
+            state, at_us, reason = told
+            event = ReplicaState(
+                namespace=self.config.namespace,
+                endpoint=self.config.endpoint,
+                replica_id=self.config.replica_id,
+                at_us=time_in_range(at_us),
+                state=state,
+                reason=text_in_range(reason, MAX_REASON_LENGTH),
+            )
+            self._put(REPLICAS, encode(event))
+
+    def _flush(self) -> None:
+        if not self._requests:
+            return
+        sender = self._sending.senders[REQUESTS.suffix]
+        snapshot = self.recorder.snapshot()
+        self._offset_us = steady_offset_us(self._offset_us, read_offset_us())
+        dropped = self.recorder.read_dropped()
+        for batch in self._ledger.batches(snapshot, self._offset_us, dropped, sender.dropped):
+            self._totals = batch.totals
+            sender.put(encode(batch))
+        self._flushes += 1
+
+    def _put(self, topic: Topic, message: bytes) -> None:
+        self._sending.senders[topic.suffix].put(message)
+
+    def _stop_within(self, timeout_s: float) -> None:
+        self._stop_timeout_s = timeout_s
+        self._stopping.set()
+
+
+def _start_sampling(thread: SamplingThread[Sample]) -> SamplingThread[Sample]:
+    thread.start()
+    return thread
+
+
+async def _is_set_within(event: asyncio.Event, timeout_s: float) -> bool:
+    if event.is_set():
+        return True
+    try:
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,171 @@
+"""Topics as they should be: made where they are missing, and compared, never changed, where they exist."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError as ClientError
+from aiokafka.errors import TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
+
+from endpoint_analytics.infra.local.kafka.errors import KafkaError, TopicMismatchError
+from endpoint_analytics.schemas.kafka_client import client_settings, make_ssl_context
+from endpoint_analytics.schemas.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.kafka_failure import explain_failure
+
+VISIBLE_WITHIN_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic as it should be. Timestamps are the broker's (LogAppendTime) unless `config` says otherwise."""
+
+    name: str
+    partitions: int
+    retention_ms: int
+    replication_factor: int = 1
+    config: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The topic's settings by their names in https://kafka.apache.org/documentation/#topicconfigs."""
+        return {
+            "retention.ms": str(self.retention_ms),
+            "message.timestamp.type": "LogAppendTime",
+            **self.config,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """A topic as it is: its number of partitions, the fewest replicas of any of them, and its settings."""
+
+    partitions: int
+    replication_factor: int
+    settings: Mapping[str, str]
+
+
+def differences(spec: TopicSpec, state: TopicState) -> list[str]:
+    """One line for each setting that is not as it should be, with how to mend it."""
+    lines = []
+    if state.partitions != spec.partitions:
+        more = state.partitions < spec.partitions
+        mend = (
+            f"kafka-topics.sh --alter --topic {spec.name} --partitions {spec.partitions}"
+            if more
+            else "Kafka takes no partitions away: configure that number, or delete topic and messages"
+        )
+        lines.append(_line(spec.name, "partitions", state.partitions, spec.partitions, mend))
+    if state.replication_factor != spec.replication_factor:
+        mend = "kafka-reassign-partitions.sh, or configure that number"
+        lines.append(
+            _line(spec.name, "replication factor", state.replication_factor, spec.replication_factor, mend)
+        )
+    for name, value in spec.settings.items():
+        found = state.settings.get(name)
+        if found != value:
+            where = f"--entity-type topics --entity-name {spec.name}"
+            mend = f"kafka-configs.sh --alter {where} --add-config {name}={value}"
+            lines.append(_line(spec.name, name, found, value, mend))
+    return lines
+
+
+def _line(topic: str, setting: str, found: object, wanted: object, mend: str) -> str:
+    return f"topic {topic}: {setting} is {found}, should be {wanted}. To mend: {mend}"
+
+
+async def ensure_topics(kafka: KafkaConfig | str, topics: Sequence[TopicSpec]) -> None:
+    """Make the topics that are missing, and return once every one is there, as it should be, with leaders.
+
+    `kafka` says how to reach Kafka; a plain HOST:PORT is one without TLS or login. Raises TopicMismatchError for
+    topics that exist with other settings, KafkaError where one cannot be made or the broker cannot be used.
+    """
+    config = KafkaConfig(bootstrap_servers=kafka) if isinstance(kafka, str) else kafka
+    ssl_context = make_ssl_context(config)
+    client = AIOKafkaAdminClient(**client_settings(config, ssl_context))
+    try:
+        await client.start()
+        await _create(client, topics)
+        found = await _describe(client, topics)
+    except (ClientError, OSError) as error:
+        why = await explain_failure(error, config, ssl_context)
+        raise KafkaError(f"cannot set up topics on {config.bootstrap_servers}: {why}") from error
+    finally:
+        await client.close()
+    lines = [line for spec in topics for line in differences(spec, found[spec.name])]
+    if lines:
+        raise TopicMismatchError("\n".join(lines))
+
+
+async def _create(client: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) -> None:
+    # Asking for a topic by its name may create it, by a broker's own defaults; so ask for the list.
+    existing = set(await client.list_topics())
+    new = [
+        NewTopic(spec.name, spec.partitions, spec.replication_factor, topic_configs=spec.settings)
+        for spec in topics
+        if spec.name not in existing
+    ]
+    if not new:
+        return
+    answer = (await client.create_topics(new)).to_object()
+    for result in answer["topic_errors"]:
+        error = for_code(result["error_code"])
+        # Another that started at the same moment may have made it.
+        if error is TopicAuthorizationFailedError:
+            raise error(result["topic"])
+        if result["error_code"] and error is not TopicAlreadyExistsError:
+            raise KafkaError(
+                f"cannot create topic {result['topic']}: {result['error_message'] or error.description}"
+            )
+
+
+async def _describe(client: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) -> dict[str, TopicState]:
+    names = {spec.name for spec in topics}
+    partitions = await _await_leaders(client, names)
+    settings: dict[str, dict[str, str]] = {}
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in sorted(names)]
+    for response in await client.describe_configs(resources) if resources else ():
+        for resource in response.to_object()["resources"]:
+            if resource["error_code"]:
+                error = for_code(resource["error_code"])
+                unnamed = error is not TopicAuthorizationFailedError
+                raise error(resource["error_message" if unnamed else "resource_name"])
+            settings[resource["resource_name"]] = {
+                entry["config_names"]: entry["config_value"] for entry in resource["config_entries"]
+            }
+    return {
+        name: TopicState(
+            len(partitions[name]),
+            min(len(partition["replicas"]) for partition in partitions[name]),
+            settings[name],
+        )
+        for name in names
+    }
+
+
+async def _await_leaders(
+    client: AIOKafkaAdminClient, names: Iterable[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """The partitions of each topic, once each has a leader."""
+    try:
+        async with asyncio.timeout(VISIBLE_WITHIN_S):
+            while True:
+                every = {topic["topic"]: topic for topic in await client.describe_topics()}
+                waiting = [name for name in names if name not in every or not _is_led(every[name])]
+                if not waiting:
+                    return {name: every[name]["partitions"] for name in names}
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise KafkaError(
+            f"topics without leaders after {VISIBLE_WITHIN_S:g} s: {', '.join(waiting)}"
+        ) from None
+
+
+def _is_led(topic: Mapping[str, Any]) -> bool:
+    return not topic["error_code"] and all(
+        not partition["error_code"] and partition["leader"] >= 0 for partition in topic["partitions"]
+    )

@@ -1,0 +1,1 @@
+"""`endpoint-analytics run`: every part on one machine, started, watched and ended together."""

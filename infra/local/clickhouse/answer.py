@@ -1,0 +1,201 @@
+"""One query at its work, and its reply: data are fed, rows are sent, a client that has gone is noticed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import sys
+import tempfile
+from collections.abc import Coroutine
+from typing import IO, Any
+
+from endpoint_analytics.infra.local.clickhouse.access import ANALYST_RESULT_BYTES
+from endpoint_analytics.infra.local.clickhouse.body import Body, Receive
+from endpoint_analytics.infra.local.clickhouse.engine import Outcome
+from endpoint_analytics.infra.local.clickhouse.errors import ClickHouseError, refusal
+from endpoint_analytics.infra.local.clickhouse.native import MIN_REVISION, BlockRewriter
+from endpoint_analytics.infra.local.clickhouse.pipe import Feed, Pipe
+from endpoint_analytics.infra.local.clickhouse.query_pool import QueryPool
+from endpoint_analytics.infra.local.clickhouse.reading import Query
+from endpoint_analytics.infra.local.clickhouse.reply import Reply
+from endpoint_analytics.infra.local.clickhouse.request import Request
+from endpoint_analytics.infra.local.clickhouse.statement import Kind, Statement
+from endpoint_analytics.infra.local.clickhouse.work import Work, kill_queries, start_work
+
+_log = logging.getLogger(__name__)
+
+_FEED_BYTES = 1 << 20
+_HELD_BYTES = 1 << 20
+_SPOOL_BYTES = 1 << 23
+_ANALYST_HELD_BYTES = 64 << 20
+
+
+async def answer(
+    pool: QueryPool, request: Request, query: Query, body: Body, receive: Receive, reply: Reply
+) -> None:
+    """Run the query, reply; raises ClickHouseError before the reply is begun, ClientGoneError."""
+    statement = query.statement
+    if statement.kind is Kind.KILL:
+        killed = await kill_queries(pool, request, statement)
+        await reply.whole(killed.output, statement.format or request.default_format, killed)
+        return
+    work = await start_work(pool, request, statement)
+    if statement.kind is Kind.INSERT:
+        await _insert(work, query.data, body, reply, last=query.is_whole)
+    else:
+        await _watched(_query(work, statement, request, reply), receive, statement.kind)
+
+
+async def _insert(work: Work, data: bytes, body: Body, reply: Reply, *, last: bool) -> None:
+    """Feed the engine what comes, and acknowledge when it says that all is stored."""
+    feed = Feed()
+    stored = work.insert(feed)
+    feeding = asyncio.ensure_future(_feed(feed, data, body, last=last))
+    try:
+        either: list[asyncio.Future[Any]] = [feeding, stored]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if feeding.done():
+            await feeding
+    finally:
+        feeding.cancel()
+        feed.cut()
+    await reply.whole(b"", "TabSeparated", await asyncio.shield(stored))
+
+
+async def _feed(feed: Feed, data: bytes, body: Body, *, last: bool) -> None:
+    try:
+        await feed.write(data)
+        while not last:
+            data, last = await body.read(_FEED_BYTES)
+            await feed.write(data)
+        await feed.finish()
+    except BrokenPipeError:
+        pass  # the engine has ended early, and says why
+
+
+async def _query(work: Work, statement: Statement, request: Request, reply: Reply) -> None:
+    result_format = statement.format or request.default_format
+    future = work.run(piped=statement.kind is Kind.RESULT)
+    try:
+        if work.pipe is None:
+            outcome = await asyncio.shield(future)
+            await reply.whole(outcome.output, result_format, outcome)
+        else:
+            revised = result_format == "Native" and request.protocol_revision >= MIN_REVISION
+            rows = Rows(work.pipe, BlockRewriter() if revised else None, _most_bytes(request))
+            held_bytes = sys.maxsize if request.wait_end_of_query else max(_HELD_BYTES, request.held_bytes)
+            if request.analyst:  # what is held back lies on the disk of the data
+                held_bytes = min(held_bytes, _ANALYST_HELD_BYTES)
+            await _rows(rows, future, result_format, reply, held_bytes, must_end=request.wait_end_of_query)
+    except TimeoutError:
+        _log.info("a client did not take its result; the query was stopped")
+    finally:
+        if statement.kind is Kind.RESULT:
+            await asyncio.shield(work.abandon(future))
+
+
+def _most_bytes(request: Request) -> float:
+    """What a result may have of an analyst's `max_result_bytes`: the engine counts its columns, and not their text."""
+    if not request.analyst:
+        return math.inf
+    asked = request.settings.get("max_result_bytes", "")
+    known = asked.isdecimal() and len(asked) < len(str(sys.maxsize))  # else the engine refuses it
+    return min(int(asked), ANALYST_RESULT_BYTES) if known else ANALYST_RESULT_BYTES
+
+
+class Rows:
+    """The bytes of a result as the client is to get them, at most so many."""
+
+    def __init__(self, pipe: Pipe, rewriter: BlockRewriter | None, most_bytes: float) -> None:
+        self._pipe = pipe
+        self._rewriter = rewriter
+        self._most_bytes = self._left_bytes = most_bytes
+
+    async def read(self) -> bytes:
+        """The next bytes; empty at the end. Raises ClickHouseError when they are too many."""
+        data = await self._read()
+        self._left_bytes -= len(data)
+        if self._left_bytes < 0:
+            raise refusal(396, f"Limit for result exceeded, max bytes: {self._most_bytes} as they are sent.")
+        return data
+
+    async def _read(self) -> bytes:
+        if self._rewriter is None:
+            return await self._pipe.read()
+        while data := await self._pipe.read():
+            if rewritten := await asyncio.to_thread(self._rewriter.feed, data):  # it looks at each value
+                return rewritten
+        return await asyncio.to_thread(self._rewriter.finish)
+
+
+async def _rows(
+    rows: Rows,
+    future: asyncio.Future[Outcome],
+    result_format: str,
+    reply: Reply,
+    held_bytes: int,
+    *,
+    must_end: bool,
+) -> None:
+    """Send rows as they come; hold back the first `held_bytes`, so that an early error is a clean error.
+
+    Where the query `must_end` within them and does not, it is refused.
+    """
+    with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as held:
+        at_end = False
+        while not at_end and held.tell() < held_bytes:
+            piece = await rows.read()
+            held.write(piece)
+            at_end = not piece
+        if must_end and not at_end:
+            raise refusal(
+                396, f"Limit for result exceeded: wait_end_of_query holds {held_bytes} bytes at most."
+            )
+        size = held.tell()
+        held.seek(0)
+        if at_end:
+            outcome = await asyncio.shield(future)
+            if size < _SPOOL_BYTES:
+                await reply.whole(held.read(), result_format, outcome)
+                return
+        await reply.begin(result_format, size if at_end else None)
+        await _copy(held, reply)
+    try:
+        while not at_end:
+            piece = await rows.read()
+            at_end = not piece
+            if piece:
+                await reply.piece(piece)
+        await asyncio.shield(future)
+    except ClickHouseError as error:
+        await reply.break_off(error)
+    else:
+        await reply.finish()
+
+
+async def _copy(held: IO[bytes], reply: Reply) -> None:
+    while piece := held.read(_HELD_BYTES):
+        await reply.piece(piece)
+
+
+async def _watched(answer: Coroutine[Any, Any, None], receive: Receive, kind: Kind) -> None:
+    """Run an answer; when the client goes away meanwhile, a query for rows is stopped, all else goes on."""
+    answering = asyncio.ensure_future(answer)
+    watching = asyncio.ensure_future(_gone(receive))
+    try:
+        await asyncio.wait([answering, watching], return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done() and kind is Kind.RESULT:
+            answering.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await answering
+            return
+        await answering
+    finally:
+        watching.cancel()
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

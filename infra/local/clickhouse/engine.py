@@ -1,0 +1,139 @@
+"""The ClickHouse engine of `chdb` in this process: handles, what they run, and how it is stopped.
+
+Only calls into the engine belong here; they block, release the interpreter's lock, and are made from
+worker threads. A handle costs 0.1 ms and has its own settings, database and temporary tables, so each
+request gets a fresh one. Measured in chdb 4.4: handles run side by side, a handle that is busy does not
+hold up another; `query` raises whatever the engine says, while `send_insert` reports success for an INSERT
+that failed. So all goes through `query`, and an INSERT's data come from a file (FROM INFILE).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chdb.state.sqlitelike import Connection
+
+from endpoint_analytics.infra.local.clickhouse import identity
+from endpoint_analytics.infra.local.clickhouse.access import (
+    analyst_settings,
+    machine,
+    write_access,
+    writer_settings,
+)
+from endpoint_analytics.infra.local.clickhouse.errors import ClickHouseError, parse_engine_error, refusal
+from endpoint_analytics.infra.local.clickhouse.passwords import ANALYST
+
+_ENGINE_ERRORS = (RuntimeError, UnicodeDecodeError)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a query did: its output when it was not written elsewhere, and its counts."""
+
+    output: bytes = b""
+    read_rows: int = 0
+    read_bytes: int = 0
+    written_rows: int = 0
+    written_bytes: int = 0
+    result_rows: int = 0
+    elapsed_s: float = 0.0
+
+
+class Handle:
+    """One connection to the engine. One thread at a time may use it."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def execute(self, sql: bytes, result_format: str = "TabSeparated") -> Outcome:
+        """Run one statement to its end; raises ClickHouseError."""
+        try:
+            result = self._connection.query(sql, result_format)
+        except _ENGINE_ERRORS as error:
+            raise _told(error) from None
+        return Outcome(
+            output=bytes(result.bytes()),
+            read_rows=result.storage_rows_read(),
+            read_bytes=result.storage_bytes_read(),
+            written_rows=result.rows_written(),
+            written_bytes=result.bytes_written(),
+            result_rows=result.rows_read(),
+            elapsed_s=result.elapsed(),
+        )
+
+    def set(self, settings: Mapping[str, str]) -> None:
+        """SET these; a name is an identifier, a value is text the engine reads as the setting's type."""
+        if settings:
+            pairs = ", ".join(f"{name} = {quote(value)}" for name, value in settings.items())
+            self.execute(f"SET {pairs}".encode(errors="surrogateescape"))
+
+    def use(self, database: str) -> None:
+        """Make a database the current one."""
+        self.execute(f"USE {quote_name(database)}".encode(errors="surrogateescape"))
+
+    def close(self) -> None:
+        """Give the handle back; waits for a query that still runs on it."""
+        self._connection.close()
+
+
+class Engine:
+    """The engine on one data directory; a process can have one."""
+
+    def __init__(self, directory: Path) -> None:
+        if any(character in str(directory) for character in "?&"):
+            raise ValueError(f"a data directory's name cannot have '?' or '&': {directory}")
+        memory_bytes, cores = machine()
+        self._source = f"{directory}?config-file={write_access(directory, memory_bytes, cores)}"
+        self._writer_settings = writer_settings(memory_bytes)
+        self._analyst_settings = {**analyst_settings(memory_bytes, cores), "profile": ANALYST}
+        self._admin = Handle(Connection(self._source))
+        self._admin_lock = threading.Lock()
+        self._closed = False
+        self._admin.execute(identity.VIEW)
+        rows = self._admin.execute(b"SELECT version(), timezone(), displayName()").output.decode()
+        self.version, self.timezone, self.display_name = rows.rstrip("\n").split("\t")
+
+    def open(self, *, analyst: bool = False) -> Handle:
+        """A fresh handle: default settings, database `default`, the limits of the one or the other account."""
+        if self._closed:
+            raise refusal(236, "The server is stopping.")
+        handle = Handle(Connection(self._source))
+        handle.set(self._analyst_settings if analyst else self._writer_settings)
+        return handle
+
+    def kill(self, query_id: str) -> None:
+        """Tell the query with this id of a client's to stop; does not wait."""
+        with self._admin_lock:
+            if not self._closed:
+                self._admin.set({"param_client_query_id": query_id})
+                self._admin.execute(identity.KILL)
+
+    def close(self) -> None:
+        """Shut the engine down, once no other handle is open."""
+        with self._admin_lock:
+            self._closed = True
+            self._admin.close()
+
+
+def _told(error: Exception) -> ClickHouseError:
+    """The engine's error; its text may hold bytes that are not UTF-8, which pybind cannot hand over.
+
+    Before Python 3.11.4 such a text is lost.
+    """
+    if isinstance(error, UnicodeDecodeError):
+        return parse_engine_error(error.object.decode(errors="backslashreplace"))
+    return parse_engine_error(str(error) or "the engine failed, and its message is no UTF-8 text.")
+
+
+def quote_name(name: str) -> str:
+    """An identifier of ClickHouse's SQL, whatever is in it."""
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+def quote(text: str) -> str:
+    """A string literal of ClickHouse's SQL."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -1,0 +1,67 @@
+"""Native blocks for clients that name a protocol revision, as clickhouse-go (and so Grafana) does.
+
+Pure. The engine writes blocks as of revision 0. From revision 51903 on a block begins with its BlockInfo,
+and from 54454 on each column's type is followed by a byte that tells of a custom serialization: both are
+put in here, the columns' bytes stay as they are.
+"""
+
+from __future__ import annotations
+
+from endpoint_analytics.infra.local.clickhouse.native_type import parse_native_type, read_varint
+
+MIN_REVISION = 54454
+"""DBMS_MIN_REVISION_WITH_CUSTOM_SERIALIZATION: below it `client_protocol_version` is ignored."""
+
+# Field 1: no overflow rows; field 2: bucket number -1; end of fields.
+_BLOCK_INFO = b"\x01\x00\x02\xff\xff\xff\xff\x00"
+
+
+class BlockRewriter:
+    """Blocks in, cut anywhere; blocks of the newer revision out, whole."""
+
+    def __init__(self) -> None:
+        self._data = b""
+        self._try_at = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """The blocks that are complete with these bytes; raises ClickHouseError for a type it cannot walk."""
+        self._data += data
+        parts: list[bytes] = []
+        while len(self._data) > self._try_at:
+            try:
+                block, stop = _rewrite(self._data)
+            except IndexError:
+                # A long block is tried again only when half as much again has come.
+                self._try_at = len(self._data) + len(self._data) // 2
+                break
+            parts.append(block)
+            self._data = self._data[stop:]
+            self._try_at = 0
+        return b"".join(parts)
+
+    def finish(self) -> bytes:
+        """The last blocks."""
+        self._try_at = 0
+        return self.feed(b"")
+
+
+def _rewrite(data: bytes) -> tuple[bytes, int]:
+    """The first block in `data`, rewritten, and where the next begins; IndexError when it is not whole."""
+    columns, position = read_varint(data, 0)
+    rows, position = read_varint(data, position)
+    parts = [_BLOCK_INFO, data[:position]]
+    for _ in range(columns):
+        start = position
+        size, position = read_varint(data, position)
+        size, position = read_varint(data, position + size)
+        type_at, position = position, position + size
+        if position > len(data):
+            raise IndexError
+        layout = parse_native_type(data[type_at:position].decode())
+        parts += (data[start:position], b"\x00")
+        if rows:
+            start, position = position, layout.walk(data, position + layout.prefix_bytes, rows)
+            if position > len(data):
+                raise IndexError
+            parts.append(data[start:position])
+    return b"".join(parts), position

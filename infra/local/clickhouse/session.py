@@ -1,0 +1,124 @@
+"""Named sessions: a handle that is kept between requests, with its SETs and its temporary tables.
+
+What a request's URL sets holds for that request alone, as in ClickHouse: it is taken back afterwards.
+Sessions expire when they have been idle for their timeout, and their number is bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from endpoint_analytics.infra.local.clickhouse.engine import Engine, Handle, quote
+from endpoint_analytics.infra.local.clickhouse.errors import refusal
+from endpoint_analytics.infra.local.clickhouse.request import SessionTicket
+
+_MAX_SESSIONS = 2000
+
+
+@dataclass(slots=True)
+class Session:
+    """One named session. `database` is what USE made current, `applied` what the handle stands on."""
+
+    name: str
+    handle: Handle
+    timeout_s: float
+    expires_at: float = 0.0
+    busy: bool = False
+    altered: bool = False
+    database: str = "default"
+    applied: str = "default"
+    before: dict[str, str] = field(default_factory=dict)
+
+    def enter(self, settings: Mapping[str, str], parameters: Mapping[str, str], database: str) -> None:
+        """Apply one request's settings, and remember what they were. Blocks on the engine."""
+        self.before = self._values(settings)
+        self.handle.set({**settings, **parameters})
+        wanted = database or self.database
+        if wanted != self.applied:
+            self.handle.use(wanted)
+            self.applied = wanted
+
+    def leave(self, *, changed: bool) -> None:
+        """Take the request's settings back; `changed` tells that its statement was a SET or a USE."""
+        if changed:
+            self.altered = True
+            current = (
+                self.handle.execute(b"SELECT currentDatabase()", "TabSeparatedRaw")
+                .output.decode()
+                .rstrip("\n")
+            )
+            if current != self.applied:
+                self.database = self.applied = current
+        before, self.before = self.before, {}
+        if before:
+            pairs = ", ".join(f"{name} = {value}" for name, value in before.items())
+            self.handle.execute(f"SET {pairs}".encode(errors="surrogateescape"))
+
+    def _values(self, settings: Mapping[str, str]) -> dict[str, str]:
+        """What to SET these to afterwards: the default, unless a SET of the session's may stand behind it."""
+        before = dict.fromkeys(settings, "DEFAULT")
+        if self.altered and settings:
+            names = ", ".join(quote(name) for name in settings)
+            sql = f"SELECT name, value FROM system.settings WHERE changed AND name IN ({names})"  # noqa: S608
+            rows = self.handle.execute(sql.encode(errors="surrogateescape"), "TabSeparated").output.decode()
+            for row in rows.splitlines():
+                name, _, value = row.partition("\t")
+                before[name] = f"'{value}'"
+        return before
+
+
+class Sessions:
+    """The sessions there are; used by one asyncio loop."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._sessions: dict[str, Session] = {}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def acquire(self, ticket: SessionTicket, user: str, now: float) -> Session:
+        """The session of a ticket, for one request alone; raises ClickHouseError 372 or 373."""
+        self.expire(now)
+        key = f"{user}\0{ticket.session_id}"
+        session = self._sessions.pop(key, None)
+        if session is None:
+            if ticket.must_exist:
+                raise refusal(372, f"Session {ticket.session_id} not found.")
+            if len(self._sessions) >= _MAX_SESSIONS:
+                self._close_oldest()
+            session = Session(key, self._engine.open(), ticket.timeout_s)
+        self._sessions[key] = session
+        if session.busy:
+            raise refusal(373, f"Session {ticket.session_id} is locked by a concurrent client.")
+        session.timeout_s = ticket.timeout_s
+        session.busy = True
+        return session
+
+    def release(self, session: Session, now: float, *, close: bool = False) -> None:
+        """Give a session back; its idle time starts."""
+        session.busy = False
+        session.expires_at = now + session.timeout_s
+        if close:
+            self._drop(session)
+
+    def expire(self, now: float) -> None:
+        """Close what has been idle for too long."""
+        for session in [s for s in self._sessions.values() if not s.busy and s.expires_at <= now]:
+            self._drop(session)
+
+    def close(self) -> None:
+        """Close all that are not running a query."""
+        for session in [s for s in self._sessions.values() if not s.busy]:
+            self._drop(session)
+
+    def _close_oldest(self) -> None:
+        oldest = next((session for session in self._sessions.values() if not session.busy), None)
+        if oldest is None:
+            raise refusal(202, "Too many sessions.")
+        self._drop(oldest)
+
+    def _drop(self, session: Session) -> None:
+        self._sessions.pop(session.name, None)
+        session.handle.close()

@@ -1,0 +1,167 @@
+"""The demo endpoint: an ordinary Starlette application, with the analytics added in one line (see `create`).
+
+POST /predict          the type of the body; ?min_score=0.9 answers "unknown" below that
+POST /predict/stream   the types of several parts, each answered while the next is still being sent
+GET  /health           200 once the model is loaded
+GET  /metrics          what the engine tells of itself; not counted among the requests
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from endpoint_analytics import AnalyticsMiddleware
+from endpoint_analytics.infra.local.demo import engine_metrics
+from endpoint_analytics.infra.local.demo.inference import Inference, OverloadedError
+from endpoint_analytics.infra.local.demo.model import Model, Verdict
+
+MAX_BODY_BYTES = 256 * 1024
+MAX_PARTS = 64
+WARM_UP = 40
+PART_END = b"\n---\n"
+CLIENT_CLOSED_REQUEST = 499
+
+
+def create() -> Starlette:
+    """Return the application, for `uvicorn --factory`."""
+    app = Starlette(
+        routes=[
+            Route("/predict", predict, methods=["POST"]),
+            Route("/predict/stream", predict_stream, methods=["POST"]),
+            Route("/health", health),
+            Route(engine_metrics.PATH, engine_metrics.metrics),
+            Route("/", lambda _: RedirectResponse("/health")),
+        ],
+        exception_handlers={OverloadedError: overloaded, ClientDisconnect: gone},
+        lifespan=lifespan,
+    )
+    app.add_middleware(
+        AnalyticsMiddleware, namespace="demo", endpoint="magika", exclude_paths=[engine_metrics.PATH]
+    )
+    return app
+
+
+@asynccontextmanager
+async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    """Load the model and warm it up before the replica runs."""
+    app.state.inference = Inference(Model())
+    for _ in range(WARM_UP):
+        await app.state.inference.detect(b"print('warm')\n" * 8)
+    yield
+    app.state.inference.close()
+
+
+async def predict(request: Request) -> Response:
+    """Answer the type of the whole body."""
+    min_score = read_min_score(request.query_params.get("min_score", "0"))
+    body = await read_body(request)
+    if not body:
+        raise HTTPException(400, "the body is empty: send the content whose type you want to know")
+    verdict = await request.app.state.inference.detect(body)
+    return Response(render(verdict, min_score), media_type="application/json")
+
+
+async def predict_stream(request: Request) -> Response:
+    """Answer a line for each part of the body as soon as the part is there."""
+    parts = read_parts(request)
+    try:
+        first = await anext(parts)
+    except StopAsyncIteration:
+        raise HTTPException(400, "the body is empty: send parts with a line '---' between them") from None
+    inference: Inference = request.app.state.inference
+    verdict = await inference.detect(first)
+
+    async def lines() -> AsyncIterator[bytes]:
+        yield render(verdict)
+        with suppress(ClientDisconnect):  # nobody reads the rest
+            async for part in parts:
+                yield render(await inference.detect(part, admitted=True))
+
+    return Lines(lines())
+
+
+class Lines(Response):
+    """Lines sent as they come. Starlette's StreamingResponse waits for the client's leaving on the channel from
+    which the body is still being read, and takes pieces of it away."""
+
+    media_type = "application/x-ndjson"
+
+    def __init__(self, lines: AsyncIterator[bytes]) -> None:
+        super().__init__()
+        del self.headers["content-length"]
+        self._lines = lines
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send the lines; where the client has left, what is read of its body ends."""
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        async for line in self._lines:
+            await send({"type": "http.response.body", "body": line, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def health(_request: Request) -> Response:
+    """The model is loaded, else nobody would listen."""
+    return Response(b'{"status":"ok"}\n', media_type="application/json")
+
+
+async def overloaded(_request: Request, _error: Exception) -> Response:
+    """503, with when to try again."""
+    return Response("the queue is full\n", 503, {"Retry-After": "1"}, "text/plain")
+
+
+async def gone(_request: Request, _error: Exception) -> Response:
+    """Nobody reads this."""
+    return Response(status_code=CLIENT_CLOSED_REQUEST)
+
+
+def read_min_score(text: str) -> float:
+    """Return the least score asked for, 0 to 1; anything else is a 422."""
+    try:
+        score = float(text)
+    except ValueError:
+        score = -1.0
+    if not 0 <= score <= 1:
+        raise HTTPException(422, f"min_score is {text[:20]!r}; it takes a number from 0 to 1")
+    return score
+
+
+async def read_body(request: Request) -> bytes:
+    """Return the body; 413 for one that is, or is declared to be, too large."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+        raise HTTPException(413, f"a body takes at most {MAX_BODY_BYTES} bytes")
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_BODY_BYTES:
+            raise HTTPException(413, f"a body takes at most {MAX_BODY_BYTES} bytes")
+    return bytes(body)
+
+
+async def read_parts(request: Request) -> AsyncIterator[bytes]:
+    """Yield the body's parts as they arrive, MAX_PARTS at most; the last one needs no end."""
+    held, count = b"", 0
+    async for piece in request.stream():
+        *whole, held = (held + piece).split(PART_END)
+        for part in whole:
+            if part and count < MAX_PARTS:
+                count += 1
+                yield part
+        held = held[-MAX_BODY_BYTES:]
+    if held and count < MAX_PARTS:
+        yield held
+
+
+def render(verdict: Verdict, min_score: float = 0.0) -> bytes:
+    """One line of JSON."""
+    label = verdict.label if verdict.score >= min_score else "unknown"
+    return orjson.dumps({"label": label, "score": verdict.score}) + b"\n"

@@ -1,0 +1,165 @@
+"""One replica of the demo endpoint: a uvicorn process, and the states that an orchestrator would tell of it.
+
+What the replica's own agent tells (initializing, running, draining, terminated) is not told here again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from endpoint_analytics.agents.core.config import KafkaConfig
+from endpoint_analytics.agents.delivery.events import SendError, send_replica_message
+from endpoint_analytics.infra.local.demo import engine_metrics
+from endpoint_analytics.infra.local.demo.identity import ENDPOINT, NAMESPACE
+from endpoint_analytics.infra.local.demo.traffic import Target
+from endpoint_analytics.infra.local.system.child import spawn
+from endpoint_analytics.infra.local.system.logs import rotate
+from endpoint_analytics.infra.local.system.port import free_port
+from endpoint_analytics.schemas.replicas import ReplicaState, State
+
+HOST = "127.0.0.1"
+READY_WITHIN_S = 30.0
+STOP_WITHIN_S = 3.0
+TOLD_WITHIN_S = 5.0
+GRACE_S = 1
+
+Step = tuple[State, float, str]
+
+
+class ReplicaError(Exception):
+    """A replica did not come up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all replicas share."""
+
+    kafka: str
+    directory: Path
+    logs: Path
+
+    async def tell(self, replica_id: str, state: State, reason: str, at_us: int) -> None:
+        """Tell a state; where Kafka is away the demo goes on without."""
+        message = ReplicaState(
+            namespace=NAMESPACE,
+            endpoint=ENDPOINT,
+            replica_id=replica_id,
+            at_us=at_us,
+            state=state,
+            reason=reason,
+        )
+        with suppress(SendError):
+            await send_replica_message(message, KafkaConfig(bootstrap_servers=self.kafka), TOLD_WITHIN_S)
+
+
+class Replica:
+    """Started and ended any number of times under one id; each start is another boot. Port 0: a free one."""
+
+    def __init__(self, replica_id: str, around: Surroundings, port: int = 0) -> None:
+        self.replica_id = replica_id
+        self.busy = asyncio.Lock()
+        """Held by whoever changes its state, so that no two do."""
+        self.target: Target | None = None
+        """Where it takes requests; None while it takes none."""
+        self._around = around
+        self._port = port
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def status(self) -> int | None:
+        """The exit status of a replica that ended without being asked to; None otherwise."""
+        return None if self._child is None else self._child.poll()
+
+    async def start(self, story: Sequence[Step] = ()) -> None:
+        """Go through `story` (state, seconds in it, reason), then start; returns once it takes requests.
+
+        Does nothing where it runs. Raises ReplicaError.
+        """
+        if self._child is not None:
+            return
+        for state, seconds, reason in story:
+            await self.tell(state, reason)
+            await asyncio.sleep(seconds)
+        port = self._port or free_port(HOST)
+        log = self._around.logs / f"{self.replica_id}.log"
+        rotate(log)
+        words = [
+            "-m",
+            "uvicorn",
+            "--factory",
+            "endpoint_analytics.infra.local.demo.app:create",
+            "--host",
+            HOST,
+        ]
+        words += ["--port", str(port), "--no-access-log", "--log-level", "warning", "--no-server-header"]
+        words += ["--timeout-graceful-shutdown", str(GRACE_S)]
+        environ = {
+            **os.environ,
+            "ENDPOINT_ANALYTICS_KAFKA": self._around.kafka,
+            "ENDPOINT_ANALYTICS_REPLICA_ID": self.replica_id,
+            "ENDPOINT_ANALYTICS_SCRAPE": f"http://{HOST}:{port}{engine_metrics.PATH}",
+            "ENDPOINT_ANALYTICS_SCRAPE_METRICS": engine_metrics.MAPPING,
+        }
+        self._child = await asyncio.to_thread(
+            spawn, [sys.executable, *words], cwd=self._around.directory, output=log, environ=environ
+        )
+        await self._until_it_listens(port)
+        self.target = Target(self.replica_id, f"http://{HOST}:{port}")
+
+    async def end(self, drain_s: float = 0.0) -> None:
+        """Take no more requests, let the running ones end, and end it; its agent tells that it terminated."""
+        self.target = None
+        if self._child is None:
+            return
+        if drain_s:
+            await self.tell("draining", "taken out of the balancer")
+            await asyncio.sleep(drain_s)
+        child, self._child = self._child, None
+        child.terminate()
+        try:
+            await asyncio.to_thread(child.wait, STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            await asyncio.to_thread(child.wait)
+
+    async def kill(self) -> None:
+        """End it by SIGKILL, with all that it was doing."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+            await asyncio.to_thread(child.wait)
+        self.target = None
+
+    def forget(self) -> None:
+        """The process ended by itself."""
+        self._child = self.target = None
+
+    async def tell(self, state: State, reason: str = "") -> None:
+        """Tell what an orchestrator knows."""
+        await self._around.tell(self.replica_id, state, reason, time.time_ns() // 1_000)
+
+    async def _until_it_listens(self, port: int) -> None:
+        deadline_s = asyncio.get_running_loop().time() + READY_WITHIN_S
+        while not await asyncio.to_thread(_listens, port):
+            if (status := self.status()) is not None:
+                self.forget()
+                raise ReplicaError(f"{self.replica_id} ended with status {status} as it started")
+            if asyncio.get_running_loop().time() > deadline_s:
+                await self.kill()
+                raise ReplicaError(f"{self.replica_id} did not listen within {READY_WITHIN_S:g} s")
+            await asyncio.sleep(0.1)
+
+
+def _listens(port: int) -> bool:
+    """Whether somebody does; a request would be counted."""
+    with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+        return True
+    return False

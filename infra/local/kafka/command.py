@@ -1,0 +1,74 @@
+"""`endpoint-analytics kafka`: a Kafka that runs until told to end. Only arguments and signals belong here."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from endpoint_analytics.infra.local.kafka.errors import KafkaError
+from endpoint_analytics.infra.local.kafka.process import HEAP_MB, KafkaProcess
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class _AskedToEnd(BaseException):
+    """SIGTERM or SIGINT arrived."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument(
+        "--data", type=Path, required=True, help="the directory that keeps topics and messages"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen at (%(default)s)")
+    parser.add_argument("--port", type=_port, default=0, help="the port to listen at (0: a free one)")
+    parser.add_argument("--advertised-host", help="the name that clients are told (the same as --host)")
+    parser.add_argument(
+        "--heap-mb", type=int, default=HEAP_MB, help="Java's heap at most, in MiB (%(default)s)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run Kafka; prints `kafka ready HOST:PORT` once it answers. Returns the exit status."""
+    for number in SIGNALS:
+        signal.signal(number, _end)
+    kafka: KafkaProcess | None = None
+    try:
+        kafka = KafkaProcess(
+            arguments.data,
+            host=arguments.host,
+            port=arguments.port,
+            advertised_host=arguments.advertised_host,
+            heap_mb=arguments.heap_mb,
+        )
+        kafka.start()
+        print(f"kafka ready {kafka.bootstrap_servers}", flush=True)
+        while kafka.poll() is None:
+            time.sleep(0.25)
+        print(f"Kafka ended by itself, status {kafka.poll()}:\n{kafka.log_tail()}", file=sys.stderr)
+        return 1
+    except KafkaError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except _AskedToEnd:
+        return 0
+    finally:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        if kafka is not None:
+            kafka.stop()
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    raise _AskedToEnd
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65_535:
+        raise argparse.ArgumentTypeError(f"{port} is not a port: 0 to 65535")
+    return port

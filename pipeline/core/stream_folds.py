@@ -1,0 +1,269 @@
+"""The kinds of stream, each behind the same five methods: requests, hardware, engine, replicas.
+
+What differs between the topics belongs here; what they share (chunks, rejections) is in partition.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from endpoint_analytics.pipeline.core.admission import Admission
+from endpoint_analytics.pipeline.core.boots import Boot, BootKey, Boots
+from endpoint_analytics.pipeline.core.chunks import Record
+from endpoint_analytics.pipeline.core.copies import MAX_COPIES, copy_keys, process_of
+from endpoint_analytics.pipeline.core.requests_fold import Accepted, fold_requests
+from endpoint_analytics.pipeline.core.rows import Place, Row, boot_row, seconds6, window_rows
+from endpoint_analytics.pipeline.core.sample_fold import SampleWindows
+from endpoint_analytics.pipeline.core.windows import Windows
+from endpoint_analytics.schemas.codec import decode_engine, decode_hardware, decode_replicas, decode_requests
+from endpoint_analytics.schemas.engine import EngineBatch
+from endpoint_analytics.schemas.errors import InvalidMessageError
+from endpoint_analytics.schemas.hardware import HardwareBatch
+from endpoint_analytics.schemas.replicas import ReplicaMessage, ReplicaState
+from endpoint_analytics.schemas.requests import RequestBatch
+from endpoint_analytics.schemas.samples import SampleBatch
+
+Message = TypeVar("Message")
+
+QUIET_MS = 15 * 60 * 1000
+"""A boot without a message for so long (in append time) is forgotten until it speaks again."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run of messages came to."""
+
+    events: int = 0
+    duplicates: int = 0
+    refused: dict[int, InvalidMessageError] = field(default_factory=dict)
+
+
+class StreamFold(Protocol[Message]):
+    """One kind of stream, for one partition."""
+
+    stream: str
+
+    def decode(self, value: bytes | None) -> Message:
+        """Return the message, or raise InvalidMessageError."""
+
+    def span_us(self, message: Message) -> tuple[int, int]:
+        """Return from when to when the message speaks, in microseconds since 1970."""
+
+    def unknown(self, messages: Sequence[Message]) -> set[BootKey]:
+        """Return the boots whose state must be restored before these messages are folded; to be asked until none is."""
+
+    def restore(self, boot: Boot) -> None:
+        """Take up a boot's state as of the chunk's start."""
+
+    def open(self, first: Record) -> None:
+        """Begin a chunk."""
+
+    def fold(self, run: Sequence[tuple[Record, Message]]) -> Outcome:
+        """Fold messages of the open chunk, in order."""
+
+    def take_rows(self, place: Place) -> list[Row]:
+        """Return the rows that changed since the last call."""
+
+
+Batch = TypeVar("Batch", RequestBatch, HardwareBatch, EngineBatch)
+Sampled = TypeVar("Sampled", HardwareBatch, EngineBatch)
+
+
+class _BootFold(Generic[Batch]):
+    """What the streams with boots share: the memory of seq."""
+
+    def __init__(self) -> None:
+        self._boots = Boots()
+        self._admission = Admission()
+
+    def span_us(self, message: Batch) -> tuple[int, int]:
+        return message.start_us, message.end_us
+
+    def unknown(self, messages: Sequence[Batch]) -> set[BootKey]:
+        admit = self._admission.admit
+        keys = {admit(boot_key(message)) for message in messages}
+        unknown = {key for key in keys if key not in self._boots}
+        for key in keys - unknown:
+            if (boot := self._boots[key]).copies:
+                unknown.update(copy for copy in copy_keys(boot) if copy not in self._boots)
+        return unknown
+
+    def restore(self, boot: Boot) -> None:
+        self._boots.restore(boot)
+
+    def _new(self, run: Sequence[tuple[Record, Batch]], outcome: Outcome) -> list[tuple[Boot, Batch, Record]]:
+        """Return the messages whose seq was not counted before; count the others."""
+        new = []
+        for record, message in run:
+            known = self._boots[self._admission.admit(boot_key(message))]
+            copies = known.copies
+            boot = process_of(self._boots, known, message)
+            if boot is None or known.copies != copies:
+                known.conflicts += boot is None
+                self._boots.touch(known, record.offset, record.append_ms)
+            if boot is None:
+                outcome.refused[record.offset] = InvalidMessageError(
+                    "boot_conflict",
+                    f"more than {MAX_COPIES + 1} processes send as boot {message.boot_id} of {message.replica_id}: "
+                    "each needs a start of its own",
+                )
+                continue
+            self._boots.touch(boot, record.offset, record.append_ms)
+            if boot.accept(message.seq, message.end_us):
+                new.append((boot, message, record))
+            else:
+                outcome.duplicates += 1
+        return new
+
+    def _open_boots(self, first: Record) -> None:
+        self._admission = Admission()
+        self._boots.forget_before(first.append_ms - QUIET_MS)
+
+    def _boot_rows(self, place: Place) -> list[Row]:
+        return [boot_row(place, boot) for boot in self._boots.take_dirty()]
+
+
+class RequestsFold(_BootFold[RequestBatch]):
+    """Request batches to `request_windows` and `boot_states`."""
+
+    stream = "requests"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._windows = Windows()
+
+    def decode(self, value: bytes | None) -> RequestBatch:
+        """Decode a request batch."""
+        return decode_requests(value)
+
+    def open(self, first: Record) -> None:
+        """Begin a chunk: its windows are empty."""
+        self._windows = Windows()
+        self._open_boots(first)
+
+    def fold(self, run: Sequence[tuple[Record, RequestBatch]]) -> Outcome:
+        """Fold all batches of the run at once."""
+        outcome = Outcome()
+        accepted: list[Accepted] = [
+            (boot, batch, record.offset) for boot, batch, record in self._new(run, outcome)
+        ]
+        outcome.events, refused = fold_requests(self._windows, accepted)
+        outcome.refused |= refused
+        return outcome
+
+    def take_rows(self, place: Place) -> list[Row]:
+        """Return changed windows and boots."""
+        return window_rows(place, self._windows) + self._boot_rows(place)
+
+
+class _SampleFold(_BootFold[Sampled]):
+    """What the two streams of samples share: batches to rows of `table` and `boot_states`."""
+
+    table: str
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._windows = SampleWindows(self.table)
+
+    def open(self, first: Record) -> None:
+        """Begin a chunk: its windows are empty."""
+        self._windows = SampleWindows(self.table)
+        self._open_boots(first)
+
+    def fold(self, run: Sequence[tuple[Record, Sampled]]) -> Outcome:
+        """Fold the batches one by one: there is one a second from a replica."""
+        outcome = Outcome()
+        for boot, batch, record in self._new(run, outcome):
+            try:
+                outcome.events += self._windows.fold(boot.key, batch, record.offset)
+            except InvalidMessageError as error:
+                outcome.refused[record.offset] = error
+            else:
+                boot.saw(batch.seq, batch.start_us, batch.end_us)
+        return outcome
+
+    def take_rows(self, place: Place) -> list[Row]:
+        """Return changed windows and boots."""
+        return self._windows.take_rows(place) + self._boot_rows(place)
+
+
+class HardwareFold(_SampleFold[HardwareBatch]):
+    """Hardware batches to `hardware_windows` and `boot_states`."""
+
+    stream = "hardware"
+    table = "hardware_windows"
+
+    def decode(self, value: bytes | None) -> HardwareBatch:
+        """Decode a hardware batch."""
+        return decode_hardware(value)
+
+
+class EngineFold(_SampleFold[EngineBatch]):
+    """Engine batches to `engine_windows` and `boot_states`."""
+
+    stream = "engine"
+    table = "engine_windows"
+
+    def decode(self, value: bytes | None) -> EngineBatch:
+        """Decode an engine batch."""
+        return decode_engine(value)
+
+
+class ReplicasFold:
+    """Replica states and endpoint settings to one row each, known by what they say and when."""
+
+    stream = "replicas"
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[Record, ReplicaMessage]] = []
+
+    def decode(self, value: bytes | None) -> ReplicaMessage:
+        """Decode a replica state or an endpoint's settings."""
+        return decode_replicas(value)
+
+    def span_us(self, message: ReplicaMessage) -> tuple[int, int]:
+        """Return the moment twice."""
+        return message.at_us, message.at_us
+
+    def unknown(self, messages: Sequence[ReplicaMessage]) -> set[BootKey]:  # noqa: ARG002 - the Protocol's
+        """Return nothing: these messages stand for themselves."""
+        return set()
+
+    def restore(self, boot: Boot) -> None:
+        """Take up nothing."""
+
+    def open(self, first: Record) -> None:
+        """Begin a chunk: nothing is kept between messages."""
+
+    def fold(self, run: Sequence[tuple[Record, ReplicaMessage]]) -> Outcome:
+        """Keep the messages until their rows are taken."""
+        self._rows.extend(run)
+        return Outcome(events=len(run))
+
+    def take_rows(self, place: Place) -> list[Row]:
+        """Return one row a message."""
+        rows = [_replica_row(place, record, message) for record, message in self._rows]
+        self._rows.clear()
+        return rows
+
+
+def boot_key(message: RequestBatch | SampleBatch) -> BootKey:
+    """Return the boot that sent a batch."""
+    return BootKey(message.namespace, message.endpoint, message.replica_id, message.boot_id)
+
+
+def _replica_row(place: Place, record: Record, message: ReplicaMessage) -> Row:
+    row: dict[str, object] = {
+        "namespace": message.namespace,
+        "endpoint": message.endpoint,
+        "at": seconds6(message.at_us),
+        "partition": place.partition,
+        "offset": record.offset,
+    }
+    if isinstance(message, ReplicaState):
+        row |= {"replica_id": message.replica_id, "state": message.state, "reason": message.reason}
+        return Row("replica_events", row)
+    row |= {"min_replicas": message.min_replicas, "max_replicas": message.max_replicas}
+    return Row("endpoint_settings", row)

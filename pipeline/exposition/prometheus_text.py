@@ -1,0 +1,37 @@
+"""Families as Prometheus text 0.0.4. What that format says belongs here, and nothing about HTTP.
+
+Source of the format: https://prometheus.io/docs/instrumenting/exposition_formats/. It differs from
+OpenMetrics: a counter's family has the name of its sample, help leaves quotes as they are, there are no
+units, no statesets and no end mark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from endpoint_analytics.pipeline.exposition.families import MetricFamily
+from endpoint_analytics.pipeline.exposition.numbers import number_text
+from endpoint_analytics.pipeline.exposition.openmetrics import label_text
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def render(families: Iterable[MetricFamily]) -> bytes:
+    """Return the exposition; families come in their order, without timestamps."""
+    lines: list[str] = []
+    for family in families:
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        kind = "gauge" if family.type == "stateset" else family.type
+        lines.append(f"# HELP {name} {escape_help(family.help)}")
+        lines.append(f"# TYPE {name} {kind}")
+        lines.extend(
+            f"{family.name}{sample.suffix}{label_text(sample.labels)} {number_text(sample.value)}"
+            for sample in family.samples
+        )
+    lines.append("")
+    return "\n".join(lines).encode()
+
+
+def escape_help(text: str) -> str:
+    """Return a help text as 0.0.4 wants it: backslash and line feed are escaped, quotes are not."""
+    return text.replace("\\", r"\\").replace("\n", r"\n")

@@ -1,0 +1,164 @@
+"""What is asked: the parameters of a request, read and checked. Pure; nothing is looked up here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar, get_args
+
+from endpoint_analytics.pipeline.serve.api.models import Group
+from endpoint_analytics.pipeline.serve.api.moments import MomentError, parse_moment
+from endpoint_analytics.pipeline.serve.api.openapi import DEFAULT_POINTS, MAX_POINTS
+from endpoint_analytics.schemas.errors import InvalidMessageError
+from endpoint_analytics.schemas.identity import check_name
+from endpoint_analytics.schemas.metrics import HARDWARE_METRICS
+
+_Name = TypeVar("_Name", bound=str)
+Part = Literal["summary", "replicas", "timeline", "events"]
+GROUPS: tuple[Group, ...] = get_args(Group)
+PARTS: tuple[Part, ...] = get_args(Part)
+METRICS = tuple(metric.name for metric in HARDWARE_METRICS)
+_ENGINE_METRIC = re.compile(r"engine_[a-z0-9_]{1,56}")
+_MAX_METRICS = 128
+
+_MOMENTS = "write ISO 8601, Unix seconds, or now, now-15m, now-6h, now-30d"
+RANGE_PARAMETERS = ("from", "to", "step", "points", "replica")
+SERIES_PARAMETERS = (*RANGE_PARAMETERS, "series", "include", "by", "details", "metrics", "since")
+
+
+class QueryError(Exception):
+    """A request that cannot be answered as it stands: what is wrong, where, and how to fix it."""
+
+    def __init__(self, what: str, where: str, hint: str, status: int = 400) -> None:
+        super().__init__(what)
+        self.what, self.where, self.hint, self.status = what, where, hint, status
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question about an endpoint. Moments are as they were written, since `now` moves; so it is a cache's key."""
+
+    namespace: str
+    endpoint: str
+    from_text: str = "now-15m"
+    to_text: str = "now"
+    step_s: int | None = None
+    points: int = DEFAULT_POINTS
+    replica: str = ""
+    groups: tuple[Group, ...] = ()
+    parts: tuple[Part, ...] = ()
+    by_status: bool = False
+    details: bool = False
+    metrics: tuple[str, ...] = METRICS
+    engine_metrics: tuple[str, ...] | None = None
+    """None: all of them, also those that only agents know."""
+    since_text: str = ""
+
+    def moments(self, now_s: float) -> tuple[float, float, float | None]:
+        """Return from, to and since in Unix seconds."""
+        since_s = _moment("since", self.since_text, now_s) if self.since_text else None
+        return _moment("from", self.from_text, now_s), _moment("to", self.to_text, now_s), since_s
+
+
+def parse_query(
+    namespace: str, endpoint: str, items: Iterable[tuple[str, str]], part: Part | None = None
+) -> Query:
+    """Return what the query string asks; with `part`, of the path that answers this part alone.
+
+    Raises QueryError, also for a parameter that is unknown or given twice.
+    """
+    allowed = SERIES_PARAMETERS if part is None else RANGE_PARAMETERS
+    given = parse_parameters(items, allowed)
+    metrics, engine_metrics = _metrics(given.get("metrics", ""))
+    ask = Query(
+        namespace=namespace,
+        endpoint=endpoint,
+        from_text=given.get("from", "now-15m"),
+        to_text=given.get("to", "now"),
+        step_s=_number(given, "step", 1, 400 * 86_400) if "step" in given else None,
+        points=_number(given, "points", 1, MAX_POINTS) if "points" in given else DEFAULT_POINTS,
+        replica=_replica(given.get("replica", "")),
+        groups=()
+        if part
+        else tuple(_list("series", given.get("series", "requests,pending,latency"), GROUPS)),
+        parts=(part,) if part else tuple(_list("include", given.get("include", ""), PARTS)),
+        by_status=_one_of("by", given.get("by", "class"), ("class", "status")) == "status",
+        details=_one_of("details", given.get("details", "false"), ("true", "false")) == "true",
+        metrics=metrics,
+        engine_metrics=engine_metrics,
+        since_text=given.get("since", ""),
+    )
+    ask.moments(0x7FFFFFFF)  # what is no moment now never is one
+    return ask
+
+
+def parse_parameters(items: Iterable[tuple[str, str]], allowed: Sequence[str]) -> dict[str, str]:
+    """Return the parameters by name; raises QueryError for one that is unknown or given twice."""
+    given: dict[str, str] = {}
+    for name, value in items:
+        where = f"query parameter {name[:40]}"
+        if name not in allowed:
+            takes = f"this path takes {', '.join(allowed)}" if allowed else "this path takes none"
+            raise QueryError(f"there is no parameter {name[:40]!r}", where, takes)
+        if name in given:
+            raise QueryError(f"{name} is given twice", where, "give it once")
+        given[name] = value
+    return given
+
+
+def _moment(name: str, text: str, now_s: float) -> float:
+    try:
+        return parse_moment(text, now_s)
+    except MomentError as error:
+        raise QueryError(f"{name}: {error}", f"query parameter {name}", _MOMENTS) from error
+
+
+def _number(given: dict[str, str], name: str, least: int, most: int) -> int:
+    text = given[name]
+    if not text.isascii() or not text.isdecimal() or len(text) > 9 or not least <= int(text) <= most:
+        raise QueryError(
+            f"{name} is {text[:40]!r}", f"query parameter {name}", f"give a whole number, {least} to {most}"
+        )
+    return int(text)
+
+
+def _list(name: str, text: str, allowed: Sequence[_Name]) -> list[_Name]:
+    chosen = [item.strip() for item in text.split(",") if item.strip()]
+    for item in chosen:
+        _one_of(name, item, allowed)
+    return [item for item in allowed if item in chosen]
+
+
+def _metrics(text: str) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+    """Return the metrics of hardware and those of engines."""
+    chosen = {item.strip() for item in text.split(",") if item.strip()}
+    if not chosen:
+        return METRICS, None
+    engine = tuple(sorted(item for item in chosen if _ENGINE_METRIC.fullmatch(item)))
+    if len(engine) > _MAX_METRICS:
+        raise QueryError(
+            f"metrics holds {len(engine)} of engines",
+            "query parameter metrics",
+            f"name {_MAX_METRICS} at most",
+        )
+    return tuple(_list("metrics", ",".join(chosen - set(engine)), METRICS)), engine
+
+
+def _one_of(name: str, text: str, allowed: Sequence[str]) -> str:
+    if text not in allowed:
+        raise QueryError(
+            f"{name} holds {text[:40]!r}", f"query parameter {name}", f"choose of {', '.join(allowed)}"
+        )
+    return text
+
+
+def _replica(text: str) -> str:
+    if not text:
+        return ""
+    try:
+        return check_name("replica", text)
+    except InvalidMessageError as error:
+        raise QueryError(
+            error.detail, "query parameter replica", "give one replica's id, or leave it out"
+        ) from error

@@ -1,0 +1,1 @@
+"""HTTP itself: bounded connections, TLS, and plain answers. Knows nothing of metrics."""

@@ -1,0 +1,1 @@
+"""The page's files and the headers they are served with."""

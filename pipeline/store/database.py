@@ -1,0 +1,108 @@
+"""A service's way to ClickHouse: connects when first asked, bounds every query in time, counts.
+
+It starts without ClickHouse and finds it when it comes. No SQL belongs here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from endpoint_analytics.pipeline.store.connect import AsyncClient, ClickHouseConfig, connect_async
+from endpoint_analytics.pipeline.store.errors import StoreError, StoreUnreachableError, store_error
+
+log = logging.getLogger(__name__)
+
+QUERY_TIMEOUT_S = 5.0
+CONCURRENT_QUERIES = 16
+
+
+@dataclass(slots=True)
+class QueryCounts:
+    """Queries that were asked since the start, and those of them that failed."""
+
+    queries: int = 0
+    errors: int = 0
+
+
+class Database:
+    """Runs `store`'s queries and statements; belongs to one event loop."""
+
+    def __init__(self, config: ClickHouseConfig) -> None:
+        self.counts = QueryCounts()
+        self._config = config
+        self._client: AsyncClient | None = None
+        self._connecting = asyncio.Lock()
+        self._failing = False
+        self._slots = asyncio.Semaphore(CONCURRENT_QUERIES)
+
+    @property
+    def where(self) -> str:
+        """Return the database and its address, for people."""
+        return f"database {self._config.database!r} at {self._config.url}"
+
+    @property
+    def cluster(self) -> str:
+        """Return the cluster's name, empty for one server."""
+        return self._config.cluster
+
+    async def read(self, sql: str, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        """Return the query's rows; raises StoreError, within QUERY_TIMEOUT_S."""
+        return await self._counted(self._read(sql, parameters))
+
+    async def write(self, sql: str, parameters: Mapping[str, Any]) -> None:
+        """Return when the statement is done; raises StoreError, within QUERY_TIMEOUT_S: then it may be done or not."""
+        await self._counted(self._read(sql, parameters))
+
+    async def _counted(self, asking: Awaitable[Sequence[Sequence[Any]]]) -> Sequence[Sequence[Any]]:
+        self.counts.queries += 1
+        try:
+            rows = await asking
+        except StoreError as error:
+            self.counts.errors += 1
+            if not self._failing:
+                log.error("a query failed, and further ones are only counted until one succeeds: %s", error)
+            self._failing = True
+            raise
+        if self._failing:
+            log.info("ClickHouse answers again")
+            self._failing = False
+        return rows
+
+    async def _read(self, sql: str, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        try:
+            async with asyncio.timeout(QUERY_TIMEOUT_S), self._slots:
+                client = await self._connected()
+                result = await client.query(sql, parameters=dict(parameters))
+        except TimeoutError as error:
+            raise StoreUnreachableError(
+                f"ClickHouse at {self._config.url} did not answer within {QUERY_TIMEOUT_S:g} s: "
+                "see whether it is overloaded"
+            ) from error
+        except (ClickHouseError, OSError) as error:
+            raise store_error(error, self._config.url, self._config.database) from error
+        return result.result_rows
+
+    async def _connected(self) -> AsyncClient:
+        if self._client is None:
+            async with self._connecting:
+                if self._client is None:
+                    # ClickHouse goes on with a query whose asker went away, unless it is told not to.
+                    self._client = await connect_async(
+                        self._config,
+                        read_timeout_s=QUERY_TIMEOUT_S,
+                        settings={"max_execution_time": math.ceil(QUERY_TIMEOUT_S)},
+                    )
+        return self._client
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await self._client.close()
+            self._client = None

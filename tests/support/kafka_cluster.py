@@ -1,0 +1,70 @@
+"""Three real brokers, each controller too, that replicate to each other: what one of them holds survives its death."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Self
+
+from endpoint_analytics.infra.local.kafka.process import KafkaProcess
+from endpoint_analytics.infra.local.kafka.storage import new_cluster_id
+from endpoint_analytics.infra.local.system.port import free_port
+
+HOST = "127.0.0.1"
+
+
+class Cluster:
+    """The brokers by number, 0 to 2; internal topics have three replicas, two of which must be in sync."""
+
+    def __init__(self, directory: Path, size: int = 3) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        ports = [free_port(HOST) for _ in range(size)]
+        controllers = [free_port(HOST) for _ in range(size)]
+        voters = ",".join(f"{number}@{HOST}:{port}" for number, port in enumerate(controllers, 1))
+        cluster_id = new_cluster_id()
+        self.brokers = [
+            KafkaProcess(
+                directory / f"broker-{number}",
+                port=port,
+                heap_mb=256,
+                cluster_id=cluster_id,
+                settings={
+                    "node.id": str(number),
+                    "controller.quorum.voters": voters,
+                    "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller}",
+                    "default.replication.factor": str(size),
+                    "min.insync.replicas": str(size - 1),
+                    "offsets.topic.replication.factor": str(size),
+                    "transaction.state.log.replication.factor": str(size),
+                    "transaction.state.log.min.isr": str(size - 1),
+                },
+            )
+            for number, (port, controller) in enumerate(zip(ports, controllers, strict=True), 1)
+        ]
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return ",".join(broker.bootstrap_servers for broker in self.brokers)
+
+    def start(self) -> None:
+        """Start all at once: none answers before a majority runs."""
+        self._each(KafkaProcess.start)
+
+    def stop(self) -> None:
+        self._each(KafkaProcess.stop)
+
+    def _each(self, do: Callable[[KafkaProcess], None]) -> None:
+        with ThreadPoolExecutor(len(self.brokers)) as pool:
+            list(pool.map(do, self.brokers))
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
