@@ -10,7 +10,7 @@ PAGE := pipeline/serve/page/dist/.built
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run run-bare page dist screenshots test coverage test-unit test-slow test-newest faults test-kubernetes check map format bench lock clean clean-data
+.PHONY: help run run-bare page dist screenshots test coverage test-unit test-slow test-newest faults test-kubernetes check map page-models format bench lock clean clean-data
 
 help: ## say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -89,6 +89,9 @@ test-kubernetes: $(READY) ## the agent for Kubernetes and autoscaling before a r
 
 map: $(READY) ## draw the map of rooms in docs/architecture.md
 	@$(BIN)/python -m tests.support.rooms
+
+page-models: $(READY) ## write the page's types from the API's OpenAPI document
+	@$(BIN)/python -m tests.support.page_models
 
 format: $(READY) ## format the sources
 	@$(BIN)/ruff check --fix-only .

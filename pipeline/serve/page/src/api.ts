@@ -1,7 +1,7 @@
 // Asking the JSON API: paths, errors as one type, and the difference between this machine's clock and the server's.
 
 import type { Range } from "./address.ts";
-import type { Answer, Endpoints, Session } from "./shapes.ts";
+import type { Answer, Endpoints, Session } from "./models.ts";
 
 // The service answers within 10 s, if only to say that ClickHouse does not.
 const TIMEOUT_MS = 11_000;

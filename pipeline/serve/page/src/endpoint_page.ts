@@ -15,7 +15,7 @@ import { Banner } from "./notice.ts";
 import { Poll, type Work } from "./poll.ts";
 import { RequestsSection } from "./requests_section.ts";
 import type { Section } from "./section.ts";
-import type { Answer, ScaleEvent } from "./shapes.ts";
+import type { Answer, ScaleEvent } from "./models.ts";
 import { TimelineSection } from "./timeline_section.ts";
 import { Toolbar } from "./toolbar.ts";
 import { Copies, Pauses } from "./warnings.ts";
@@ -181,7 +181,8 @@ export class EndpointPage implements Work {
 
   /** The times in which the section's figures are too low. */
   private tooLow(): Lossy[] {
-    const { losses = [], conflicts = [] } = this.answer ?? {};
+    const losses = this.answer?.losses ?? [];
+    const conflicts = this.answer?.conflicts ?? [];
     const { section } = this.view;
     const stream = section === "compute" ? "hardware" : section;
     return [...(section === "requests" ? losses : []), ...conflicts.filter((each) => each.stream === stream)];

@@ -5,7 +5,7 @@ import { noEngine } from "./empty.ts";
 import { amount, bytes, duration, percent, rate } from "./format.ts";
 import { type Format, other, samples, SampleSection, type SampleSpec, used } from "./sample_section.ts";
 import type { SectionContext } from "./section.ts";
-import type { Answer, Series } from "./shapes.ts";
+import type { Answer, Series } from "./models.ts";
 
 const SPECS: SampleSpec[] = [
   samples("engine_requests", "Requests in the engine", "worked on, and in its queue", amount, [

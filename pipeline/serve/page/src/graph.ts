@@ -11,7 +11,7 @@ import { columns, options, pointAt, type PlotSpec } from "./plot.ts";
 import { indexFrom } from "./merge.ts";
 import { announce } from "./notice.ts";
 import { drawLosses, type Lossy } from "./losses.ts";
-import type { ScaleEvent } from "./shapes.ts";
+import type { ScaleEvent } from "./models.ts";
 import { onTheme } from "./theme.ts";
 import { followTouch } from "./touch.ts";
 

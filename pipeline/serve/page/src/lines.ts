@@ -1,6 +1,6 @@
 // What a graph draws: lines with a name, a colour and a dash that tells them apart without the colour.
 
-import type { Answer, Series, Values } from "./shapes.ts";
+import type { Answer, Series, Values } from "./models.ts";
 
 export interface Line {
   /** Unique within the graph; stands in the address when the line is hidden. */

@@ -9,7 +9,7 @@ import { amount, clock, count, DASH, duration, rate, share } from "./format.ts";
 import type { Navigation } from "./navigation.ts";
 import { Banner } from "./notice.ts";
 import { Poll, type Work } from "./poll.ts";
-import type { EndpointCard, Endpoints } from "./shapes.ts";
+import type { EndpointCard, Endpoints } from "./models.ts";
 import { sparkline } from "./sparkline.ts";
 import { Pauses } from "./warnings.ts";
 

@@ -3,7 +3,7 @@
 import type uPlot from "uplot";
 import { h } from "./dom.ts";
 import { count, moment } from "./format.ts";
-import type { Loss } from "./shapes.ts";
+import type { Loss } from "./models.ts";
 import { colour } from "./theme.ts";
 
 const MOST = 5;

@@ -1,7 +1,7 @@
 // What is drawn over the lines of a graph: scale events, and a veil over the step that is not over yet.
 
 import type uPlot from "uplot";
-import type { ScaleEvent } from "./shapes.ts";
+import type { ScaleEvent } from "./models.ts";
 import { colour } from "./theme.ts";
 
 const ENDS = new Set(["draining", "terminated", "failed"]);

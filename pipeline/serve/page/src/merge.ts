@@ -1,6 +1,6 @@
 // Joining an answer with the newer steps of a later one. Pure: answers in, an answer out.
 
-import type { Answer, Series, Values } from "./shapes.ts";
+import type { Answer, Series, Values } from "./models.ts";
 
 export function seriesKey(series: Series): string {
   return [series.group, series.name, series.replica ?? "", series.device ?? ""].join("|");

@@ -6,7 +6,7 @@ import { serverNow } from "./api.ts";
 import { h, setText } from "./dom.ts";
 import { duration } from "./format.ts";
 import type { GraphEvents } from "./graph.ts";
-import type { Answer, Bar, StateSpan } from "./shapes.ts";
+import type { Answer, Bar, StateSpan } from "./models.ts";
 import { followDrag } from "./drag.ts";
 import { SpanCard, stateName, STATES } from "./span_card.ts";
 

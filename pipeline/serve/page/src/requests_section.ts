@@ -1,14 +1,14 @@
-// Requests: boxes, HTTP requests, pending, latency and time to first byte.
+// Requests: the summary, HTTP requests, pending, latency and time to first byte.
 
 import type { View } from "./address.ts";
-import { Boxes } from "./boxes.ts";
+import { SummaryFigures } from "./summary_figures.ts";
 import { h } from "./dom.ts";
 import { amount, count, duration, tick } from "./format.ts";
 import { Graph, type GraphSpec } from "./graph.ts";
 import { byName, graphData, isEmpty, type Line } from "./lines.ts";
 import { Segmented } from "./segmented.ts";
 import type { Section, SectionContext } from "./section.ts";
-import type { Answer, Values } from "./shapes.ts";
+import type { Answer, Values } from "./models.ts";
 import { statusColour } from "./status_colour.ts";
 
 const SILENT = "No replica reported anything in this time.";
@@ -70,7 +70,7 @@ export class RequestsSection implements Section {
   readonly series = ["requests", "pending", "latency", "ttfb"];
   readonly include = ["summary"];
   readonly element: HTMLElement;
-  private readonly boxes = new Boxes();
+  private readonly summary = new SummaryFigures();
   private readonly by: Segmented<"class" | "status">;
   private readonly graphs: Graph[];
 
@@ -79,12 +79,12 @@ export class RequestsSection implements Section {
     this.by = new Segmented("Group requests by", [["class", "Class"], ["status", "Status"]], (by) => change({ by }));
     this.graphs[0]!.controls.append(this.by.element);
     const grid = h("div", { class: "grid" }, ...this.graphs.map(({ element }) => element));
-    this.element = h("div", { class: "section" }, this.boxes.element, grid);
+    this.element = h("div", { class: "section" }, this.summary.element, grid);
   }
 
   show(answer: Answer, view: View): void {
     this.by.set(view.by);
-    if (answer.summary) this.boxes.update(answer.summary);
+    if (answer.summary) this.summary.update(answer.summary);
     const [http, pending, latency, ttfb] = this.graphs;
     http!.update(graphData(answer, requestLines(byName(answer, "requests"))));
     pending!.update(graphData(answer, filled(PENDING_LINES, byName(answer, "pending"))));

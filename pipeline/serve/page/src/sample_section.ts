@@ -7,7 +7,7 @@ import { graphData, isEmpty, type Line } from "./lines.ts";
 import { scoped } from "./requests_section.ts";
 import { Segmented } from "./segmented.ts";
 import type { Section, SectionContext } from "./section.ts";
-import type { Answer, Group, Series } from "./shapes.ts";
+import type { Answer, Group, Series } from "./models.ts";
 
 export interface SampleSpec extends GraphSpec {
   metrics: { name: string; label: string; colour: string; limit?: boolean }[];

@@ -3,7 +3,7 @@
 import type { View } from "./address.ts";
 import type { Crosshair } from "./crosshair.ts";
 import type { GraphEvents } from "./graph.ts";
-import type { Answer } from "./shapes.ts";
+import type { Answer } from "./models.ts";
 
 export interface Section {
   readonly element: HTMLElement;

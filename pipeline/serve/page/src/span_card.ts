@@ -2,7 +2,7 @@
 
 import { h } from "./dom.ts";
 import { duration, moment } from "./format.ts";
-import type { Bar, State, StateSpan } from "./shapes.ts";
+import type { Bar, State, StateSpan } from "./models.ts";
 
 export const STATES: State[] = ["pending", "downloading", "pulling", "initializing", "running", "draining", "terminated", "failed", "unknown"];
 

@@ -1,7 +1,7 @@
 // A small graph without axes: the shape of the last half hour. Gaps are gaps here too.
 
 import { svg } from "./dom.ts";
-import type { Values } from "./shapes.ts";
+import type { Values } from "./models.ts";
 
 const WIDTH = 120;
 const HEIGHT = 32;

@@ -8,7 +8,7 @@ import { byName, graphData, type Line } from "./lines.ts";
 import { scoped } from "./requests_section.ts";
 import { ReplicaBars } from "./replica_bars.ts";
 import type { Section, SectionContext } from "./section.ts";
-import type { Answer } from "./shapes.ts";
+import type { Answer } from "./models.ts";
 
 const RUNNING: GraphSpec = {
   id: "running",

@@ -7,7 +7,7 @@ import { clock, day, duration, moment, zone } from "./format.ts";
 import { icon } from "./icons.ts";
 import type { Navigation } from "./navigation.ts";
 import { Segmented } from "./segmented.ts";
-import type { Answer, Replica } from "./shapes.ts";
+import type { Answer, Replica } from "./models.ts";
 
 const SECTIONS: readonly (readonly [Section, string])[] = [["requests", "Requests"], ["compute", "Compute"], ["engine", "Engine"], ["timeline", "Timeline"]];
 const UNITS: Record<string, [string, string]> = { m: ["minute", "minutes"], h: ["hour", "hours"], d: ["day", "days"] };

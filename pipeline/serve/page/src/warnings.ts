@@ -2,7 +2,7 @@
 
 import { h } from "./dom.ts";
 import { count, moment } from "./format.ts";
-import type { Conflict, Paused, Replica } from "./shapes.ts";
+import type { Conflict, Paused, Replica } from "./models.ts";
 
 /** A banner for each paused partition: what waits, since when, why, and how to fix it. */
 export class Pauses {

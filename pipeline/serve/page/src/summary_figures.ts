@@ -2,7 +2,7 @@
 
 import { h, setText } from "./dom.ts";
 import { amount, count, DASH, duration, share } from "./format.ts";
-import type { Summary } from "./shapes.ts";
+import type { Summary } from "./models.ts";
 
 interface Box {
   name: string;
@@ -58,7 +58,7 @@ const BOXES: Box[] = [
   },
 ];
 
-export class Boxes {
+export class SummaryFigures {
   readonly element = h("dl", { class: "boxes", "aria-label": "The range in numbers" });
   private readonly shown = BOXES.map((box) => {
     const value = h("dd", { class: "box-value" }, DASH);
