@@ -14,8 +14,8 @@ import sys
 from collections.abc import Sequence
 
 from endpoint_analytics.agents.command.installation import install_command
-from endpoint_analytics.schemas.command_line import Parser
-from endpoint_analytics.schemas.settings import ConfigurationError, check_environment
+from endpoint_analytics.schemas.configuration.command_line import Parser
+from endpoint_analytics.schemas.configuration.settings import ConfigurationError, check_environment
 
 # name -> (module, one line for --help)
 COMMANDS: dict[str, tuple[str, str]] = {

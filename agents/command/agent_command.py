@@ -11,7 +11,7 @@ import importlib
 import sys
 
 from endpoint_analytics.agents.command.installation import install_command
-from endpoint_analytics.schemas.command_line import Parser
+from endpoint_analytics.schemas.configuration.command_line import Parser
 
 # name -> (module, one line for --help, the extra that brings what it needs)
 SUBCOMMANDS: dict[str, tuple[str, str, str]] = {

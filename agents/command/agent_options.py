@@ -8,8 +8,8 @@ import os
 from dataclasses import replace
 
 from endpoint_analytics.agents.core.config import ENVIRONMENT_PREFIX, AgentConfig, read_config
-from endpoint_analytics.schemas.kafka_options import add_kafka_options, kafka_of
-from endpoint_analytics.schemas.settings import number_option, parse_list
+from endpoint_analytics.schemas.configuration.kafka_options import add_kafka_options, kafka_of
+from endpoint_analytics.schemas.configuration.settings import number_option, parse_list
 
 # option -> what it says
 _NAMES = {

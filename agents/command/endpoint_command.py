@@ -9,8 +9,8 @@ from endpoint_analytics.agents.command.agent_options import add_timeout_option
 from endpoint_analytics.agents.command.replica_command import parse_time_us
 from endpoint_analytics.agents.core.config import ConfigurationError
 from endpoint_analytics.agents.delivery.events import SendError, send_endpoint_settings
+from endpoint_analytics.schemas.configuration.kafka_options import add_kafka_options, kafka_of
 from endpoint_analytics.schemas.errors import InvalidMessageError
-from endpoint_analytics.schemas.kafka_options import add_kafka_options, kafka_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

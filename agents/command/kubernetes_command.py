@@ -20,11 +20,11 @@ from endpoint_analytics.agents.kubernetes.kubeconfig import access_of_kubeconfig
 from endpoint_analytics.agents.kubernetes.naming import REPLICA_FROM, Naming
 from endpoint_analytics.agents.kubernetes.origin import Origin
 from endpoint_analytics.agents.kubernetes.selector import parse_selector
+from endpoint_analytics.schemas.configuration.kafka_client import make_ssl_context
+from endpoint_analytics.schemas.configuration.kafka_options import add_kafka_options, kafka_of
+from endpoint_analytics.schemas.configuration.settings import read_text
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.identity import check_name
-from endpoint_analytics.schemas.kafka_client import make_ssl_context
-from endpoint_analytics.schemas.kafka_options import add_kafka_options, kafka_of
-from endpoint_analytics.schemas.settings import read_text
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 SIGNALS = (signal.SIGTERM, signal.SIGINT)

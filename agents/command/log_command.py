@@ -27,7 +27,7 @@ from endpoint_analytics.agents.log.journal import Journal
 from endpoint_analytics.agents.log.reader import LogReader, now_us
 from endpoint_analytics.agents.replica.agent import Agent
 from endpoint_analytics.agents.replica.process_group import runtime_directory
-from endpoint_analytics.schemas.kafka_client import make_ssl_context
+from endpoint_analytics.schemas.configuration.kafka_client import make_ssl_context
 
 logger = logging.getLogger("endpoint_analytics")
 

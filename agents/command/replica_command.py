@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from endpoint_analytics.agents.command.agent_options import add_timeout_option
 from endpoint_analytics.agents.core.config import ConfigurationError
 from endpoint_analytics.agents.delivery.events import SendError, send_replica_state
+from endpoint_analytics.schemas.configuration.kafka_options import add_kafka_options, kafka_of
 from endpoint_analytics.schemas.errors import InvalidMessageError
-from endpoint_analytics.schemas.kafka_options import add_kafka_options, kafka_of
 from endpoint_analytics.schemas.replicas import STATES
 
 

@@ -15,12 +15,9 @@ from dataclasses import dataclass, field, fields
 from typing import Literal, get_args
 
 from endpoint_analytics.agents.core.file_lock import CAN_LOCK
-from endpoint_analytics.schemas.errors import InvalidMessageError
-from endpoint_analytics.schemas.identity import check_name
-from endpoint_analytics.schemas.kafka_config import KafkaConfig, read_kafka_config
-from endpoint_analytics.schemas.limits import MAX_NAME_LENGTH
-from endpoint_analytics.schemas.secret import read_secret
-from endpoint_analytics.schemas.settings import (
+from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig, read_kafka_config
+from endpoint_analytics.schemas.configuration.secret import read_secret
+from endpoint_analytics.schemas.configuration.settings import (
     PREFIX,
     ConfigurationError,
     check_environment,
@@ -31,6 +28,9 @@ from endpoint_analytics.schemas.settings import (
     read_text,
     wrong,
 )
+from endpoint_analytics.schemas.errors import InvalidMessageError
+from endpoint_analytics.schemas.identity import check_name
+from endpoint_analytics.schemas.limits import MAX_NAME_LENGTH
 
 __all__ = [
     "ENVIRONMENT_PREFIX",

@@ -15,10 +15,10 @@ from aiokafka.errors import KafkaError
 from endpoint_analytics.agents.delivery.producer import make_producer, stop_producer
 from endpoint_analytics.agents.delivery.quiet import quiet_client
 from endpoint_analytics.schemas.codec import decode_replicas, encode
+from endpoint_analytics.schemas.configuration.kafka_client import make_ssl_context
+from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.configuration.kafka_failure import explain_refusal, find_failure
 from endpoint_analytics.schemas.identity import partition_key
-from endpoint_analytics.schemas.kafka_client import make_ssl_context
-from endpoint_analytics.schemas.kafka_config import KafkaConfig
-from endpoint_analytics.schemas.kafka_failure import explain_refusal, find_failure
 from endpoint_analytics.schemas.replicas import EndpointSettings, ReplicaMessage, ReplicaState, State
 from endpoint_analytics.schemas.topics import REPLICAS
 

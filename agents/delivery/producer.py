@@ -16,9 +16,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError, RecordTooLargeError
 
 from endpoint_analytics.agents.delivery.outage import Outage
-from endpoint_analytics.schemas.kafka_client import client_settings
-from endpoint_analytics.schemas.kafka_config import KafkaConfig
-from endpoint_analytics.schemas.kafka_failure import explain_failure, find_failure
+from endpoint_analytics.schemas.configuration.kafka_client import client_settings
+from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.configuration.kafka_failure import explain_failure, find_failure
 
 MAX_REQUEST_BYTES = 8 * 1024 * 1024
 REQUEST_TIMEOUT_MS = 10_000

@@ -29,7 +29,7 @@ from endpoint_analytics.agents.kubernetes.pod_watcher import PodWatcher
 from endpoint_analytics.agents.kubernetes.recall import recall
 from endpoint_analytics.agents.kubernetes.selector import Selector
 from endpoint_analytics.agents.kubernetes.watching import FAILURES, Resource, Sink, Watching
-from endpoint_analytics.schemas.kafka_client import make_ssl_context
+from endpoint_analytics.schemas.configuration.kafka_client import make_ssl_context
 from endpoint_analytics.schemas.topics import REPLICAS
 
 logger = logging.getLogger("endpoint_analytics")

@@ -30,10 +30,10 @@ from endpoint_analytics.agents.kubernetes.origin import HEADER, Origin
 from endpoint_analytics.agents.kubernetes.reported import Reported
 from endpoint_analytics.agents.kubernetes.reported_limits import ReportedLimits
 from endpoint_analytics.schemas.codec import decode_replicas
+from endpoint_analytics.schemas.configuration.kafka_client import client_settings
+from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.configuration.kafka_failure import explain_failure
 from endpoint_analytics.schemas.errors import InvalidMessageError
-from endpoint_analytics.schemas.kafka_client import client_settings
-from endpoint_analytics.schemas.kafka_config import KafkaConfig
-from endpoint_analytics.schemas.kafka_failure import explain_failure
 from endpoint_analytics.schemas.replicas import EndpointSettings
 from endpoint_analytics.schemas.topics import REPLICAS
 

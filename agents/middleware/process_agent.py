@@ -20,8 +20,8 @@ from endpoint_analytics.agents.core.config import AgentConfig
 from endpoint_analytics.agents.core.recorder import Recorder
 from endpoint_analytics.agents.replica.agent import Agent
 from endpoint_analytics.agents.scrape.settings import scrape_settings
-from endpoint_analytics.schemas.kafka_client import make_ssl_context
-from endpoint_analytics.schemas.settings import wrong
+from endpoint_analytics.schemas.configuration.kafka_client import make_ssl_context
+from endpoint_analytics.schemas.configuration.settings import wrong
 
 logger = logging.getLogger("endpoint_analytics")
 

@@ -9,7 +9,7 @@ from typing import get_args
 from endpoint_analytics.agents.core.config import ConfigurationError
 from endpoint_analytics.agents.proxy.fields import Limits
 from endpoint_analytics.agents.proxy.forwarding import Forwarded
-from endpoint_analytics.schemas.settings import parse_url, shown_value
+from endpoint_analytics.schemas.configuration.settings import parse_url, shown_value
 
 _POSITIVE = ("connect_timeout_s", "response_timeout_s", "head_timeout_s", "body_timeout_s", "idle_timeout_s")
 _PORTS = {"http": 80, "https": 443}

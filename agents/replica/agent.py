@@ -32,7 +32,7 @@ from endpoint_analytics.agents.scrape.scraper import ScrapeFigures, Scraper, mak
 from endpoint_analytics.agents.scrape.settings import scrape_settings
 from endpoint_analytics.agents.spool.figures import SpoolFigures
 from endpoint_analytics.schemas.codec import encode
-from endpoint_analytics.schemas.kafka_client import make_ssl_context
+from endpoint_analytics.schemas.configuration.kafka_client import make_ssl_context
 from endpoint_analytics.schemas.limits import MAX_REASON_LENGTH
 from endpoint_analytics.schemas.replicas import ReplicaState, State
 from endpoint_analytics.schemas.requests import Totals

@@ -21,8 +21,8 @@ from pathlib import Path
 from endpoint_analytics.agents.core.config import AgentConfig
 from endpoint_analytics.agents.core.file_lock import CAN_LOCK, FileLock, acquire, is_locked, locked
 from endpoint_analytics.agents.core.lifecycle import may_follow
+from endpoint_analytics.schemas.configuration.settings import read_text
 from endpoint_analytics.schemas.replicas import State
-from endpoint_analytics.schemas.settings import read_text
 
 logger = logging.getLogger("endpoint_analytics")
 

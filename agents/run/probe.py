@@ -6,7 +6,7 @@ import http.client
 import threading
 
 from endpoint_analytics.agents.scrape.engine_tls import EngineTls, explained
-from endpoint_analytics.schemas.settings import ConfigurationError, parse_url, shown_value
+from endpoint_analytics.schemas.configuration.settings import ConfigurationError, parse_url, shown_value
 
 EVERY_S = 0.25
 ANSWER_WITHIN_S = 5.0

@@ -11,7 +11,7 @@ import ssl
 from dataclasses import dataclass, field
 
 from endpoint_analytics.agents.core.config import AgentConfig
-from endpoint_analytics.schemas.settings import wrong
+from endpoint_analytics.schemas.configuration.settings import wrong
 
 _HINT = (
     "; --engine-ca-file gives the authority that signed it, --engine-server-name the name that it is for, and "

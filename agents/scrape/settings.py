@@ -11,7 +11,7 @@ from endpoint_analytics.agents.core.config import AgentConfig, ConfigurationErro
 from endpoint_analytics.agents.scrape.engine_tls import EngineTls, engine_tls
 from endpoint_analytics.agents.scrape.engines import How, Source
 from endpoint_analytics.agents.scrape.selector import EVERYTHING, Selector, parse_selector
-from endpoint_analytics.schemas.settings import parse_url, wrong
+from endpoint_analytics.schemas.configuration.settings import parse_url, wrong
 
 MAX_OWN_METRICS = 16
 DEFAULT_PATH = "/metrics"

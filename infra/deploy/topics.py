@@ -13,9 +13,9 @@ from aiokafka.errors import KafkaError as ClientError
 from aiokafka.errors import TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
 from endpoint_analytics.infra.local.kafka.errors import KafkaError, TopicMismatchError
-from endpoint_analytics.schemas.kafka_client import client_settings, make_ssl_context
-from endpoint_analytics.schemas.kafka_config import KafkaConfig
-from endpoint_analytics.schemas.kafka_failure import explain_failure
+from endpoint_analytics.schemas.configuration.kafka_client import client_settings, make_ssl_context
+from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.configuration.kafka_failure import explain_failure
 
 VISIBLE_WITHIN_S = 30.0
 

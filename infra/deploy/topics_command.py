@@ -9,8 +9,8 @@ import sys
 
 from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
 from endpoint_analytics.infra.local.kafka.errors import KafkaError
-from endpoint_analytics.schemas.kafka_options import add_kafka_options, kafka_of
-from endpoint_analytics.schemas.settings import ConfigurationError
+from endpoint_analytics.schemas.configuration.kafka_options import add_kafka_options, kafka_of
+from endpoint_analytics.schemas.configuration.settings import ConfigurationError
 from endpoint_analytics.schemas.topics import REJECTED, SIGNALS, TOPIC_CONFIG, TOPICS
 
 

@@ -17,8 +17,8 @@ from endpoint_analytics.infra.fleet.config import STATUSES, FleetConfig, FleetCo
 from endpoint_analytics.infra.fleet.fleet import Fleet
 from endpoint_analytics.infra.fleet.law import FORMS, parse_law
 from endpoint_analytics.infra.fleet.truth import FleetTruth
-from endpoint_analytics.schemas.kafka_client import make_ssl_context
-from endpoint_analytics.schemas.kafka_options import add_kafka_options, kafka_of
+from endpoint_analytics.schemas.configuration.kafka_client import make_ssl_context
+from endpoint_analytics.schemas.configuration.kafka_options import add_kafka_options, kafka_of
 
 _CHANCES = {
     "informational": "requests with an interim status 103",

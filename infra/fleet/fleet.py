@@ -10,7 +10,7 @@ from endpoint_analytics.infra.fleet.config import FleetConfig
 from endpoint_analytics.infra.fleet.replica import Replica
 from endpoint_analytics.infra.fleet.sender import Message, Sender
 from endpoint_analytics.infra.fleet.truth import FleetTruth
-from endpoint_analytics.schemas.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
 
 SLICES = 10
 """Parts of an interval: each tenth of it, a tenth of the replicas flush."""

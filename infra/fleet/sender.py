@@ -13,9 +13,9 @@ from typing import Any, Self
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError, RecordTooLargeError
 
-from endpoint_analytics.schemas.kafka_client import client_settings, make_ssl_context
-from endpoint_analytics.schemas.kafka_config import KafkaConfig
-from endpoint_analytics.schemas.kafka_failure import explain_failure
+from endpoint_analytics.schemas.configuration.kafka_client import client_settings, make_ssl_context
+from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.configuration.kafka_failure import explain_failure
 
 log = logging.getLogger(__name__)
 

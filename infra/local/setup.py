@@ -15,9 +15,10 @@ from endpoint_analytics.infra.deploy.topics_command import topic_specs
 from endpoint_analytics.infra.local.kafka.errors import KafkaError
 from endpoint_analytics.infra.local.local_token import ensure_token
 from endpoint_analytics.infra.local.plan import Installation
-from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, connect
+from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.migrate import migrate
+from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
 from endpoint_analytics.schemas.topics import DEFAULT_PREFIX
 
 

@@ -32,16 +32,16 @@ from endpoint_analytics.pipeline.serve.http.tls import add_tls_arguments, exposu
 from endpoint_analytics.pipeline.serve.routes import MAX_HEAD_BYTES, application
 from endpoint_analytics.pipeline.serve.scrape.scrapes import Scrapes
 from endpoint_analytics.pipeline.serve.scrape.self_metrics import SelfMetrics
-from endpoint_analytics.pipeline.store.connect import (
-    ClickHouseConfig,
-    add_clickhouse_arguments,
-    clickhouse_config,
-)
 from endpoint_analytics.pipeline.store.database import Database
 from endpoint_analytics.pipeline.store.endpoint_metrics import MetricsSettings
 from endpoint_analytics.pipeline.store.presence import Presence
+from endpoint_analytics.schemas.configuration.clickhouse_config import (
+    ClickHouseConfig,
+    add_clickhouse_options,
+    clickhouse_of,
+)
+from endpoint_analytics.schemas.configuration.settings import ConfigurationError
 from endpoint_analytics.schemas.migrations import read_migrations
-from endpoint_analytics.schemas.settings import ConfigurationError
 
 KEEP_ALIVE_S = 75
 """Longer than the usual scrape intervals, so that a scraper keeps its connection."""
@@ -104,7 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="seconds between looks for windows to roll up into minutes and hours (15; 0: never)",
     )
     add_tls_arguments(parser)
-    add_clickhouse_arguments(parser)
+    add_clickhouse_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -114,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)  # it warns of what we report ourselves
     try:
-        config = clickhouse_config(arguments)
+        config = clickhouse_of(arguments)
         ssl_context = make_server_context(arguments.tls_certificate, arguments.tls_key)
         most = connection_limit()
         listener = _listen(arguments.host, arguments.port)

@@ -12,14 +12,14 @@ from contextlib import suppress
 
 from endpoint_analytics.pipeline.signals.producer import SignalProducer
 from endpoint_analytics.pipeline.signals.sender import Sender
-from endpoint_analytics.pipeline.store.connect import (
-    ClickHouseConfig,
-    add_clickhouse_arguments,
-    clickhouse_config,
-)
 from endpoint_analytics.pipeline.store.database import Database
-from endpoint_analytics.schemas.kafka_options import add_kafka_options, kafka_of
-from endpoint_analytics.schemas.settings import ConfigurationError, number_option
+from endpoint_analytics.schemas.configuration.clickhouse_config import (
+    ClickHouseConfig,
+    add_clickhouse_options,
+    clickhouse_of,
+)
+from endpoint_analytics.schemas.configuration.kafka_options import add_kafka_options, kafka_of
+from endpoint_analytics.schemas.configuration.settings import ConfigurationError, number_option
 from endpoint_analytics.schemas.topics import SIGNALS
 
 
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="seconds between signals, 1 to 60 (5)",
     )
-    add_clickhouse_arguments(parser)
+    add_clickhouse_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
-        config = clickhouse_config(arguments)
+        config = clickhouse_of(arguments)
         kafka = kafka_of(arguments)
         producer = SignalProducer(kafka, SIGNALS.name(kafka.topic_prefix))
     except ConfigurationError as error:

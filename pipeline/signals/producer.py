@@ -12,9 +12,9 @@ from contextlib import suppress
 
 from aiokafka import AIOKafkaProducer
 
-from endpoint_analytics.schemas.kafka_client import client_settings, make_ssl_context
-from endpoint_analytics.schemas.kafka_config import KafkaConfig
-from endpoint_analytics.schemas.kafka_failure import explain_failure
+from endpoint_analytics.schemas.configuration.kafka_client import client_settings, make_ssl_context
+from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.configuration.kafka_failure import explain_failure
 
 MAX_REQUEST_BYTES = 8 * 1024 * 1024
 LINGER_MS = 20

@@ -6,25 +6,22 @@ import argparse
 import logging
 import sys
 
-from endpoint_analytics.pipeline.store.connect import (
-    add_clickhouse_arguments,
-    clickhouse_config,
-)
 from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.migrate import migrate
-from endpoint_analytics.schemas.settings import ConfigurationError
+from endpoint_analytics.schemas.configuration.clickhouse_config import add_clickhouse_options, clickhouse_of
+from endpoint_analytics.schemas.configuration.settings import ConfigurationError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's flags."""
-    add_clickhouse_arguments(parser)
+    add_clickhouse_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the migrations that are missing, saying which; 1 when ClickHouse does not let us."""
     logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)  # it warns of what we report ourselves
     try:
-        config = clickhouse_config(arguments)
+        config = clickhouse_of(arguments)
         ran = migrate(config)
     except (ConfigurationError, StoreError) as error:
         sys.stderr.write(f"endpoint-analytics migrate: {error}\n")

@@ -1,16 +1,8 @@
-"""Where ClickHouse is and how we talk to it: configuration and ready-made clients.
-
-Nothing here knows a table. The password comes from the environment or from a file, never from a flag or an
-address (both show in process lists), and is in no repr.
-"""
+"""Ready-made clients of ClickHouse, synchronous and for asyncio. Nothing here knows a table."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,105 +11,11 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from endpoint_analytics.pipeline.store.errors import StoreError, store_error
-from endpoint_analytics.schemas.command_line import refuse_secrets
-from endpoint_analytics.schemas.secret import read_secret
-from endpoint_analytics.schemas.settings import ConfigurationError, parse_url, read_text, variable_of, wrong
+from endpoint_analytics.pipeline.store.errors import store_error
+from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
 
-DEFAULT_URL = "http://127.0.0.1:8123"
-DEFAULT_DATABASE = "endpoint_analytics"
 CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 30
-
-_PREFIX = "ENDPOINT_ANALYTICS_CLICKHOUSE_"
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
-_CLUSTER = re.compile(r"[A-Za-z0-9_.{}-]{0,64}", re.ASCII)
-
-
-class ClickHouseConfigError(ConfigurationError):
-    """A setting for ClickHouse that cannot be used."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClickHouseConfig:
-    """Address, login and database; `cluster` is empty for one server."""
-
-    url: str = DEFAULT_URL
-    user: str = "default"
-    password: str = field(default="", repr=False)
-    database: str = DEFAULT_DATABASE
-    cluster: str = ""
-
-    def __post_init__(self) -> None:
-        parts = parse_url("clickhouse_url", self.url, error=_wrong)
-        if parts.username or parts.password:
-            raise ClickHouseConfigError(
-                f"the ClickHouse address holds a login; give it in {_PREFIX}USER and {_PREFIX}PASSWORD"
-            )
-        if parts.query or parts.fragment:
-            raise _wrong("clickhouse_url", self.url, "it must not hold '?' or '#'")
-        if not _IDENTIFIER.fullmatch(self.database):
-            raise _wrong("clickhouse_database", self.database)
-        if not _CLUSTER.fullmatch(self.cluster):
-            raise _wrong("clickhouse_cluster", self.cluster)
-
-
-def _wrong(name: str, value: str, why: str = "") -> ClickHouseConfigError:
-    return ClickHouseConfigError(str(wrong(name, value, why)))
-
-
-def environment_config(environment: Mapping[str, str] | None = None) -> ClickHouseConfig:
-    """Return what the ENDPOINT_ANALYTICS_CLICKHOUSE_* variables say, with defaults for the rest."""
-    given = os.environ if environment is None else environment
-    return ClickHouseConfig(
-        url=read_text(given, "clickhouse_url") or DEFAULT_URL,
-        user=read_text(given, "clickhouse_user") or "default",
-        password=read_secret(given, "clickhouse_password"),
-        database=read_text(given, "clickhouse_database") or DEFAULT_DATABASE,
-        cluster=read_text(given, "clickhouse_cluster"),
-    )
-
-
-def add_clickhouse_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that `clickhouse_config` reads; each goes before its environment variable."""
-    group = parser.add_argument_group(
-        "ClickHouse",
-        f"the password is read from a file or from {_PREFIX}PASSWORD; flags go before the variables",
-    )
-    group.add_argument(
-        "--clickhouse-url", metavar="URL", help=f"HTTP interface ({_PREFIX}URL; {DEFAULT_URL})"
-    )
-    group.add_argument("--clickhouse-user", metavar="NAME", help=f"user ({_PREFIX}USER; default)")
-    group.add_argument(
-        "--clickhouse-password-file",
-        metavar="FILE",
-        help=f"file whose first line is the user's password ({_PREFIX}PASSWORD_FILE)",
-    )
-    refuse_secrets(group, "--clickhouse-password")
-    group.add_argument(
-        "--clickhouse-database", metavar="NAME", help=f"database ({_PREFIX}DATABASE; {DEFAULT_DATABASE})"
-    )
-    group.add_argument(
-        "--clickhouse-cluster", metavar="NAME", help=f"cluster ({_PREFIX}CLUSTER; none: one server)"
-    )
-
-
-def clickhouse_config(
-    arguments: argparse.Namespace, environment: Mapping[str, str] | None = None
-) -> ClickHouseConfig:
-    """Return the configuration of parsed flags and the environment; raises ConfigurationError."""
-    given = dict(os.environ if environment is None else environment)
-    if arguments.clickhouse_password_file:
-        given[variable_of("clickhouse_password_file")] = arguments.clickhouse_password_file
-        given.pop(variable_of("clickhouse_password"), None)
-    base = environment_config(given)
-    return ClickHouseConfig(
-        url=arguments.clickhouse_url or base.url,
-        user=arguments.clickhouse_user or base.user,
-        password=base.password,
-        database=arguments.clickhouse_database or base.database,
-        cluster=base.cluster if arguments.clickhouse_cluster is None else arguments.clickhouse_cluster,
-    )
 
 
 def _options(config: ClickHouseConfig, database: str | None) -> dict[str, Any]:
@@ -181,15 +79,4 @@ async def connect_async(
     return client
 
 
-__all__ = [
-    "AsyncClient",
-    "ClickHouseConfig",
-    "ClickHouseConfigError",
-    "Client",
-    "StoreError",
-    "add_clickhouse_arguments",
-    "clickhouse_config",
-    "connect",
-    "connect_async",
-    "environment_config",
-]
+__all__ = ["AsyncClient", "Client", "connect", "connect_async"]

@@ -14,8 +14,9 @@ from typing import Any
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from endpoint_analytics.pipeline.store.connect import AsyncClient, ClickHouseConfig, connect_async
+from endpoint_analytics.pipeline.store.connect import AsyncClient, connect_async
 from endpoint_analytics.pipeline.store.errors import StoreError, StoreUnreachableError, store_error
+from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
 
 log = logging.getLogger(__name__)
 

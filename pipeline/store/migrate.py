@@ -12,7 +12,7 @@ from importlib.metadata import version as package_version
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, Client, connect
+from endpoint_analytics.pipeline.store.connect import Client, connect
 from endpoint_analytics.pipeline.store.errors import (
     SchemaMissingError,
     SchemaNewerError,
@@ -21,6 +21,7 @@ from endpoint_analytics.pipeline.store.errors import (
 )
 from endpoint_analytics.pipeline.store.rollup_levels import Retention, environment_retention
 from endpoint_analytics.pipeline.store.rollup_retention import apply_retention
+from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
 from endpoint_analytics.schemas.migrations import Migration, read_migrations
 
 CREATE_DATABASE = "CREATE DATABASE IF NOT EXISTS `{database}` {on_cluster}"

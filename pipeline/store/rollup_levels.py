@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from endpoint_analytics.schemas.settings import (
+from endpoint_analytics.schemas.configuration.settings import (
     ConfigurationError,
     parse_number,
     read_text,

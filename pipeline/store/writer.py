@@ -15,8 +15,9 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from endpoint_analytics.pipeline.core.rows import Row
-from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, connect_async
+from endpoint_analytics.pipeline.store.connect import connect_async
 from endpoint_analytics.pipeline.store.errors import StoreError, store_error
+from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
 
 log = logging.getLogger(__name__)
 

@@ -39,8 +39,8 @@ from endpoint_analytics.pipeline.stream.record_batches import Hole, UnreadableBa
 from endpoint_analytics.pipeline.stream.rejected_sender import RejectedSender
 from endpoint_analytics.pipeline.stream.transport import Transport
 from endpoint_analytics.pipeline.stream.waiting_messages import WaitingMessages
-from endpoint_analytics.schemas.kafka_client import client_settings, make_ssl_context
-from endpoint_analytics.schemas.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.configuration.kafka_client import client_settings, make_ssl_context
+from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
 from endpoint_analytics.schemas.topics import ENGINE, HARDWARE, REJECTED, REPLICAS, REQUESTS, Topic
 
 log = logging.getLogger(__name__)

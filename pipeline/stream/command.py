@@ -14,9 +14,9 @@ import uvloop
 
 from endpoint_analytics.pipeline.stream.app import Worker
 from endpoint_analytics.pipeline.stream.config import WorkerConfig, add_worker_arguments, worker_config
-from endpoint_analytics.schemas.kafka_client import make_ssl_context
-from endpoint_analytics.schemas.kafka_failure import explain_failure, find_unreadable
-from endpoint_analytics.schemas.settings import ConfigurationError
+from endpoint_analytics.schemas.configuration.kafka_client import make_ssl_context
+from endpoint_analytics.schemas.configuration.kafka_failure import explain_failure, find_unreadable
+from endpoint_analytics.schemas.configuration.settings import ConfigurationError
 
 log = logging.getLogger(__name__)
 

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 
 from endpoint_analytics.pipeline.core.chunks import ChunkRule
 from endpoint_analytics.pipeline.core.partition import Bounds
-from endpoint_analytics.pipeline.store.connect import (
+from endpoint_analytics.schemas.configuration.clickhouse_config import (
     ClickHouseConfig,
-    add_clickhouse_arguments,
-    clickhouse_config,
+    add_clickhouse_options,
+    clickhouse_of,
 )
-from endpoint_analytics.schemas.kafka_config import KafkaConfig
-from endpoint_analytics.schemas.kafka_options import add_kafka_options, kafka_of
-from endpoint_analytics.schemas.settings import PREFIX as _PREFIX
-from endpoint_analytics.schemas.settings import number_option, read_text
+from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.configuration.kafka_options import add_kafka_options, kafka_of
+from endpoint_analytics.schemas.configuration.settings import PREFIX as _PREFIX
+from endpoint_analytics.schemas.configuration.settings import number_option, read_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PORT",
         help="their port (0: no HTTP)",
     )
-    add_clickhouse_arguments(parser)
+    add_clickhouse_options(parser)
 
 
 def worker_config(
@@ -96,5 +96,5 @@ def worker_config(
         max_rejected_share=arguments.max_rejected_share,
         health_host=arguments.health_host,
         health_port=arguments.health_port,
-        clickhouse=clickhouse_config(arguments, given),
+        clickhouse=clickhouse_of(arguments, given),
     )

@@ -9,32 +9,32 @@ from datetime import UTC, datetime
 import orjson
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from endpoint_analytics.pipeline.store.connect import (
-    ClickHouseConfig,
-    add_clickhouse_arguments,
-    clickhouse_config,
-    connect,
-)
+from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.errors import StoreError, store_error
 from endpoint_analytics.pipeline.store.paused_partitions import FOR_EVER, PausedPartition, read_paused_now
-from endpoint_analytics.schemas.settings import ConfigurationError
+from endpoint_analytics.schemas.configuration.clickhouse_config import (
+    ClickHouseConfig,
+    add_clickhouse_options,
+    clickhouse_of,
+)
+from endpoint_analytics.schemas.configuration.settings import ConfigurationError
 from endpoint_analytics.schemas.topics import TOPICS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's flags."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="list|resume")
-    add_clickhouse_arguments(actions.add_parser("list", help="the paused partitions, and why"))
+    add_clickhouse_options(actions.add_parser("list", help="the paused partitions, and why"))
     resume = actions.add_parser("resume", help="read a partition again, and reject what cannot be used")
     resume.add_argument("stream", choices=[topic.suffix for topic in TOPICS], help="requests, hardware ...")
     resume.add_argument("partition", type=int, help="the partition's number")
-    add_clickhouse_arguments(resume)
+    add_clickhouse_options(resume)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Return 0, or 1 for what cannot be done."""
     try:
-        said = _act(arguments, clickhouse_config(arguments))
+        said = _act(arguments, clickhouse_of(arguments))
     except (ConfigurationError, StoreError) as error:
         print(f"endpoint-analytics partitions: {error}", file=sys.stderr)
         return 1

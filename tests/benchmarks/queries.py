@@ -19,11 +19,12 @@ from endpoint_analytics.pipeline.serve.api.figures import Figures
 from endpoint_analytics.pipeline.serve.api.models import encode
 from endpoint_analytics.pipeline.serve.api.query import Query
 from endpoint_analytics.pipeline.serve.api.rolling import RollupConnection
-from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, Client, connect
+from endpoint_analytics.pipeline.store.connect import Client, connect
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.rollup import SLACK_S, read_rollup_progress, roll_up
 from endpoint_analytics.pipeline.store.rollup_levels import Retention, RollupProgress
+from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
 from tests.pipeline.store.rows import all_known
 
 REPLICAS = 100

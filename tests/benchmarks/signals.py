@@ -16,12 +16,13 @@ from typing import Any
 
 from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.pipeline.signals.messages import signal_message
-from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, Client, connect
+from endpoint_analytics.pipeline.store.connect import Client, connect
 from endpoint_analytics.pipeline.store.database import Database
 from endpoint_analytics.pipeline.store.endpoint_metrics import MetricsSettings, read_endpoint_metrics
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.signal_queries import read_all_signals, read_signals
 from endpoint_analytics.schemas.codec import encode
+from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
 from tests.pipeline.store.rows import all_known
 
 ENDPOINTS, REPLICAS_EACH, REPLICAS_OF_LARGE = 1000, 2, 100

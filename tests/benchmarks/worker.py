@@ -22,8 +22,9 @@ from aiokafka import AIOKafkaProducer
 from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
 from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.infra.local.kafka.process import KafkaProcess
-from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, connect
+from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.migrate import migrate
+from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
 from endpoint_analytics.schemas.topics import REQUESTS, TOPIC_CONFIG, TOPICS
 from tests.benchmarks.log import request_log
 

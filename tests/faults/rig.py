@@ -41,7 +41,7 @@ from endpoint_analytics.infra.local.system.port import free_port
 from endpoint_analytics.pipeline.core.boots import BootKey
 from endpoint_analytics.pipeline.store.connect import Client, connect
 from endpoint_analytics.pipeline.store.migrate import migrate
-from endpoint_analytics.schemas.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
 from endpoint_analytics.schemas.requests import Totals
 from endpoint_analytics.schemas.topics import REJECTED, REQUESTS, SIGNALS, TOPIC_CONFIG, TOPICS, Topic
 

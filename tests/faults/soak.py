@@ -30,7 +30,7 @@ from tests.support.waiting import eventually
 from endpoint_analytics.infra.fleet.config import FleetConfig
 from endpoint_analytics.infra.fleet.fleet import Fleet
 from endpoint_analytics.pipeline.core.boots import BootKey
-from endpoint_analytics.schemas.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
 from endpoint_analytics.schemas.requests import Totals
 from endpoint_analytics.schemas.topics import REQUESTS
 

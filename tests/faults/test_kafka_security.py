@@ -22,8 +22,8 @@ from tests.support.waiting import eventually
 from endpoint_analytics.agents.kubernetes.origin import Origin
 from endpoint_analytics.agents.kubernetes.recall import recall
 from endpoint_analytics.schemas.codec import decode_replicas, decode_signal
-from endpoint_analytics.schemas.kafka_client import make_ssl_context
-from endpoint_analytics.schemas.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.configuration.kafka_client import make_ssl_context
+from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
 from endpoint_analytics.schemas.replicas import ReplicaState
 from endpoint_analytics.schemas.topics import REPLICAS, SIGNALS
 

@@ -15,7 +15,7 @@ from endpoint_analytics.infra.fleet.poison import KINDS, TOO_LARGE, poison
 from endpoint_analytics.infra.fleet.replica import Replica
 from endpoint_analytics.infra.fleet.sender import Message, Sender
 from endpoint_analytics.schemas.codec import decode_requests
-from endpoint_analytics.schemas.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
 from endpoint_analytics.schemas.topics import REQUESTS
 
 HOUR_S = 3600.0

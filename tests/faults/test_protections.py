@@ -24,7 +24,7 @@ from tests.support.waiting import eventually
 from endpoint_analytics.infra.deploy.topics import ensure_topics
 from endpoint_analytics.infra.fleet.sender import Message, Sender
 from endpoint_analytics.infra.local.system.port import free_port
-from endpoint_analytics.schemas.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
 from endpoint_analytics.schemas.topics import HARDWARE, REJECTED, REQUESTS, Topic
 
 TRAFFIC = {"rate": 8.0, "duplicates": 0.1, "late": 0.05, "restarts": 0.02}

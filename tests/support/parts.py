@@ -25,7 +25,7 @@ from endpoint_analytics.infra.local.kafka.process import KafkaProcess
 from endpoint_analytics.pipeline.store.connect import Client, connect
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.tokens import create_token
-from endpoint_analytics.schemas.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
 from endpoint_analytics.schemas.topics import TOPIC_CONFIG, TOPICS
 
 ROOT = Path(__file__).parents[2]

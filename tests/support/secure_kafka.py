@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives import serialization
 
 from endpoint_analytics.infra.local.kafka.process import KafkaProcess
 from endpoint_analytics.infra.local.system.port import free_port
-from endpoint_analytics.schemas.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
 
 USER, PASSWORD = "app", "correct horse"
 _JAAS = "org.apache.kafka.common.security"

@@ -20,8 +20,8 @@ from endpoint_analytics.infra.local.clickhouse.passwords import (
     forget_variable,
     password_file,
 )
-from endpoint_analytics.schemas.secret import read_secret
-from endpoint_analytics.schemas.settings import number_option, parse_list, variable_of
+from endpoint_analytics.schemas.configuration.secret import read_secret
+from endpoint_analytics.schemas.configuration.settings import number_option, parse_list, variable_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

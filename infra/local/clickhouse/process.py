@@ -20,8 +20,8 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from endpoint_analytics.infra.local.clickhouse.passwords import ANALYST, WRITER, password_file
-from endpoint_analytics.pipeline.store.connect import DEFAULT_DATABASE, ClickHouseConfig
-from endpoint_analytics.schemas.settings import PREFIX, variable_of
+from endpoint_analytics.schemas.configuration.clickhouse_config import DEFAULT_DATABASE, ClickHouseConfig
+from endpoint_analytics.schemas.configuration.settings import PREFIX, variable_of
 
 _READY = b"clickhouse ready "
 _START = "import sys; from endpoint_analytics.infra.command import main; sys.exit(main())"

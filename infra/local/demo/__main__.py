@@ -19,7 +19,7 @@ from endpoint_analytics.infra.local.demo.arrivals import Arrivals
 from endpoint_analytics.infra.local.demo.life import Life
 from endpoint_analytics.infra.local.demo.replica import Surroundings
 from endpoint_analytics.infra.local.demo.traffic import Tally, Traffic
-from endpoint_analytics.schemas.command_line import Parser
+from endpoint_analytics.schemas.configuration.command_line import Parser
 
 WRITE_EVERY_S = 5.0
 

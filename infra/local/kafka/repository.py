@@ -18,7 +18,7 @@ from pathlib import Path
 
 from endpoint_analytics.agents.command.installation import install_command
 from endpoint_analytics.infra.local.kafka.errors import JarError
-from endpoint_analytics.schemas.settings import parse_url, read_text, variable_of
+from endpoint_analytics.schemas.configuration.settings import parse_url, read_text, variable_of
 
 MIRROR_VARIABLE = variable_of("maven_url")
 TRIES = 3

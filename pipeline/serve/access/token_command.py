@@ -12,16 +12,15 @@ from datetime import UTC, datetime
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from endpoint_analytics.pipeline.store.connect import (
-    ClickHouseConfig,
-    ClickHouseConfigError,
-    Client,
-    add_clickhouse_arguments,
-    clickhouse_config,
-    connect,
-)
+from endpoint_analytics.pipeline.store.connect import Client, connect
 from endpoint_analytics.pipeline.store.errors import StoreError, store_error
 from endpoint_analytics.pipeline.store.tokens import Token, create_token, list_tokens, revoke_token
+from endpoint_analytics.schemas.configuration.clickhouse_config import (
+    ClickHouseConfig,
+    ClickHouseConfigError,
+    add_clickhouse_options,
+    clickhouse_of,
+)
 from endpoint_analytics.schemas.errors import InvalidMessageError
 
 
@@ -35,14 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     revoke = actions.add_parser("revoke", help="make a token open nothing, within 5 s")
     revoke.add_argument("token_id", metavar="TOKEN_ID", help="the part between the underscores of eat_..._")
     for action in (create, listing, revoke):
-        add_clickhouse_arguments(action)
+        add_clickhouse_options(action)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Do what was asked; 1 with the reason on stderr when it cannot be done."""
     logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)  # it warns of what we report ourselves
     try:
-        config = clickhouse_config(arguments)
+        config = clickhouse_of(arguments)
         client = connect(config)
         try:
             _act(client, arguments, config)

@@ -14,10 +14,11 @@ from typing import Any
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from endpoint_analytics.pipeline.store.connect import AsyncClient, ClickHouseConfig, connect_async
+from endpoint_analytics.pipeline.store.connect import AsyncClient, connect_async
 from endpoint_analytics.pipeline.store.errors import StoreError, store_error
 from endpoint_analytics.pipeline.store.rollup import TARGETS, read_states, roll_up
 from endpoint_analytics.pipeline.store.rollup_sql import NOW
+from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import logging
 import ssl
 from pathlib import Path
 
-from endpoint_analytics.schemas.settings import ConfigurationError
+from endpoint_analytics.schemas.configuration.settings import ConfigurationError
 
 log = logging.getLogger(__name__)
 

@@ -21,9 +21,9 @@ from endpoint_analytics.agents.command.agent_command import SUBCOMMANDS
 from endpoint_analytics.agents.core.config import read_config
 from endpoint_analytics.agents.kubernetes.agent import resources_of
 from endpoint_analytics.infra.command import COMMANDS
-from endpoint_analytics.pipeline.store.connect import environment_config
-from endpoint_analytics.schemas.kafka_config import read_kafka_config
-from endpoint_analytics.schemas.settings import variable_of
+from endpoint_analytics.schemas.configuration.clickhouse_config import read_clickhouse_config
+from endpoint_analytics.schemas.configuration.kafka_config import read_kafka_config
+from endpoint_analytics.schemas.configuration.settings import variable_of
 
 ROOT = Path(__file__).parents[3]
 DIRECTORY = ROOT / "infra" / "deploy" / "kubernetes"
@@ -155,7 +155,7 @@ def test_our_variables_are_ones_that_our_settings_ask_for(part, container):
         assert any("$(POD_NAME)" in word for word in container["args"])
     environment = Asked(found)
     if part == "pipeline":
-        clickhouse = environment_config(environment)
+        clickhouse = read_clickhouse_config(environment)
         assert clickhouse.password == "change-me"
     if "ENDPOINT_ANALYTICS_KAFKA" in found:
         kafka = read_kafka_config(environment=environment)

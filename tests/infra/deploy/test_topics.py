@@ -10,7 +10,7 @@ from endpoint_analytics.infra.deploy.topics import TopicSpec, TopicState, differ
 from endpoint_analytics.infra.local.kafka.errors import KafkaError, TopicMismatchError
 from endpoint_analytics.infra.local.kafka.process import KafkaProcess
 from endpoint_analytics.infra.local.system.port import free_port
-from endpoint_analytics.schemas.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
 
 SPEC = TopicSpec("t", partitions=3, retention_ms=60_000)
 

@@ -20,8 +20,9 @@ from tests.support.waiting import eventually
 from endpoint_analytics.infra.fleet.config import FleetConfig
 from endpoint_analytics.infra.fleet.fleet import Fleet
 from endpoint_analytics.infra.local.clickhouse.passwords import WRITER, password_file
-from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, connect
-from endpoint_analytics.schemas.kafka_config import KafkaConfig
+from endpoint_analytics.pipeline.store.connect import connect
+from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
+from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
 
 SIZE_BYTES = 1600 << 20
 

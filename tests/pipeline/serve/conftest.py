@@ -17,9 +17,10 @@ import pytest
 from tests.pipeline.store.rows import all_known
 
 from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
-from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, Client, connect
+from endpoint_analytics.pipeline.store.connect import Client, connect
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.tokens import create_token
+from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
 
 MAIN = "import sys; from endpoint_analytics.infra.command import main; sys.exit(main())"
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from endpoint_analytics.pipeline.signals.producer import SendError, SignalProducer
 from endpoint_analytics.pipeline.signals.sender import Sender, next_beat_s
-from endpoint_analytics.schemas.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
 
 
 @given(st.floats(1e9, 4e9), st.sampled_from([1.0, 2.5, 5.0, 60.0]))

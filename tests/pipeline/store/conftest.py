@@ -9,8 +9,9 @@ import pytest
 from tests.pipeline.store.rows import all_known
 
 from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
-from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, Client, connect
+from endpoint_analytics.pipeline.store.connect import Client, connect
 from endpoint_analytics.pipeline.store.migrate import migrate
+from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
 
 
 @pytest.fixture(scope="session")

@@ -4,26 +4,25 @@ import socket
 
 import pytest
 
-from endpoint_analytics.pipeline.store.connect import (
+from endpoint_analytics.pipeline.store.connect import connect, connect_async
+from endpoint_analytics.pipeline.store.errors import SchemaMissingError, StoreUnreachableError
+from endpoint_analytics.schemas.configuration.clickhouse_config import (
     ClickHouseConfig,
     ClickHouseConfigError,
-    add_clickhouse_arguments,
-    clickhouse_config,
-    connect,
-    connect_async,
-    environment_config,
+    add_clickhouse_options,
+    clickhouse_of,
+    read_clickhouse_config,
 )
-from endpoint_analytics.pipeline.store.errors import SchemaMissingError, StoreUnreachableError
 
 
 def parsed(*words):
     parser = argparse.ArgumentParser()
-    add_clickhouse_arguments(parser)
+    add_clickhouse_options(parser)
     return parser.parse_args(words)
 
 
 def test_defaults():
-    config = environment_config({})
+    config = read_clickhouse_config({})
     assert config == ClickHouseConfig("http://127.0.0.1:8123", "default", "", "endpoint_analytics", "")
 
 
@@ -35,8 +34,8 @@ def test_flags_go_before_the_environment():
         "ENDPOINT_ANALYTICS_CLICKHOUSE_DATABASE": "d",
         "ENDPOINT_ANALYTICS_CLICKHOUSE_CLUSTER": "c",
     }
-    assert clickhouse_config(parsed(), environment) == ClickHouseConfig("https://a:1", "u", "p", "d", "c")
-    given = clickhouse_config(
+    assert clickhouse_of(parsed(), environment) == ClickHouseConfig("https://a:1", "u", "p", "d", "c")
+    given = clickhouse_of(
         parsed("--clickhouse-url", "http://b:2", "--clickhouse-cluster", ""), environment
     )
     assert given == ClickHouseConfig("http://b:2", "u", "p", "d", "")

@@ -13,7 +13,7 @@ from endpoint_analytics.pipeline.store.rollup_levels import (
     stored_retention,
 )
 from endpoint_analytics.pipeline.store.rollup_retention import apply_retention
-from endpoint_analytics.schemas.settings import ConfigurationError
+from endpoint_analytics.schemas.configuration.settings import ConfigurationError
 
 
 def test_the_environment_names_the_days():

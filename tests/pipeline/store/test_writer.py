@@ -8,8 +8,8 @@ import time
 import pytest
 
 from endpoint_analytics.pipeline.core.rows import Row
-from endpoint_analytics.pipeline.store.connect import ClickHouseConfig
 from endpoint_analytics.pipeline.store.writer import RowWriter
+from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
 
 REJECTED = {
     "topic": "t",

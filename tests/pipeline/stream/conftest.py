@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
-from endpoint_analytics.pipeline.store.connect import ClickHouseConfig
 from endpoint_analytics.pipeline.store.migrate import migrate
+from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
 from endpoint_analytics.pipeline.core.partition import Bounds, Rejection
 from endpoint_analytics.pipeline.core.stream_folds import RequestsFold
-from endpoint_analytics.pipeline.store.connect import ClickHouseConfig, connect
+from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.writer import RowWriter
 from endpoint_analytics.pipeline.stream import reader
@@ -24,6 +24,7 @@ from endpoint_analytics.pipeline.stream.log_reader import LogMessage
 from endpoint_analytics.pipeline.stream.reader import StreamReader
 from endpoint_analytics.pipeline.stream.reading import Delivery, LogSpan
 from endpoint_analytics.pipeline.stream.record_batches import Hole, UnreadableBatch
+from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
 
 REPLICAS = 10  # a second of the log is ten messages, a chunk of ten seconds a hundred
 

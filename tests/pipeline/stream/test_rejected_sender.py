@@ -11,11 +11,11 @@ from aiokafka.errors import RecordTooLargeError, TopicAuthorizationFailedError
 
 from endpoint_analytics.pipeline.core.chunks import Record
 from endpoint_analytics.pipeline.core.partition import Rejection
-from endpoint_analytics.pipeline.store.connect import ClickHouseConfig
 from endpoint_analytics.pipeline.stream import rejected_sender
 from endpoint_analytics.pipeline.stream.app import Worker
 from endpoint_analytics.pipeline.stream.config import WorkerConfig
 from endpoint_analytics.pipeline.stream.rejected_sender import RejectedSender
+from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
 from endpoint_analytics.schemas.errors import InvalidMessageError
 
 REJECTIONS = [Rejection(Record(n, 0, b"junk"), InvalidMessageError("not_json", "no")) for n in range(100)]

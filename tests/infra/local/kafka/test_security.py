@@ -13,10 +13,10 @@ from tests.support.secure_kafka import SecureKafka
 
 from endpoint_analytics.infra.local.kafka.process import KafkaProcess
 from endpoint_analytics.infra.local.system.port import free_port
-from endpoint_analytics.schemas.kafka_client import make_ssl_context
-from endpoint_analytics.schemas.kafka_config import KafkaConfig
-from endpoint_analytics.schemas.kafka_failure import find_failure
-from endpoint_analytics.schemas.settings import ConfigurationError
+from endpoint_analytics.schemas.configuration.kafka_client import make_ssl_context
+from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.configuration.kafka_failure import find_failure
+from endpoint_analytics.schemas.configuration.settings import ConfigurationError
 
 Make = Callable[[SecureKafka], KafkaConfig]
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from endpoint_analytics.schemas.settings import ConfigurationError, read_text, variable_of, wrong
+from endpoint_analytics.schemas.configuration.settings import (
+    ConfigurationError,
+    read_text,
+    variable_of,
+    wrong,
+)
 
 
 def read_secret(environment: Mapping[str, str], name: str) -> str:

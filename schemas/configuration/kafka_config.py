@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from endpoint_analytics.schemas.secret import read_secret
-from endpoint_analytics.schemas.settings import (
+from endpoint_analytics.schemas.configuration.secret import read_secret
+from endpoint_analytics.schemas.configuration.settings import (
     PREFIX,
     ConfigurationError,
     parse_servers,

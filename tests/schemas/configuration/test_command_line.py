@@ -4,7 +4,7 @@ import pytest
 
 from endpoint_analytics.agents.command.agent_command import SUBCOMMANDS
 from endpoint_analytics.infra.command import COMMANDS, main
-from endpoint_analytics.schemas.command_line import Parser
+from endpoint_analytics.schemas.configuration.command_line import Parser
 
 from .test_settings import WORDS
 

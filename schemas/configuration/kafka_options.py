@@ -6,9 +6,9 @@ import argparse
 import os
 from collections.abc import Mapping
 
-from endpoint_analytics.schemas.command_line import refuse_secrets
-from endpoint_analytics.schemas.kafka_config import KafkaConfig, read_kafka_config
-from endpoint_analytics.schemas.settings import PREFIX
+from endpoint_analytics.schemas.configuration.command_line import refuse_secrets
+from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig, read_kafka_config
+from endpoint_analytics.schemas.configuration.settings import PREFIX
 
 # option -> (variable's end, what it says)
 OPTIONS = {

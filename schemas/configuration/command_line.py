@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import takewhile
 from typing import Any, NoReturn
 
-from endpoint_analytics.schemas.settings import PREFIX
+from endpoint_analytics.schemas.configuration.settings import PREFIX
 
 _NAME = re.compile(r"--[A-Za-z][A-Za-z-]*|-.?")
 

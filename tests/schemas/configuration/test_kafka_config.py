@@ -6,10 +6,10 @@ import argparse
 
 import pytest
 
-from endpoint_analytics.schemas.kafka_client import client_settings
-from endpoint_analytics.schemas.kafka_config import KafkaConfig, read_kafka_config
-from endpoint_analytics.schemas.kafka_options import add_kafka_options, kafka_of
-from endpoint_analytics.schemas.settings import ConfigurationError
+from endpoint_analytics.schemas.configuration.kafka_client import client_settings
+from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig, read_kafka_config
+from endpoint_analytics.schemas.configuration.kafka_options import add_kafka_options, kafka_of
+from endpoint_analytics.schemas.configuration.settings import ConfigurationError
 
 PREFIX = "ENDPOINT_ANALYTICS_KAFKA_"
 LOGIN = {"security_protocol": "SASL_SSL", "username": "u", "password": "secret"}

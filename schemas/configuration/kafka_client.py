@@ -6,8 +6,8 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-from endpoint_analytics.schemas.kafka_config import KafkaConfig
-from endpoint_analytics.schemas.settings import PREFIX, ConfigurationError, wrong
+from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.configuration.settings import PREFIX, ConfigurationError, wrong
 
 
 def make_ssl_context(config: KafkaConfig) -> ssl.SSLContext | None:

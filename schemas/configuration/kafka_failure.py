@@ -33,9 +33,9 @@ from aiokafka.errors import (
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
-from endpoint_analytics.schemas.kafka_client import client_settings
-from endpoint_analytics.schemas.kafka_config import KafkaConfig
-from endpoint_analytics.schemas.settings import PREFIX
+from endpoint_analytics.schemas.configuration.kafka_client import client_settings
+from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.configuration.settings import PREFIX
 
 PROBE_WITHIN_S = 5.0
 _PORT = 9092

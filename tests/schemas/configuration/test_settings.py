@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from endpoint_analytics.infra.command import COMMANDS, main
-from endpoint_analytics.schemas.settings import (
+from endpoint_analytics.schemas.configuration.settings import (
     PREFIX,
     SETTINGS,
     ConfigurationError,
@@ -26,7 +26,7 @@ from endpoint_analytics.schemas.settings import (
     wrong,
 )
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 KNOWN = {variable_of(name) for name in SETTINGS}
 
 # Words that a command takes as they are, so that what is refused is the environment.

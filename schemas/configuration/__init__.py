@@ -1,0 +1,1 @@
+"""Settings: each is read, checked and explained in one place, and so is how Kafka and ClickHouse are reached."""

@@ -1,0 +1,116 @@
+"""Where ClickHouse is, as options and variables say it. Nothing here connects.
+
+The password comes from the environment or from a file, never from an option or an address (both show in process lists),
+and is in no repr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from endpoint_analytics.schemas.configuration.command_line import refuse_secrets
+from endpoint_analytics.schemas.configuration.secret import read_secret
+from endpoint_analytics.schemas.configuration.settings import (
+    ConfigurationError,
+    parse_url,
+    read_text,
+    variable_of,
+    wrong,
+)
+
+DEFAULT_URL = "http://127.0.0.1:8123"
+DEFAULT_DATABASE = "endpoint_analytics"
+
+_PREFIX = "ENDPOINT_ANALYTICS_CLICKHOUSE_"
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
+_CLUSTER = re.compile(r"[A-Za-z0-9_.{}-]{0,64}", re.ASCII)
+
+
+class ClickHouseConfigError(ConfigurationError):
+    """A setting for ClickHouse that cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClickHouseConfig:
+    """Address, login and database; `cluster` is empty for one server."""
+
+    url: str = DEFAULT_URL
+    user: str = "default"
+    password: str = field(default="", repr=False)
+    database: str = DEFAULT_DATABASE
+    cluster: str = ""
+
+    def __post_init__(self) -> None:
+        parts = parse_url("clickhouse_url", self.url, error=_wrong)
+        if parts.username or parts.password:
+            raise ClickHouseConfigError(
+                f"the ClickHouse address holds a login; give it in {_PREFIX}USER and {_PREFIX}PASSWORD"
+            )
+        if parts.query or parts.fragment:
+            raise _wrong("clickhouse_url", self.url, "it must not hold '?' or '#'")
+        if not _IDENTIFIER.fullmatch(self.database):
+            raise _wrong("clickhouse_database", self.database)
+        if not _CLUSTER.fullmatch(self.cluster):
+            raise _wrong("clickhouse_cluster", self.cluster)
+
+
+def _wrong(name: str, value: str, why: str = "") -> ClickHouseConfigError:
+    return ClickHouseConfigError(str(wrong(name, value, why)))
+
+
+def read_clickhouse_config(environment: Mapping[str, str] | None = None) -> ClickHouseConfig:
+    """Return what the ENDPOINT_ANALYTICS_CLICKHOUSE_* variables say, with defaults for the rest."""
+    given = os.environ if environment is None else environment
+    return ClickHouseConfig(
+        url=read_text(given, "clickhouse_url") or DEFAULT_URL,
+        user=read_text(given, "clickhouse_user") or "default",
+        password=read_secret(given, "clickhouse_password"),
+        database=read_text(given, "clickhouse_database") or DEFAULT_DATABASE,
+        cluster=read_text(given, "clickhouse_cluster"),
+    )
+
+
+def add_clickhouse_options(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that `clickhouse_of` reads; each goes before its environment variable."""
+    group = parser.add_argument_group(
+        "ClickHouse",
+        f"the password is read from a file or from {_PREFIX}PASSWORD; flags go before the variables",
+    )
+    group.add_argument(
+        "--clickhouse-url", metavar="URL", help=f"HTTP interface ({_PREFIX}URL; {DEFAULT_URL})"
+    )
+    group.add_argument("--clickhouse-user", metavar="NAME", help=f"user ({_PREFIX}USER; default)")
+    group.add_argument(
+        "--clickhouse-password-file",
+        metavar="FILE",
+        help=f"file whose first line is the user's password ({_PREFIX}PASSWORD_FILE)",
+    )
+    refuse_secrets(group, "--clickhouse-password")
+    group.add_argument(
+        "--clickhouse-database", metavar="NAME", help=f"database ({_PREFIX}DATABASE; {DEFAULT_DATABASE})"
+    )
+    group.add_argument(
+        "--clickhouse-cluster", metavar="NAME", help=f"cluster ({_PREFIX}CLUSTER; none: one server)"
+    )
+
+
+def clickhouse_of(
+    arguments: argparse.Namespace, environment: Mapping[str, str] | None = None
+) -> ClickHouseConfig:
+    """Return the configuration of parsed flags and the environment; raises ConfigurationError."""
+    given = dict(os.environ if environment is None else environment)
+    if arguments.clickhouse_password_file:
+        given[variable_of("clickhouse_password_file")] = arguments.clickhouse_password_file
+        given.pop(variable_of("clickhouse_password"), None)
+    base = read_clickhouse_config(given)
+    return ClickHouseConfig(
+        url=arguments.clickhouse_url or base.url,
+        user=arguments.clickhouse_user or base.user,
+        password=base.password,
+        database=arguments.clickhouse_database or base.database,
+        cluster=base.cluster if arguments.clickhouse_cluster is None else arguments.clickhouse_cluster,
+    )
