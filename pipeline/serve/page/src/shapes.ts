@@ -1,5 +1,5 @@
-// What the JSON API answers, as far as the page reads it: the twin of pipeline/serve/api/models.py.
-// Moments are Unix seconds, durations seconds; null is what is not known: a gap.
+// The models of the JSON API that the page reads: they mirror pipeline/serve/api/models.py.
+// Times are Unix seconds, durations seconds; null is unknown: a gap.
 
 export type Values = (number | null)[];
 export type Group = "requests" | "pending" | "latency" | "ttfb" | "replicas" | "hardware" | "engine";
@@ -117,7 +117,7 @@ export interface ScaleEvent {
   running: number | null;
 }
 
-/** Requests that are in no figure: lost at some time between two moments. */
+/** Requests missing from all figures, lost at some time between `from` and `to`. */
 export interface Loss {
   replica: string;
   from: number;
@@ -127,7 +127,7 @@ export interface Loss {
   reasons: Record<string, number>;
 }
 
-/** Batches of a stream that came at some time between two moments and are in no figure. */
+/** Batches of a stream that arrived between `from` and `to` but are missing from all figures. */
 export interface Conflict {
   replica: string;
   stream: string;
@@ -136,7 +136,7 @@ export interface Conflict {
   batches: number;
 }
 
-/** A partition of Kafka that the worker reads no further; the command has it read again. */
+/** A Kafka partition that the worker has paused; `command` resumes it. */
 export interface Paused {
   stream: string;
   partition: number;
