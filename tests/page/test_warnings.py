@@ -58,9 +58,7 @@ def test_copies_and_batches_of_too_many_are_told(visit, client) -> None:
     assert first == (
         "2 more processes sent as an agent of r1, as when a memory snapshot is restored twice: all are counted"
     )
-    said = (
-        "12 batches of r1 not counted: more than nine processes sent as one agent (the newest arrived between "
-    )
+    said = "12 batches of r1 not counted: more than nine processes sent as one agent (the newest arrived between "
     assert second.startswith(said)
 
 
