@@ -145,9 +145,9 @@ def test_a_snapshot_restored_ten_times(stack: Stack) -> None:
     assert sum(each["batches"] for each in found["conflicts"]) == conflicts
     with signed_in(stack) as context:
         page = open_endpoint(context, stack, NAMESPACE, ENDPOINT)
-        lines = page.get_by_role("list", name="Processes that send as one").get_by_role("listitem")
+        lines = page.get_by_role("list", name="Copied processes").get_by_role("listitem")
         lines.first.wait_for()
         first, second = lines.all_inner_texts()
         assert first.startswith(f"{copies} more processes sent as an agent of {REPLICA}")
-        assert second.startswith(f"{conflicts} batches of {REPLICA} in no figure")
+        assert second.startswith(f"{conflicts} batches of {REPLICA} not counted")
         page.locator(".has-losses").first.wait_for()

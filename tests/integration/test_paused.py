@@ -141,7 +141,7 @@ def test_a_flood_of_unusable_messages_on_one_partition(ways: Ways) -> None:
         assert ways.json(f"/v2/endpoint/{NAMESPACE}")["paused"] == [paused]
         for each in (entry, page):
             said = each.get_by_role("alert", name="Paused partitions").inner_text()
-            assert f"Partition {partition} of requests is paused since " in said
+            assert f"Partition {partition} of requests has been paused since " in said
             assert paused["reason"] in said
             assert command in said
         text = stack.scrape(ENDPOINT, NAMESPACE)

@@ -41,7 +41,7 @@ def test_troubles_are_there_only_for_who_has_them(visit, hour, story):
 def test_a_graph_without_data_says_so_in_little_room(visit, story):
     seen = visit(f"?endpoint=acme/embedder&section=compute&from={story.end_s - 600}&to={story.end_s}")
     empty = seen.graph("gpu")
-    assert empty.get_by_text("No samples in this time.").is_visible()
+    assert empty.get_by_text("No samples in this range.").is_visible()
     assert not empty.locator(".plot").is_visible()
     assert empty.bounding_box()["height"] < 90
     assert seen.graph("cpu").locator(".plot").is_visible()

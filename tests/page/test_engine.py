@@ -41,8 +41,8 @@ def test_a_metric_that_only_the_agent_knows_has_a_graph_of_its_own(visit, hour):
 
 def test_without_an_engine_the_page_says_how_to_send(visit, story):
     seen = visit(f"?endpoint=acme/embedder&section=engine&from={story.end_s - 600}&to={story.end_s}")
-    assert seen.page.get_by_text("No figures of a serving engine in this time").is_visible()
-    command = seen.page.get_by_label("Command that reads an engine's metrics").inner_text()
+    assert seen.page.get_by_text("No serving engine metrics in this range").is_visible()
+    command = seen.page.get_by_label("Command that scrapes a serving engine").inner_text()
     assert "endpoint-analytics agent scrape" in command
     assert "--namespace acme --endpoint embedder" in command
     assert not seen.graph("engine_tokens").is_visible()

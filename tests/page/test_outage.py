@@ -16,9 +16,9 @@ def test_the_page_says_what_is_wrong_and_comes_back_by_itself(
     figure = page.locator('[data-box="2xx"] .box-value')
     before = figure.inner_text()
     first.stop()
-    alert = page.get_by_role("alert").filter(has_text="The query service does not answer")
+    alert = page.get_by_role("alert").filter(has_text="The query service does not respond")
     alert.wait_for()
-    assert "Next try in" in alert.inner_text() or "Trying" in alert.inner_text()
+    assert "Retrying in" in alert.inner_text() or "Retrying …" in alert.inner_text()
     assert figure.inner_text() == before  # what was known stays in sight
     second = ServeProcess(config, tmp_path / "second", "--port", str(first.port), *SERVE_FLAGS)
     try:
@@ -35,7 +35,7 @@ def test_an_endpoint_that_begins_shows_by_itself(visit, client, story):
     from tests.pipeline.store import rows
 
     seen = visit("?endpoint=acme/newborn&range=5m", expect_trouble=True)
-    seen.page.get_by_role("heading", name="No data of this endpoint yet").wait_for()
+    seen.page.get_by_role("heading", name="No data for this endpoint yet").wait_for()
     assert 'namespace="acme", endpoint="newborn"' in seen.page.locator("pre").first.inner_text()
     now = datetime.now(UTC)
     row = story.window("n-0", int(now.timestamp()) // 10 * 10, 1)
@@ -53,7 +53,7 @@ def test_an_answer_that_breaks_off_is_asked_for_again(visit, story):
         route.fulfill(status=200, content_type="application/json", body='{"namespace": "ac')
 
     seen.page.route("**/series?*", break_off, times=2)
-    alert = seen.page.get_by_role("alert").filter(has_text="broke off")
+    alert = seen.page.get_by_role("alert").filter(has_text="was cut off")
     alert.wait_for()
     alert.wait_for(state="hidden", timeout=20_000)
     assert len(broken) == 2

@@ -88,7 +88,7 @@ def test_a_token_sees_its_own_namespace_alone(visit, client):
     token = create_token(client, "other", "other", datetime.now(UTC))
     seen = visit(signed=False, expect_trouble=True)
     sign_in(seen, token)
-    seen.page.get_by_role("heading", name="No endpoint yet").wait_for()
+    seen.page.get_by_role("heading", name="No endpoints yet").wait_for()
     assert "app.add_middleware(AnalyticsMiddleware" in seen.page.locator("pre").first.inner_text()
     seen.page.goto(seen.page.url.split("?")[0] + "?endpoint=acme/llm")
     seen.page.get_by_role("alert").filter(has_text="another namespace").wait_for()

@@ -36,7 +36,7 @@ def test_a_paused_partition_stands_on_every_page_until_it_is_read_again(
     banner = page.get_by_role("alert", name="Paused partitions")
     banner.wait_for()
     said = banner.inner_text()
-    assert "Partition 5 of requests is paused since " in said
+    assert "Partition 5 of requests has been paused since " in said
     assert PAUSED.reason in said
     assert "endpoint-analytics partitions resume requests 5" in said
     paused(PAUSED.resumed(7))
@@ -52,15 +52,13 @@ def test_copies_and_batches_of_too_many_are_told(visit, client) -> None:
     ]
     insert(client, "boot_states", rows)
     page = visit("?endpoint=acme/copied").page
-    lines = page.get_by_role("list", name="Processes that send as one").get_by_role("listitem")
+    lines = page.get_by_role("list", name="Copied processes").get_by_role("listitem")
     lines.first.wait_for()
     first, second = lines.all_inner_texts()
     assert first == (
-        "2 more processes sent as an agent of r1, as after a memory snapshot that is restored twice: all are counted"
+        "2 more processes sent as an agent of r1, as when a memory snapshot is restored twice: all are counted"
     )
-    said = (
-        "12 batches of r1 in no figure: more than nine processes sent as one agent (the newest came between "
-    )
+    said = "12 batches of r1 not counted: more than nine processes sent as one agent (the newest arrived between "
     assert second.startswith(said)
 
 
@@ -80,7 +78,7 @@ def test_the_time_in_which_batches_were_in_no_figure_is_marked_on_the_graphs_of_
     marked = set()
     for section in ("requests", "compute"):
         page = visit(f"?endpoint=acme/{name}&section={section}").page
-        page.get_by_role("list", name="Processes that send as one").wait_for()
+        page.get_by_role("list", name="Copied processes").wait_for()
         page.locator(".plot[data-from]").first.wait_for()
         if page.locator(".has-losses").count():
             marked.add(section)

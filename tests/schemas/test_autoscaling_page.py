@@ -38,7 +38,7 @@ def test_numbers_are_those_of_the_sources():
     for said in (
         f"as a mean of the last **{WINDOW_S} s** weighted by time",
         f"of each replica the mean of the last **{HARDWARE_WINDOW_S} s**",
-        f"was heard for **{FRESH_FOR_S} s**, nothing is known",
+        f"no agent of the endpoint reports for **{FRESH_FOR_S} s**, nothing is known",
         f"after {HEARTBEAT_TIMEOUT_S} s of silence",
         f"end more than {CURRENT_FOR_S} s ago",
     ):

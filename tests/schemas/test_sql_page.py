@@ -201,7 +201,7 @@ def test_time_until_ready_and_where_it_goes(client):
 
 
 def test_processes_killed_for_want_of_memory(client):
-    rows = ask(client, "Processes killed for want of memory, by replica")
+    rows = ask(client, "Processes killed for lack of memory, by replica")
     assert [(row["replica_id"], row["killed"]) for row in rows] == [("r1", 2)]
 
 
@@ -220,7 +220,7 @@ def test_hardware(client):
 
 
 def test_tokens(client):
-    rows = ask(client, "Tokens a second and waiting requests of each engine, by minute")
+    rows = ask(client, "Tokens per second and waiting requests of each engine, by minute")
     assert {
         (row["replica_id"], row["engine"], row["tokens_per_second"], row["most_waiting"]) for row in rows
     } == {

@@ -1,5 +1,5 @@
-// Bundles the page into dist/: hashed files, each with a .gz beside it, and the licences of what is inside.
-// Only building belongs here; build_page.py at the root finds a Node to run it.
+// Bundles the page into dist/: files with hashed names, a .gz of each, and the licences of bundled packages.
+// Only the build belongs here; build_page.py at the root finds a Node to run it.
 
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
@@ -28,7 +28,7 @@ const result = await build({
   target: ["chrome111", "firefox113", "safari16.4"],
   charset: "utf8",
   loader: { ".woff2": "file" },
-  legalComments: "none", // licences.txt has them in full
+  legalComments: "none", // they are in licences.txt in full
   nodePaths: [join(root, "node_modules")],
   metafile: true,
   logLevel: "warning",
@@ -37,7 +37,7 @@ const result = await build({
 const outputs = Object.keys(result.metafile.outputs).map((path) => basename(path));
 const named = (/** @type {RegExp} */ pattern) => {
   const found = outputs.find((name) => pattern.test(name));
-  if (!found) throw new Error(`no output is named like ${pattern}`);
+  if (!found) throw new Error(`no output matches ${pattern}`);
   return found;
 };
 
@@ -60,6 +60,6 @@ const licences = SHIPPED.map((name) => {
 writeFileSync(join(dist, "licences.txt"), licences.join(`\n${"-".repeat(80)}\n\n`));
 
 for (const name of readdirSync(dist)) {
-  if (name.endsWith(".woff2")) continue; // compressed by its format
+  if (name.endsWith(".woff2")) continue; // already compressed
   writeFileSync(join(dist, `${name}.gz`), gzipSync(readFileSync(join(dist, name)), { level: 9 }));
 }

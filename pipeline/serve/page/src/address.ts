@@ -1,4 +1,4 @@
-// The view and its address: everything that a person set stands in the query, so that it can be shared. Pure.
+// The view and its address: every choice of the user is in the query string, so a view can be shared. Pure.
 
 export const PRESETS = ["5m", "15m", "1h", "3h", "6h", "12h", "24h", "2d", "7d", "30d"] as const;
 export type Preset = (typeof PRESETS)[number];
@@ -6,7 +6,7 @@ export const SECTIONS = ["requests", "compute", "engine", "timeline"] as const;
 export type Section = (typeof SECTIONS)[number];
 export const INTERVALS = [1, 5, 15, 60] as const;
 
-/** A time relative to now that moves with it, or one that stands, in Unix seconds. */
+/** A range that moves with the clock, or a fixed one in Unix seconds. */
 export type Range = { preset: Preset } | { from: number; to: number };
 
 export interface View {
@@ -14,14 +14,14 @@ export interface View {
   endpoint: { namespace: string; name: string } | null;
   section: Section;
   range: Range;
-  /** null: all of them. */
+  /** null: all replicas. */
   replica: string | null;
   by: "class" | "status";
   details: boolean;
   events: boolean;
-  /** Seconds between looks for new data; 0: off. */
+  /** Seconds between refreshes; 0: off. */
   refresh: number;
-  /** Legend entries that are off, as `graph.line`. */
+  /** Hidden legend entries, as `graph.line`. */
   hidden: ReadonlySet<string>;
 }
 
@@ -39,7 +39,7 @@ export const DEFAULT_VIEW: View = {
 
 const UNIT_SECONDS = { m: 60, h: 3600, d: 86400 } as const;
 
-/** Seconds that a preset spans. */
+/** The length of a preset in seconds. */
 export function presetSeconds(preset: Preset): number {
   return Number(preset.slice(0, -1)) * UNIT_SECONDS[preset.slice(-1) as keyof typeof UNIT_SECONDS];
 }
@@ -61,7 +61,7 @@ function parseRange(query: URLSearchParams): Range {
   return { preset: oneOf(PRESETS, query.get("range"), "15m") };
 }
 
-/** Read an address's query; what cannot be used is the default, as a link must always open. */
+/** Parse the query string of an address. Invalid values fall back to the default: a link must always open. */
 export function parseAddress(search: string): View {
   const query = new URLSearchParams(search);
   const [namespace, name, ...rest] = (query.get("endpoint") ?? "").split("/");
@@ -79,7 +79,7 @@ export function parseAddress(search: string): View {
   };
 }
 
-/** Write a view as a query, defaults left out; slashes and commas stay readable. */
+/** Format a view as a query string, without defaults; slashes and commas stay readable. */
 export function formatAddress(view: View): string {
   if (!view.endpoint) return "?";
   const query = new URLSearchParams();

@@ -1,4 +1,4 @@
-// How old the newest figures are: the difference between "nothing happens" and "nothing arrives".
+// The age of the newest figures: it tells "nothing happens" from "nothing arrives".
 
 import { serverNow } from "./api.ts";
 import { h, setText } from "./dom.ts";
@@ -33,15 +33,15 @@ export class Age {
     const seconds = this.newestAt === null ? null : Math.max(0, serverNow() - this.newestAt);
     const state = seconds === null ? "none" : seconds < FRESH_S ? "fresh" : seconds < LATE_S ? "late" : "old";
     this.element.dataset.age = this.unknownSince === null ? state : "unknown";
-    setText(this.text, this.unknownSince === null ? tell(seconds, state === "fresh") : `Unknown since ${clock(this.unknownSince)}`);
+    setText(this.text, this.unknownSince === null ? ageText(seconds, state === "fresh") : `Unknown since ${clock(this.unknownSince)}`);
     this.element.title =
       this.unknownSince === null
-        ? "Age of the newest figures that are stored"
-        : "The pipeline is late: what agents sent since then is not read yet. Replicas may run or not";
+        ? "Age of the newest stored figures"
+        : "The pipeline is behind: data sent since then has not been read yet, so the state of replicas is unknown";
   }
 }
 
-function tell(seconds: number | null, fresh: boolean): string {
+function ageText(seconds: number | null, fresh: boolean): string {
   if (seconds === null) return "No data yet";
   if (fresh) return "Live";
   return `Data ${duration(seconds < 60 ? Math.round(seconds) : seconds)} old`;

@@ -1,12 +1,12 @@
-// Asking the JSON API: paths, errors as one type, and the difference between this machine's clock and the server's.
+// The client of the JSON API: paths, one error type, and the offset between this machine's clock and the server's.
 
 import type { Range } from "./address.ts";
 import type { Answer, Endpoints, Session } from "./models.ts";
 
-// The service answers within 10 s, if only to say that ClickHouse does not.
+// The service responds within 10 s, even if only to report that ClickHouse does not.
 const TIMEOUT_MS = 11_000;
 
-/** What is wrong, and how to fix it. `status` 0: no answer at all. */
+/** What is wrong, and how to fix it. `status` 0: there was no response. */
 export class ApiError extends Error {
   constructor(
     readonly status: number,
@@ -17,10 +17,10 @@ export class ApiError extends Error {
   }
 }
 
-/** Seconds that the server's clock is ahead of this one; small differences are the wire's and are left out. */
+/** Seconds by which the server's clock is ahead of this one; small differences are network delay and are ignored. */
 let aheadSeconds = 0;
 
-/** Now by the server's clock, in Unix seconds. */
+/** The current time of the server's clock, in Unix seconds. */
 export function serverNow(): number {
   return Date.now() / 1000 + aheadSeconds;
 }
@@ -32,14 +32,14 @@ function readClock(response: Response): void {
   aheadSeconds = Math.abs(ahead) > 2 ? ahead : 0;
 }
 
-async function ask(path: string, init: RequestInit, signal?: AbortSignal): Promise<Response> {
+async function request(path: string, init: RequestInit, signal?: AbortSignal): Promise<Response> {
   const timeout = AbortSignal.timeout(TIMEOUT_MS);
   let response: Response;
   try {
     response = await fetch(path, { ...init, signal: signal ? AbortSignal.any([signal, timeout]) : timeout });
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw new ApiError(0, "The query service does not answer.", "Is it running, and is the network up?");
+    throw new ApiError(0, "The query service does not respond.", "Check that it is running and that the network is up.");
   }
   readClock(response);
   if (!response.ok) throw await failure(response);
@@ -51,33 +51,33 @@ async function failure(response: Response): Promise<ApiError> {
     const { detail, hint } = (await response.json()) as { detail: string; hint: string };
     return new ApiError(response.status, sentence(detail), sentence(hint));
   } catch {
-    return new ApiError(response.status, `The query service answered ${response.status}.`, "Its log may say more.");
+    return new ApiError(response.status, `The query service responded with status ${response.status}.`, "See its log for details.");
   }
 }
 
-/** The API's errors are parts of a line; here they stand alone. */
+/** The API's messages are sentence fragments; the page shows them as sentences. */
 function sentence(text: string): string {
   return text && `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 }
 
 async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
-  const response = await ask(path, { headers: { Accept: "application/json" } }, signal);
+  const response = await request(path, { headers: { Accept: "application/json" } }, signal);
   try {
     return (await response.json()) as T;
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw new ApiError(0, "The answer of the query service broke off.", "Is something between it and this page?");
+    throw new ApiError(0, "The response of the query service was cut off.", "Check any proxy between it and this page.");
   }
 }
 
-/** Trade a token for a cookie that no script can read. */
+/** Exchange a token for a cookie that scripts cannot read. */
 export async function signIn(token: string): Promise<Session> {
   const headers = { "Content-Type": "application/json" };
-  return (await (await ask("session", { method: "POST", headers, body: JSON.stringify({ token }) })).json()) as Session;
+  return (await (await request("session", { method: "POST", headers, body: JSON.stringify({ token }) })).json()) as Session;
 }
 
 export async function signOut(): Promise<void> {
-  await ask("session", { method: "DELETE" });
+  await request("session", { method: "DELETE" });
 }
 
 export async function readNamespaces(signal?: AbortSignal): Promise<string[]> {
@@ -88,7 +88,7 @@ export function readEndpoints(namespace: string, signal?: AbortSignal): Promise<
   return get<Endpoints>(`v2/endpoint/${encodeURIComponent(namespace)}`, signal);
 }
 
-export interface Question {
+export interface SeriesQuery {
   endpoint: { namespace: string; name: string };
   range: Range;
   replica: string | null;
@@ -97,24 +97,24 @@ export interface Question {
   by: "class" | "status";
   details: boolean;
   points: number;
-  /** Only what is new: the step of the answer so far, and from when on it may have changed. */
+  /** Ask only for what is new: the step of the current answer, and the time from which it may have changed. */
   after: { step: number; since: number } | null;
 }
 
-export function readSeries(question: Question, signal?: AbortSignal): Promise<Answer> {
-  const { endpoint, range, after } = question;
+export function readSeries(wanted: SeriesQuery, signal?: AbortSignal): Promise<Answer> {
+  const { endpoint, range, after } = wanted;
   const query = new URLSearchParams();
   query.set("from", "preset" in range ? `now-${range.preset}` : String(range.from));
   query.set("to", "preset" in range ? "now" : String(range.to));
-  query.set("series", question.series.join(","));
-  if (question.include.length) query.set("include", question.include.join(","));
-  if (question.replica) query.set("replica", question.replica);
-  if (question.by !== "class") query.set("by", question.by);
-  if (question.details) query.set("details", "true");
+  query.set("series", wanted.series.join(","));
+  if (wanted.include.length) query.set("include", wanted.include.join(","));
+  if (wanted.replica) query.set("replica", wanted.replica);
+  if (wanted.by !== "class") query.set("by", wanted.by);
+  if (wanted.details) query.set("details", "true");
   if (after) {
     query.set("step", String(after.step));
     query.set("since", String(after.since));
-  } else query.set("points", String(question.points));
+  } else query.set("points", String(wanted.points));
   const path = `v2/endpoint/${encodeURIComponent(endpoint.namespace)}/${encodeURIComponent(endpoint.name)}/series`;
   return get<Answer>(`${path}?${query}`, signal);
 }

@@ -1,4 +1,4 @@
-// Where ticks stand and what they say. Pure but for the zone, which is the browser's.
+// Positions and labels of axis ticks. Pure, except for the browser's time zone.
 
 import { clock, day, hourMinute } from "./format.ts";
 
@@ -8,13 +8,13 @@ const DAY = 86400;
 const STEPS = [1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY];
 const LONG_STEPS = [2 * DAY, 5 * DAY, 7 * DAY, 14 * DAY, 30 * DAY];
 
-/** Spacings of ticks on a time axis, in seconds. */
+/** Tick spacings of a time axis, in seconds. */
 export const TIME_STEPS = [...STEPS, ...LONG_STEPS];
 
-/** Spacings on an axis of whole things. */
+/** Tick spacings of an axis of whole numbers. */
 export const WHOLE_STEPS = [0, 3, 6, 9, 12].flatMap((zeros) => [1, 2, 5, 10, 20, 50, 100, 200, 500].map((n) => n * 10 ** zeros));
 
-/** What ticks say; the first one and each new day have the day below. */
+/** Tick labels; the first one and the first of each day have the day on a second line. */
 export function timeTicks(moments: number[], spacing: number): string[] {
   let before = "";
   return moments.map((at) => {
@@ -27,7 +27,7 @@ export function timeTicks(moments: number[], spacing: number): string[] {
   });
 }
 
-/** Ticks of [from, to], at most one for each `room` of the width, on whole local hours and days. */
+/** At most `most` ticks of [from, to], aligned to local hours and days. */
 export function timeSplits(from: number, to: number, most: number): { at: number[]; spacing: number } {
   const spacing = TIME_STEPS.find((step) => (to - from) / step <= most) ?? TIME_STEPS[TIME_STEPS.length - 1]!;
   const offset = -new Date(from * 1000).getTimezoneOffset() * 60;

@@ -1,7 +1,7 @@
-// The one moment that all graphs point at. Graphs and the timeline tell it and follow it; nobody else keeps it.
+// The one time that all graphs point at. Graphs and the timeline set and follow it; it is stored only here.
 
 export interface Follower {
-  /** Point at a moment that somebody else chose; null: at none. */
+  /** Point at a time that another follower set; null: hide the crosshair. */
   follow(at: number | null): void;
 }
 
@@ -10,8 +10,8 @@ export type Watcher = (at: number | null) => void;
 export class Crosshair {
   at: number | null = null;
   /**
-   * Where the pointer is. A plot also tells a moment when new data moves its time away from under its crosshair: only
-   * the leader's word counts then, or plots would push each other, and the mark of a drag with them.
+   * The follower under the pointer. A plot also reports a time when new data shifts its axis under the crosshair.
+   * Only the leader's reports count, or plots would move each other's crosshair and any selection being dragged.
    */
   leader: Follower | null = null;
   private readonly followers = new Set<Follower>();
@@ -22,12 +22,12 @@ export class Crosshair {
     return () => this.followers.delete(follower);
   }
 
-  /** Be told the moment, after every follower. */
+  /** Call `watcher` with each new time, after the followers. */
   watch(watcher: Watcher): void {
     this.watchers.push(watcher);
   }
 
-  /** Point at a moment; `by` already does. */
+  /** Point at a time; `by` already does. */
   point(at: number | null, by: Follower): void {
     if (at === this.at) return;
     this.at = at;

@@ -1,10 +1,10 @@
-// Making elements. The only place that turns properties into attributes; text is always text, never markup.
+// Creates elements. The only module that turns properties into attributes; text is always text, never markup.
 
 export type Child = Node | string | number | null | undefined | false;
 type Listener = (event: never) => void;
 export type Props = Record<string, string | number | boolean | null | undefined | Listener>;
 
-/** Return a new HTML element; `onclick` and the like are listeners, `false` and null leave an attribute out. */
+/** Return a new HTML element. Functions such as `onclick` become listeners; `false` and null omit an attribute. */
 export function h<K extends keyof HTMLElementTagNameMap>(
   tag: K,
   props: Props = {},
@@ -30,7 +30,7 @@ export function svg<K extends keyof SVGElementTagNameMap>(
   return element;
 }
 
-/** Set attributes and listeners on an element that is there. */
+/** Set attributes and listeners on an existing element. */
 export function setProps(element: Element, props: Props): void {
   for (const [name, value] of Object.entries(props)) {
     if (typeof value === "function") element.addEventListener(name.slice(2), value as EventListener);
@@ -47,7 +47,7 @@ function append(element: Element, children: Child[]): void {
   }
 }
 
-/** Set an element's text, touching the document only where it differs. */
+/** Set an element's text; leaves the document alone if the text is the same. */
 export function setText(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }

@@ -1,16 +1,16 @@
-// A pointer over an area of time: where it is, and what it marks. Shares of the width, 0 to 1; no time, no drawing.
+// Pointing and dragging over a time axis, in shares of its width (0 to 1). Knows nothing of time or drawing.
 
 const FROM_PX = 6;
 
 export interface DragEvents {
   point(share: number | null): void;
-  /** While marking; null: nothing is marked any more. */
+  /** During a drag; null: there is no selection any more. */
   select(from: number | null, to: number): void;
   done(from: number, to: number): void;
   reset(): void;
 }
 
-/** Follow pointers over `area`; shares are of the width of `ruler`. */
+/** Follow pointers over `area`; shares refer to the width of `ruler`. */
 export function followDrag(area: HTMLElement, ruler: HTMLElement, events: DragEvents): void {
   let start: number | null = null;
   const share = (event: PointerEvent): number => {
@@ -33,10 +33,10 @@ export function followDrag(area: HTMLElement, ruler: HTMLElement, events: DragEv
   });
   area.addEventListener("pointerup", (event) => {
     const from = start;
-    const marked = far(event);
+    const dragged = far(event);
     start = null;
     events.select(null, 0);
-    if (from !== null && marked) events.done(...ordered(from, share(event)));
+    if (from !== null && dragged) events.done(...ordered(from, share(event)));
   });
   area.addEventListener("pointercancel", () => {
     start = null;

@@ -1,7 +1,7 @@
-// One endpoint: asks for what the view shows, keeps the answer, and hands it to the section that is open.
+// The page of one endpoint: queries what the view shows, keeps the answer, and passes it to the open section.
 
 import type { View } from "./address.ts";
-import { ApiError, readSeries, type Question } from "./api.ts";
+import { ApiError, readSeries, type SeriesQuery } from "./api.ts";
 import { ComputeSection } from "./compute_section.ts";
 import { Crosshair } from "./crosshair.ts";
 import { h } from "./dom.ts";
@@ -9,7 +9,7 @@ import { noData } from "./empty.ts";
 import { EngineSection } from "./engine_section.ts";
 import { Losses, type Lossy } from "./losses.ts";
 import { merge } from "./merge.ts";
-import { isMark, tellEvent } from "./marks.ts";
+import { isMark, eventText } from "./marks.ts";
 import type { Navigation } from "./navigation.ts";
 import { Banner } from "./notice.ts";
 import { Poll, type Work } from "./poll.ts";
@@ -21,11 +21,11 @@ import { Toolbar } from "./toolbar.ts";
 import { Copies, Pauses } from "./warnings.ts";
 
 const SECTIONS = { requests: RequestsSection, compute: ComputeSection, engine: EngineSection, timeline: TimelineSection };
-const PX_A_POINT = 4;
-const LOOKS_A_STEP = 20;
+const PX_PER_POINT = 4;
+const POLLS_PER_STEP = 20;
 
-/** Settings whose change asks another question; the others only draw the answer otherwise. */
-const ASKED: (keyof View)[] = ["section", "range", "replica", "by", "details", "events"];
+/** Settings that need a new query when they change; the others only change how the answer is drawn. */
+const QUERIED: (keyof View)[] = ["section", "range", "replica", "by", "details", "events"];
 
 export class EndpointPage implements Work {
   readonly element: HTMLElement;
@@ -48,8 +48,8 @@ export class EndpointPage implements Work {
     put: (page: EndpointPage) => void,
   ) {
     this.toolbar = new Toolbar(navigation);
-    const said = [this.banner, this.pauses, this.losses, this.copies].map(({ element }) => element);
-    this.element = h("main", { class: "page", id: "main" }, this.toolbar.element, ...said, this.stage);
+    const notices = [this.banner, this.pauses, this.losses, this.copies].map(({ element }) => element);
+    this.element = h("main", { class: "page", id: "main" }, this.toolbar.element, ...notices, this.stage);
     this.crosshair.watch((at) => this.read(at));
     this.toolbar.show(this.view);
     this.openSection();
@@ -61,7 +61,7 @@ export class EndpointPage implements Work {
   changed(view: View, before: View): void {
     this.toolbar.show(view);
     if (view.section !== before.section) this.openSection();
-    if (ASKED.some((name) => view[name] !== before[name])) {
+    if (QUERIED.some((name) => view[name] !== before[name])) {
       this.stage.setAttribute("aria-busy", "true");
       this.poll.restart();
     } else {
@@ -76,12 +76,12 @@ export class EndpointPage implements Work {
     this.section?.destroy();
   }
 
-  async ask(fresh: boolean, signal: AbortSignal): Promise<void> {
+  async load(fresh: boolean, signal: AbortSignal): Promise<void> {
     const old = fresh ? null : this.answer;
     const after = old && { step: old.step, since: old.incomplete_from ?? old.to };
-    const askedMs = performance.now();
-    const answer = await readSeries(this.question(after), signal);
-    this.tookS = (performance.now() - askedMs) / 1000;
+    const startedMs = performance.now();
+    const answer = await readSeries(this.query(after), signal);
+    this.tookS = (performance.now() - startedMs) / 1000;
     this.answer = old && answer.step === old.step ? merge(old, answer) : answer;
     this.stage.setAttribute("aria-busy", "false");
     this.show();
@@ -91,9 +91,9 @@ export class EndpointPage implements Work {
     const { refresh, range } = this.view;
     const { answer } = this;
     if (!refresh || !answer) return null;
-    if (!("preset" in range) && answer.incomplete_from === null) return null; // nothing of it can change
-    // A slow server is never asked for more than half of the time.
-    return Math.max(refresh, answer.step / LOOKS_A_STEP, this.tookS);
+    if (!("preset" in range) && answer.incomplete_from === null) return null; // a complete fixed range cannot change
+    // A slow server spends at most half of its time on our queries.
+    return Math.max(refresh, answer.step / POLLS_PER_STEP, this.tookS);
   }
 
   failed(error: ApiError, retryInSeconds: number): void {
@@ -112,7 +112,7 @@ export class EndpointPage implements Work {
     return this.navigation.view;
   }
 
-  private question(after: Question["after"]): Question {
+  private query(after: SeriesQuery["after"]): SeriesQuery {
     const { range, replica, by, details, endpoint, events } = this.view;
     const { series, include } = this.section!;
     const half = this.stage.clientWidth / (this.stage.clientWidth > 860 ? 2 : 1);
@@ -125,7 +125,7 @@ export class EndpointPage implements Work {
       after,
       series,
       include: [...include, "replicas", ...(events ? ["events"] : [])],
-      points: Math.min(400, Math.max(60, Math.round(half / PX_A_POINT))),
+      points: Math.min(400, Math.max(60, Math.round(half / PX_PER_POINT))),
     };
   }
 
@@ -145,13 +145,13 @@ export class EndpointPage implements Work {
         zoom: (from, to) => this.zoom(from, to),
         reset: () => navigation.reset(),
         marks: () => this.marks(),
-        losses: () => this.tooLow(),
+        losses: () => this.lossyRanges(),
       },
     });
     this.stage.replaceChildren(this.section.element);
   }
 
-  /** Every graph that shares a drag tells it, each by its own pixels: the one under the pointer is the first. */
+  /** All graphs sharing a drag report it, each with its own pixels; the first is the one under the pointer. */
   private zoom(from: number, to: number): void {
     if (this.zoomed) return;
     this.zoomed = true;
@@ -179,8 +179,8 @@ export class EndpointPage implements Work {
     this.stage.replaceChildren(noData(this.view.endpoint!));
   }
 
-  /** The times in which the section's figures are too low. */
-  private tooLow(): Lossy[] {
+  /** The time ranges in which the section's figures are too low. */
+  private lossyRanges(): Lossy[] {
     const losses = this.answer?.losses ?? [];
     const conflicts = this.answer?.conflicts ?? [];
     const { section } = this.view;
@@ -195,11 +195,11 @@ export class EndpointPage implements Work {
   private read(at: number | null): void {
     const step = this.answer?.step ?? 0;
     const happened = at === null ? [] : this.marks().filter((event) => event.at >= at && event.at < at + step);
-    this.toolbar.read(at, this.answer, happened.slice(0, 3).map(tellEvent));
+    this.toolbar.read(at, this.answer, happened.slice(0, 3).map(eventText));
   }
 }
 
-/** Only the step that still runs is drawn as unfinished: older ones may change too, but hardly ever do. */
+/** Draw only the current step as incomplete: older ones may still change, but rarely do. */
 function withNewestStep(answer: Answer): Answer {
   const { incomplete_from: incomplete, newest_at: newest, step } = answer;
   if (incomplete === null || newest === null) return answer;

@@ -1,4 +1,4 @@
-// Engine: what the serving engine (vLLM, TGI, Triton ...) tells of itself; the average, or each replica.
+// The Engine section: metrics of the serving engine (vLLM, TGI, Triton ...), as an average or per replica.
 
 import type { View } from "./address.ts";
 import { noEngine } from "./empty.ts";
@@ -8,17 +8,17 @@ import type { SectionContext } from "./section.ts";
 import type { Answer, Series } from "./models.ts";
 
 const SPECS: SampleSpec[] = [
-  samples("engine_requests", "Requests in the engine", "worked on, and in its queue", amount, [
+  samples("engine_requests", "Requests in the engine", "being processed, and waiting in its queue", amount, [
     used("engine_running_requests", "running"),
     other("engine_waiting_requests", "waiting"),
   ]),
-  samples("engine_kv_cache", "KV cache", "in use", percent, [used("engine_kv_cache_percent")], 100),
-  samples("engine_tokens", "Tokens", "a second", rate, [
+  samples("engine_kv_cache", "KV cache", "share in use", percent, [used("engine_kv_cache_percent")], 100),
+  samples("engine_tokens", "Tokens", "per second", rate, [
     used("engine_generated_tokens_per_second", "generated"),
     other("engine_prompt_tokens_per_second", "prompt"),
-    { name: "engine_cached_prompt_tokens_per_second", label: "of these cached", colour: "limit" },
+    { name: "engine_cached_prompt_tokens_per_second", label: "cached prompt", colour: "limit" },
   ]),
-  samples("engine_ended", "Requests a second", "that ended, or lost their place", rate, [
+  samples("engine_ended", "Requests per second", "finished, failed, or preempted from the cache", rate, [
     used("engine_finished_requests_per_second", "finished"),
     other("engine_failed_requests_per_second", "failed"),
     { name: "engine_preemptions_per_second", label: "preempted", colour: "limit" },
@@ -44,8 +44,8 @@ export class EngineSection extends SampleSection {
   }
 }
 
-/** The graph of a metric that only the agent's owner knows. */
+/** The graph of a metric that an agent was configured to send. */
 function own({ name, unit }: Series): SampleSpec {
   const words = name.replace(/^engine_/, "").replaceAll("_", " ");
-  return samples(name, words.charAt(0).toUpperCase() + words.slice(1), "as its agent was told", FORMATS[unit] ?? amount, [used(name, words)]);
+  return samples(name, words.charAt(0).toUpperCase() + words.slice(1), "as configured in the agent", FORMATS[unit] ?? amount, [used(name, words)]);
 }

@@ -1,10 +1,10 @@
-// Numbers and times as people read them. Pure: a value in, a text out; null is an en dash everywhere.
+// Formats numbers and times for people. Pure: a value in, text out; null is always an en dash.
 
 export const DASH = "–";
 
 const grouped = new Intl.NumberFormat("en-US");
 
-/** Three significant digits, without trailing zeros' noise: 12.3, 1.25, 980. */
+/** Three significant digits without trailing zeros: 12.3, 1.25, 980. */
 function short(value: number): string {
   const size = Math.abs(value);
   if (size >= 100) return grouped.format(Math.round(value));
@@ -13,7 +13,7 @@ function short(value: number): string {
 
 function scaled(value: number, steps: readonly (readonly [number, string])[], gap: string): string {
   const size = Math.abs(value);
-  // 0.9995 of a step already rounds up to it.
+  // 0.9995 of a unit already rounds up to it.
   const [unit, name] = steps.find(([unit]) => size >= unit * 0.9995) ?? steps[steps.length - 1]!;
   return `${short(value / unit)}${gap}${name}`.trim();
 }
@@ -22,29 +22,29 @@ const THOUSANDS = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e4, "k"], [1, ""]] as 
 const AXIS_THOUSANDS = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"], [1, ""]] as const;
 const BYTES = [[1e12, "TB"], [1e9, "GB"], [1e6, "MB"], [1e3, "kB"], [1, "B"]] as const;
 
-/** A whole count, exact: 12,345. */
+/** An exact integer: 12,345. */
 export function count(value: number | null): string {
   return value === null ? DASH : grouped.format(value);
 }
 
-/** A number that may be large or broken: 0.25, 980, 12.3 k. */
+/** A number of any size, fractions included: 0.25, 980, 12.3 k. */
 export function amount(value: number | null): string {
   return value === null ? DASH : scaled(value, THOUSANDS, " ");
 }
 
-/** A tick of an axis of counts: 1.5k. */
+/** A tick label on an axis of counts: 1.5k. */
 export function tick(value: number): string {
   return scaled(value, AXIS_THOUSANDS, "");
 }
 
-/** Events a second: 1.2 k/s; below one a second by the minute: 3/min. */
+/** Events per second: 1.2 k/s; below one per second, per minute: 3/min. */
 export function rate(perSecond: number | null): string {
   if (perSecond === null) return DASH;
   if (perSecond > 0 && perSecond < 0.995) return `${short(perSecond * 60)}/min`;
   return `${scaled(perSecond, AXIS_THOUSANDS, " ")}/s`;
 }
 
-/** A share of 0 to 1 in per cent; what is not quite all or nothing does not read so. */
+/** A share of 0 to 1 as a percentage; a value close to 0 or 1 is not rounded to it. */
 export function share(value: number | null): string {
   if (value === null) return DASH;
   const percent = value * 100;
@@ -58,12 +58,12 @@ export function percent(value: number | null): string {
   return value === null ? DASH : `${short(value)} %`;
 }
 
-/** Bytes, decimal as hardware is sold: 3.4 GB. */
+/** Bytes in decimal units: 3.4 GB. */
 export function bytes(value: number | null): string {
   return value === null ? DASH : scaled(value, BYTES, " ");
 }
 
-/** Bytes a second. */
+/** Bytes per second. */
 export function byteRate(value: number | null): string {
   return value === null ? DASH : `${bytes(value)}/s`;
 }
@@ -73,7 +73,7 @@ export function watts(value: number | null): string {
   return value === null ? DASH : `${short(value)} W`;
 }
 
-/** Degrees. */
+/** Degrees Celsius. */
 export function celsius(value: number | null): string {
   return value === null ? DASH : `${short(value)} °C`;
 }
@@ -117,12 +117,12 @@ export function day(at: number): string {
   return dayMonth.format(at * 1000);
 }
 
-/** Day and time, the day left out where it is today's. */
+/** Day and time, without the day if it is today. */
 export function moment(at: number, now = Date.now() / 1000): string {
   return day(at) === day(now) ? clock(at) : `${day(at)} ${clock(at)}`;
 }
 
-/** The zone that times are shown in: UTC, CET, GMT+5:30. */
+/** The time zone of the times shown: UTC, CET, GMT+5:30. */
 export function zone(now = Date.now()): string {
   return zoneName.formatToParts(now).find((part) => part.type === "timeZoneName")?.value ?? "local time";
 }

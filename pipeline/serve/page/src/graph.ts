@@ -1,4 +1,4 @@
-// A graph on the page: its card, legend, plot and keys. What it shows comes with `update`; where it leads, by events.
+// A graph on the page: its card, legend, plot and keys. `update` gives it data; its events report what the user does.
 
 import uPlot from "uplot";
 import type { Crosshair, Follower } from "./crosshair.ts";
@@ -18,10 +18,10 @@ import { followTouch } from "./touch.ts";
 export interface GraphSpec extends PlotSpec {
   id: string;
   title: string;
-  /** What the numbers are, in a few words. */
+  /** A short description of the figures. */
   note(step: number): string;
   format(value: number | null): string;
-  /** What is said in the place of a graph without data. */
+  /** The text shown instead of a graph without data. */
   empty: string;
 }
 
@@ -60,7 +60,7 @@ export class Graph implements Follower {
       tabindex: 0,
       role: "group",
       "aria-roledescription": "graph",
-      "aria-label": `${spec.title}. Left and right arrows move the crosshair, plus zooms in, minus or Escape goes back.`,
+      "aria-label": `${spec.title}. Left and right arrows move the crosshair; plus zooms in; minus or Escape goes back.`,
       onkeydown: (event: KeyboardEvent) => this.key(event),
       onblur: () => this.point(null),
       onpointerenter: () => {
@@ -112,13 +112,13 @@ export class Graph implements Follower {
     return (this.data?.lines ?? []).filter((line) => !this.events.isHidden(line.key));
   }
 
-  private draw(anew: boolean): void {
+  private draw(rebuild: boolean): void {
     const { data } = this;
     const width = this.stage.clientWidth;
     if (!data || !width || this.stage.hidden) return;
     const lines = this.visible();
     const signature = JSON.stringify(lines.map(({ key, colour, dash }) => [key, colour, dash]));
-    if (this.plot && !anew && signature === this.drawn) {
+    if (this.plot && !rebuild && signature === this.drawn) {
       this.plot.setData(columns(this.spec, data, lines));
     } else {
       this.drawn = signature;
@@ -160,7 +160,7 @@ export class Graph implements Follower {
     this.read();
   }
 
-  /** Show the values at the crosshair, or of the last step that is complete. */
+  /** Show the values at the crosshair, or of the last complete step. */
   private read(): void {
     const { data } = this;
     if (!data) return;
@@ -194,7 +194,7 @@ export class Graph implements Follower {
       event.preventDefault();
       const index = this.crosshair.at === null && event.key.startsWith("Arrow") ? last : Math.min(last, Math.max(0, to));
       this.point(data.at[index]!);
-      this.say(index);
+      this.speak(index);
     } else if (event.key === "+" || event.key === "=") {
       const middle = this.crosshair.at ?? (data.from + data.to) / 2;
       const quarter = (data.to - data.from) / 4;
@@ -204,7 +204,7 @@ export class Graph implements Follower {
     }
   }
 
-  private say(index: number): void {
+  private speak(index: number): void {
     const values = this.visible().map((line) => `${line.label} ${this.spec.format(line.values[index] ?? null)}`);
     announce(`${clock(this.data!.at[index]!)}: ${values.join(", ")}`);
   }

@@ -1,4 +1,4 @@
-// The few signs on buttons, as paths on a field of 16; they follow the colour of the text.
+// The icons of buttons, as paths on a 16 by 16 grid; they take the colour of the text.
 
 import { svg } from "./dom.ts";
 

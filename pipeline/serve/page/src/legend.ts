@@ -1,11 +1,11 @@
-// The legend of a graph: a button for each line that shows or hides it, and its value at the crosshair.
+// The legend of a graph: for each line, a button that shows or hides it, and its value at the crosshair.
 
 import type { Line } from "./lines.ts";
 import { h, setText, svg } from "./dom.ts";
 
 export interface LegendEvents {
   isHidden(key: string): boolean;
-  /** `alone`: this line only, or all again where it is alone already. */
+  /** `alone`: show only this line, or all lines again if it is already the only one. */
   toggle(key: string, alone: boolean): void;
 }
 
@@ -20,7 +20,7 @@ export class Legend {
     private readonly area: boolean,
   ) {}
 
-  /** Show these entries; buttons stay the same elements while names do, so that the focus stays too. */
+  /** Show these entries; buttons are kept while their names stay the same, so they keep the focus. */
   update(lines: Line[]): void {
     const signature = JSON.stringify(lines.map(({ key, label, colour }) => [key, label, colour]));
     if (signature !== this.shown) {
@@ -51,7 +51,7 @@ export class Legend {
         type: "button",
         class: "legend-entry",
         "data-key": line.key,
-        title: "Click to hide or show; Alt-click for this one alone",
+        title: "Click to show or hide; Alt-click to show only this one",
         onclick: (event: MouseEvent) => this.events.toggle(line.key, event.altKey),
       },
       swatch(line, this.area),
@@ -61,7 +61,7 @@ export class Legend {
   }
 }
 
-/** A sample of the line as it is drawn. */
+/** A swatch of the line as it is drawn. */
 export function swatch(line: Pick<Line, "colour" | "dash" | "width">, area: boolean): SVGElement {
   const shape = area
     ? svg("rect", { x: 2, y: 1, width: 12, height: 10, rx: 2.5 })

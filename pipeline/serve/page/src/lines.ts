@@ -1,12 +1,12 @@
-// What a graph draws: lines with a name, a colour and a dash that tells them apart without the colour.
+// What a graph draws: lines with a name, a colour, and a dash that distinguishes them without the colour.
 
 import type { Answer, Series, Values } from "./models.ts";
 
 export interface Line {
-  /** Unique within the graph; stands in the address when the line is hidden. */
+  /** Unique within the graph; part of the address when the line is hidden. */
   key: string;
   label: string;
-  /** A colour of the style sheet. */
+  /** A colour name of the style sheet. */
   colour: string;
   values: Values;
   dash?: number[];
@@ -17,25 +17,25 @@ export interface Line {
 }
 
 export interface GraphData {
-  /** Starts of the steps. */
+  /** Start of each step. */
   at: number[];
   step: number;
   from: number;
   to: number;
-  /** Steps from here on are not complete yet. */
+  /** Steps from this time on are not complete yet. */
   incompleteFrom: number | null;
   lines: Line[];
 }
 
 export const isEmpty = (values: Values): boolean => values.every((value) => value === null);
 
-/** The graph's frame from an answer, with these lines in it. */
+/** The graph data of these lines, with the time axis of an answer. */
 export function graphData(answer: Answer, lines: Line[]): GraphData {
   const { at, step, from, to } = answer;
   return { at, step, from, to, incompleteFrom: answer.incomplete_from, lines };
 }
 
-/** The series of a group by name; of several (details) the first. */
+/** The series of a group by name; the first one if several share a name (details). */
 export function byName(answer: Answer, group: Series["group"]): Map<string, Values> {
   const found = new Map<string, Values>();
   for (const series of answer.series) {
@@ -44,7 +44,7 @@ export function byName(answer: Answer, group: Series["group"]): Map<string, Valu
   return found;
 }
 
-/** Lines as layers that lie on one another, the first lowest: each with the sum up to and including it. */
+/** Stacked lines, the first at the bottom: each is the sum of itself and the lines before it. */
 export function stack(lines: Line[]): Values[] {
   const length = lines[0]?.values.length ?? 0;
   const sum: Values = new Array<number | null>(length).fill(null);

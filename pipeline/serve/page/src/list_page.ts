@@ -1,4 +1,4 @@
-// The entry: every endpoint that the token may see, each with five figures and their shapes.
+// The entry page: every endpoint that the token gives access to, each with five figures and their sparklines.
 
 import { ApiError, readEndpoints, readNamespaces } from "./api.ts";
 import { formatAddress, DEFAULT_VIEW } from "./address.ts";
@@ -14,7 +14,7 @@ import { sparkline } from "./sparkline.ts";
 import { Pauses } from "./warnings.ts";
 
 const EVERY_S = 5;
-const AT_ONCE = 4;
+const CONCURRENCY = 4;
 
 export class ListPage implements Work {
   readonly element: HTMLElement;
@@ -40,14 +40,14 @@ export class ListPage implements Work {
     this.age.destroy();
   }
 
-  async ask(_fresh: boolean, signal: AbortSignal): Promise<void> {
+  async load(_fresh: boolean, signal: AbortSignal): Promise<void> {
     const namespaces = await readNamespaces(signal);
     const found: Endpoints[] = [];
-    for (let i = 0; i < namespaces.length; i += AT_ONCE) {
-      found.push(...(await Promise.all(namespaces.slice(i, i + AT_ONCE).map((name) => readEndpoints(name, signal)))));
+    for (let i = 0; i < namespaces.length; i += CONCURRENCY) {
+      found.push(...(await Promise.all(namespaces.slice(i, i + CONCURRENCY).map((name) => readEndpoints(name, signal)))));
     }
     this.stage.setAttribute("aria-busy", "false");
-    this.pauses.update(found[0]?.paused ?? []); // each says the same
+    this.pauses.update(found[0]?.paused ?? []); // the same in every answer
     this.show(namespaces, found.filter(({ endpoints }) => endpoints.length));
   }
 
@@ -75,7 +75,7 @@ export class ListPage implements Work {
   }
 
   private group(list: Endpoints): HTMLElement {
-    const over = `figures over the last ${duration(list.over_seconds)}, shapes over ${duration(list.step * list.at.length)}`;
+    const over = `figures of the last ${duration(list.over_seconds)}, sparklines of the last ${duration(list.step * list.at.length)}`;
     return h(
       "section",
       { class: "namespace", "aria-label": `Namespace ${list.namespace}` },
@@ -94,7 +94,7 @@ export class ListPage implements Work {
     const link = h("a", { href: formatAddress({ ...DEFAULT_VIEW, endpoint }), onclick: open }, card.endpoint);
     const { requests, errors, p95, pending } = card.spark;
     const failed = errors.map((value, i) => quotient(value, requests[i] ?? null));
-    // The last minute is not over: its count would look like a fall.
+    // The last minute is incomplete: its count would look like a drop.
     const counted = requests.slice(0, -1);
     return h(
       "article",
@@ -112,7 +112,7 @@ export class ListPage implements Work {
   }
 }
 
-/** A share where there is something to share. */
+/** The quotient, or null if the whole is 0 or unknown. */
 function quotient(part: number | null, whole: number | null): number | null {
   return part === null || !whole ? null : part / whole;
 }
@@ -123,18 +123,18 @@ function running(card: EndpointCard): HTMLElement {
   const state = card.running > 0 ? "up" : card.replicas > 0 ? "starting" : "down";
   return h(
     "p",
-    { class: `running running-${state}`, title: "Running replicas, of the most that are allowed" },
+    { class: `running running-${state}`, title: "Running replicas, of the maximum allowed" },
     h("span", { class: "running-dot", "aria-hidden": "true" }),
     h("strong", {}, count(card.running)),
     `${bounds} running`,
   );
 }
 
-/** Grey: replicas may run or not, the pipeline has not come that far. */
+/** Grey: the pipeline is behind, so it is unknown which replicas run. */
 function unknown(since: number | null): HTMLElement {
   return h(
     "p",
-    { class: "running running-unknown", title: "The pipeline is late: what agents sent since then is not read yet" },
+    { class: "running running-unknown", title: "The pipeline is behind: data sent since then has not been read yet" },
     h("span", { class: "running-dot", "aria-hidden": "true" }),
     since === null ? "unknown" : `unknown since ${clock(since)}`,
   );

@@ -1,4 +1,4 @@
-// What was lost: a mark on every graph whose time it touches, and a line in words that says how much, when and why.
+// Lost data: a mark on every graph that it affects, and a line of text that says how much, when and why.
 
 import type uPlot from "uplot";
 import { h } from "./dom.ts";
@@ -8,40 +8,40 @@ import { colour } from "./theme.ts";
 
 const MOST = 5;
 
-/** A time whose figures are too low. */
+/** A time range whose figures are too low. */
 export interface Lossy {
   from: number;
   to: number;
 }
 
-/** In words; without the batches' number where they are not what was lost. */
-export function tellLoss({ replica, from, to, requests, batches, reasons }: Loss): string {
+/** The loss in words; the number of batches is left out if no batch was lost. */
+export function lossText({ replica, from, to, requests, batches, reasons }: Loss): string {
   const why = Object.keys(reasons).sort().join(", ").replaceAll("_", " ");
   const what = requests ? `${count(requests)} ${requests === 1 ? "request" : "requests"}` : `${count(batches)} ${batches === 1 ? "batch" : "batches"}`;
   const also = requests && batches ? ` in ${count(batches)} ${batches === 1 ? "batch" : "batches"}` : "";
   return `${what} of ${replica} lost${also} between ${moment(from)} and ${moment(to)}${why ? `: ${why}` : ""}`;
 }
 
-/** The lines above the graphs; hidden while nothing was lost in the range. */
+/** The notices above the graphs; hidden if nothing was lost in the range. */
 export class Losses {
-  readonly element = h("ul", { class: "losses", "aria-label": "Lost in the time shown", hidden: true });
-  private said = "";
+  readonly element = h("ul", { class: "losses", "aria-label": "Data lost in this range", hidden: true });
+  private shown = "";
 
   update(losses: Loss[]): void {
-    const said = JSON.stringify(losses);
-    if (said === this.said) return;
-    this.said = said;
+    const signature = JSON.stringify(losses);
+    if (signature === this.shown) return;
+    this.shown = signature;
     this.element.hidden = !losses.length;
     const rest = losses.slice(0, Math.max(0, losses.length - MOST));
     const more = rest.reduce((sum, { requests }) => sum + requests, 0);
     this.element.replaceChildren(
-      ...losses.slice(-MOST).map((loss) => h("li", {}, tellLoss(loss))),
-      ...(rest.length ? [h("li", {}, `and ${count(more)} ${more === 1 ? "request" : "requests"} at ${rest.length} earlier times`)] : []),
+      ...losses.slice(-MOST).map((loss) => h("li", {}, lossText(loss))),
+      ...(rest.length ? [h("li", {}, `and ${count(more)} ${more === 1 ? "request" : "requests"} in ${rest.length} earlier losses`)] : []),
     );
   }
 }
 
-/** A hatched foot below the lines: the figures above it are too low. */
+/** A hatched band at the bottom of the plot: the figures above it are too low. */
 export function drawLosses(plot: uPlot, losses: Lossy[]): void {
   if (!losses.length) return;
   const { ctx, bbox } = plot;

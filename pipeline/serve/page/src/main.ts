@@ -1,4 +1,4 @@
-// The start: which of the three views is shown, and the keys that hold everywhere.
+// The entry point: opens one of the three views, and handles the keys that work everywhere.
 
 import { ApiError, signOut } from "./api.ts";
 import type { View } from "./address.ts";
@@ -22,15 +22,15 @@ function put(next: EndpointPage | ListPage | SignInPage): void {
   body.replaceChildren(next.element);
 }
 
-/** Show the view; the views themselves find out whether somebody is signed in. */
+/** Open the view; each view finds out for itself whether the user is signed in. */
 function open(): void {
   page?.destroy();
   shell.show(navigation.view);
-  // Elements are measured as soon as they ask for data, so they are put in place before.
-  page = navigation.view.endpoint ? new EndpointPage(navigation, askToken, put) : new ListPage(navigation, askToken, put);
+  // A page measures its elements when it queries data, so it is attached first.
+  page = navigation.view.endpoint ? new EndpointPage(navigation, requestToken, put) : new ListPage(navigation, requestToken, put);
 }
 
-function askToken(): void {
+function requestToken(): void {
   page?.destroy();
   shell.show(null);
   const form = new SignInPage(open);
@@ -49,7 +49,7 @@ async function leave(): Promise<void> {
   }
   stillSignedIn.hide();
   navigation.open(null);
-  askToken();
+  requestToken();
 }
 
 function sameEndpoint(a: View, b: View): boolean {
@@ -70,7 +70,7 @@ addEventListener("keydown", (event) => {
   navigation.back();
 });
 
-// Canvases draw with the page's font only once it is there.
+// Canvases can use the page's font only once it is loaded.
 void document.fonts.ready.then(() => dispatchEvent(new Event("resize")));
 
 open();

@@ -1,4 +1,4 @@
-// What is drawn over the lines of a graph: scale events, and a veil over the step that is not over yet.
+// What is drawn over the lines of a graph: scale events, and a veil over the incomplete step.
 
 import type uPlot from "uplot";
 import type { ScaleEvent } from "./models.ts";
@@ -6,13 +6,13 @@ import { colour } from "./theme.ts";
 
 const ENDS = new Set(["draining", "terminated", "failed"]);
 
-/** What happened, in a few words. */
-export function tellEvent(event: ScaleEvent): string {
+/** A short description of the event. */
+export function eventText(event: ScaleEvent): string {
   if (event.kind === "settings") return `replicas set to ${event.min_replicas}–${event.max_replicas}`;
   return `${event.replica} ${event.state}${event.reason ? ` (${event.reason})` : ""}`;
 }
 
-/** Only what changes the number of running replicas, or its bounds: the stages on the way would be too much. */
+/** Only events that change the number of running replicas or its limits; intermediate states would be clutter. */
 export function isMark(event: ScaleEvent): boolean {
   return event.kind === "settings" || event.state === "running" || ENDS.has(event.state ?? "");
 }
@@ -39,7 +39,7 @@ export function drawMarks(plot: uPlot, events: ScaleEvent[]): void {
   ctx.restore();
 }
 
-/** Up: a replica runs; down: one leaves; a diamond: settings. Told apart by shape, not by colour alone. */
+/** Up: a replica runs; down: one leaves; a diamond: settings. The shape differs, not only the colour. */
 function symbol(ctx: CanvasRenderingContext2D, x: number, y: number, size: number, event: ScaleEvent): void {
   const up = event.state === "running";
   if (event.kind === "settings") {

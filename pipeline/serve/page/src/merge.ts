@@ -1,4 +1,4 @@
-// Joining an answer with the newer steps of a later one. Pure: answers in, an answer out.
+// Merges an answer with the newer steps of a later one. Pure: answers in, an answer out.
 
 import type { Answer, Series, Values } from "./models.ts";
 
@@ -6,7 +6,7 @@ export function seriesKey(series: Series): string {
   return [series.group, series.name, series.replica ?? "", series.device ?? ""].join("|");
 }
 
-/** The first index whose moment is not before `at`. */
+/** The first index whose time is not before `at`. */
 export function indexFrom(moments: number[], at: number): number {
   let low = 0;
   let high = moments.length;
@@ -19,9 +19,9 @@ export function indexFrom(moments: number[], at: number): number {
 }
 
 /**
- * Replace the old answer's steps from the new one's first step on, and drop what has left the range.
+ * Replace the old answer's steps from the new one's first step on, and drop those outside the new range.
  *
- * A status that one of them does not name had no request there: 0 where the step was reported, else a gap.
+ * A status missing from one answer had no requests in it: 0 in steps that were reported, a gap in others.
  */
 export function merge(old: Answer, fresh: Answer): Answer {
   const start = indexFrom(old.at, fresh.from);
@@ -41,7 +41,7 @@ export function merge(old: Answer, fresh: Answer): Answer {
     const tail = after.get(key)?.values ?? unnamed(fresh, model);
     return { ...model, values: [...head.slice(start, end), ...tail] };
   });
-  // Said anew with each answer, or not any more.
+  // Each answer reports these anew, or leaves them out.
   const { unknown_since: _unknown, losses: _losses, conflicts: _conflicts, paused: _paused, ...kept } = old;
   return { ...kept, ...fresh, at, series };
 }

@@ -1,7 +1,7 @@
-// Where the page is, and how it gets elsewhere: the current view, its address, and the browser's history.
+// The current view, its address, and the browser's history.
 //
-// Only zooms and moves between endpoints are steps of the history, so that "back" undoes exactly one of them;
-// everything else rewrites the address in place.
+// Only zooms and switches between endpoints add a history entry, so that "back" undoes exactly one of them;
+// everything else replaces the address in place.
 
 import { DEFAULT_VIEW, formatAddress, parseAddress, sameRange, type Range, type View } from "./address.ts";
 
@@ -26,7 +26,7 @@ export class Navigation {
     return (history.state as Step | null)?.zooms ?? 0;
   }
 
-  /** Whether "back" has something to undo: a zoom of ours, or a fixed time that came with the address. */
+  /** Whether "back" can undo something: a zoom, or a fixed range from the address. */
   get canGoBack(): boolean {
     return this.zooms > 0 || !("preset" in this.view.range);
   }
@@ -45,14 +45,14 @@ export class Navigation {
     this.show({ ...DEFAULT_VIEW, endpoint, refresh: this.view.refresh }, 0, "pushState");
   }
 
-  /** Look at a stretch of time: one step of the history. */
+  /** Zoom into a time range: adds one history entry. */
   zoom(from: number, to: number): void {
     const range = { from: Math.floor(from), to: Math.ceil(to) };
     if (range.to - range.from < 10 || sameRange(range, this.view.range)) return;
     this.show({ ...this.view, range }, this.zooms + 1, "pushState");
   }
 
-  /** Choose a preset: zooms are over, but the browser's back still finds them. */
+  /** Choose a preset: ends zooming, but the browser's back button still returns to the zooms. */
   choose(range: Range): void {
     if (!sameRange(range, this.view.range)) {
       this.show({ ...this.view, range }, 0, this.zooms ? "pushState" : "replaceState");
@@ -73,19 +73,19 @@ export class Navigation {
 
   private show(view: View, zooms: number, how: "pushState" | "replaceState"): void {
     history[how]({ zooms } satisfies Step, "", formatAddress(view));
-    this.tell(view);
+    this.notify(view);
   }
 
   private popped(): void {
     const there = parseAddress(location.search);
     const here = this.view;
     const same = there.endpoint?.namespace === here.endpoint?.namespace && there.endpoint?.name === here.endpoint?.name;
-    // A step back in time keeps what else was set meanwhile.
+    // Going back changes the range only, and keeps other settings changed since.
     if (same && there.endpoint) this.show({ ...here, range: there.range }, this.zooms, "replaceState");
-    else this.tell(there);
+    else this.notify(there);
   }
 
-  private tell(view: View): void {
+  private notify(view: View): void {
     const before = this.view;
     this.view = view;
     for (const listener of this.listeners) listener(view, before);

@@ -1,4 +1,4 @@
-// What the page says in words: a banner for what is wrong, and a quiet region that screen readers speak.
+// Messages: a banner for errors, and a live region for screen readers.
 
 import type { ApiError } from "./api.ts";
 import { h, setText } from "./dom.ts";
@@ -6,13 +6,13 @@ import { h, setText } from "./dom.ts";
 const spoken = h("div", { class: "visually-hidden", "aria-live": "polite", id: "spoken" });
 let timer = 0;
 
-/** Have a screen reader say this, once what changes quickly has come to rest. */
+/** Announce a text to screen readers, once it has stopped changing. */
 export function announce(text: string): void {
   clearTimeout(timer);
   timer = setTimeout(() => setText(spoken, text), 250);
 }
 
-/** A banner that says what is wrong, how to fix it, and when the page tries again. */
+/** A banner with the error, how to fix it, and the time of the next retry. */
 export class Banner {
   readonly element = h("div", { class: "banner", role: "alert", hidden: true });
   private readonly countdown = h("span", { class: "banner-countdown", "aria-hidden": "true" });
@@ -21,10 +21,10 @@ export class Banner {
   constructor(private readonly retry: () => void) {}
 
   show(error: ApiError, retryInSeconds: number | null): void {
-    const said = `${error.message} ${error.hint}`;
-    if (this.element.hidden || this.element.dataset.said !== said) {
-      this.element.dataset.said = said;
-      const button = h("button", { type: "button", class: "button", onclick: this.retry }, "Try now");
+    const text = `${error.message} ${error.hint}`;
+    if (this.element.hidden || this.element.dataset.text !== text) {
+      this.element.dataset.text = text;
+      const button = h("button", { type: "button", class: "button", onclick: this.retry }, "Retry now");
       this.element.replaceChildren(
         h("div", { class: "banner-text" }, h("strong", {}, error.message), " ", error.hint, " ", this.countdown),
         button,
@@ -36,7 +36,7 @@ export class Banner {
     const until = Date.now() + retryInSeconds * 1000;
     const tick = (): void => {
       const left = Math.ceil((until - Date.now()) / 1000);
-      setText(this.countdown, left > 0 ? `Next try in ${left} s.` : "Trying …");
+      setText(this.countdown, left > 0 ? `Retrying in ${left} s.` : "Retrying …");
     };
     tick();
     this.timer = setInterval(tick, 500);

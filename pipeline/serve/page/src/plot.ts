@@ -1,4 +1,4 @@
-// From lines to uPlot's options and data. The only module that knows how uPlot wants things; it keeps nothing.
+// Converts lines to uPlot's options and data. The only module that knows uPlot's formats; it has no state.
 
 import uPlot from "uplot";
 import { TIME_STEPS, timeTicks, top, WHOLE_STEPS } from "./axes.ts";
@@ -7,22 +7,22 @@ import { colour } from "./theme.ts";
 
 export interface PlotSpec {
   kind: "lines" | "stack";
-  /** What a tick of the value axis says. */
+  /** The label of a tick on the value axis. */
   tick(value: number): string;
-  /** The value axis always reaches up to here. */
+  /** The value axis always reaches at least this value. */
   ceiling?: number;
-  /** The top of the value axis while all is 0. */
+  /** The top of the value axis if all values are 0. */
   least?: number;
-  /** Values are whole things. */
+  /** Values are integers. */
   whole?: boolean;
 }
 
 const FONT = '11px "Inter Variable", system-ui, sans-serif';
 
-/** Data as uPlot takes it: the middles of the steps, then a column for each line, in the order of `seriesOf`. */
+/** Data as uPlot expects it: the middle of each step, then a column for each line, in the order of `seriesOf`. */
 export function columns(spec: PlotSpec, data: GraphData, lines: Line[]): uPlot.AlignedData {
   const middles = data.at.map((at) => at + data.step / 2);
-  // The tallest layer is drawn first, the others over it.
+  // The tallest layer is drawn first, and the others over it.
   const values = spec.kind === "stack" ? stack(lines).reverse() : lines.map((line) => line.values);
   return [middles, ...values] as uPlot.AlignedData;
 }
@@ -53,7 +53,7 @@ function lineSeries(line: Line): uPlot.Series {
   };
 }
 
-/** Points between gaps on both sides: no line reaches them, and without a dot they would not be seen. */
+/** Points with a gap on both sides: no line reaches them, so they need a dot to be visible. */
 function alone(plot: uPlot, series: number): number[] {
   const values = plot.data[series]!;
   const found: number[] = [];
@@ -91,10 +91,10 @@ function axes(spec: PlotSpec): uPlot.Axis[] {
   ];
 }
 
-/** Move the crosshair to `left` pixels; `tell`: also the hooks and the other plots. uPlot's types leave that out. */
-export function pointAt(plot: uPlot, left: number, tell: boolean): void {
+/** Move the crosshair to `left` pixels; `notify`: also call hooks and move other plots, which uPlot's types omit. */
+export function pointAt(plot: uPlot, left: number, notify: boolean): void {
   const move = plot.setCursor as (to: { left: number; top: number }, hooks: boolean, others: boolean) => void;
-  move({ left, top: left < 0 ? -10 : 0 }, tell, tell);
+  move({ left, top: left < 0 ? -10 : 0 }, notify, notify);
 }
 
 export interface PlotEvents {
@@ -105,7 +105,7 @@ export interface PlotEvents {
   drawn(plot: uPlot): void;
 }
 
-/** Options of a plot of these lines. */
+/** Return uPlot's options for these lines. */
 export function options(spec: PlotSpec, lines: Line[], size: { width: number; height: number }, key: string, events: PlotEvents): uPlot.Options {
   return {
     ...size,

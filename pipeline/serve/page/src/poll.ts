@@ -1,9 +1,9 @@
-// The rhythm of looking: when to ask again, what to do when an answer fails, and silence while nobody looks.
+// Polling: when to query again, how to retry after an error, and no queries while the tab is hidden.
 //
-// Polling for what is new, not server-sent events: figures are summed in ClickHouse when they are asked for, so the
-// server has nothing to push and would itself have to poll for each open page; an answer from `since` on is a few
-// hundred bytes, an unchanged one a 304; and a plain request passes every proxy, needs no open connection while the
-// tab is hidden, and finds any of several query services after one of them has gone.
+// Why polling and not server-sent events: ClickHouse computes figures per query, so the server has nothing to push
+// and would itself have to poll for each open page. An answer from `since` on is a few hundred bytes, an unchanged one
+// a 304. And a plain request passes every proxy, needs no open connection while the tab is hidden, and reaches another
+// query service when one is gone.
 
 import { ApiError } from "./api.ts";
 
@@ -11,13 +11,13 @@ const FIRST_RETRY_S = 1;
 const SLOWEST_RETRY_S = 15;
 
 export interface Work {
-  /** Ask and show; `fresh`: everything anew, as the question or the connection changed. */
-  ask(fresh: boolean, signal: AbortSignal): Promise<void>;
-  /** Seconds until the next look after a success; null: do not look again by yourself. */
+  /** Query and show; `fresh`: reload everything, since the query changed or the connection was lost. */
+  load(fresh: boolean, signal: AbortSignal): Promise<void>;
+  /** Seconds until the next poll after a success; null: do not poll again. */
   pause(): number | null;
-  /** The last look failed; the next one comes in so many seconds. */
+  /** The last poll failed; the next one follows in this many seconds. */
   failed(error: ApiError, retryInSeconds: number): void;
-  /** An answer came. */
+  /** The last poll succeeded. */
   succeeded(): void;
 }
 
@@ -33,20 +33,20 @@ export class Poll {
   constructor(private readonly work: Work) {
     document.addEventListener("visibilitychange", this.wake);
     addEventListener("online", this.wake);
-    void this.look();
+    void this.poll();
   }
 
-  /** Ask everything anew, at once; an older question's answer is not waited for. */
+  /** Reload everything now; a query in progress is aborted. */
   restart(): void {
     this.fresh = true;
     this.retryS = FIRST_RETRY_S;
     this.running?.abort();
     this.running = null;
     clearTimeout(this.timer);
-    void this.look();
+    void this.poll();
   }
 
-  /** The pause changed: count it anew. */
+  /** Restart the pause, because its length changed. */
   repace(): void {
     if (!this.running) this.schedule();
   }
@@ -63,15 +63,15 @@ export class Poll {
     if (document.hidden || !this.missed || this.running) return;
     this.missed = false;
     clearTimeout(this.timer);
-    void this.look();
+    void this.poll();
   }
 
-  private async look(): Promise<void> {
+  private async poll(): Promise<void> {
     if (this.stopped || this.running) return;
     const control = new AbortController();
     this.running = control;
     try {
-      await this.work.ask(this.fresh, control.signal);
+      await this.work.load(this.fresh, control.signal);
       if (control.signal.aborted) return;
       this.fresh = false;
       this.retryS = FIRST_RETRY_S;
@@ -79,7 +79,7 @@ export class Poll {
     } catch (error) {
       if (control.signal.aborted) return;
       if (!(error instanceof ApiError)) throw error;
-      this.fresh = true; // what was missed meanwhile is more than the last steps
+      this.fresh = true; // more than the last steps may have been missed
       this.work.failed(error, this.retryS);
       this.running = null;
       this.missed = true;
@@ -100,6 +100,6 @@ export class Poll {
 
   private async due(): Promise<void> {
     if (document.hidden) this.missed = true;
-    else await this.look();
+    else await this.poll();
   }
 }

@@ -1,4 +1,4 @@
-// One bar a replica, coloured by its states. A graph like the others: it zooms, and it has the crosshair.
+// One bar per replica, coloured by its states. It zooms and shows the crosshair like the other graphs.
 
 import { timeSplits, timeTicks } from "./axes.ts";
 import type { Crosshair, Follower } from "./crosshair.ts";
@@ -10,7 +10,7 @@ import type { Answer, Bar, StateSpan } from "./models.ts";
 import { followDrag } from "./drag.ts";
 import { SpanCard, stateName, STATES } from "./span_card.ts";
 
-const MOST_ROWS = 60;
+const MAX_ROWS = 60;
 const TICK_PX = 78;
 const LABEL_FROM_PX = 58;
 
@@ -21,7 +21,7 @@ export class ReplicaBars implements Follower {
   private readonly line = h("div", { class: "bars-crosshair", hidden: true });
   private readonly selection = h("div", { class: "bars-selection", hidden: true });
   private readonly more = h("button", { type: "button", class: "button", hidden: true, onclick: () => this.showAll() });
-  private readonly empty = h("p", { class: "card-empty", hidden: true }, "No replica was seen in this time.");
+  private readonly empty = h("p", { class: "card-empty", hidden: true }, "No replica reported anything in this range.");
   private readonly area: HTMLElement;
   private readonly card: SpanCard;
   private readonly observer = new ResizeObserver(() => this.draw());
@@ -39,7 +39,7 @@ export class ReplicaBars implements Follower {
     const legend = h("ul", { class: "legend legend-states", "aria-label": "Colours of the states" });
     legend.append(...STATES.map((state) => h("li", {}, h("span", { class: `state-swatch state-${state}` }), stateName(state))));
     const title = h("h3", { id: "title-timeline" }, "Replicas");
-    const note = h("p", { class: "card-note" }, "one bar each, in the colours of its states");
+    const note = h("p", { class: "card-note" }, "one bar per replica, coloured by state");
     this.element = h(
       "section",
       { class: "card", "aria-labelledby": "title-timeline" },
@@ -72,9 +72,9 @@ export class ReplicaBars implements Follower {
   }
 
   follow(at: number | null): void {
-    const place = at === null || !this.answer ? null : this.place(at + this.answer.step / 2);
-    this.line.hidden = place === null || place < 0 || place > 100;
-    if (place !== null) this.line.style.left = `${place}%`;
+    const percent = at === null || !this.answer ? null : this.percentAt(at + this.answer.step / 2);
+    this.line.hidden = percent === null || percent < 0 || percent > 100;
+    if (percent !== null) this.line.style.left = `${percent}%`;
   }
 
   private draw(): void {
@@ -82,14 +82,14 @@ export class ReplicaBars implements Follower {
     const width = this.area.clientWidth;
     if (!answer || !width) return;
     const bars = answer.timeline ?? [];
-    const shown = this.all ? bars : bars.slice(0, MOST_ROWS);
+    const shown = this.all ? bars : bars.slice(0, MAX_ROWS);
     this.empty.hidden = bars.length > 0;
     this.area.hidden = !bars.length;
     this.more.hidden = shown.length === bars.length;
     setText(this.more, `Show all ${bars.length} replicas`);
     this.area.dataset.from = String(answer.from);
     this.area.dataset.to = String(answer.to);
-    // Ongoing spans grow; what is new is drawn at most once a second, and never under a person's focus.
+    // Ongoing spans grow; changes are drawn at most once a second, and the focused span keeps its focus.
     const signature = JSON.stringify([answer.from, answer.to, width, shown, Math.floor(serverNow())]);
     if (signature !== this.shown) {
       this.shown = signature;
@@ -111,7 +111,7 @@ export class ReplicaBars implements Follower {
       ...at.map((moment, i) => {
         const [time, day] = texts[i]!.split("\n");
         const mark = h("span", {}, time!, day ? h("span", {}, day) : null);
-        mark.style.left = `${this.place(moment)}%`;
+        mark.style.left = `${this.percentAt(moment)}%`;
         return mark;
       }),
     );
@@ -139,8 +139,8 @@ export class ReplicaBars implements Follower {
   private span(bar: Bar, span: StateSpan, id: string, first: boolean, width: number): HTMLElement | null {
     const { from, to } = this.answer!;
     const end = span.to ?? Math.min(to, Math.max(serverNow(), span.from));
-    const left = Math.max(0, this.place(span.from));
-    const right = Math.min(100, this.place(end));
+    const left = Math.max(0, this.percentAt(span.from));
+    const right = Math.min(100, this.percentAt(end));
     if (right <= 0 || left >= 100 || end < from) return null;
     const seconds = span.seconds ?? end - span.from;
     const label = `${bar.replica}: ${stateName(span.state)}, ${duration(seconds)}${span.reason ? `, ${span.reason}` : ""}`;
@@ -156,7 +156,7 @@ export class ReplicaBars implements Follower {
     return button;
   }
 
-  private place(at: number): number {
+  private percentAt(at: number): number {
     const { from, to } = this.answer!;
     return ((at - from) / (to - from)) * 100;
   }
@@ -166,7 +166,7 @@ export class ReplicaBars implements Follower {
     return from + share * (to - from);
   }
 
-  /** The start of the step at a place: what the graphs point at too. */
+  /** The start of the step at this share of the width, which is what the graphs point at too. */
   private stepAt(share: number): number {
     const { step, to } = this.answer!;
     return Math.min(Math.floor(this.momentAt(share) / step) * step, to - step);

@@ -1,4 +1,4 @@
-// Requests: the summary, HTTP requests, pending, latency and time to first byte.
+// The Requests section: summary boxes, HTTP requests, pending requests, latency and time to first byte.
 
 import type { View } from "./address.ts";
 import { SummaryFigures } from "./summary_figures.ts";
@@ -11,7 +11,7 @@ import type { Section, SectionContext } from "./section.ts";
 import type { Answer, Values } from "./models.ts";
 import { statusColour } from "./status_colour.ts";
 
-const SILENT = "No replica reported anything in this time.";
+const NO_REPORTS = "No replica reported anything in this range.";
 
 const HTTP: GraphSpec = {
   id: "requests",
@@ -22,18 +22,18 @@ const HTTP: GraphSpec = {
   tick,
   whole: true,
   least: 4,
-  empty: SILENT,
+  empty: NO_REPORTS,
 };
 
 const PENDING: GraphSpec = {
   id: "pending",
   title: "Pending requests",
-  note: () => "waiting for a status; mean, and most at once",
+  note: () => "waiting for a status; mean and peak",
   kind: "lines",
   format: amount,
   tick,
   least: 4,
-  empty: SILENT,
+  empty: NO_REPORTS,
 };
 
 const timeSpec = (id: string, title: string, note: string): GraphSpec => ({
@@ -44,7 +44,7 @@ const timeSpec = (id: string, title: string, note: string): GraphSpec => ({
   format: duration,
   tick: (value) => duration(value),
   least: 0.01,
-  empty: "No request ended in this time.",
+  empty: "No requests ended in this range.",
 });
 
 const LATENCY = timeSpec("latency", "Latency distribution", "from arrival to the last byte");
@@ -52,11 +52,11 @@ const TTFB = timeSpec("ttfb", "Time to first byte", "from arrival to the status"
 
 const PENDING_LINES: Omit<Line, "values">[] = [
   { key: "pending_mean", label: "pending", colour: "pending", width: 2.25, fill: true },
-  { key: "pending_max", label: "max", colour: "pending", dash: [2, 3], width: 1.25 },
+  { key: "pending_max", label: "peak", colour: "pending", dash: [2, 3], width: 1.25 },
   { key: "streaming_mean", label: "streaming", colour: "streaming", dash: [8, 4], width: 1.5 },
-  { key: "streaming_max", label: "max", colour: "streaming", dash: [2, 3], width: 1.25 },
+  { key: "streaming_max", label: "peak", colour: "streaming", dash: [2, 3], width: 1.25 },
   { key: "active_mean", label: "active", colour: "active", width: 1.5 },
-  { key: "active_max", label: "max", colour: "active", dash: [2, 3], width: 1.25 },
+  { key: "active_max", label: "peak", colour: "active", dash: [2, 3], width: 1.25 },
 ];
 
 const QUANTILES: Omit<Line, "values">[] = [
@@ -97,7 +97,7 @@ export class RequestsSection implements Section {
   }
 }
 
-/** The graph's own keys, as they stand in the address: `graph.line`. */
+/** Prefix line keys with the graph's id, as in the address: `graph.line`. */
 export function scoped(events: SectionContext["events"], id: string): SectionContext["events"] {
   return {
     ...events,
@@ -110,7 +110,7 @@ function filled(lines: Omit<Line, "values">[], series: Map<string, Values>): Lin
   return lines.flatMap((line) => (series.has(line.key) ? [{ ...line, values: series.get(line.key)! }] : []));
 }
 
-/** Successes lowest. Informational ones only where there were any: they are no answers. */
+/** Successes at the bottom; informational statuses only if there were any, since they are not final. */
 function requestLines(series: Map<string, Values>): Line[] {
   const names = [...series.keys()];
   const lines = [...series].map(([name, values]) => ({ key: name, label: name, colour: statusColour(name, names), values }));

@@ -1,4 +1,4 @@
-// Samples over time, as Compute and Engine show them: the average, or each replica and device.
+// Samples over time for the Compute and Engine sections: the average, or each replica and device.
 
 import type { View } from "./address.ts";
 import { h } from "./dom.ts";
@@ -11,7 +11,7 @@ import type { Answer, Group, Series } from "./models.ts";
 
 export interface SampleSpec extends GraphSpec {
   metrics: { name: string; label: string; colour: string; limit?: boolean }[];
-  /** It is there only when something is above zero: a trouble that most never have. */
+  /** Show the graph only if a value is above 0: a problem that most endpoints never have. */
   quiet?: boolean;
 }
 
@@ -26,7 +26,7 @@ export function samples(id: string, title: string, note: string, format: Format,
     format,
     tick: (value) => format(value),
     metrics,
-    empty: "No samples in this time.",
+    empty: "No samples in this range.",
     ...(ceiling ? { ceiling } : {}),
   };
 }
@@ -49,12 +49,12 @@ export class SampleSection implements Section {
   constructor(
     private readonly group: Group,
     specs: SampleSpec[],
-    private readonly each: string,
+    private readonly detailsNote: string,
     private readonly context: SectionContext,
   ) {
     this.series = [group];
     const choices = [["average", "Average"], ["details", "Details"]] as const;
-    this.details = new Segmented("Average or each replica", choices, (value) => context.change({ details: value === "details" }));
+    this.details = new Segmented("Average or per replica", choices, (value) => context.change({ details: value === "details" }));
     const head = h("div", { class: "section-head" }, this.note, this.details.element);
     this.element = h("div", { class: "section" }, head, this.grid);
     for (const spec of specs) this.add(spec);
@@ -62,12 +62,12 @@ export class SampleSection implements Section {
 
   show(answer: Answer, view: View): void {
     this.details.set(view.details ? "details" : "average");
-    const what = view.details ? this.each : view.replica ? "The replica's figures." : "Average over running replicas.";
-    this.note.textContent = what;
+    const note = view.details ? this.detailsNote : view.replica ? "Figures of this replica." : "Average over running replicas.";
+    this.note.textContent = note;
     const found = answer.series.filter(({ group }) => group === this.group);
-    const places = replicaPlaces(found);
+    const indexes = replicaIndexes(found);
     for (const { spec, graph } of this.graphs) {
-      const lines = linesOf(spec, found, view.details, places);
+      const lines = linesOf(spec, found, view.details, indexes);
       graph.element.hidden = Boolean(spec.quiet) && !lines.some(({ values }) => values.some((value) => (value ?? 0) > 0));
       graph.update(graphData(answer, lines));
     }
@@ -77,7 +77,7 @@ export class SampleSection implements Section {
     for (const { graph } of this.graphs) graph.destroy();
   }
 
-  /** One more graph, behind the others. */
+  /** Append a graph. */
   protected add(spec: SampleSpec): void {
     const graph = new Graph(spec, this.context.crosshair, scoped(this.context.events, spec.id));
     this.graphs.push({ spec, graph });
@@ -89,14 +89,14 @@ export class SampleSection implements Section {
   }
 }
 
-/** Each replica's place, the same in every graph. */
-function replicaPlaces(found: Series[]): Map<string, number> {
+/** The index of each replica, the same in every graph. */
+function replicaIndexes(found: Series[]): Map<string, number> {
   const names = new Set(found.map((series) => series.replica ?? "").filter(Boolean));
-  return new Map([...names].sort().map((name, place) => [name, place]));
+  return new Map([...names].sort().map((name, index) => [name, index]));
 }
 
-function linesOf(spec: SampleSpec, found: Series[], details: boolean, places: Map<string, number>): Line[] {
-  return spec.metrics.flatMap((metric, place): Line[] => {
+function linesOf(spec: SampleSpec, found: Series[], details: boolean, indexes: Map<string, number>): Line[] {
+  return spec.metrics.flatMap((metric, index): Line[] => {
     const series = found.filter(({ name }) => name === metric.name);
     if (!details) {
       return series.slice(0, 1).map(({ values }) => ({
@@ -104,33 +104,33 @@ function linesOf(spec: SampleSpec, found: Series[], details: boolean, places: Ma
         label: metric.label,
         colour: metric.colour,
         values,
-        fill: !metric.limit && place === 0,
+        fill: !metric.limit && index === 0,
         width: metric.limit ? 1.5 : 2,
-        ...(metric.limit ? { dash: [6, 4] } : place ? { dash: DASHES[place % DASHES.length]! } : {}),
+        ...(metric.limit ? { dash: [6, 4] } : index ? { dash: DASHES[index % DASHES.length]! } : {}),
       }));
     }
     if (metric.limit) return limits(series, metric.label);
-    return series.map((one) => detail(one, metric.label, spec.metrics.length > 1 && !spec.metrics[1]!.limit, place, places));
+    return series.map((one) => detail(one, metric.label, spec.metrics.length > 1 && !spec.metrics[1]!.limit, index, indexes));
   });
 }
 
-function detail(series: Series, label: string, several: boolean, metricPlace: number, places: Map<string, number>): Line {
+function detail(series: Series, label: string, several: boolean, metricIndex: number, indexes: Map<string, number>): Line {
   const replica = series.replica ?? "";
-  const place = places.get(replica) ?? 0;
+  const index = indexes.get(replica) ?? 0;
   const device = Number(/\d+$/.exec(series.device ?? "")?.[0] ?? 0);
-  const dash = DASHES[(Math.floor(place / COLOURS) + device + metricPlace) % DASHES.length];
+  const dash = DASHES[(Math.floor(index / COLOURS) + device + metricIndex) % DASHES.length];
   const name = [replica, series.device].filter(Boolean).join(" · ");
   return {
     key: [series.name, replica, series.device].filter(Boolean).join("."),
     label: several ? `${name} ${label}` : name,
-    colour: `line-${place % COLOURS}`,
+    colour: `line-${index % COLOURS}`,
     values: series.values,
     width: 1.5,
     ...(dash ? { dash } : {}),
   };
 }
 
-/** Limits that are all the same are one line. */
+/** Equal limits are drawn as one line. */
 function limits(series: Series[], label: string): Line[] {
   const seen = new Map<string, Line>();
   for (const one of series) {

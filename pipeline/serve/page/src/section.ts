@@ -1,4 +1,4 @@
-// What the sections have in common: what they ask for, and that they show an answer.
+// The interface of the sections: what they query, and how they show an answer.
 
 import type { View } from "./address.ts";
 import type { Crosshair } from "./crosshair.ts";
@@ -7,7 +7,7 @@ import type { Answer } from "./models.ts";
 
 export interface Section {
   readonly element: HTMLElement;
-  /** Groups of series, and parts to include, that the section shows. */
+  /** The groups of series and the parts that the section queries. */
   readonly series: string[];
   readonly include: string[];
   show(answer: Answer, view: View): void;

@@ -1,4 +1,4 @@
-// A row of buttons of which one is on: a radio group, with the arrow keys that belong to it.
+// A row of buttons of which one is selected: a radio group with its arrow keys.
 
 import { h } from "./dom.ts";
 

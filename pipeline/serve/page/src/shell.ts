@@ -1,4 +1,4 @@
-// The frame around every view: the way back to the list, the theme, signing out.
+// The frame around every view: the link to the list, the theme, signing out.
 
 import type { View } from "./address.ts";
 import { h, setProps } from "./dom.ts";

@@ -1,4 +1,4 @@
-// Signing in: a token once, traded for a cookie that scripts cannot read. The page keeps neither.
+// Signing in: exchanges a token for a cookie that scripts cannot read. The page stores neither.
 
 import { ApiError, signIn } from "./api.ts";
 import { h } from "./dom.ts";
@@ -29,17 +29,17 @@ export class SignInPage {
         "form",
         { class: "card sign-in-card", onsubmit: submit },
         h("h1", {}, "Sign in"),
-        h("p", { class: "muted" }, "With the access token of your namespace, the one that opens its metrics."),
+        h("p", { class: "muted" }, "Use the access token of your namespace, the same one that scrapes its metrics."),
         h("label", { for: "token" }, "Access token"),
         this.token,
         this.error,
         this.button,
-        h("p", { class: "hint muted" }, "An operator makes one with ", h("code", {}, "endpoint-analytics token create"), "; ", h("code", {}, "make run"), " leaves one in ", h("code", {}, "data/token"), "."),
+        h("p", { class: "hint muted" }, "An operator creates one with ", h("code", {}, "endpoint-analytics token create"), "; ", h("code", {}, "make run"), " stores one in ", h("code", {}, "data/token"), "."),
       ),
     );
   }
 
-  /** Put the cursor where the token goes. */
+  /** Focus the token field. */
   focus(): void {
     this.token.focus();
   }

@@ -1,4 +1,4 @@
-// The card of a state's span, under the pointer or the focus; and the arrow keys from span to span.
+// The tooltip of a state span under the pointer or focus, and the arrow keys between spans.
 
 import { h } from "./dom.ts";
 import { duration, moment } from "./format.ts";
@@ -20,7 +20,7 @@ export class SpanCard {
     area.addEventListener("pointerleave", () => this.hide());
   }
 
-  /** Show the card while this span is pointed at or focused. */
+  /** Show the tooltip while this span is hovered or focused. */
   attach(button: HTMLButtonElement, bar: Bar, span: StateSpan, seconds: number): void {
     const show = (): void => this.show(button, bar, span, seconds);
     button.addEventListener("pointerenter", show);
@@ -33,7 +33,7 @@ export class SpanCard {
     button.addEventListener("blur", () => this.hide());
   }
 
-  /** The spans were drawn anew: keep the card of the one under the pointer. */
+  /** After a redraw, keep the tooltip if its span still exists. */
   refresh(rows: HTMLElement): void {
     if (this.over && !rows.querySelector(`[data-span="${CSS.escape(this.over)}"]`)) this.hide();
   }
@@ -46,7 +46,7 @@ export class SpanCard {
       ["For", `${duration(seconds)}${span.to === null ? " so far" : ""}`],
     ];
     if (span.reason) lines.push(["Reason", span.reason]);
-    if (span.inferred && span.state !== "unknown") lines.push(["Known", "from heartbeats, no event told it"]);
+    if (span.inferred && span.state !== "unknown") lines.push(["Source", "inferred from heartbeats, not reported"]);
     this.card.replaceChildren(
       h("strong", {}, h("span", { class: `state-swatch state-${span.state}` }), stateName(span.state)),
       h("span", { class: "span-card-replica" }, bar.replica),

@@ -1,8 +1,8 @@
-// The colour of a class or a status: the class gives the hue, the place among its statuses the shade. Pure.
+// The colour of a status or its class: the class sets the hue, the rank within the class the shade. Pure.
 
 const SHADES = 4;
 
-/** A colour's name in the style sheet: c5xx, c5xx-1 for the second of the 5xx that are there ... */
+/** The colour name in the style sheet: c5xx, c5xx-1 for the second 5xx status shown, and so on. */
 export function statusColour(name: string, all: readonly string[]): string {
   if (name === "aborted") return "aborted";
   const first = name.charAt(0);

@@ -1,4 +1,4 @@
-// The boxes above the graphs: the share of each class and how many, of the whole range that is shown.
+// The summary boxes above the graphs: share and count of each status class over the whole range shown.
 
 import { h, setText } from "./dom.ts";
 import { amount, count, DASH, duration, share } from "./format.ts";
@@ -28,38 +28,38 @@ function requests(number: number | null): string {
 }
 
 const BOXES: Box[] = [
-  classBox("2xx", "Successful"),
-  classBox("3xx", "Redirections"),
+  classBox("2xx", "Success"),
+  classBox("3xx", "Redirects"),
   classBox("4xx", "Client errors"),
   classBox("5xx", "Server errors"),
   {
     name: "Aborted",
     colour: "aborted",
-    hint: "Ended before their last byte, of all that ended",
+    hint: "Requests that ended before their last byte, as a share of all that ended",
     value: ({ aborted }) => share(aborted.share),
     detail: ({ aborted, covered }) => requests(covered ? aborted.count : null),
   },
   {
     name: "Median",
     colour: null,
-    hint: "Half of the requests were faster, from arrival to the last byte",
+    hint: "Half of the requests took less time, from arrival to the last byte",
     value: ({ latency }) => duration(latency.p50),
     detail: ({ latency }) => (latency.count ? `p99 ${duration(latency.p99)}` : "no requests"),
   },
   {
     name: "Pending",
     colour: null,
-    hint: "Requests waiting for a status: the mean over the time shown, the most at once, and how long the oldest waited",
+    hint: "Requests waiting for a status: mean over the range shown, peak, and the longest wait",
     value: ({ pending_mean }) => amount(pending_mean),
     detail: ({ pending_max, oldest_pending }) => {
       if (pending_max === null) return "no data";
-      return oldest_pending ? `max ${count(pending_max)}, oldest ${duration(oldest_pending)}` : `at most ${count(pending_max)}`;
+      return oldest_pending ? `peak ${count(pending_max)}, oldest ${duration(oldest_pending)}` : `peak ${count(pending_max)}`;
     },
   },
 ];
 
 export class SummaryFigures {
-  readonly element = h("dl", { class: "boxes", "aria-label": "The range in numbers" });
+  readonly element = h("dl", { class: "boxes", "aria-label": "Summary of the range" });
   private readonly shown = BOXES.map((box) => {
     const value = h("dd", { class: "box-value" }, DASH);
     const detail = h("dd", { class: "box-detail" }, " ");

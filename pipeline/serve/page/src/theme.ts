@@ -1,4 +1,4 @@
-// Light or dark: as the system says until a person chooses, and then as chosen on this machine.
+// Light or dark: the system's preference until the user chooses; the choice is stored in the browser.
 
 const KEY = "endpoint-analytics-theme";
 const system = matchMedia("(prefers-color-scheme: dark)");
@@ -11,7 +11,7 @@ function chosen(): Theme | null {
     const value = localStorage.getItem(KEY);
     return value === "light" || value === "dark" ? value : null;
   } catch {
-    return null; // storage may be forbidden
+    return null; // storage may be blocked
   }
 }
 
@@ -19,11 +19,11 @@ export function theme(): Theme {
   return (document.documentElement.dataset.theme as Theme | undefined) ?? (system.matches ? "dark" : "light");
 }
 
-/** Put on the chosen theme, and follow the system where none is chosen. */
+/** Apply the chosen theme, or follow the system if none is chosen. */
 export function startTheme(): void {
   const choice = chosen();
   if (choice) document.documentElement.dataset.theme = choice;
-  system.addEventListener("change", tell);
+  system.addEventListener("change", notify);
 }
 
 export function toggleTheme(): void {
@@ -32,22 +32,22 @@ export function toggleTheme(): void {
   try {
     localStorage.setItem(KEY, next);
   } catch {
-    // it holds for this page then
+    // the choice then lasts for this page only
   }
-  tell();
+  notify();
 }
 
-/** Call `listener` whenever colours change. */
+/** Call `listener` whenever the colours change; returns how to stop. */
 export function onTheme(listener: () => void): () => void {
   listeners.push(listener);
   return () => listeners.splice(listeners.indexOf(listener), 1);
 }
 
-function tell(): void {
+function notify(): void {
   for (const listener of [...listeners]) listener();
 }
 
-/** The value of a colour of the style sheet, for canvases, which cannot read it themselves. */
+/** The value of a style sheet colour, for canvases, which cannot resolve CSS variables. */
 export function colour(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }

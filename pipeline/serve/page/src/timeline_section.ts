@@ -1,4 +1,4 @@
-// Timeline: how many replicas ran, within which bounds, and what each of them went through.
+// The Timeline section: running replicas, their limits, and the states of each replica.
 
 import type { View } from "./address.ts";
 import { h } from "./dom.ts";
@@ -13,13 +13,13 @@ import type { Answer } from "./models.ts";
 const RUNNING: GraphSpec = {
   id: "running",
   title: "Running replicas",
-  note: () => "with the settings of the time",
+  note: () => "with the limits in force",
   kind: "lines",
   format: count,
   tick,
   whole: true,
   least: 2,
-  empty: "Nothing was heard of replicas in this time.",
+  empty: "No replica reported anything in this range.",
 };
 
 const LINES: Omit<Line, "values">[] = [

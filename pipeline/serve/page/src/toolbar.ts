@@ -1,4 +1,4 @@
-// The bar over the graphs: which replica, which section, which time, how often. It shows the view and asks to change it.
+// The toolbar: section, replica, time range and refresh interval. It shows the view and requests changes to it.
 
 import { INTERVALS, PRESETS, presetSeconds, type Preset, type Section, type View } from "./address.ts";
 import { Age } from "./age.ts";
@@ -64,7 +64,7 @@ export class Toolbar {
     this.showReplicas([], view.replica);
   }
 
-  /** Name the replicas of the range; the chosen one stays, also where it was not seen in it. */
+  /** List the replicas of the range, and the chosen one even if it is not among them. */
   showReplicas(replicas: Replica[], chosen: string | null): void {
     const known = replicas.map(({ replica, state }) => [replica, state] as const);
     if (!known.length && this.replicas) known.push(...(JSON.parse(this.replicas) as [string, Replica["state"]][]));
@@ -80,12 +80,12 @@ export class Toolbar {
     this.replica.value = chosen ?? "";
   }
 
-  /** What the crosshair points at, and what happened then; nothing: the range of all graphs. */
-  read(at: number | null, answer: Answer | null, happened: string[]): void {
+  /** Show the time under the crosshair and the events then; without a crosshair, the range of the graphs. */
+  read(at: number | null, answer: Answer | null, events: string[]): void {
     const step = answer?.step ?? 0;
     const [from, to] = at === null ? [answer?.from ?? 0, answer?.to ?? 0] : [at, at + step];
     const when = answer ? `${moment(from)} – ${day(from) === day(to) ? clock(to) : moment(to)} ${zone()}` : `Times in ${zone()}`;
-    setText(this.readout, [when, ...(answer && at === null ? [`steps of ${duration(step)}`] : []), ...happened].join("  ·  "));
+    setText(this.readout, [when, ...(answer && at === null ? [`steps of ${duration(step)}`] : []), ...events].join("  ·  "));
     this.readout.classList.toggle("is-pointing", at !== null);
   }
 
@@ -116,7 +116,7 @@ export class Toolbar {
   }
 }
 
-/** Seconds that a view's range spans. */
+/** The length of a view's range in seconds. */
 export function span({ range }: View): number {
   return "preset" in range ? presetSeconds(range.preset) : range.to - range.from;
 }

@@ -1,11 +1,11 @@
-// Fingers on a plot: moving sideways marks a stretch, as dragging a mouse does; up and down still scrolls the page.
+// Touch on a plot: a horizontal swipe selects a range, as a mouse drag does; a vertical one still scrolls the page.
 
 import type uPlot from "uplot";
 import { pointAt } from "./plot.ts";
 
 const FROM_PX = 8;
 
-/** Let fingers on `stage` move the crosshair and mark; returns how to stop. */
+/** Let touches on `stage` move the crosshair and select; returns how to stop. */
 export function followTouch(stage: HTMLElement, plot: () => uPlot | null): () => void {
   let startX: number | null = null;
 
