@@ -21,7 +21,7 @@ def test_it_makes_what_is_missing_and_says_what_differs(
         assert "by-command.requests: 3 partitions, 1 replicas each" in said
         assert "by-command.rejected: 1 partitions, 1 replicas each" in said
     assert main([*command, "--partitions", "4"]) == 1
-    assert "topic by-command.requests: partitions is 3, should be 4. To mend" in capsys.readouterr().err
+    assert "topic by-command.requests: partitions is 3, should be 4. To fix" in capsys.readouterr().err
 
 
 @pytest.mark.outside

@@ -217,10 +217,10 @@ def test_parts_that_die_come_back_and_a_killed_run_leaves_nothing(start: Callabl
     run.child("infra.command", "worker").kill()
     run.child("infra.command", "serve").kill()
     run.child("uvicorn", "demo.app").kill()
-    until(lambda: re.search(r"! magika\S+ ended with status -9: started again in 0.5 s", run.text), 10)
+    until(lambda: re.search(r"! magika\S+ ended with status -9: restarting in 0.5 s", run.text), 10)
     until(lambda: len(re.findall(r"✓ (?:Worker|Query service)", run.text)) == 4, 20)
-    assert "! Worker ended with status -9: started again in 0.5 s" in run.text
-    assert "! Query service ended with status -9: started again in 0.5 s" in run.text
+    assert "! Worker ended with status -9: restarting in 0.5 s" in run.text
+    assert "! Query service ended with status -9: restarting in 0.5 s" in run.text
 
     def has_gone_on() -> bool:
         now = run.answers()

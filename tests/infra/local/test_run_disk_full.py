@@ -86,7 +86,7 @@ def test_a_full_disk_is_told_and_is_over_by_itself(small_disk, tmp_path):
         (small_disk / "ballast").unlink()
         (small_disk / "grains").unlink()
         until(f"the disk of {data} is full")
-        until(f"there is room again on the disk of {data}")
+        until(f"the disk of {data} has space again")
         sending.join()
         url = next(word for word in said().split() if word.startswith("http://") and "?" not in word)
         password = password_file(data / "clickhouse", WRITER).read_text().strip()

@@ -26,9 +26,9 @@ def test_nothing_is_said_where_there_is_room():
 
 def test_short_full_and_room_again_are_each_said_once():
     short, short_again, full, full_again, room = say(400, 300, 10, 20, 10_000)
-    assert short == "the disk of data is nearly full: 400 MiB are left. Make room before it is"
-    assert full.startswith("the disk of data is full: 10 MiB are left. Nothing acknowledged is lost")
-    assert room == "there is room again on the disk of data: 10000 MiB"
+    assert short == "the disk of data is nearly full: 400 MiB left. Free some space before it fills up"
+    assert full.startswith("the disk of data is full: 10 MiB left. Nothing acknowledged is lost")
+    assert room == "the disk of data has space again: 10000 MiB free"
     assert (short_again, full_again) == ("", "")
 
 
@@ -38,7 +38,7 @@ def test_it_is_not_said_again_and_again_at_the_limit():
 
 def test_a_disk_without_room_for_files_is_full():
     [words] = say(10_000, files=3)
-    assert words.startswith("the disk of data is full: 10000 MiB and 3 files are left")
+    assert words.startswith("the disk of data is full: 10000 MiB and 3 files left")
 
 
 def test_a_directory_is_read(tmp_path):

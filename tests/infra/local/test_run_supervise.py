@@ -57,7 +57,7 @@ class Bench:
         deadline_s = time.monotonic() + 10
         while len(self.reports) < until and time.monotonic() < deadline_s:
             self.supervisor.tend(self.now_s)
-        return [f"{report.part} {report.happening}" for report in self.reports]
+        return [f"{report.part} {report.event}" for report in self.reports]
 
 
 def ready(
@@ -107,7 +107,7 @@ def test_a_part_that_fails_again_and_again_is_given_up_with_its_logs_tail() -> N
         GivenUpError, match=r"(?s)worker ended with status 3, 3 times in a row.*its last words"
     ):
         bench.tend(9)
-    assert bench.reports[-1].happening == "given up"
+    assert bench.reports[-1].event == "given up"
 
 
 def test_a_part_that_ends_because_its_need_is_gone_is_not_to_blame() -> None:

@@ -66,7 +66,7 @@ def test_a_second_one_on_its_directory_is_an_error_and_its_own_kill_ends_java(tm
             assert (second.returncode, output) == (1, "")
             assert error == (
                 f"the data directory {tmp_path} is in use by another Kafka: process {process.pid}. "
-                "Stop that one, or choose another directory\n"
+                "Stop that process, or choose another directory\n"
             )
         process.kill()
         assert java.wait(10) is None  # not our child, so its status is not ours to know
@@ -87,7 +87,7 @@ def test_it_ends_with_the_log_when_java_ends_by_itself(tmp_path: Path) -> None:
         java_of(process).kill()
         _, error = process.communicate(timeout=15)
         assert process.returncode == 1
-        assert error.startswith("Kafka ended by itself, status -9:\n")
+        assert error.startswith("Kafka ended unexpectedly with status -9:\n")
         assert "Kafka Server started" in error
 
 

@@ -15,7 +15,7 @@ def test_a_second_holder_is_told_the_directory_and_the_first(tmp_path: Path) -> 
         lock_directory(tmp_path / "data")
     assert str(caught.value) == (
         f"the data directory {tmp_path / 'data'} is in use by another Kafka: process {os.getpid()}. "
-        "Stop that one, or choose another directory"
+        "Stop that process, or choose another directory"
     )
 
 

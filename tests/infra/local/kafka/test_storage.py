@@ -20,7 +20,7 @@ def test_a_storage_that_lost_its_identity_is_an_error_and_left_alone(tmp_path: P
     log_dir = tmp_path / "log"
     (log_dir / "topic-0").mkdir(parents=True)
     assert not is_formatted(log_dir)
-    with pytest.raises(KafkaError, match=r"meta\.properties is missing in it: restore that file, or move"):
+    with pytest.raises(KafkaError, match=r"meta\.properties is missing from it: restore that file, or move"):
         format_storage(["java"], log_dir, tmp_path / "p", "id", environ={}, timeout_s=1)
     assert (log_dir / "topic-0").exists()
 
