@@ -11,4 +11,4 @@ FIRST, RESTARTED, KILLED, EXTRA = (
     "magika-7f9c-c3",
     "magika-7f9c-d4",
 )
-"""One replica that always runs, one that is restarted, one that starts late and gets killed, one that exists at peaks."""
+"""Replicas: one always runs, one is restarted, one starts late and gets killed, one runs only at peaks."""

@@ -74,8 +74,8 @@ def run_confined(program: str, directory: Path) -> subprocess.CompletedProcess[s
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Landlock is Linux's")
 def test_a_landlock_under_which_no_table_can_be_dropped_is_not_used(tmp_path):
-    assert not confine._shut_files(_OldKernel(), tmp_path)
-    assert all(ruled & REFER for ruled in confine._RULED.values())
+    assert not confine._restrict_files(_OldKernel(), tmp_path)
+    assert all(controlled & REFER for controlled in confine._CONTROLLED.values())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Landlock is Linux's")
@@ -94,7 +94,7 @@ USER = """
 import os, sys, sysconfig
 sysconfig.get_config_vars()
 from pathlib import Path
-from endpoint_analytics.infra.local.clickhouse.confine import confine, shut_memory
+from endpoint_analytics.infra.local.clickhouse.confine import confine, hide_memory
 if os.geteuid() == 0:
     os.setgroups([])
     os.setresgid(65534, 65534, 65534)
@@ -102,7 +102,7 @@ if os.geteuid() == 0:
 if "files" in confine(Path(sys.argv[1])):
     raise SystemExit("no Landlock")
 assert Path("/proc/self/auxv").read_bytes()
-assert shut_memory()
+assert hide_memory()
 assert Path("/proc/thread-self/schedstat").read_text().split()
 for shut in ("mem", "environ", "auxv"):
     try:

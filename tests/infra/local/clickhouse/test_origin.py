@@ -6,7 +6,7 @@ import threading
 import pytest
 from tests.page.conftest import FLAGS, browser_path
 
-from endpoint_analytics.infra.local.clickhouse.origin import name_of, strange
+from endpoint_analytics.infra.local.clickhouse.origin import name_of, refusal_reason
 from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
 
 from .conftest import Http
@@ -37,7 +37,7 @@ REBOUND = "rebound.example"
     ],
 )
 def test_the_hosts_that_are_ours(bound, host, ours):
-    assert (strange({"host": host} if host else {}, bound, {"clickhouse"}) == "") is ours
+    assert (refusal_reason({"host": host} if host else {}, bound, {"clickhouse"}) == "") is ours
 
 
 def test_names():

@@ -69,7 +69,7 @@ def test_acknowledged_inserts_survive_kill_9(tmp_path):
 
 def test_a_second_process_on_the_directory_is_told_who_holds_it(server):
     second = ClickHouseProcess(server._data)
-    with pytest.raises(StartError, match=rf"{server._data} is in use by the process {server.pid}"):
+    with pytest.raises(StartError, match=rf"{server._data} is in use by process {server.pid}"):
         second.start()
     assert second.poll() is not None
 
