@@ -123,7 +123,7 @@ def test_nothing_is_empty(kind, data):
 
 def test_a_message_of_10_mb_is_too_large_and_is_not_read(kind):
     error = refusal(kind[0], b"{" * 10_000_000)
-    assert (error.reason, error.detail) == ("too_large", "10000000 bytes; a message takes 4194304")
+    assert (error.reason, error.detail) == ("too_large", "10000000 bytes; the limit per message is 4194304")
 
 
 def test_a_message_of_the_greatest_size_is_read(kind):
@@ -376,13 +376,13 @@ WRONG = [
         "hardware",
         {"accelerators": [{"device": f"gpu{i}", "readings": {}} for i in range(MAX_DEVICES + 1)]},
         "wrong_shape",
-        "65 accelerators; a batch takes 64",
+        "65 accelerators; the limit per batch is 64",
     ),
     (
         "hardware",
         {"accelerators": [{"device": "gpu0", "readings": {}}] * 2},
         "wrong_shape",
-        "accelerators holds gpu0 twice",
+        "accelerators contains gpu0 twice",
     ),
     ("state", {"type": ...}, "wrong_shape", "`type`"),
     ("state", {"type": "rumour"}, "wrong_shape", f"{AT}type`"),

@@ -58,7 +58,7 @@ def test_every_command_refuses_a_name_that_nobody_reads(command, monkeypatch, ca
     monkeypatch.setenv("ENDPOINT_ANALYTICS_CLICKHOUSE_PASWORD", "hunter2")
     assert main([command, *WORDS.get(command, [])]) == 2
     said = capsys.readouterr().err
-    assert "ENDPOINT_ANALYTICS_CLICKHOUSE_PASWORD is no variable of ours" in said
+    assert "ENDPOINT_ANALYTICS_CLICKHOUSE_PASWORD is not a known variable" in said
     assert "did you mean ENDPOINT_ANALYTICS_CLICKHOUSE_PASSWORD?" in said
     assert "hunter2" not in said
 
@@ -101,7 +101,7 @@ def test_an_installed_command_says_so_in_one_line():
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "endpoint-analytics fleet: ENDPOINT_ANALYTICS_HARDWRE is no variable of ours: "
+        "endpoint-analytics fleet: ENDPOINT_ANALYTICS_HARDWRE is not a known variable: "
         "did you mean ENDPOINT_ANALYTICS_HARDWARE?\n"
     )
 
@@ -121,7 +121,7 @@ def test_what_kubernetes_sets_for_a_service_of_that_name_is_none_of_ours():
         }
     )
     for name, value in {"KAFKA_PORT": "9092", "Kafka": "a:1", "SERVICE": "x", "": "x"}.items():
-        with pytest.raises(ConfigurationError, match="is no variable of ours"):
+        with pytest.raises(ConfigurationError, match="is not a known variable"):
             check_environment({PREFIX + name: value})
 
 

@@ -139,6 +139,6 @@ def test_a_broker_that_is_not_there_or_speaks_otherwise_is_an_error_naming_it(ka
         password="b",
     )
     with pytest.raises(
-        KafkaError, match=f"cannot set up topics on {kafka.bootstrap_servers}: .*wants no login"
+        KafkaError, match=f"cannot set up topics on {kafka.bootstrap_servers}: .*requires no login"
     ):
         asyncio.run(ensure_topics(config, [SPEC]))

@@ -337,4 +337,4 @@ def test_the_text_of_an_analysts_result_is_bounded(analyst_query):
     with pytest.raises(http.client.IncompleteRead) as late:
         analyst_query(ask, max_result_bytes=5_000_000)
     assert b"__exception__" in late.value.partial
-    assert b"max bytes: 5000000 as they are sent" in late.value.partial
+    assert b"max bytes: 5000000 as sent" in late.value.partial
