@@ -1,4 +1,4 @@
-"""The section Compute: averages, each replica, and graphs that have nothing to show."""
+"""The section Compute: averages, each replica, and graphs without data."""
 
 import pytest
 

@@ -19,7 +19,7 @@ def test_the_page_says_what_is_wrong_and_comes_back_by_itself(
     alert = page.get_by_role("alert").filter(has_text="The query service does not answer")
     alert.wait_for()
     assert "Next try in" in alert.inner_text() or "Trying" in alert.inner_text()
-    assert figure.inner_text() == before  # what was known stays in sight
+    assert figure.inner_text() == before  # the last known number stays visible
     second = ServeProcess(config, tmp_path / "second", "--port", str(first.port), *SERVE_FLAGS)
     try:
         alert.wait_for(state="hidden", timeout=20_000)

@@ -80,7 +80,7 @@ def test_the_crosshair_is_on_the_bars_and_the_graph_alike(seen, story):
 
 def test_many_replicas_are_shown_when_asked_for(visit, client):
     now = datetime.now(UTC)
-    told = [
+    reported = [
         rows.event(
             now,
             state,
@@ -92,7 +92,7 @@ def test_many_replicas_are_shown_when_asked_for(visit, client):
         for number in range(130)
         for place, (state, age) in enumerate((("pending", 700), ("running", 650)))
     ]
-    rows.insert(client, "replica_events", told)
+    rows.insert(client, "replica_events", reported)
     seen = visit("?endpoint=acme/many&section=timeline&refresh=0")
     bars = seen.page.locator(".bar-row")
     assert bars.count() == 60

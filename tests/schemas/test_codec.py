@@ -1,4 +1,4 @@
-"""What decodes, what is refused, with which reason, and whether the detail names the field."""
+"""What is decoded, what is refused and for which reason, and whether the detail names the field."""
 
 import msgspec
 import pytest
@@ -113,7 +113,7 @@ def test_unknown_members_are_passed_over(kind):
     assert decode(wire(message, tomorrow={"more": [1, None]})) == decode(wire(message))
 
 
-# What is no message at all
+# Not a message at all
 
 
 @pytest.mark.parametrize("data", [None, b""])
@@ -196,7 +196,7 @@ def test_a_version_may_be_left_out(kind):
     assert decode(wire(message, version=...)) == decode(wire(message))
 
 
-# Shapes, ranges and limits: (kind, changes, reason, what the detail holds)
+# Shapes, ranges and limits: (kind, changes, reason, text in the detail)
 
 AT = "at `$."
 WRONG = [

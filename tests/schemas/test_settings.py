@@ -1,4 +1,4 @@
-"""The variables: each name is known, a wrong one is refused by every command, and errors say what to write instead."""
+"""Environment variables: every name is known, commands refuse wrong ones, and errors say what to write instead."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from endpoint_analytics.schemas.settings import (
 ROOT = Path(__file__).parents[2]
 KNOWN = {variable_of(name) for name in SETTINGS}
 
-# Words that a command takes as they are, so that what is refused is the environment.
+# Valid arguments for each command, so that only the environment is refused.
 WORDS = {
     "run": ["--no-demo", "--data", "/dev/null/none"],
     "kafka": ["--data", "/dev/null/none"],

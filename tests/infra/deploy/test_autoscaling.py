@@ -1,4 +1,4 @@
-"""infra/deploy/autoscaling: its files parse and name what exists; the proxy admits only the aggregator."""
+"""infra/deploy/autoscaling: its files are valid and refer to existing names; the proxy admits only the aggregator."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def certificate(directory: Path, name: str, common_name: str, signer: str = "") 
 
 @pytest.fixture
 def proxy(tmp_path) -> Iterator[tuple[int, Path]]:
-    """A real nginx with our file before a real query service; yields its port and the directory of certificates."""
+    """A real nginx with our configuration and a real query service; yields its port and the certificates' directory."""
     certificate(tmp_path, "serving", "external-metrics")
     certificate(tmp_path, "ca", "front-proxy-ca")
     certificate(tmp_path, "aggregator", "front-proxy-client", "ca")

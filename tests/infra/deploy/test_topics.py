@@ -1,4 +1,4 @@
-"""Topics are made as configured; one that is otherwise is an error saying how to fix it, and not touched."""
+"""Topics are created as configured; an existing one that differs is an error with a fix, and is not changed."""
 
 import asyncio
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""`endpoint-analytics topics`: makes the product's topics, and says where one differs."""
+"""`endpoint-analytics topics`: creates the topics, and reports any that differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of latencies are read from text, and draw what they say."""
+"""Latency distributions are parsed from text, and draw matching values."""
 
 from __future__ import annotations
 

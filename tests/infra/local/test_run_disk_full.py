@@ -1,6 +1,6 @@
-"""A run whose disk fills to the last byte: it says so, comes back by itself when there is room, and has lost nothing.
+"""A run whose disk fills to the last byte: it reports that, recovers once there is space, and has lost nothing.
 
-The disk is a real file system of its own, small, which takes the right to mount one.
+The disk is a separate, small, real file system, which needs the permission to mount one.
 """
 
 import os
@@ -33,7 +33,7 @@ def small_disk(tmp_path) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> None:
-    """Take every byte that is left, also what is freed meanwhile."""
+    """Use up every free byte, including bytes that are freed meanwhile."""
     with (disk / "ballast").open("ab") as file:
         while True:
             try:

@@ -1,4 +1,4 @@
-"""Room on the disk: when it is short or none, what is said of it, once."""
+"""Disk space: when it is low or used up, and the message about it, which is not repeated."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ DATA = Path("data")
 
 
 def say(*free_mib, files=None):
-    """What is said at readings of so many free MiB, one after the other."""
+    """Return the messages for a sequence of readings of free MiB."""
     state, said = "ample", []
     for free in free_mib:
         room = Room(free * MIB, files)

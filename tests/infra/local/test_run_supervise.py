@@ -1,4 +1,4 @@
-"""Parts are started in the order of their needs, started again, given up, and stopped in order."""
+"""Parts are started in the order of their needs, restarted, given up, and stopped in order."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ from endpoint_analytics.infra.local.system.restart import RestartRule
 
 @dataclass
 class FakePart:
-    """A part without a process: `status` is what it ended with, `error` why it does not start."""
+    """A part without a process: `status` is its exit status, `error` the reason why it does not start."""
 
     name: str
     needs: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ class Bench:
         self.now_s = 100.0
 
     def tend(self, until: int) -> list[str]:
-        """Tend until so many reports were made; returns what happened."""
+        """Call `tend` until there are `count` reports; returns their events."""
         deadline_s = time.monotonic() + 10
         while len(self.reports) < until and time.monotonic() < deadline_s:
             self.supervisor.tend(self.now_s)

@@ -1,4 +1,4 @@
-"""What one user or a client that stands still may take from the others."""
+"""What one user, or a stalled client, can take away from the others."""
 
 import gzip
 import http.client
@@ -23,7 +23,7 @@ ENDLESS = "SELECT count() FROM numbers_mt(1000000000000) WHERE NOT ignore(sipHas
 
 @pytest.fixture(scope="module")
 def impatient(tmp_path_factory):
-    """A server of its own that waits for nobody longer than half a second."""
+    """A separate server with a stall timeout of half a second."""
     with ClickHouseProcess(
         tmp_path_factory.mktemp("fair") / "data", words=("--stall-timeout", "0.5")
     ) as server:
@@ -72,7 +72,7 @@ def test_an_analyst_cannot_raise_the_limits(impatient):
         assert analyst("SELECT 1", **{name: 1 if name == "max_threads" else most}).status == 200
         assert analyst(f"SELECT 1 SETTINGS {name} = {2**40}").status != 200
     for name in ("max_memory_usage_for_user", "max_temporary_data_on_disk_size_for_user", "priority"):
-        assert analyst("SELECT 1", **{name: 1}).status != 200, name  # the engine keeps it for the writer too
+        assert analyst("SELECT 1", **{name: 1}).status != 200, name  # the engine applies it to the writer too
     for sql in ("SET readonly = 0", "SET profile = 'default'", "SET max_threads = 99"):
         assert analyst(sql).status != 200
     assert analyst("SELECT 1", profile="default").status != 200
@@ -115,7 +115,7 @@ def test_heads_that_never_end_are_given_up(impatient):
             lambda: sum(map(is_open, [*halves, *silent])), lambda left: left == 0, 20, "heads are over"
         )
     again = socket.create_connection((impatient.host, impatient.port), timeout=20)
-    with again:  # a connection that was of use, and then sends half a head
+    with again:  # a connection that was used, and then sends half a head
         again.sendall(request_head(impatient, "GET /ping", Content_Length=0))
         answer = b""
         while not answer.endswith(b"Ok.\n"):
@@ -127,7 +127,7 @@ def test_heads_that_never_end_are_given_up(impatient):
 
 
 def test_connections_are_bounded_and_those_that_wait_make_room(server):
-    """Idle ones, which have been of use: each was answered, and says nothing more."""
+    """Idle connections that were used before: each got a response and is now silent."""
     idle = b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
     writer = Http(server)
     with many(server.port, MAX_CONNECTIONS + 100, idle) as made:
@@ -164,7 +164,7 @@ def test_as_many_header_fields_as_are_promised_are_taken(impatient):
 
 
 def test_an_answer_that_is_read_slowly_comes_whole(server):
-    """Also when it is the connection's last: it is longer than the kernel's buffers, and on its way for 16 s."""
+    """Even if it is the connection's last one: it exceeds the kernel's buffers, and takes 16 s to send."""
     size = 7_900_000
     with socket.socket() as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
@@ -181,7 +181,7 @@ def test_an_answer_that_is_read_slowly_comes_whole(server):
 
 
 def test_a_body_that_trickles_is_not_received_for_ever(impatient):
-    """Of a refused login, and of an analyst's query; a writer's INSERT may."""
+    """For a refused login and an analyst's query; a writer's INSERT may take longer."""
     analyst = "".join(f"{name}: {value}\r\n" for name, value in login(impatient, analyst=True).items())
     for user, status in (("X-ClickHouse-User: nobody\r\n", b"403"), (analyst, b"503")):
         with socket.create_connection((impatient.host, impatient.port), timeout=20) as connection:
@@ -203,7 +203,7 @@ def test_a_body_that_trickles_is_not_received_for_ever(impatient):
 
 
 def trickle(connection):
-    """Send a byte; returns what has come back."""
+    """Send a byte; return what has been received."""
     connection.sendall(b" ")
     time.sleep(0.1)
     connection.setblocking(False)
@@ -218,8 +218,8 @@ def trickle(connection):
 @pytest.mark.parametrize(
     ("head", "unit"),
     [
-        ("INSERT INTO t ", ","),  # each token once looked back at all before it
-        ("SELECT ", "'\\"),  # each quote once looked for its end
+        ("INSERT INTO t ", ","),  # formerly each token looked back at all earlier ones
+        ("SELECT ", "'\\"),  # formerly each quote searched for its end
         ("SELECT ", "\N{LEFT DOUBLE QUOTATION MARK}"),
         ("SELECT ", "system.processes,"),
         ("KILL QUERY WHERE 1", "()"),
@@ -256,7 +256,7 @@ def test_analysts_kill_in_a_line_of_their_own(impatient):
 
 @pytest.mark.parametrize("sent", [b"", b"x" * (1 << 17)], ids=["nothing", "some"])
 def test_analysts_uploads_that_stand_still_hold_up_no_analyst(server, sent):
-    """More of them than there are turns and slots in the line; `server` would wait half a minute for each."""
+    """More uploads than turns and waiting slots; `server` would wait half a minute for each."""
     analyst = "".join(f"{name}: {value}\r\n" for name, value in login(server, analyst=True).items())
     length = len(sent) + 1000
     head = f"POST / HTTP/1.1\r\nHost: localhost\r\n{analyst}Content-Length: {length}\r\n\r\n".encode()
@@ -267,7 +267,7 @@ def test_analysts_uploads_that_stand_still_hold_up_no_analyst(server, sent):
 
 @pytest.mark.parametrize("coding", ["", "gzip"])
 def test_an_analysts_body_without_end_is_refused_before_it_has_come(server, coding):
-    """The rest never comes: neither more text than a query may have, nor what becomes no text."""
+    """The rest never arrives: neither text beyond the limit of a query, nor data that decompresses to nothing."""
     analyst = login(server, analyst=True)
     data = gzip.compress(b"") * 20_000 if coding else b"SELECT 1" + b" " * (1 << 19)
     with socket.create_connection((server.host, server.port), timeout=20) as connection:
@@ -329,7 +329,7 @@ def test_what_is_held_back_for_an_analyst_is_bounded(analyst_query):
 
 
 def test_the_text_of_an_analysts_result_is_bounded(analyst_query):
-    """The engine counts a byte a row; what is sent has a hundred. It ends before its first byte, or within."""
+    """The engine counts one byte per row, but a hundred are sent. The query fails before its first byte, or later."""
     ask = f"SELECT toUInt8(1) AS {'a' * 100} FROM numbers(100000) FORMAT JSONEachRow"
     assert len(analyst_query(ask).body) > 10_000_000
     early = analyst_query(ask, max_result_bytes=500_000)

@@ -254,7 +254,7 @@ def test_a_session_keeps_settings_tables_and_database(http_query):
     assert http_query("INSERT INTO mine VALUES (5)", session_id=session).status == 200
     assert http_query("SELECT x FROM mine", session_id=session).text == "5\n"
     assert http_query(state, session_id=session).text == "3\tsystem\n"
-    # What the URL sets is for one request.
+    # Settings in the URL apply to one request.
     assert http_query(state, session_id=session, max_threads=2, database="default").text == "2\tdefault\n"
     assert http_query(state, session_id=session).text == "3\tsystem\n"
     assert http_query("SELECT x FROM mine", session_id=uuid.uuid4().hex).status == 404

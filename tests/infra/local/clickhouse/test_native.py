@@ -6,7 +6,7 @@ from endpoint_analytics.infra.local.clickhouse.native_type import parse_native_t
 
 INFO = b"\x01\x00\x02\xff\xff\xff\xff\x00"
 
-# Each of them a column; every layout of ClickHouse's Native format that the walk knows.
+# One column each; together they cover every known layout of ClickHouse's Native format.
 COLUMNS = """
 number, toInt8(-1), toFloat32(1.5), true, toDate(number), toDate32(number), toDateTime(number, 'UTC'),
 toDateTime64(number, 6, 'UTC'), toUInt128(number), toInt256(number), generateUUIDv4(), toIPv4('1.2.3.4'),

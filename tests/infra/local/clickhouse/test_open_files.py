@@ -1,4 +1,4 @@
-"""`file()` is refused under each spelling, and nothing else for its name."""
+"""`file()` is refused in every spelling, and nothing else is refused because of its name."""
 
 import pytest
 
@@ -27,7 +27,7 @@ from endpoint_analytics.infra.local.clickhouse.open_files import refuse_open_fil
         "SELECT arrayFilter(file/**/AS f, a)",
         "SELECT arrayMap(\N{LEFT DOUBLE QUOTATION MARK}file\N{RIGHT DOUBLE QUOTATION MARK}, a)",
         "SELECT \N{LEFT SINGLE QUOTATION MARK}\\\N{RIGHT SINGLE QUOTATION MARK}, arrayMap(file, a) -- '",
-        "SELECT 1\N{NO-BREAK SPACE}, 'file'",  # where our lexer is not sure, in strings too
+        "SELECT 1\N{NO-BREAK SPACE}, 'file'",  # where our lexer is unsure, even in strings
     ],
 )
 def test_a_call_is_refused(query):

@@ -1,4 +1,4 @@
-"""The server's life: starting, stopping, being killed, and what of the data is there afterwards."""
+"""The server's lifecycle: starting, stopping, being killed, and which data survives."""
 
 import http.client
 import os
@@ -58,7 +58,7 @@ def test_acknowledged_inserts_survive_kill_9(tmp_path):
 
         process.start()
         ask = Http(process)
-        # The one that was under way may be there too; nothing acknowledged is missing.
+        # The insert in flight may be there too; nothing acknowledged is missing.
         found = {int(line) for line in ask("SELECT a FROM d.t").text.split()}
         assert found - {len(acknowledged)} == set(acknowledged)
         assert ask("SELECT comment FROM system.databases WHERE name = 'd'").text == "kept\n"
@@ -145,7 +145,7 @@ def test_a_password_is_needed_and_never_shown(tmp_path):
 def test_a_password_of_a_variable_is_not_left_where_the_kernel_shows_it(tmp_path):
     with ClickHouseProcess(tmp_path / "data", password="s3cret word") as process:
         environ = Path(f"/proc/{process.pid}/environ")
-        if os.geteuid() == 0:  # the kernel shows it to no other user, not even to the server's
+        if os.geteuid() == 0:  # the kernel shows it only to root, not even to the server's user
             assert b"ENDPOINT_ANALYTICS_CLICKHOUSE_PASSWORD=" in environ.read_bytes()
             assert b"s3cret" not in environ.read_bytes()
         else:
@@ -222,7 +222,7 @@ def test_passwords_are_made_once_and_only_their_owner_reads_them(tmp_path):
 
 
 def test_a_directory_of_before_keeps_its_rows(tmp_path):
-    """As the version before this one left it: without passwords, open to read, its table in `default`."""
+    """As left by the previous version: without passwords, readable by others, its table in `default`."""
     data = tmp_path / "data"
     code = "import sys; from chdb.state.sqlitelike import Connection; c = Connection(sys.argv[1]); "
     code += "c.query('CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a'); c.query('INSERT INTO t VALUES (7)'); "

@@ -1,4 +1,4 @@
-"""A client's query id: what runs is found, stopped and replaced by it."""
+"""A client's query ID: running queries are found, stopped and replaced by it."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_an_id_that_runs_is_refused_and_can_be_replaced(http_query, threads):
 
 
 def test_a_kill_passes_by_all_that_wait(http_query, threads):
-    """Every slot is taken by the very queries that are to be ended."""
+    """All slots are taken by the queries to be killed."""
     names = [f"{uuid.uuid4()}" for _ in range(30)]
     answers = [threads.submit(http_query, SLOW["result"], query_id=name, max_threads=1) for name in names]
     ended = set()

@@ -165,14 +165,14 @@ def test_tokens_know_strings_comments_names_and_depth():
     ids=["commas", "strings", "names", "comments", "tags", "heredocs"],
 )
 def test_looking_through_is_linear(text):
-    """Each took minutes or hours when it was the square of the length."""
+    """Each took minutes or hours when scanning was quadratic."""
     assert sum(1 for _ in tokens(text)) > 0
     assert parse_statement(text).kind in (Kind.RESULT, Kind.COMMAND)
 
 
 @pytest.mark.parametrize("text", [b"'; SELECT 2", b'"; x', b"/* ; SELECT 2", b"`;"])
 def test_what_is_not_closed_goes_to_the_end(text):
-    """As for the engine, which then says what is wrong: no second statement is found in a string cut off."""
+    """As in the engine, which then reports the error: no second statement is found in an unterminated string."""
     *_, last = tokens(b"SELECT 1, " + text)
     assert (last.kind, last.text) == ("open_end", text)
     with pytest.raises(ClickHouseError):

@@ -1,4 +1,4 @@
-"""The demo's replicas live as the timetable says, and Kafka is told, on a real broker and real replicas."""
+"""The demo's replicas follow the timetable and report to Kafka, on a real broker with real replicas."""
 
 import asyncio
 from collections import defaultdict
@@ -47,11 +47,11 @@ async def read_told(kafka: str) -> list[ReplicaMessage]:
     async with AIOKafkaConsumer(bootstrap_servers=kafka, auto_offset_reset="earliest") as consumer:
         consumer.assign([partition])
         end = (await consumer.end_offsets([partition]))[partition]
-        told: list[ReplicaMessage] = []
+        reported: list[ReplicaMessage] = []
         while await consumer.position(partition) < end:
             for messages in (await consumer.getmany(timeout_ms=500)).values():
-                told += [decode_replicas(message.value) for message in messages]
-    return sorted(told, key=lambda message: message.at_us)
+                reported += [decode_replicas(message.value) for message in messages]
+    return sorted(reported, key=lambda message: message.at_us)
 
 
 def test_every_figure_of_a_replicas_life_moves(kafka: str, tmp_path: Path) -> None:
@@ -79,11 +79,15 @@ def test_every_figure_of_a_replicas_life_moves(kafka: str, tmp_path: Path) -> No
         assert life.targets() == []
         return await read_told(kafka)
 
-    told = asyncio.run(live())
+    reported = asyncio.run(live())
     assert said == [f"{FIRST} ended with status -9: restarting in 0.5 s"]
-    assert [message.max_replicas for message in told if isinstance(message, EndpointSettings)] == [3, 4, 3]
+    assert [message.max_replicas for message in reported if isinstance(message, EndpointSettings)] == [
+        3,
+        4,
+        3,
+    ]
     states = defaultdict(list)
-    for message in told:
+    for message in reported:
         if isinstance(message, ReplicaState):
             states[message.replica_id].append(message.state)
     up, down = ["initializing", "running"], ["draining", "terminated"]
@@ -96,6 +100,6 @@ def test_every_figure_of_a_replicas_life_moves(kafka: str, tmp_path: Path) -> No
     }
     assert all(
         before == after or may_follow(before, after)
-        for told in states.values()
-        for before, after in pairwise(told)
+        for reported in states.values()
+        for before, after in pairwise(reported)
     )

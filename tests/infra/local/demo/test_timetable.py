@@ -1,4 +1,4 @@
-"""Every entry of the timetable happens as often as it says, however time is cut."""
+"""Every entry of the timetable occurs as often as defined, however time is divided."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""What clients do with a broker, they can do with this: idempotence, transactions, groups, large messages."""
+"""The broker supports what clients need: idempotence, transactions, groups, large messages."""
 
 import asyncio
 import time

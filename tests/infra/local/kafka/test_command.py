@@ -1,4 +1,4 @@
-"""`endpoint-analytics kafka` tells when it is ready, ends when told, and leaves nothing behind."""
+"""`endpoint-analytics kafka` reports when it is ready, ends on a signal, and leaves nothing behind."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""A data directory has one holder, who is named to the next."""
+"""A data directory has one holder, whose process ID is reported to the next."""
 
 import os
 import subprocess

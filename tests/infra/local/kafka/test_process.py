@@ -1,4 +1,4 @@
-"""A broker is started, ended, killed and started again on its data and its port."""
+"""A broker is started, stopped, killed and restarted on its data and its port."""
 
 import asyncio
 import os

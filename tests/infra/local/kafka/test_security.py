@@ -1,4 +1,4 @@
-"""Each way into a real broker, and each thing that keeps a client out, in words that say how to fix it."""
+"""Every way to connect to a real broker, and the explanation and fix for everything that can prevent it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_every_way_in_is_honoured(kafka: SecureKafka, make: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "expected"),
     [
         (lambda kafka: kafka.config("SECURE", password="wrong"),
          "refuses the user 'app' or the password (SCRAM-SHA-512): check ENDPOINT_ANALYTICS_KAFKA_USERNAME"),
@@ -95,10 +95,10 @@ def test_every_way_in_is_honoured(kafka: SecureKafka, make: Make) -> None:
          "the name of no-such-host.invalid:9092 cannot be resolved"),
     ],
 )  # fmt: skip
-def test_what_keeps_a_client_out_is_named_with_its_fix(kafka: SecureKafka, make: Make, told: str) -> None:
+def test_what_keeps_a_client_out_is_named_with_its_fix(kafka: SecureKafka, make: Make, expected: str) -> None:
     said = look(make(kafka))
     assert said is not None
-    assert told in said
+    assert expected in said
     assert "wrong" not in said.replace("is wrong", "")  # no password
 
 
@@ -130,10 +130,10 @@ def test_one_server_that_lets_us_in_is_enough(kafka: SecureKafka) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "expected"),
     [
         (lambda pems: {"ca_file": "/nowhere.pem"}, "kafka_ca_file is '/nowhere.pem' (No such file"),
-        (lambda pems: {"ca_file": __file__}, "expected the path of a PEM file"),
+        (lambda pems: {"ca_file": __file__}, "expected the path of a readable PEM file"),
         (lambda pems: {"certificate_file": "/no.pem"}, "kafka_certificate_file is '/no.pem' (No such"),
         (lambda pems: {"certificate_file": str(pems.client), "key_file": "/no.pem"}, "kafka_key_file is '/no.pem'"),
         (lambda pems: {"certificate_file": str(pems.client), "key_file": str(pems.stranger)},
@@ -145,8 +145,8 @@ def test_one_server_that_lets_us_in_is_enough(kafka: SecureKafka) -> None:
         (lambda pems: {"certificate_file": str(pems.client_certificate)}, "need a PEM certificate and its PEM key"),
     ],
 )  # fmt: skip
-def test_files_that_cannot_be_used_are_named(kafka: SecureKafka, settings, told: str) -> None:
+def test_files_that_cannot_be_used_are_named(kafka: SecureKafka, settings, expected: str) -> None:
     config = KafkaConfig(security_protocol="SSL", **settings(kafka.certificates))
     with pytest.raises(ConfigurationError) as error:
         make_ssl_context(config)
-    assert told in str(error.value)
+    assert expected in str(error.value)

@@ -1,4 +1,4 @@
-"""Storage is made once; what is half there is never taken for whole."""
+"""Storage is formatted once; incomplete storage is never mistaken for complete."""
 
 import base64
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A child lives no longer than its parent process, but longer than the thread that asked for it."""
+"""A child ends with its parent process, but outlives the thread that started it."""
 
 import os
 import sys
