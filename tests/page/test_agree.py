@@ -119,7 +119,7 @@ def test_the_engines_figures_agree_everywhere(visit, client, service, token, exp
     }
 
 
-def test_an_agent_that_scrapes_beside_another_makes_no_second_replica(visit, service, token, expected):
+def test_a_separate_scraping_agent_is_not_a_second_replica(visit, service, token, expected):
     headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
     body = json.loads(service.get(f"/v2/endpoint/acme/{ENDPOINT}/replicas?from=now-5m", headers).body)
     assert [(each["replica"], each["state"]) for each in body["replicas"]] == [("a-0", "running")]

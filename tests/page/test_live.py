@@ -90,7 +90,7 @@ def test_nothing_is_asked_while_the_tab_is_hidden(visit, alive):
     assert until(lambda: count_of(seen) == alive.sent)
 
 
-def test_paused_means_paused_and_the_age_goes_on(visit, alive):
+def test_pausing_stops_updates_and_the_age_keeps_growing(visit, alive):
     seen = visit(f"?endpoint=acme/{alive.endpoint}&range=5m")
     seen.page.get_by_label("Refresh").select_option("Paused")
     assert "refresh=0" in seen.query

@@ -43,7 +43,7 @@ def test_a_paused_partition_stands_on_every_page_until_it_is_read_again(
     banner.wait_for(state="hidden")
 
 
-def test_copies_and_batches_of_too_many_are_told(visit, client) -> None:
+def test_copies_and_conflicting_batches_are_shown(visit, client) -> None:
     now = datetime.now(UTC)
     rows = [
         boot(now, endpoint="copied", age_s=-60, copies=2, conflicts=12),

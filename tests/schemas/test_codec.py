@@ -432,7 +432,7 @@ RIGHT = [
 
 
 @pytest.mark.parametrize(("name", "changes"), RIGHT, ids=lambda value: str(value)[:48])
-def test_what_lies_at_a_limit_is_taken(name, changes):
+def test_values_at_a_limit_are_accepted(name, changes):
     decode, message = KINDS[name]
     decode(wire(message, **changes))
 

@@ -51,7 +51,7 @@ def test_the_mechanism_is_plain_only_where_one_is_used():
         ),
         ({"check_hostname": False}, "kafka_check_hostname would have no effect"),
         ({"security_protocol": "SSL", "key_file": "k.pem"}, "kafka_key_file is set but kafka_certificate_file is"),
-        ({"security_protocol": "SSL", "key_password": "x"}, "kafka_key_password is set and kafka_certificate_file"),
+        ({"security_protocol": "SSL", "key_password": "x"}, "kafka_key_password is set but kafka_certificate_file"),
         ({"security_protocol": "TLS"}, "kafka_security_protocol is 'TLS': expected PLAINTEXT, SSL"),
         ({**LOGIN, "sasl_mechanism": "gssapi"}, "'GSSAPI' (it is not supported; use SSL with a client certificate"),
         ({**LOGIN, "sasl_mechanism": "OAUTHBEARER"}, "'OAUTHBEARER' (it is not supported"),

@@ -42,7 +42,7 @@ WORDS = {
 }
 
 
-def test_every_variable_that_stands_anywhere_is_known():
+def test_every_variable_in_the_sources_is_known():
     names = set()
     for directory in ("agents", "pipeline", "infra", "schemas", "docs", "tests", "README.md"):
         paths = [ROOT / directory] if (ROOT / directory).is_file() else (ROOT / directory).rglob("*")
@@ -54,7 +54,7 @@ def test_every_variable_that_stands_anywhere_is_known():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_refuses_a_name_that_nobody_reads(command, monkeypatch, capsys):
+def test_every_command_refuses_an_unknown_variable(command, monkeypatch, capsys):
     monkeypatch.setenv("ENDPOINT_ANALYTICS_CLICKHOUSE_PASWORD", "hunter2")
     assert main([command, *WORDS.get(command, [])]) == 2
     said = capsys.readouterr().err
@@ -106,7 +106,7 @@ def test_an_installed_command_says_so_in_one_line():
     )
 
 
-def test_what_kubernetes_sets_for_a_service_of_that_name_is_none_of_ours():
+def test_variables_that_kubernetes_sets_for_a_service_are_ignored():
     check_environment(
         {
             "ENDPOINT_ANALYTICS_SERVICE_HOST": "10.0.0.1",

@@ -238,7 +238,7 @@ def test_rejected_messages(client):
     }
 
 
-def test_the_page_tells_how_long_each_table_is_kept(client):
+def test_the_page_states_the_retention_of_each_table(client):
     reported = {}
     for cell, days in re.findall(r"^\| (`.+?) \|.*\| (.+?) \|$", (DOCS / "sql.md").read_text(), re.MULTILINE):
         names, numbers = re.findall(r"`(\w+)`", cell), re.findall(r"\d+", days) or ["0"]

@@ -200,7 +200,7 @@ def ask(port: int, directory: Path, path: str, certificate: str = "") -> tuple[i
 @pytest.mark.skipif(
     not shutil.which("nginx") or not shutil.which("openssl"), reason="nginx or openssl is not installed"
 )
-def test_the_proxy_lets_the_aggregator_through_and_nobody_else(proxy):
+def test_the_proxy_admits_only_the_aggregator(proxy):
     port, directory = proxy
     api = "/apis/external.metrics.k8s.io/v1beta1"
     status, body = ask(port, directory, api, "aggregator")

@@ -25,7 +25,7 @@ def test_it_makes_what_is_missing_and_says_what_differs(
 
 
 @pytest.mark.outside
-def test_a_broker_that_cannot_be_used_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unusable_broker_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["topics", "--kafka", "127.0.0.1:1"]) == 1
     assert "nothing listens at 127.0.0.1:1" in capsys.readouterr().err
     assert main(["topics", "--kafka", "127.0.0.1:1", "--kafka-username", "u"]) == 2

@@ -164,7 +164,7 @@ def start(data: Path) -> Iterator[Callable[..., Run]]:
         run.process.wait(10)
 
 
-def test_it_serves_three_replicas_ends_within_ten_seconds_and_goes_on(
+def test_it_serves_three_replicas_ends_within_ten_seconds_and_continues(
     start: Callable[..., Run], data: Path
 ) -> None:
     first = start("--rate", "20")

@@ -50,7 +50,7 @@ def fill(disk: Path) -> None:
 
 @pytest.mark.whole
 @pytest.mark.slow
-def test_a_full_disk_is_told_and_is_over_by_itself(small_disk, tmp_path):
+def test_a_full_disk_is_reported_and_the_run_recovers(small_disk, tmp_path):
     data, output = small_disk / "data", small_disk / "run.log"
     ports = [word for name in ("kafka", "clickhouse", "serve") for word in (f"--{name}-port", "0")]
     command = [

@@ -77,7 +77,7 @@ def test_a_directory_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
         prepare_directory(tmp_path / "file" / "data")
 
 
-def test_a_demo_without_its_packages_is_told_before_anything_starts(
+def test_missing_packages_of_the_demo_are_reported_before_anything_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(run, "find_spec", lambda _: None)

@@ -228,7 +228,7 @@ def test_no_table_engine_reaches_further(http_query, analyst_query, target, name
 
 
 @pytest.mark.parametrize("sql", OTHER_WAYS)
-def test_no_other_way_leads_out(server, http_query, analyst_query, target, table, sql):
+def test_no_other_sql_reaches_outside(server, http_query, analyst_query, target, table, sql):
     """{inside} is a file that the kernel lets the server read: only our refusal protects it."""
     sql = fill(sql.replace("INTO t", f"INTO {table}"), target).replace("{inside}", inside(server)).encode()
     given = {"param_f": "file"} if b"{f:" in sql else {}
@@ -244,7 +244,7 @@ def inside(server):
 @pytest.mark.parametrize(
     "name", ["select", "filter", "order", "additional_result_filter", "additional_table_filters"]
 )
-def test_no_sql_among_the_settings_leads_there(server, analyst_query, name):
+def test_no_sql_in_settings_reaches_outside(server, analyst_query, name):
     sql = f"throwIf(1, file('{inside(server)}'))"
     if name == "additional_table_filters":
         sql = "{'system.one': '" + sql.replace("'", "\\'") + "'}"
@@ -267,7 +267,7 @@ def test_no_values_are_evaluated_for_an_analyst(server, analyst_query):
         assert "<grants>" not in answer.text
 
 
-def test_settings_lead_nowhere(server, http_query, analyst_query, target):
+def test_no_setting_reaches_outside(server, http_query, analyst_query, target):
     avro = r"SELECT * FROM format(AvroConfluent, 'a Int8', '\0\0\0\0\x01\x02')"
     for ask in (http_query, analyst_query):
         refused(ask(avro, format_avro_schema_registry_url=target.words["url"]), target)
@@ -295,7 +295,7 @@ def test_settings_lead_nowhere(server, http_query, analyst_query, target):
     refused(http_query(local, allow_experimental_eval_table_function=1), target)
 
 
-def test_the_same_engine_without_walls_reaches_all_that(target, tmp_path):
+def test_the_same_engine_unconfined_reaches_everything(target, tmp_path):
     """Shows that the tests above can fail: without the restrictions, the same engine executes their queries."""
     ways = [
         f"SELECT * FROM {name}({fill(REACHING_FUNCTIONS[name], target)})"

@@ -26,7 +26,7 @@ def test_an_analyst_cannot_fill_the_memory_with_a_query(server, framed):
     assert "Code: 229" in answer.text
 
 
-def test_nor_with_the_structure_of_a_table(server):
+def test_an_analyst_cannot_fill_the_memory_with_a_table_structure(server):
     form = (
         b'--x\r\nContent-Disposition: form-data; name="t_structure"\r\n\r\na String' + b"," * PLAIN_BYTES +
         b'\r\n--x\r\nContent-Disposition: form-data; name="t"; filename="t"\r\n\r\n1\r\n--x--\r\n'

@@ -40,7 +40,7 @@ def test_readers_and_writers_lose_nothing(server, http_query, table):
         assert all(count % rows == 0 for count in counts)
 
 
-def test_a_slow_query_holds_up_nobody(http_query, table):
+def test_a_slow_query_delays_no_other(http_query, table):
     with ThreadPoolExecutor(4) as threads:
         slow = [
             threads.submit(

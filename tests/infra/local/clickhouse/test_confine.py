@@ -85,7 +85,7 @@ def test_what_is_allowed_of_proc_is_held_open(tmp_path: Path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Landlock is Linux's")
-def test_the_engine_starts_whatever_lies_behind_the_environment(tmp_path: Path):
+def test_the_engine_starts_with_any_memory_behind_the_environment(tmp_path: Path):
     done = run_confined(GROWN, tmp_path)
     assert (done.returncode, done.stdout.strip()) == (0, "42"), done.stderr
 

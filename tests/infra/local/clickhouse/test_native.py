@@ -61,7 +61,7 @@ def test_the_server_revises_for_clients_that_name_a_revision(http_query):
 @pytest.mark.parametrize(
     "name", ["JSON", "Dynamic", "Variant(UInt8, String)", "AggregateFunction(sum, UInt8)", "("]
 )
-def test_an_unknown_type_is_told(name):
+def test_an_unknown_type_is_an_error(name):
     with pytest.raises(ClickHouseError) as error:
         parse_native_type(name)
     assert error.value.code == 48

@@ -47,11 +47,11 @@ def test_a_call_is_refused(query):
         "SELECT 'Zürich'",
     ],
 )
-def test_what_only_looks_like_it_is_not(query):
+def test_similar_text_is_not_refused(query):
     refuse_open_files(query.encode())
 
 
-def test_nor_is_it_an_identifier_that_is_a_parameter():
+def test_the_name_is_refused_as_an_identifier_parameter():
     refuse_open_files(b"SELECT {a:String}, * FROM {t:Identifier}", {"a": "file(1)", "t": "events"})
     refuse_open_files(b"SELECT {a:String}", {"a": "file"})
     with pytest.raises(ClickHouseError, match=r"file\(\) is not allowed"):

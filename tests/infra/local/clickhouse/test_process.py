@@ -67,7 +67,7 @@ def test_acknowledged_inserts_survive_kill_9(tmp_path):
     assert process.poll() == 0
 
 
-def test_a_second_process_on_the_directory_is_told_who_holds_it(server):
+def test_a_second_process_on_the_directory_gets_an_error_naming_the_first(server):
     second = ClickHouseProcess(server._data)
     with pytest.raises(StartError, match=rf"{server._data} is in use by process {server.pid}"):
         second.start()
@@ -100,7 +100,7 @@ def test_stopping_cancels_what_runs(tmp_path):
         assert len(answers) == 2
 
 
-def test_stopping_does_not_wait_for_an_upload_that_stands_still(tmp_path):
+def test_stopping_does_not_wait_for_a_stalled_upload(tmp_path):
     with ClickHouseProcess(tmp_path / "data") as process:
         Http(process)("CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a")
         with socket.create_connection((process.host, process.port)) as connection:
@@ -190,7 +190,7 @@ def test_passwords_come_from_the_files_that_variables_name(tmp_path):
         ({"ANALYST_PASSWORD_FILE": "/nowhere"}, "clickhouse_analyst_password_file is '/nowhere'"),
     ],
 )
-def test_passwords_that_cannot_be_had_are_told(tmp_path, given, said):
+def test_unusable_passwords_are_reported(tmp_path, given, said):
     environment = os.environ | {
         f"ENDPOINT_ANALYTICS_CLICKHOUSE_{name}": value for name, value in given.items()
     }
@@ -221,7 +221,7 @@ def test_passwords_are_made_once_and_only_their_owner_reads_them(tmp_path):
         assert not any(text.strip() in seen for text in made)
 
 
-def test_a_directory_of_before_keeps_its_rows(tmp_path):
+def test_a_directory_of_an_earlier_version_keeps_its_rows(tmp_path):
     """As left by the previous version: without passwords, readable by others, its table in `default`."""
     data = tmp_path / "data"
     code = "import sys; from chdb.state.sqlitelike import Connection; c = Connection(sys.argv[1]); "
@@ -236,16 +236,16 @@ def test_a_directory_of_before_keeps_its_rows(tmp_path):
     assert stat.S_IMODE(data.stat().st_mode) == 0o700
 
 
-def test_a_port_that_is_taken_is_told(server, tmp_path):
+def test_a_port_in_use_is_reported(server, tmp_path):
     with pytest.raises(StartError, match="Address already in use"):
         ClickHouseProcess(tmp_path / "data", port=server.port).start()
 
 
-def test_the_log_goes_beside_the_data(tmp_path):
+def test_the_log_is_next_to_the_data(tmp_path):
     assert ClickHouseProcess(tmp_path / "x" / "data").log == Path(tmp_path / "x" / "logs" / "clickhouse.log")
 
 
-def test_too_few_descriptors_are_told_in_a_line_before_the_data_are_opened(tmp_path):
+def test_too_few_descriptors_are_reported_in_one_line_before_the_data_is_opened(tmp_path):
     data = tmp_path / "data"
     words = ["-m", "endpoint_analytics.infra.command", "clickhouse", "--data", str(data), "--port", "0"]
     done = subprocess.run(

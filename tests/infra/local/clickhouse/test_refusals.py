@@ -135,7 +135,7 @@ def test_the_engines_refusal_is_the_answer(http_query, partitioned, refusal, way
     assert http_query(f"SELECT count() FROM {partitioned}").text == f"{before + ROWS}\n"
 
 
-def test_what_is_half_stored_is_not_reported_as_stored(http_query, table):
+def test_a_partially_stored_insert_is_not_reported_as_stored(http_query, table):
     """A block of rows is already in the table when a later one is refused."""
     assert http_query(f"ALTER TABLE {table} ADD CONSTRAINT c CHECK a < 1900000").status == 200
     rows = b"".join(b"%d,x\n" % number for number in range(2_000_000))
@@ -144,7 +144,7 @@ def test_what_is_half_stored_is_not_reported_as_stored(http_query, table):
     assert 0 < int(http_query(f"SELECT count() FROM {table}").text) < 2_000_000
 
 
-def test_a_table_that_comes_along_and_is_wrong_is_refused(http_query):
+def test_an_invalid_external_table_is_refused(http_query):
     answer = in_a_form(http_query, "nowhere")
     assert answer.headers["x-clickhouse-exception-code"] == "60"
     body = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="g"; filename="x"\r\n\r\nx,y,z\r\n--{BOUNDARY}--\r\n'
@@ -163,7 +163,7 @@ def test_a_table_that_comes_along_and_is_wrong_is_refused(http_query):
         {"given_structure": "a UInt8", "given_format": "CSV; DROP TABLE {t}"},
     ],
 )
-def test_a_table_that_comes_along_is_no_way_in(http_query, table, wrong):
+def test_an_external_table_cannot_inject_sql(http_query, table, wrong):
     """Its structure becomes SQL, which runs before the request is made read-only."""
     answer = in_a_form(
         http_query, table, **{name: text.format(t=table) for name, text in wrong.items()}, readonly=1

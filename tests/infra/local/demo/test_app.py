@@ -65,7 +65,7 @@ def archive() -> bytes:
     return file.getvalue()
 
 
-def test_the_model_tells_types_apart(url: str) -> None:
+def test_the_model_distinguishes_types(url: str) -> None:
     status, body = post(url, "/predict", PYTHON)
     assert (status, body[:18]) == (200, b'{"label":"python",')
     assert b'"sql"' in post(url, "/predict", SQL)[1]
@@ -134,7 +134,7 @@ def test_a_full_queue_turns_requests_away_and_is_open_again_afterwards(url: str)
     assert post(url, "/predict", PYTHON)[0] == 200
 
 
-def test_the_engine_tells_of_itself_what_its_agent_was_told_to_read(url: str) -> None:
+def test_the_engine_exposes_the_metrics_that_its_agent_scrapes(url: str) -> None:
     def reported() -> dict[str, float]:
         with urlopen(f"{url}{PATH}") as answer:
             lines = answer.read().decode().splitlines()

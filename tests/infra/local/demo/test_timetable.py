@@ -24,7 +24,7 @@ def test_nothing_is_lost_or_doubled_between_two_looks(cuts: list[float]) -> None
     assert sorted(pieces) == sorted(due(cuts[0], cuts[-1]))
 
 
-def test_the_extra_replica_goes_after_it_came() -> None:
+def test_the_extra_replica_is_removed_after_it_was_added() -> None:
     first = {entry.event: entry for entry in TIMETABLE}
     assert first["scale up"].first_s < first["scale down"].first_s
     assert first["scale up"].every_s == first["scale down"].every_s

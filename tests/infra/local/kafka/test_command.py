@@ -45,7 +45,7 @@ def java_of(process: subprocess.Popen[str]) -> psutil.Process:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_says_one_line_and_ends_cleanly_when_told(tmp_path: Path, number: signal.Signals) -> None:
+def test_it_prints_one_line_and_ends_cleanly_on_a_signal(tmp_path: Path, number: signal.Signals) -> None:
     with running(tmp_path) as process:
         host, port = wait_ready(process)
         assert read_answers(host, port, timeout_s=5)
@@ -72,7 +72,7 @@ def test_a_second_one_on_its_directory_is_an_error_and_its_own_kill_ends_java(tm
         assert java.wait(10) is None  # not our child, so its status is not ours to know
 
 
-def test_it_ends_when_told_while_it_starts(tmp_path: Path) -> None:
+def test_a_signal_ends_it_while_it_starts(tmp_path: Path) -> None:
     with running(tmp_path) as process:
         while not psutil.Process(process.pid).children():
             assert process.poll() is None

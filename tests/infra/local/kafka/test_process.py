@@ -117,7 +117,7 @@ def test_it_listens_on_the_loopback_address_only(own: KafkaProcess) -> None:
     assert set(listening) == {"127.0.0.1"}
 
 
-def test_a_broker_that_cannot_start_is_told_with_its_logs_last_lines(tmp_path: Path) -> None:
+def test_a_failed_start_includes_the_last_lines_of_the_log(tmp_path: Path) -> None:
     process = KafkaProcess(tmp_path)
     process.start()
     process.stop()

@@ -25,7 +25,7 @@ def test_a_storage_that_lost_its_identity_is_an_error_and_left_alone(tmp_path: P
     assert (log_dir / "topic-0").exists()
 
 
-def test_the_tools_own_words_are_told_where_it_fails(tmp_path: Path) -> None:
+def test_a_failure_includes_the_output_of_the_tool(tmp_path: Path) -> None:
     with pytest.raises(KafkaError, match=r"cannot format Kafka's storage .*log:\nkafka\.tools.StorageTool"):
         format_storage(
             ["/bin/sh", "-c", 'echo "$0"; exit 1'],
