@@ -1,6 +1,6 @@
 """Disk space of the data directory: when it is low, when it runs out, and the messages about it.
 
-The rule is pure; only `read_room` queries the system. While the disk is full nothing is started: Kafka cannot start on
+The rule is pure; only `read_free_space` queries the system. While the disk is full nothing is started: Kafka cannot start on
 a full disk, and a part that failed for lack of space has no fault of its own.
 """
 
@@ -23,36 +23,36 @@ State = Literal["ample", "short", "full"]
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class FreeSpace:
     """Space available to this user on a file system. `files` is None if the file system does not limit their number."""
 
     free_bytes: int
     files: int | None = None
 
 
-def read_room(directory: Path) -> Room:
+def read_free_space(directory: Path) -> FreeSpace:
     """Return the space on the file system of a directory; raises OSError."""
     found = os.statvfs(directory)
-    return Room(found.f_bavail * found.f_frsize, found.f_favail if found.f_files else None)
+    return FreeSpace(found.f_bavail * found.f_frsize, found.f_favail if found.f_files else None)
 
 
-def state_after(before: State, room: Room) -> State:
+def state_after(before: State, space: FreeSpace) -> State:
     """Return the state that a reading leads to."""
 
     def is_less_than(limit_bytes: int, *, already: bool) -> bool:
-        return room.free_bytes < limit_bytes * (SLACK if already else 1)
+        return space.free_bytes < limit_bytes * (SLACK if already else 1)
 
-    no_files = room.files is not None and room.files < FULL_FILES
+    no_files = space.files is not None and space.files < FULL_FILES
     if no_files or is_less_than(FULL_BYTES, already=before == "full"):
         return "full"
     return "short" if is_less_than(SHORT_BYTES, already=before != "ample") else "ample"
 
 
-def words_for(before: State, after: State, room: Room, directory: Path) -> str:
+def message_for(before: State, after: State, space: FreeSpace, directory: Path) -> str:
     """Return the message about a change of state, "" if there was none."""
-    free = f"{room.free_bytes / MIB:.0f} MiB"
-    if room.files is not None and room.files < FULL_FILES:
-        free += f" and {room.files} files"
+    free = f"{space.free_bytes / MIB:.0f} MiB"
+    if space.files is not None and space.files < FULL_FILES:
+        free += f" and {space.files} files"
     if after == before:
         return ""
     if after == "full":

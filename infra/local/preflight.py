@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from endpoint_analytics.infra.local.disk_space import MIB, read_room
+from endpoint_analytics.infra.local.disk_space import MIB, read_free_space
 from endpoint_analytics.infra.local.system.port import free_port, is_free
 from endpoint_analytics.infra.local.system.private import make_private_directory
 
 HOST = "127.0.0.1"
-ROOM_BYTES = 1024 * MIB
+NEEDED_BYTES = 1024 * MIB
 USUAL_PORTS = {"kafka": 9092, "clickhouse": 8123, "serve": 8080, "demo": 8000}
 PORTS_FILE = "ports.json"
 
@@ -25,12 +25,12 @@ def prepare_directory(data: Path) -> None:
     try:
         for directory in (data, data / "logs"):
             make_private_directory(directory)
-        free_bytes = read_room(data).free_bytes
+        free_bytes = read_free_space(data).free_bytes
     except OSError as error:
         raise PreflightError(f"cannot use {data} for data: {error}; choose another with --data") from error
-    if free_bytes < ROOM_BYTES:
+    if free_bytes < NEEDED_BYTES:
         raise PreflightError(
-            f"only {free_bytes / MIB:.0f} MiB are free on the disk of {data}, and {ROOM_BYTES / MIB:.0f} MiB "
+            f"only {free_bytes / MIB:.0f} MiB are free on the disk of {data}, and {NEEDED_BYTES / MIB:.0f} MiB "
             "are needed: free some space, or choose another directory with --data"
         )
 

@@ -22,7 +22,13 @@ from types import FrameType
 from endpoint_analytics.agents.command.installation import install_command
 from endpoint_analytics.infra.local.clickhouse.errors import DirectoryHeldError
 from endpoint_analytics.infra.local.clickhouse.lock import lock_directory
-from endpoint_analytics.infra.local.disk_space import Room, State, read_room, state_after, words_for
+from endpoint_analytics.infra.local.disk_space import (
+    FreeSpace,
+    State,
+    message_for,
+    read_free_space,
+    state_after,
+)
 from endpoint_analytics.infra.local.plan import STOP_ORDER, Installation, databases, programs
 from endpoint_analytics.infra.local.preflight import PreflightError, choose_ports, prepare_directory
 from endpoint_analytics.infra.local.setup import SetupError, make_tables, make_token, make_topics
@@ -54,13 +60,13 @@ class _Tended(Supervisor):
         if now_s >= self._check_disk_at_s:
             self._check_disk_at_s = now_s + CHECK_DISK_EVERY_S
             with suppress(OSError):
-                self._check_disk(read_room(self._data))
+                self._check_disk(read_free_space(self._data))
         super().tend(now_s)
 
-    def _check_disk(self, room: Room) -> None:
-        before, self._space = self._space, state_after(self._space, room)
-        if words := words_for(before, self._space, room, self._data):
-            self._terminal.warn(words)
+    def _check_disk(self, space: FreeSpace) -> None:
+        before, self._space = self._space, state_after(self._space, space)
+        if message := message_for(before, self._space, space, self._data):
+            self._terminal.warn(message)
         self.held = self._space == "full"
 
 

@@ -183,7 +183,7 @@ def test_it_serves_three_replicas_ends_within_ten_seconds_and_continues(
 
     second = start()
     assert second.process.wait(20) == 1
-    assert f"the data directory {data} is in use by the process {first.process.pid}" in second.text
+    assert f"the data directory {data} is in use by process {first.process.pid}" in second.text
     assert "Traceback" not in second.text
 
     until(lambda: first.states() == dict.fromkeys(REPLICAS, "running"), 45)

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from endpoint_analytics.infra.local.disk_space import MIB, Room, read_room, state_after, words_for
+from endpoint_analytics.infra.local.disk_space import (
+    MIB,
+    FreeSpace,
+    message_for,
+    read_free_space,
+    state_after,
+)
 
 DATA = Path("data")
 
@@ -14,9 +20,9 @@ def say(*free_mib, files=None):
     """Return the messages for a sequence of readings of free MiB."""
     state, said = "ample", []
     for free in free_mib:
-        room = Room(free * MIB, files)
+        room = FreeSpace(free * MIB, files)
         before, state = state, state_after(state, room)
-        said.append(words_for(before, state, room, DATA))
+        said.append(message_for(before, state, room, DATA))
     return said
 
 
@@ -42,6 +48,6 @@ def test_a_disk_without_room_for_files_is_full():
 
 
 def test_a_directory_is_read(tmp_path):
-    assert read_room(tmp_path).free_bytes == pytest.approx(
+    assert read_free_space(tmp_path).free_bytes == pytest.approx(
         os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize, rel=0.2
     )

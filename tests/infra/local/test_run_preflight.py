@@ -61,7 +61,7 @@ def test_what_is_no_list_of_ports_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_is_nearly_full_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "ROOM_BYTES", 1 << 60)
+    monkeypatch.setattr(preflight, "NEEDED_BYTES", 1 << 60)
     with pytest.raises(
         PreflightError,
         match=r"only \d+ MiB are free on the disk of .*, and \d+ MiB are needed: free some space",
