@@ -1,7 +1,7 @@
 """Disk space of the data directory: when it is low, when it runs out, and the messages about it.
 
-The rule is pure; only `read_free_space` queries the system. While the disk is full nothing is started: Kafka cannot start on
-a full disk, and a part that failed for lack of space has no fault of its own.
+The rule is pure; only `read_free_space` queries the system. While the disk is full nothing is started: Kafka cannot
+start on a full disk, and a part that failed for lack of space has no fault of its own.
 """
 
 from __future__ import annotations

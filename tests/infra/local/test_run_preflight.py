@@ -97,7 +97,7 @@ def test_data_that_a_run_uses_are_not_cleaned(tmp_path: Path) -> None:
     words = ["make", "clean-data"]
     refused = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert refused.returncode != 0
-    assert f"in use by the process {os.getpid()}" in refused.stderr
+    assert f"in use by process {os.getpid()}" in refused.stderr
     assert data.exists()
     lock.release()
     subprocess.run(words, cwd=tmp_path, capture_output=True, check=True)
