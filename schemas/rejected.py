@@ -1,4 +1,4 @@
-"""The rejected message: what could not be used, why, and where it came from."""
+"""The rejected message: a message that could not be used, why, and its source."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ VERSION = 1
 class Rejected(msgspec.Struct, frozen=True, kw_only=True):
     """A message of `topic`, `partition`, `offset` that was counted as rejected.
 
-    A worker that reads its chunk again after a crash sends it again: the source tells the doubles.
-    `value` is the message itself, base64, cut after 64 KiB (`value_bytes` is its whole size).
+    A worker that re-reads a chunk after a crash sends it again: its source identifies duplicates.
+    `value` is the message itself, in base64, truncated after 64 KiB (`value_bytes` is its full size).
     """
 
     version: int = VERSION

@@ -15,7 +15,7 @@ State = Literal[
     "pending", "downloading", "pulling", "initializing", "running", "draining", "terminated", "failed"
 ]
 STATES: tuple[State, ...] = get_args(State)
-"""In the order of a replica's life."""
+"""All states, in the order of a replica's life."""
 
 ShownState = Literal[
     "pending",
@@ -28,13 +28,13 @@ ShownState = Literal[
     "failed",
     "unknown",
 ]
-"""A state as it is shown: `unknown` while the pipeline is late, which no message ever says."""
+"""A state as shown to users: also `unknown`, while the pipeline is late, which messages never contain."""
 
 Replicas = Annotated[int, msgspec.Meta(ge=0, le=MAX_REPLICAS)]
 
 
 class ReplicaState(msgspec.Struct, frozen=True, kw_only=True, tag="replica_state"):
-    """A replica entered `state` at `at_us`; `reason` is for people."""
+    """A replica entered `state` at `at_us`; `reason` is human-readable."""
 
     version: int = VERSION
     namespace: str
@@ -46,7 +46,7 @@ class ReplicaState(msgspec.Struct, frozen=True, kw_only=True, tag="replica_state
 
 
 class EndpointSettings(msgspec.Struct, frozen=True, kw_only=True, tag="endpoint_settings"):
-    """The endpoint's minimum and maximum number of replicas, in force from `at_us` on."""
+    """The endpoint's minimum and maximum number of replicas, in effect from `at_us` on."""
 
     version: int = VERSION
     namespace: str

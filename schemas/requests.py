@@ -1,7 +1,7 @@
-"""The request batch: all that happened to one replica's requests in one interval, as columns.
+"""The request batch: everything that happened to one replica's requests in one interval, as columns.
 
-Every offset (`at_us`) is in microseconds after the batch's `start_us`. A request leaves one row in each
-phase it reaches: arrived, then responded (its HTTP status was sent), then finished (its last byte was
+Every offset (`at_us`) is in microseconds after the batch's `start_us`. A request has one row in each
+phase that it reaches: arrived, then responded (its HTTP status was sent), then finished (its last byte was
 sent); or it ends in one of the two aborted phases.
 """
 
@@ -32,7 +32,7 @@ Level = Annotated[int, msgspec.Meta(ge=0, le=MAX_LEVEL, description="requests at
 SumUs = Annotated[int, msgspec.Meta(ge=0, le=MAX_SUM_US, description="sum of microseconds since the boot")]
 TimeUs = Annotated[int, msgspec.Meta(ge=MIN_TIME_US, le=MAX_TIME_US, description="microseconds since 1970")]
 
-# `$` alone matches before a line feed at the end too.
+# `$` alone also matches before a final line feed.
 StatusName = Annotated[str, msgspec.Meta(pattern=r"^[1-5][0-9][0-9](?!\n)$")]
 StatusCounts = dict[StatusName, Count]
 DropReason = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,62}(?!\n)$")]
@@ -53,7 +53,7 @@ class Informational(msgspec.Struct, frozen=True, gc=False):
 
 
 class Responded(msgspec.Struct, frozen=True, gc=False):
-    """Requests whose final HTTP status was sent; `wait_us` is arrival to status (time to first byte)."""
+    """Requests whose final HTTP status was sent; `wait_us` is from arrival to status (time to first byte)."""
 
     at_us: list[Offset] = []
     wait_us: list[Duration] = []
@@ -61,7 +61,7 @@ class Responded(msgspec.Struct, frozen=True, gc=False):
 
 
 class Finished(msgspec.Struct, frozen=True, gc=False):
-    """Requests whose last byte was sent; `duration_us` is arrival to last byte (latency)."""
+    """Requests whose last byte was sent; `duration_us` is from arrival to last byte (latency)."""
 
     at_us: list[Offset] = []
     duration_us: list[Duration] = []
@@ -69,18 +69,18 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
 
 
 class Aborted(msgspec.Struct, frozen=True, gc=False):
-    """Requests that ended early (client gone, connection reset); `age_us` is arrival to the end."""
+    """Requests that ended early (client disconnected, connection reset); `age_us` is from arrival to the end."""
 
     at_us: list[Offset] = []
     age_us: list[Duration] = []
 
 
 class Totals(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """The replica's own count since its boot of all that it accepted, this batch included.
+    """The replica's own counts, since its boot, of everything it accepted, including this batch.
 
-    What is in the totals and not in ClickHouse was lost on the way, and so is measured. `dropped` counts
-    requests that were seen and not accepted, by reason; `dropped_batches` counts batches that were
-    accepted and then given up, by reason.
+    Anything in the totals but not in ClickHouse was lost on the way, so losses can be measured. `dropped` counts
+    requests that were seen but not accepted, by reason; `dropped_batches` counts batches that were
+    accepted but later given up, by reason.
     """
 
     arrived: Count = 0
@@ -100,8 +100,8 @@ class RequestBatch(
     """One interval `[start_us, end_us]` of one boot of a replica.
 
     `seq` is 0, 1, 2 ... within the boot. `pending` and `streaming` are the counts at `start_us`;
-    `oldest_pending_us` is the age of the oldest pending request at `end_us`, 0 when none is pending. Phases
-    without rows, and other members at their defaults, are left out on the wire.
+    `oldest_pending_us` is the age of the oldest pending request at `end_us`, 0 if none is pending. Phases
+    without rows, and other members at their defaults, are omitted on the wire.
     """
 
     namespace: str
@@ -124,7 +124,7 @@ class RequestBatch(
 
     @property
     def events(self) -> int:
-        """The rows of all phases together."""
+        """The total number of rows of all phases."""
         return (
             len(self.arrived.at_us)
             + len(self.informational.at_us)

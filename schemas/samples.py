@@ -1,4 +1,4 @@
-"""What batches of samples have in common: whose they are, of which interval, and when each was taken."""
+"""What all batches of samples have in common: the sender, the interval, and the time of each sample."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from endpoint_analytics.schemas.requests import Count, Offset, TimeUs
 
 VERSION = 1
 
-# A reading is a number in the unit that the metric's name ends with, or null where none could be taken.
+# A reading is a number in the unit at the end of the metric's name, or null if none could be taken.
 Reading = Annotated[float, msgspec.Meta(ge=-MAX_READING, le=MAX_READING)]
 
 
 class SampleBatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Samples taken at `at_us` (offsets after `start_us`); every column is as long as `at_us`."""
+    """Samples taken at `at_us` (offsets after `start_us`); every column has the length of `at_us`."""
 
     version: int = VERSION
     namespace: str

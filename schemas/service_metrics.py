@@ -1,4 +1,4 @@
-"""The names of what the query service tells of itself at /metrics."""
+"""The metrics that the query service exports about itself at /metrics."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ SCRAPE_DURATION = Family(
 )
 CLICKHOUSE_QUERIES = Family("query_service_clickhouse_queries", "counter", "Queries sent to ClickHouse")
 CLICKHOUSE_ERRORS = Family(
-    "query_service_clickhouse_errors", "counter", "Queries that ClickHouse did not answer"
+    "query_service_clickhouse_errors", "counter", "Queries that failed or that ClickHouse did not answer"
 )
 CACHE_LOOKUPS = Family(
     "query_service_cache_lookups",
     "counter",
-    "Scrapes by how their numbers were had: hit, joined (another scrape's query) or miss (their own)",
+    "Scrapes by cache result: hit, joined (shared another scrape's query) or miss (ran their own query)",
 )
-CACHE_ENTRIES = Family("query_service_cache_entries", "gauge", "Endpoints whose numbers are held")
-TOKENS_IN_FORCE = Family("query_service_tokens", "gauge", "Access tokens that are held")
+CACHE_ENTRIES = Family("query_service_cache_entries", "gauge", "Endpoints in the cache")
+TOKENS_IN_FORCE = Family("query_service_tokens", "gauge", "Active access tokens in the cache")
 PAUSED_PARTITIONS = Family(
     "query_service_paused_partitions",
     "gauge",
-    "Partitions that no worker reads further, as nearly all their messages are unusable, by stream",
+    "Partitions that workers have paused because nearly all their messages are unusable, by stream",
 )
 CLOSED_CONNECTIONS = Family(
     "query_service_closed_connections",
     "counter",
-    "Connections that were closed as their clients kept them waiting, or to make room, by what was waited for",
+    "Connections closed because of a slow client or to make room for others, by what they were waiting for",
 )
 NEWEST_DATA = Family(
     "query_service_data_timestamp_seconds",
     "gauge",
-    "When the broker took the newest message that is stored, in Unix time",
+    "When the broker received the newest stored message, in Unix time",
     "seconds",
 )

@@ -1,4 +1,4 @@
-"""The autoscaling signal: what one endpoint had to do in the last seconds, for consumers that scale it."""
+"""The autoscaling signal: the load of one endpoint over the last seconds, for consumers that scale it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from endpoint_analytics.schemas.requests import TimeUs
 VERSION = 1
 
 Figure = Annotated[float, msgspec.Meta(ge=0)]
-"""Requests or per cent; null, or left out, is what is not known, and never 0."""
+"""Requests or percent; an unknown value is null or omitted, and never 0."""
 Replicas = Annotated[int, msgspec.Meta(ge=0, le=MAX_REPLICAS)]
 
 
 class ReplicaSignal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One present replica. Requests that no replica holds are those of `unassigned`, which has no state."""
+    """One present replica. `unassigned`, which has no state, has the requests that no replica holds."""
 
     replica_id: str
     state: State | None = None
@@ -33,10 +33,10 @@ class ReplicaSignal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 class AutoscalingSignal(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="version", tag=VERSION
 ):
-    """One endpoint at the moment `at_us`, which is a multiple of the sender's interval.
+    """One endpoint at the time `at_us`, which is a multiple of the sender's interval.
 
-    Means of requests are over `window_us`, of hardware over `hardware_window_us`, up to `as_of_us`: when the
-    broker took the newest that the endpoint's agents told. It may be a moment after `at_us`.
+    Means of requests are over `window_us`, those of hardware over `hardware_window_us`, up to `as_of_us`: the time at
+    which the broker received the newest message of the endpoint's agents. It may be slightly after `at_us`.
     """
 
     namespace: str

@@ -1,4 +1,4 @@
-"""The Kafka topics: their names and how they are kept. Creating them is infra's work."""
+"""The Kafka topics: their names, retention and partitions. They are created by infra."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic: what it carries, for how long, and in how many partitions by default."""
+    """A topic: its contents, its retention, and its default number of partitions."""
 
     suffix: str
     holds: str
@@ -32,5 +32,5 @@ SIGNALS = Topic("signals", "autoscaling signals", DAY_MS, 8)
 
 TOPICS = (REQUESTS, HARDWARE, ENGINE, REPLICAS, REJECTED, SIGNALS)
 
-# The broker's clock stamps every message: the worker's chunks and its bounds on lateness stand on it.
+# The broker's clock timestamps every message: the worker's chunks and its limits on lateness depend on it.
 TOPIC_CONFIG = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(8 * 1024 * 1024)}

@@ -1,29 +1,29 @@
-"""The names of what the worker tells of itself at /metrics."""
+"""The metrics that the worker exports about itself at /metrics."""
 
 from __future__ import annotations
 
 from endpoint_analytics.schemas.metrics import Family
 
-MESSAGES = Family("worker_messages", "counter", "Messages folded since the worker's start, by stream")
-EVENTS = Family("worker_events", "counter", "Events folded since the worker's start, by stream")
+MESSAGES = Family("worker_messages", "counter", "Messages folded since the worker started, by stream")
+EVENTS = Family("worker_events", "counter", "Events folded since the worker started, by stream")
 REJECTED = Family(
-    "worker_rejected_messages", "counter", "Messages rejected since the worker's start, by stream"
+    "worker_rejected_messages", "counter", "Messages rejected since the worker started, by stream"
 )
-ROWS = Family("worker_stored_rows", "counter", "Rows stored in ClickHouse since the worker's start")
-STORE_FAILURES = Family("worker_store_failures", "counter", "Tries to store rows that failed")
-PARTITIONS = Family("worker_assigned_partitions", "gauge", "Partitions that are assigned to the worker")
+ROWS = Family("worker_stored_rows", "counter", "Rows stored in ClickHouse since the worker started")
+STORE_FAILURES = Family("worker_store_failures", "counter", "Failed attempts to store rows")
+PARTITIONS = Family("worker_assigned_partitions", "gauge", "Partitions assigned to the worker")
 UNREADABLE = Family(
     "worker_unreadable_batches",
     "counter",
-    "Record batches that could not be read (checksum, codec, content) since the worker's start, by stream",
+    "Record batches that could not be read (checksum, codec, content) since the worker started, by stream",
 )
 PAUSED = Family(
     "worker_paused_partitions",
     "gauge",
-    "Partitions that the worker reads no further, as nearly all their messages are unusable, by stream",
+    "Partitions that the worker has paused because nearly all their messages are unusable, by stream",
 )
 UNSENT = Family(
     "worker_unsent_rejections",
     "counter",
-    "Rejected messages that are in ClickHouse and not in the rejected topic, which is missing or takes none",
+    "Rejected messages in ClickHouse but not in the rejected topic, which is missing or does not accept them",
 )

@@ -1,1 +1,1 @@
-"""What sets up a pipeline of many machines: topics, container images, Kubernetes manifests, autoscaling."""
+"""Deployment across machines: topics, container images, Kubernetes manifests, autoscaling."""

@@ -1,4 +1,4 @@
-"""Topics as they should be: made where they are missing, and compared, never changed, where they exist."""
+"""Creates missing topics, and compares existing ones with their specification without changing them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VISIBLE_WITHIN_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """A topic as it should be. Timestamps are the broker's (LogAppendTime) unless `config` says otherwise."""
+    """The desired state of a topic. Timestamps are the broker's (LogAppendTime) unless `config` overrides that."""
 
     name: str
     partitions: int
@@ -32,7 +32,7 @@ class TopicSpec:
 
     @property
     def settings(self) -> dict[str, str]:
-        """The topic's settings by their names in https://kafka.apache.org/documentation/#topicconfigs."""
+        """The topic's settings, named as in https://kafka.apache.org/documentation/#topicconfigs."""
         return {
             "retention.ms": str(self.retention_ms),
             "message.timestamp.type": "LogAppendTime",
@@ -42,7 +42,7 @@ class TopicSpec:
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
-    """A topic as it is: its number of partitions, the fewest replicas of any of them, and its settings."""
+    """The actual state of a topic: its partitions, the lowest replica count of any partition, and its settings."""
 
     partitions: int
     replication_factor: int
@@ -50,39 +50,39 @@ class TopicState:
 
 
 def differences(spec: TopicSpec, state: TopicState) -> list[str]:
-    """One line for each setting that is not as it should be, with how to mend it."""
+    """Return one line for each setting that differs from the specification, with how to fix it."""
     lines = []
     if state.partitions != spec.partitions:
         more = state.partitions < spec.partitions
-        mend = (
+        fix = (
             f"kafka-topics.sh --alter --topic {spec.name} --partitions {spec.partitions}"
             if more
-            else "Kafka takes no partitions away: configure that number, or delete topic and messages"
+            else "Kafka cannot remove partitions: configure that number, or delete the topic and its messages"
         )
-        lines.append(_line(spec.name, "partitions", state.partitions, spec.partitions, mend))
+        lines.append(_line(spec.name, "partitions", state.partitions, spec.partitions, fix))
     if state.replication_factor != spec.replication_factor:
-        mend = "kafka-reassign-partitions.sh, or configure that number"
+        fix = "kafka-reassign-partitions.sh, or configure that number"
         lines.append(
-            _line(spec.name, "replication factor", state.replication_factor, spec.replication_factor, mend)
+            _line(spec.name, "replication factor", state.replication_factor, spec.replication_factor, fix)
         )
     for name, value in spec.settings.items():
         found = state.settings.get(name)
         if found != value:
             where = f"--entity-type topics --entity-name {spec.name}"
-            mend = f"kafka-configs.sh --alter {where} --add-config {name}={value}"
-            lines.append(_line(spec.name, name, found, value, mend))
+            fix = f"kafka-configs.sh --alter {where} --add-config {name}={value}"
+            lines.append(_line(spec.name, name, found, value, fix))
     return lines
 
 
-def _line(topic: str, setting: str, found: object, wanted: object, mend: str) -> str:
-    return f"topic {topic}: {setting} is {found}, should be {wanted}. To mend: {mend}"
+def _line(topic: str, setting: str, found: object, wanted: object, fix: str) -> str:
+    return f"topic {topic}: {setting} is {found}, should be {wanted}. To fix: {fix}"
 
 
 async def ensure_topics(kafka: KafkaConfig | str, topics: Sequence[TopicSpec]) -> None:
-    """Make the topics that are missing, and return once every one is there, as it should be, with leaders.
+    """Create missing topics, and return once every topic exists with the specified settings and has leaders.
 
-    `kafka` says how to reach Kafka; a plain HOST:PORT is one without TLS or login. Raises TopicMismatchError for
-    topics that exist with other settings, KafkaError where one cannot be made or the broker cannot be used.
+    `kafka` says how to reach Kafka; a plain HOST:PORT means no TLS and no login. Raises TopicMismatchError if
+    topics exist with other settings, KafkaError if one cannot be created or the broker cannot be used.
     """
     config = KafkaConfig(bootstrap_servers=kafka) if isinstance(kafka, str) else kafka
     ssl_context = make_ssl_context(config)
@@ -102,7 +102,7 @@ async def ensure_topics(kafka: KafkaConfig | str, topics: Sequence[TopicSpec]) -
 
 
 async def _create(client: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) -> None:
-    # Asking for a topic by its name may create it, by a broker's own defaults; so ask for the list.
+    # Requesting a topic by name may create it with the broker's defaults, so request the list.
     existing = set(await client.list_topics())
     new = [
         NewTopic(spec.name, spec.partitions, spec.replication_factor, topic_configs=spec.settings)
@@ -114,9 +114,9 @@ async def _create(client: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) -> N
     answer = (await client.create_topics(new)).to_object()
     for result in answer["topic_errors"]:
         error = for_code(result["error_code"])
-        # Another that started at the same moment may have made it.
         if error is TopicAuthorizationFailedError:
             raise error(result["topic"])
+        # Another process that started at the same moment may have created it.
         if result["error_code"] and error is not TopicAlreadyExistsError:
             raise KafkaError(
                 f"cannot create topic {result['topic']}: {result['error_message'] or error.description}"
@@ -150,7 +150,7 @@ async def _describe(client: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) ->
 async def _await_leaders(
     client: AIOKafkaAdminClient, names: Iterable[str]
 ) -> dict[str, list[dict[str, Any]]]:
-    """The partitions of each topic, once each has a leader."""
+    """Return the partitions of each topic, once each partition has a leader."""
     try:
         async with asyncio.timeout(VISIBLE_WITHIN_S):
             while True:

@@ -1,4 +1,4 @@
-"""`endpoint-analytics topics`: makes the product's topics on any Kafka, and says where existing ones differ."""
+"""`endpoint-analytics topics`: creates the topics on any Kafka, and reports where existing ones differ."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's flags."""
     add_kafka_options(parser)
     parser.add_argument(
-        "--partitions", type=_positive, metavar="N", help="of each topic that agents write to (8)"
+        "--partitions",
+        type=_positive,
+        metavar="N",
+        help="partitions of each topic that agents write to (default: 8)",
     )
     parser.add_argument(
         "--replication-factor", type=_positive, default=1, metavar="N",
-        help="copies of each message; with 3, two must be in sync before a message counts as stored (1)",
+        help="copies of each message; with 3, two must be in sync before a message counts as stored (default: 1)",
     )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make what is missing; 1 with the reason where a topic differs or cannot be made, 2 for wrong settings."""
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what goes wrong is raised
+    """Create missing topics. Returns 1 if a topic differs or cannot be created, 2 for invalid settings."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # failures are raised
     try:
         config = kafka_of(arguments)
         specs = topic_specs(config.topic_prefix, arguments.partitions, arguments.replication_factor)
@@ -45,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def topic_specs(prefix: str, partitions: int | None, replication_factor: int) -> list[TopicSpec]:
-    """Return the topics as they should be. With three replicas or more, all but one must be in sync."""
+    """Return the specification of every topic. With three or more replicas, all but one must be in sync."""
     config = dict(TOPIC_CONFIG)
     if replication_factor > 2:
         config["min.insync.replicas"] = str(replication_factor - 1)
@@ -64,5 +67,5 @@ def topic_specs(prefix: str, partitions: int | None, replication_factor: int) ->
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
     return number

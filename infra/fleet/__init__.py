@@ -1,1 +1,1 @@
-"""The load tool: thousands of replicas from one process, as real messages on a real Kafka."""
+"""The load generator: thousands of replicas from one process, as real messages on a real Kafka."""

@@ -1,7 +1,7 @@
-"""One boot of a replica: requests that arrive, wait, stream and end, and the honest batches that tell of them.
+"""One boot of a replica: requests that arrive, wait, stream and end, and the correct batches that report them.
 
-Pure: time is an argument, and chance comes from the rng it is given. Its batches are conserved: arrived =
-finished + aborted + active after each, and pending requests are carried from batch to batch.
+Pure: time is an argument, and randomness comes from the given rng. Counts are conserved: after each batch,
+arrived = finished + aborted + active, and pending requests carry over to the next batch.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from endpoint_analytics.schemas.requests import (
 )
 
 _RESPOND, _FINISH, _ABORT_PENDING, _ABORT_STREAMING, _INFORM = range(5)
-_Coming = tuple[int, int, int, int, int]  # when, number of the request, what, its arrival, its status
+_Event = tuple[int, int, int, int, int]  # time, request number, kind, arrival time, status
 _EARLY_HINTS = 103
 
 
 class Boot:
-    """Begins at `start_us` of its own clock."""
+    """One run of a replica's agent, starting at `start_us` on its own clock."""
 
     def __init__(self, name: BootName, config: FleetConfig, rng: random.Random, start_us: int) -> None:
         self.name = name
@@ -42,35 +42,35 @@ class Boot:
         self._weights = list(accumulate(config.statuses.values()))
         self._number = 0
         self._next_us = start_us + self._pause_us()
-        self._coming: list[_Coming] = []
-        self._pending: dict[int, int] = {}  # number of the request: its arrival, in order of arrival
+        self._events: list[_Event] = []
+        self._pending: dict[int, int] = {}  # request number -> arrival time, in order of arrival
         self._streaming = 0
 
     def copy(self, rng: random.Random, number: int) -> Boot:
-        """Return the process that a snapshot of this one becomes: all that it knows, and chances of its own.
+        """Return a copy, as if the process were restored from a snapshot: the same state, its own randomness.
 
-        `number` is another for each copy of a replica.
+        `number` must differ for each copy of a replica.
         """
         other = copy.copy(self)
         other.total = copy.deepcopy(self.total)
-        other._coming = list(self._coming)  # noqa: SLF001 - of its own kind
+        other._events = list(self._events)  # noqa: SLF001 - same class
         other._pending = dict(self._pending)  # noqa: SLF001
         other._rng = rng  # noqa: SLF001
-        # No two processes end an interval in the same microsecond.
+        # Two processes never end an interval in the same microsecond.
         other.skew_us = number % 10 * 20_000 + rng.randrange(1, 20_000)
         return other
 
     def batch(self, end_us: int) -> tuple[RequestBatch, Counts]:
-        """Return the batch of all that happens before `end_us`, and its counts."""
+        """Return the batch of everything that happens before `end_us`, and its counts."""
         start_us, self.end_us = self.end_us, max(end_us + self.skew_us, self.end_us)
         pending, streaming = len(self._pending), self._streaming
         columns = _Columns(start_us)
         while True:
-            due_us = self._coming[0][0] if self._coming else self.end_us
+            due_us = self._events[0][0] if self._events else self.end_us
             if self._next_us < self.end_us and self._next_us <= due_us:
                 self._arrive(columns)
             elif due_us < self.end_us:
-                self._live(heapq.heappop(self._coming), columns)
+                self._play(heapq.heappop(self._events), columns)
             else:
                 break
         counts = columns.counts
@@ -104,7 +104,7 @@ class Boot:
         return int(self._rng.expovariate(self._config.rate) * 1e6)
 
     def _arrive(self, columns: _Columns) -> None:
-        """Let a request arrive, with its life drawn beforehand."""
+        """Let a request arrive, and draw its whole life in advance."""
         rng, config, now_us = self._rng, self._config, self._next_us
         self._next_us += self._pause_us()
         number, self._number = self._number, self._number + 1
@@ -116,19 +116,19 @@ class Boot:
         wait_us = int(duration_us * config.first_byte_share)
         status = rng.choices(self._statuses, cum_weights=self._weights)[0]
         chance = rng.random()
-        push, coming = heapq.heappush, self._coming
+        push, events = heapq.heappush, self._events
         if chance < config.abort_pending:
-            push(coming, (now_us + wait_us, number, _ABORT_PENDING, now_us, 0))
+            push(events, (now_us + wait_us, number, _ABORT_PENDING, now_us, 0))
             return
         if config.informational and rng.random() < config.informational:
-            push(coming, (now_us + wait_us // 2, number, _INFORM, now_us, _EARLY_HINTS))
-        # Of equal times, the response stands before the end: _RESPOND is the least.
-        push(coming, (now_us + wait_us, number, _RESPOND, now_us, status))
+            push(events, (now_us + wait_us // 2, number, _INFORM, now_us, _EARLY_HINTS))
+        # At equal times the response precedes the end: _RESPOND is the smallest kind.
+        push(events, (now_us + wait_us, number, _RESPOND, now_us, status))
         ends = _ABORT_STREAMING if chance < config.abort_pending + config.abort_streaming else _FINISH
-        push(coming, (now_us + duration_us, number, ends, now_us, status))
+        push(events, (now_us + duration_us, number, ends, now_us, status))
 
-    def _live(self, what: _Coming, columns: _Columns) -> None:
-        now_us, number, kind, arrived_us, status = what
+    def _play(self, event: _Event, columns: _Columns) -> None:
+        now_us, number, kind, arrived_us, status = event
         at_us, age_us, counts = now_us - columns.start_us, now_us - arrived_us, columns.counts
         if kind == _RESPOND:
             del self._pending[number]
@@ -164,7 +164,7 @@ class Boot:
 
 
 class _Columns:
-    """The columns of a batch that begins at `start_us`, as they fill."""
+    """The columns of a batch that starts at `start_us`, while they fill."""
 
     def __init__(self, start_us: int) -> None:
         self.start_us = start_us

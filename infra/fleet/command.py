@@ -1,4 +1,4 @@
-"""`endpoint-analytics fleet`: load as thousands of replicas make it, for benchmarks and trials."""
+"""`endpoint-analytics fleet`: generates the load of thousands of replicas, for benchmarks and trials."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from endpoint_analytics.schemas.configuration.kafka_client import make_ssl_conte
 from endpoint_analytics.schemas.configuration.kafka_options import add_kafka_options, kafka_of
 
 _CHANCES = {
-    "informational": "requests with an interim status 103",
-    "abort-pending": "requests that end before a status",
-    "abort-streaming": "requests that end while they stream",
-    "restarts": "batches after which the replica boots again",
-    "copies": "batches after which the process is copied, and both go on under one boot",
-    "duplicates": "batches after which an earlier one is sent again",
-    "gaps": "batches that are never sent",
-    "late": "batches that are held back for --late-batches",
-    "poison": "batches beside which an unusable message is sent",
+    "informational": "share of requests with an interim status 103",
+    "abort-pending": "share of requests aborted before their status",
+    "abort-streaming": "share of requests aborted while streaming",
+    "restarts": "share of batches after which the replica restarts",
+    "copies": "share of batches after which the process is copied and both continue under one boot ID",
+    "duplicates": "share of batches after which an earlier batch is sent again",
+    "gaps": "share of batches that are never sent",
+    "late": "share of batches that are held back for --late-batches batches",
+    "poison": "share of batches that are followed by an unusable message",
 }
 
 
@@ -37,44 +37,73 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the fleet's flags."""
     defaults = FleetConfig()
     add_kafka_options(parser)
-    parser.add_argument("--name", default=defaults.name, help="namespace, or before the number of each")
-    parser.add_argument("--replicas", type=int, default=1000, metavar="N", help="replicas (1000)")
-    parser.add_argument("--endpoints", type=int, default=10, metavar="N", help="endpoints (10)")
-    parser.add_argument("--namespaces", type=int, default=1, metavar="N", help="namespaces (1)")
     parser.add_argument(
-        "--rate", type=float, default=10.0, metavar="N", help="requests/s of each replica (10)"
+        "--name",
+        default=defaults.name,
+        help="namespace, or the prefix of numbered namespaces (default: %(default)s)",
     )
-    parser.add_argument("--interval", type=float, default=1.0, metavar="S", help="from batch to batch (1)")
-    parser.add_argument("--seconds", type=float, default=60.0, metavar="S", help="how long to send (60)")
+    parser.add_argument(
+        "--replicas", type=int, default=1000, metavar="N", help="number of replicas (default: 1000)"
+    )
+    parser.add_argument(
+        "--endpoints", type=int, default=10, metavar="N", help="number of endpoints (default: 10)"
+    )
+    parser.add_argument(
+        "--namespaces", type=int, default=1, metavar="N", help="number of namespaces (default: 1)"
+    )
+    parser.add_argument(
+        "--rate", type=float, default=10.0, metavar="N", help="requests/s per replica (default: 10)"
+    )
+    parser.add_argument(
+        "--interval", type=float, default=1.0, metavar="SECONDS", help="time between batches (default: 1)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=60.0, metavar="SECONDS", help="how long to send (default: 60)"
+    )
     parser.add_argument("--fast", type=int, default=0, metavar="ROUNDS",
-                        help="send so many batches of each replica without a pause, instead")  # fmt: skip
-    parser.add_argument("--latency", default="lognormal", metavar="LAW", help=f"{FORMS} (lognormal:0.05:0.8)")
-    parser.add_argument("--statuses", metavar="CODE=SHARE,...", help="the mix of HTTP statuses")
+                        help="send this many batches per replica without pauses, instead of for --seconds")  # fmt: skip
+    parser.add_argument(
+        "--latency",
+        default="lognormal",
+        metavar="LAW",
+        help=f"latency distribution: {FORMS} (default: lognormal:0.05:0.8)",
+    )
+    parser.add_argument("--statuses", metavar="CODE=SHARE,...", help="mix of HTTP statuses")
     for name, text in _CHANCES.items():
         default = getattr(defaults, name.replace("-", "_"))
         parser.add_argument(
-            f"--{name}", type=float, default=default, metavar="SHARE", help=f"{text} ({default:g})"
+            f"--{name}", type=float, default=default, metavar="SHARE", help=f"{text} (default: {default:g})"
         )
     parser.add_argument(
-        "--late-batches", type=int, default=defaults.late_batches, metavar="N", help="see --late"
+        "--late-batches",
+        type=int,
+        default=defaults.late_batches,
+        metavar="N",
+        help="how many batches --late holds back (default: %(default)s)",
     )
     parser.add_argument("--overlap", type=int, default=0, metavar="N",
-                        help="batches that an old boot sends beside the new one (0)")  # fmt: skip
+                        help="batches that an old boot still sends alongside the new one (default: 0)")  # fmt: skip
     parser.add_argument(
-        "--clock-offset", type=float, default=0.0, metavar="S", help="all clocks are off so far"
+        "--clock-offset", type=float, default=0.0, metavar="SECONDS", help="offset of all clocks (default: 0)"
     )
     parser.add_argument(
-        "--clock-spread", type=float, default=0.0, metavar="S", help="each more or less by so much"
+        "--clock-spread",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="largest further offset of each clock, in either direction (default: 0)",
     )
-    parser.add_argument("--hardware", action="store_true", help="send hardware batches too")
-    parser.add_argument("--seed", type=int, help="of all chance; without one it is drawn, and printed")
+    parser.add_argument("--hardware", action="store_true", help="also send hardware batches")
     parser.add_argument(
-        "--truth", type=Path, metavar="FILE", help="write what was sent, boot by boot, as JSON"
+        "--seed", type=int, metavar="N", help="random seed (default: drawn at random, and printed)"
+    )
+    parser.add_argument(
+        "--truth", type=Path, metavar="FILE", help="write what was sent, per boot, to FILE as JSON"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Send; returns 0 when Kafka has stored all, 2 for settings that cannot be."""
+    """Send; returns 0 when Kafka has stored everything, 2 for invalid settings."""
     try:
         config = _config(arguments)
         fleet = Fleet(config, kafka := kafka_of(arguments))
@@ -82,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
     except (FleetConfigError, ValueError) as error:
         print(f"endpoint-analytics fleet: {error}", file=sys.stderr)
         return 2
-    # The client says a hundred times that a broker is away; the sender says it each time that it gives up waiting.
+    # The client logs an unavailable broker a hundred times; the sender logs it each time it gives up waiting.
     logging.basicConfig(format="fleet: %(message)s")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     print(
@@ -93,10 +122,10 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.fast:
             asyncio.run(fleet.run_fast(arguments.fast))
         else:
-            asyncio.run(fleet.run_steadily(arguments.seconds, _teller(begun)))
+            asyncio.run(fleet.run_steadily(arguments.seconds, _reporter(begun)))
     except KeyboardInterrupt:
-        print("fleet: stopped; what was being sent may be stored or not", file=sys.stderr)
-    _tell(fleet.truth, time.monotonic() - begun)
+        print("fleet: stopped; messages in flight may or may not be stored", file=sys.stderr)
+    _report(fleet.truth, time.monotonic() - begun)
     if arguments.truth is not None:
         arguments.truth.write_bytes(msgspec.json.encode(_truth(fleet.truth)))
     return 0
@@ -126,19 +155,19 @@ def _config(arguments: argparse.Namespace) -> FleetConfig:
     )
 
 
-def _teller(begun: float) -> Any:
-    told = begun
+def _reporter(begun: float) -> Any:
+    reported = begun
 
-    def tell(truth: FleetTruth) -> None:
-        nonlocal told
-        if time.monotonic() - told >= 5:
-            told = time.monotonic()
-            _tell(truth, told - begun)
+    def report(truth: FleetTruth) -> None:
+        nonlocal reported
+        if time.monotonic() - reported >= 5:
+            reported = time.monotonic()
+            _report(truth, reported - begun)
 
-    return tell
+    return report
 
 
-def _tell(truth: FleetTruth, seconds: float) -> None:
+def _report(truth: FleetTruth, seconds: float) -> None:
     print(
         f"fleet: {seconds:.0f} s, {truth.messages} messages ({truth.messages / seconds:.0f}/s), "
         f"{truth.batches} batches, {truth.again} sent again, {truth.left_out} never sent, "

@@ -1,4 +1,4 @@
-"""The fleet at work: rounds of batches into Kafka, in step with the clock or as fast as they go."""
+"""Runs a fleet: sends rounds of batches to Kafka, in real time or as fast as possible."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from endpoint_analytics.infra.fleet.truth import FleetTruth
 from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
 
 SLICES = 10
-"""Parts of an interval: each tenth of it, a tenth of the replicas flush."""
+"""Slices of an interval: in each tenth of it, a tenth of the replicas flush."""
 MESSAGES_AT_ONCE = 500
 
 
 class Fleet:
     """A fleet that writes to one Kafka. `truth` grows as Kafka stores its messages; `stop()` ends a run early.
 
-    It may be run several times, one after another: replicas go on where they were.
+    It can be run several times in succession: replicas continue where they stopped.
     """
 
     def __init__(self, config: FleetConfig, kafka: KafkaConfig) -> None:
@@ -36,13 +36,13 @@ class Fleet:
         self._stopping = False
 
     def stop(self) -> None:
-        """End the run after what is being sent; any thread may ask."""
+        """End the run after the current delivery. Safe to call from any thread."""
         self._stopping = True
 
     async def run_fast(self, rounds: int, start_us: int | None = None) -> None:
         """Send `rounds` batches of each replica without a pause.
 
-        Their time begins at `start_us`, or where the last run ended, at first so that the last ends now.
+        Their time starts at `start_us`, else where the previous run ended, else such that the last batch ends now.
         """
         length_us = rounds * self._interval_us
         begin_us = start_us or self._now_us or time.time_ns() // 1_000 - length_us
@@ -60,10 +60,10 @@ class Fleet:
                     await self._deliver(sender, messages)
             await self._rest(sender)
 
-    async def run_steadily(self, seconds: float, tell: Callable[[FleetTruth], None] | None = None) -> None:
-        """Send in step with the clock for `seconds`; calls `tell` after each interval.
+    async def run_steadily(self, seconds: float, report: Callable[[FleetTruth], None] | None = None) -> None:
+        """Send in real time for `seconds`; calls `report` after each interval.
 
-        Where Kafka stores more slowly than that, intervals grow longer, as an honest agent's would.
+        If Kafka stores messages more slowly than that, intervals grow longer, like those of a real agent.
         """
         slices = [self.replicas[number::SLICES] for number in range(SLICES)]
         flushed_us = [time.time_ns() // 1_000 - self._interval_us] * SLICES
@@ -76,8 +76,8 @@ class Fleet:
                 flushed_us[turn] = self._now_us = now_us
                 await self._deliver(sender, messages)
                 number += 1
-                if tell is not None and number % SLICES == 0:
-                    tell(self.truth)
+                if report is not None and number % SLICES == 0:
+                    report(self.truth)
                 await asyncio.sleep(max(0.0, begun + number * slice_s - time.monotonic()))
             await self._rest(sender)
 

@@ -1,4 +1,4 @@
-"""A fleet's hardware batches: one sample an interval, under the seq of the interval's request batch. Pure."""
+"""A fleet's hardware batches: one sample per interval, with the seq of that interval's request batch. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long requests take: the laws that a fleet's latencies follow. Pure; a law draws from the rng it is given."""
+"""How long requests take: the distributions of a fleet's latencies. Pure; values are drawn from the given rng."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ FORMS = "lognormal[:MEDIAN_S:SIGMA], pareto[:LEAST_S:ALPHA], constant[:SECONDS],
 
 @dataclass(frozen=True, slots=True)
 class Law:
-    """A law of latencies by name, with its parameters in seconds."""
+    """A latency distribution by name, with its parameters (durations in seconds)."""
 
     name: str
     parameters: tuple[float, ...]
 
     def draw_us(self, rng: random.Random) -> int:
-        """Return a duration in microseconds, 0 to the longest that a message may hold."""
+        """Return a duration in microseconds, from 0 to the longest that a message can hold."""
         seconds = _LAWS[self.name](rng, *self.parameters)
         return min(int(seconds * 1e6), MAX_DURATION_US)
 
 
 def parse_law(text: str) -> Law:
-    """Return the law of a text such as `pareto` or `lognormal:0.05:0.8`; raises ValueError."""
+    """Parse a distribution such as `pareto` or `lognormal:0.05:0.8`; raises ValueError."""
     name, *given = text.split(":")
     if name not in _DEFAULTS:
-        raise ValueError(f"{text!r} is no law of latencies; known are {FORMS}")
+        raise ValueError(f"{text!r} is not a known latency distribution; expected {FORMS}")
     parameters = tuple(map(float, given)) or _DEFAULTS[name]
     if len(parameters) != len(_DEFAULTS[name]) or min(parameters) < 0:
         raise ValueError(f"{text!r} has the wrong parameters: {FORMS}")

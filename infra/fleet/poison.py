@@ -1,4 +1,4 @@
-"""Messages of the requests topic that cannot be used, each with the reason that it is to be rejected for. Pure."""
+"""Unusable messages for the requests topic, each with the reason for which it should be rejected. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Change = Callable[[_Members], None]
 
 @dataclass(frozen=True, slots=True)
 class Poison:
-    """An unusable message: what is wrong with it, and the reason that the worker should give."""
+    """An unusable message: what is wrong with it, and the reason that the worker should report."""
 
     kind: str
     reason: str
@@ -36,7 +36,7 @@ def _drop(name: str) -> _Change:
     return change
 
 
-# What is done to a good batch, and the reason that follows.
+# How a valid batch is changed, and the resulting reason.
 _CHANGES: dict[str, tuple[str, _Change]] = {
     "unequal columns": ("unequal_columns", _set(finished={"at_us": [1, 2], "duration_us": [3], "status": [200, 200]})),
     "negative offset": ("wrong_shape", _set(arrived={"at_us": [-1]})),
@@ -71,7 +71,7 @@ _CHANGES: dict[str, tuple[str, _Change]] = {
     ),
 }  # fmt: skip
 
-# Bytes that are no JSON object of ours.
+# Bytes that are not a JSON object with the expected members.
 _RAW: dict[str, tuple[str, bytes | None]] = {
     "null value": ("empty", None),
     "empty value": ("empty", b""),
@@ -87,11 +87,11 @@ _RAW: dict[str, tuple[str, bytes | None]] = {
 
 KINDS = (*_CHANGES, *_RAW)
 TOO_LARGE = "larger than messages may be"
-"""A kind of its own, as it weighs more than 4 MiB."""
+"""A separate kind, because its message is larger than 4 MiB."""
 
 
 def poison(kind: str, batch: RequestBatch) -> Poison:
-    """Return a message of `kind` made from a good batch, which it must not be taken for."""
+    """Return a message of `kind` made from a valid batch, with its own boot_id so that the two are never confused."""
     if kind == TOO_LARGE:
         return Poison(kind, "too_large", b" " * (MAX_MESSAGE_BYTES + 1))
     if kind in _RAW:
@@ -99,14 +99,14 @@ def poison(kind: str, batch: RequestBatch) -> Poison:
         return Poison(kind, reason, value)
     reason, change = _CHANGES[kind]
     members: _Members = msgspec.to_builtins(batch)
-    # Were it counted, it would show as a boot that no agent knows.
+    # If it were counted by mistake, it would show up as a boot that no agent has reported.
     members["boot_id"] = f"poison-{batch.boot_id}"
     change(members)
     return Poison(kind, reason, json.dumps(members).encode())
 
 
 def any_poison(batch: RequestBatch, rng: random.Random) -> Poison:
-    """Return a message of a kind drawn by the rng."""
+    """Return a message of a random kind."""
     return poison(rng.choice(KINDS), batch)
 
 

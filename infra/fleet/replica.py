@@ -1,6 +1,6 @@
-"""One replica of a fleet: its boots one after another, and what is played with their batches on the way.
+"""One replica of a fleet: its successive boots, and the faults injected into their batches.
 
-Pure but for what it remembers; what Kafka stored is told back to it by the messages' callbacks.
+Pure except for its own state; the messages' callbacks report what Kafka has stored.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.identity import partition_key
 from endpoint_analytics.schemas.topics import HARDWARE, REQUESTS
 
-_REMEMBERED = 8  # batches that may be sent again
+_REMEMBERED = 8  # batches that can be sent again
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class _Held:
 
 
 class Replica:
-    """Number `number` of the fleet; `mark` tells this run's boots from those of other runs."""
+    """Replica `number` of the fleet; `mark` distinguishes this run's boots from those of other runs."""
 
     def __init__(self, number: int, config: FleetConfig, mark: str, prefix: str, truth: FleetTruth) -> None:
         self._config = config
@@ -49,14 +49,14 @@ class Replica:
             (config.clock_offset_s + self._rng.uniform(-1, 1) * config.clock_spread_s) * 1_000_000
         )
         self._boots: list[Boot] = []
-        self._leaving: dict[str, int] = {}  # boot: batches that it still sends
+        self._leaving: dict[str, int] = {}  # boot ID -> batches that it still sends
         self._sent: list[tuple[BootTruth, bytes]] = []
         self._held: list[_Held] = []
         self._count = 0
         self._copies = 0
 
     def step(self, start_us: int, end_us: int) -> Iterator[Message]:
-        """Yield the messages of one interval of true time, those held back before included."""
+        """Yield the messages of one interval of true time, including earlier ones whose delay is over."""
         yield from self._released()
         if not self._boots or self._rng.random() < self._config.restarts:
             self._begin(start_us)
@@ -72,13 +72,13 @@ class Replica:
                     self._boots.remove(boot)
 
     def rest(self) -> Iterator[Message]:
-        """Yield what is still held back."""
+        """Yield the messages that are still held back."""
         for held in self._held:
             yield held.message
         self._held = []
 
     def _begin(self, start_us: int) -> None:
-        """Begin a boot; those before go on for some batches, and end with what is pending in them."""
+        """Start a boot; earlier ones continue for some batches, and end with their requests still pending."""
         overlap = self._config.overlap
         if overlap:
             self._leaving.update(

@@ -1,4 +1,4 @@
-"""Messages into Kafka, each until Kafka has said that it is stored: no delivery is left unknown."""
+"""Sends messages to Kafka, each until Kafka confirms it, so no delivery stays unknown."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STOP_WITHIN_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message for `topic`; `stored(partition, offset)` is called once Kafka has it."""
+    """A message for `topic`; `stored(partition, offset)` is called once Kafka has stored it."""
 
     topic: str
     key: bytes
@@ -37,9 +37,9 @@ class Message:
 
 
 class Sender:
-    """An idempotent producer, made anew when it gives up.
+    """An idempotent producer, replaced when it gives up.
 
-    `uncertain` counts messages that were sent again because no answer came: they may be in the log twice.
+    `uncertain` counts messages sent again for lack of an answer: they may be in the Kafka log twice.
     """
 
     def __init__(self, config: KafkaConfig) -> None:
@@ -55,9 +55,9 @@ class Sender:
         await self._close()
 
     async def deliver(self, messages: Sequence[Message]) -> None:
-        """Return when Kafka has all messages, in their order within a partition but for those sent again.
+        """Return once Kafka has stored all messages, in order within a partition except for those sent again.
 
-        Tries for ever; raises only for a message that Kafka takes never.
+        Retries forever; raises only for a message that Kafka will never accept.
         """
         waiting = list(messages)
         while waiting:
@@ -68,17 +68,17 @@ class Sender:
                 await asyncio.sleep(PAUSE_S)
 
     async def _try(self, messages: Sequence[Message]) -> list[Message]:
-        """Send, and return those that are not known to be stored."""
+        """Send, and return the messages that are not known to be stored."""
         answers: list[asyncio.Future[Any]] = []
         try:
             producer = await self._ready()
             for message in messages:
-                answers.append(await producer.send(message.topic, value=message.value, key=message.key))  # noqa: PERF401 - those before one that fails count
+                answers.append(await producer.send(message.topic, value=message.value, key=message.key))  # noqa: PERF401 - messages sent before a failure count
         except (MessageSizeTooLargeError, RecordTooLargeError):
             raise
-        except Exception as error:  # noqa: BLE001 - whatever ails the client: the messages are sent again
+        except Exception as error:  # noqa: BLE001 - after any client failure the messages are sent again
             why = await explain_failure(error, self._config, self._ssl_context)
-            log.warning("Kafka at %s takes no messages yet: %s", self._config.bootstrap_servers, why)
+            log.warning("Kafka at %s does not accept messages yet: %s", self._config.bootstrap_servers, why)
         if answers:
             await asyncio.wait(answers, timeout=ANSWER_WITHIN_S)
         left: list[Message] = []
@@ -119,6 +119,6 @@ class Sender:
         try:
             async with asyncio.timeout(STOP_WITHIN_S):
                 await producer.stop()
-        except Exception:  # noqa: BLE001 - its sender task raises here what it died of
+        except Exception:  # noqa: BLE001 - a failure of its sender task is raised here
             with suppress(Exception):
                 await producer.client.close()

@@ -1,4 +1,4 @@
-"""What a fleet knows to be true: what each boot accepted, and what of it never went to Kafka. Data alone."""
+"""The fleet's ground truth: what each boot accepted, and what of it was never sent to Kafka. Data only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from endpoint_analytics.schemas.requests import Totals
 
 WINDOW_US = 10_000_000
-"""The windows of the counts: 10 s, aligned to the epoch."""
+"""The length of the counts' windows: 10 s, aligned to the epoch."""
 
 
 class BootName(NamedTuple):
@@ -23,9 +23,9 @@ class BootName(NamedTuple):
 
 @dataclass(slots=True)
 class Counts:
-    """Counts of requests: of one batch, or of many added up.
+    """Counts of requests in one batch, or the sum of many.
 
-    `windows` counts by (start of the window in seconds, phase), the phases being arrived, finished,
+    `windows` counts by (start of the window in seconds, phase); the phases are arrived, finished,
     aborted_pending and aborted_streaming.
     """
 
@@ -52,11 +52,11 @@ class Counts:
         self.windows.update(other.windows)
 
     def see(self, phase: str, at_us: int) -> None:
-        """Count one request of a phase."""
+        """Count one request in a phase."""
         self.windows[at_us // WINDOW_US * (WINDOW_US // 1_000_000), phase] += 1
 
     def totals(self) -> Totals:
-        """Return the counts as an agent tells them."""
+        """Return the counts as an agent reports them."""
         return Totals(
             arrived=self.arrived,
             finished=self.finished,
@@ -70,10 +70,10 @@ class Counts:
 
 @dataclass(slots=True)
 class BootTruth:
-    """One boot: all that it `accepted`, what of it was `lost` (batches never sent), and what Kafka `stored`.
+    """One boot: what it `accepted`, what of that was `lost` (batches never sent), and what Kafka `stored`.
 
-    Batches by number: `batches` stored, `left_out` never sent (`missing` of them before one that was sent, so
-    that who counts can see it), `again` stored once more.
+    Numbers of batches: `batches` were stored, `left_out` never sent (`missing` of them before one that was
+    sent, so a reader can detect the gap), `again` stored more than once.
     """
 
     accepted: Counts = field(default_factory=Counts)
@@ -88,11 +88,11 @@ class BootTruth:
 
 @dataclass(slots=True)
 class FleetTruth:
-    """The fleet: its boots, and what else it sent.
+    """The fleet: its boots, and everything else it sent.
 
-    `poison` counts stored unusable messages by the reason that they should be rejected for, `poison_places`
-    are their (topic, partition, offset). `uncertain` messages were sent again as Kafka's answer did not come:
-    each may be in the log twice.
+    `poison` counts stored unusable messages by the reason for which they should be rejected; `poison_places`
+    are their (topic, partition, offset). `uncertain` messages were sent again because Kafka did not answer:
+    each may be in the Kafka log twice.
     """
 
     boots: dict[BootName, BootTruth] = field(default_factory=dict)
@@ -104,12 +104,12 @@ class FleetTruth:
 
     @property
     def batches(self) -> int:
-        """Batches that Kafka stored, those stored again left out."""
+        """Batches that Kafka stored, not counting duplicates."""
         return sum(boot.batches for boot in self.boots.values())
 
     @property
     def again(self) -> int:
-        """Batches that Kafka stored again."""
+        """Duplicate batches that Kafka stored."""
         return sum(boot.again for boot in self.boots.values())
 
     @property
@@ -119,5 +119,5 @@ class FleetTruth:
 
     @property
     def events(self) -> int:
-        """Rows of all phases in the stored batches."""
+        """Rows of all phases in the stored batches, not counting duplicates."""
         return sum(boot.stored.events for boot in self.boots.values())

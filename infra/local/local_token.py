@@ -1,7 +1,7 @@
-"""The token of one machine's run: made once and kept in a file that only its owner can read.
+"""The access token of a local run: created once, and kept in a file that only its owner can read.
 
-It is for all namespaces, as whoever starts everything on a machine is its operator; and kept, so that what a
-scraper was told goes on working after a restart.
+It is valid for all namespaces, because the user who starts everything is the operator. It is kept so that a scraper
+configured with it still works after a restart.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LABEL = "made by endpoint-analytics run"
 
 
 def ensure_token(client: Client, path: Path) -> bool:
-    """See that `path` holds a token in force; returns whether a new one was made."""
+    """Ensure that `path` holds an active token; returns whether a new one was created."""
     with suppress(FileNotFoundError):
         text = path.read_text(encoding="ascii", errors="replace").strip()
         if verify(text, {token.token_id: token for token in list_tokens(client)}) is not None:

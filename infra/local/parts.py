@@ -1,6 +1,6 @@
-"""The parts of one machine: Kafka, ClickHouse, and programs of ours that say when they are ready.
+"""The parts of a local run: Kafka, ClickHouse, and our own programs, which report when they are ready.
 
-Each adapts one kind of process to what the supervisor asks of it; none decides when to start or stop.
+Each class adapts one kind of process to the supervisor's `Part` protocol; none decides when to start or stop.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TAIL_LINES = 15
 
 
 class KafkaPart:
-    """Apache Kafka, with its own log shown among the others."""
+    """Apache Kafka, with its application log linked into the directory of logs."""
 
     name = "Kafka"
     needs: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class KafkaPart:
         self.process = KafkaProcess(data, port=port, heap_mb=KAFKA_HEAP_MB, progress=progress)
 
     def start(self) -> str:
-        """Start it, fetching its jars where they are missing."""
+        """Start it, fetching missing jars first."""
         link, log = self._link
         if not link.is_symlink():
             link.unlink(missing_ok=True)
@@ -55,15 +55,15 @@ class KafkaPart:
         return self.process.poll()
 
     def stop(self, timeout_s: float) -> None:
-        """End it cleanly."""
+        """Stop it cleanly."""
         self.process.stop(timeout_s)
 
     def kill(self) -> None:
-        """End it by SIGKILL."""
+        """Kill it with SIGKILL."""
         self.process.kill()
 
     def log_tail(self) -> str:
-        """Return the broker's last lines."""
+        """Return the last lines of the broker's log."""
         return self.process.log_tail()
 
 
@@ -78,7 +78,7 @@ class ClickHousePart:
         self.process = ClickHouseProcess(data, port=port, log=self._log)
 
     def start(self) -> str:
-        """Start it; waits for an engine that lost its parent to leave the directory."""
+        """Start it; waits for an orphaned ClickHouse engine to release the directory."""
         deadline_s = time.monotonic() + DIRECTORY_FREE_WITHIN_S
         rotate(self._log)
         while True:
@@ -96,22 +96,22 @@ class ClickHousePart:
         return self.process.poll()
 
     def stop(self, timeout_s: float) -> None:
-        """End it cleanly."""
+        """Stop it cleanly."""
         self.process.stop(timeout_s)
 
     def kill(self) -> None:
-        """End it by SIGKILL."""
+        """Kill it with SIGKILL."""
         self.process.kill()
 
     def log_tail(self) -> str:
-        """Return its log's last lines."""
+        """Return the last lines of its log."""
         return "\n".join(read_tail(self._log)[-TAIL_LINES:])
 
 
 class Program:
-    """A Python module of ours that prints `NAME ready[ ADDRESS]` on stdout once it works.
+    """One of our Python modules, which prints `NAME ready[ ADDRESS]` on stdout once it works.
 
-    What else it prints there goes to `say`, line by line; its stderr goes to the log.
+    Later lines on stdout are passed to `say`; its stderr goes to the log.
     """
 
     def __init__(
@@ -135,21 +135,21 @@ class Program:
         self._child: subprocess.Popen[bytes] | None = None
 
     def start(self) -> str:
-        """Start it and wait for its line."""
+        """Start it and wait for its `ready` line."""
         rotate(self._log)
         child = self._child = spawn(
             self._argv, cwd=self._directory, output=self._log, environ=environment(), announces=True
         )
         ready = threading.Event()
         address: list[str] = []
-        assert child.stdout is not None  # noqa: S101 - it announces
+        assert child.stdout is not None  # noqa: S101 - a pipe, since it announces
         threading.Thread(
-            target=self._listen, args=(child.stdout, ready, address), name=f"hear-{self.name}", daemon=True
+            target=self._listen, args=(child.stdout, ready, address), name=f"read-{self.name}", daemon=True
         ).start()
         deadline_s = time.monotonic() + self._ready_within_s
         while not ready.wait(0.02):
             if (status := child.poll()) is not None:
-                raise PartError(f"{self.name} ended with status {status} as it started:\n{self.log_tail()}")
+                raise PartError(f"{self.name} exited with status {status} while starting:\n{self.log_tail()}")
             if time.monotonic() >= deadline_s:
                 self.kill()
                 raise PartError(
@@ -162,7 +162,7 @@ class Program:
         return None if self._child is None else self._child.poll()
 
     def stop(self, timeout_s: float) -> None:
-        """SIGTERM, and SIGKILL where that takes too long."""
+        """Send SIGTERM, and SIGKILL if it does not end in time."""
         if self._child is None:
             return
         self._child.terminate()
@@ -172,13 +172,13 @@ class Program:
             self.kill()
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Kill it with SIGKILL."""
         if self._child is not None:
             self._child.kill()
             self._child.wait()
 
     def log_tail(self) -> str:
-        """Return its log's last lines."""
+        """Return the last lines of its log."""
         return "\n".join(read_tail(self._log)[-TAIL_LINES:]) or f"(nothing in {self._log})"
 
     def _listen(self, stream: IO[bytes], ready: threading.Event, address: list[str]) -> None:
@@ -195,6 +195,6 @@ class Program:
 
 
 def environment() -> dict[str, str]:
-    """Ours, without settings that were meant for other agents, workers and services."""
+    """Return this process's environment without settings meant for other agents, workers and services."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ENDPOINT_ANALYTICS_")}
     return {**kept, "PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "2"}

@@ -1,4 +1,4 @@
-"""Which parts run on one machine, with which arguments, and in which order they stop. Starts nothing."""
+"""Which parts run on one machine, their arguments, and the order in which they stop. Starts nothing."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from endpoint_analytics.infra.local.preflight import HOST
 from endpoint_analytics.infra.local.supervise import Part
 from endpoint_analytics.infra.local.terminal import Terminal
 
-# Names, and how long each may take: 9.5 s at the very most, and 2 to 3 s as a rule. The demo's traffic ends
-# first, then its replicas, so that they tell their last figures while there is who reads them.
+# Names, and how long each group may take: 9.5 s at most in total, usually 2 to 3 s. The demo's traffic ends first,
+# then its replicas, so their last figures are reported while the worker still reads them.
 STOP_ORDER: tuple[tuple[tuple[str, ...], float], ...] = (
     (("Demo endpoint",), 4.0),
     (("Worker", "Query service", "Signals"), 2.5),
@@ -23,7 +23,7 @@ STOP_ORDER: tuple[tuple[tuple[str, ...], float], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """Where everything of a run lies and listens. `ports` are by the names of `preflight.USUAL_PORTS`."""
+    """The paths and ports of a run. `ports` has the keys of `preflight.USUAL_PORTS`."""
 
     data: Path
     ports: dict[str, int]
@@ -33,89 +33,94 @@ class Installation:
 
     @property
     def logs(self) -> Path:
-        """The directory of the logs."""
+        """The directory of log files."""
         return self.data / "logs"
 
     @property
     def token(self) -> Path:
-        """The file with the access token."""
+        """The access token's file."""
         return self.data / "token"
 
     @property
     def kafka(self) -> str:
-        """Kafka's host:port."""
+        """Kafka's address, HOST:PORT."""
         return f"{HOST}:{self.ports['kafka']}"
 
     @property
     def clickhouse_url(self) -> str:
-        """ClickHouse's HTTP interface."""
+        """The URL of ClickHouse's HTTP interface."""
         return f"http://{HOST}:{self.ports['clickhouse']}"
 
     @property
     def clickhouse(self) -> Path:
-        """The directory of ClickHouse."""
+        """ClickHouse's data directory."""
         return self.data / "clickhouse"
 
     @property
     def clickhouse_password(self) -> Path:
-        """The file with the password of those who write."""
+        """The password file of the account that writes."""
         return password_file(self.clickhouse, WRITER)
 
     @property
     def analyst_password(self) -> Path:
-        """The file with the password of who only reads."""
+        """The password file of the read-only account."""
         return password_file(self.clickhouse, ANALYST)
 
     @property
     def serve_url(self) -> str:
-        """The query service."""
+        """The URL of the query service."""
         return f"http://{HOST}:{self.ports['serve']}"
 
 
-def databases(place: Installation, terminal: Terminal) -> Sequence[Part]:
-    """The parts that hold data."""
+def databases(installation: Installation, terminal: Terminal) -> Sequence[Part]:
+    """Return the parts that store data."""
 
     def progress(text: str) -> None:
         terminal.progress(KafkaPart.name, text)
 
     return (
-        KafkaPart(place.data / "kafka", place.ports["kafka"], place.logs, progress),
-        ClickHousePart(place.clickhouse, place.ports["clickhouse"], place.logs),
+        KafkaPart(installation.data / "kafka", installation.ports["kafka"], installation.logs, progress),
+        ClickHousePart(installation.clickhouse, installation.ports["clickhouse"], installation.logs),
     )
 
 
-def programs(place: Installation, terminal: Terminal) -> Sequence[Part]:
-    """The parts that work on the data, once there are topics and tables."""
+def programs(installation: Installation, terminal: Terminal) -> Sequence[Part]:
+    """Return the parts that work on the data, once topics and tables exist."""
     clickhouse = (
-        "--clickhouse-url", place.clickhouse_url,
-        "--clickhouse-password-file", str(place.clickhouse_password),
+        "--clickhouse-url", installation.clickhouse_url,
+        "--clickhouse-password-file", str(installation.clickhouse_password),
     )  # fmt: skip
     command = "endpoint_analytics.infra.command"
 
     def program(name: str, log: str, needs: tuple[str, ...], *words: str) -> Program:
         return Program(
-            name, words, needs=needs, directory=place.data, log=place.logs / f"{log}.log", say=terminal.warn
+            name,
+            words,
+            needs=needs,
+            directory=installation.data,
+            log=installation.logs / f"{log}.log",
+            say=terminal.warn,
         )
 
     worker = program(
         "Worker", "worker", ("Kafka", "ClickHouse"),
-        command, "worker", "--kafka", place.kafka, "--instance-id", "local",
+        command, "worker", "--kafka", installation.kafka, "--instance-id", "local",
         *clickhouse,
     )  # fmt: skip
     serve = program(
         "Query service", "serve", ("ClickHouse",),
-        command, "serve", "--port", str(place.ports["serve"]), *clickhouse,
+        command, "serve", "--port", str(installation.ports["serve"]), *clickhouse,
     )  # fmt: skip
     signals = program(
         "Signals", "signals", ("Kafka", "ClickHouse"),
-        command, "signals", "--kafka", place.kafka, *clickhouse,
+        command, "signals", "--kafka", installation.kafka, *clickhouse,
     )  # fmt: skip
-    if not place.demo:
+    if not installation.demo:
         return worker, serve, signals
     demo = program(
         "Demo endpoint", "demo", ("Kafka",),
-        "endpoint_analytics.infra.local.demo", "--kafka", place.kafka, "--data", str(place.data / "demo"),
-        "--logs", str(place.logs), "--port", str(place.ports["demo"]),
-        "--rate", str(place.rate), "--pace", str(place.pace),
+        "endpoint_analytics.infra.local.demo", "--kafka", installation.kafka, "--data", str(installation.data / "demo"),
+        "--logs", str(installation.logs), "--port", str(installation.ports["demo"]),
+        "--rate", str(installation.rate), "--pace", str(installation.pace),
     )  # fmt: skip
     return worker, serve, signals, demo

@@ -1,4 +1,4 @@
-"""What is checked before anything starts: the directory, disk space, and ports. Each error says how to fix it."""
+"""Checks before anything starts: the data directory, disk space, and ports. Each error says how to fix it."""
 
 from __future__ import annotations
 
@@ -6,44 +6,46 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from endpoint_analytics.infra.local.disk_space import MIB, read_room
+from endpoint_analytics.infra.local.disk_space import MIB, read_free_space
 from endpoint_analytics.infra.local.system.port import free_port, is_free
 from endpoint_analytics.infra.local.system.private import make_private_directory
 
 HOST = "127.0.0.1"
-ROOM_BYTES = 1024 * MIB
+NEEDED_BYTES = 1024 * MIB
 USUAL_PORTS = {"kafka": 9092, "clickhouse": 8123, "serve": 8080, "demo": 8000}
 PORTS_FILE = "ports.json"
 
 
 class PreflightError(Exception):
-    """It cannot start here; the text says why and how to mend it."""
+    """The run cannot start; the message says why, and how to fix it."""
 
 
 def prepare_directory(data: Path) -> None:
-    """Make the directory and see that there is room; raises PreflightError."""
+    """Create the directory and check for free space; raises PreflightError."""
     try:
         for directory in (data, data / "logs"):
             make_private_directory(directory)
-        free_bytes = read_room(data).free_bytes
+        free_bytes = read_free_space(data).free_bytes
     except OSError as error:
         raise PreflightError(f"cannot use {data} for data: {error}; choose another with --data") from error
-    if free_bytes < ROOM_BYTES:
+    if free_bytes < NEEDED_BYTES:
         raise PreflightError(
-            f"only {free_bytes / MIB:.0f} MiB are free where {data} lies, and {ROOM_BYTES / MIB:.0f} "
-            "are needed: make room, or choose another place with --data"
+            f"only {free_bytes / MIB:.0f} MiB are free on the disk of {data}, and {NEEDED_BYTES / MIB:.0f} MiB "
+            "are needed: free some space, or choose another directory with --data"
         )
 
 
 def choose_ports(data: Path, asked: Mapping[str, int | None]) -> dict[str, int]:
-    """Return a free port for each name: the one asked for, else that of the last run, else the usual one,
-    else any. Raises PreflightError for one that was asked for and is in use."""
+    """Return a free port for each name: the requested one, else that of the last run, else the usual one, else any.
+
+    Raises PreflightError if a requested port is in use.
+    """
     before = _read_ports(data / PORTS_FILE)
     chosen: dict[str, int] = {}
     for name, port in asked.items():
         if port and (port in chosen.values() or not is_free(HOST, port)):
             raise PreflightError(
-                f"port {port} on {HOST} is in use: choose another --{name}-port, or none for a free one"
+                f"port {port} on {HOST} is in use: choose another --{name}-port, or omit it to use a free one"
             )
         wanted = [port] if port else [before.get(name), USUAL_PORTS[name]]
         if port == 0:

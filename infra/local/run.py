@@ -1,7 +1,7 @@
-"""`endpoint-analytics run`: everything on this machine, in the order in which one part needs the other.
+"""`endpoint-analytics run`: runs everything on this machine, each part once the parts it needs are up.
 
-Only the order, the arguments and the signals belong here. Each part is a process of its own that ends with
-this one, also with `kill -9`.
+Only the order, the arguments and the signals belong here. Each part is a separate process that ends with
+this one, even on `kill -9`.
 """
 
 from __future__ import annotations
@@ -22,67 +22,92 @@ from types import FrameType
 from endpoint_analytics.agents.command.installation import install_command
 from endpoint_analytics.infra.local.clickhouse.errors import DirectoryHeldError
 from endpoint_analytics.infra.local.clickhouse.lock import lock_directory
-from endpoint_analytics.infra.local.disk_space import Room, State, read_room, state_after, words_for
+from endpoint_analytics.infra.local.disk_space import (
+    FreeSpace,
+    State,
+    message_for,
+    read_free_space,
+    state_after,
+)
 from endpoint_analytics.infra.local.plan import STOP_ORDER, Installation, databases, programs
 from endpoint_analytics.infra.local.preflight import PreflightError, choose_ports, prepare_directory
 from endpoint_analytics.infra.local.setup import SetupError, make_tables, make_token, make_topics
 from endpoint_analytics.infra.local.supervise import GivenUpError, Part, Supervisor
 from endpoint_analytics.infra.local.terminal import Terminal
 
-LOOK_EVERY_S = 0.1
-LOOK_AT_DISK_EVERY_S = 1.0
+POLL_EVERY_S = 0.1
+CHECK_DISK_EVERY_S = 1.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DEMO_PACKAGES = ("magika", "onnxruntime")
 
 
 class _AskedToEndError(Exception):
-    """A signal came."""
+    """A signal asked the run to end."""
 
 
 class _Tended(Supervisor):
-    """The supervisor, held while there is no room on the disk of the data."""
+    """A supervisor that starts nothing while the disk of the data is full."""
 
     def __init__(self, parts: Sequence[Part], terminal: Terminal, data: Path) -> None:
         super().__init__(parts, terminal.show)
         self._terminal = terminal
         self._data = data
-        self._room: State = "ample"
-        self._look_at_s = 0.0
+        self._space: State = "ample"
+        self._check_disk_at_s = 0.0
 
     def tend(self, now_s: float) -> None:
-        """Look at the disk now and then, and at every part; raises GivenUpError."""
-        if now_s >= self._look_at_s:
-            self._look_at_s = now_s + LOOK_AT_DISK_EVERY_S
+        """Check the disk once a second, and every part; raises GivenUpError."""
+        if now_s >= self._check_disk_at_s:
+            self._check_disk_at_s = now_s + CHECK_DISK_EVERY_S
             with suppress(OSError):
-                self._look_at_disk(read_room(self._data))
+                self._check_disk(read_free_space(self._data))
         super().tend(now_s)
 
-    def _look_at_disk(self, room: Room) -> None:
-        before, self._room = self._room, state_after(self._room, room)
-        if words := words_for(before, self._room, room, self._data):
-            self._terminal.warn(words)
-        self.held = self._room == "full"
+    def _check_disk(self, space: FreeSpace) -> None:
+        before, self._space = self._space, state_after(self._space, space)
+        if message := message_for(before, self._space, space, self._data):
+            self._terminal.warn(message)
+        self.held = self._space == "full"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument(
-        "--data", type=Path, default=Path("data"), help="directory of all data and logs (./data)"
+        "--data",
+        type=Path,
+        default=Path("data"),
+        metavar="DIR",
+        help="directory for all data and logs (default: ./data)",
     )
-    _add_port(parser, "kafka", "the last run's, else 9092, else a free one")
-    _add_port(parser, "clickhouse", "the last run's, else 8123, else a free one")
-    _add_port(parser, "serve", "of the query service: the last run's, else 8080, else a free one")
-    _add_port(parser, "demo", "of the demo's first replica: the last run's, else 8000, else a free one")
-    parser.add_argument("--no-demo", action="store_true", help="without the demo endpoint and its traffic")
+    _add_port(parser, "kafka", "port of Kafka (default: the last run's, else 9092, else a free one)")
+    _add_port(
+        parser, "clickhouse", "port of ClickHouse (default: the last run's, else 8123, else a free one)"
+    )
+    _add_port(
+        parser, "serve", "port of the query service (default: the last run's, else 8080, else a free one)"
+    )
+    _add_port(
+        parser,
+        "demo",
+        "port of the demo's first replica (default: the last run's, else 8000, else a free one)",
+    )
     parser.add_argument(
-        "--rate", type=_rate, default=30.0, metavar="N", help="requests a second to the demo (%(default)g)"
+        "--no-demo", action="store_true", help="do not start the demo endpoint and its traffic"
+    )
+    parser.add_argument(
+        "--rate",
+        type=_rate,
+        default=30.0,
+        metavar="N",
+        help="requests per second sent to the demo (default: %(default)g)",
     )
     parser.add_argument(
         "--pace",
         type=_pace,
         default=1.0,
         metavar="N",
-        help="how fast the demo's replicas live: 10 restarts and scales them ten times as often (%(default)g)",
+        help="speed of the demo's timetable; at 10, replicas restart and scale ten times as often "
+        "(default: %(default)g)",
     )
 
 
@@ -91,58 +116,58 @@ def _add_port(parser: argparse.ArgumentParser, name: str, text: str) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run until a signal (0) or until a part had to be given up (1)."""
+    """Run until a signal arrives (returns 0) or a part keeps failing (returns 1)."""
     missing = [] if arguments.no_demo else [name for name in DEMO_PACKAGES if find_spec(name) is None]
     if missing:
         return _fail(
-            f"the demo needs {' and '.join(missing)}, which are not installed: {install_command('demo')}, or leave the "
-            "demo out with --no-demo"
+            f"the demo needs {' and '.join(missing)}, which are not installed: {install_command('demo')}, or skip the "
+            "demo with --no-demo"
         )
     terminal = Terminal(sys.stdout)
-    told = threading.Event()
+    stopping = threading.Event()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        if told.is_set():
-            os._exit(130)  # asked twice: now. The kernel ends the parts with us
-        told.set()
+        if stopping.is_set():
+            os._exit(130)  # the second signal: exit now. The kernel kills the parts
+        stopping.set()
 
     for number in SIGNALS:
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup is heeded
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # respect nohup
             signal.signal(number, stop)
-    os.umask(0o077)  # what a run writes is its user's alone
+    os.umask(0o077)  # only the user may read what a run writes
     data = arguments.data.resolve()
     try:
         prepare_directory(data)
         lock = lock_directory(data)
         names = ("kafka", "clickhouse", "serve") + (() if arguments.no_demo else ("demo",))
         asked = {name: getattr(arguments, f"{name}_port") for name in names}
-        place = Installation(
+        installation = Installation(
             data, choose_ports(data, asked), arguments.rate, arguments.pace, not arguments.no_demo
         )
     except (PreflightError, DirectoryHeldError, OSError) as error:
         return _fail(str(error))
-    supervisor = _Tended(databases(place, terminal), terminal, data)
-    status = _start_and_tend(supervisor, place, terminal, told)
+    supervisor = _Tended(databases(installation, terminal), terminal, data)
+    status = _start_and_tend(supervisor, installation, terminal, stopping)
     lock.release()
     if supervisor.has_abandoned:
-        os._exit(status)  # a download has threads that would be waited for
+        os._exit(status)  # do not wait for the threads of an unfinished download
     return status
 
 
 def _start_and_tend(
-    supervisor: Supervisor, place: Installation, terminal: Terminal, told: threading.Event
+    supervisor: Supervisor, installation: Installation, terminal: Terminal, stopping: threading.Event
 ) -> int:
     began_s = time.monotonic()
     error = ""
     try:
-        terminal.say(f"\nEndpoint Analytics, data in {place.data}\n")
-        _until(lambda: supervisor.is_up, supervisor, told)
+        terminal.say(f"\nEndpoint Analytics, data in {installation.data}\n")
+        _until(lambda: supervisor.is_up, supervisor, stopping)
         for name, work in (("Topics", make_topics), ("Tables", make_tables), ("Token", make_token)):
-            _in_background(name, work, place, supervisor, terminal, told)
-        supervisor.add(programs(place, terminal))
-        _until(lambda: supervisor.is_up, supervisor, told)
-        terminal.say(greeting(place, time.monotonic() - began_s))
-        _until(lambda: False, supervisor, told)
+            _in_background(name, work, installation, supervisor, terminal, stopping)
+        supervisor.add(programs(installation, terminal))
+        _until(lambda: supervisor.is_up, supervisor, stopping)
+        terminal.say(greeting(installation, time.monotonic() - began_s))
+        _until(lambda: False, supervisor, stopping)
     except _AskedToEndError:
         pass
     except (GivenUpError, SetupError) as failure:
@@ -153,71 +178,73 @@ def _start_and_tend(
     return _fail(error) if error else 0
 
 
-def _until(reached: Callable[[], bool], supervisor: Supervisor, told: threading.Event) -> None:
+def _until(reached: Callable[[], bool], supervisor: Supervisor, stopping: threading.Event) -> None:
     while True:
         supervisor.tend(time.monotonic())
         if reached():
             return
-        if told.wait(LOOK_EVERY_S):
+        if stopping.wait(POLL_EVERY_S):
             raise _AskedToEndError
 
 
 def _in_background(
     name: str,
     work: Callable[[Installation], str],
-    place: Installation,
+    installation: Installation,
     supervisor: Supervisor,
     terminal: Terminal,
-    told: threading.Event,
+    stopping: threading.Event,
 ) -> None:
-    """Do a step of the set-up, still listening to signals."""
+    """Run a setup step in a thread, so that signals are still handled."""
     began_s = time.monotonic()
     terminal.begin(name)
     outcome: list[str | BaseException] = []
 
     def do() -> None:
         try:
-            outcome.append(work(place))
+            outcome.append(work(installation))
         except BaseException as error:  # noqa: BLE001 - raised again in the main thread
             outcome.append(error)
 
     threading.Thread(target=do, name=f"set-up-{name}", daemon=True).start()
-    _until(lambda: bool(outcome), supervisor, told)
+    _until(lambda: bool(outcome), supervisor, stopping)
     if isinstance(outcome[0], BaseException):
         raise outcome[0]
     terminal.done(name, outcome[0], time.monotonic() - began_s)
 
 
-def greeting(place: Installation, seconds: float) -> str:
-    """What is said when all is up: where to look, and what to try."""
-    token = f"$(cat {shlex.quote(str(place.token))})"
-    analyst = f"$(cat {shlex.quote(str(place.analyst_password))})"
-    endpoint = "demo/magika" if place.demo else "NAMESPACE/ENDPOINT"
+def greeting(installation: Installation, seconds: float) -> str:
+    """Return the text shown once everything is up: addresses, and commands to try."""
+    token = f"$(cat {shlex.quote(str(installation.token))})"
+    analyst = f"$(cat {shlex.quote(str(installation.analyst_password))})"
+    endpoint = "demo/magika" if installation.demo else "NAMESPACE/ENDPOINT"
     query = "SELECT replica_id, sum(arrived), max(pending_max) FROM requests_10s GROUP BY 1 FORMAT Pretty"
     topics = "endpoint-analytics.requests, .hardware, .engine, .replicas, .signals, .rejected"
     lines = [
-        ("Page", f"{place.serve_url}/ , sign in with the token in {place.token}"),
+        ("Page", f"{installation.serve_url}/ (sign in with the token in {installation.token})"),
         ("OpenMetrics", f'curl -H "Authorization: Bearer {token}" \\'),
-        ("", f"     {place.serve_url}/v2/endpoint/{endpoint}/open-metrics"),
+        ("", f"     {installation.serve_url}/v2/endpoint/{endpoint}/open-metrics"),
         ("SQL", f'curl -u "analyst:{analyst}" \\'),
-        ("", f"     '{place.clickhouse_url}/?database=endpoint_analytics' \\"),
+        ("", f"     '{installation.clickhouse_url}/?database=endpoint_analytics' \\"),
         ("", f'     --data-binary "{query}"'),
-        ("Kafka", f"{place.kafka}, topics {topics}"),
+        ("Kafka", f"{installation.kafka}, topics {topics}"),
     ]
-    if place.demo:
+    if installation.demo:
         content = "SELECT name FROM users WHERE id > 10;"
-        request = f"curl -d '{content}' http://127.0.0.1:{place.ports['demo']}/predict"
+        request = f"curl -d '{content}' http://127.0.0.1:{installation.ports['demo']}/predict"
         lines.append(("Demo model", request))
     else:
-        lines.append(("Your model", f"ENDPOINT_ANALYTICS_KAFKA={place.kafka} (docs/instrument/README.md)"))
+        lines.append(
+            ("Your model", f"ENDPOINT_ANALYTICS_KAFKA={installation.kafka} (docs/instrument/README.md)")
+        )
     lines += [
         ("Tokens", f"{shlex.quote(sys.argv[0])} token create --namespace NAMESPACE \\"),
-        ("", f"     --clickhouse-url {place.clickhouse_url} \\"),
-        ("", f"     --clickhouse-password-file {shlex.quote(str(place.clickhouse_password))}"),
-        ("Data, logs", f"{place.data}, {place.logs}"),
+        ("", f"     --clickhouse-url {installation.clickhouse_url} \\"),
+        ("", f"     --clickhouse-password-file {shlex.quote(str(installation.clickhouse_password))}"),
+        ("Data, logs", f"{installation.data}, {installation.logs}"),
     ]
     text = "\n".join(f"  {name:<13} {words}" for name, words in lines)
-    return f"\nEndpoint Analytics is ready, after {seconds:.1f} s.\n\n{text}\n\nCtrl-C ends everything.\n"
+    return f"\nEndpoint Analytics is ready, after {seconds:.1f} s.\n\n{text}\n\nPress Ctrl-C to stop everything.\n"
 
 
 def _fail(text: str) -> int:
@@ -228,7 +255,7 @@ def _fail(text: str) -> int:
 def _port(text: str) -> int:
     port = int(text)
     if not 0 <= port <= 65_535:
-        raise argparse.ArgumentTypeError(f"{port} is not a port: 1 to 65535, or 0 for a free one")
+        raise argparse.ArgumentTypeError(f"{port} is not a port: expected 1 to 65535, or 0 for a free one")
     return port
 
 

@@ -1,6 +1,6 @@
-"""What is made once in the databases before anything works on them: topics, tables, a token.
+"""Sets up the databases before anything uses them: topics, tables, a token.
 
-Each step may be done again at every start, and says in a few words what there is.
+Each step is idempotent, runs at every start, and returns a short summary of what exists.
 """
 
 from __future__ import annotations
@@ -23,45 +23,45 @@ from endpoint_analytics.schemas.topics import DEFAULT_PREFIX
 
 
 class SetupError(Exception):
-    """The databases cannot be set up; the text says what and how to mend it."""
+    """The databases cannot be set up; the message says why, and how to fix it."""
 
 
-def make_topics(place: Installation) -> str:
-    """See that the topics are there as they should be."""
+def make_topics(installation: Installation) -> str:
+    """Ensure that the topics exist with the right settings."""
     specs = topic_specs(DEFAULT_PREFIX, None, 1)
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what goes wrong is raised
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # failures are raised
     try:
-        asyncio.run(ensure_topics(place.kafka, specs))
+        asyncio.run(ensure_topics(installation.kafka, specs))
     except KafkaError as error:
         raise SetupError(str(error)) from error
     return f"{len(specs)}, {sum(spec.partitions for spec in specs)} partitions"
 
 
-def make_tables(place: Installation) -> str:
-    """Run the migrations that are missing."""
+def make_tables(installation: Installation) -> str:
+    """Run pending migrations."""
     logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)
     try:
-        ran = migrate(_config(place))
+        ran = migrate(_config(installation))
     except (StoreError, OSError) as error:
         raise SetupError(str(error)) from error
     return f"{len(ran)} migrations" if ran else "up to date"
 
 
-def make_token(place: Installation) -> str:
-    """See that the token's file holds one in force."""
+def make_token(installation: Installation) -> str:
+    """Ensure that the token's file holds an active token."""
     try:
-        client = connect(_config(place))
+        client = connect(_config(installation))
         try:
-            made = ensure_token(client, place.token)
+            made = ensure_token(client, installation.token)
         finally:
             client.close()
     except ClickHouseError as error:
-        raise SetupError(f"cannot make a token: {error}") from error
+        raise SetupError(f"cannot create a token: {error}") from error
     except (StoreError, OSError) as error:
         raise SetupError(str(error)) from error
     return "new" if made else "kept"
 
 
-def _config(place: Installation) -> ClickHouseConfig:
-    password = place.clickhouse_password.read_text(encoding="ascii").strip()
-    return ClickHouseConfig(place.clickhouse_url, password=password)
+def _config(installation: Installation) -> ClickHouseConfig:
+    password = installation.clickhouse_password.read_text(encoding="ascii").strip()
+    return ClickHouseConfig(installation.clickhouse_url, password=password)

@@ -1,7 +1,7 @@
-"""Keeps parts running: starts each once what it needs is up, starts it again when it ends, stops all in order.
+"""Keeps parts running: starts each once the parts it needs are up, restarts it when it ends, stops all in order.
 
-What a part is, is told elsewhere, and so is what people read: the supervisor reports. A start may take long,
-so it has a thread of its own; all decisions are made in the thread that calls `tend`.
+The parts themselves and the messages for users are defined elsewhere: the supervisor only emits reports. A start can
+take long, so it runs in its own thread; all decisions are made in the thread that calls `tend`.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Literal, Protocol
 from endpoint_analytics.infra.local.system.restart import RestartRule
 
 ABANDON_S = 2.0
-"""How long a start that is broken off may take to come to its end."""
+"""How long to wait for a start that was cancelled."""
 
 
 class PartError(Exception):
-    """A part did not come up; the text ends with the last lines of its log."""
+    """A part did not start; the message ends with the last lines of its log."""
 
 
 class Part(Protocol):
-    """A process of ours. `name` is for people; `needs` are the names of the parts that must be up before."""
+    """A supervised process. `name` is shown to users; `needs` names the parts that must be up first."""
 
     @property
     def name(self) -> str: ...  # noqa: D102
@@ -31,36 +31,39 @@ class Part(Protocol):
     def needs(self) -> tuple[str, ...]: ...  # noqa: D102
 
     def start(self) -> str:
-        """Start, wait until it answers, and return where it does; raises PartError."""
+        """Start it, wait until it answers, and return its address; raises PartError."""
         ...
 
     def poll(self) -> int | None:
-        """Return its exit status, None while it runs."""
+        """Return its exit status, or None while it runs."""
         ...
 
     def stop(self, timeout_s: float) -> None:
-        """End it cleanly, by force after `timeout_s`; returns when it has ended."""
+        """Stop it cleanly, or by force after `timeout_s`; returns when it has ended."""
         ...
 
     def kill(self) -> None:
-        """End it by SIGKILL."""
+        """Kill it with SIGKILL."""
         ...
 
     def log_tail(self) -> str:
-        """Return the last lines that it logged."""
+        """Return the last lines of its log."""
         ...
 
 
-Happening = Literal["starting", "up", "ended", "held", "given up", "stopped"]
+Event = Literal["starting", "up", "ended", "held", "given up", "stopped"]
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What happened to a part. `text` is its address, its status, or its error; `seconds` what it took,
-    or, of an `ended` one, after how long it is started again; a `held` one is, once nothing holds it."""
+    """What happened to a part.
+
+    `text` is its address, its status, or its error. `seconds` is how long it took or, for `ended`, the delay until it
+    is restarted. A `held` part is restarted once the hold is over.
+    """
 
     part: str
-    happening: Happening
+    event: Event
     text: str = ""
     seconds: float = 0.0
 
@@ -78,11 +81,11 @@ class _Watched:
 
 
 class GivenUpError(Exception):
-    """A part failed too often; the text says which, and ends with its log."""
+    """A part failed too often; the message names it, and ends with its log."""
 
 
 class Supervisor:
-    """Tends parts, in the order in which they are given; `report` is called in the tending thread."""
+    """Supervises parts, in the given order; `report` is called in the thread that calls `tend`."""
 
     def __init__(
         self, parts: Sequence[Part], report: Callable[[Report], None], rule: RestartRule | None = None
@@ -91,19 +94,19 @@ class Supervisor:
         self._report = report
         self._rule = rule or RestartRule()
         self.held = False
-        """While true nothing is started, and what ends has not failed: the machine cannot run it (a full disk)."""
+        """While true nothing is started, and a part that ends has not failed: the machine cannot run it (full disk)."""
 
     def add(self, parts: Sequence[Part]) -> None:
-        """Tend these parts too, after the ones before."""
+        """Supervise these parts too, after the existing ones."""
         self._watched |= {part.name: _Watched(part) for part in parts}
 
     @property
     def is_up(self) -> bool:
-        """Whether every part is."""
+        """Whether every part is up."""
         return all(watched.state == "up" for watched in self._watched.values())
 
     def tend(self, now_s: float) -> None:
-        """Look once at every part and do what is due; never waits. Raises GivenUpError."""
+        """Check every part once and do what is due, without blocking. Raises GivenUpError."""
         for watched in self._watched.values():
             if watched.state == "starting" and watched.outcome:
                 self._came_up(watched, now_s)
@@ -114,7 +117,7 @@ class Supervisor:
                 self._start(watched, now_s)
 
     def stop(self, groups: Sequence[tuple[Sequence[str], float]]) -> None:
-        """Stop the parts, group after group; within a group side by side, each in so many seconds at most."""
+        """Stop the parts group by group; those of a group in parallel, each within the group's timeout."""
         for names, timeout_s in groups:
             threads = [
                 threading.Thread(target=self._stop_one, args=(self._watched[name], timeout_s), daemon=True)
@@ -128,7 +131,7 @@ class Supervisor:
 
     @property
     def has_abandoned(self) -> bool:
-        """Whether a start that was broken off has still not come to its end."""
+        """Whether the thread of a cancelled start is still running."""
         threads = [watched.thread for watched in self._watched.values() if watched.thread is not None]
         return any(thread.is_alive() for thread in threads)
 
@@ -146,7 +149,7 @@ class Supervisor:
                 outcome.append(watched.part.start())
             except OSError as error:
                 outcome.append(PartError(f"{watched.part.name} cannot be started: {error}"))
-            except BaseException as error:  # noqa: BLE001 - judged by the tending thread
+            except BaseException as error:  # noqa: BLE001 - handled by the thread that calls `tend`
                 outcome.append(error)
 
         watched.thread = threading.Thread(target=start, name=f"start-{watched.part.name}", daemon=True)
@@ -173,7 +176,7 @@ class Supervisor:
         if self.held:
             self._report(Report(name, "held", how))
             return
-        # What ends because something that it needs is gone has done nothing wrong.
+        # A part that ends because a part it needs is gone has not failed.
         if self._has_needs(watched):
             watched.failures = self._rule.count(watched.failures, now_s - watched.since_s)
         wait_s = self._rule.wait_s(max(1, watched.failures))
@@ -181,7 +184,7 @@ class Supervisor:
             watched.state = "stopped"
             self._report(Report(name, "given up", how))
             raise GivenUpError(
-                f"{name} {how}, {watched.failures} times in a row. Its log's last lines:\n{tail}"
+                f"{name} {how}, {watched.failures} times in a row. The last lines of its log:\n{tail}"
             )
         watched.not_before_s = now_s + wait_s
         self._report(Report(name, "ended", how, wait_s))

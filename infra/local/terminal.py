@@ -1,6 +1,6 @@
-"""What the terminal shows of a run: one line a part, quiet otherwise. No decision is made here.
+"""What the terminal shows of a run: one line per part, and little else. Makes no decisions.
 
-Any thread may write. On a terminal the last line may be one that is still in progress: it is rewritten.
+Safe to call from any thread. On a terminal, the last line can show progress: it is rewritten in place.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TEXT_WIDTH = 32
 
 
 class Terminal:
-    """Writes to `stream`; colours and rewritten lines only where that is a terminal (https://no-color.org)."""
+    """Writes to `stream`; uses colours and rewrites lines only if it is a terminal (https://no-color.org)."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -32,7 +32,7 @@ class Terminal:
             self._write(text)
 
     def progress(self, name: str, text: str) -> None:
-        """Show how far something under way has come: beside its name, or as a line where none can be rewritten."""
+        """Show the progress of a step: next to its name, or as a new line if lines cannot be rewritten."""
         with self._lock:
             if self._live and name in self._waiting:
                 self._waiting[name] = f" ({text})"
@@ -41,12 +41,12 @@ class Terminal:
                 self._write(f"    {text}")
 
     def warn(self, text: str) -> None:
-        """Print a line that wants to be seen."""
+        """Print a warning."""
         with self._lock:
             self._write("  " + self._paint("33", "! " + text))
 
     def done(self, name: str, text: str = "", seconds: float = 0.0) -> None:
-        """Print that something of the start is done, and how long it took."""
+        """Print that a step is done, and how long it took."""
         with self._lock:
             self._waiting.pop(name, None)
             self._write(
@@ -55,50 +55,50 @@ class Terminal:
             )
 
     def forget(self, *names: str) -> None:
-        """Take back that these are under way; without names, all."""
+        """Remove these steps from the progress line; all if no names are given."""
         with self._lock:
             for name in names or tuple(self._waiting):
                 self._waiting.pop(name, None)
             self._write(None)
 
     def begin(self, name: str) -> None:
-        """Show that something is under way, where the line can be taken back."""
+        """Show that a step is in progress, if the line can be rewritten."""
         with self._lock:
             self._waiting[name] = ""
             self._write(None)
 
     def show(self, report: Report) -> None:
         """Print what happened to a part."""
-        match report.happening:
+        match report.event:
             case "starting":
                 self.begin(report.part)
             case "up":
                 self.done(report.part, report.text, report.seconds)
             case "ended":
                 self.forget(report.part)
-                self.warn(f"{report.part} {report.text}: started again in {report.seconds:g} s")
+                self.warn(f"{report.part} {report.text}: restarting in {report.seconds:g} s")
             case "held":
                 self.forget(report.part)
-                self.warn(f"{report.part} {report.text}: started again when there is room on the disk")
+                self.warn(f"{report.part} {report.text}: restarting once there is disk space")
             case "stopped":
                 self.forget(report.part)
                 self.done(report.part, "stopped", report.seconds)
             case "given up":
-                self.warn(f"{report.part} {report.text}: given up")
+                self.warn(f"{report.part} {report.text}: giving up")
 
     def _write(self, text: str | None) -> None:
         clear = "\r\033[K" if self._live else ""
         line = "" if text is None else f"{text}\n"
-        under_way = ", ".join(f"{name}{progress}" for name, progress in self._waiting.items())
-        waiting = self._paint("2", f"  … {under_way}"[: self._width()]) if self._live and under_way else ""
+        steps = ", ".join(f"{name}{progress}" for name, progress in self._waiting.items())
+        waiting = self._paint("2", f"  … {steps}"[: self._width()]) if self._live and steps else ""
         try:
             self._stream.write(f"{clear}{line}{waiting}")
             self._stream.flush()
-        except (OSError, ValueError):  # the terminal is gone; what runs goes on until it is told to end
+        except (OSError, ValueError):  # the terminal is gone; the run continues until a signal ends it
             self._live = False
 
     def _width(self) -> int:
-        """A line that is broken could not be taken back."""
+        """A wrapped line could not be cleared."""
         return shutil.get_terminal_size().columns - 1
 
     def _paint(self, code: str, text: str) -> str:

@@ -1,7 +1,7 @@
-"""The parser of every command's arguments: no option has a short form, and no error repeats what may be a secret.
+"""The argument parser of every command: options cannot be abbreviated, and errors never repeat a possible secret.
 
-Every user of a machine can read command lines, and logs keep errors: a password belongs in a file or a variable. What
-an option takes and cannot use is named, as that helps; a word behind options that belongs to none is not.
+Every user of a machine can read command lines, and logs keep errors, so passwords belong in files or environment
+variables. Errors show an option's invalid value, because that helps, but not stray words after options.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _NAME = re.compile(r"--[A-Za-z][A-Za-z-]*|-.?")
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's, which would take `--kafka-pass=SECRET` for an option that begins so, and repeat unknown words."""
+    """argparse's parser, without abbreviations (`--kafka-pass=SECRET`), and without unknown words in its errors."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **{"allow_abbrev": False, **named})
@@ -27,7 +27,7 @@ class Parser(argparse.ArgumentParser):
     def parse_args(  # type: ignore[override]  # argparse has an overload for each namespace
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> argparse.Namespace:
-        """Return the arguments; ends the process with a usage error, or with the help that was asked for."""
+        """Return the arguments, or end the process with a usage error or the requested help."""
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:
             self._refuse(unknown, sys.argv[1:] if args is None else args)
@@ -39,7 +39,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def refuse_secrets(group: argparse._ActionsContainer, *options: str) -> None:
-    """Have these options refused, each of which has one with `-file`, and a variable."""
+    """Refuse these options, each of which has an alternative with `-file` and an environment variable."""
     for option in options:
         group.add_argument(option, action=_Refused, nargs="?", help=argparse.SUPPRESS)
 
@@ -52,13 +52,13 @@ class _Refused(argparse.Action):
         option = self.option_strings[0]
         variable = option.removeprefix("--").replace("-", "_").upper()
         parser.error(
-            f"{option}: every user of this machine can read a command line; use {option}-file or "
+            f"{option}: every user of this machine can read command lines; use {option}-file or "
             f"{PREFIX}{variable}"
         )
 
 
 def _shown(words: Iterable[str], harmless: Collection[str]) -> Iterable[str]:
-    """Names of options without their values; other words only where they are harmless."""
+    """Yield option names without their values, and other words only if they are harmless."""
     for word in words:
         name = _NAME.match(word)
         if name is not None:

@@ -1,4 +1,4 @@
-"""What Kafka's clients need of the settings: the TLS context, and aiokafka's arguments. Connects nowhere."""
+"""Converts settings for Kafka clients: the TLS context, and aiokafka's arguments. Opens no connections."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from endpoint_analytics.schemas.configuration.settings import PREFIX, Configurat
 
 
 def make_ssl_context(config: KafkaConfig) -> ssl.SSLContext | None:
-    """Return the TLS context that the settings ask for; None without TLS.
+    """Return the TLS context for the settings, or None without TLS.
 
-    Raises ConfigurationError naming the file that cannot be used, and why.
+    Raises ConfigurationError with the file that cannot be used, and why.
     """
     if not config.uses_tls:
         return None
@@ -28,7 +28,7 @@ def make_ssl_context(config: KafkaConfig) -> ssl.SSLContext | None:
 
 
 def client_settings(config: KafkaConfig, ssl_context: ssl.SSLContext | None) -> dict[str, Any]:
-    """Return the arguments of any aiokafka client that say where Kafka is and how to log in."""
+    """Return the arguments that tell any aiokafka client where Kafka is and how to log in."""
     settings: dict[str, Any] = {
         "bootstrap_servers": config.servers,
         "security_protocol": config.security_protocol,
@@ -45,7 +45,7 @@ def _load_certificate(context: ssl.SSLContext, config: KafkaConfig) -> None:
     asked = False
 
     def password() -> str:
-        # OpenSSL would ask at the terminal, and a service would wait there for ever.
+        # Otherwise OpenSSL prompts on the terminal, and a service would wait forever.
         nonlocal asked
         asked = True
         return config.key_password
@@ -71,8 +71,8 @@ def _load_certificate(context: ssl.SSLContext, config: KafkaConfig) -> None:
             ) from error
         if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
             raise ConfigurationError(
-                f"the key in {key!r} is not that of the certificate kafka_certificate_file "
-                f"{config.certificate_file!r}: give the two that were made together"
+                f"the key in {key!r} does not match the certificate kafka_certificate_file "
+                f"{config.certificate_file!r}: use a key and certificate that belong together"
             ) from error
         raise ConfigurationError(
             f"the client certificate for Kafka cannot be used ({error}): kafka_certificate_file "

@@ -1,7 +1,7 @@
-"""How to reach Kafka: one set of settings for agents, worker, signals, fleet and commands, read in one way.
+"""How to reach Kafka: the same settings for agents, worker, signals, fleet and commands, read in the same way.
 
-Only settings and their checks belong here; `kafka_client` makes clients of them. A setting that would have no effect
-is an error, since whoever gives a certificate or a password expects it to be used.
+Only settings and their checks belong here; `kafka_client` prepares clients from them. A setting that would have no
+effect is an error, since a user who provides a certificate or a password expects it to be used.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _TOPIC_PREFIX = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KafkaConfig:
-    """How to reach Kafka. Protocol and mechanism are kept in upper case; passwords never show in a repr.
+    """How to reach Kafka. Protocol and mechanism are stored in upper case; passwords never appear in a repr.
 
-    `sasl_mechanism` is PLAIN with SASL unless said otherwise, and "" without. `key_password` opens an encrypted
-    `key_file` (or the key in `certificate_file`). Without `check_hostname` the broker's certificate may be of any name
-    that the CA vouches for. Raises ConfigurationError for what cannot work, and for what would have no effect.
+    `sasl_mechanism` defaults to PLAIN with SASL, and is "" without. `key_password` decrypts an encrypted `key_file`
+    (or the key in `certificate_file`). Without `check_hostname`, the broker's certificate may have any name, as long as
+    the CA signed it. Raises ConfigurationError for settings that cannot work, and for settings without effect.
     """
 
     bootstrap_servers: str = DEFAULT_BOOTSTRAP_SERVERS
@@ -63,7 +63,7 @@ class KafkaConfig:
 
     @property
     def servers(self) -> list[str]:
-        """The bootstrap servers, one by one."""
+        """The bootstrap servers, as a list of HOST:PORT."""
         return list(parse_servers("kafka", self.bootstrap_servers))
 
     @property
@@ -73,7 +73,7 @@ class KafkaConfig:
 
     @property
     def uses_sasl(self) -> bool:
-        """Whether a user logs in."""
+        """Whether the client logs in as a user."""
         return self.security_protocol.startswith("SASL")
 
 
@@ -84,7 +84,7 @@ def _check_protocol(config: KafkaConfig) -> None:
         raise wrong(
             "kafka_sasl_mechanism",
             config.sasl_mechanism,
-            "it is not supported; a client certificate with SSL is",
+            "it is not supported; use SSL with a client certificate instead",
         )
     if config.sasl_mechanism and config.sasl_mechanism not in MECHANISMS:
         raise wrong("kafka_sasl_mechanism", config.sasl_mechanism)
@@ -96,8 +96,8 @@ def _check_protocol(config: KafkaConfig) -> None:
         )
     if not config.certificate_file and (config.key_file or config.key_password):
         raise ConfigurationError(
-            f"{'kafka_key_file' if config.key_file else 'kafka_key_password'} is set and "
-            "kafka_certificate_file is not: a key is of no use without its certificate"
+            f"{'kafka_key_file' if config.key_file else 'kafka_key_password'} is set but "
+            "kafka_certificate_file is not: a key is useless without its certificate"
         )
 
 
@@ -127,9 +127,9 @@ def read_kafka_config(
     topic_prefix: str | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> KafkaConfig:
-    """Return how to reach Kafka: arguments, else the variables, else 127.0.0.1:9092 in the clear.
+    """Return how to reach Kafka: from arguments, else environment variables, else 127.0.0.1:9092 without encryption.
 
-    Raises ConfigurationError, also for a password's file that cannot be read.
+    Raises ConfigurationError, also for a password file that cannot be read.
     """
     values = os.environ if environment is None else environment
 

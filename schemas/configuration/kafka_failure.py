@@ -1,7 +1,7 @@
-"""Why Kafka does not let us in, in words that say how to fix it.
+"""Explains why Kafka cannot be used, and how to fix it.
 
-aiokafka says "Unable to bootstrap" for an unreachable broker, a wrong password and an untrusted CA alike. So after a
-failure one connection is made on purpose, as the settings say, and what stops it is named. Clients of all parts use it.
+aiokafka reports "Unable to bootstrap" for an unreachable broker, a wrong password and an untrusted CA alike. So after
+a failure a test connection is made with the same settings, and its problem is reported. Clients of all parts use this.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ PROBE_WITHIN_S = 5.0
 _PORT = 9092
 _GROUP = 0  # the type of a consumer group's coordinator
 _API_VERSIONS, _CORRELATION_ID = 18, 7
-# What OpenSSL's verify_code says: https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/
+# OpenSSL's verify_code: https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/
 _EXPIRED, _NOT_YET_VALID, _WRONG_NAME = {10}, {9}, {62, 64}
 
 
 async def explain_failure(
     error: BaseException, config: KafkaConfig, ssl_context: ssl.SSLContext | None
 ) -> str:
-    """Return what is wrong and how to fix it, after `error` came of a Kafka client; takes PROBE_WITHIN_S at most."""
+    """Return what is wrong and how to fix it, after a Kafka client raised `error`; takes at most PROBE_WITHIN_S."""
     said = explain_refusal(error, config)
     if said is None and isinstance(error, KafkaError | OSError | TimeoutError):
         said = await find_failure(config, ssl_context)
@@ -58,13 +58,13 @@ async def explain_failure(
 
 
 def explain_refusal(error: BaseException, config: KafkaConfig) -> str | None:
-    """Return the words for what a broker refuses to a client that is logged in; None for other errors."""
+    """Return the explanation of a broker's refusal to a logged-in client; None for other errors."""
     about = ", ".join(sorted(_names(error)))
     match error:
         case TopicAuthorizationFailedError():
             return (
                 f"{_principal(config)} may not use the topic {about or '(unnamed)'}: add ACLs with kafka-acls.sh "
-                "(agents and signals: Write; the worker: Read, and Write on the rejected topic; who makes topics: "
+                "(agents and signals: Write; the worker: Read, and Write on the rejected topic; to create topics: "
                 "Create and DescribeConfigs; all: Describe)"
             )
         case GroupAuthorizationFailedError():
@@ -74,17 +74,17 @@ def explain_refusal(error: BaseException, config: KafkaConfig) -> str | None:
             )
         case ClusterAuthorizationFailedError():
             return (
-                f"{_principal(config)} may write to no topic, or make none: add ACLs with kafka-acls.sh (to write: "
-                "Write on the topics; to make topics: Create, Describe and DescribeConfigs)"
+                f"{_principal(config)} may not write to or create topics: add ACLs with kafka-acls.sh (to write: "
+                "Write on the topics; to create topics: Create, Describe and DescribeConfigs)"
             )
         case NotEnoughReplicasError() | NotEnoughReplicasAfterAppendError():
             return (
-                "fewer replicas are in sync than the topic's min.insync.replicas: bring the missing brokers back; "
-                "it goes on by itself then"
+                "fewer replicas are in sync than the topic's min.insync.replicas: bring the missing brokers back, "
+                "and it will continue by itself"
             )
         case UnknownTopicOrPartitionError():
             return (
-                f"there is no topic {about or '(unnamed)'}, or {_principal(config)} may not see it: make it with "
+                f"there is no topic {about or '(unnamed)'}, or {_principal(config)} may not see it: create it with "
                 "`endpoint-analytics topics`, or add the ACL Describe"
             )
     return None
@@ -93,9 +93,9 @@ def explain_refusal(error: BaseException, config: KafkaConfig) -> str | None:
 async def find_unreadable(
     config: KafkaConfig, ssl_context: ssl.SSLContext | None, topics: Iterable[str], group: str
 ) -> list[str]:
-    """Return a line for each topic that is not there or not for our user to see, and for a group that is not.
+    """Return a line for each topic or group that does not exist or that our user may not see.
 
-    None where Kafka does not answer. A consumer goes on without them, so that nothing else would say it.
+    Returns no lines if Kafka does not answer. A consumer continues without such topics, so nothing else reports them.
     """
     for server in config.servers:
         with suppress(KafkaError, OSError, TimeoutError):
@@ -116,7 +116,7 @@ async def find_unreadable(
 async def find_failure(
     config: KafkaConfig, ssl_context: ssl.SSLContext | None, within_s: float = PROBE_WITHIN_S
 ) -> str | None:
-    """Connect and log in as the settings say; return what keeps us out, or None where nothing does."""
+    """Connect and log in with the settings; return what prevents it, or None if nothing does."""
     answers = await asyncio.gather(
         *(_try(server, config, ssl_context, within_s / 2) for server in config.servers)
     )
@@ -135,15 +135,15 @@ async def find_failure(
     if not unreachable:
         return None
     return (
-        f"Kafka answers at {config.bootstrap_servers}, but says that its brokers are at {', '.join(brokers)}: "
-        f"{'; '.join(unreachable)}. Set the brokers' advertised.listeners to addresses that can be reached from here"
+        f"Kafka answers at {config.bootstrap_servers}, but reports its brokers at {', '.join(brokers)}: "
+        f"{'; '.join(unreachable)}. Set the brokers' advertised.listeners to addresses that are reachable from here"
     )
 
 
 async def _try(
     server: str, config: KafkaConfig, ssl_context: ssl.SSLContext | None, within_s: float
 ) -> str | list[str]:
-    """Return the addresses that the cluster's brokers advertise, or what keeps us out of this one."""
+    """Return the addresses that the cluster's brokers advertise, or what prevents connecting to this one."""
     host, port = _split(server)
     connection: AIOKafkaConnection | None = None
     logged_in = False
@@ -173,12 +173,12 @@ async def _connect(
 def _explain_connection(
     error: BaseException, server: str, config: KafkaConfig, within_s: float
 ) -> str | None:
-    """Return the words for an error that speaks for itself; None where the broker just closed the connection."""
+    """Return the explanation of a self-explanatory error; None if the broker just closed the connection."""
     match error:
         case socket.gaierror():
             return (
                 f"the name of {server} cannot be resolved ({error.strerror}): check the address "
-                f"(--kafka or {PREFIX}KAFKA) and the DNS"
+                f"(--kafka or {PREFIX}KAFKA) and DNS"
             )
         case ConnectionRefusedError():
             return (
@@ -196,7 +196,7 @@ def _explain_connection(
             return _explain_mechanism(error, server, config)
         case AuthenticationFailedError() | SaslAuthenticationFailed():
             return (
-                f"{server} refuses the user {config.username!r} or the password ({config.sasl_mechanism}): check "
+                f"{server} refuses the user {config.username!r} or its password ({config.sasl_mechanism}): check "
                 f"{PREFIX}KAFKA_USERNAME and {PREFIX}KAFKA_PASSWORD, and that the broker knows "
                 f"the user for {config.sasl_mechanism} (kafka-configs.sh --entity-type users --describe)"
             )
@@ -210,18 +210,18 @@ def _explain_connection(
 def _explain_certificate(error: ssl.SSLCertVerificationError, server: str, config: KafkaConfig) -> str:
     if error.verify_code in _WRONG_NAME:
         return (
-            f"the certificate of {server} is of another name ({error.verify_message}): connect by a name that it has, "
-            f"give the broker one with this name, or set {PREFIX}KAFKA_CHECK_HOSTNAME=off where the CA "
-            "vouches for your brokers alone"
+            f"the certificate of {server} is for another name ({error.verify_message}): connect by a name in it, "
+            f"give the broker a certificate with this name, or set {PREFIX}KAFKA_CHECK_HOSTNAME=off if the CA "
+            "signs certificates for your brokers only"
         )
     if error.verify_code in _EXPIRED | _NOT_YET_VALID:
         return (
-            f"the certificate of {server} is not valid now ({error.verify_message}): renew it, or set the right time "
-            "on this machine"
+            f"the certificate of {server} is not valid now ({error.verify_message}): renew it, or correct this "
+            "machine's clock"
         )
     ca = f"kafka_ca_file {config.ca_file!r}" if config.ca_file else "the system's CAs"
     return (
-        f"the certificate of {server} is not vouched for by {ca} ({error.verify_message}): set "
+        f"the certificate of {server} is not trusted by {ca} ({error.verify_message}): set "
         f"{PREFIX}KAFKA_CA_FILE to the certificate of the CA that signed the broker's"
     )
 
@@ -229,13 +229,13 @@ def _explain_certificate(error: ssl.SSLCertVerificationError, server: str, confi
 def _explain_mechanism(error: BaseException, server: str, config: KafkaConfig) -> str:
     if isinstance(error, IllegalSaslStateError):
         return (
-            f"{server} wants no login and kafka_security_protocol is {config.security_protocol}: set "
+            f"{server} requires no login, but kafka_security_protocol is {config.security_protocol}: set "
             f"{PREFIX}KAFKA_SECURITY_PROTOCOL to {config.security_protocol.removeprefix('SASL_')}, or "
-            "connect to the port of the listener with SASL"
+            "connect to the port of a listener with SASL"
         )
     return (
-        f"{server} does not offer {config.sasl_mechanism}: set {PREFIX}KAFKA_SASL_MECHANISM to one that it "
-        "has in sasl.enabled.mechanisms"
+        f"{server} does not offer {config.sasl_mechanism}: set {PREFIX}KAFKA_SASL_MECHANISM to one of its "
+        "sasl.enabled.mechanisms"
     )
 
 
@@ -247,7 +247,7 @@ def _explain_tls(error: ssl.SSLError, server: str, config: KafkaConfig) -> str |
         return None
     if not config.certificate_file and reason != "TLSV1_ALERT_PROTOCOL_VERSION":
         return (
-            f"{server} wants a client certificate ({reason}): set {PREFIX}KAFKA_CERTIFICATE_FILE and "
+            f"{server} requires a client certificate ({reason}): set {PREFIX}KAFKA_CERTIFICATE_FILE and "
             f"{PREFIX}KAFKA_KEY_FILE"
         )
     return (
@@ -259,14 +259,14 @@ def _explain_tls(error: ssl.SSLError, server: str, config: KafkaConfig) -> str |
 async def _explain_closed(
     error: BaseException, host: str, port: int, config: KafkaConfig, logged_in: bool, within_s: float
 ) -> str:
-    """Return why a broker may have closed the connection without a word: try what it speaks."""
+    """Return why a broker may have silently closed the connection, after testing which protocol it speaks."""
     server = _join(host, port)
     spoken = await _spoken(host, port, within_s)
     if spoken == "TLS" and not config.uses_tls:
         wanted = "SASL_SSL" if config.uses_sasl else "SSL"
         return (
-            f"{server} speaks TLS and kafka_security_protocol is {config.security_protocol}: set "
-            f"{PREFIX}KAFKA_SECURITY_PROTOCOL to {wanted}, or connect to the port of the listener "
+            f"{server} speaks TLS, but kafka_security_protocol is {config.security_protocol}: set "
+            f"{PREFIX}KAFKA_SECURITY_PROTOCOL to {wanted}, or connect to the port of a listener "
             "without TLS"
         )
     if spoken == "plain" and config.uses_tls:
@@ -274,31 +274,31 @@ async def _explain_closed(
     if logged_in and not config.uses_sasl:
         wanted = "SASL_SSL" if config.uses_tls else "SASL_PLAINTEXT"
         return (
-            f"{server} wants a login and kafka_security_protocol is {config.security_protocol}: set "
+            f"{server} requires a login, but kafka_security_protocol is {config.security_protocol}: set "
             f"{PREFIX}KAFKA_SECURITY_PROTOCOL to {wanted}, with {PREFIX}KAFKA_USERNAME and "
             f"{PREFIX}KAFKA_PASSWORD"
         )
     if spoken == "TLS" and not config.certificate_file:
         return (
-            f"{server} closes the connection after the TLS handshake: it may want a client certificate "
+            f"{server} closes the connection after the TLS handshake: it may require a client certificate "
             f"({PREFIX}KAFKA_CERTIFICATE_FILE)"
         )
     return (
-        f"{server} closes the connection ({type(error).__name__}): check that it is Kafka's port, and look into the "
-        "broker's log"
+        f"{server} closes the connection ({type(error).__name__}): check that it is Kafka's port, and check the "
+        "broker's application log"
     )
 
 
 def _no_tls(server: str, config: KafkaConfig) -> str:
     return (
-        f"{server} does not speak TLS and kafka_security_protocol is {config.security_protocol}: set "
+        f"{server} does not speak TLS, but kafka_security_protocol is {config.security_protocol}: set "
         f"{PREFIX}KAFKA_SECURITY_PROTOCOL to {'SASL_PLAINTEXT' if config.uses_sasl else 'PLAINTEXT'}"
-        " where the network is trusted, or connect to the port of the listener with TLS"
+        " if the network is trusted, or connect to the port of a listener with TLS"
     )
 
 
 async def _spoken(host: str, port: int, within_s: float) -> str | None:
-    """Return "TLS" or "plain" by what the port answers to; None where it answers to neither."""
+    """Return which of "TLS" and "plain" the port answers to, or None if neither."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # nothing is sent over it

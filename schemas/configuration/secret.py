@@ -1,4 +1,4 @@
-"""Secrets of the environment: in a variable, or in the file that a variable names, and never in both."""
+"""Secrets from the environment: in a variable, or in a file that a variable names, but never both."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from endpoint_analytics.schemas.configuration.settings import (
 
 
 def read_secret(environment: Mapping[str, str], name: str) -> str:
-    """Return the secret of the variable, or the first line of the file that `name`_file names; "" for neither.
+    """Return the secret in the variable, or the first line of the file in the variable `name`_file; "" if not set.
 
-    Raises ConfigurationError for both, and for a file that cannot be read or is empty.
+    Raises ConfigurationError if both are set, or if the file cannot be read or its first line is empty.
     """
     value, file = read_text(environment, name), read_text(environment, f"{name}_file")
     if not file:

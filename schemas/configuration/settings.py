@@ -1,8 +1,8 @@
-"""The ENDPOINT_ANALYTICS_* variables: every name, what its value must be, and how a value is read.
+"""The ENDPOINT_ANALYTICS_* environment variables: their names, valid values, and how they are parsed.
 
-One table and one way of reading for agents, middlewares, pipeline and commands. A new variable gets a row in SETTINGS;
-one that is not there is refused as a typing error. Only reading text belongs here: what values do together is checked
-by the parts that use them.
+Agents, middlewares, pipeline and commands share this table and its parsers. A new variable needs a row in SETTINGS;
+an unknown one is refused as a typo. Only parsing belongs here: combinations of values are checked by the
+parts that use them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PREFIX = "ENDPOINT_ANALYTICS_"
 
 HTTP = frozenset({"http", "https"})
 
-# What Kubernetes sets in every pod of a namespace for a Service whose name begins as our variables do.
+# Variables that Kubernetes sets in every pod of a namespace for a Service whose name starts like our prefix.
 _SERVICE_LINK = re.compile(
     r"(?:.*_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)\w*|PORT=\w+://.*)"
 )
@@ -31,7 +31,7 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?=/)", re.ASCII)
 _LOGIN = re.compile(r"\A([A-Za-z][A-Za-z0-9+.-]*://)?.*@", re.DOTALL)
-"""All before the last @, whatever a password is made of, and whether or not a scheme stands before it."""
+"""Everything before the last @, whatever characters a password contains, with or without a scheme."""
 _SWITCHES = {
     "on": True,
     "true": True,
@@ -45,14 +45,14 @@ _SWITCHES = {
 
 
 class ConfigurationError(ValueError):
-    """A setting that is missing or wrong: the message says which one, what was expected, and how to fix it."""
+    """A missing or invalid setting: the message says which one, what was expected, and how to fix it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a variable holds, for people: `expected`, an `example`, and the command-line `option` that overrides it.
+    """The description of a variable: what is `expected`, an `example`, and the `option` that overrides it.
 
-    The value of a secret is shown nowhere.
+    The value of a secret is never shown.
     """
 
     expected: str
@@ -64,10 +64,10 @@ class Setting:
 _NAME = "1 to 128 letters, digits, '.', '_' or '-', beginning and ending with a letter or digit"
 _ON_OR_OFF = "on or off"
 _DAYS = "a whole number of days"
-_PEM = "the path of a PEM file that can be read"
+_PEM = "the path of a readable PEM file"
 
 SETTINGS: Mapping[str, Setting] = {
-    # whose requests these are, and how they are recorded
+    # identity, and how requests are recorded
     "namespace": Setting(_NAME, "acme", "--namespace"),
     "endpoint": Setting(_NAME, "classifier", "--endpoint"),
     "replica_id": Setting(_NAME, "replica-1", "--replica-id"),
@@ -75,11 +75,11 @@ SETTINGS: Mapping[str, Setting] = {
     "stop_timeout_s": Setting("seconds, 0 to 60", "5", "--timeout"),
     "hardware": Setting(_ON_OR_OFF, "off"),
     "states": Setting(_ON_OR_OFF, "off"),
-    "exclude_paths": Setting("whole paths with commas between them", "/health,/metrics", "--exclude-paths"),
+    "exclude_paths": Setting("full paths, separated by commas", "/health,/metrics", "--exclude-paths"),
     "recorder_limit": Setting("a whole number, 1 or more", "20000"),
     "outbox_batches": Setting("a whole number, 1 or more", "600"),
     "outbox_bytes": Setting("a whole number of bytes, 1 or more", "67108864"),
-    "spool": Setting("a directory that can be written", "/var/spool/endpoint-analytics", "--spool"),
+    "spool": Setting("a writable directory", "/var/spool/endpoint-analytics", "--spool"),
     "spool_bytes": Setting("a whole number of bytes, 65536 or more", "268435456"),
     "spool_drop": Setting("oldest or newest", "oldest"),
     "scrape": Setting(
@@ -87,19 +87,19 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "scrape_interval_s": Setting("seconds, 0.1 to 5", "1.0"),
     "scrape_metrics": Setting(
-        "NAME=PROMETHEUS_NAME with commas between them", "engine_lora_slots=vllm:lora_slots", "--metric"
+        "NAME=PROMETHEUS_NAME pairs, separated by commas", "engine_lora_slots=vllm:lora_slots", "--metric"
     ),
-    "scrape_token": Setting("printable ASCII characters, as an HTTP header can have", is_secret=True),
+    "scrape_token": Setting("printable ASCII characters, as allowed in an HTTP header", is_secret=True),
     "scrape_token_file": Setting("the path of a file whose first line is the token", "/run/secrets/engine"),
     "scrape_select": Setting(
-        'LABEL="VALUE" with =, !=, =~ or !~, and commas between several', 'model="ensemble"', "--select"
+        'LABEL="VALUE" with =, !=, =~ or !~; several separated by commas', 'model="ensemble"', "--select"
     ),
     "engine_ca_file": Setting(_PEM, "/etc/engine/ca.pem", "--engine-ca-file"),
     "engine_certificate_file": Setting(_PEM, "/etc/engine/agent.pem", "--engine-certificate-file"),
     "engine_key_file": Setting(_PEM, "/etc/engine/agent.key", "--engine-key-file"),
-    "engine_server_name": Setting("a host's name", "llm.example.com", "--engine-server-name"),
+    "engine_server_name": Setting("a host name", "llm.example.com", "--engine-server-name"),
     "engine_insecure": Setting(_ON_OR_OFF, "on", "--engine-insecure"),
-    "runtime_directory": Setting("a directory that can be written", "/run/endpoint-analytics"),
+    "runtime_directory": Setting("a writable directory", "/run/endpoint-analytics"),
     # Kafka
     "kafka": Setting("HOST:PORT[,HOST:PORT...]", "kafka-1:9092,kafka-2:9092", "--kafka"),
     "topic_prefix": Setting("1 to 200 letters, digits, '.', '_' or '-'", "endpoint-analytics", "--topic-prefix"),
@@ -109,7 +109,7 @@ SETTINGS: Mapping[str, Setting] = {
     "kafka_sasl_mechanism": Setting(
         "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512", "SCRAM-SHA-512", "--kafka-sasl-mechanism"
     ),
-    "kafka_username": Setting("a user's name", "analytics", "--kafka-username"),
+    "kafka_username": Setting("a user name", "analytics", "--kafka-username"),
     "kafka_password": Setting("the user's password", is_secret=True),
     "kafka_password_file": Setting(
         "the path of a file whose first line is the user's password", "/run/secrets/kafka", "--kafka-password-file"
@@ -123,17 +123,17 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "kafka_check_hostname": Setting(_ON_OR_OFF, "off", "--kafka-check-hostname"),
     # `agent kubernetes`
-    "endpoint_label": Setting("the key of a pod's label", "app.kubernetes.io/name", "--endpoint-label"),
+    "endpoint_label": Setting("the key of a pod label", "app.kubernetes.io/name", "--endpoint-label"),
     "replica_from": Setting("name, uid, label:KEY or annotation:KEY", "name", "--replica-from"),
     "cluster": Setting("a name", "eu-1", "--cluster"),
     # worker
     "group": Setting("the name of a consumer group", "endpoint-analytics", "--group"),
-    "instance_id": Setting("a name that only this worker of the group has", "worker-0", "--instance-id"),
+    "instance_id": Setting("a name that is unique among the workers of the group", "worker-0", "--instance-id"),
     # ClickHouse
     "clickhouse_url": Setting(
         "http://HOST:PORT or https://HOST:PORT, the HTTP interface", "http://127.0.0.1:8123", "--clickhouse-url"
     ),
-    "clickhouse_user": Setting("a user's name", "default", "--clickhouse-user"),
+    "clickhouse_user": Setting("a user name", "default", "--clickhouse-user"),
     "clickhouse_password": Setting("the user's password", is_secret=True),
     "clickhouse_password_file": Setting(
         "the path of a file whose first line is the user's password",
@@ -147,7 +147,7 @@ SETTINGS: Mapping[str, Setting] = {
         "the path of a file whose first line is that password", "/run/secrets/analyst"
     ),
     "clickhouse_database": Setting(
-        "letters, digits and '_', and no digit first", "endpoint_analytics", "--clickhouse-database"
+        "letters, digits and '_', not starting with a digit", "endpoint_analytics", "--clickhouse-database"
     ),
     "clickhouse_cluster": Setting("letters, digits, '_', '.' or '-'", "analytics", "--clickhouse-cluster"),
     "retention_10s_days": Setting(_DAYS, "7"),
@@ -161,27 +161,27 @@ SETTINGS: Mapping[str, Setting] = {
 
 
 def variable_of(name: str) -> str:
-    """Return the variable of a setting; KeyError for one that is not in SETTINGS."""
+    """Return a setting's environment variable; KeyError if it is not in SETTINGS."""
     if name not in SETTINGS:
         raise KeyError(name)
     return PREFIX + name.upper()
 
 
 def wrong(name: str, value: object, why: str = "") -> ConfigurationError:
-    """Return the error for a setting's value; `why` says more than what SETTINGS expects of it."""
+    """Return the error for an invalid value; `why` adds to what SETTINGS says about the expected value."""
     setting = SETTINGS[name]
     why = why if not setting.is_secret else ""
     shown = "not usable" if setting.is_secret else shown_value(value)
     example = f", for example {setting.example}" if setting.example else ""
-    places = f"{setting.option} or {variable_of(name)}" if setting.option else variable_of(name)
+    sources = f"{setting.option} or {variable_of(name)}" if setting.option else variable_of(name)
     reason = f" ({why})" if why else ""
     return ConfigurationError(
-        f"{name} is {shown}{reason}: expected {setting.expected}{example}; set {places}"
+        f"{name} is {shown}{reason}: expected {setting.expected}{example}; set {sources}"
     )
 
 
 def missing(name: str) -> ConfigurationError:
-    """Return the error for a setting that has no default and was not given."""
+    """Return the error for a required setting that is not set."""
     option = SETTINGS[name].option
     return ConfigurationError(
         f"{name} is not set: pass {name}=..., or set {f'{option} or ' if option else ''}{variable_of(name)}, "
@@ -190,13 +190,13 @@ def missing(name: str) -> ConfigurationError:
 
 
 def shown_value(value: object) -> str:
-    """Return a value for an error's text: one line, not long, and no login or query of a URL."""
+    """Return a value for an error message: one short line, without the login and query of a URL."""
     text = repr(value) if not isinstance(value, str) else repr(_LOGIN.sub(r"\1***@", value).partition("?")[0])
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 def check_environment(environment: Mapping[str, str]) -> None:
-    """Raise ConfigurationError when a variable has our prefix and no name of ours: nobody would read it."""
+    """Raise ConfigurationError for a variable with our prefix but an unknown name, which would be ignored."""
     known = {variable_of(name) for name in SETTINGS}
     unknown = sorted(
         name
@@ -217,13 +217,13 @@ def _is_service_link(name: str, value: str) -> bool:
 
 def _unknown(name: str, known: set[str]) -> str:
     near = get_close_matches(name.upper(), known, n=1, cutoff=0.7)
-    return f"{name} is no variable of ours: " + (
+    return f"{name} is not a known variable: " + (
         f"did you mean {near[0]}?" if near else "correct its name, or unset it"
     )
 
 
 def read_text(environment: Mapping[str, str], name: str) -> str:
-    """Return the text of a setting's variable without blanks around it (a secret as it is), "" when it is not set."""
+    """Return the text of a setting's variable without surrounding blanks (a secret unchanged), "" if it is not set."""
     text = environment.get(variable_of(name), "")
     return text if SETTINGS[name].is_secret else text.strip()
 
@@ -237,7 +237,7 @@ def parse_switch(name: str, text: str) -> bool:
 
 
 def parse_number(name: str, text: str, kind: type[int | float] = float) -> float:
-    """Return a finite number, an int where `kind` says so; raises ConfigurationError."""
+    """Return a finite number of type `kind`; raises ConfigurationError."""
     text = text.strip()
     if (_WHOLE if kind is int else _NUMBER).fullmatch(text) and math.isfinite(float(text)):
         return kind(text)
@@ -245,12 +245,12 @@ def parse_number(name: str, text: str, kind: type[int | float] = float) -> float
 
 
 def parse_list(text: str) -> tuple[str, ...]:
-    """Return what stands between the commas, without blanks around it."""
+    """Split a text at its commas, without surrounding blanks and empty items."""
     return tuple(item.strip() for item in text.split(",") if item.strip())
 
 
 def parse_servers(name: str, text: str) -> tuple[str, ...]:
-    """Return the addresses of `HOST:PORT[,HOST:PORT...]`; raises ConfigurationError for one without a port."""
+    """Return the addresses in `HOST:PORT[,HOST:PORT...]`; raises ConfigurationError for an invalid one."""
     servers = tuple(server.strip() for server in text.split(","))
     for server in servers:
         match = _ADDRESS.fullmatch(server)
@@ -258,7 +258,7 @@ def parse_servers(name: str, text: str) -> tuple[str, ...]:
             why = "it has no port" if re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]", server) else ""
             raise wrong(name, text, why)
         if not 0 < int(match[1]) <= 65_535:
-            raise wrong(name, text, f"{match[1]} is no port")
+            raise wrong(name, text, f"{match[1]} is not a port")
     return servers
 
 
@@ -270,14 +270,14 @@ def parse_url(
     default_scheme: Literal["http", ""] = "",
     error: Callable[[str, str, str], ConfigurationError] = wrong,
 ) -> SplitResult:
-    """Return the parts of a URL of one of the `schemes`, with a host and a port in range, if any.
+    """Return the parts of a URL with one of the `schemes`, a host, and a valid port if any.
 
-    A text without a scheme is read with the default one where there is one. Raises ConfigurationError; `error` makes
-    it of name, text and reason, for a URL that is no setting of the environment.
+    A text without a scheme gets the default one, if there is one. Raises ConfigurationError; `error` creates it
+    from name, text and reason, for a URL that is not from an environment variable.
     """
     text = text.strip()
     if not text.isascii() or not text.isprintable() or " " in text:
-        raise error(name, text, "a URL has no such character; %20 is a space")
+        raise error(name, text, "a URL contains only printable ASCII without spaces; %20 is a space")
     scheme = _SCHEME.match(text)
     if scheme is None and default_scheme:
         text = f"{default_scheme}://{text}"
@@ -296,7 +296,7 @@ def parse_url(
 def number_option(
     least: float, most: float = math.inf, kind: type[int | float] = float
 ) -> Callable[[str], float]:
-    """Return argparse's `type` of an option that takes a finite number in a range."""
+    """Return argparse's `type` for an option whose value is a finite number in a range."""
     what = "a whole number" if kind is int else "a number"
     bounds = f"from {least:g} to {most:g}" if math.isfinite(most) else f"of {least:g} or more"
 

@@ -1,4 +1,4 @@
-"""What is shipped, built and installed as a user would: sources as cloned, wheel, source distribution, environments."""
+"""The artefacts, built and installed as a user would: cloned sources, wheel, source distribution, environments."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ CONSTRAINTS = ROOT / "constraints.txt"
 
 @dataclass(frozen=True)
 class Environment:
-    """An environment that holds pip and nothing else, until something is installed."""
+    """A virtual environment with only pip, until something is installed."""
 
     directory: Path
 
@@ -25,7 +25,7 @@ class Environment:
         return self.directory / "bin"
 
     def variables(self, **more: str) -> dict[str, str]:
-        """The machine's variables without any way to this project's own sources and to other programs."""
+        """The machine's environment variables, without access to this project's sources and to other programs."""
         kept = {
             name: value
             for name, value in os.environ.items()
@@ -46,7 +46,7 @@ class Environment:
         return done.stdout
 
     def run(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a program of the environment, with nothing else in PATH, outside of the sources."""
+        """Run a program of the environment, with nothing else in PATH, outside the sources."""
         return subprocess.run(
             [self.bin / words[0], *words[1:]],
             env=self.variables(**variables),
@@ -69,7 +69,7 @@ def make_environment(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def sources(tmp_path_factory) -> Path:
-    """The project as git has it, nothing built."""
+    """The project as in git, with nothing built."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -94,7 +94,7 @@ class Artefacts:
 
 @pytest.fixture(scope="session")
 def artefacts(sources, tmp_path_factory) -> Artefacts:
-    """What `make dist` builds: the page first, which the tests of the page built already, then both files."""
+    """The output of `make dist`: both files, with the page, which the tests of the page have already built."""
     ready = tmp_path_factory.mktemp("page-built") / "endpoint-analytics"
     shutil.copytree(sources, ready)
     page = Path("pipeline", "serve", "page", "dist")

@@ -1,4 +1,4 @@
-"""The wheel and the source distribution hold everything, and the whole chain runs from an installation of each."""
+"""The wheel and the source distribution are complete, and the whole pipeline runs from an installation of each."""
 
 import json
 import os
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(900)
 READY = "Endpoint Analytics is ready"
 PACKAGES = ("agents", "infra", "pipeline", "schemas")
 PUBLIC = {"__init__.py", "gunicorn.py", "py.typed"}
-# What deploys the packages lies beside them, and is not part of them.
+# Deployment files are next to the packages, and not part of them.
 NOT_INSTALLED = re.compile(
     r"infra/deploy/(Dockerfile|autoscaling/|kubernetes/)|pipeline/serve/page/(?!dist/)"
 )
@@ -41,7 +41,7 @@ def files_in(wheel: Path) -> set[str]:
     return {name.removeprefix("endpoint_analytics/") for name in names if ".dist-info/" not in name}
 
 
-# What is in them
+# Contents
 
 
 def test_the_wheel_holds_every_file_of_the_packages_and_the_page(sources, artefacts):
@@ -56,12 +56,12 @@ def test_the_source_distribution_holds_all_that_a_wheel_is_built_of(sources, art
     assert missing - names == set()
 
 
-# The agent beside a model server
+# The agent next to a model server
 
 
 @pytest.fixture(scope="module")
 def agent_environment(make_environment, sources):
-    """The agent and FastAPI, from the sources as cloned; no Node in PATH, and none fetched."""
+    """The agent and FastAPI, from cloned sources; no Node in PATH, and none fetched."""
     environment = make_environment("agent")
     environment.install(str(sources), "fastapi", "uvicorn")
     return environment
@@ -107,7 +107,7 @@ def test_that_line_adds_them(agent_environment, sources):
     assert done.returncode == 0, done.stderr
 
 
-# The whole chain
+# The whole pipeline
 
 HELLO = """
 from endpoint_analytics.agents.middleware.asgi import AnalyticsMiddleware
@@ -138,7 +138,7 @@ def read(url: str, token: str = "") -> str:
 
 @contextmanager
 def started(environment, log: Path, *words: str, until: str, **variables: str):
-    """A program of the environment, once its log holds `until`; ended as Ctrl-C ends it."""
+    """Run a program of the environment, wait until its log contains `until`, and end it like Ctrl-C."""
     with log.open("wb") as file:
         process = subprocess.Popen(
             [environment.bin / words[0], *words[1:]],
@@ -165,7 +165,7 @@ def started(environment, log: Path, *words: str, until: str, **variables: str):
 
 
 def check_chain(environment, agent_environment, directory: Path) -> None:
-    """The demo's requests, and those of a server with the agent alone, reach OpenMetrics; the page is there."""
+    """Requests of the demo, and of a server with only the agent, appear in OpenMetrics; the page is served."""
     data = directory / "data"
     ports = [word for name in ("kafka", "clickhouse", "serve", "demo") for word in (f"--{name}-port", "0")]
     run = ["endpoint-analytics", "run", "--data", str(data), "--rate", "20", *ports]

@@ -184,8 +184,8 @@ def test_each_part_says_what_keeps_it_out(secure: SecureKafka, secure_parts: Par
     rig = Rig(secure_parts, "kept-out", partitions=2)
     right = replace(secure.config("SECURE"), topic_prefix=rig.name)
     wrong = {
-        "refuses the user 'app' or the password": replace(right, password="wrong"),
-        "is not vouched for by kafka_ca_file": replace(right, ca_file=str(secure.certificates.other_ca)),
+        "refuses the user 'app' or its password": replace(right, password="wrong"),
+        "is not trusted by kafka_ca_file": replace(right, ca_file=str(secure.certificates.other_ca)),
         "nothing listens at": replace(right, bootstrap_servers="127.0.0.1:1"),
     }
     replica = [

@@ -1,4 +1,4 @@
-"""One real broker for the tests of this directory that leave it running."""
+"""One real broker, shared by the tests of this directory that leave it running."""
 
 from collections.abc import Iterator
 

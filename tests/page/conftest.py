@@ -1,4 +1,4 @@
-"""A real Chromium before the real service on a real ClickHouse that holds a story whose truth is known."""
+"""A real Chromium with the real service on a real ClickHouse, which contains a story with known numbers."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ def client(config) -> Iterator[Client]:
 
 @pytest.fixture(scope="session")
 def story(client) -> Story:
-    """Two and a half hours of acme/llm until now, and a smaller endpoint without GPUs beside it."""
+    """Two and a half hours of acme/llm until now, and a smaller endpoint without GPUs."""
     now = datetime.now(UTC)
     story = Story(int(now.timestamp()) // 60 * 60)
-    story.tell(client, now)
+    story.store(client, now)
     quiet = Story(
         int(now.timestamp()),
         endpoint="embedder",
@@ -85,7 +85,7 @@ def story(client) -> Story:
         gpus=0,
         lives=(Life("embedder-0", 5_000),),
     )
-    quiet.tell(client, now)
+    quiet.store(client, now)
     return story
 
 
@@ -103,7 +103,7 @@ def token(client) -> str:
 
 @pytest.fixture(scope="package")
 def signed_in(browser, service, token) -> dict:
-    """The cookie of a person who has signed in, by the form."""
+    """The cookie of a user who signed in with the form."""
     context = browser.new_context()
     page = context.new_page()
     page.goto(f"http://127.0.0.1:{service.port}/")
@@ -117,7 +117,7 @@ def signed_in(browser, service, token) -> dict:
 
 @pytest.fixture
 def visit(browser, service, signed_in):
-    """Open an address in a browser of one's own; nothing may go wrong in its console, or be fetched from elsewhere."""
+    """Open an address in a separate browser; fails on console errors, and on requests to other servers."""
     contexts, troubles = [], []
 
     def visit(query: str = "", *, signed: bool = True, expect_trouble: bool = False, **options) -> Seen:
@@ -154,7 +154,7 @@ def _is_ours(url: str, port: int) -> bool:
 
 @pytest.fixture
 def hour(story) -> str:
-    """The query of the story's last hour of acme/llm, as a range that stands still."""
+    """The query string for the last hour of acme/llm in the story, as a fixed range."""
     return f"?endpoint=acme/llm&from={story.end_s - 3600}&to={story.end_s}"
 
 

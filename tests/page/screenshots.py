@@ -1,6 +1,6 @@
-"""`make screenshots`: pictures of every view, light, dark and narrow, of a story that is told until now.
+"""`make screenshots`: pictures of every view, light, dark and narrow, of a story that lasts until now.
 
-They lie in build/screenshots afterwards; `--docs` renews those that the documentation shows.
+They are written to build/screenshots; `--docs` updates those in the documentation.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LLM = "?endpoint=acme/llm"
 
 @dataclass(frozen=True)
 class Shot:
-    """A view, and what is done before the picture is taken."""
+    """A view, and the actions before the picture is taken."""
 
     name: str
     query: str
@@ -90,12 +90,12 @@ def stories(now_s: int) -> tuple[Story, ...]:
     )  # fmt: skip
 
 
-def keep_alive(client: Client, told: tuple[Story, ...], stop: threading.Event) -> None:
-    """Go on telling: the window of now grows each second, as it does while a worker stores."""
+def keep_alive(client: Client, stored: tuple[Story, ...], stop: threading.Event) -> None:
+    """Keep storing: the current window grows each second, as it does with a running worker."""
     while not stop.wait(1):
         now_s = time.time()
         start = int(now_s) // 10 * 10
-        for story in told:
+        for story in stored:
             alive = [life for life in story.lives if not life.runs_until]
             grown = [
                 story.window(life.replica, start, len(alive), width_s=now_s - start + 0.1) for life in alive
@@ -150,11 +150,11 @@ def main() -> None:
         migrate(config)
         client, stop = connect(config), threading.Event()
         all_known(client)
-        told = stories(int(time.time()))
-        for story in told:
-            story.tell(client, datetime.now(UTC))
+        stored = stories(int(time.time()))
+        for story in stored:
+            story.store(client, datetime.now(UTC))
         token = create_token(client, "acme", "pictures", datetime.now(UTC))
-        alive = threading.Thread(target=keep_alive, args=(client, told[:2], stop))
+        alive = threading.Thread(target=keep_alive, args=(client, stored[:2], stop))
         alive.start()
         service = ServeProcess(config, Path(directory) / "log")
         try:

@@ -1,4 +1,4 @@
-"""What a person sees on the page, and does: read a number, point, drag. No test looks deeper than this."""
+"""What a user sees and does on the page: read a number, point, drag. Tests look no deeper than this."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from playwright.sync_api import Locator, Page
 
 DASH = "\N{EN DASH}"
-"""Where there is no figure."""
+"""Shown instead of a missing number."""
 
 
 class Seen:
@@ -18,16 +18,16 @@ class Seen:
         self.page = page
 
     def ready(self) -> None:
-        """Wait until what was asked for is shown."""
+        """Wait until the requested data is shown."""
         self.page.locator(".stage[aria-busy=false]").wait_for()
 
     @property
     def query(self) -> str:
-        # As the browser has it: `page.url` hears of a change a moment later.
+        # From the browser itself: `page.url` is updated a moment later.
         return str(self.page.evaluate("location.search.slice(1)"))
 
     def box(self, name: str) -> tuple[str, str]:
-        """A box's large figure and the small one below."""
+        """A box's large number and the small one below it."""
         box = self.page.locator(f'[data-box="{name}"]')
         return box.locator(".box-value").inner_text(), box.locator(".box-detail").inner_text()
 
@@ -35,7 +35,7 @@ class Seen:
         return self.page.locator(f'.graph[data-graph="{name}"]')
 
     def legend(self, graph: str) -> dict[str, str]:
-        """Names in a legend, with the values beside them."""
+        """Names in a legend, with their values."""
         entries = self.graph(graph).locator(".legend-entry").all()
         return {
             entry.get_attribute("data-key"): entry.locator(".legend-value").inner_text() for entry in entries
@@ -45,33 +45,33 @@ class Seen:
         return self.graph(graph).locator(f'.legend-entry[data-key="{key}"]')
 
     def ranges(self) -> set[tuple[int, int]]:
-        """The time that each graph shows."""
+        """The time range of each graph."""
         found = self.page.locator(".plot[data-from], .bars-area[data-from]").all()
         return {(int(each.get_attribute("data-from")), int(each.get_attribute("data-to"))) for each in found}
 
     def range(self) -> tuple[int, int]:
-        """The one time that all graphs show."""
+        """The common time range of all graphs."""
         (only,) = self.ranges()
         return only
 
     def over(self, graph: str) -> dict[str, float]:
-        """Where a graph's plot is."""
+        """The position of a graph's plot."""
         area = self.graph(graph).locator(".u-over")
         area.scroll_into_view_if_needed()
         return area.bounding_box()
 
     def point(self, graph: str, share: float) -> None:
-        """Point at a share of a graph's width."""
+        """Point at a fraction of a graph's width."""
         box = self.over(graph)
         self.page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] / 2)
 
     def point_at(self, graph: str, at: float) -> None:
-        """Point at a moment."""
+        """Point at a time."""
         (begin, end) = self.range()
         self.point(graph, (at - begin) / (end - begin))
 
     def drag(self, graph: str, begin: float, end: float) -> None:
-        """Drag over shares of a graph's width, and wait until what was asked for is there."""
+        """Drag between two fractions of a graph's width, and wait for the requested data."""
         box = self.over(graph)
         self.drag_box(box, begin, end)
 
@@ -87,7 +87,7 @@ class Seen:
         self.ready()
 
     def ink(self, graph: str, begin: float, end: float) -> list[int]:
-        """How many strongly coloured points each column of a graph's plot has, between two shares of its width."""
+        """The number of strongly coloured pixels in each column of a plot, between two fractions of its width."""
         return (
             self.graph(graph)
             .locator("canvas")
@@ -120,7 +120,7 @@ class Seen:
         )
 
     def axe(self, source: str) -> list[dict[str, Any]]:
-        """What axe-core finds, serious and critical only."""
+        """Serious and critical findings of axe-core."""
         self.page.evaluate(source)
         found = self.page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
         return [
@@ -132,13 +132,13 @@ class Seen:
 
 
 def number(text: str) -> float:
-    """The number in a text, thousands grouped; a dash is none."""
+    """The number in a text, with grouped thousands; None for a dash."""
     found = re.search(r"[\d,]+(?:\.\d+)?", text)
     assert found, f"no number in {text!r}"
     return float(found[0].replace(",", ""))
 
 
 def seconds(text: str) -> float:
-    """A duration of one unit."""
+    """A duration with a single unit."""
     units = {"µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
     return number(text) * units[text.rsplit(maxsplit=1)[-1]]

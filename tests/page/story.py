@@ -1,6 +1,6 @@
-"""An afternoon in the life of an endpoint, as rows: three replicas that come and go, traffic, hardware, a gap.
+"""An afternoon in the life of an endpoint, as rows: three replicas that start and stop, traffic, hardware, a gap.
 
-Everything follows from the moment `end_s` and a seed, so that what the page must show is known.
+Everything is derived from the time `end_s` and a seed, so the numbers that the page must show are known.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ GB = 10**9
 
 @dataclass(frozen=True)
 class Life:
-    """A replica: when it begins to run and when it ends, in seconds before the end of the story."""
+    """A replica: when it starts running and when it ends, in seconds before the end of the story."""
 
     replica: str
     runs_from: int
@@ -79,7 +79,7 @@ class Story:
                     self.engine += self.engine_samples(life.replica, start)
 
     def load(self, at_s: float) -> float:
-        """How busy it is, around 1: a slow wave, a quick one, and two rushes, 48 and 15 minutes before the end."""
+        """The load, around 1: a slow wave, a fast one, and two rushes, 48 and 15 minutes before the end."""
         age = self.end_s - at_s
         rush = math.exp(-(((age - 2_900) / 420) ** 2)) + 0.75 * math.exp(-(((age - 900) / 260) ** 2))
         return 0.95 + 0.25 * math.sin(age / 1900) + 0.12 * math.sin(age / 240) + rush
@@ -160,7 +160,7 @@ class Story:
         ]  # fmt: skip
 
     def engine_samples(self, replica: str, start: int) -> list[dict[str, object]]:
-        """What the engine of one replica told in one window."""
+        """The serving engine's metrics of one replica in one window."""
         load, own = self.load(start), (hash_of(replica) % 17 - 8) / 8
         wave = math.sin(start / 37 + own)
         figures = {
@@ -183,7 +183,7 @@ class Story:
         ]  # fmt: skip
 
     def events(self) -> list[dict[str, object]]:
-        """What each replica went through."""
+        """The states of each replica."""
         end, found = datetime.fromtimestamp(self.end_s, UTC), []
 
         def add(life: Life, state: str, age: float, reason: str = "") -> None:
@@ -203,7 +203,7 @@ class Story:
         return found
 
     def settings(self) -> list[dict[str, object]]:
-        """Bounds that were raised once."""
+        """Replica bounds, which are raised once."""
         end = datetime.fromtimestamp(self.end_s, UTC)
         return [
             rows.setting(end, 1, 3, age_s=self.hours * 3600 + 3600, endpoint=self.endpoint)
@@ -213,7 +213,7 @@ class Story:
         ]
 
     def boots(self, now: datetime) -> list[dict[str, object]]:
-        """Heartbeats of the replicas that still run, and the last words of the others."""
+        """Heartbeats of the replicas that still run, and the last messages of the others."""
         return [
             rows.boot(now, replica=life.replica, boot_id=f"{life.replica}-1", namespace=self.namespace,
                       endpoint=self.endpoint, age_s=0.2 if not life.runs_until else life.runs_until,
@@ -221,8 +221,8 @@ class Story:
             for life in self.lives
         ]  # fmt: skip
 
-    def tell(self, client: Client, now: datetime) -> None:
-        """Store all of it."""
+    def store(self, client: Client, now: datetime) -> None:
+        """Store the whole story."""
         rows.insert(client, "request_windows", self.windows)
         if self.hardware:
             rows.insert(client, "hardware_windows", self.hardware)

@@ -1,4 +1,4 @@
-"""One truth: the page, the JSON API, SQL and open-metrics say the same of the same requests."""
+"""The page, the JSON API, SQL and OpenMetrics report the same numbers for the same requests."""
 
 import json
 import re
@@ -23,7 +23,7 @@ ENGINE = {
 
 
 @pytest.fixture
-def told(client, story):
+def expected(client, story):
     """Two minutes of one replica's requests until now, and its totals as the agent sent them."""
     now = datetime.now(UTC)
     last = int(now.timestamp()) // 10 * 10 - 10
@@ -48,14 +48,14 @@ def told(client, story):
         "engine_windows",
         [
             rows.hardware(now, metric, value, replica="a-0", boot_id="a2", endpoint=ENDPOINT, age_s=age)
-            for age in range(-41, 120, 10)  # the page's newest point is of when it looks
+            for age in range(-41, 120, 10)  # the page's newest point is the time of its query
             for metric, value in ENGINE.items()
         ],
     )
     return totals
 
 
-def test_page_api_sql_and_open_metrics_agree(visit, client, service, token, told):
+def test_page_api_sql_and_open_metrics_agree(visit, client, service, token, expected):
     seen = visit(f"?endpoint=acme/{ENDPOINT}&range=5m")
     headers = {"Authorization": f"Bearer {token}"}
     answer = service.get(
@@ -72,7 +72,7 @@ def test_page_api_sql_and_open_metrics_agree(visit, client, service, token, told
             r'^http_requests_total\{.*status_code="(\d+)".*\} (\S+)$', exposition, re.MULTILINE
         )
     }
-    assert scraped == told == statuses == {int(code): n for code, n in summary["statuses"].items()}
+    assert scraped == expected == statuses == {int(code): n for code, n in summary["statuses"].items()}
     boxes = {name: number(seen.box(name)[1]) for name in ("2xx", "3xx", "4xx", "5xx")}
     assert boxes == {name: by_class(statuses)[name] for name in boxes}
     assert boxes == {each["name"]: each["count"] for each in summary["classes"]}
@@ -87,7 +87,7 @@ def test_page_api_sql_and_open_metrics_agree(visit, client, service, token, told
     assert card.locator('[data-figure="Pending"] .figure-value').inner_text() == "5"
 
 
-def test_the_engines_figures_agree_everywhere(visit, client, service, token, told):
+def test_the_engines_figures_agree_everywhere(visit, client, service, token, expected):
     headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
     answer = service.get(f"/v2/endpoint/acme/{ENDPOINT}/series?series=engine&from=now-5m&step=10", headers)
     by_api = {
@@ -119,7 +119,7 @@ def test_the_engines_figures_agree_everywhere(visit, client, service, token, tol
     }
 
 
-def test_an_agent_that_scrapes_beside_another_makes_no_second_replica(visit, service, token, told):
+def test_a_separate_scraping_agent_is_not_a_second_replica(visit, service, token, expected):
     headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
     body = json.loads(service.get(f"/v2/endpoint/acme/{ENDPOINT}/replicas?from=now-5m", headers).body)
     assert [(each["replica"], each["state"]) for each in body["replicas"]] == [("a-0", "running")]

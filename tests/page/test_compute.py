@@ -1,4 +1,4 @@
-"""The section Compute: averages, each replica, and graphs that have nothing to show."""
+"""The section Compute: averages, each replica, and graphs without data."""
 
 import pytest
 
@@ -29,7 +29,7 @@ def test_details_show_each_replica_and_device(visit, hour):
     assert "details=1" in seen.query
 
 
-def test_troubles_are_there_only_for_who_has_them(visit, hour, story):
+def test_problems_are_shown_only_for_affected_replicas(visit, hour, story):
     seen = visit(f"{hour}&section=compute")
     assert seen.legend("oom_kills") == {"oom_kills": "1"}
     assert not seen.graph("throttled").is_visible()

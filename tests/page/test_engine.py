@@ -1,4 +1,4 @@
-"""The section Engine: averages, each replica, metrics that only agents know, and how to send the first ones."""
+"""The section Engine: averages, each replica, metrics defined by agents, and how to send the first ones."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Without a mouse: everything can be reached, seen to be reached, and done."""
+"""Without a mouse: everything can be reached, shows its focus, and can be operated."""
 
 from tests.support.waiting import until
 

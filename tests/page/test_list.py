@@ -13,7 +13,7 @@ from tests.support.waiting import until
 
 @pytest.fixture(scope="module")
 def busy(client, story):
-    """Four minutes of traffic until now, on an endpoint of its own."""
+    """Four minutes of traffic until now, on a separate endpoint."""
     now = datetime.now(UTC)
     made = [story.window("busy-0", int(now.timestamp()) // 10 * 10 - 10 * back, 1) for back in range(1, 25)]
     rows.insert(client, "request_windows", [row | {"endpoint": "busy"} for row in made])

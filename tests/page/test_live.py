@@ -1,4 +1,4 @@
-"""Live: new rows show without a reload, quickly, cheaply, and only while somebody looks."""
+"""Live updates: new rows appear without a reload, quickly, cheaply, and only while the page is visible."""
 
 import json
 import time
@@ -14,7 +14,7 @@ from tests.support.waiting import until
 
 @pytest.fixture
 def alive(client, story):
-    """An endpoint of its own that begins now; `more` adds requests to the window of now."""
+    """A separate endpoint that starts now; `more` adds requests to the current window."""
     name = f"live{time.monotonic_ns() % 10**9}"
 
     class Alive:
@@ -22,7 +22,7 @@ def alive(client, story):
         sent = 0
 
         def more(self, count: int) -> float:
-            """Store `count` more requests; when that was done."""
+            """Store `count` more requests; returns when that was done."""
             now = datetime.now(UTC)
             self.sent += count
             row = story.window("live-0", int(now.timestamp()) // 10 * 10, 1) | {
@@ -80,7 +80,7 @@ def test_nothing_is_asked_while_the_tab_is_hidden(visit, alive):
         document.dispatchEvent(new Event("visibilitychange"));
     }"""
     seen.page.evaluate(hide, True)
-    seen.page.wait_for_timeout(1200)  # what was under way ends
+    seen.page.wait_for_timeout(1200)  # requests in flight end
     asked = []
     seen.page.on("request", lambda request: asked.append(request.url))
     alive.more(6)
@@ -90,7 +90,7 @@ def test_nothing_is_asked_while_the_tab_is_hidden(visit, alive):
     assert until(lambda: count_of(seen) == alive.sent)
 
 
-def test_paused_means_paused_and_the_age_goes_on(visit, alive):
+def test_pausing_stops_updates_and_the_age_keeps_growing(visit, alive):
     seen = visit(f"?endpoint=acme/{alive.endpoint}&range=5m")
     seen.page.get_by_label("Refresh").select_option("Paused")
     assert "refresh=0" in seen.query

@@ -1,4 +1,4 @@
-"""Light, dark and narrow; accessible by axe-core's rules; small, and from nowhere else."""
+"""Light, dark and narrow; accessible by axe-core's rules; small, and self-contained."""
 
 import gzip
 from pathlib import Path
@@ -62,7 +62,7 @@ def test_a_phone_shows_one_column_and_never_scrolls_sideways(visit, query):
 
 
 def test_the_first_view_is_small():
-    """What a first visit fetches, compressed as it is sent: page, style, script, font and sign."""
+    """What a first visit fetches, compressed as sent: page, style, script, font and icon."""
     files = [path for path in DIST.iterdir() if path.suffix in (".html", ".css", ".js", ".woff2", ".svg")]
     sizes = {}
     for path in files:
@@ -86,4 +86,4 @@ def test_first_graphs_within_a_second_on_an_idle_machine(visit, hour):
     seen = visit(hour)
     seen.page.reload()
     seen.page.locator(".u-over").first.wait_for()
-    assert seen.page.evaluate("performance.now()") < 4000  # 0.5 s when nothing else runs
+    assert seen.page.evaluate("performance.now()") < 4000  # 0.5 s on an idle machine

@@ -80,7 +80,7 @@ def test_requests_by_status(visit, hour, truth, story):
 
 def test_a_legend_entry_hides_its_line_and_the_address_remembers(visit, hour):
     seen = visit(hour)
-    # The rush 48 minutes before the end is left of the middle.
+    # The rush 48 minutes before the end is in the left half.
     before = sum(seen.ink("latency", 0.05, 0.35))
     seen.entry("latency", "p99").click()
     assert seen.entry("latency", "p99").get_attribute("aria-pressed") == "false"

@@ -1,4 +1,4 @@
-"""The address holds the view: a second person who opens it sees the same."""
+"""The address contains the view: another user who opens it sees the same."""
 
 from tests.page.seen import Seen
 
@@ -28,7 +28,7 @@ def test_a_second_browser_sees_the_same(visit, hour):
     first.entry("requests", "200").click()
     second = visit(f"?{first.query}")
     assert everything(second) == everything(first)
-    # A zoom that came with the address can be left too.
+    # A zoom from the address can be reset too.
     second.page.keyboard.press("Escape")
     second.page.wait_for_url(lambda url: "from=" not in url)
 

@@ -1,4 +1,4 @@
-"""Signing in and out, as a person does it."""
+"""Signing in and out, as a user does."""
 
 from datetime import UTC, datetime
 
@@ -54,7 +54,7 @@ def test_signing_out_ends_it_in_every_tab(visit, token):
     assert seen.page.context.cookies() == []
     seen.page.reload()
     seen.page.get_by_label("Access token").wait_for()
-    seen.page.context.add_cookies(captured)  # whoever kept it has nothing
+    seen.page.context.add_cookies(captured)  # a captured cookie is worthless
     seen.page.reload()
     seen.page.get_by_label("Access token").wait_for()
 

@@ -12,7 +12,7 @@ def seen(visit, hour):
     return visit(f"{hour}&section=timeline")
 
 
-def test_running_replicas_stand_beside_the_bounds_of_the_time(visit, story):
+def test_running_replicas_are_shown_with_the_limits_in_force(visit, story):
     seen = visit(f"?endpoint=acme/llm&section=timeline&from={story.end_s - 7200}&to={story.end_s}")
     read = []
     for age in (3_900, 3_500, 900):
@@ -41,7 +41,7 @@ def test_a_bar_for_each_replica_with_its_time_to_ready(seen):
     ]
 
 
-def test_pointing_at_a_state_tells_all_of_it(seen):
+def test_pointing_at_a_state_shows_its_details(seen):
     seen.page.locator('[data-replica="llm-7d4f-p8wvn"] .state-downloading').hover()
     card = seen.page.get_by_role("tooltip")
     card.wait_for()
@@ -80,7 +80,7 @@ def test_the_crosshair_is_on_the_bars_and_the_graph_alike(seen, story):
 
 def test_many_replicas_are_shown_when_asked_for(visit, client):
     now = datetime.now(UTC)
-    told = [
+    reported = [
         rows.event(
             now,
             state,
@@ -92,7 +92,7 @@ def test_many_replicas_are_shown_when_asked_for(visit, client):
         for number in range(130)
         for place, (state, age) in enumerate((("pending", 700), ("running", 650)))
     ]
-    rows.insert(client, "replica_events", told)
+    rows.insert(client, "replica_events", reported)
     seen = visit("?endpoint=acme/many&section=timeline&refresh=0")
     bars = seen.page.locator(".bar-row")
     assert bars.count() == 60

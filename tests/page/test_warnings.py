@@ -1,4 +1,4 @@
-"""What is wrong behind the figures stands on the page in words: paused partitions, and processes that send as one."""
+"""Problems with the data are shown on the page: paused partitions, and several processes that send as one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAUSED = PausedPartition(
 
 @pytest.fixture
 def paused(client):
-    """Say that a partition is paused, and at the end that it goes on."""
+    """Mark a partition as paused, and at the end as resumed."""
 
     def say(row: PausedPartition) -> None:
         insert(client, "paused_partitions", [row.row("worker").values])
@@ -43,7 +43,7 @@ def test_a_paused_partition_stands_on_every_page_until_it_is_read_again(
     banner.wait_for(state="hidden")
 
 
-def test_copies_and_batches_of_too_many_are_told(visit, client) -> None:
+def test_copies_and_conflicting_batches_are_shown(visit, client) -> None:
     now = datetime.now(UTC)
     rows = [
         boot(now, endpoint="copied", age_s=-60, copies=2, conflicts=12),

@@ -11,7 +11,7 @@ def test_a_drag_over_one_graph_zooms_all(visit, hour, story):
     assert begin == pytest.approx(story.end_s - 1800, abs=70)
     assert end == pytest.approx(story.end_s - 900, abs=70)
     assert f"from={begin}" in seen.query or f"from={begin + 1}" in seen.query or "from=" in seen.query
-    # The boxes are of the zoomed time too.
+    # The boxes also show the zoomed range.
     assert seen.box("2xx")[1] != "no data"
 
 

@@ -1,4 +1,4 @@
-"""The truth of a range, summed in SQL from the stored rows, to hold the page against."""
+"""The true numbers of a range, summed in SQL from the stored rows, to compare the page with."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SELECT avg(mean) FROM (
 
 
 class Truth:
-    """Asks ClickHouse, past everything of ours."""
+    """Queries ClickHouse directly, bypassing our code."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -48,11 +48,11 @@ class Truth:
         return Counter(dict(zip(codes, counts, strict=True))), aborted, finished
 
     def quantile(self, q: float, begin: int, end: int) -> float:
-        """Seconds of latency below which a share `q` of the requests lies."""
+        """The latency quantile `q`, in seconds."""
         return self._client.query(QUANTILE, {"q": q, "begin": begin, "end": end}).result_rows[0][0]
 
     def oldest(self, begin: int, end: int) -> float:
-        """Seconds that the request waited that waited longest."""
+        """The wait of the oldest pending request, in seconds."""
         return self._client.query(OLDEST, {"begin": begin, "end": end}).result_rows[0][0]
 
     def hardware(self, metric: str, begin: int, end: int) -> float:

@@ -1,4 +1,4 @@
-"""Messages: one good specimen of each kind as plain JSON members, and strategies of all that is valid."""
+"""Messages: a valid one of each kind as plain JSON members, and strategies that generate valid ones."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def intervals(draw):
 
 
 def columns(kind, **named):
-    """A phase whose columns are equally long."""
+    """A phase whose columns have equal lengths."""
 
     def fill(rows):
         return kind(**{name: [row[i] for row in rows] for i, name in enumerate(named)})
@@ -150,7 +150,7 @@ def request_batches(draw):
 
 
 def readings_of(metrics, at_us):
-    """A column of readings, one for each of `at_us`, of a few of the metrics."""
+    """Columns of readings of a few metrics, with one reading for each of `at_us`."""
     column = st.lists(
         st.none() | st.floats(-1e15, 1e15, allow_nan=False), min_size=len(at_us), max_size=len(at_us)
     )
@@ -159,7 +159,7 @@ def readings_of(metrics, at_us):
 
 @st.composite
 def sampled_intervals(draw):
-    """An interval, and the moments of the samples taken in it."""
+    """An interval, and the times of the samples in it."""
     interval = draw(intervals())
     length_us = interval["end_us"] - interval["start_us"]
     return interval, draw(st.lists(st.integers(0, length_us), max_size=4))

@@ -1,4 +1,4 @@
-"""Pages of docs/: their text, and the blocks of code in it."""
+"""Pages in docs/: their text and their code blocks."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ DOCS = Path(__file__).parent.parent.parent / "docs"
 
 
 def blocks(page: str, language: str) -> list[str]:
-    """Return the page's blocks in a language, in order."""
+    """Return the page's code blocks in a language, in order."""
     return re.findall(rf"^```{language}\n(.*?)^```$", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)

@@ -1,4 +1,4 @@
-"""docs/autoscaling.md: its numbers are the sources', its answers have the shapes, its program says what it would do."""
+"""docs/autoscaling.md: its numbers match the sources, its responses the schemas, and its program works."""
 
 import asyncio
 import json
@@ -63,7 +63,7 @@ def kafka(tmp_path_factory):
 
 
 async def send_until_heard(kafka: KafkaProcess, heard) -> None:
-    """Send what must be passed over, and then a signal of now, until the program has said something."""
+    """Send signals to be ignored, and then a current one, until the program prints something."""
     key = partition_key("acme", "llm")
     async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers) as producer:
         end = time.monotonic() + 60

@@ -1,4 +1,4 @@
-"""What decodes, what is refused, with which reason, and whether the detail names the field."""
+"""What is decoded, what is refused and for which reason, and whether the detail names the field."""
 
 import msgspec
 import pytest
@@ -113,7 +113,7 @@ def test_unknown_members_are_passed_over(kind):
     assert decode(wire(message, tomorrow={"more": [1, None]})) == decode(wire(message))
 
 
-# What is no message at all
+# Not a message at all
 
 
 @pytest.mark.parametrize("data", [None, b""])
@@ -123,7 +123,7 @@ def test_nothing_is_empty(kind, data):
 
 def test_a_message_of_10_mb_is_too_large_and_is_not_read(kind):
     error = refusal(kind[0], b"{" * 10_000_000)
-    assert (error.reason, error.detail) == ("too_large", "10000000 bytes; a message takes 4194304")
+    assert (error.reason, error.detail) == ("too_large", "10000000 bytes; the limit per message is 4194304")
 
 
 def test_a_message_of_the_greatest_size_is_read(kind):
@@ -196,7 +196,7 @@ def test_a_version_may_be_left_out(kind):
     assert decode(wire(message, version=...)) == decode(wire(message))
 
 
-# Shapes, ranges and limits: (kind, changes, reason, what the detail holds)
+# Shapes, ranges and limits: (kind, changes, reason, text in the detail)
 
 AT = "at `$."
 WRONG = [
@@ -376,13 +376,13 @@ WRONG = [
         "hardware",
         {"accelerators": [{"device": f"gpu{i}", "readings": {}} for i in range(MAX_DEVICES + 1)]},
         "wrong_shape",
-        "65 accelerators; a batch takes 64",
+        "65 accelerators; the limit per batch is 64",
     ),
     (
         "hardware",
         {"accelerators": [{"device": "gpu0", "readings": {}}] * 2},
         "wrong_shape",
-        "accelerators holds gpu0 twice",
+        "accelerators contains gpu0 twice",
     ),
     ("state", {"type": ...}, "wrong_shape", "`type`"),
     ("state", {"type": "rumour"}, "wrong_shape", f"{AT}type`"),
@@ -432,7 +432,7 @@ RIGHT = [
 
 
 @pytest.mark.parametrize(("name", "changes"), RIGHT, ids=lambda value: str(value)[:48])
-def test_what_lies_at_a_limit_is_taken(name, changes):
+def test_values_at_a_limit_are_accepted(name, changes):
     decode, message = KINDS[name]
     decode(wire(message, **changes))
 

@@ -1,4 +1,4 @@
-"""Whatever the bytes, decoding gives a message or an InvalidMessageError, and nothing else."""
+"""For any bytes, decoding returns a message or raises InvalidMessageError, and nothing else."""
 
 import json
 
@@ -62,7 +62,7 @@ def decode_or_refuse(decode, data):
         assert decode(encode(message)) == message
         return
     assert len(error.detail) <= MAX_DETAIL_LENGTH
-    orjson.dumps(error.detail)  # what is said of a message can be sent on
+    orjson.dumps(error.detail)  # the detail can be encoded and sent
 
 
 @given(data=st.binary(max_size=200))

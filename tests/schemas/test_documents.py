@@ -1,4 +1,4 @@
-"""The documents say what the codec takes: current, valid, complete, and right about real messages."""
+"""The documents describe what the codec accepts: up to date, valid, complete, and correct for real messages."""
 
 import json
 import re
@@ -64,7 +64,7 @@ EACH = pytest.mark.parametrize("name", VALIDATORS)
 
 
 def test_the_files_are_current():
-    """If not: python -m endpoint_analytics.schemas.documents"""
+    """If not, run: python -m endpoint_analytics.schemas.documents"""
     assert {path.name: path.read_bytes() for path in DIRECTORY.glob("*.json")} == documents()
 
 

@@ -1,4 +1,4 @@
-"""docs/sql.md on a real engine that holds an endpoint's last ten minutes: each query runs, and says what is so."""
+"""docs/sql.md on a real engine with an endpoint's last ten minutes: each query runs, with correct results."""
 
 import math
 import re
@@ -34,7 +34,7 @@ def title(query: str) -> str:
 
 
 def request_batch(start_us: int, seq: int, replica: int) -> RequestBatch:
-    """Ten requests that end, one that goes away, and one more that is pending from then on."""
+    """Ten requests that finish, one that is aborted, and one more that stays pending."""
     spans = LATENCIES_US[seq, replica].tolist()
     begun = seq * 12
     return RequestBatch(
@@ -74,7 +74,7 @@ def hardware_batch(start_us: int, seq: int, replica: int) -> HardwareBatch:
 
 
 def oom_kills(seq: int) -> float:
-    """Two of before, one more, and one in the container that follows."""
+    """Two earlier ones, one more, and one in the next container."""
     return 2.0 if seq < 40 else 3.0 if seq < 80 else 1.0
 
 
@@ -106,7 +106,9 @@ def replica_messages(start_us: int):
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
-    end_us = (int(time.time()) + 60) * 1_000_000  # "now" is not over while these tests run
+    end_us = (
+        int(time.time()) + 60
+    ) * 1_000_000  # in the future, so that "now" includes it while these tests run
     start_us = end_us - BATCHES * LENGTH_US
     of_requests = [
         request_batch(start_us, seq, replica)
@@ -140,7 +142,7 @@ def client(tmp_path_factory):
             client.raw_insert(name, insert_block=block, fmt="JSONEachRow")
         all_known(client)
         client.close()
-        client = connect(server.analyst_config())  # as whom the page says to ask
+        client = connect(server.analyst_config())  # the account that the page recommends
         yield client
         client.close()
 
@@ -236,16 +238,16 @@ def test_rejected_messages(client):
     }
 
 
-def test_the_page_tells_how_long_each_table_is_kept(client):
-    told = {}
+def test_the_page_states_the_retention_of_each_table(client):
+    reported = {}
     for cell, days in re.findall(r"^\| (`.+?) \|.*\| (.+?) \|$", (DOCS / "sql.md").read_text(), re.MULTILINE):
         names, numbers = re.findall(r"`(\w+)`", cell), re.findall(r"\d+", days) or ["0"]
-        told |= zip(names, numbers if len(numbers) == len(names) else numbers * len(names), strict=True)
+        reported |= zip(names, numbers if len(numbers) == len(names) else numbers * len(names), strict=True)
     kept = client.query(
         r"SELECT name, extract(engine_full, 'toIntervalDay\((\d+)\)') FROM system.tables "
         "WHERE database = currentDatabase() AND engine LIKE '%MergeTree' AND name != 'schema_migrations'"
     ).result_rows
-    assert {name: told[name] for name, _ in kept} == {name: days or "0" for name, days in kept}
+    assert {name: reported[name] for name, _ in kept} == {name: days or "0" for name, days in kept}
 
 
 def test_the_page_names_every_table_and_view_and_no_other(client):
@@ -260,7 +262,7 @@ def test_the_page_names_every_table_and_view_and_no_other(client):
 
 
 def test_the_engine_reads_what_makes_the_account_elsewhere(client):
-    """There is no server with users of its own here; that each statement is one, its parser says."""
+    """There is no server with SQL users here; the parser checks that each one is a valid statement."""
     _, _, text = (DOCS / "sql.md").read_text().partition("make the same account with\n\n")
     block = text.partition("\n## ")[0]
     statements = [one for one in block.split(";\n") if one.strip()]

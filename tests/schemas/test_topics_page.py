@@ -1,4 +1,4 @@
-"""docs/topics.md: its examples are the package's, its table is the topics', its program prints what was sent."""
+"""docs/topics.md: its examples and table match the package, and its program prints what was sent."""
 
 import asyncio
 import json
@@ -110,7 +110,7 @@ def test_the_program_prints_each_finished_request_once(kafka, tmp_path):
 
 
 def read_for(process, seconds: float) -> bytes:
-    """Return what the process prints next, empty when that is nothing for so long."""
+    """Return the process's next output, or "" if there is none in time."""
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         return os.read(process.stdout.fileno(), 4096) if selector.select(seconds) else b""

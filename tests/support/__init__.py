@@ -1,1 +1,1 @@
-"""What tests share: the real parts, the oracle, judges, waiting. Typed like the sources."""
+"""Shared by tests: the real parts, the oracle, judges, waiting. Typed like the sources."""

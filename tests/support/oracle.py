@@ -1,4 +1,4 @@
-"""The oracle: what agents accepted against what ClickHouse holds, without tolerance. All tests of the whole ask it."""
+"""The oracle of all end-to-end tests: compares what agents accepted with what ClickHouse stores, without tolerance."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Compare = Callable[[BootKey, str, object, object], None]
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What one boot of an agent accepted, and what of it was given up on the way and counted as dropped.
+    """What one boot of an agent accepted, and which part of it was given up and counted as dropped.
 
     `totals` are the agent's own. `lost` is the part of them in batches that the agent dropped (zero
-    unless a fault made it drop). `windows` are counts of requests by (window start in s, phase), where the
+    unless a fault made it drop some). `windows` are counts of requests by (window start in s, phase), if the
     test knows them.
     """
 
@@ -27,7 +27,7 @@ class Accepted:
     windows: Mapping[tuple[int, str], int] | None = None
 
 
-# What copies of a process sent under its boot is counted as boots of their own (`boot~2`): here with the boot.
+# Data that copies of a process sent under its boot is counted under separate boots (`boot~2`): added to the boot here.
 _BOOT = "splitByChar('~', boot_id)[1] AS boot"
 
 _BOOTS = f"""
@@ -56,9 +56,9 @@ GROUP BY namespace, endpoint, replica_id, boot, window_start
 
 
 def differences(client: Client, namespace: str, accepted: Mapping[BootKey, Accepted]) -> list[str]:
-    """Return every difference between what was accepted less what was counted as dropped, and what is stored.
+    """Return every difference between what was accepted, minus what was counted as dropped, and what is stored.
 
-    An empty list says: each event is in ClickHouse exactly once, in the boots' cumulative counts, in the
+    An empty list means that each event is in ClickHouse exactly once, in the boots' cumulative counts, in the
     windows and in the sketches.
     """
     found: list[str] = []
@@ -73,7 +73,7 @@ def differences(client: Client, namespace: str, accepted: Mapping[BootKey, Accep
         BootKey(*row[:4]): row[4:] for row in client.query(_WINDOWS, parameters=parameters).result_rows
     }
     found.extend(
-        f"{'/'.join(key)}: stored, and no agent knows of it" for key in boots.keys() - accepted.keys()
+        f"{'/'.join(key)}: stored, but unknown to all agents" for key in boots.keys() - accepted.keys()
     )
     for key, truth in accepted.items():
         if key not in boots:
@@ -130,7 +130,7 @@ def _compare_windows(
                 counts[row[4], phase] += count
     for key, truth in accepted.items():
         if truth.windows is not None:
-            expected = {place: count for place, count in truth.windows.items() if count}
+            expected = {window: count for window, count in truth.windows.items() if count}
             compare(key, "counts by window", dict(stored.get(key, {})), expected)
 
 

@@ -1,4 +1,4 @@
-"""The real parts for tests of the whole: Kafka, ClickHouse, worker, query service, each its own process."""
+"""The real parts for end-to-end tests: Kafka, ClickHouse, worker, query service, each a separate process."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Value = TypeVar("Value")
 def eventually(
     read: Callable[[], Value], holds: Callable[[Value], bool], within_s: float, what: str
 ) -> Value:
-    """Return the first value for which `holds`; fail with the last one when none came in time."""
+    """Return the first value for which `holds` is true; fail with the last value if that takes too long."""
     end = time.monotonic() + within_s
     while True:
         value = read()
@@ -47,7 +47,7 @@ def eventually(
 
 
 def kafka_environment(config: KafkaConfig) -> dict[str, str]:
-    """Return the variables that say how to reach Kafka, for a process of ours."""
+    """Return the environment variables with which our processes reach Kafka."""
     found = {
         "KAFKA": config.bootstrap_servers,
         "TOPIC_PREFIX": config.topic_prefix,
@@ -66,7 +66,7 @@ def kafka_environment(config: KafkaConfig) -> dict[str, str]:
 
 @dataclass
 class Child:
-    """A process of ours that says in one line that it is ready."""
+    """One of our processes, which prints one line when it is ready."""
 
     words: list[str]
     environment: Mapping[str, str]
@@ -79,7 +79,7 @@ class Child:
             self.process = subprocess.Popen(
                 self.words, env=dict(self.environment), stdout=subprocess.PIPE, stderr=log, cwd=ROOT
             )
-        said, end = b"", time.monotonic() + within_s
+        printed, end = b"", time.monotonic() + within_s
         output = self.process.stdout
         assert output is not None
         with selectors.DefaultSelector() as selector:
@@ -87,13 +87,15 @@ class Child:
             while time.monotonic() < end:
                 if selector.select(0.5):
                     piece = os.read(output.fileno(), 4096)
-                    said += piece
-                    if match := re.search(self.ready, said.decode()):
+                    printed += piece
+                    if match := re.search(self.ready, printed.decode()):
                         return match
                     if not piece:
                         break
         self.kill()
-        raise AssertionError(f"{self.words}: not ready; said {said!r}; log:\n{self.log.read_text()[-3000:]}")
+        raise AssertionError(
+            f"{self.words}: not ready; printed {printed!r}; log:\n{self.log.read_text()[-3000:]}"
+        )
 
     @property
     def pid(self) -> int:
@@ -120,7 +122,7 @@ class Child:
 
 
 class Stack:
-    """Everything but agents, on free ports, in one directory."""
+    """Everything except agents, on free ports, in one directory."""
 
     def __init__(
         self, directory: Path, partitions: int = 4, serve_flags: tuple[str, ...] = ("--cache", "0.2")
@@ -180,7 +182,7 @@ class Stack:
         )
 
     def child(self, name: str, *words: str, ready: str, **environment: str) -> Child:
-        """Return an `endpoint-analytics` process that is not started yet."""
+        """Return an `endpoint-analytics` process, not yet started."""
         return self.program(
             name, [sys.executable, "-m", "endpoint_analytics.infra.command", *words], ready, **environment
         )
@@ -196,7 +198,7 @@ class Stack:
     def scrape(
         self, endpoint: str, namespace: str = "tests", accept: str = "application/openmetrics-text"
     ) -> str:
-        """Return the open-metrics text of an endpoint; empty while it does not exist."""
+        """Return the OpenMetrics text of an endpoint; empty while it does not exist."""
         connection = http.client.HTTPConnection("127.0.0.1", self.serve_port, timeout=20)
         try:
             connection.request(
@@ -214,7 +216,7 @@ class Stack:
             connection.close()
 
     def samples(self, endpoint: str, name: str, namespace: str = "tests") -> dict[tuple[str, ...], float]:
-        """Return the samples of one name, by their label values in the order of the label names."""
+        """Return the samples of one metric, keyed by their label values in the order of the label names."""
         found = {}
         text = self.scrape(endpoint, namespace)
         for family in text_string_to_metric_families(text) if text else ():

@@ -1,7 +1,7 @@
-"""The rooms of the sources and who imports whom, read from the imports: `make map` draws them in docs/architecture.md.
+"""The rooms (packages) of the sources and their imports, read from the code: `make map` draws docs/architecture.md.
 
-A room is a directory of modules. Rooms that import each other in a circle stand on one floor; else a room stands one
-floor above the highest that it imports.
+A room is a directory of modules. Rooms that import each other in a cycle share a floor; otherwise a room is one
+floor above the highest room that it imports.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Rooms:
     """The rooms by name (`agents/log`), and which rooms each imports."""
 
     rules: Mapping[str, str]
-    """What each room is, in the words of its own first line."""
+    """The description of each room: the first line of its `__init__.py`."""
     imports: Arrows
 
     @cached_property
@@ -34,12 +34,12 @@ class Rooms:
         return {room: _reached(room, self.imports) for room in self.rules}
 
     def _circle(self, room: str) -> set[str]:
-        """Return the rooms that import each other with this one, itself too."""
+        """Return the rooms in an import cycle with this one, including itself."""
         return {other for other in self._reached[room] if room in self._reached[other]} | {room}
 
     @cached_property
     def floors(self) -> dict[str, int]:
-        """The floor of each room; those that import nothing of ours stand on floor 0."""
+        """The floor of each room; rooms without imports of other rooms are on floor 0."""
         floors: dict[str, int] = {}
 
         def floor(room: str) -> int:
@@ -55,13 +55,13 @@ class Rooms:
 
     @property
     def climbing(self) -> list[tuple[str, str]]:
-        """The imports of a room that stands no lower, which are circles."""
+        """The imports of rooms that are not on a lower floor, which means cycles."""
         pairs = [(room, other) for room, others in self.imports.items() for other in others]
         return sorted(pair for pair in pairs if self.floors[pair[1]] >= self.floors[pair[0]])
 
     @property
     def direct(self) -> list[tuple[str, str]]:
-        """The imports that do not follow from others by way of a third room: what a drawing needs."""
+        """The imports that are not implied by others through a third room: those to draw."""
         found = []
         for room, others in self.imports.items():
             for other in others:
@@ -82,7 +82,7 @@ def _reached(room: str, imports: Arrows) -> set[str]:
 
 
 def read_rooms() -> Rooms:
-    """Return the rooms as the sources are."""
+    """Read the rooms from the sources."""
     modules = [
         path.relative_to(ROOT)
         for directory in DIRECTORIES
@@ -101,13 +101,13 @@ def read_rooms() -> Rooms:
 
 
 def module_name(path: Path) -> str:
-    """Return the name under which a source is imported."""
+    """Return the import name of a source file."""
     parts = path.with_suffix("").parts
     return ".".join((PACKAGE, *(parts[:-1] if parts[-1] == "__init__" else parts)))
 
 
 def imports_of(path: Path) -> set[str]:
-    """Return the modules that a source imports, wherever in it; relative imports made absolute."""
+    """Return the modules that a source file imports anywhere, with relative imports made absolute."""
     found = set()
     for node in ast.walk(ast.parse((ROOT / path).read_text())):
         if isinstance(node, ast.Import):
@@ -144,19 +144,19 @@ def _id(room: str) -> str:
 
 
 def with_map(page: str, rooms: Rooms) -> str:
-    """Return the page with the map in its place."""
+    """Return the page with its map replaced."""
     before, _, rest = page.partition(BEGIN)
     return before + drawn(rooms) + rest.partition(END)[2]
 
 
 def main() -> None:
-    """Draw the map anew, and say what it measures."""
+    """Redraw the map, and print a summary."""
     rooms = read_rooms()
     PAGE.write_text(with_map(PAGE.read_text(), rooms))
     arrows = sum(map(len, rooms.imports.values()))
     print(
         f"{len(rooms.rules)} rooms on {1 + max(rooms.floors.values())} floors, {arrows} imports between them, "
-        f"{len(rooms.climbing)} of them in circles"
+        f"{len(rooms.climbing)} of them in cycles"
     )
     for room, other in rooms.climbing:
         print(f"  {room} and {other}")

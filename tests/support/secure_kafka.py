@@ -1,7 +1,7 @@
 """A real broker with a listener of each kind, certificates of its own CA, a SCRAM user, and ACLs.
 
-The plain listener is its operator's (super.users has ANONYMOUS); others need rights. Users are made through
-librdkafka's admin client, so that nothing of ours has a part in what our clients are let in by.
+The plaintext listener is for its operator (super.users has ANONYMOUS); the others need permissions. Users are created
+with librdkafka's admin client, so that the access of our clients does not depend on our own code.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _BINDINGS = {
 
 @dataclass(frozen=True)
 class Certificates:
-    """PEM files: the CA, another CA, brokers' (of 127.0.0.1, and of another name), and clients'."""
+    """PEM files: the CA, another CA, broker certificates (for 127.0.0.1 and for another name), client certificates."""
 
     directory: Path
 
@@ -81,7 +81,7 @@ def _write(path: Path, issued: trustme.LeafCert) -> None:
 
 
 class SecureKafka:
-    """The broker; `config(binding, ...)` says how a client reaches one of its listeners."""
+    """The broker; `config(listener, ...)` returns the settings with which a client reaches a listener."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -145,7 +145,7 @@ class SecureKafka:
                 done.result(30)
 
     def allow(self, kind: ResourceType, prefix: str, *operations: AclOperation, user: str = USER) -> None:
-        """Give rights on resources whose names begin with the prefix."""
+        """Grant operations on resources whose names start with the prefix."""
         allow, prefixed = AclPermissionType.ALLOW, ResourcePatternType.PREFIXED
         bindings = [
             AclBinding(kind, prefix, prefixed, f"User:{user}", "*", operation, allow)
@@ -155,7 +155,7 @@ class SecureKafka:
             done.result(30)
 
     def config(self, listener: str, **settings: object) -> KafkaConfig:
-        """Return how to reach a listener: with its protocol and our CA, unless said otherwise."""
+        """Return the settings for a listener: with its protocol and our CA, unless overridden."""
         protocol = str(settings.setdefault("security_protocol", _BINDINGS[listener]))
         if protocol.upper().endswith("SSL"):
             settings.setdefault("ca_file", str(self.certificates.ca))

@@ -1,4 +1,4 @@
-"""Many connections to one server, and whether it keeps them."""
+"""Opens many connections to one server, and checks whether it keeps them open."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 
 def is_open(connection: socket.socket) -> bool:
-    """Whether the peer keeps the connection; what it sends is read away."""
+    """Whether the peer keeps the connection open; any data it sends is discarded."""
     connection.setblocking(False)
     try:
         while connection.recv(65536):
@@ -23,7 +23,7 @@ def is_open(connection: socket.socket) -> bool:
 
 @contextmanager
 def many(port: int, count: int, begin: bytes) -> Iterator[list[socket.socket]]:
-    """Open so many connections, each of which begins with these bytes."""
+    """Open `count` connections, and send these bytes on each."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
     with ExitStack() as stack:

@@ -1,7 +1,7 @@
-"""The unit tests: those that start no process and open no connection. `make test-unit` runs them.
+"""Selects the unit tests: those that start no process and open no connection. `make test-unit` runs them.
 
-Which they are is read from the names that a test, its fixtures and what they call in tests/ use; where only the code
-under test reaches outside, the test is marked `outside`. A test that starts a process or connects all the same fails.
+They are found by the names that a test, its fixtures and the functions they call in tests/ refer to; if only the code
+under test reaches outside, the test is marked `outside`. A unit test that starts a process or connects anyway fails.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ OUTSIDE = (
     "uvicorn",
     "websockets",
 )
-"""What reaches beyond the process of the test."""
+"""Modules that reach outside the test process."""
 
 FORBIDDEN = {"subprocess.Popen", "os.fork", "os.exec", "os.posix_spawn", "socket.connect", "socket.bind"}
-"""Audit events that no unit test may cause."""
+"""Audit events that unit tests must not cause."""
 
 
-class RollupProgress:
-    """Which functions of tests/ reach outside; each is looked at once."""
+class OutsideUse:
+    """Finds which functions in tests/ reach outside; each is examined once."""
 
     def __init__(self) -> None:
         self._found: dict[int, bool] = {}
 
     def __call__(self, thing: object) -> bool:
-        """Return whether a function, a class or a module uses what reaches beyond the process."""
+        """Return whether a function, a class or a module reaches outside the process."""
         if isinstance(thing, ModuleType):
             return _is_outside(thing.__name__)
         function = getattr(thing, "__wrapped__", thing)
@@ -56,7 +56,7 @@ class RollupProgress:
             return True
         if not module.startswith("tests.") or id(function) in self._found:
             return self._found.get(id(function), False)
-        self._found[id(function)] = False  # what calls itself adds nothing
+        self._found[id(function)] = False  # recursion adds nothing
         found = any(map(self, _used(function)))
         self._found[id(function)] = found
         return found
@@ -67,7 +67,7 @@ def _is_outside(name: str) -> bool:
 
 
 def _used(thing: object) -> Iterator[object]:
-    """Yield what a function or a class refers to: globals, members, bases."""
+    """Yield the objects that a function or a class refers to: globals, members, bases."""
     if isinstance(thing, type):
         yield from thing.__bases__
         for member in vars(thing).values():
@@ -94,8 +94,8 @@ def functions_of(item: pytest.Function) -> Iterator[Any]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave only the unit tests."""
-    reaches = RollupProgress()
+    """Keep only the unit tests."""
+    reaches = OutsideUse()
     units = [
         item
         for item in items
@@ -109,7 +109,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_configure() -> None:
-    """Hold the tests to it."""
+    """Enforce that unit tests do not reach outside."""
     sys.addaudithook(_forbid)
 
 

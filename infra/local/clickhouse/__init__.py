@@ -1,1 +1,1 @@
-"""A real ClickHouse engine on one machine, behind the HTTP interface of ClickHouse."""
+"""A real ClickHouse engine on one machine, behind ClickHouse's HTTP interface. See README.md."""

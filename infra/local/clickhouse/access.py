@@ -1,8 +1,9 @@
-"""What queries may do, in the engine's own words: privileges, table engines, and limits for each account.
+"""What queries may do, as configuration of the ClickHouse engine: privileges, table engines, and limits per account.
 
-Pure but for `machine` and `write_access`. The embedded engine runs every query as its one user, so privileges are what
-*any* account may do: all that works on tables here, and nothing that reaches a file, a program or another machine. They
-are named one by one: what a new version of the engine brings is not granted. An account is a settings profile on top.
+Pure except for `machine` and `write_access`. The embedded engine runs every query as its only user, so its privileges
+are what *any* account may do: everything that works on local tables, and nothing that reaches a file, a program or
+another machine. They are listed one by one, so features of a new engine version are not granted. Accounts differ by
+their settings only; the analyst has a settings profile.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _PRIVILEGES = (
     "SYSTEM TTL MERGES, SYSTEM SYNC TRANSACTION LOG, SYSTEM DROP CACHE"
 )
 
-# Engines of tables and databases whose data lie in this data directory, in memory, or nowhere.
+# Table and database engines whose data is in this data directory, in memory, or nowhere.
 _MERGE_TREES = ("", "Replacing", "Summing", "Aggregating", "Collapsing", "VersionedCollapsing", "Coalescing")
 ENGINES = (
     *(f"{kind}MergeTree" for kind in _MERGE_TREES),
@@ -34,10 +35,10 @@ _ANALYST_SECONDS = 60
 _MIB = 1 << 20
 ANALYST_RESULT_BYTES = 1024 * _MIB
 
-# The database that the engine lays over the whole file system; it is `default` unless told otherwise.
+# The database with which the engine overlays the whole file system; it is `default` unless configured otherwise.
 _FILES_DATABASE = "_files"
 
-# An acknowledged insert survives the machine's crash too: 4 ms more for 10,000 rows (measured, NVMe).
+# With these, an acknowledged insert also survives a crash of the machine: 4 ms more for 10,000 rows (measured, NVMe).
 _CONFIG = """<clickhouse>
     <users_config>{users}</users_config>
     <user_scripts_path>{nothing}</user_scripts_path>
@@ -73,16 +74,16 @@ _USERS = """<clickhouse>
 
 
 def writer_settings(memory_bytes: int) -> Mapping[str, str]:
-    """What a query of the writer begins with; it may set other values."""
+    """Return the initial settings of a writer's query; the query may change them."""
     return {
-        "implicit_select": "0",  # where the embedded engine's default is not that of a server
+        "implicit_select": "0",  # the embedded engine's default differs from a server's
         "max_memory_usage": str(memory_bytes // 2),
         "max_execution_time": "600",
     }
 
 
 def analyst_limits(memory_bytes: int, cores: int) -> Mapping[str, int]:
-    """The most that one query of an analyst may have: its default, and the highest that it may set."""
+    """Return the limits of one analyst query: both its defaults and the highest values that it may set."""
     threads = max(1, cores // 2)
     return {
         "max_execution_time": _ANALYST_SECONDS,
@@ -96,14 +97,14 @@ def analyst_limits(memory_bytes: int, cores: int) -> Mapping[str, int]:
 
 
 _ANALYST_FIXED = {
-    # What names a file or an address for a format: to read, and the second even to write.
+    # Settings that name a file or an address for a format: to read, and the second even to write.
     "format_schema": "",
     "output_format_schema": "",
     "format_template_resultset": "",
     "format_template_row": "",
     "format_avro_schema_registry_url": "",
     "input_format_record_errors_file_path": "",
-    # What is SQL, or has SQL evaluated, and is no query: `open_files` does not see it.
+    # Settings that contain SQL, or have SQL evaluated, outside the query: `open_files` does not see it.
     "additional_result_filter": "",
     "additional_table_filters": "{}",
     "parallel_replicas_custom_key": "",
@@ -123,7 +124,7 @@ _ANALYST_FIXED = {
     "send_logs_level": "none",
 }
 
-# What the engine keeps for all queries of its one user together, and who gives way when memory is short.
+# What the engine limits for all queries of its only user together, and which queries yield when memory is short.
 _SHARED = (
     "max_memory_usage_for_user", "max_temporary_data_on_disk_size_for_user", "max_network_bandwidth_for_user",
     "max_network_bandwidth_for_all_users", "memory_overcommit_ratio_denominator",
@@ -133,13 +134,13 @@ _SHARED = (
 
 
 def analyst_settings(memory_bytes: int, cores: int) -> Mapping[str, str]:
-    """What a query of an analyst begins with."""
+    """Return the initial settings of an analyst's query."""
     limits = {name: str(limit) for name, limit in analyst_limits(memory_bytes, cores).items()}
     return {**_ANALYST_FIXED, **limits}
 
 
 def machine() -> tuple[int, int]:
-    """The memory in bytes and the cores that this process may use: its control group's, or the machine's."""
+    """Return the memory in bytes and the cores that this process may use: its control group's, or the machine's."""
     own = OwnCgroup()
     whole_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -147,12 +148,12 @@ def machine() -> tuple[int, int]:
 
 
 def write_access(directory: Path, memory_bytes: int, cores: int) -> Path:
-    """Write the engine's configuration into its data directory; returns the file to start it with."""
+    """Write the engine's configuration into its data directory; return the file to start it with."""
     config, users, nothing = directory / "server.xml", directory / "users.xml", directory / "nothing"
     nothing.mkdir(mode=0o500, exist_ok=True)
     users.write_text(_users(memory_bytes, cores))
     config.write_text(_CONFIG.format(users=users, nothing=nothing, files_database=_FILES_DATABASE))
-    _keep_default(directory / "metadata")
+    _restore_default(directory / "metadata")
     return config
 
 
@@ -166,10 +167,11 @@ def _users(memory_bytes: int, cores: int) -> str:
     return _USERS.format(constraints=limits + fixed, privileges=_PRIVILEGES, engines=engines)
 
 
-def _keep_default(metadata: Path) -> None:
-    """Have the engine load `default` as an ordinary database, with the tables that it had when files lay over it.
+def _restore_default(metadata: Path) -> None:
+    """Make the engine load `default` as an ordinary database, with the tables it had while it was the file overlay.
 
-    The engine knows the overlay's tables by a link alone, and gives them to whichever database is the overlay now.
+    The engine finds the overlay's tables by a symbolic link only, and assigns them to whichever database is the
+    overlay now.
     """
     metadata.mkdir(exist_ok=True)
     definition, link = metadata / "default.sql", metadata / "default"

@@ -1,6 +1,6 @@
-"""Who may ask, and as whom: the writer, who may do all that the engine allows, and the analyst, who reads.
+"""The accounts: the writer, who may do everything the engine allows, and the analyst, who may only read.
 
-Pure. Passwords are kept as digests alone, so that no reader of this process's memory or variables finds one.
+Pure. Passwords are kept only as digests, so they cannot be read from this process's memory or environment.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def make_account(user: str, password: str, *, reads_only: bool = False) -> Accou
 
 
 def find_account(accounts: Sequence[Account], user: str, password: str) -> Account | None:
-    """Return the account of a name and a password; takes the same time for a wrong name and a wrong password."""
+    """Return the account with this name and password; takes the same time for a wrong name or a wrong password."""
     digest = _digest(password)
     found = None
     for account in accounts:
@@ -37,5 +37,5 @@ def find_account(accounts: Sequence[Account], user: str, password: str) -> Accou
 
 
 def _digest(password: str) -> bytes:
-    # Made of 24 random bytes as a rule: a slow hash would guard nothing and cost each request its time.
+    # Passwords are usually 24 random bytes: a slow hash would add no protection and delay every request.
     return hashlib.sha256(password.encode(errors="surrogateescape")).digest()

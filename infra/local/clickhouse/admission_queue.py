@@ -1,7 +1,7 @@
-"""How many queries run at once, and how many may wait for that.
+"""Limits how many queries run at once, and how many may wait.
 
-One asyncio loop uses a admission queue. What finds the waiting line full is refused with ClickHouse's
-TOO_MANY_SIMULTANEOUS_QUERIES, which clients know and retry.
+An admission queue is used by a single asyncio loop. Once the waiting line is full, further queries are refused with
+ClickHouse's TOO_MANY_SIMULTANEOUS_QUERIES, which clients know and retry.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from endpoint_analytics.infra.local.clickhouse.errors import refusal
 
 
 class AdmissionQueue:
-    """Places for running queries, with a bounded line before them."""
+    """Slots for running queries, with a bounded waiting line."""
 
     def __init__(self, running: int, waiting: int) -> None:
         self._slots = asyncio.Semaphore(running)
@@ -20,7 +20,7 @@ class AdmissionQueue:
         self._waiting_limit = waiting
         self._waiting = 0
         self.refused = 0
-        """Queries turned away since the start."""
+        """Queries refused since the start."""
 
     async def enter(self) -> Slot:
         """Wait for a slot; raises ClickHouseError 202 at once when the line is full."""
@@ -40,14 +40,14 @@ class AdmissionQueue:
 
 
 class Slot:
-    """A slot in the admission queue; leaving it twice is leaving it once."""
+    """A slot in the admission queue; leaving it again has no effect."""
 
     def __init__(self, slots: asyncio.Semaphore) -> None:
         self._slots = slots
         self._left = False
 
     def leave(self) -> None:
-        """Let the next one in."""
+        """Release the slot for the next query."""
         if not self._left:
             self._left = True
             self._slots.release()

@@ -1,4 +1,4 @@
-"""One query at its work, and its reply: data are fed, rows are sent, a client that has gone is noticed."""
+"""Runs one query and sends its reply: feeds data in, streams rows out, and notices when the client disconnects."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ANALYST_HELD_BYTES = 64 << 20
 async def answer(
     pool: QueryPool, request: Request, query: Query, body: Body, receive: Receive, reply: Reply
 ) -> None:
-    """Run the query, reply; raises ClickHouseError before the reply is begun, ClientGoneError."""
+    """Run the query and reply. Raises ClickHouseError before the reply has begun, and ClientGoneError."""
     statement = query.statement
     if statement.kind is Kind.KILL:
         killed = await kill_queries(pool, request, statement)
@@ -45,11 +45,11 @@ async def answer(
     if statement.kind is Kind.INSERT:
         await _insert(work, query.data, body, reply, last=query.is_whole)
     else:
-        await _watched(_query(work, statement, request, reply), receive, statement.kind)
+        await _run_watched(_query(work, statement, request, reply), receive, statement.kind)
 
 
 async def _insert(work: Work, data: bytes, body: Body, reply: Reply, *, last: bool) -> None:
-    """Feed the engine what comes, and acknowledge when it says that all is stored."""
+    """Feed the engine the incoming data, and acknowledge once it reports that everything is stored."""
     feed = Feed()
     stored = work.insert(feed)
     feeding = asyncio.ensure_future(_feed(feed, data, body, last=last))
@@ -60,7 +60,7 @@ async def _insert(work: Work, data: bytes, body: Body, reply: Reply, *, last: bo
             await feeding
     finally:
         feeding.cancel()
-        feed.cut()
+        feed.close()
     await reply.whole(b"", "TabSeparated", await asyncio.shield(stored))
 
 
@@ -72,7 +72,7 @@ async def _feed(feed: Feed, data: bytes, body: Body, *, last: bool) -> None:
             await feed.write(data)
         await feed.finish()
     except BrokenPipeError:
-        pass  # the engine has ended early, and says why
+        pass  # the engine ended early, and its error says why
 
 
 async def _query(work: Work, statement: Statement, request: Request, reply: Reply) -> None:
@@ -86,27 +86,27 @@ async def _query(work: Work, statement: Statement, request: Request, reply: Repl
             revised = result_format == "Native" and request.protocol_revision >= MIN_REVISION
             rows = Rows(work.pipe, BlockRewriter() if revised else None, _most_bytes(request))
             held_bytes = sys.maxsize if request.wait_end_of_query else max(_HELD_BYTES, request.held_bytes)
-            if request.analyst:  # what is held back lies on the disk of the data
+            if request.analyst:  # held-back bytes are on the disk of the data
                 held_bytes = min(held_bytes, _ANALYST_HELD_BYTES)
             await _rows(rows, future, result_format, reply, held_bytes, must_end=request.wait_end_of_query)
     except TimeoutError:
-        _log.info("a client did not take its result; the query was stopped")
+        _log.info("a client did not read its result; the query was stopped")
     finally:
         if statement.kind is Kind.RESULT:
             await asyncio.shield(work.abandon(future))
 
 
 def _most_bytes(request: Request) -> float:
-    """What a result may have of an analyst's `max_result_bytes`: the engine counts its columns, and not their text."""
+    """Return the maximum size of an analyst's result: the engine's own check counts columns, not their text."""
     if not request.analyst:
         return math.inf
     asked = request.settings.get("max_result_bytes", "")
-    known = asked.isdecimal() and len(asked) < len(str(sys.maxsize))  # else the engine refuses it
+    known = asked.isdecimal() and len(asked) < len(str(sys.maxsize))  # otherwise the engine refuses it
     return min(int(asked), ANALYST_RESULT_BYTES) if known else ANALYST_RESULT_BYTES
 
 
 class Rows:
-    """The bytes of a result as the client is to get them, at most so many."""
+    """The bytes of a result as sent to the client, at most `most_bytes`."""
 
     def __init__(self, pipe: Pipe, rewriter: BlockRewriter | None, most_bytes: float) -> None:
         self._pipe = pipe
@@ -114,18 +114,18 @@ class Rows:
         self._most_bytes = self._left_bytes = most_bytes
 
     async def read(self) -> bytes:
-        """The next bytes; empty at the end. Raises ClickHouseError when they are too many."""
+        """Return the next bytes, empty at the end; raises ClickHouseError if there are too many."""
         data = await self._read()
         self._left_bytes -= len(data)
         if self._left_bytes < 0:
-            raise refusal(396, f"Limit for result exceeded, max bytes: {self._most_bytes} as they are sent.")
+            raise refusal(396, f"Limit for result exceeded, max bytes: {self._most_bytes} as sent.")
         return data
 
     async def _read(self) -> bytes:
         if self._rewriter is None:
             return await self._pipe.read()
         while data := await self._pipe.read():
-            if rewritten := await asyncio.to_thread(self._rewriter.feed, data):  # it looks at each value
+            if rewritten := await asyncio.to_thread(self._rewriter.feed, data):  # it inspects every value
                 return rewritten
         return await asyncio.to_thread(self._rewriter.finish)
 
@@ -139,9 +139,9 @@ async def _rows(
     *,
     must_end: bool,
 ) -> None:
-    """Send rows as they come; hold back the first `held_bytes`, so that an early error is a clean error.
+    """Stream rows, holding back the first `held_bytes` so that an early error gets a proper error response.
 
-    Where the query `must_end` within them and does not, it is refused.
+    If the query `must_end` within those bytes and does not, it is refused.
     """
     with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as held:
         at_end = False
@@ -151,7 +151,7 @@ async def _rows(
             at_end = not piece
         if must_end and not at_end:
             raise refusal(
-                396, f"Limit for result exceeded: wait_end_of_query holds {held_bytes} bytes at most."
+                396, f"Limit for result exceeded: wait_end_of_query holds at most {held_bytes} bytes."
             )
         size = held.tell()
         held.seek(0)
@@ -170,7 +170,7 @@ async def _rows(
                 await reply.piece(piece)
         await asyncio.shield(future)
     except ClickHouseError as error:
-        await reply.break_off(error)
+        await reply.abort(error)
     else:
         await reply.finish()
 
@@ -180,10 +180,10 @@ async def _copy(held: IO[bytes], reply: Reply) -> None:
         await reply.piece(piece)
 
 
-async def _watched(answer: Coroutine[Any, Any, None], receive: Receive, kind: Kind) -> None:
-    """Run an answer; when the client goes away meanwhile, a query for rows is stopped, all else goes on."""
+async def _run_watched(answer: Coroutine[Any, Any, None], receive: Receive, kind: Kind) -> None:
+    """Run an answer. If the client disconnects meanwhile, a query for rows is stopped; anything else continues."""
     answering = asyncio.ensure_future(answer)
-    watching = asyncio.ensure_future(_gone(receive))
+    watching = asyncio.ensure_future(_wait_for_disconnect(receive))
     try:
         await asyncio.wait([answering, watching], return_when=asyncio.FIRST_COMPLETED)
         if not answering.done() and kind is Kind.RESULT:
@@ -196,6 +196,6 @@ async def _watched(answer: Coroutine[Any, Any, None], receive: Receive, kind: Ki
         watching.cancel()
 
 
-async def _gone(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""The ASGI application: routes, authentication, and one query from its request to its reply."""
+"""The ASGI application: routing, authentication, and one query from request to reply."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from endpoint_analytics.infra.local.clickhouse.answer import answer
 from endpoint_analytics.infra.local.clickhouse.body import Body, ClientGoneError, Receive
 from endpoint_analytics.infra.local.clickhouse.errors import ClickHouseError, refusal
 from endpoint_analytics.infra.local.clickhouse.form import is_form
-from endpoint_analytics.infra.local.clickhouse.origin import strange
+from endpoint_analytics.infra.local.clickhouse.origin import refusal_reason
 from endpoint_analytics.infra.local.clickhouse.passwords import ANALYST, WRITER
 from endpoint_analytics.infra.local.clickhouse.query_pool import QueryPool
-from endpoint_analytics.infra.local.clickhouse.reading import come, read_form, read_query
+from endpoint_analytics.infra.local.clickhouse.reading import read_form, read_query, receive_analyst_body
 from endpoint_analytics.infra.local.clickhouse.reply import Reply, Send
 from endpoint_analytics.infra.local.clickhouse.request import (
     Credentials,
-    for_analyst,
     parse_credentials,
     parse_headers,
     parse_query_string,
     parse_request,
+    restrict_to_analyst,
 )
 from endpoint_analytics.infra.local.clickhouse.start import Service
 
@@ -36,7 +36,7 @@ _HEALTH = frozenset({"/ping", "/replicas_status"})
 
 
 class Application:
-    """ClickHouse's HTTP interface over a pool."""
+    """ClickHouse's HTTP interface on top of a query pool."""
 
     def __init__(self, pool: QueryPool, service: Service) -> None:
         self._pool = pool
@@ -47,13 +47,15 @@ class Application:
         if scope["type"] != "http":
             return
         path, method = scope["path"], scope["method"]
-        asks = method == "POST" or b"query=" in scope["query_string"]
-        refused = strange(parse_headers(scope["headers"]), self._service.host, self._service.allowed_hosts)
+        has_query = method == "POST" or b"query=" in scope["query_string"]
+        refused = refusal_reason(
+            parse_headers(scope["headers"]), self._service.host, self._service.allowed_hosts
+        )
         if refused:
             await _plain(send, 403, f"{refused}\n".encode())
         elif method not in _METHODS:
             await _plain(send, 405, b"Only GET, HEAD and POST are served.\n", (b"allow", b"GET, HEAD, POST"))
-        elif path in _HEALTH or (path == "/" and not asks):
+        elif path in _HEALTH or (path == "/" and not has_query):
             await _plain(send, 200, b"Ok.\n")
         elif path != "/":
             await _plain(
@@ -79,12 +81,10 @@ class Application:
             form = is_form(header.get("content-type", ""))
             async with contextlib.AsyncExitStack() as slots:
                 if analyst:
-                    await come(self._pool, body, slots, stall_s, is_form=form)
+                    await receive_analyst_body(self._pool, body, slots, stall_s, is_form=form)
                 await slots.enter_async_context(self._pool.turn(analyst=analyst))
                 url = scope["query_string"]
-                given = await self._pool.look_through(
-                    partial(parse_query_string, url), len(url), analyst=analyst
-                )
+                given = await self._pool.scan(partial(parse_query_string, url), len(url), analyst=analyst)
                 given["query_id"] = given.get("query_id") or headers["X-ClickHouse-Query-Id"]
                 parts = (scope["method"], account.user, given, header)
                 request = parse_request(*parts)
@@ -94,7 +94,7 @@ class Application:
                 if form:
                     request = await read_form(self._pool, body, request.content_type, parts, analyst=analyst)
                 if analyst:
-                    request = for_analyst(request)
+                    request = restrict_to_analyst(request)
                 query = await read_query(self._pool, request, body)
             await answer(self._pool, request, query, body, receive, reply)
         except ClickHouseError as error:
@@ -102,20 +102,20 @@ class Application:
                 await body.drain()
             await reply.error(error, is_last=not body.complete)
         except ClientGoneError:
-            _log.debug("a client went away during its request")
-        except Exception:  # noqa: BLE001 - a bug of ours: told to the client and logged, the server goes on
+            _log.debug("a client disconnected during its request")
+        except Exception:  # noqa: BLE001 - a bug: reported to the client and logged, and the server continues
             _log.exception("a request failed")
             if not reply.begun:
-                await reply.error(refusal(1001, "The server failed; its log tells more."))
+                await reply.error(refusal(1001, "The server failed; see its log."))
 
     def _authenticate(self, given: Credentials) -> Account:
-        """The same error for a wrong name and for a wrong password."""
+        """Return the account; a wrong name and a wrong password raise the same error."""
         account = find_account(self._service.accounts, given.user, given.password)
         if account is None:
             raise refusal(
                 516,
                 f"{given.user}: Authentication failed: wrong password, or no such user. The passwords of a data "
-                f"directory's users are in the files *.{WRITER}-password and *.{ANALYST}-password beside it.",
+                f"directory's users are in the files *.{WRITER}-password and *.{ANALYST}-password next to it.",
             )
         return account
 

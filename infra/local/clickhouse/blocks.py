@@ -1,8 +1,8 @@
-"""ClickHouse's own framing of compressed data, `compress=1` and `decompress=1`: block after block.
+"""ClickHouse's own framing of compressed data (`compress=1` and `decompress=1`): a sequence of blocks.
 
-Pure. A block is a checksum (CityHash128 of all that follows), a byte for the method, its size with these
-nine bytes, the size of what is in it, and that (ClickHouse's ICompressionCodec and CompressedReadBufferBase).
-JDBC and clickhouse-go take nothing without a right checksum, and neither do we.
+Pure. A block is a checksum (CityHash128 of everything after it), a byte for the method, the compressed size including
+these nine bytes, the uncompressed size, and the data (ClickHouse's ICompressionCodec and CompressedReadBufferBase).
+JDBC and clickhouse-go reject a block with a wrong checksum, and so does this module.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ _OUR_BLOCK_BYTES = 1 << 20
 
 
 def pack_blocks(data: bytes) -> bytes:
-    """Blocks of LZ4 that hold `data`; none for nothing."""
+    """Return LZ4 blocks that contain `data`; no block for empty data."""
     return b"".join(_pack(data[at : at + _OUR_BLOCK_BYTES]) for at in range(0, len(data), _OUR_BLOCK_BYTES))
 
 
 class BlockDecoder:
-    """Unpacks blocks piece by piece; raises ClickHouseError for what is none, and for a wrong checksum."""
+    """Unpacks blocks incrementally; raises ClickHouseError for data that is not a block, or for a wrong checksum."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def decode(self, data: bytes) -> Iterator[bytes]:
-        """What the blocks hold that are complete with these bytes."""
+        """Yield the contents of the blocks that these bytes complete."""
         self._rest += data
         while len(self._rest) >= _HEADER_BYTES:
             method, packed_bytes, plain_bytes = _SIZES.unpack_from(self._rest, _CHECKSUM.size)
@@ -52,7 +52,7 @@ class BlockDecoder:
             yield _unpack(method, block[_HEADER_BYTES:], plain_bytes)
 
     def finish(self) -> None:
-        """Raises ClickHouseError when a block is not complete."""
+        """Raise ClickHouseError if a block is incomplete."""
         if self._rest:
             raise refusal(271, "Cannot decompress the request's body: it ends too early.")
 

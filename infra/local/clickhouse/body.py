@@ -1,4 +1,4 @@
-"""A request's body: received piece by piece, decompressed, with bounds on time and on size held in memory."""
+"""A request's body: received in pieces and decompressed, with bounds on time and on memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ClientGoneError(Exception):
 
 
 class Body:
-    """The rest of a request's body."""
+    """A request's body while it is being received."""
 
     def __init__(self, receive: Receive, stall_timeout_s: float) -> None:
         self._receive = receive
@@ -29,28 +29,28 @@ class Body:
         self._ahead: deque[bytes] = deque()
         self._pieces = self._decoded("")
         self.complete = False
-        """Whether all of it was received."""
+        """Whether all of it has been received."""
         self._until_s = math.inf
 
-    def hurry(self, within_s: float) -> None:
-        """Give all that is left so long, and no longer, however steadily it comes."""
+    def limit_time(self, within_s: float) -> None:
+        """Limit the time for the whole rest of the body, even if it keeps arriving."""
         self._until_s = asyncio.get_running_loop().time() + within_s
 
     def decode(self, content_encoding: str) -> None:
-        """Have what is read decompressed; before the first is read. Raises ClickHouseError at the reading."""
+        """Decompress what is read from now on; call before the first read, which raises ClickHouseError."""
         self._pieces = self._decoded(content_encoding)
 
     async def fetch(self, most_bytes: int) -> bool:
-        """Receive, for `read`, what comes before it is decompressed; False when there is more than `most_bytes`."""
+        """Receive the body ahead of `read`, still compressed; False if it is larger than `most_bytes`."""
         size = sum(map(len, self._ahead))
         while not self.complete and size <= most_bytes:
-            piece = await self._come()
+            piece = await self._receive_piece()
             self._ahead.append(piece)
             size += len(piece)
         return size <= most_bytes
 
     async def read(self, at_least: int) -> tuple[bytes, bool]:
-        """Some `at_least` bytes, or fewer when the body ends; True with the last of them."""
+        """Return `at_least` bytes or more, or fewer if the body ends, and whether these are the last."""
         parts = bytearray()
         async for piece in self._pieces:
             parts += piece
@@ -59,16 +59,16 @@ class Body:
         return bytes(parts), True
 
     async def drain(self) -> None:
-        """Receive and forget what is left, so that the client reads our answer and not a broken pipe."""
-        self.hurry(min(_DRAINED_WITHIN_S, self._stall_timeout_s))
+        """Receive and discard the rest, so that the client reads the answer instead of seeing a broken pipe."""
+        self.limit_time(min(_DRAINED_WITHIN_S, self._stall_timeout_s))
         self._ahead.clear()
         while not self.complete:
-            await self._come()
+            await self._receive_piece()
 
     async def _decoded(self, content_encoding: str) -> AsyncIterator[bytes]:
         decoder = make_decoder(content_encoding) if content_encoding not in ("", "identity") else None
         while self._ahead or not self.complete:
-            piece = self._ahead.popleft() if self._ahead else await self._come()
+            piece = self._ahead.popleft() if self._ahead else await self._receive_piece()
             if decoder is None:
                 yield piece
             else:
@@ -77,7 +77,7 @@ class Body:
         if decoder is not None:
             decoder.finish()
 
-    async def _come(self) -> bytes:
+    async def _receive_piece(self) -> bytes:
         until_s = min(self._until_s, asyncio.get_running_loop().time() + self._stall_timeout_s)
         try:
             async with asyncio.timeout_at(until_s):

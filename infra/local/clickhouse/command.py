@@ -1,7 +1,7 @@
 """`endpoint-analytics clickhouse`: a ClickHouse engine on this machine, behind ClickHouse's HTTP interface.
 
-Arguments in, exit status out. Passwords come from the environment or from files, never from the command line,
-which every user of the machine can read.
+Only arguments and the exit status belong here. Passwords come from the environment or from files, never from the
+command line, which every user of the machine can read.
 """
 
 from __future__ import annotations
@@ -25,39 +25,47 @@ from endpoint_analytics.schemas.configuration.settings import number_option, par
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument("--data", type=Path, required=True, help="directory that holds the databases")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    """Add the command's arguments."""
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="directory of the databases")
     parser.add_argument(
-        "--port", type=int, default=8123, help="port; 0 takes a free one (default %(default)s)"
+        "--host", default="127.0.0.1", metavar="HOST", help="address to listen on (default: %(default)s)"
     )
     parser.add_argument(
-        "--user", default=WRITER, help="the name of the user who writes (default %(default)s)"
+        "--port",
+        type=int,
+        default=8123,
+        metavar="PORT",
+        help="port to listen on, 0 for a free one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--user", default=WRITER, metavar="NAME", help="name of the user who writes (default: %(default)s)"
     )
     parser.add_argument(
         "--allowed-hosts",
         default="",
         metavar="NAME[,NAME...]",
-        help="further names that clients may ask this server under (beside its address and localhost)",
+        help="further host names under which clients may reach this server, besides its address and localhost",
     )
     parser.add_argument(
         "--stall-timeout",
         type=number_option(0.1, 3600),
         default=30.0,
         metavar="SECONDS",
-        help="how long a client may send or take nothing in the middle of a request (default %(default)g)",
+        help="how long a client may neither send nor read in the middle of a request (default: %(default)g)",
     )
-    parser.add_argument("--until-stdin-closes", action="store_true", help="stop when standard input ends")
+    parser.add_argument(
+        "--until-stdin-closes", action="store_true", help="stop when standard input is closed"
+    )
     parser.epilog = (
-        f"The user's password is that of {variable_of('clickhouse_password')}, that of the read-only user "
-        f"{ANALYST!r} that of {variable_of('clickhouse_analyst_password')}, or the first line of a file: the variable "
-        "with _FILE after its name. A password that is not given is made at the first start and kept beside the data "
-        "directory, in DATA.USER-password, which only you can read."
+        f"The user's password is taken from {variable_of('clickhouse_password')}, and that of the read-only user "
+        f"{ANALYST!r} from {variable_of('clickhouse_analyst_password')}, or from the first line of the file in the "
+        "variable of the same name with _FILE appended. A password that is not given is generated at the first start "
+        "and kept next to the data directory, in DATA.USER-password, which only you can read."
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT. Prints `clickhouse ready URL` once it answers."""
+    """Serve until SIGTERM or SIGINT; print `clickhouse ready URL` once the server answers."""
     from endpoint_analytics.infra.local.clickhouse.errors import DirectoryHeldError
     from endpoint_analytics.infra.local.clickhouse.start import Service, start
 
@@ -66,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     def ready(url: str) -> None:
         print(f"clickhouse ready {url}", flush=True)
-        os.dup2(2, 1)  # nothing follows that line, whatever the engine may print
+        os.dup2(2, 1)  # keep the engine's own output off stdout after this line
 
     try:
         service = Service(
@@ -84,9 +92,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _accounts(data: Path, writer: str) -> tuple[Account, Account]:
-    """Both accounts, with the passwords that were given or else those kept beside the data directory."""
+    """Return both accounts, with the given passwords, else those kept next to the data directory."""
     if writer == ANALYST:
-        raise ValueError(f"the user {ANALYST!r} is the one who only reads: give --user another name")
+        raise ValueError(f"the user {ANALYST!r} is the read-only user: choose another name for --user")
     data.parent.mkdir(parents=True, exist_ok=True)
     accounts = []
     for user, name in ((writer, "clickhouse_password"), (ANALYST, "clickhouse_analyst_password")):

@@ -1,7 +1,7 @@
-"""Decompressing a request's body: the codings HTTP names, and ClickHouse's own framing of blocks.
+"""Decompresses a request's body: HTTP's content codings, and ClickHouse's own block framing.
 
-Pure but for the decompressors' own state. Several frames may follow one another, as clients send them
-that compress block by block. What comes out is cut into pieces: a small body cannot fill the memory.
+Pure except for the decompressors' state. A body may consist of several frames, because some clients compress block
+by block. The output is produced in pieces of bounded size, so a small body cannot fill the memory.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Decoder(Protocol):
 
 
 def make_decoder(name: str) -> Decoder:
-    """A decoder for a Content-Encoding header; raises ClickHouseError when there is none."""
+    """Return a decoder for a Content-Encoding header; raises ClickHouseError if it is not supported."""
     if name == "clickhouse":
         return BlockDecoder()
     known = {"gzip": 31, "x-gzip": 31, "deflate": 15}
@@ -38,7 +38,7 @@ def make_decoder(name: str) -> Decoder:
 
 
 class _FrameDecoder:
-    """Frame after frame, each with a decompressor of its own."""
+    """Decompresses a sequence of frames, each with its own decompressor."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
@@ -68,7 +68,7 @@ class _FrameDecoder:
 
 
 class _ZlibDecompressor:
-    """zlib's decompressor behind the interface that those of lz4 and zstd share."""
+    """zlib's decompressor with the interface that those of lz4 and zstd share."""
 
     def __init__(self, window_bits: int) -> None:
         self._object = zlib.decompressobj(window_bits)

@@ -1,6 +1,6 @@
-"""Compressing a reply's body, in the codings that HTTP names.
+"""Compresses a reply's body with HTTP's content codings.
 
-Pure but for the compressors' own state. What is not installed is not offered.
+Pure except for the compressors' state. A coding whose package is not installed is not offered.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ class Encoder(Protocol):
 
 
 def choose_encoding(accepted: str) -> str:
-    """The best of the codings in an Accept-Encoding header that is installed here; empty for none."""
+    """Return the best installed coding from an Accept-Encoding header, or "" if there is none."""
     offers = [part.replace(" ", "").lower().partition(";") for part in accepted.split(",")]
     words = {name for name, _, weight in offers if weight not in ("q=0", "q=0.0")}
     return next((name for name in _PREFERENCE if name in words and codec_module(name) is not None), "")
 
 
 def make_encoder(name: str, level: int = 3) -> Encoder:
-    """An encoder for a name that `choose_encoding` gave; `level` is zlib's."""
+    """Return an encoder for a name from `choose_encoding`; `level` is zlib's."""
     if name == "lz4":
         return _Lz4Encoder()
     if name == "zstd":
@@ -39,7 +39,7 @@ def make_encoder(name: str, level: int = 3) -> Encoder:
 
 @lru_cache
 def codec_module(name: str) -> Any:
-    """The module that does a coding, or None."""
+    """Return the module that implements a coding, or None."""
     names = {"zstd": ("compression.zstd", "backports.zstd"), "lz4": ("lz4.frame",)}.get(name, ("zlib",))
     for module in names:
         try:
@@ -50,7 +50,7 @@ def codec_module(name: str) -> Any:
 
 
 def _bad_data() -> tuple[type[Exception], ...]:
-    """What the decompressors raise for bytes that are not theirs."""
+    """Return the exceptions that decompressors raise for invalid data."""
     errors: list[type[Exception]] = [
         zlib.error,
         RuntimeError,
@@ -81,7 +81,7 @@ class _FlushingEncoder:
 
 
 class _Lz4Encoder:
-    """lz4 wants its frame begun."""
+    """lz4, whose frame header must be written first."""
 
     def __init__(self) -> None:
         self._compressor = codec_module("lz4").LZ4FrameCompressor()

@@ -1,10 +1,10 @@
-"""The ClickHouse engine of `chdb` in this process: handles, what they run, and how it is stopped.
+"""The ClickHouse engine of `chdb` in this process: opening handles, running statements, and stopping queries.
 
-Only calls into the engine belong here; they block, release the interpreter's lock, and are made from
-worker threads. A handle costs 0.1 ms and has its own settings, database and temporary tables, so each
-request gets a fresh one. Measured in chdb 4.4: handles run side by side, a handle that is busy does not
-hold up another; `query` raises whatever the engine says, while `send_insert` reports success for an INSERT
-that failed. So all goes through `query`, and an INSERT's data come from a file (FROM INFILE).
+Only calls into the ClickHouse engine belong here; they block, release the interpreter's lock, and are made from worker
+threads. A handle costs 0.1 ms and has its own settings, database and temporary tables, so each request gets a
+new one. Measured in chdb 4.4: handles run in parallel without blocking each other; `query` raises every error of the
+engine, while `send_insert` reports success for an INSERT that failed. So everything goes through `query`, and an
+INSERT reads its data from a file (FROM INFILE).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ENGINE_ERRORS = (RuntimeError, UnicodeDecodeError)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a query did: its output when it was not written elsewhere, and its counts."""
+    """The result of a query: its output unless that was written elsewhere, and its counts."""
 
     output: bytes = b""
     read_rows: int = 0
@@ -44,17 +44,17 @@ class Outcome:
 
 
 class Handle:
-    """One connection to the engine. One thread at a time may use it."""
+    """One connection to the engine. Not thread-safe."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
     def execute(self, sql: bytes, result_format: str = "TabSeparated") -> Outcome:
-        """Run one statement to its end; raises ClickHouseError."""
+        """Run one statement to completion; raises ClickHouseError."""
         try:
             result = self._connection.query(sql, result_format)
         except _ENGINE_ERRORS as error:
-            raise _told(error) from None
+            raise _as_clickhouse_error(error) from None
         return Outcome(
             output=bytes(result.bytes()),
             read_rows=result.storage_rows_read(),
@@ -66,26 +66,26 @@ class Handle:
         )
 
     def set(self, settings: Mapping[str, str]) -> None:
-        """SET these; a name is an identifier, a value is text the engine reads as the setting's type."""
+        """Apply settings with SET; names are identifiers, and the engine parses each value as the setting's type."""
         if settings:
             pairs = ", ".join(f"{name} = {quote(value)}" for name, value in settings.items())
             self.execute(f"SET {pairs}".encode(errors="surrogateescape"))
 
     def use(self, database: str) -> None:
-        """Make a database the current one."""
+        """Switch to a database."""
         self.execute(f"USE {quote_name(database)}".encode(errors="surrogateescape"))
 
     def close(self) -> None:
-        """Give the handle back; waits for a query that still runs on it."""
+        """Close the handle; waits for a query that is still running on it."""
         self._connection.close()
 
 
 class Engine:
-    """The engine on one data directory; a process can have one."""
+    """The engine on one data directory; only one per process is possible."""
 
     def __init__(self, directory: Path) -> None:
         if any(character in str(directory) for character in "?&"):
-            raise ValueError(f"a data directory's name cannot have '?' or '&': {directory}")
+            raise ValueError(f"the name of the data directory must not contain '?' or '&': {directory}")
         memory_bytes, cores = machine()
         self._source = f"{directory}?config-file={write_access(directory, memory_bytes, cores)}"
         self._writer_settings = writer_settings(memory_bytes)
@@ -98,7 +98,7 @@ class Engine:
         self.version, self.timezone, self.display_name = rows.rstrip("\n").split("\t")
 
     def open(self, *, analyst: bool = False) -> Handle:
-        """A fresh handle: default settings, database `default`, the limits of the one or the other account."""
+        """Open a handle with default settings, the database `default`, and the limits of the account."""
         if self._closed:
             raise refusal(236, "The server is stopping.")
         handle = Handle(Connection(self._source))
@@ -106,34 +106,34 @@ class Engine:
         return handle
 
     def kill(self, query_id: str) -> None:
-        """Tell the query with this id of a client's to stop; does not wait."""
+        """Cancel the query with this client query ID, without waiting for it to end."""
         with self._admin_lock:
             if not self._closed:
                 self._admin.set({"param_client_query_id": query_id})
                 self._admin.execute(identity.KILL)
 
     def close(self) -> None:
-        """Shut the engine down, once no other handle is open."""
+        """Shut the engine down; all other handles must be closed."""
         with self._admin_lock:
             self._closed = True
             self._admin.close()
 
 
-def _told(error: Exception) -> ClickHouseError:
-    """The engine's error; its text may hold bytes that are not UTF-8, which pybind cannot hand over.
+def _as_clickhouse_error(error: Exception) -> ClickHouseError:
+    """Return the engine's error. Its text may contain bytes that are not UTF-8, which pybind cannot convert.
 
     Before Python 3.11.4 such a text is lost.
     """
     if isinstance(error, UnicodeDecodeError):
         return parse_engine_error(error.object.decode(errors="backslashreplace"))
-    return parse_engine_error(str(error) or "the engine failed, and its message is no UTF-8 text.")
+    return parse_engine_error(str(error) or "the engine failed, and its message is not valid UTF-8.")
 
 
 def quote_name(name: str) -> str:
-    """An identifier of ClickHouse's SQL, whatever is in it."""
+    """Return a name as a quoted identifier of ClickHouse's SQL."""
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
 def quote(text: str) -> str:
-    """A string literal of ClickHouse's SQL."""
+    """Return a text as a string literal of ClickHouse's SQL."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

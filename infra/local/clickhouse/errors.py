@@ -1,7 +1,7 @@
-"""What went wrong, in ClickHouse's terms: error codes, their HTTP status and their text.
+"""Errors in ClickHouse's terms: error codes, their HTTP status and their text.
 
 Only pure functions and the two exceptions belong here. The engine's own errors arrive as text that
-begins with `Code: N.`; errors of this server are given the code and name ClickHouse has for them.
+starts with `Code: N.`; errors of this server use ClickHouse's code and name for the same condition.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ import re
 
 _CODE = re.compile(r"Code: (\d+)\.")
 
-# An INSERT's data come to the engine as a file, which its errors tell of; a client knows of none.
-_OF_THE_FILE = re.compile(
+# The engine reads an INSERT's data from a file and mentions it in errors; clients know of no file.
+_FILE_MENTIONS = re.compile(
     r"(?<=DB::Exception: )Code: \d+\. DB::Exception: "
     r"|: (?:While reading from: /dev/fd/\d+: )?\(in file/uri /dev/fd/\d+\)"
     r"|: While executing File: data for INSERT was parsed from file"
 )
-# Of the last alone, since an error may quote a query that is full of them.
+# Only the last occurrence counts, since an error may quote a query that is full of them.
 _VERSION = " (version "
 _VERSION_AND_NAME = re.compile(r" \(version [^\n]*\)\. \(\w+\)\Z")
 
 # ClickHouse's src/Server/HTTP/exceptionCodeToHTTPStatus.cpp, by number; everything else is 500.
-# Ours alone is 503 for 202 and 236, which clients then take for "later", as they should.
+# Only 503 for 202 and 236 is our own addition, so that clients retry later.
 _STATUS_CODES: dict[int, tuple[int, ...]] = {
     # BAD_ARGUMENTS, CANNOT_PARSE_..., SYNTAX_ERROR, INCORRECT_DATA, TYPE_MISMATCH, THERE_IS_NO_COLUMN ...
     400: (
@@ -95,7 +95,7 @@ NAMES = {
 
 
 class ClickHouseError(Exception):
-    """A query that failed; `text` is the whole body a client shall see, without its final newline."""
+    """A failed query; `text` is the complete body for the client, without its final newline."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
@@ -104,30 +104,30 @@ class ClickHouseError(Exception):
 
     @property
     def status(self) -> int:
-        """The HTTP status ClickHouse gives this code."""
+        """The HTTP status that ClickHouse uses for this code."""
         return http_status(self.code)
 
 
 class DirectoryHeldError(Exception):
-    """The data directory cannot be used: another process holds it."""
+    """The data directory cannot be used: another process has locked it."""
 
 
 def http_status(code: int) -> int:
-    """The HTTP status of an error code, as ClickHouse maps it."""
+    """Return the HTTP status of an error code, as ClickHouse maps it."""
     return _STATUS.get(code, 500)
 
 
 def refusal(code: int, message: str) -> ClickHouseError:
-    """An error of this server itself, worded as ClickHouse words its own."""
+    """Return an error of this server itself, formatted like ClickHouse's own."""
     return ClickHouseError(code, f"Code: {code}. DB::Exception: {message} ({NAMES[code]})")
 
 
 def parse_engine_error(text: str) -> ClickHouseError:
-    """The error in the engine's text, whatever a client library has put before `Code: N.`."""
+    """Return the error in the engine's text, without any prefix before `Code: N.`."""
     match = _CODE.search(text)
     if match is None:
         return refusal(1001, text.strip() or "the engine failed without a message.")
-    text = _OF_THE_FILE.sub("", text[match.start() :].strip())
+    text = _FILE_MENTIONS.sub("", text[match.start() :].strip())
     at = text.rfind(f"){_VERSION}") + 1
     if at and _VERSION_AND_NAME.match(text, at):
         text = text[:at]
@@ -135,10 +135,10 @@ def parse_engine_error(text: str) -> ClickHouseError:
 
 
 def exception_block(error: ClickHouseError, tag: str) -> bytes:
-    """What ends a result that failed after its first bytes were sent.
+    """Return the block that ends a result which failed after its first bytes were sent.
 
     The wire format is ClickHouse's (WriteBufferFromHTTPServerResponse): marker, tag, message, its length
-    and the tag again, marker. The tag was told in the X-ClickHouse-Exception-Tag header.
+    and the tag again, marker. The tag was sent in the X-ClickHouse-Exception-Tag header.
     """
     message = error.text.encode(errors="surrogateescape")[: 15 * 1024] + b"\n"
     mark = tag.encode()

@@ -1,6 +1,6 @@
-"""A multipart/form-data body: fields, which are parameters too large for a URL, and tables.
+"""A multipart/form-data body: fields, which are parameters too large for a URL, and external tables.
 
-Pure. RFC 7578 as clients of ClickHouse send it: no nesting, no transfer encodings, bytes as they are.
+Pure. RFC 7578 as ClickHouse clients use it: no nesting, no transfer encodings, raw bytes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MAX_STRUCTURE = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The fields by name, and the files by name."""
+    """Fields and files, both by name."""
 
     fields: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
@@ -29,7 +29,7 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class ExternalTable:
-    """A table that comes with a query and lives as long: its columns as SQL, its data in a format."""
+    """A table sent along with a query, which exists for that query only: its columns as SQL, its data in a format."""
 
     name: str
     structure: str
@@ -38,12 +38,12 @@ class ExternalTable:
 
 
 def is_form(content_type: str) -> bool:
-    """Whether a Content-Type header tells of a form; curl's urlencoded default is not one for ClickHouse."""
+    """Whether a Content-Type header denotes a form; to ClickHouse, curl's urlencoded default is not one."""
     return content_type.lower().startswith("multipart/form-data")
 
 
 def parse_form(content_type: str, body: bytes) -> Form:
-    """The parts of a body; raises ClickHouseError when it has not the shape its header tells."""
+    """Parse a body into its parts; raises ClickHouseError if it is malformed."""
     match = _BOUNDARY.search(content_type)
     if match is None:
         raise refusal(62, "Syntax error: multipart/form-data without a boundary.")
@@ -67,7 +67,7 @@ def parse_form(content_type: str, body: bytes) -> Form:
 
 
 def external_tables(files: Mapping[str, bytes], described: Mapping[str, str]) -> tuple[ExternalTable, ...]:
-    """The tables in a form's files, described by `NAME_structure` or `NAME_types`, and `NAME_format`."""
+    """Return the tables in a form's files, described by `NAME_structure` or `NAME_types`, and `NAME_format`."""
     tables = []
     for name, data in files.items():
         structure, types = described.get(f"{name}_structure", ""), described.get(f"{name}_types", "")
@@ -82,15 +82,13 @@ def external_tables(files: Mapping[str, bytes], described: Mapping[str, str]) ->
         data_format = described.get(f"{name}_format") or "TabSeparated"
         within = stays_within_brackets(structure.encode(errors="surrogateescape"))
         if not within or not _FORMAT_NAME.match(data_format):
-            raise refusal(
-                62, f"Syntax error: {name}_structure, {name}_types or {name}_format is no such thing."
-            )
+            raise refusal(62, f"Syntax error: invalid {name}_structure, {name}_types or {name}_format.")
         tables.append(ExternalTable(name, structure, data_format, data))
     return tuple(tables)
 
 
 def split_types(text: str) -> list[str]:
-    """A list of types, cut at the commas outside brackets."""
+    """Split a list of types at the commas outside brackets."""
     parts: list[str] = []
     depth = start = 0
     for at, character in enumerate(text):

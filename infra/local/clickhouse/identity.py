@@ -1,8 +1,8 @@
-"""Whose query it is: a client's query id and user, in an engine that makes ids of its own and has one user.
+"""The client's query ID and user of each query, in a ClickHouse engine that makes its own IDs and has only one user.
 
-Both travel with a query in a tag: in its `log_comment`, and in a comment of its text, which no SETTINGS clause
-hides. Where a client looks at what runs it meets what it knows: `system.processes` is read through a view, in
-which KILL QUERY finds its queries too. Pure.
+Both are attached to a query as a tag: in its `log_comment`, and in a comment of its text, which no SETTINGS clause
+can hide. Clients see their own values in the list of running queries: `system.processes` is read through a view, which
+KILL QUERY uses too. Pure.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ _TAGGED = "concat(Settings['log_comment'], ' ', query)"
 _TAG = "http:([0-9a-f]*):([0-9a-f]*):"
 
 
-def _of_tag(column: str, group: int) -> str:
+def _from_tag(column: str, group: int) -> str:
     found = f"extractGroups({_TAGGED}, '{_TAG}')"
     return f"if(empty({found}), {column}, unhex({found}[{group}]))"
 
 
 VIEW = f"""CREATE OR REPLACE VIEW system.client_processes AS SELECT * REPLACE (
-    {_of_tag("query_id", 1)} AS query_id,
-    {_of_tag("initial_query_id", 1)} AS initial_query_id,
-    {_of_tag("user", 2)} AS user,
-    {_of_tag("initial_user", 2)} AS initial_user,
+    {_from_tag("query_id", 1)} AS query_id,
+    {_from_tag("initial_query_id", 1)} AS initial_query_id,
+    {_from_tag("user", 2)} AS user,
+    {_from_tag("initial_user", 2)} AS initial_user,
     replaceRegexpOne(query, '\\\\n?/\\\\*{_TAG}\\\\*/[^\\\\n]*\\\\n?', '') AS query
 ) FROM system.processes""".encode()  # noqa: S608
-"""What runs, as clients know it."""
+"""The running queries, with the clients' own query IDs and users."""
 
-KILL = f"KILL QUERY WHERE {_of_tag('query_id', 1)} = {{client_query_id:String}} ASYNC".encode()
-"""The engine's own KILL, for the query of a client's id."""
+KILL = f"KILL QUERY WHERE {_from_tag('query_id', 1)} = {{client_query_id:String}} ASYNC".encode()
+"""The engine's own KILL QUERY, by client query ID."""
 
 
 def tag(query_id: str, user: str) -> str:
-    """What goes with a query, in comments."""
+    """Return the tag of a query, for comments."""
     return f"http:{_hex(query_id)}:{_hex(user)}:"
 
 
@@ -43,8 +43,8 @@ def _hex(text: str) -> str:
     return text.encode(errors="surrogateescape").hex()
 
 
-def as_clients_see(text: bytes, found: Sequence[Token], query_id: bytes) -> bytes:
-    """A query's text that reads the view in place of system.processes, and `query_id` in place of queryID()."""
+def rewrite_for_client(text: bytes, found: Sequence[Token], query_id: bytes) -> bytes:
+    """Return a query's text with the view instead of system.processes, and `query_id` instead of queryID()."""
     parts: list[bytes] = []
     at = 0
     for first, second, third in itertools.zip_longest(found, found[1:], found[2:]):

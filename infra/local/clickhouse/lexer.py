@@ -1,9 +1,9 @@
-"""ClickHouse SQL cut into tokens, on bytes, because data in any encoding may follow the query.
+"""Splits ClickHouse SQL into tokens. Works on bytes, because data in any encoding may follow the query.
 
-Pure, and linear in the text's length, whatever is in it: it may come from somebody hostile. It knows strings, quoted
-names, comments, heredocs and brackets, and nothing of grammar: text that is not SQL gives tokens all the same, and the
-engine is left to say what is wrong with it. What is begun and not closed goes to the text's end, as for the engine.
-Typographic quotes are quotes, as for the engine: without escapes, from the opening one to the first closing one.
+Pure, and linear in the length of any text, which may be hostile. It knows strings, quoted names, comments, heredocs
+and brackets, but no grammar: text that is not SQL is tokenized too, and the ClickHouse engine reports what is wrong
+with it. As in the engine, a token that is not closed extends to the end of the text, and typographic quotes are quotes:
+without escapes, from the opening one to the first closing one.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _WORD = re.compile(rb"[A-Za-z_$][A-Za-z0-9_$]*")
 
 
 class Token(NamedTuple):
-    """One token: its kind (a group of the pattern), its place in the text, the brackets it stands in.
+    """One token: its kind (a group of the pattern), its text and position, and its nesting depth in brackets.
 
-    A tuple, since a text may have as many as it has bytes.
+    A tuple, because a text can have as many tokens as bytes.
     """
 
     kind: str
@@ -48,33 +48,33 @@ class Token(NamedTuple):
 
     @property
     def word(self) -> str:
-        """The upper-case keyword or bare name; empty for all other tokens."""
+        """The keyword or bare name in upper case; empty for all other tokens."""
         return self.text.decode("ascii").upper() if self.kind == "word" else ""
 
     @property
     def quoted(self) -> bytes:
-        """What stands between the quotes of a quoted name, escapes as they are."""
+        """The text between the quotes of a quoted name, with escapes kept as they are."""
         mark = 3 if self.text.startswith(_OPENING_QUOTE) else 1
         return self.text[mark:-mark]
 
 
-def is_strange(token: Token) -> bool:
-    """Whether it is of no kind, and not of ASCII's visible characters: the engine may take it for something else."""
+def is_ambiguous(token: Token) -> bool:
+    """Whether it is of no known kind and not a visible ASCII character: the engine may read it differently."""
     return token.kind == "other" and not b"!" <= token.text <= b"~"
 
 
 def stays_within_brackets(text: bytes) -> bool:
-    """Whether SQL put between brackets stays between them, and within its statement."""
+    """Whether SQL that is put between brackets stays between them, and within its statement."""
     open_brackets = 0
     for token in tokens(text):
         open_brackets += (token.kind == "open") - (token.kind == "close")
-        if open_brackets < 0 or token.kind in ("end", "open_end") or is_strange(token):
+        if open_brackets < 0 or token.kind in ("end", "open_end") or is_ambiguous(token):
             return False
     return open_brackets == 0
 
 
 def tokens(text: bytes) -> Iterator[Token]:
-    """The tokens of `text`, without white space and comments. A bracket's own depth is the outer one."""
+    """Yield the tokens of `text`, without white space and comments. A bracket's own depth is the outer one."""
     depth = at = 0
     last_tags: Mapping[bytes, int] | None = None
     while match := _TOKEN.match(text, at):
@@ -96,7 +96,7 @@ def tokens(text: bytes) -> Iterator[Token]:
 
 
 def _last_tags(text: bytes) -> Mapping[bytes, int]:
-    """Where each `$tag$` stands last: looking for the end of each that has none would take the square of the length."""
+    """Return the last position of each `$tag$`: searching for each missing end would take quadratic time."""
     found: dict[bytes, int] = {}
     at = -1
     for part in text.split(b"$")[:-1]:

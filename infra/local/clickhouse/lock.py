@@ -1,4 +1,4 @@
-"""The lock on a data directory: one process at a time, named by its process id."""
+"""The lock on a data directory: one process at a time; the file contains its process ID."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _NAME = "server.lock"
 
 
 def lock_directory(directory: Path) -> FileLock:
-    """Lock a data directory, made where it is missing; raises DirectoryHeldError with its holder, and OSError."""
+    """Lock a data directory, creating it if needed; raises DirectoryHeldError with the holder's ID, and OSError."""
     make_private_directory(directory)
     path = directory / _NAME
     lock = acquire(path)
     if lock is None:
         raise DirectoryHeldError(
-            f"the data directory {directory} is in use by the process {holder_of(path)}: "
-            "stop it, or give another directory"
+            f"the data directory {directory} is in use by process {holder_of(path)}: "
+            "stop it, or choose another directory"
         )
     lock.write(f"{os.getpid()}\n")
     return lock

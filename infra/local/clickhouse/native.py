@@ -1,8 +1,8 @@
-"""Native blocks for clients that name a protocol revision, as clickhouse-go (and so Grafana) does.
+"""Native blocks for clients that name a protocol revision, such as clickhouse-go (and so Grafana).
 
-Pure. The engine writes blocks as of revision 0. From revision 51903 on a block begins with its BlockInfo,
-and from 54454 on each column's type is followed by a byte that tells of a custom serialization: both are
-put in here, the columns' bytes stay as they are.
+Pure. The engine writes blocks of revision 0. From revision 51903 on a block starts with its BlockInfo, and
+from 54454 on each column's type is followed by a byte that announces a custom serialization. Both are
+inserted here; the columns' bytes stay as they are.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ _BLOCK_INFO = b"\x01\x00\x02\xff\xff\xff\xff\x00"
 
 
 class BlockRewriter:
-    """Blocks in, cut anywhere; blocks of the newer revision out, whole."""
+    """Rewrites blocks: takes bytes split anywhere, returns whole blocks of the newer revision."""
 
     def __init__(self) -> None:
         self._data = b""
         self._try_at = 0
 
     def feed(self, data: bytes) -> bytes:
-        """The blocks that are complete with these bytes; raises ClickHouseError for a type it cannot walk."""
+        """Return the blocks that these bytes complete; raises ClickHouseError for a type of unknown layout."""
         self._data += data
         parts: list[bytes] = []
         while len(self._data) > self._try_at:
             try:
                 block, stop = _rewrite(self._data)
             except IndexError:
-                # A long block is tried again only when half as much again has come.
+                # Retry a long block only once its data has grown by half.
                 self._try_at = len(self._data) + len(self._data) // 2
                 break
             parts.append(block)
@@ -40,13 +40,13 @@ class BlockRewriter:
         return b"".join(parts)
 
     def finish(self) -> bytes:
-        """The last blocks."""
+        """Return the last blocks."""
         self._try_at = 0
         return self.feed(b"")
 
 
 def _rewrite(data: bytes) -> tuple[bytes, int]:
-    """The first block in `data`, rewritten, and where the next begins; IndexError when it is not whole."""
+    """Return the first block in `data`, rewritten, and where the next one starts; IndexError if it is incomplete."""
     columns, position = read_varint(data, 0)
     rows, position = read_varint(data, position)
     parts = [_BLOCK_INFO, data[:position]]

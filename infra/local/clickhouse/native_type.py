@@ -1,6 +1,6 @@
-"""How long a column of ClickHouse's Native format is, type by type.
+"""The length of a column in ClickHouse's Native format, for each type.
 
-Pure. The format tells no lengths, so whoever looks for the next column has to walk the data. The layouts
+Pure. The format contains no column lengths, so finding the next column means walking the data. The layouts
 are those of ClickHouse's SerializationXxx classes (serializeBinaryBulk), at protocol revision 0.
 """
 
@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from endpoint_analytics.infra.local.clickhouse.errors import refusal
 
-# (data, position, rows) -> position behind; IndexError when the data end before.
+# (data, position, rows) -> position after the column; IndexError if the data ends first.
 Walk = Callable[[bytes, int, int], int]
 
 _WIDTHS = {
@@ -38,7 +38,7 @@ _ARGUMENT = re.compile(r"'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`|[(),]|[^'`(),]+")
 
 @dataclass(frozen=True, slots=True)
 class NativeType:
-    """A type's layout: the bytes of its state prefix, which come before the data, and the walk over these."""
+    """A type's layout: the size of its state prefix, which precedes the data, and the walk over the data."""
 
     prefix_bytes: int
     walk: Walk
@@ -46,7 +46,7 @@ class NativeType:
 
 @lru_cache(maxsize=1024)
 def parse_native_type(name: str) -> NativeType:
-    """The layout of a type; raises ClickHouseError for one that is not known here."""
+    """Return the layout of a type; raises ClickHouseError for an unknown one."""
     match = _TYPE.match(_ALIASES.get(name.strip(), name))
     if match is None:
         raise refusal(48, f"Native format with client_protocol_version: the type {name} is not supported.")
@@ -80,7 +80,7 @@ def parse_native_type(name: str) -> NativeType:
 
 
 def read_varint(data: bytes, position: int) -> tuple[int, int]:
-    """An unsigned LEB128 number and the position behind it."""
+    """Return an unsigned LEB128 number and the position after it."""
     value = shift = 0
     while True:
         byte = data[position]
@@ -92,7 +92,7 @@ def read_varint(data: bytes, position: int) -> tuple[int, int]:
 
 
 def _arguments(text: str) -> list[str]:
-    """The arguments of a type, cut at the commas outside brackets and quotes."""
+    """Split the arguments of a type at the commas outside brackets and quotes."""
     parts, depth = [""], 0
     for match in _ARGUMENT.finditer(text):
         piece = match[0]
@@ -146,7 +146,7 @@ def _array(inner: Walk) -> Walk:
 
 
 def _low_cardinality(dictionary: Walk) -> Walk:
-    """Flags, the keys' number, the keys, the rows' number, and an index of 1, 2, 4 or 8 bytes a row."""
+    """Layout: flags, number of keys, keys, number of rows, and an index of 1, 2, 4 or 8 bytes per row."""
 
     def walk(data: bytes, position: int, rows: int) -> int:
         if not rows:

@@ -1,6 +1,6 @@
-"""The passwords of a data directory's accounts: made once, and kept in files that their owner alone can read.
+"""The passwords of a data directory's accounts: generated once, and kept in files that only their owner can read.
 
-They lie beside the directory, not in it: what the engine can read, a query could.
+The files are next to the directory, not in it: a query could read anything that the engine can read.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _RANDOM_BYTES = 24
 
 
 def password_file(data: Path, user: str) -> Path:
-    """Where the password of a user of this data directory lies."""
+    """Return the password file of a user of this data directory."""
     return data.with_name(f"{data.name}.{user}-password")
 
 
 def ensure_password(path: Path) -> str:
-    """The password in a file, which is made when there is none; raises OSError."""
+    """Return the password in a file, generating it if there is none; raises OSError."""
     try:
         password = path.read_text(encoding="ascii", errors="replace").strip()
     except FileNotFoundError:
@@ -38,9 +38,9 @@ def ensure_password(path: Path) -> str:
 
 
 def forget_variable(name: str) -> None:
-    """Take a secret from this process's variables, and from where it stood at the start: /proc shows that to its user.
+    """Remove a secret from this process's environment, and from its original memory, which /proc shows to its user.
 
-    The other programs of this user have their own secrets, and no use for ours.
+    The user's other processes have their own secrets and no need for this one.
     """
     libc = ctypes.CDLL(None)
     libc.getenv.restype = ctypes.c_void_p

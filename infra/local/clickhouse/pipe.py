@@ -1,8 +1,8 @@
-"""Pipes between the engine, which works in a thread, and the asyncio loop: rows out, an INSERT's data in.
+"""Pipes between the ClickHouse engine, which runs in a thread, and the asyncio loop: rows out, an INSERT's data in.
 
-The engine opens its end by its path and blocks on it, so a slow client slows its own query and the
-server's memory stays bounded. What goes in is a gzip file of stored blocks: of all that the engine can
-read, this alone has an end of its own, so that data that were cut off are an error and no short INSERT.
+The engine opens its end by path and blocks on it, so a slow client slows down only its own query and the server's
+memory stays bounded. The data going in is a gzip file of stored blocks: among the inputs that the engine can
+read, only this one has an end marker, so truncated data is an error instead of a shorter INSERT.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _GZIP, _STORED = 31, 0
 
 
 class _Ends:
-    """Our copies of a pipe's two ends; closing one twice is closing it once."""
+    """Our copies of a pipe's two ends; closing one again has no effect."""
 
     def __init__(self) -> None:
         self._reading, self._writing = os.pipe()
@@ -28,13 +28,13 @@ class _Ends:
             fcntl.fcntl(self._writing, _SET_SIZE, _SIZE_BYTES)
 
     def close_writing(self) -> None:
-        """Close the writing end, from whichever thread; the reader then comes to the end."""
+        """Close the writing end, from any thread; the reader then reaches the end."""
         if self._writing >= 0:
             os.close(self._writing)
             self._writing = -1
 
     def close_reading(self) -> None:
-        """Close the reading end, from whichever thread: whoever writes on gets an error instead of waiting."""
+        """Close the reading end, from any thread; the writer then gets an error instead of blocking."""
         if self._reading >= 0:
             os.close(self._reading)
             self._reading = -1
@@ -49,7 +49,7 @@ class Pipe(_Ends):
         self.path = f"/dev/fd/{self._writing}"
 
     async def read(self) -> bytes:
-        """The next bytes; empty when all writing ends are closed."""
+        """Return the next bytes; empty once all writing ends are closed."""
         while True:
             try:
                 return os.read(self._reading, _SIZE_BYTES)
@@ -59,7 +59,7 @@ class Pipe(_Ends):
 
 
 class Feed(_Ends):
-    """A pipe whose writing end belongs to the running loop: a gzip file that is whole only after `finish`."""
+    """A pipe whose writing end belongs to the running loop: a gzip file that is complete only after `finish`."""
 
     COMPRESSION = "gzip"
 
@@ -71,17 +71,17 @@ class Feed(_Ends):
         self.complete = False
 
     async def write(self, data: bytes) -> None:
-        """Hand these bytes on, waiting while the engine is slow; BrokenPipeError when it reads no more."""
+        """Write these bytes, waiting while the engine is slow; BrokenPipeError once it no longer reads."""
         await self._send(self._gzip.compress(data))
 
     async def finish(self) -> None:
-        """Tell that the data are complete; BrokenPipeError as in `write`."""
+        """Mark the data as complete; BrokenPipeError as in `write`."""
         await self._send(self._gzip.flush())
         self.complete = True
-        self.cut()
+        self.close()
 
-    def cut(self) -> None:
-        """End the data where they are. Without `finish` the engine takes that for the error it is."""
+    def close(self) -> None:
+        """End the data here. Without `finish` the engine reports truncated data."""
         self.close_writing()
 
     async def _send(self, data: bytes) -> None:
@@ -98,7 +98,7 @@ class Feed(_Ends):
 
 @contextlib.contextmanager
 def memory_file(data: bytes) -> Iterator[str]:
-    """The path of a file that holds `data`, for as long as the context lasts."""
+    """Yield the path of an in-memory file with `data`; it exists until the context ends."""
     descriptor = os.memfd_create("data")
     try:
         with open(descriptor, "wb", closefd=False) as file:

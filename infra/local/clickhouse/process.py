@@ -1,7 +1,7 @@
-"""A ClickHouse server as a child process of ours: start, wait until it answers, stop.
+"""A ClickHouse server as a child process: starts it, waits until it answers, stops it.
 
-The child stands in a session of its own, so that Ctrl-C reaches it through its parent alone, and it
-watches its standard input, a pipe from the parent, so that it ends when the parent is gone.
+The child has its own session, so that Ctrl-C reaches it only through its parent. It watches its standard
+input, a pipe from the parent, and ends when the parent is gone.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _TAIL_BYTES = 2000
 
 
 class StartError(Exception):
-    """The server did not come to answer; the message ends with the tail of its log."""
+    """The server did not start; the message ends with the last lines of its log."""
 
 
 class ClickHouseProcess:
-    """The command `endpoint-analytics clickhouse` as a child."""
+    """The command `endpoint-analytics clickhouse` as a child process."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class ClickHouseProcess:
         log: Path | None = None,
         words: Sequence[str] = (),
     ) -> None:
-        """`words` are further arguments of the command."""
+        """`words` are additional arguments of the command."""
         self._data = Path(data)
         self.host = host
         self.port = port
@@ -59,27 +59,27 @@ class ClickHouseProcess:
 
     @property
     def password_file(self) -> Path:
-        """Where the password of the user lies, unless it was given."""
+        """The password file of the user who writes, unless the password was given."""
         return password_file(self._data, self.user)
 
     @property
     def analyst_password_file(self) -> Path:
-        """Where the password of the read-only user lies."""
+        """The password file of the read-only user."""
         return password_file(self._data, ANALYST)
 
     def config(self, database: str = DEFAULT_DATABASE) -> ClickHouseConfig:
-        """How the user who writes connects, once it runs."""
+        """Return how the user who writes connects, once the server runs."""
         password = self._password or self.password_file.read_text(encoding="ascii").strip()
         return ClickHouseConfig(self.url, self.user, password, database)
 
     def analyst_config(self, database: str = DEFAULT_DATABASE) -> ClickHouseConfig:
-        """How the user who only reads connects, once it runs."""
+        """Return how the read-only user connects, once the server runs."""
         password = self.analyst_password_file.read_text(encoding="ascii").strip()
         return ClickHouseConfig(self.url, ANALYST, password, database)
 
     @property
     def environment(self) -> dict[str, str]:
-        """What to set for a process that connects as the user who writes, once it runs."""
+        """Environment variables for a process that connects as the user who writes, once the server runs."""
         return {
             variable_of("clickhouse_url"): self.url,
             variable_of("clickhouse_user"): self.user,
@@ -88,11 +88,11 @@ class ClickHouseProcess:
 
     @property
     def pid(self) -> int:
-        """The child's process id; raises RuntimeError before `start`."""
+        """The child's process ID; raises RuntimeError before `start`."""
         return self._child().pid
 
     def start(self, timeout_s: float = 60) -> None:
-        """Start the server and return once it answers; raises StartError otherwise."""
+        """Start the server and return once it answers; raises StartError if it does not."""
         if self.poll() is None and self._process is not None:
             raise RuntimeError("this ClickHouse process is already running")
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -124,11 +124,11 @@ class ClickHouseProcess:
         self.port = urlsplit(self.url).port or self.port
 
     def poll(self) -> int | None:
-        """The exit status, or None while it runs (and before it was started)."""
+        """Return the exit status, or None while it runs and before it was started."""
         return None if self._process is None else self._process.poll()
 
     def stop(self, timeout_s: float = 8) -> None:
-        """SIGTERM, and SIGKILL when that was not enough. Does nothing when it is not running."""
+        """Send SIGTERM, and SIGKILL after `timeout_s`. Does nothing if it is not running."""
         if self._process is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -141,7 +141,7 @@ class ClickHouseProcess:
         self._close_pipes()
 
     def kill(self) -> None:
-        """SIGKILL, and wait for the end."""
+        """Kill it with SIGKILL, and wait until it has ended."""
         if self._process is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -159,7 +159,7 @@ class ClickHouseProcess:
         self.stop()
 
     def _environment(self) -> dict[str, str]:
-        """Ours, without what was set for parts that reach another server."""
+        """Return this process's environment without settings for parts that connect to another server."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         return kept | ({variable_of("clickhouse_password"): self._password} if self._password else {})
 
@@ -177,17 +177,19 @@ class ClickHouseProcess:
             while not line.endswith(b"\n"):
                 if not selector.select(max(0.0, deadline - time.monotonic())):
                     raise StartError(
-                        f"ClickHouse on {self._data} did not answer in time; its log:\n{self._tail()}"
+                        f"ClickHouse on {self._data} did not answer in time. Its log:\n{self._tail()}"
                     )
                 piece = os.read(output.fileno(), 4096)
                 if not piece:
                     status = self._child().wait()
                     raise StartError(
-                        f"ClickHouse on {self._data} ended with {status}; its log:\n{self._tail()}"
+                        f"ClickHouse on {self._data} exited with status {status}. Its log:\n{self._tail()}"
                     )
                 line += piece
         if not line.startswith(_READY):
-            raise StartError(f"ClickHouse on {self._data} said {line!r}; its log:\n{self._tail()}")
+            raise StartError(
+                f"ClickHouse on {self._data} printed {line!r} instead of being ready. Its log:\n{self._tail()}"
+            )
         return line.removeprefix(_READY).decode().strip()
 
     def _close_pipes(self) -> None:

@@ -1,7 +1,7 @@
-"""A request's query: read from its body and looked through, before it asks for a slot.
+"""Reads a request's query from its body and scans it, before the query waits for a slot.
 
-Looking through takes time in proportion to the text, so that of a long one is done in a thread. Analysts read few at
-a time, and each within a time: neither the loop nor the memory is taken from the others.
+Scanning takes time proportional to the text, so a long text is scanned in a thread. For analysts, the number of bodies
+read at a time and the time for each are limited, so they cannot block the loop or fill the memory for others.
 """
 
 from __future__ import annotations
@@ -19,32 +19,34 @@ from endpoint_analytics.infra.local.clickhouse.query_pool import QueryPool
 from endpoint_analytics.infra.local.clickhouse.request import Request, parse_request
 from endpoint_analytics.infra.local.clickhouse.statement import Kind, Statement, parse_statement
 
-_HEAD_BYTES = 1 << 18  # ClickHouse's max_query_size: an INSERT's head is looked for in this much
+_HEAD_BYTES = 1 << 18  # ClickHouse's max_query_size: an INSERT's head must be within this many bytes
 MAX_QUERY_BYTES = 1 << 26
 _ANALYST_QUERY_BYTES = _HEAD_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What was found in the text, the beginning of an INSERT's data, and whether these are all."""
+    """The parsed statement, the beginning of an INSERT's data, and whether that is all of the data."""
 
     statement: Statement
     data: bytes
     is_whole: bool
 
 
-async def come(pool: QueryPool, body: Body, slots: AsyncExitStack, within_s: float, *, is_form: bool) -> None:
-    """Have an analyst's body come, before its turn: whoever sends slowly holds up nobody's.
+async def receive_analyst_body(
+    pool: QueryPool, body: Body, slots: AsyncExitStack, within_s: float, *, is_form: bool
+) -> None:
+    """Receive an analyst's body before its turn, so that a slow sender does not delay others.
 
-    Of a long one, which only a form may be, in a slot for such. Raises ClickHouseError, ClientGoneError.
+    A long body, which only a form can have, needs an upload slot. Raises ClickHouseError, ClientGoneError.
     """
-    body.hurry(within_s)
+    body.limit_time(within_s)
     if await body.fetch(_ANALYST_QUERY_BYTES):
         return
     if not is_form:
         raise _too_large(_ANALYST_QUERY_BYTES)
     await slots.enter_async_context(pool.upload())
-    body.hurry(within_s)
+    body.limit_time(within_s)
     if not await body.fetch(MAX_QUERY_BYTES):
         raise _form_too_large()
 
@@ -57,17 +59,17 @@ async def read_form(
     *,
     analyst: bool,
 ) -> Request:
-    """The request of a form; `given` are the method, the user, the URL's parameters and the headers."""
+    """Return the request in a form; `given` are the method, the user, the URL's parameters and the headers."""
     data, is_whole = await body.read(MAX_QUERY_BYTES)
     if not is_whole:
         raise _form_too_large()
-    return await pool.look_through(
+    return await pool.scan(
         lambda: parse_request(*given, parse_form(content_type, data)), len(data), analyst=analyst
     )
 
 
 async def read_query(pool: QueryPool, request: Request, body: Body) -> Query:
-    """The query in a request; raises ClickHouseError, ClientGoneError."""
+    """Return the query of a request; raises ClickHouseError, ClientGoneError."""
     text = request.query + b"\n" if request.query else b""
     more, is_whole = await body.read(_HEAD_BYTES)
     text += more
@@ -95,7 +97,7 @@ async def _parse(pool: QueryPool, request: Request, text: bytes) -> Statement:
         return statement
 
     size = len(text) + sum(len(table.structure) for table in request.tables)
-    return await pool.look_through(job, size, analyst=request.analyst)
+    return await pool.scan(job, size, analyst=request.analyst)
 
 
 def _too_large(most_bytes: int) -> ClickHouseError:

@@ -1,6 +1,6 @@
-"""What goes back over HTTP: headers, a body whole or in pieces, an error before or after the first byte.
+"""The HTTP response: headers, a body in one or more pieces, an error before or after the first byte.
 
-Knows ASGI's `send` and nothing of the engine.
+Knows ASGI's `send`, and nothing about the ClickHouse engine.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class _BlockEncoder:
 
 
 class Reply:
-    """One response. Exactly one of `whole`, `error`, or `begin` with `piece`s and an end is used."""
+    """One response: exactly one of `whole`, `error`, or `begin` followed by `piece`s and `finish` or `abort`."""
 
     def __init__(
         self,
@@ -78,9 +78,9 @@ class Reply:
         self.begun = False
 
     async def whole(self, body: bytes, result_format: str, outcome: Outcome, status: int = 200) -> None:
-        """A complete result with the summary of what was done."""
+        """Send a complete result, with a summary of the query."""
         counts = summary(outcome, len(body))
-        headers = {**self._of_result(result_format), "X-ClickHouse-Summary": counts}
+        headers = {**self._result_headers(result_format), "X-ClickHouse-Summary": counts}
         if self._options.progress:
             headers["X-ClickHouse-Progress"] = counts
         if body:
@@ -91,7 +91,7 @@ class Reply:
         await self._body(body, more=False)
 
     async def error(self, error: ClickHouseError, *, is_last: bool = False) -> None:
-        """An error before anything was sent; the last answer where the rest of a request is not waited for."""
+        """Send an error before anything else; `is_last` closes the connection, as part of the request is unread."""
         body = self._with_version(error).encode(errors="surrogateescape") + b"\n"
         headers = {
             **self._headers,
@@ -105,33 +105,33 @@ class Reply:
         await self._body(body, more=False)
 
     async def begin(self, result_format: str, length: int | None = None) -> None:
-        """The headers of a result that is sent in pieces."""
-        headers = {**self._of_result(result_format), "X-ClickHouse-Exception-Tag": self._tag}
+        """Send the headers of a result in pieces."""
+        headers = {**self._result_headers(result_format), "X-ClickHouse-Exception-Tag": self._tag}
         self._encoder = self._choose_encoder(headers)
         if self._encoder is None and length is not None:
             headers["Content-Length"] = str(length)
         await self._start(200, headers)
 
     async def piece(self, data: bytes) -> None:
-        """Some bytes of the result; waits while the client is slow, and for a stalled one not for ever."""
+        """Send some bytes of the result; waits for a slow client, until the stall timeout."""
         if self._encoder is not None:
             data = await _encode(self._encoder, data)
         if data:
             await self._body(data, more=True)
 
     async def finish(self) -> None:
-        """The end of a result in pieces."""
+        """End a result in pieces."""
         await self._body(self._encoder.finish() if self._encoder is not None else b"", more=False)
 
-    async def break_off(self, error: ClickHouseError) -> None:
-        """Append an error to a result under way, and leave it unfinished: no client shall take it whole."""
+    async def abort(self, error: ClickHouseError) -> None:
+        """Append an error to a started result, and leave it unfinished so that no client accepts it as complete."""
         block = exception_block(ClickHouseError(error.code, self._with_version(error)), self._tag)
         if self._encoder is not None:
             block = self._encoder.encode(block) + self._encoder.finish()
         await self._body(block, more=True)
 
     def _choose_encoder(self, headers: dict[str, str]) -> Encoder | None:
-        """What the client asked for; HTTP's own encodings are named in the headers, ClickHouse's is not."""
+        """Return the encoder that the client asked for; a header names HTTP's codings, but not ClickHouse's."""
         if self._options.blocks:
             return _BlockEncoder()
         encoding = choose_encoding(self._options.accept_encoding)
@@ -143,7 +143,7 @@ class Reply:
     def _with_version(self, error: ClickHouseError) -> str:
         return error.text if "(version " in error.text[-40:] else f"{error.text} (version {self._version})"
 
-    def _of_result(self, result_format: str) -> dict[str, str]:
+    def _result_headers(self, result_format: str) -> dict[str, str]:
         content_type = _CONTENT_TYPES.get(result_format, "text/plain; charset=UTF-8")
         return {**self._headers, "X-ClickHouse-Format": result_format, "Content-Type": content_type}
 
@@ -158,7 +158,7 @@ class Reply:
 
 
 async def _encode(encoder: Encoder, data: bytes) -> bytes:
-    """What is large keeps the loop from nobody: it is encoded in a thread."""
+    """Encode data, in a thread if it is large, so that the loop is not blocked."""
     return (
         encoder.encode(data) if len(data) < _INLINE_BYTES else await asyncio.to_thread(encoder.encode, data)
     )
@@ -169,7 +169,7 @@ def _header_value(value: str) -> bytes:
 
 
 def summary(outcome: Outcome, result_bytes: int) -> str:
-    """The X-ClickHouse-Summary header: numbers as strings, as ClickHouse writes them."""
+    """Return the X-ClickHouse-Summary header, with numbers as strings like ClickHouse's."""
     return json.dumps(
         {
             "read_rows": str(outcome.read_rows),

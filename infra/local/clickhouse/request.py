@@ -1,7 +1,7 @@
-"""An HTTP request, read as ClickHouse reads it: who asks, what for, and with which settings.
+"""Parses an HTTP request as ClickHouse does: credentials, query, parameters and settings.
 
-Pure: from the method, the path, the query string and the headers to a frozen Request. The body is not
-looked at here.
+Pure: from the method, the query string, the headers and a parsed form to a frozen Request. The body itself is
+not read here.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from urllib.parse import parse_qsl
 from endpoint_analytics.infra.local.clickhouse.errors import refusal
 from endpoint_analytics.infra.local.clickhouse.form import ExternalTable, Form, external_tables
 
-# What is asked of a server's HTTP layer and is not done here: better refused than swallowed.
-_NOT_HERE = {
+# Features of a ClickHouse server's HTTP layer that are not supported: refused rather than silently ignored.
+_UNSUPPORTED = {
     "stacktrace": "errors have no stack trace",
-    "add_http_cors_header": "pages of other origins cannot read answers",
+    "add_http_cors_header": "pages of other origins cannot read responses",
     "http_write_exception_in_output_format": "an error is never written as a result",
     "http_response_headers": "headers cannot be added",
-    "http_native_compression_disable_checksumming_on_decompress": "checksums are always compared",
+    "http_native_compression_disable_checksumming_on_decompress": "checksums are always verified",
     "http_allow_database_as_path": "queries go to /",
     "http_allow_table_as_file": "queries go to /",
     "http_allow_filters_as_path": "queries go to /",
     "http_allow_filters_as_unrecognized_url_parameters": "a filter belongs in the query",
 }
-# Parameters that speak to the HTTP server; the engine would not know them, or not in this sense.
+# Parameters for the HTTP server; the engine does not know them, or gives them another meaning.
 _HTTP_PARAMETERS = frozenset(
     {
         "query", "database", "default_format", "user", "password", "session_id", "session_check",
@@ -36,7 +36,7 @@ _HTTP_PARAMETERS = frozenset(
         "wait_end_of_query", "enable_http_compression", "http_zlib_compression_level",
         "send_progress_in_http_headers", "http_headers_progress_interval_ms", "add_http_cors_header",
         "cancel_http_readonly_queries_on_client_close", "client_protocol_version", "role", "stacktrace",
-        "http_response_buffer_size", "http_wait_end_of_query", "readonly", *_NOT_HERE,
+        "http_response_buffer_size", "http_wait_end_of_query", "readonly", *_UNSUPPORTED,
     }
 )  # fmt: skip
 _SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")
@@ -52,7 +52,7 @@ _NO_FORM = Form()
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A user's name and password; the password stays out of every representation."""
+    """A user's name and password; the password is not part of the repr."""
 
     user: str
     password: str = field(repr=False)
@@ -60,7 +60,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class SessionTicket:
-    """The named session a request wants to run in."""
+    """The named session in which a request should run."""
 
     session_id: str
     timeout_s: float
@@ -70,7 +70,7 @@ class SessionTicket:
 
 @dataclass(frozen=True, slots=True)
 class ReplyOptions:
-    """How an answer is to be sent: in ClickHouse's blocks, or in one of the accepted encodings."""
+    """How to send the answer: in ClickHouse's compressed blocks, or in one of the accepted encodings."""
 
     blocks: bool = False
     accept_encoding: str = ""
@@ -80,7 +80,7 @@ class ReplyOptions:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What one request asks for. `settings` are the engine's, `parameters` those of `{name:Type}`."""
+    """A parsed request. `settings` are the engine's, `parameters` those of `{name:Type}`."""
 
     query: bytes
     user: str
@@ -100,26 +100,26 @@ class Request:
     protocol_revision: int
     tables: tuple[ExternalTable, ...]
     analyst: bool = False
-    """Asked by the account that only reads."""
+    """Whether the read-only account sent it."""
 
 
 def parse_query_string(query_string: bytes) -> dict[str, str]:
-    """The parameters of a URL; of one given twice, the last. Raises ClickHouseError for too many."""
+    """Return the parameters of a URL; the last one wins. Raises ClickHouseError if there are too many."""
     if query_string.count(b"&") >= _MAX_PARAMETERS:
-        raise refusal(36, f"Too many parameters in the URL: {_MAX_PARAMETERS} at most.")
+        raise refusal(36, f"Too many parameters in the URL: at most {_MAX_PARAMETERS} are allowed.")
     text = query_string.decode("latin-1")
     return dict(parse_qsl(text, keep_blank_values=True, errors="surrogateescape"))
 
 
 def parse_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Header values by lower-case name."""
+    """Return header values by lower-case name."""
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
 
 
 def parse_credentials(query_string: bytes, header: Mapping[str, str]) -> Credentials:
-    """From ClickHouse's own headers, else HTTP basic, else the URL; the user `default` when none is told.
+    """Return credentials from ClickHouse's own headers, else HTTP basic, else the URL; the default user is `default`.
 
-    Of the URL, which may be long, no more is read: nobody knows yet who sent it. Raises ClickHouseError.
+    Nothing else in the URL, which may be long, is parsed before the sender is known. Raises ClickHouseError.
     """
     if "x-clickhouse-user" in header or "x-clickhouse-key" in header:
         return Credentials(header.get("x-clickhouse-user", "default"), header.get("x-clickhouse-key", ""))
@@ -141,17 +141,19 @@ def parse_credentials(query_string: bytes, header: Mapping[str, str]) -> Credent
 def parse_request(
     method: str, user: str, given: Mapping[str, str], header: Mapping[str, str], form: Form = _NO_FORM
 ) -> Request:
-    """The request of a user in these parts; raises ClickHouseError for what ClickHouse would not take.
+    """Return a user's request; raises ClickHouseError for anything that ClickHouse would reject.
 
-    A form's fields are parameters like the URL's; the query is the URL's and then the form's.
+    A form's fields are parameters like the URL's; the query is the URL's followed by the form's.
     """
     query = "\n".join(text for text in (given.get("query"), form.fields.get("query")) if text)
     given = {**given, **form.fields}
-    for name, why in _NOT_HERE.items():
+    for name, why in _UNSUPPORTED.items():
         if given.get(name, "").lower() not in ("", "0", "false", "{}"):
             raise refusal(48, f"{name} is not supported here: {why}.")
     if role := given.get("role", ""):
-        raise refusal(511, f"There is no role `{role}`: here are no roles, but users. Leave out `role`.")
+        raise refusal(
+            511, f"There is no role `{role}`: roles are not supported here, only users. Omit `role`."
+        )
     of_tables = {f"{table}_{part}" for table in form.files for part in ("structure", "types", "format")}
     settings = {
         name: value
@@ -164,10 +166,10 @@ def parse_request(
     parameters = {name[6:]: value for name, value in given.items() if name.startswith("param_")}
     for name in parameters:
         if not _SETTING_NAME.match(name):
-            raise refusal(62, f"Syntax error: {name!r} is no name of a query parameter.")
+            raise refusal(62, f"Syntax error: {name!r} is not a valid query parameter name.")
     default_format = given.get("default_format") or header.get("x-clickhouse-format") or "TabSeparated"
     if not _FORMAT_NAME.match(default_format):
-        raise refusal(62, f"Syntax error: {default_format!r} is no name of a format.")
+        raise refusal(62, f"Syntax error: {default_format!r} is not a valid format name.")
     compressible = _switch(given, "enable_http_compression", "1")
     framed = _switch(given, "decompress")
     return Request(
@@ -196,11 +198,11 @@ def parse_request(
     )
 
 
-def for_analyst(request: Request) -> Request:
-    """The request as the account that only reads may make it; raises ClickHouseError.
+def restrict_to_analyst(request: Request) -> Request:
+    """Return the request restricted to the read-only account; raises ClickHouseError.
 
-    Nothing that a session keeps can be made by who only reads, so each of its requests is a fresh one. A profile would
-    put other limits in the place of its own.
+    A read-only user can create nothing that a session would keep, so each request runs outside a session. Another
+    settings profile would replace the account's limits, so choosing one is refused.
     """
     if "profile" in request.settings:
         raise refusal(164, "Cannot change the profile: this user's is fixed.")
@@ -208,7 +210,7 @@ def for_analyst(request: Request) -> Request:
 
 
 def _readonly(method: str, level: int) -> int:
-    """ClickHouse's `readonly`: a GET is 2, which allows reading and changing settings, and nothing else."""
+    """Return ClickHouse's `readonly`: 2 for a GET, which allows only reading and changing settings."""
     return max(level, 2) if method in ("GET", "HEAD") and level != 1 else level
 
 
@@ -216,7 +218,7 @@ def _number(given: Mapping[str, str], name: str, otherwise: int = 0) -> int:
     text = given.get(name) or str(otherwise)
     if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
         raise refusal(
-            36, f"{name} is {text[:_MAX_DIGITS]!r}: it takes a whole number of up to {_MAX_DIGITS} digits."
+            36, f"{name} is {text[:_MAX_DIGITS]!r}: expected a whole number of up to {_MAX_DIGITS} digits."
         )
     return int(text)
 
@@ -226,7 +228,7 @@ def _switch(given: Mapping[str, str], name: str, otherwise: str = "") -> bool:
     try:
         return _SWITCH[text.lower()]
     except KeyError:
-        raise refusal(36, f"{name} is {text!r}: it takes 0, 1, false or true.") from None
+        raise refusal(36, f"{name} is {text!r}: expected 0, 1, false or true.") from None
 
 
 def _session(given: Mapping[str, str]) -> SessionTicket | None:

@@ -1,7 +1,7 @@
-"""Named sessions: a handle that is kept between requests, with its SETs and its temporary tables.
+"""Named sessions: handles that are kept between requests, with their SETs and temporary tables.
 
-What a request's URL sets holds for that request alone, as in ClickHouse: it is taken back afterwards.
-Sessions expire when they have been idle for their timeout, and their number is bounded.
+As in ClickHouse, settings in a request's URL apply to that request only: they are undone afterwards.
+Sessions expire once they have been idle for their timeout, and their number is bounded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MAX_SESSIONS = 2000
 
 @dataclass(slots=True)
 class Session:
-    """One named session. `database` is what USE made current, `applied` what the handle stands on."""
+    """One named session. `database` is the one chosen by USE, `applied` the handle's current one."""
 
     name: str
     handle: Handle
@@ -31,7 +31,7 @@ class Session:
     before: dict[str, str] = field(default_factory=dict)
 
     def enter(self, settings: Mapping[str, str], parameters: Mapping[str, str], database: str) -> None:
-        """Apply one request's settings, and remember what they were. Blocks on the engine."""
+        """Apply one request's settings, and remember the previous ones. Blocks on the engine."""
         self.before = self._values(settings)
         self.handle.set({**settings, **parameters})
         wanted = database or self.database
@@ -40,7 +40,7 @@ class Session:
             self.applied = wanted
 
     def leave(self, *, changed: bool) -> None:
-        """Take the request's settings back; `changed` tells that its statement was a SET or a USE."""
+        """Undo the request's settings; `changed` means that its statement was a SET or a USE."""
         if changed:
             self.altered = True
             current = (
@@ -56,7 +56,7 @@ class Session:
             self.handle.execute(f"SET {pairs}".encode(errors="surrogateescape"))
 
     def _values(self, settings: Mapping[str, str]) -> dict[str, str]:
-        """What to SET these to afterwards: the default, unless a SET of the session's may stand behind it."""
+        """Return the values to restore afterwards: the defaults, unless the session may have SET others."""
         before = dict.fromkeys(settings, "DEFAULT")
         if self.altered and settings:
             names = ", ".join(quote(name) for name in settings)
@@ -69,7 +69,7 @@ class Session:
 
 
 class Sessions:
-    """The sessions there are; used by one asyncio loop."""
+    """All named sessions; used by one asyncio loop."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -79,7 +79,7 @@ class Sessions:
         return len(self._sessions)
 
     def acquire(self, ticket: SessionTicket, user: str, now: float) -> Session:
-        """The session of a ticket, for one request alone; raises ClickHouseError 372 or 373."""
+        """Return the session of a ticket, for the exclusive use of one request; raises ClickHouseError 372 or 373."""
         self.expire(now)
         key = f"{user}\0{ticket.session_id}"
         session = self._sessions.pop(key, None)
@@ -97,19 +97,19 @@ class Sessions:
         return session
 
     def release(self, session: Session, now: float, *, close: bool = False) -> None:
-        """Give a session back; its idle time starts."""
+        """Release a session; its idle time starts."""
         session.busy = False
         session.expires_at = now + session.timeout_s
         if close:
             self._drop(session)
 
     def expire(self, now: float) -> None:
-        """Close what has been idle for too long."""
+        """Close sessions that have been idle for too long."""
         for session in [s for s in self._sessions.values() if not s.busy and s.expires_at <= now]:
             self._drop(session)
 
     def close(self) -> None:
-        """Close all that are not running a query."""
+        """Close all sessions that are not running a query."""
         for session in [s for s in self._sessions.values() if not s.busy]:
             self._drop(session)
 

@@ -1,7 +1,7 @@
-"""From arguments to a serving process: the directory's lock, the socket, the kernel's walls, and then the engine.
+"""From arguments to a serving process: lock the directory, listen, confine the process, then start the engine.
 
-The order is the point: the engine and all that it brings are imported only when this process is shut in, since threads
-that run before are not.
+The order matters: the ClickHouse engine and its dependencies are imported only after this process is confined, since
+threads started earlier are not.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DESCRIPTORS = 65536
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Where to listen, who may ask, under which names, and how long a client may stall."""
+    """Where to listen, the accounts, the allowed host names, and how long a client may stall."""
 
     host: str
     port: int
@@ -41,7 +41,7 @@ def start(
 ) -> None:
     """Serve until stopped. `ready` is called with the URL once the server answers.
 
-    Raises DirectoryHeldError, and OSError when the address cannot be had.
+    Raises DirectoryHeldError, and OSError if the address is not available.
     """
     _raise_descriptor_limit()
     with lock_directory(directory):
@@ -55,8 +55,8 @@ def start(
             os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
             if left := confine(directory):
                 _log.warning(
-                    "this system's kernel does not keep queries from: %s. What privileges do not cover is open to who "
-                    "has a password",
+                    "this kernel cannot restrict queries' access to: %s. Anything that privileges do not cover is open "
+                    "to anyone with a password",
                     ", ".join(left),
                 )
             from endpoint_analytics.infra.local.clickhouse.server import serve
@@ -65,7 +65,7 @@ def start(
 
 
 def _raise_descriptor_limit() -> None:
-    """Tables are many files, and the engine keeps some open for each thread."""
+    """Raise the limit: tables consist of many files, and the engine keeps some open per thread."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:

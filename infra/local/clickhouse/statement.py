@@ -1,7 +1,7 @@
-"""What a query is, as far as an HTTP server has to know: does it give rows, does data follow it?
+"""Classifies a query as far as an HTTP server needs to: does it return rows, does data follow it?
 
-Pure. It finds the places where ClickHouse's own server looks: the end of an INSERT's head, the trailing
-FORMAT, a second statement. All else is left to the engine's parser.
+Pure. It looks for the same things as ClickHouse's own server: the end of an INSERT's head, the trailing
+FORMAT, a second statement. Everything else is left to the ClickHouse engine's parser.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 
 from endpoint_analytics.infra.local.clickhouse.errors import refusal
-from endpoint_analytics.infra.local.clickhouse.identity import as_clients_see
+from endpoint_analytics.infra.local.clickhouse.identity import rewrite_for_client
 from endpoint_analytics.infra.local.clickhouse.lexer import Token, stays_within_brackets, tokens
 
 _RESULT_WORDS = frozenset(
@@ -25,9 +25,9 @@ _LINE_END = re.compile(rb"[ \t\f]*\r?\n?")
 
 
 class Kind(enum.Enum):
-    """RESULT gives rows, INSERT is followed by data, SESSION is SET or USE, COMMAND is all else.
+    """RESULT returns rows, INSERT is followed by data, SESSION is SET or USE, COMMAND is anything else.
 
-    KILL is KILL QUERY; its `head` is a SELECT of the queries that it means.
+    KILL is KILL QUERY; its `head` is a SELECT of the matching queries.
     """
 
     KILL = enum.auto()
@@ -39,11 +39,11 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A query and what was found in it.
+    """A classified query.
 
-    `head` is the query itself: for INSERT without FORMAT and data. `format` is the one it names, or empty.
-    `data_at` is where an INSERT's data begin. `tail_at` is where INTO OUTFILE may be put into a RESULT, and
-    FROM INFILE into an INSERT. `mode` is a KILL's: SYNC, ASYNC or TEST.
+    `head` is the query itself, for an INSERT without FORMAT and data. `format` is the one it names, or empty.
+    `data_at` is where an INSERT's data begins. `tail_at` is where INTO OUTFILE can be inserted into a RESULT, and
+    FROM INFILE into an INSERT. `mode` is that of a KILL: SYNC, ASYNC or TEST.
     """
 
     kind: Kind
@@ -54,25 +54,25 @@ class Statement:
     mode: str = ""
 
     def into(self, path: str, default_format: str, mark: str) -> bytes:
-        """A RESULT's text, marked, its rows written to `path` in its own format or in `default_format`."""
+        """Return a RESULT's text, tagged with `mark`, that writes its rows to `path` in its own or a default format."""
         before, after = self.head[: self.tail_at], self.head[self.tail_at :]
         named = b"" if self.format else f" FORMAT {default_format}".encode()
         return before + f"\n/*{mark}*/ INTO OUTFILE '{path}' TRUNCATE".encode() + named + b"\n" + after
 
     def from_file(self, path: str, compression: str, mark: str) -> bytes:
-        """An INSERT's text, marked, its data read from `path` in its own format."""
+        """Return an INSERT's text, tagged with `mark`, that reads its data from `path` in its own format."""
         before, after = self.head[: self.tail_at], self.head[self.tail_at :]
         source = f"\n/*{mark}*/ FROM INFILE '{path}' COMPRESSION '{compression}'\n".encode()
         return before + source + after + f"\nFORMAT {self.format}".encode()
 
 
 def parse_statement(text: bytes, query_id: bytes = b"''") -> Statement:
-    """What the query in `text` is; for an INSERT, `text` may go on with the beginning of its data.
+    """Classify the query in `text`; for an INSERT, `text` may include the beginning of its data.
 
-    `query_id` is a string of SQL: what the query finds as its id.
+    `query_id` is an SQL string literal: the ID that the query sees as its own.
 
-    Raises ClickHouseError for what ClickHouse's HTTP server refuses: nothing at all, two statements, and
-    files on the server's side.
+    Raises ClickHouseError for anything that ClickHouse's HTTP server refuses: an empty query, two statements, and
+    files on the server.
     """
     found: list[Token] = []
     insert = has_source = False
@@ -91,8 +91,10 @@ def parse_statement(text: bytes, query_id: bytes = b"''") -> Statement:
             if statement is not None:
                 return statement
         if token.text == b"(" and [one.word for one in found[-3:-1]] == ["FROM", "INPUT"]:
-            # The embedded engine has no input(): it would report success, and store nothing.
-            raise refusal(48, "input() is not supported here: insert without SELECT, or send a table along.")
+            # The embedded engine has no input(): it would report success without storing anything.
+            raise refusal(
+                48, "input() is not supported here: insert without SELECT, or send an external table."
+            )
     if not found:
         raise refusal(62, "Syntax error: Empty query.")
     body = _one_statement(found)
@@ -101,7 +103,7 @@ def parse_statement(text: bytes, query_id: bytes = b"''") -> Statement:
         raise refusal(358, "INTO OUTFILE is not allowed.")
     stop = body[-1].stop
     if (not words[0] and body[0].text != b"(") or (len(words) == 1 and words[0] in _CLIENT_WORDS):
-        # The embedded engine would take these for words to a command-line client, and say nothing.
+        # The embedded engine would treat these as commands of a command-line client, and return nothing.
         start = body[0].text.decode(errors="backslashreplace")
         raise refusal(62, f"Syntax error: failed at position {body[0].start + 1} ({start}).")
     if words[:3] == ["KILL", "QUERY", "WHERE"]:
@@ -112,7 +114,7 @@ def parse_statement(text: bytes, query_id: bytes = b"''") -> Statement:
     writes = words[0] == "WITH" and any(t.word == "INSERT" and t.depth == 0 for t in body)
     if first not in _RESULT_WORDS or writes:
         return Statement(Kind.COMMAND, text[:stop])
-    seen = as_clients_see(text[:stop], body, query_id)
+    seen = rewrite_for_client(text[:stop], body, query_id)
     if seen != text[:stop]:
         return parse_statement(seen, query_id)
     name, tail_at = _trailing_format(body)
@@ -134,7 +136,7 @@ def _kill(text: bytes, body: list[Token]) -> Statement:
 
 
 def _insert_head(text: bytes, found: list[Token], *, has_source: bool) -> Statement | None:
-    """The INSERT, once its last token ends the head; None while it does not, or when no data follow."""
+    """Return the INSERT once its last token ends the head; None before that, or if no data follows."""
     last, previous = found[-1], found[-2]
     if last.word == "INFILE" and previous.word == "FROM":
         raise refusal(78, "Query has infile and was send directly to server.")
@@ -164,7 +166,7 @@ def _insert(text: bytes, found: list[Token], stop: int, name: str, data_at: int)
 
 
 def _one_statement(found: list[Token]) -> list[Token]:
-    """The tokens before the final semicolons; two statements are refused."""
+    """Return the tokens before the final semicolons; two statements are refused."""
     ends = [index for index, token in enumerate(found) if token.kind == "end"]
     if not ends:
         return found
@@ -174,7 +176,7 @@ def _one_statement(found: list[Token]) -> list[Token]:
 
 
 def _trailing_format(body: list[Token]) -> tuple[str, int]:
-    """The format named at the end (before or after SETTINGS) and where the clause begins, or the end."""
+    """Return the trailing format (before or after SETTINGS) and where its clause begins, or "" and the end."""
     for index in range(len(body) - 2, 0, -1):
         word, name = body[index], body[index + 1]
         if word.word != "FORMAT" or word.depth != 0 or name.kind != "word" or name.word == "SETTINGS":

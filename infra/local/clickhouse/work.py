@@ -1,7 +1,7 @@
-"""One query at work: its slot, its handle or session, and its calls into the engine.
+"""One running query: its slot, its handle or session, and its calls into the ClickHouse engine.
 
-The imperative middle: whatever happens to the request, it sees to it that the query ends, the handle is
-closed and the slot is left.
+Whatever happens to the request, this module ensures that the query ends, the handle is closed and the slot
+is released.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _CUT_OFF = 354  # ZLIB_INFLATE_FAILED
 
 
 async def start_work(pool: QueryPool, request: Request, statement: Statement) -> Work:
-    """A slot, and a handle or the session, for one statement; raises ClickHouseError."""
+    """Acquire a slot, the query ID, and the session if any, for one statement; raises ClickHouseError."""
     if request.readonly and statement.kind in (Kind.INSERT, Kind.COMMAND):
-        # Before data are waited for, and not left to the engine: a session's handle cannot be made readonly for one
-        # request, and to the engine all queries are of one user, who may always kill his own.
+        # Checked before waiting for data, and not left to the engine: a session's handle cannot be made readonly for a
+        # single request, and to the engine all queries belong to one user, who may always kill their own.
         raise refusal(164, "Cannot execute query in readonly mode.")
     slot = await pool.enter(analyst=request.analyst)
     try:
@@ -46,7 +46,7 @@ async def start_work(pool: QueryPool, request: Request, statement: Statement) ->
 
 
 async def _take_query_id(pool: QueryPool, request: Request) -> None:
-    """Raises ClickHouseError 216 when a query of this id runs, and goes on running."""
+    """Raise ClickHouseError 216 if a query with this ID is running and does not end."""
     replaces = request.replaces_running and pool.is_of(request.query_id, request.user)
     given_up_at = time.monotonic() + (_REPLACED_WITHIN_S if replaces else 0)
     while request.query_id in pool.running:
@@ -57,9 +57,9 @@ async def _take_query_id(pool: QueryPool, request: Request) -> None:
 
 
 async def kill_queries(pool: QueryPool, request: Request, statement: Statement) -> Outcome:
-    """Do a KILL QUERY, beside all that wait for a slot: the queries it means may hold them all.
+    """Run a KILL QUERY without waiting for a slot, since the queries to kill may hold all of them.
 
-    Who may only read ends the queries of its own user alone. Raises ClickHouseError.
+    A read-only account can end only its own queries. Raises ClickHouseError.
     """
     async with pool.turn(analyst=request.analyst):
         return await _kill_queries(pool, request, statement)
@@ -83,9 +83,9 @@ async def _kill_queries(pool: QueryPool, request: Request, statement: Statement)
         finally:
             handle.close()
 
-    query_ids, shown = await pool.in_thread_at_once(find, analyst=request.analyst)
+    query_ids, shown = await pool.in_short_thread(find, analyst=request.analyst)
     if request.readonly:
-        # What the engine shows is read off the query's text, in which a forged mark could stand.
+        # The engine's view parses the query's text, which could contain a forged tag.
         query_ids = [one for one in query_ids if pool.is_of(one, request.user)]
     again = statement.mode != "TEST"
     while again:
@@ -98,7 +98,7 @@ async def _kill_queries(pool: QueryPool, request: Request, statement: Statement)
 
 
 class Work:
-    """One statement on its way through the engine."""
+    """One statement that runs in the engine."""
 
     def __init__(
         self,
@@ -119,9 +119,9 @@ class Work:
         self._running = pool.running[request.query_id] = Running(request.user)
 
     def run(self, *, piped: bool) -> asyncio.Future[Outcome]:
-        """Run a statement that needs no data, in a thread; its rows go into `pipe` when `piped`.
+        """Run a statement that needs no data, in a thread; its rows go into `pipe` if `piped`.
 
-        The work ends by itself when the future is done.
+        Everything is released when the future is done.
         """
         pipe = self.pipe = Pipe() if piped else None
 
@@ -145,9 +145,9 @@ class Work:
         return future
 
     def insert(self, feed: Feed) -> asyncio.Future[Outcome]:
-        """Run an INSERT, in a thread, whose data come through `feed`.
+        """Run an INSERT in a thread; its data arrives through `feed`.
 
-        The work ends by itself when the future is done; the feed is broken then.
+        Everything is released when the future is done, and the feed is closed.
         """
 
         self._running.feed = feed
@@ -171,7 +171,7 @@ class Work:
         return future
 
     async def abandon(self, future: asyncio.Future[Outcome]) -> None:
-        """Stop a running query whose rows nobody wants any more, and wait until it has stopped."""
+        """Stop a running query whose rows are no longer wanted, and wait until it has stopped."""
         if self.pipe is not None:
             self.pipe.close_reading()
         while not future.done():
@@ -187,19 +187,19 @@ class Work:
         if self._session is not None:
             self._handle = self._session.handle
             self._session.enter(settings, parameters, request.database)
-            self._bring_tables(self._handle)
+            self._create_tables(self._handle)
             return self._handle
         handle = self._handle = self._pool.engine.open(analyst=request.analyst)
         handle.set({**settings, **parameters})
         if request.database:
             handle.use(request.database)
-        self._bring_tables(handle)
+        self._create_tables(handle)
         if request.readonly:
             handle.set({"readonly": str(request.readonly)})
         return handle
 
-    def _bring_tables(self, handle: Handle) -> None:
-        """Make the tables that came with the query; a session's handle is freed of them afterwards."""
+    def _create_tables(self, handle: Handle) -> None:
+        """Create the tables sent with the query; on a session's handle they are dropped afterwards."""
         for table in self._request.tables:
             name = quote_name(table.name)
             handle.execute(f"CREATE TEMPORARY TABLE {name} ({table.structure}\n) ENGINE = Memory".encode())

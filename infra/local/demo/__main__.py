@@ -1,7 +1,7 @@
 """`python -m endpoint_analytics.infra.local.demo`: the demo endpoint and its traffic, until SIGTERM.
 
-Prints `demo ready URL` once it takes requests, and afterwards what a person should see; the rest goes to
-stderr. What the clients counted is written to `traffic.json` in the data directory.
+Prints `demo ready URL` once it accepts requests, and messages for the user after that; everything else goes to
+stderr. The clients' counts are written to `traffic.json` in the data directory.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from endpoint_analytics.infra.local.demo.arrivals import Arrivals
 from endpoint_analytics.infra.local.demo.life import Life
-from endpoint_analytics.infra.local.demo.replica import Surroundings
+from endpoint_analytics.infra.local.demo.replica import Environment
 from endpoint_analytics.infra.local.demo.traffic import Tally, Traffic
 from endpoint_analytics.schemas.configuration.command_line import Parser
 
@@ -25,15 +25,27 @@ WRITE_EVERY_S = 5.0
 
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
-    """Return the arguments."""
+    """Parse the arguments."""
     parser = Parser(prog="python -m endpoint_analytics.infra.local.demo")
-    parser.add_argument("--kafka", required=True, metavar="HOST:PORT")
-    parser.add_argument("--data", type=Path, required=True, help="directory for what the clients counted")
-    parser.add_argument("--logs", type=Path, required=True, help="directory for the replicas' logs")
-    parser.add_argument("--port", type=int, default=0, help="of the first replica (0: a free one)")
-    parser.add_argument("--rate", type=float, default=30.0, help="requests a second (%(default)g)")
-    parser.add_argument("--pace", type=float, default=1.0, help="of the replicas' life (%(default)g)")
-    parser.add_argument("--seed", type=int, default=1, help="of the traffic (%(default)s)")
+    parser.add_argument("--kafka", required=True, metavar="HOST:PORT", help="address of Kafka")
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="directory for the clients' counts"
+    )
+    parser.add_argument(
+        "--logs", type=Path, required=True, metavar="DIR", help="directory for the replicas' logs"
+    )
+    parser.add_argument(
+        "--port", type=int, default=0, metavar="PORT", help="port of the first replica (default: a free port)"
+    )
+    parser.add_argument(
+        "--rate", type=float, default=30.0, metavar="N", help="requests per second (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--pace", type=float, default=1.0, metavar="N", help="speed of the timetable (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=1, metavar="N", help="random seed of the traffic (default: %(default)s)"
+    )
     return parser.parse_args(words)
 
 
@@ -43,19 +55,19 @@ def log(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """Tell a person, and the log."""
+    """Show a line to the user, and log it."""
     log(text)
     print(text, flush=True)
 
 
 async def live(arguments: argparse.Namespace) -> None:
-    """Run replicas and traffic until a signal comes; end the traffic first, then the replicas."""
-    told = asyncio.Event()
+    """Run replicas and traffic until a signal arrives; stop the traffic first, then the replicas."""
+    stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     arguments.data.mkdir(parents=True, exist_ok=True)
-    around = Surroundings(arguments.kafka, arguments.data, arguments.logs)
-    life = Life(around, arguments.port, arguments.pace, say, log)
+    environment = Environment(arguments.kafka, arguments.data, arguments.logs)
+    life = Life(environment, arguments.port, arguments.pace, say, log)
     traffic = Traffic(life.targets, Arrivals(arguments.rate), arguments.seed)
     counted = arguments.data / "traffic.json"
 
@@ -68,7 +80,7 @@ async def live(arguments: argparse.Namespace) -> None:
             group.create_task(write_counts(traffic.tally, counted))
 
     working = asyncio.create_task(work())
-    waiting = asyncio.create_task(told.wait())
+    waiting = asyncio.create_task(stopping.wait())
     try:
         await asyncio.wait([working, waiting], return_when=asyncio.FIRST_COMPLETED)
         working.cancel()
@@ -80,14 +92,14 @@ async def live(arguments: argparse.Namespace) -> None:
 
 
 async def write_counts(tally: Tally, path: Path) -> None:
-    """Write what was counted, again and again."""
+    """Write the counts every few seconds."""
     while True:
         await asyncio.sleep(WRITE_EVERY_S)
         write_count(tally, path)
 
 
 def write_count(tally: Tally, path: Path) -> None:
-    """Write what was counted; a few hundred bytes."""
+    """Write the counts; a few hundred bytes."""
     path.write_text(json.dumps(tally.as_dict()) + "\n", encoding="ascii")
 
 

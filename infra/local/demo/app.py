@@ -1,9 +1,9 @@
-"""The demo endpoint: an ordinary Starlette application, with the analytics added in one line (see `create`).
+"""The demo endpoint: an ordinary Starlette application, with analytics added in one line (see `create`).
 
-POST /predict          the type of the body; ?min_score=0.9 answers "unknown" below that
-POST /predict/stream   the types of several parts, each answered while the next is still being sent
+POST /predict          returns the type of the body; with ?min_score=0.9, "unknown" for lower scores
+POST /predict/stream   returns the types of several parts, each while the next is still being sent
 GET  /health           200 once the model is loaded
-GET  /metrics          what the engine tells of itself; not counted among the requests
+GET  /metrics          the serving engine's own metrics; not counted as a request
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
 
 
 async def predict(request: Request) -> Response:
-    """Answer the type of the whole body."""
+    """Return the type of the whole body."""
     min_score = read_min_score(request.query_params.get("min_score", "0"))
     body = await read_body(request)
     if not body:
@@ -71,7 +71,7 @@ async def predict(request: Request) -> Response:
 
 
 async def predict_stream(request: Request) -> Response:
-    """Answer a line for each part of the body as soon as the part is there."""
+    """Return a line for each part of the body as soon as the part has arrived."""
     parts = read_parts(request)
     try:
         first = await anext(parts)
@@ -82,7 +82,7 @@ async def predict_stream(request: Request) -> Response:
 
     async def lines() -> AsyncIterator[bytes]:
         yield render(verdict)
-        with suppress(ClientDisconnect):  # nobody reads the rest
+        with suppress(ClientDisconnect):  # nobody is left to read the rest
             async for part in parts:
                 yield render(await inference.detect(part, admitted=True))
 
@@ -90,8 +90,11 @@ async def predict_stream(request: Request) -> Response:
 
 
 class Lines(Response):
-    """Lines sent as they come. Starlette's StreamingResponse waits for the client's leaving on the channel from
-    which the body is still being read, and takes pieces of it away."""
+    """Sends lines as they are produced.
+
+    Starlette's StreamingResponse waits for the client's disconnect on the channel from which the body is still being
+    read, and would consume pieces of the body.
+    """
 
     media_type = "application/x-ndjson"
 
@@ -101,7 +104,7 @@ class Lines(Response):
         self._lines = lines
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        """Send the lines; where the client has left, what is read of its body ends."""
+        """Send the lines; if the client has disconnected, reading its body ends."""
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         async for line in self._lines:
             await send({"type": "http.response.body", "body": line, "more_body": True})
@@ -109,46 +112,46 @@ class Lines(Response):
 
 
 async def health(_request: Request) -> Response:
-    """The model is loaded, else nobody would listen."""
+    """Return 200: the server only listens once the model is loaded."""
     return Response(b'{"status":"ok"}\n', media_type="application/json")
 
 
 async def overloaded(_request: Request, _error: Exception) -> Response:
-    """503, with when to try again."""
+    """Return 503, with a Retry-After header."""
     return Response("the queue is full\n", 503, {"Retry-After": "1"}, "text/plain")
 
 
 async def gone(_request: Request, _error: Exception) -> Response:
-    """Nobody reads this."""
+    """Return a response that nobody reads: the client has disconnected."""
     return Response(status_code=CLIENT_CLOSED_REQUEST)
 
 
 def read_min_score(text: str) -> float:
-    """Return the least score asked for, 0 to 1; anything else is a 422."""
+    """Return the requested minimum score, 0 to 1; anything else is a 422."""
     try:
         score = float(text)
     except ValueError:
         score = -1.0
     if not 0 <= score <= 1:
-        raise HTTPException(422, f"min_score is {text[:20]!r}; it takes a number from 0 to 1")
+        raise HTTPException(422, f"min_score is {text[:20]!r}; expected a number from 0 to 1")
     return score
 
 
 async def read_body(request: Request) -> bytes:
-    """Return the body; 413 for one that is, or is declared to be, too large."""
+    """Return the body; 413 if it is, or is declared to be, too large."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
-        raise HTTPException(413, f"a body takes at most {MAX_BODY_BYTES} bytes")
+        raise HTTPException(413, f"a body must not exceed {MAX_BODY_BYTES} bytes")
     body = bytearray()
     async for piece in request.stream():
         body += piece
         if len(body) > MAX_BODY_BYTES:
-            raise HTTPException(413, f"a body takes at most {MAX_BODY_BYTES} bytes")
+            raise HTTPException(413, f"a body must not exceed {MAX_BODY_BYTES} bytes")
     return bytes(body)
 
 
 async def read_parts(request: Request) -> AsyncIterator[bytes]:
-    """Yield the body's parts as they arrive, MAX_PARTS at most; the last one needs no end."""
+    """Yield the body's parts as they arrive, at most MAX_PARTS; the last one needs no terminator."""
     held, count = b"", 0
     async for piece in request.stream():
         *whole, held = (held + piece).split(PART_END)
@@ -162,6 +165,6 @@ async def read_parts(request: Request) -> AsyncIterator[bytes]:
 
 
 def render(verdict: Verdict, min_score: float = 0.0) -> bytes:
-    """One line of JSON."""
+    """Return one line of JSON."""
     label = verdict.label if verdict.score >= min_score else "unknown"
     return orjson.dumps({"label": label, "score": verdict.score}) + b"\n"

@@ -1,4 +1,4 @@
-"""When requests arrive: a Poisson process whose rate goes up and down in a slow wave, and bursts. Pure."""
+"""When requests arrive: a Poisson process whose rate follows a slow wave, plus bursts. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """`rate` is the mean number of requests a second, bursts included; `wave_s` stands for a day."""
+    """`rate` is the mean number of requests per second, including bursts; a wave of `wave_s` represents a day."""
 
     rate: float = 30.0
     wave_s: float = 900.0
@@ -20,11 +20,11 @@ class Arrivals:
     burst_s: float = 0.25
 
     def level(self, at_s: float) -> float:
-        """Return the wave at a moment, 1 on average."""
+        """Return the wave's level at a time, 1 on average."""
         return 1 + self.wave_depth * math.sin(2 * math.pi * at_s / self.wave_s)
 
     def times(self, rng: random.Random) -> Iterator[float]:
-        """Yield the seconds since the start at which requests arrive, in order, for ever.
+        """Yield arrival times in seconds since the start, in order, without end.
 
         The rate varies by thinning (Lewis and Shedler, 1979).
         """

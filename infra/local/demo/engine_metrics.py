@@ -1,4 +1,4 @@
-"""What the demo tells of itself at /metrics, as serving engines do; its own agent scrapes it."""
+"""The demo's own metrics at /metrics, like those of a serving engine; its own agent scrapes them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,22 @@ METRICS = {
     "engine_kilobytes_read_per_second": "demo_bytes_read_total*0.001",
 }
 MAPPING = ",".join(f"{ours}={theirs}" for ours, theirs in METRICS.items())
-"""What an agent is told to make of it: ENDPOINT_ANALYTICS_SCRAPE_METRICS."""
+"""The agent's mapping of these metrics: ENDPOINT_ANALYTICS_SCRAPE_METRICS."""
 
 
 def render(inference: Inference) -> str:
-    """Return the exposition."""
+    """Return the metrics in Prometheus's text format."""
     figures = (
-        ("demo_requests_running", "gauge", "Contents that the model looks at", inference.running),
-        ("demo_requests_waiting", "gauge", "Contents that wait for the model", inference.waiting),
-        ("demo_requests_finished_total", "counter", "Contents that the model told", inference.finished),
-        ("demo_requests_refused_total", "counter", "Contents that were too many", inference.refused),
-        ("demo_bytes_read_total", "counter", "Bytes that the model was given", inference.bytes_read),
+        ("demo_requests_running", "gauge", "Inferences currently running", inference.running),
+        ("demo_requests_waiting", "gauge", "Inferences waiting in the queue", inference.waiting),
+        ("demo_requests_finished_total", "counter", "Inferences finished", inference.finished),
+        (
+            "demo_requests_refused_total",
+            "counter",
+            "Inferences refused: the queue was full",
+            inference.refused,
+        ),
+        ("demo_bytes_read_total", "counter", "Bytes passed to the model", inference.bytes_read),
     )
     return "".join(
         f"# HELP {name} {text}\n# TYPE {name} {kind}\n{name} {value}\n" for name, kind, text, value in figures
@@ -35,5 +40,5 @@ def render(inference: Inference) -> str:
 
 
 async def metrics(request: Request) -> Response:
-    """Answer the exposition."""
+    """Serve the metrics."""
     return PlainTextResponse(render(request.app.state.inference), media_type="text/plain; version=0.0.4")

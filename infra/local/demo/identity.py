@@ -1,4 +1,4 @@
-"""The names of the demo: its endpoint and its replicas. They stay the same over restarts."""
+"""The names of the demo's endpoint and replicas. They stay the same across restarts."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ FIRST, RESTARTED, KILLED, EXTRA = (
     "magika-7f9c-c3",
     "magika-7f9c-d4",
 )
-"""The one that always runs; one restarted at times; one that comes late and is killed at times; one more at peaks."""
+"""Replicas: one always runs, one is restarted, one starts late and gets killed, one runs only at peaks."""

@@ -1,4 +1,4 @@
-"""The queue before the model: one inference at a time, a bounded number waiting, the rest turned away."""
+"""The queue in front of the model: one inference at a time, a bounded number waiting, the rest refused."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ QUEUE_LIMIT = 16
 
 
 class OverloadedError(Exception):
-    """So many wait already that another would wait too long."""
+    """The queue is full: another inference would wait too long."""
 
 
 class Inference:
-    """Runs the model in a thread of its own, so that the event loop stays free."""
+    """Runs the model in its own thread, so that the event loop stays free."""
 
     def __init__(self, model: Model, limit: int = QUEUE_LIMIT) -> None:
         self._model = model
@@ -25,7 +25,7 @@ class Inference:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
 
     async def detect(self, content: bytes, *, admitted: bool = False) -> Verdict:
-        """Return what the model says. Raises OverloadedError at the limit, unless `admitted` before."""
+        """Return the model's verdict. Raises OverloadedError at the limit, unless the request was `admitted` before."""
         if self._held >= self._limit and not admitted:
             self.refused += 1
             raise OverloadedError
@@ -42,12 +42,12 @@ class Inference:
 
     @property
     def running(self) -> int:
-        """Contents that the model looks at: one at a time."""
+        """Inferences running now: at most one."""
         return min(self._held, 1)
 
     @property
     def waiting(self) -> int:
-        """Contents that wait for it."""
+        """Inferences waiting in the queue."""
         return max(self._held - 1, 0)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What clients ask: the mix of good, slow, wrong and broken requests. Pure: from a seed the same each time."""
+"""What clients send: a mix of good, slow, invalid and broken requests. Pure: a seed always gives the same mix."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Leaves = Literal["never", "before the status", "in the stream"]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One request. The body is sent piece by piece, `gap_s` apart, and the client may leave after `patience_s`."""
+    """One request. The body is sent in pieces, `gap_s` apart, and the client may disconnect after `patience_s`."""
 
     kind: str
     method: str
@@ -53,7 +53,7 @@ _LINES = {
 
 
 def content(rng: random.Random, lines: int | None = None) -> bytes:
-    """Return a file's content of some type."""
+    """Return file content of a random type."""
     form = _LINES[rng.choice(sorted(_LINES))]
     count = lines or rng.randint(4, 40)
     word = "".join(rng.choices(string.ascii_lowercase, k=6))
@@ -61,13 +61,13 @@ def content(rng: random.Random, lines: int | None = None) -> bytes:
 
 
 def choose(rng: random.Random) -> Plan:
-    """Return the next request."""
+    """Return a random request, by WEIGHTS."""
     kind = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
     return plan(kind, rng)
 
 
 def plan(kind: str, rng: random.Random) -> Plan:
-    """Return a request of one of the kinds in WEIGHTS."""
+    """Return a request of a kind from WEIGHTS."""
     match kind:
         case "slow upload":
             count = rng.randint(2, 5)

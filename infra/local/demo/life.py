@@ -1,4 +1,4 @@
-"""The life of the demo's replicas: carries out the timetable, and starts again what ended by itself."""
+"""The life of the demo's replicas: follows the timetable, and restarts replicas that ended unexpectedly."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from endpoint_analytics.agents.core.config import KafkaConfig
 from endpoint_analytics.agents.delivery.events import SendError, send_replica_message
 from endpoint_analytics.infra.local.demo.identity import ENDPOINT, EXTRA, FIRST, KILLED, NAMESPACE, RESTARTED
 from endpoint_analytics.infra.local.demo.replica import (
-    TOLD_WITHIN_S,
+    REPORTED_WITHIN_S,
+    Environment,
     Replica,
     ReplicaError,
     Step,
-    Surroundings,
 )
-from endpoint_analytics.infra.local.demo.timetable import Happening, due
+from endpoint_analytics.infra.local.demo.timetable import Event, due
 from endpoint_analytics.infra.local.demo.traffic import Target
 from endpoint_analytics.infra.local.system.restart import RestartRule
 from endpoint_analytics.schemas.replicas import EndpointSettings
 
-LOOK_EVERY_S = 0.25
+POLL_EVERY_S = 0.25
 MIN_REPLICAS, MAX_REPLICAS = 2, 3
-# What an orchestrator does before the container starts, each with the seconds that it takes.
+# What an orchestrator does before the container starts: state, duration in seconds, reason.
 SCHEDULED: tuple[Step, ...] = (("pending", 0.3, "scheduled"),)
 FROM_NOTHING: tuple[Step, ...] = (
     ("pending", 2.5, "waiting for a machine"),
@@ -37,21 +37,21 @@ FAILED_S = 6.0
 
 
 class Life:
-    """Replicas by their ids. `say` is for what a person should see, `log` for the rest."""
+    """The replicas by their IDs. `say` shows a line to the user, `log` only logs it."""
 
     def __init__(
         self,
-        around: Surroundings,
+        environment: Environment,
         port: int,
         pace: float,
         say: Callable[[str], None],
         log: Callable[[str], None],
     ) -> None:
         self.replicas = {
-            name: Replica(name, around, port if name == FIRST else 0)
+            name: Replica(name, environment, port if name == FIRST else 0)
             for name in (FIRST, RESTARTED, KILLED, EXTRA)
         }
-        self._kafka = around.kafka
+        self._kafka = environment.kafka
         self._pace = pace
         self._say = say
         self._log = log
@@ -60,38 +60,38 @@ class Life:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def targets(self) -> Sequence[Target]:
-        """The replicas that take requests now."""
+        """Return the replicas that accept requests now."""
         return [replica.target for replica in self.replicas.values() if replica.target is not None]
 
     async def begin(self) -> None:
-        """Start the first replicas; returns when they take requests. One more comes later, from nothing."""
+        """Start the first replicas; returns when they accept requests. One more follows later, from scratch."""
         self._do(self._settings(MAX_REPLICAS))
         await asyncio.gather(*(self._start(self.replicas[name], SCHEDULED) for name in (FIRST, RESTARTED)))
         self._do(self._start(self.replicas[KILLED], FROM_NOTHING))
 
     async def run(self) -> None:
-        """Live for ever."""
+        """Follow the timetable until cancelled."""
         began_s = time.monotonic()
         lived_s = 0.0
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(POLL_EVERY_S)
             before_s, lived_s = lived_s, (time.monotonic() - began_s) * self._pace
-            for happening in due(before_s, lived_s):
-                self._log(happening)
-                self._do(self._happen(happening))
+            for event in due(before_s, lived_s):
+                self._log(event)
+                self._do(self._play(event))
             for replica in self.replicas.values():
                 if replica.status() is not None and not replica.busy.locked():
-                    self._do(self._mend(replica))
+                    self._do(self._recover(replica))
 
     async def end(self) -> None:
-        """End all replicas side by side."""
+        """Stop all replicas in parallel."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(replica.end() for replica in self.replicas.values()))
 
-    async def _happen(self, happening: Happening) -> None:
-        match happening:
+    async def _play(self, event: Event) -> None:
+        match event:
             case "restart":
                 replica = self.replicas[RESTARTED]
                 async with replica.busy:
@@ -110,20 +110,20 @@ class Life:
     async def _kill(self, replica: Replica) -> None:
         async with replica.busy:
             await replica.kill()
-            await replica.tell("failed", "killed by signal 9")
+            await replica.report("failed", "killed by signal 9")
             await asyncio.sleep(FAILED_S)
         await self._start(replica, AGAIN)
 
-    async def _mend(self, replica: Replica) -> None:
-        """Start a replica again that ended by itself, after a wait that grows."""
+    async def _recover(self, replica: Replica) -> None:
+        """Restart a replica that ended unexpectedly, after a growing delay."""
         async with replica.busy:
             if (status := replica.status()) is None:
                 return
             replica.forget()
             failures = self._failures[replica.replica_id] = self._failures[replica.replica_id] + 1
             wait_s = self._rule.wait_s(min(failures, 10)) or 0.0
-            self._say(f"{replica.replica_id} ended with status {status}: started again in {wait_s:g} s")
-            await replica.tell("failed", f"ended with status {status}")
+            self._say(f"{replica.replica_id} ended with status {status}: restarting in {wait_s:g} s")
+            await replica.report("failed", f"ended with status {status}")
             await asyncio.sleep(wait_s)
         await self._start(replica, SCHEDULED)
 
@@ -134,7 +134,7 @@ class Life:
                     await replica.start(story)
                 except ReplicaError as error:
                     self._say(str(error))
-                    await replica.tell("failed", str(error))
+                    await replica.report("failed", str(error))
                     await asyncio.sleep(self._rule.most_s)
                 else:
                     return
@@ -148,7 +148,7 @@ class Life:
             max_replicas=max_replicas,
         )
         with suppress(SendError):
-            await send_replica_message(message, KafkaConfig(bootstrap_servers=self._kafka), TOLD_WITHIN_S)
+            await send_replica_message(message, KafkaConfig(bootstrap_servers=self._kafka), REPORTED_WITHIN_S)
 
     def _do(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)

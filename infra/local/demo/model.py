@@ -1,4 +1,4 @@
-"""The served model: magika, which tells the type of a file's content. Nothing of HTTP belongs here."""
+"""The served model: magika, which detects the type of file content. Nothing about HTTP belongs here."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ ZIP = b"PK\x03\x04"
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the model says: a label such as `python`, and how sure it is, 0 to 1."""
+    """The model's output: a label such as `python`, and a score from 0 to 1."""
 
     label: str
     score: float
 
 
 class _OneThread(Magika):
-    """Magika whose model runs in the calling thread: replicas share a machine, and it is a small one."""
+    """Magika with its model running in the calling thread: the replicas share one small machine."""
 
     def _init_onnx_session(self) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
@@ -30,15 +30,15 @@ class _OneThread(Magika):
 
 
 class Model:
-    """A loaded model; about 3 ms an inference."""
+    """A loaded model; an inference takes about 3 ms."""
 
     def __init__(self) -> None:
         self._magika = _OneThread()
 
     def detect(self, content: bytes) -> Verdict:
-        """Return the type of `content`; for an archive also look into it.
+        """Return the type of `content`, and for an archive also its number of entries.
 
-        An archive that is cut off raises: the demo has a bug that its users find now and then.
+        A truncated archive raises: a deliberate bug that the demo's users run into now and then.
         """
         found = self._magika.identify_bytes(content)
         label = str(found.output.label)

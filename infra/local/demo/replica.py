@@ -1,6 +1,6 @@
-"""One replica of the demo endpoint: a uvicorn process, and the states that an orchestrator would tell of it.
+"""One replica of the demo endpoint: a uvicorn process, and the states that an orchestrator would report for it.
 
-What the replica's own agent tells (initializing, running, draining, terminated) is not told here again.
+States reported by the replica's own agent (initializing, running, draining, terminated) are not reported here again.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from endpoint_analytics.schemas.replicas import ReplicaState, State
 HOST = "127.0.0.1"
 READY_WITHIN_S = 30.0
 STOP_WITHIN_S = 3.0
-TOLD_WITHIN_S = 5.0
+REPORTED_WITHIN_S = 5.0
 GRACE_S = 1
 
 Step = tuple[State, float, str]
 
 
 class ReplicaError(Exception):
-    """A replica did not come up."""
+    """A replica did not start."""
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What all replicas share."""
+class Environment:
+    """What all replicas share: Kafka's address, the working directory, the directory of logs."""
 
     kafka: str
     directory: Path
     logs: Path
 
-    async def tell(self, replica_id: str, state: State, reason: str, at_us: int) -> None:
-        """Tell a state; where Kafka is away the demo goes on without."""
+    async def report(self, replica_id: str, state: State, reason: str, at_us: int) -> None:
+        """Report a state; if Kafka is unavailable the demo continues without it."""
         message = ReplicaState(
             namespace=NAMESPACE,
             endpoint=ENDPOINT,
@@ -58,38 +58,38 @@ class Surroundings:
             reason=reason,
         )
         with suppress(SendError):
-            await send_replica_message(message, KafkaConfig(bootstrap_servers=self.kafka), TOLD_WITHIN_S)
+            await send_replica_message(message, KafkaConfig(bootstrap_servers=self.kafka), REPORTED_WITHIN_S)
 
 
 class Replica:
-    """Started and ended any number of times under one id; each start is another boot. Port 0: a free one."""
+    """A replica that can be started and stopped any number of times; each start is a new boot. Port 0: a free port."""
 
-    def __init__(self, replica_id: str, around: Surroundings, port: int = 0) -> None:
+    def __init__(self, replica_id: str, environment: Environment, port: int = 0) -> None:
         self.replica_id = replica_id
         self.busy = asyncio.Lock()
-        """Held by whoever changes its state, so that no two do."""
+        """Held while its state changes, so that only one task changes it."""
         self.target: Target | None = None
-        """Where it takes requests; None while it takes none."""
-        self._around = around
+        """Its address while it accepts requests; None otherwise."""
+        self._environment = environment
         self._port = port
         self._child: subprocess.Popen[bytes] | None = None
 
     def status(self) -> int | None:
-        """The exit status of a replica that ended without being asked to; None otherwise."""
+        """Return the exit status of a replica that ended unexpectedly; None otherwise."""
         return None if self._child is None else self._child.poll()
 
     async def start(self, story: Sequence[Step] = ()) -> None:
-        """Go through `story` (state, seconds in it, reason), then start; returns once it takes requests.
+        """Report the states of `story` (state, its duration in seconds, reason), then start.
 
-        Does nothing where it runs. Raises ReplicaError.
+        Returns once it accepts requests. Does nothing if it runs already. Raises ReplicaError.
         """
         if self._child is not None:
             return
         for state, seconds, reason in story:
-            await self.tell(state, reason)
+            await self.report(state, reason)
             await asyncio.sleep(seconds)
         port = self._port or free_port(HOST)
-        log = self._around.logs / f"{self.replica_id}.log"
+        log = self._environment.logs / f"{self.replica_id}.log"
         rotate(log)
         words = [
             "-m",
@@ -103,24 +103,24 @@ class Replica:
         words += ["--timeout-graceful-shutdown", str(GRACE_S)]
         environ = {
             **os.environ,
-            "ENDPOINT_ANALYTICS_KAFKA": self._around.kafka,
+            "ENDPOINT_ANALYTICS_KAFKA": self._environment.kafka,
             "ENDPOINT_ANALYTICS_REPLICA_ID": self.replica_id,
             "ENDPOINT_ANALYTICS_SCRAPE": f"http://{HOST}:{port}{engine_metrics.PATH}",
             "ENDPOINT_ANALYTICS_SCRAPE_METRICS": engine_metrics.MAPPING,
         }
         self._child = await asyncio.to_thread(
-            spawn, [sys.executable, *words], cwd=self._around.directory, output=log, environ=environ
+            spawn, [sys.executable, *words], cwd=self._environment.directory, output=log, environ=environ
         )
         await self._until_it_listens(port)
         self.target = Target(self.replica_id, f"http://{HOST}:{port}")
 
     async def end(self, drain_s: float = 0.0) -> None:
-        """Take no more requests, let the running ones end, and end it; its agent tells that it terminated."""
+        """Accept no more requests, let the running ones finish, and stop; its agent reports `terminated`."""
         self.target = None
         if self._child is None:
             return
         if drain_s:
-            await self.tell("draining", "taken out of the balancer")
+            await self.report("draining", "taken out of the balancer")
             await asyncio.sleep(drain_s)
         child, self._child = self._child, None
         child.terminate()
@@ -131,7 +131,7 @@ class Replica:
             await asyncio.to_thread(child.wait)
 
     async def kill(self) -> None:
-        """End it by SIGKILL, with all that it was doing."""
+        """Kill it with SIGKILL, in the middle of its work."""
         child, self._child = self._child, None
         if child is not None:
             child.kill()
@@ -139,19 +139,19 @@ class Replica:
         self.target = None
 
     def forget(self) -> None:
-        """The process ended by itself."""
+        """Forget a process that ended unexpectedly."""
         self._child = self.target = None
 
-    async def tell(self, state: State, reason: str = "") -> None:
-        """Tell what an orchestrator knows."""
-        await self._around.tell(self.replica_id, state, reason, time.time_ns() // 1_000)
+    async def report(self, state: State, reason: str = "") -> None:
+        """Report a state that an orchestrator would know."""
+        await self._environment.report(self.replica_id, state, reason, time.time_ns() // 1_000)
 
     async def _until_it_listens(self, port: int) -> None:
         deadline_s = asyncio.get_running_loop().time() + READY_WITHIN_S
         while not await asyncio.to_thread(_listens, port):
             if (status := self.status()) is not None:
                 self.forget()
-                raise ReplicaError(f"{self.replica_id} ended with status {status} as it started")
+                raise ReplicaError(f"{self.replica_id} exited with status {status} while starting")
             if asyncio.get_running_loop().time() > deadline_s:
                 await self.kill()
                 raise ReplicaError(f"{self.replica_id} did not listen within {READY_WITHIN_S:g} s")
@@ -159,7 +159,7 @@ class Replica:
 
 
 def _listens(port: int) -> bool:
-    """Whether somebody does; a request would be counted."""
+    """Whether something listens on the port; an HTTP request would be counted."""
     with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
         return True
     return False

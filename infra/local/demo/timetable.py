@@ -1,4 +1,4 @@
-"""What happens to the demo's replicas, and when: a table. Pure; times are seconds since the start."""
+"""The timetable of events in the demo's replicas. Pure; times are in seconds since the start."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-Happening = Literal["restart", "kill", "scale up", "scale down"]
+Event = Literal["restart", "kill", "scale up", "scale down"]
 
 
 @dataclass(frozen=True, slots=True)
 class Recurring:
-    """Happens at `first_s` and then every `every_s`."""
+    """An event that occurs at `first_s` and then every `every_s`."""
 
-    happening: Happening
+    event: Event
     first_s: float
     every_s: float
 
     def times_before(self, at_s: float) -> int:
-        """How often it has happened before `at_s`."""
+        """Return how often it has occurred before `at_s`."""
         return max(0, math.ceil((at_s - self.first_s) / self.every_s))
 
 
@@ -30,10 +30,10 @@ TIMETABLE = (
 )
 
 
-def due(after_s: float, until_s: float, table: tuple[Recurring, ...] = TIMETABLE) -> list[Happening]:
-    """Return what happens from `after_s` to just before `until_s`."""
+def due(after_s: float, until_s: float, table: tuple[Recurring, ...] = TIMETABLE) -> list[Event]:
+    """Return the events from `after_s` to just before `until_s`."""
     return [
-        entry.happening
+        entry.event
         for entry in table
         for _ in range(entry.times_before(until_s) - entry.times_before(after_s))
     ]

@@ -1,6 +1,6 @@
-"""Live traffic: sends the planned requests over kept-alive connections, and counts what comes back.
+"""Live traffic: sends the planned requests over persistent connections, and counts the responses.
 
-Which replica takes a request is the client's choice, as behind a simple load balancer: of two, the less busy.
+The client chooses a replica like a simple load balancer: the less busy of two random ones.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Target:
 
 @dataclass(slots=True)
 class Tally:
-    """What the clients saw: requests sent, answers by status, and requests that ended early."""
+    """What the clients saw: requests sent, responses by status, and requests that ended early."""
 
     sent: Counter[str] = field(default_factory=Counter)
     status: Counter[int] = field(default_factory=Counter)
@@ -51,14 +51,14 @@ class Tally:
 
 
 def pick(targets: Sequence[Target], rng: random.Random) -> Target | None:
-    """Return the less busy of two that were drawn; None where there is none."""
+    """Return the less busy of two random targets; None if there are none."""
     if not targets:
         return None
     return min(rng.sample(targets, min(2, len(targets))), key=lambda target: target.open)
 
 
 class Traffic:
-    """Sends until it is cancelled. `targets` gives the replicas that take requests now."""
+    """Sends requests until cancelled. `targets` returns the replicas that accept requests now."""
 
     def __init__(self, targets: Callable[[], Sequence[Target]], arrivals: Arrivals, seed: int) -> None:
         self.tally = Tally()
@@ -68,7 +68,7 @@ class Traffic:
         self._running: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Send for ever; cancelled, it leaves no request behind."""
+        """Send until cancelled; on cancellation, all open requests are cancelled too."""
         if not self._arrivals.rate:
             await asyncio.Event().wait()
         loop = asyncio.get_running_loop()
@@ -79,7 +79,7 @@ class Traffic:
             try:
                 for at_s in self._arrivals.times(self._rng):
                     delay_s = began_s + at_s - loop.time()
-                    if delay_s < -5:  # the machine slept: what was missed is not made up for
+                    if delay_s < -5:  # the machine was suspended: do not catch up
                         began_s -= delay_s
                     elif delay_s > 0.001:
                         await asyncio.sleep(delay_s)
@@ -125,7 +125,7 @@ def _body(plan: Plan) -> AsyncIterator[bytes] | bytes | None:
 
 
 async def _pieces(plan: Plan) -> AsyncIterator[bytes]:
-    for place, piece in enumerate(plan.pieces):
-        if place:
+    for index, piece in enumerate(plan.pieces):
+        if index:
             await asyncio.sleep(plan.gap_s)
         yield piece

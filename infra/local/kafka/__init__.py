@@ -1,1 +1,1 @@
-"""Apache Kafka for one machine, from its published jars. Only what fetches, starts and tends it is here."""
+"""Apache Kafka on one machine, from its published jars: only fetching, starting and supervising it."""

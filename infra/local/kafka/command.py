@@ -1,4 +1,4 @@
-"""`endpoint-analytics kafka`: a Kafka that runs until told to end. Only arguments and signals belong here."""
+"""`endpoint-analytics kafka`: runs Kafka until a signal ends it. Only arguments and signals belong here."""
 
 from __future__ import annotations
 
@@ -20,20 +20,32 @@ class _AskedToEnd(BaseException):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     parser.add_argument(
-        "--data", type=Path, required=True, help="the directory that keeps topics and messages"
+        "--data", type=Path, required=True, metavar="DIR", help="directory for topics and messages"
     )
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen at (%(default)s)")
-    parser.add_argument("--port", type=_port, default=0, help="the port to listen at (0: a free one)")
-    parser.add_argument("--advertised-host", help="the name that clients are told (the same as --host)")
     parser.add_argument(
-        "--heap-mb", type=int, default=HEAP_MB, help="Java's heap at most, in MiB (%(default)s)"
+        "--host", default="127.0.0.1", metavar="HOST", help="address to listen on (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--port", type=_port, default=0, metavar="PORT", help="port to listen on (default: a free port)"
+    )
+    parser.add_argument(
+        "--advertised-host",
+        metavar="HOST",
+        help="host name that clients are given to connect to (default: the value of --host)",
+    )
+    parser.add_argument(
+        "--heap-mb",
+        type=int,
+        default=HEAP_MB,
+        metavar="MIB",
+        help="maximum Java heap in MiB (default: %(default)s)",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run Kafka; prints `kafka ready HOST:PORT` once it answers. Returns the exit status."""
+    """Run Kafka; print `kafka ready HOST:PORT` once it answers. Returns the exit status."""
     for number in SIGNALS:
         signal.signal(number, _end)
     kafka: KafkaProcess | None = None
@@ -49,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"kafka ready {kafka.bootstrap_servers}", flush=True)
         while kafka.poll() is None:
             time.sleep(0.25)
-        print(f"Kafka ended by itself, status {kafka.poll()}:\n{kafka.log_tail()}", file=sys.stderr)
+        print(f"Kafka ended unexpectedly with status {kafka.poll()}:\n{kafka.log_tail()}", file=sys.stderr)
         return 1
     except KafkaError as error:
         print(error, file=sys.stderr)
@@ -70,5 +82,5 @@ def _end(_number: int, _frame: FrameType | None) -> None:
 def _port(text: str) -> int:
     port = int(text)
     if not 0 <= port <= 65_535:
-        raise argparse.ArgumentTypeError(f"{port} is not a port: 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{port} is not a port: expected 0 to 65535")
     return port

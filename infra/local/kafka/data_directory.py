@@ -1,6 +1,6 @@
-"""The lock on a data directory: one Kafka at a time.
+"""The lock on a data directory: only one Kafka can use it at a time.
 
-The Java process inherits the open file: if it ever outlives its parent, the directory stays locked.
+The Java process inherits the open file, so the directory stays locked if that process ever outlives its parent.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LOCK_NAME = "lock"
 
 
 def lock_directory(directory: Path) -> FileLock:
-    """Lock a data directory, made where it is missing; raises DirectoryInUseError with its holder's process id."""
+    """Lock a data directory, creating it if needed; raises DirectoryInUseError with the holder's process ID."""
     path = directory / LOCK_NAME
     try:
         make_private_directory(directory)
@@ -26,7 +26,7 @@ def lock_directory(directory: Path) -> FileLock:
     if lock is None:
         raise DirectoryInUseError(
             f"the data directory {directory} is in use by another Kafka: process {holder_of(path)}. "
-            "Stop that one, or choose another directory"
+            "Stop that process, or choose another directory"
         )
     lock.write(f"{os.getpid()}\n")
     return lock

@@ -1,23 +1,23 @@
-"""What may go wrong with a Kafka of ours. Only exceptions belong here; each says what, where, how to mend."""
+"""Errors of the local Kafka. Only exceptions belong here; each message says what failed, where, and how to fix it."""
 
 from __future__ import annotations
 
 
 class KafkaError(Exception):
-    """Kafka cannot be fetched, started or set up; the text says what is wrong and how to mend it."""
+    """Kafka cannot be fetched, started or set up; the message says why, and how to fix it."""
 
 
 class JarError(KafkaError):
-    """A jar cannot be fetched, or is not the one that was tested."""
+    """A jar cannot be fetched, or differs from the tested one."""
 
 
 class JavaNotFoundError(KafkaError):
-    """No Java runtime new enough was found."""
+    """No sufficiently recent Java runtime was found."""
 
 
 class DirectoryInUseError(KafkaError):
-    """Another process holds the data directory."""
+    """Another process has locked the data directory."""
 
 
 class TopicMismatchError(KafkaError):
-    """A topic exists with settings other than the ones asked for."""
+    """A topic exists with different settings than specified."""

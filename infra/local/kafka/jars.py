@@ -1,9 +1,8 @@
-"""The jars Kafka runs from: fetched once, checked always. Nothing is trusted that is not in `jars.json`.
+"""The jars that Kafka runs from: fetched once, verified at every start. Only the jars in `jars.json` are trusted.
 
-`jars.json` pins each jar by its SHA-256 (written by `pin.py`), so that what runs is what was tested.
-A jar is downloaded into a directory of its own, checked, and only then moved to its name in the cache, so
-a download that was killed leaves nothing behind that is trusted later. A lock lets one process download
-while others wait.
+`jars.json` pins each jar by its SHA-256 (written by `pin.py`), so the jars that run are the jars that were tested.
+A jar is downloaded into a staging directory, verified, and only then moved into the cache, so an interrupted
+download leaves nothing that is trusted later. A lock lets one process download while others wait.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ DOWNLOADS_AT_ONCE = 4
 
 
 def read_pins(path: Path = PINS) -> list[Jar]:
-    """The jars that Kafka runs from."""
+    """Return the jars that Kafka runs from."""
     return [Jar(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def cache_directory(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where the jars are kept: below XDG_CACHE_HOME where it is an absolute path, else below ~/.cache."""
+    """Return the jars' directory: below XDG_CACHE_HOME if that is an absolute path, else below ~/.cache."""
     base = Path(environ.get("XDG_CACHE_HOME", ""))
     if not base.is_absolute():
         base = Path.home() / ".cache"
@@ -42,9 +41,9 @@ def cache_directory(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def fetch(progress: Callable[[str], None]) -> list[Path]:
-    """The paths of all jars, downloading what is missing; `progress` is told each step in one line.
+    """Return the paths of all jars, downloading missing ones; `progress` gets one line per step.
 
-    Raises JarError where a jar cannot be had or differs from its pin.
+    Raises JarError if a jar cannot be fetched or differs from its pin.
     """
     directory, pins = cache_directory(), read_pins()
     if _missing(directory, pins):
@@ -52,7 +51,7 @@ def fetch(progress: Callable[[str], None]) -> list[Path]:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise JarError(
-                f"cannot make the cache directory {directory}: {error}; set XDG_CACHE_HOME"
+                f"cannot create the cache directory {directory}: {error}; set XDG_CACHE_HOME"
             ) from error
         with _one_at_a_time(directory, progress):
             _download_all(directory, _missing(directory, pins), progress)
@@ -60,7 +59,7 @@ def fetch(progress: Callable[[str], None]) -> list[Path]:
 
 
 def _missing(directory: Path, pins: Sequence[Jar]) -> list[Jar]:
-    """The jars that are not in the directory; raises JarError where one that is there is not the pinned one."""
+    """Return the jars missing from the directory; raises JarError if an existing one differs from its pin."""
     missing = []
     for jar in pins:
         path = directory / jar.file_name
@@ -71,20 +70,20 @@ def _missing(directory: Path, pins: Sequence[Jar]) -> list[Jar]:
             continue
         if found != jar.sha256:
             raise JarError(
-                f"{path} is not the jar that was tested: its SHA-256 is {found}, it should be {jar.sha256}. "
-                "Remove the file and start again to fetch it anew"
+                f"{path} is not the jar that was tested: its SHA-256 is {found}, expected {jar.sha256}. "
+                "Remove the file and start again to download it"
             )
     return missing
 
 
 @contextmanager
 def _one_at_a_time(directory: Path, progress: Callable[[str], None]) -> Iterator[None]:
-    """Hold the directory's download lock, waiting for its holder. The kernel frees it if the holder dies."""
+    """Hold the directory's download lock, waiting if another process has it. The kernel frees it on a crash."""
     with (directory / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            progress("Kafka: waiting for another process that is fetching the jars")
+            progress("Kafka: waiting for another process to finish fetching the jars")
             fcntl.flock(lock, fcntl.LOCK_EX)
         for abandoned in directory.glob("fetching-*"):
             shutil.rmtree(abandoned, ignore_errors=True)
@@ -111,7 +110,7 @@ def _download_all(directory: Path, jars: Sequence[Jar], progress: Callable[[str]
 
 
 def main() -> int:
-    """Fetch ahead of time: `python -m endpoint_analytics.infra.local.kafka.jars`."""
+    """Fetch the jars in advance: `python -m endpoint_analytics.infra.local.kafka.jars`."""
     try:
         paths = fetch(lambda line: print(line, file=sys.stderr, flush=True))
     except JarError as error:

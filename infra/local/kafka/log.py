@@ -1,4 +1,4 @@
-"""The broker's own log (not its topics'): where log4j writes it, and how its last lines are read."""
+"""The broker's application log (not its topics' logs): where log4j writes it, and how to read its last lines."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ TAIL_BYTES = 64 * 1024
 
 
 def log_options(directory: Path) -> list[str]:
-    """Java's options for a log in `directory`, of at most three files of 10 MB."""
+    """Return Java options for a log in `directory`, of at most three files of 10 MB."""
     return [f"-Dkafka.logs.dir={directory}", f"-Dlog4j2.configurationFile={CONFIGURATION}"]
 
 
 def read_tail(path: Path, offset: int = 0) -> list[str]:
-    """The last lines of a file from `offset` on (from its start where it is shorter); none where there is none."""
+    """Return the last lines of a file from `offset` on (from its start if it is shorter); [] if it is missing."""
     with suppress(OSError), path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(offset if offset <= size else 0, size - TAIL_BYTES))
@@ -27,7 +27,7 @@ def read_tail(path: Path, offset: int = 0) -> list[str]:
 
 
 class ServerLog:
-    """The log in one data directory, of which only what was written since the last start is told."""
+    """The log in one data directory; only lines written since the last start are read."""
 
     __slots__ = ("_offset", "_path")
 
@@ -36,9 +36,9 @@ class ServerLog:
         self._offset = 0
 
     def mark(self) -> None:
-        """A start begins."""
+        """Note that a start begins."""
         self._offset = self._path.stat().st_size if self._path.exists() else 0
 
     def read_tail(self) -> list[str]:
-        """The last lines since `mark`."""
+        """Return the last lines since `mark`."""
         return read_tail(self._path, self._offset)

@@ -1,7 +1,7 @@
-"""Write `jars.json` anew, for a new version of Kafka: `python -m endpoint_analytics.infra.local.kafka.pin`.
+"""Rewrites `jars.json` for a new version of Kafka: `python -m endpoint_analytics.infra.local.kafka.pin`.
 
-Kafka is resolved alone: jgo takes every root's managed versions for all, and log4j's would put
-an older kafka-clients under the broker. The log binding is of the log4j version that Kafka resolves.
+Kafka is resolved alone: jgo applies the managed versions of every root to all, and log4j's would give the broker
+an older kafka-clients. The log binding has the log4j version that Kafka resolves.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from endpoint_analytics.infra.local.kafka.repository import Jar, sha256_of
 
 
 def resolve(repository: Path) -> list[Jar]:
-    """Kafka, what it needs at run time, and a slf4j 1.7 binding, downloaded below `repository`."""
+    """Return Kafka, its runtime dependencies and an slf4j 1.7 binding, downloaded below `repository`."""
     context = MavenContext(repo_cache=repository)
     roots, others = context.resolver.resolve(
         [context.create_dependency(f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}")]
@@ -39,7 +39,7 @@ def resolve(repository: Path) -> list[Jar]:
 
 
 def main() -> int:
-    """Resolve and write the pins; returns the exit status."""
+    """Resolve and write the pins; return the exit status."""
     with tempfile.TemporaryDirectory() as directory:
         jars = resolve(Path(directory))
     lines = ",\n".join("  " + json.dumps(asdict(jar)) for jar in jars)

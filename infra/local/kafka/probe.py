@@ -1,4 +1,4 @@
-"""Does a broker answer? One Metadata request over a plain socket, so that no event loop is needed to ask."""
+"""Checks whether a broker answers: one Metadata request over a plain socket, so no event loop is needed."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import socket
 import struct
 
 METADATA = 3
-# Version 1: the oldest whose request can ask for no topic at all.
+# Version 1: the oldest whose request can ask for no topics at all.
 # https://kafka.apache.org/protocol.html#The_Messages_Metadata
 VERSION = 1
 CORRELATION_ID = 7
 
 
 def render_request() -> bytes:
-    """A Metadata request, version 1, for no topics, with its length before it."""
+    """Return a Metadata request, version 1, for no topics, prefixed with its length."""
     body = struct.pack(">hhihi", METADATA, VERSION, CORRELATION_ID, -1, 0)
     return struct.pack(">i", len(body)) + body
 
 
 def parse_ports(body: bytes) -> list[int]:
-    """The ports of the brokers that a Metadata response, version 1, names; ValueError for anything else."""
+    """Return the ports of the brokers in a Metadata response, version 1; raises ValueError for anything else."""
     try:
         correlation_id, count = struct.unpack_from(">ii", body)
         if correlation_id != CORRELATION_ID:
@@ -36,7 +36,7 @@ def parse_ports(body: bytes) -> list[int]:
 
 
 def read_answers(host: str, port: int, timeout_s: float) -> bool:
-    """Whether the broker at `host` and `port` answers that it is part of its cluster."""
+    """Whether the broker at `host` and `port` answers, and lists itself in its cluster."""
     try:
         with socket.create_connection((host, port), timeout=timeout_s) as connection:
             connection.sendall(render_request())

@@ -1,4 +1,4 @@
-"""A running Kafka: starts the Java process, waits until it answers, ends it. Settings are elsewhere."""
+"""A running Kafka: starts the Java process, waits until it answers, stops it. Settings are elsewhere."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from endpoint_analytics.infra.local.system.child import spawn
 from endpoint_analytics.infra.local.system.port import free_port, is_free
 
 HEAP_MB = 512
-# Another may take a free port before the broker binds it; then it is started again.
+# Another process may take a free port before the broker binds it; then the broker is started again.
 TRIES = 3
 JAVA_OUTPUT = "java.out"
 POLL_S = 0.05
 PORT_FREE_WITHIN_S = 5
 LOG_DIR = "log"
-# Where to reach a server that is bound to all addresses.
+# How to reach a server that is bound to all addresses.
 LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
-# The plain collector and only the quick compiler: it answers in 1.3 s after its start, not in 2.1.
+# The serial collector and only the fast compiler: the broker answers 1.3 s after its start instead of 2.1 s.
 QUICK_JAVA = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 
@@ -45,12 +45,12 @@ def _to_stderr(line: str) -> None:
 
 
 class KafkaProcess:
-    """Apache Kafka on one data directory. Not safe for use by two threads at once.
+    """Apache Kafka on one data directory. Not thread-safe.
 
-    Port 0 takes a free port at the first start; later starts of the same object take that port again.
-    `settings` are broker settings that go before ours; a listener PLAINTEXT at host and port must stay, since it is
-    asked whether the broker is there. A node of a cluster needs the `cluster_id` of the others.
-    The Java process runs in a session of its own, and on Linux ends when this process does, even by SIGKILL.
+    Port 0 chooses a free port at the first start; later starts of the same object use that port again.
+    `settings` are broker settings that override ours; a PLAINTEXT listener at host and port must remain, since the
+    readiness probe uses it. A node of a cluster needs the `cluster_id` of the others.
+    The Java process runs in its own session, and on Linux it ends with this process, even on SIGKILL.
     """
 
     def __init__(
@@ -66,13 +66,13 @@ class KafkaProcess:
         progress: Callable[[str], None] = _to_stderr,
     ) -> None:
         if advertised_host is None and host in LOOPBACK_OF:
-            raise KafkaError(f"clients cannot be told to connect to {host}: name the advertised host too")
+            raise KafkaError(f"clients cannot connect to {host}: set the advertised host too")
         if "," in str(data):
-            raise KafkaError(f"Kafka cannot keep data in a directory with a comma in its name: {data}")
+            raise KafkaError(f"Kafka cannot use a data directory with a comma in its name: {data}")
         self._data = data.resolve()
         self._host = host
         self._advertised_host = advertised_host or host
-        self._asked_port = self._port = port
+        self._requested_port = self._port = port
         self._heap_mb = heap_mb
         self._settings = dict(settings or {})
         self._cluster_id = cluster_id
@@ -84,24 +84,24 @@ class KafkaProcess:
 
     @property
     def bootstrap_servers(self) -> str:
-        """`host:port` for clients; the port is known once it was started."""
+        """HOST:PORT for clients; the port is known after the first start."""
         return host_port(self._advertised_host, self._port)
 
     @property
     def pid(self) -> int:
-        """The process id of the Java process started last."""
+        """The process ID of the Java process that was started last."""
         if self._child is None:
             raise KafkaError("Kafka was not started")
         return self._child.pid
 
     def poll(self) -> int | None:
-        """The exit status of the Java process (negative: the signal that ended it), or None while it runs."""
+        """Return the Java process's exit status (negative: the signal that ended it), or None while it runs."""
         return None if self._child is None else self._child.poll()
 
     def start(self, timeout_s: float = 120) -> None:
-        """Start and wait until the broker answers. A machine's first fetch of the jars is not in that time.
+        """Start and wait until the broker answers. The timeout does not include fetching missing jars.
 
-        Raises KafkaError, with the log's last lines where it did not come up.
+        Raises KafkaError, with the last lines of the log if the broker did not come up.
         """
         if self._child is not None and self.poll() is None:
             raise KafkaError(f"Kafka on {self._data} is already running: process {self._child.pid}")
@@ -123,16 +123,16 @@ class KafkaProcess:
                     raise KafkaError(f"Kafka on {self._data} did not answer within {timeout_s:g} s:\n{text}")
                 if not remaining or "Address already in use" not in text:
                     raise KafkaError(
-                        f"Kafka on {self._data} ended with status {status} as it started:\n{text}"
+                        f"Kafka on {self._data} exited with status {status} while starting:\n{text}"
                     )
                 if not self._answered:
-                    self._port = self._asked_port
+                    self._port = self._requested_port
         except BaseException:
             self.kill()
             raise
 
     def stop(self, timeout_s: float = 8) -> None:
-        """End it cleanly (SIGTERM), or by SIGKILL where it takes longer; returns when it has ended."""
+        """Stop it cleanly (SIGTERM), or with SIGKILL after `timeout_s`; returns when it has ended."""
         if self._child is not None:
             self._child.terminate()
             try:
@@ -143,14 +143,14 @@ class KafkaProcess:
         self._release()
 
     def kill(self) -> None:
-        """End it by SIGKILL, as a crash would; returns when it has ended."""
+        """Kill it with SIGKILL, like a crash; returns when it has ended."""
         if self._child is not None:
             self._child.kill()
             self._child.wait()
         self._release()
 
     def log_tail(self) -> str:
-        """The last lines that the process last started has logged, and what Java itself printed."""
+        """Return the last lines logged since the last start, and the output of Java itself."""
         return "\n".join([*self._log.read_tail(), *read_tail(self._data / JAVA_OUTPUT)])
 
     def __enter__(self) -> Self:
@@ -176,15 +176,15 @@ class KafkaProcess:
             )
 
     def _choose_port(self, deadline: float) -> None:
-        """Take a free port at first; after that, and where one was asked for, wait until that one is free."""
+        """Choose a free port at first; later, or if a port was requested, wait until that port is free."""
         if self._port == 0:
             self._port = free_port(self._host)
-        # Another broker that answers there would be taken for ours.
+        # Another broker that answers there would be mistaken for this one.
         while not is_free(self._host, self._port):
             if time.monotonic() >= deadline:
                 where = host_port(self._host, self._port)
                 raise KafkaError(
-                    f"cannot listen at {where}: it is in use. Stop who does, or choose another port"
+                    f"cannot listen on {where}: it is in use. Stop the process that uses it, or choose another port"
                 )
             time.sleep(POLL_S)
 
@@ -207,7 +207,7 @@ class KafkaProcess:
         )
 
     def _wait(self, deadline: float) -> bool:
-        """Wait until the broker answers; False where it ended, or the deadline passed, before."""
+        """Wait until the broker answers; False if it ended or the deadline passed first."""
         host = LOOPBACK_OF.get(self._host, self._host)
         while self.poll() is None and time.monotonic() < deadline:
             if read_answers(host, self._port, timeout_s=2):
@@ -228,5 +228,5 @@ class KafkaProcess:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, but with file names in UTF-8, which Java takes from the locale."""
+    """Return this process's environment with file names in UTF-8, which Java takes from the locale."""
     return {**os.environ, "LC_ALL": "C.UTF-8"}

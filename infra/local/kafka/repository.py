@@ -1,8 +1,8 @@
-"""One jar from a Maven repository, checked against its pin. Where jars are kept is not told here.
+"""Downloads one jar from a Maven repository and checks it against its pin. Where jars are cached is defined elsewhere.
 
-The repository is Maven Central, or the mirror that `ENDPOINT_ANALYTICS_MAVEN_URL` names. A proxy is taken
-from the usual variables (HTTPS_PROXY, NO_PROXY), certificates from REQUESTS_CA_BUNDLE, else those
-that Python trusts (SSL_CERT_FILE, SSL_CERT_DIR, the machine's).
+The repository is Maven Central, or the mirror in `ENDPOINT_ANALYTICS_MAVEN_URL`. The proxy comes from the usual
+variables (HTTPS_PROXY, NO_PROXY). Certificates come from REQUESTS_CA_BUNDLE, else from the sources that
+Python trusts (SSL_CERT_FILE, SSL_CERT_DIR, the machine's store).
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ class Jar:
 
     @property
     def file_name(self) -> str:
-        """The jar's name in a Maven repository."""
+        """The jar's file name in a Maven repository."""
         return f"{self.artifact}-{self.version}.jar"
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def download(jar: Jar, staging: Path, given_up: threading.Event) -> Path:
-    """Download a jar somewhere below `staging`, check it, return where it is.
+    """Download a jar below `staging`, check it, and return its path.
 
-    It is tried again after a network error or a damaged copy; JarError where that does not help, or where
-    `given_up` was set meanwhile.
+    Retries after a network error or a damaged copy. Raises JarError if that does not help, or if `given_up`
+    is set meanwhile.
     """
     try:
         from jgo.maven import MavenContext, PythonResolver
@@ -83,21 +83,21 @@ def download(jar: Jar, staging: Path, given_up: threading.Event) -> Path:
             continue
         if found == jar.sha256:
             return path
-        failure = f"its SHA-256 is {found}, it should be {jar.sha256}"
+        failure = f"its SHA-256 is {found}, expected {jar.sha256}"
     raise JarError(
         f"cannot fetch {jar.group}:{jar.artifact}:{jar.version} from {mirror or 'Maven Central'}: {failure}. "
-        f"Check the network and its proxy, or name a mirror in {MIRROR_VARIABLE}"
+        f"Check the network and the proxy, or set {MIRROR_VARIABLE} to a mirror"
     )
 
 
 def _until(given_up: threading.Event) -> Callable[[str, int], AbstractContextManager[Callable[[int], None]]]:
-    """jgo's callback for progress, called at each few kilobytes: the place to leave a download."""
+    """Return a progress callback for jgo, called every few kilobytes, which cancels the download."""
 
     @contextmanager
     def progress(file_name: str, _size: int) -> Iterator[Callable[[int], None]]:
         def update(_count: int) -> None:
             if given_up.is_set():
-                raise JarError(f"the download of {file_name} was given up")
+                raise JarError(f"the download of {file_name} was cancelled")
 
         yield update
 
@@ -105,12 +105,12 @@ def _until(given_up: threading.Event) -> Callable[[str, int], AbstractContextMan
 
 
 def trust_what_python_trusts() -> None:
-    """Let requests, which jgo uses, trust the machine's certificates, as Python's own ssl module does.
+    """Make requests, which jgo uses, trust the machine's certificates, as Python's ssl module does.
 
-    It brings a list of its own, which lacks what a company's network adds to the machine's.
+    Requests has its own list, which lacks the certificates that a company adds to its machines.
     """
-    paths = ssl.get_default_verify_paths()  # of SSL_CERT_FILE and SSL_CERT_DIR, or the machine's
-    # OpenSSL finds certificates of a directory by hashed names: one that has none holds nothing that is trusted.
+    paths = ssl.get_default_verify_paths()  # from SSL_CERT_FILE and SSL_CERT_DIR, or the machine's
+    # OpenSSL finds a directory's certificates by hashed names: without such names nothing in it is trusted.
     is_filled = paths.capath is not None and any(Path(paths.capath).glob("*.0"))
     trusted = paths.cafile or (paths.capath if is_filled else None)
     if trusted and "CURL_CA_BUNDLE" not in os.environ:

@@ -1,4 +1,4 @@
-"""The broker's settings: what suits one node that must start quickly. Pure; writes no file."""
+"""The broker's settings, suited to a single node that must start quickly. Pure; writes no file."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ MESSAGE_MAX_BYTES = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One node, broker and controller at once.
+    """One node, both broker and controller.
 
-    `host` is bound; `advertised_host` is what clients are told. The controller listens on 127.0.0.1 only.
+    The broker listens on `host`; clients are given `advertised_host`. The controller listens on 127.0.0.1 only.
     """
 
     log_dir: Path
@@ -25,12 +25,12 @@ class Node:
 
 
 def host_port(host: str, port: int) -> str:
-    """`host:port`, with an IPv6 address in brackets."""
+    """Return HOST:PORT, with an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def server_settings(node: Node) -> dict[str, str]:
-    """Kafka's broker settings by their names in https://kafka.apache.org/documentation/#brokerconfigs."""
+    """Return Kafka's broker settings, named as in https://kafka.apache.org/documentation/#brokerconfigs."""
     controller = host_port("127.0.0.1", node.controller_port)
     return {
         "process.roles": "broker,controller",
@@ -41,11 +41,11 @@ def server_settings(node: Node) -> dict[str, str]:
         "advertised.listeners": f"PLAINTEXT://{host_port(node.advertised_host, node.port)}",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "log.dirs": str(node.log_dir),
-        # Topics are made by whoever knows their settings, never by a client's first glance.
+        # Topics are created with explicit settings, never by a client's first request.
         "auto.create.topics.enable": "false",
         "message.max.bytes": str(MESSAGE_MAX_BYTES),
         "replica.fetch.max.bytes": str(MESSAGE_MAX_BYTES),
-        # One node holds the only replica of everything.
+        # A single node holds the only replica of everything.
         "min.insync.replicas": "1",
         "offsets.topic.replication.factor": "1",
         "offsets.topic.num.partitions": "8",
@@ -55,13 +55,13 @@ def server_settings(node: Node) -> dict[str, str]:
         "share.coordinator.state.topic.replication.factor": "1",
         "share.coordinator.state.topic.min.isr": "1",
         "share.coordinator.state.topic.num.partitions": "1",
-        # After a crash the controller waits this long for the old self of the broker before it takes the new.
+        # After a crash the controller waits this long for the broker's old session before it accepts a new one.
         "broker.session.timeout.ms": "2000",
         "broker.heartbeat.interval.ms": "250",
-        # A group begins at once, and may ask for a shorter session than Kafka's 6 s.
+        # A group starts at once, and may request a shorter session timeout than Kafka's minimum of 6 s.
         "group.initial.rebalance.delay.ms": "0",
         "group.min.session.timeout.ms": "1000",
-        # Small machine: threads for two to four cores, and a cleaner that does not take 128 MiB of heap.
+        # For a small machine: threads for two to four cores, and a log cleaner that does not take 128 MiB of heap.
         "num.network.threads": "2",
         "num.io.threads": "4",
         "background.threads": "4",
@@ -70,9 +70,9 @@ def server_settings(node: Node) -> dict[str, str]:
 
 
 def render_properties(settings: Mapping[str, str]) -> str:
-    """A Java properties file, one setting a line.
+    """Return a Java properties file, one setting per line.
 
-    The format is java.util.Properties.load's: Latin-1, a backslash escapes, UTF-16 units as `\\uXXXX`.
+    The format is that of java.util.Properties.load: Latin-1, backslash escapes, UTF-16 units as `\\uXXXX`.
     """
     return "".join(f"{name}={_escape(value)}\n" for name, value in settings.items())
 

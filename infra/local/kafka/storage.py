@@ -1,4 +1,4 @@
-"""The data directory's storage: made once, by Kafka's own tool, under a cluster id that stays."""
+"""The data directory's storage: formatted once, by Kafka's own tool, with a permanent cluster ID."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORMATTING = "log.formatting"
 
 
 def new_cluster_id() -> str:
-    """A random cluster id in Kafka's form: a UUID in URL-safe base64, unpadded, not opening with a dash."""
+    """Return a random cluster ID in Kafka's format: a UUID in URL-safe base64, unpadded, not starting with a dash."""
     while True:
         text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii").rstrip("=")
         if not text.startswith("-"):
@@ -24,7 +24,7 @@ def new_cluster_id() -> str:
 
 
 def is_formatted(log_dir: Path) -> bool:
-    """Whether `format_storage` has done its work there."""
+    """Whether `format_storage` has completed there."""
     return (log_dir / "meta.properties").exists()
 
 
@@ -37,17 +37,17 @@ def format_storage(
     environ: Mapping[str, str],
     timeout_s: float,
 ) -> None:
-    """Format `log_dir`, whose directory the file `properties` must name as FORMATTING beside it.
+    """Format `log_dir`; `log.dirs` in the file `properties` must be FORMATTING, next to it.
 
-    It is formatted under that other name and then renamed, so what a kill leaves is never taken for done.
-    Raises KafkaError with the tool's own words where it fails.
+    The storage is formatted under that name and then renamed, so an interrupted run is never mistaken for a complete
+    one. Raises KafkaError with the tool's output if it fails.
     """
     formatting = log_dir.with_name(FORMATTING)
     shutil.rmtree(formatting, ignore_errors=True)
     if log_dir.exists():
         raise KafkaError(
-            f"{log_dir} exists but Kafka's meta.properties is missing in it: "
-            "restore that file, or move the directory away to begin anew"
+            f"{log_dir} exists, but Kafka's meta.properties is missing from it: "
+            "restore that file, or move the directory away to start fresh"
         )
     output = properties.with_suffix(".out")
     tool = spawn(
@@ -64,8 +64,8 @@ def format_storage(
         tool.kill()
         tool.wait()
     if status != 0:
-        words = output.read_text(encoding="utf-8", errors="replace").rstrip()
-        raise KafkaError(f"cannot format Kafka's storage {log_dir}:\n{words}")
+        text = output.read_text(encoding="utf-8", errors="replace").rstrip()
+        raise KafkaError(f"cannot format Kafka's storage {log_dir}:\n{text}")
     formatting.replace(log_dir)
     properties.unlink()
     output.unlink()

@@ -1,1 +1,1 @@
-"""What local parts ask of the operating system: children that end with their parent, directories, ports, logs."""
+"""Operating-system services for local parts: children that end with their parent, directories, ports, logs."""

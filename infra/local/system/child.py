@@ -1,4 +1,4 @@
-"""A child process that never outlives its parent, even a killed one. What the child runs is not told here."""
+"""A child process that never outlives its parent, even a killed one. Knows nothing of what the child runs."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def spawn(
     pass_fds: Sequence[int] = (),
     announces: bool = False,
 ) -> subprocess.Popen[bytes]:
-    """Start `argv` (its first word an absolute path) in a session of its own, its output going to a file.
+    """Start `argv` (its first word an absolute path) in its own session, with its output in a file.
 
-    With `announces` only its stderr goes there, and its stdout is the pipe `stdout` of what is returned.
-    The kernel ties a child's life to the *thread* that forked it, so that is a thread of its own here, which
-    lives as long as the child: a caller may start a child from a thread that soon ends.
+    With `announces`, only stderr goes to the file, and stdout is a pipe, `stdout` of the returned process.
+    The kernel ties a child's life to the *thread* that forked it. The child is therefore forked by a dedicated
+    thread that lives as long as it does, so a caller can start a child from a short-lived thread.
     """
     started: queue.SimpleQueue[subprocess.Popen[bytes] | BaseException] = queue.SimpleQueue()
 
@@ -49,7 +49,7 @@ def spawn(
             started.put(error)
             return
         started.put(child)
-        with suppress(ChildProcessError):  # reaped by whoever polls it
+        with suppress(ChildProcessError):  # reaped when it is polled
             os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
 
     threading.Thread(target=fork_and_stay, name="child-parent", daemon=True).start()

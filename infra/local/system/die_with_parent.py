@@ -1,7 +1,7 @@
-"""A launcher: asks the kernel to end this process with its parent, then becomes the program named to it.
+"""A launcher: asks the kernel to end this process with its parent, then becomes the given program.
 
-Run as a script (`python -I -S die_with_parent.py PARENT_PID PROGRAM ARGUMENT...`), so it
-imports nothing of ours. A launcher rather than a hook between fork and exec, as such a hook may deadlock in a
+It runs as a script (`python -I -S die_with_parent.py PARENT_PID PROGRAM ARGUMENT...`), so it imports none of our
+modules. It is a launcher rather than a hook between fork and exec, because such a hook can deadlock in a
 parent with threads. Linux only (prctl(2), PR_SET_PDEATHSIG); elsewhere it only becomes the program.
 """
 
@@ -16,7 +16,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def main(words: list[str]) -> None:
-    """Become `words[1:]`; end at once where the parent, `words[0]`, is already gone."""
+    """Become `words[1:]`; end at once if the parent, `words[0]`, is already gone."""
     parent, *program = words
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)

@@ -1,4 +1,4 @@
-"""The log files of one machine's parts: one a part and run, with the ones before it kept for a while."""
+"""The log files of local parts: one per part and run, with a few earlier ones kept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ KEPT = 3
 
 
 def rotate(log: Path, kept: int = KEPT) -> None:
-    """Move `x.log` to `x.log.1`, that to `x.log.2` and so on, dropping what is older than `kept`."""
+    """Move `x.log` to `x.log.1`, that to `x.log.2` and so on, keeping at most `kept` old files."""
     log.parent.mkdir(parents=True, exist_ok=True)
     if not log.exists() or not log.stat().st_size:
         return

@@ -1,4 +1,4 @@
-"""A free port for a server that may be restarted on it while its clients are still trying."""
+"""A free port for a server that may be restarted on it while its clients keep reconnecting."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ TRIES = 200
 
 
 def parse_ephemeral_low(text: str) -> int:
-    """The lowest port that the system gives to outgoing connections, of the text "32768 60999"."""
+    """Return the lowest port used for outgoing connections, from a text such as "32768 60999"."""
     return int(text.split(maxsplit=1)[0])
 
 
 def read_ephemeral_low() -> int:
-    """The same of this machine; Linux's default where the system does not tell."""
+    """Return that port for this machine; Linux's default if the system does not report it."""
     try:
         return parse_ephemeral_low(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii"))
     except (OSError, ValueError, IndexError):
@@ -25,7 +25,7 @@ def read_ephemeral_low() -> int:
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there now; connections of an ended one that linger do not count."""
+    """Whether a server could listen there now; lingering connections of an earlier server do not count."""
     with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -40,10 +40,10 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 def free_port(host: str) -> int:
-    """A port that nobody is bound to at `host` now.
+    """Return a port of `host` that is free now.
 
-    It lies below the range of outgoing connections where it can: a client that keeps dialling a port in
-    that range while the server is down can be given it as its own, meet itself, and so keep the server out.
+    It is below the range of outgoing connections if possible: a client that keeps dialling a port in that range while
+    the server is down can get it as its own source port, connect to itself, and so block the server.
     """
     high = read_ephemeral_low()
     wanted = [random.randrange(LOWEST, high) for _ in range(TRIES)] if high > LOWEST else []  # noqa: S311 - no secret

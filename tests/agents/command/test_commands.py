@@ -130,6 +130,6 @@ def test_security_settings_that_cannot_work_are_told(capsys, monkeypatch):
         == 1
     )
     assert (
-        "kafka_ca_file is '/no' (No such file or directory): expected the path of a PEM file"
+        "kafka_ca_file is '/no' (No such file or directory): expected the path of a readable PEM file"
         in capsys.readouterr().err
     )

@@ -105,7 +105,7 @@ def test_kafka_security_from_the_environment_shows_no_secret():
             "expected HOST:PORT[,HOST:PORT...], for example kafka-1:9092,kafka-2:9092",
         ),
         ({**NAMES, "ENDPOINT_ANALYTICS_KAFKA": "kafka"}, "kafka is 'kafka' (it has no port)"),
-        ({**NAMES, "ENDPOINT_ANALYTICS_KAFKA": "a:1,b:70000"}, "70000 is no port"),
+        ({**NAMES, "ENDPOINT_ANALYTICS_KAFKA": "a:1,b:70000"}, "70000 is not a port"),
         ({**NAMES, "ENDPOINT_ANALYTICS_KAFKA_SECURITY_PROTOCOL": "TLS"}, "kafka_security_protocol is 'TLS'"),
         ({**NAMES, "ENDPOINT_ANALYTICS_KAFKA_SASL_MECHANISM": "MD5"}, "kafka_sasl_mechanism is 'MD5'"),
         ({**NAMES, "ENDPOINT_ANALYTICS_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, "needs kafka_username"),

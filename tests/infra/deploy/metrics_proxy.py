@@ -1,4 +1,4 @@
-"""A real nginx with the file of infra/deploy/autoscaling/external-metrics, before a query service."""
+"""A real nginx with the configuration of infra/deploy/autoscaling/external-metrics, in front of a query service."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INFRA = Path(__file__).parents[3] / "infra" / "deploy"
 
 
 def query_service() -> str:
-    """Return the address of the query service's Service, as Kubernetes's DNS has it."""
+    """Return the address of the query service's Service in Kubernetes's DNS."""
     found = list(yaml.safe_load_all((INFRA / "kubernetes/pipeline/query-service.yaml").read_text()))
     (service,) = [each for each in found if each["kind"] == "Service"]
     return f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc:{service['spec']['ports'][0]['port']}"
@@ -25,9 +25,9 @@ def query_service() -> str:
 
 @contextmanager
 def metrics_proxy(directory: Path, token: str, service_port: int) -> Iterator[int]:
-    """Yield its port; what it is asked is in access.log.
+    """Yield its port; requests are logged to access.log.
 
-    In `directory` are serving.crt and .key, and ca.crt, which signed the aggregator's certificate.
+    `directory` contains serving.crt and .key, and ca.crt, which signed the aggregator's certificate.
     """
     port = free_port("127.0.0.1")
     (directory / "authorization.conf").write_text(f'proxy_set_header Authorization "Bearer {token}";\n')

@@ -1,4 +1,4 @@
-"""infra/deploy/autoscaling: its files parse and name what exists; the proxy admits only the aggregator."""
+"""infra/deploy/autoscaling: its files are valid and refer to existing names; the proxy admits only the aggregator."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def certificate(directory: Path, name: str, common_name: str, signer: str = "") 
 
 @pytest.fixture
 def proxy(tmp_path) -> Iterator[tuple[int, Path]]:
-    """A real nginx with our file before a real query service; yields its port and the directory of certificates."""
+    """A real nginx with our configuration and a real query service; yields its port and the certificates' directory."""
     certificate(tmp_path, "serving", "external-metrics")
     certificate(tmp_path, "ca", "front-proxy-ca")
     certificate(tmp_path, "aggregator", "front-proxy-client", "ca")
@@ -200,7 +200,7 @@ def ask(port: int, directory: Path, path: str, certificate: str = "") -> tuple[i
 @pytest.mark.skipif(
     not shutil.which("nginx") or not shutil.which("openssl"), reason="nginx or openssl is not installed"
 )
-def test_the_proxy_lets_the_aggregator_through_and_nobody_else(proxy):
+def test_the_proxy_admits_only_the_aggregator(proxy):
     port, directory = proxy
     api = "/apis/external.metrics.k8s.io/v1beta1"
     status, body = ask(port, directory, api, "aggregator")

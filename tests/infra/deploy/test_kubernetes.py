@@ -1,4 +1,4 @@
-"""The manifests and the Dockerfile: Kubernetes takes them, our commands take their arguments, names agree."""
+"""The manifests and the Dockerfile: valid for Kubernetes, with valid arguments for our commands and matching names."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PARTS = ("agent", "model-server", "pipeline")
 FILES = sorted(path for path in DIRECTORY.rglob("*.yaml") if path.name != "kustomization.yaml")
 VERSIONS = ("1.30", "1.34")
 OURS = re.compile(r"endpoint-analytics(?:-agent)?")
-"""Our images, before kustomize gives them their registry and tag."""
+"""Our images, before kustomize adds their registry and tag."""
 
 Json = dict[str, Any]
 
@@ -45,7 +45,7 @@ def kustomization(part: str) -> Json:
 
 
 def files_of(part: str) -> Iterator[Path]:
-    """Yield what a kustomization names, through the others that it names."""
+    """Yield the objects of a kustomization, including those of the kustomizations it refers to."""
     for name in kustomization(part)["resources"]:
         path = (DIRECTORY / part / name).resolve()
         if path.is_dir():
@@ -82,7 +82,7 @@ OUR_CONTAINERS = [
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(DIRECTORY)))
 def test_kubernetes_takes_every_object(path, version):
-    """Strictly: a member that the schema does not know is an error."""
+    """Validate strictly: a member that the schema does not know is an error."""
     for found in read(path):
         kubernetes_validate.validate(found, version, strict=True)
 
@@ -127,7 +127,7 @@ def test_our_parsers_take_the_arguments(part, container):
 
 
 class Asked(dict[str, str]):
-    """An environment that notes which variables are asked for."""
+    """An environment that records which variables are read."""
 
     def __init__(self, values: dict[str, str]) -> None:
         super().__init__(values)

@@ -1,4 +1,4 @@
-"""Topics are made as configured; one that is otherwise is an error saying how to mend it, and not touched."""
+"""Topics are created as configured; an existing one that differs is an error with a fix, and is not changed."""
 
 import asyncio
 from dataclasses import replace
@@ -45,32 +45,32 @@ def test_a_topic_as_it_should_be_has_no_differences() -> None:
     [
         (
             state(partitions=2),
-            "partitions is 2, should be 3. To mend: kafka-topics.sh --alter --topic t --partitions 3",
+            "partitions is 2, should be 3. To fix: kafka-topics.sh --alter --topic t --partitions 3",
         ),
         (
             state(partitions=4),
             (
-                "partitions is 4, should be 3. To mend: Kafka takes no partitions away: "
-                "configure that number, or delete topic and messages"
+                "partitions is 4, should be 3. To fix: Kafka cannot remove partitions: "
+                "configure that number, or delete the topic and its messages"
             ),
         ),
         (
             state(replication_factor=2),
             (
                 "replication factor is 2, should be 1. "
-                "To mend: kafka-reassign-partitions.sh, or configure that number"
+                "To fix: kafka-reassign-partitions.sh, or configure that number"
             ),
         ),
         (
             state(settings={"retention.ms": "60000", "message.timestamp.type": "CreateTime"}),
             (
-                "message.timestamp.type is CreateTime, should be LogAppendTime. To mend: kafka-configs.sh --alter "
+                "message.timestamp.type is CreateTime, should be LogAppendTime. To fix: kafka-configs.sh --alter "
                 "--entity-type topics --entity-name t --add-config message.timestamp.type=LogAppendTime"
             ),
         ),
     ],
 )
-def test_each_difference_is_told_with_how_to_mend_it(found: TopicState, line: str) -> None:
+def test_each_difference_is_reported_with_its_fix(found: TopicState, line: str) -> None:
     assert differences(SPEC, found) == [f"topic t: {line}"]
 
 
@@ -85,13 +85,13 @@ def test_missing_topics_are_made_and_those_that_are_there_are_left(kafka: KafkaP
     ensure(kafka)
 
 
-def test_all_that_differs_is_told_at_once_and_nothing_is_changed(kafka: KafkaProcess) -> None:
+def test_all_differences_are_reported_at_once_and_nothing_is_changed(kafka: KafkaProcess) -> None:
     spec = TopicSpec("differs", 2, 60_000, config={"message.timestamp.type": "CreateTime"})
     ensure(kafka, spec)
     with pytest.raises(TopicMismatchError) as caught:
         ensure(kafka, TopicSpec("differs", 3, 60_001), TopicSpec("made-beside", 1, 60_000))
-    told = str(caught.value).splitlines()
-    assert [line.split(". To mend")[0] for line in told] == [
+    lines = str(caught.value).splitlines()
+    assert [line.split(". To fix")[0] for line in lines] == [
         "topic differs: partitions is 2, should be 3",
         "topic differs: retention.ms is 60000, should be 60001",
         "topic differs: message.timestamp.type is CreateTime, should be LogAppendTime",
@@ -139,6 +139,6 @@ def test_a_broker_that_is_not_there_or_speaks_otherwise_is_an_error_naming_it(ka
         password="b",
     )
     with pytest.raises(
-        KafkaError, match=f"cannot set up topics on {kafka.bootstrap_servers}: .*wants no login"
+        KafkaError, match=f"cannot set up topics on {kafka.bootstrap_servers}: .*requires no login"
     ):
         asyncio.run(ensure_topics(config, [SPEC]))

@@ -1,4 +1,4 @@
-"""`endpoint-analytics topics`: makes the product's topics, and says where one differs."""
+"""`endpoint-analytics topics`: creates the topics, and reports any that differ."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def test_it_makes_what_is_missing_and_says_what_differs(
         assert "by-command.requests: 3 partitions, 1 replicas each" in said
         assert "by-command.rejected: 1 partitions, 1 replicas each" in said
     assert main([*command, "--partitions", "4"]) == 1
-    assert "topic by-command.requests: partitions is 3, should be 4. To mend" in capsys.readouterr().err
+    assert "topic by-command.requests: partitions is 3, should be 4. To fix" in capsys.readouterr().err
 
 
 @pytest.mark.outside
-def test_a_broker_that_cannot_be_used_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unusable_broker_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["topics", "--kafka", "127.0.0.1:1"]) == 1
     assert "nothing listens at 127.0.0.1:1" in capsys.readouterr().err
     assert main(["topics", "--kafka", "127.0.0.1:1", "--kafka-username", "u"]) == 2

@@ -1,4 +1,4 @@
-"""A fleet's batches are honest: valid, conserved, contiguous, and as its truth says."""
+"""A fleet's batches are correct: valid, conserved, contiguous, and equal to its recorded truth."""
 
 from __future__ import annotations
 

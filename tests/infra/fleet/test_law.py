@@ -1,4 +1,4 @@
-"""Laws of latencies are read from text, and draw what they say."""
+"""Latency distributions are parsed from text, and draw matching values."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ def test_durations_stay_within_what_a_message_may_hold() -> None:
 
 
 @pytest.mark.parametrize("text", ["gamma", "pareto:1", "constant:-1", "lognormal:a:b", ""])
-def test_what_is_no_law_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"law|parameters|float"):
+def test_an_unknown_distribution_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"latency distribution|parameters|float"):
         parse_law(text)

@@ -1,4 +1,4 @@
-"""Each kind of unusable message is unusable, for the reason that its table names."""
+"""Each kind of unusable message is rejected, for the reason in its table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole of `endpoint-analytics run`: its life from the first start to its end, however that comes."""
+"""`endpoint-analytics run` as a whole, from the first start to every kind of end."""
 
 import json
 import re
@@ -70,7 +70,7 @@ class Run:
         return time.monotonic() - began_s
 
     def left(self) -> list[psutil.Process]:
-        """Processes of this run that are still there."""
+        """Processes of this run that still exist."""
         alive = []
         for process in self.family:
             with suppress(psutil.NoSuchProcess):
@@ -79,7 +79,7 @@ class Run:
         return alive
 
     def scrape(self) -> list[tuple[str, dict[str, str], float]]:
-        """Samples of the endpoint: name, labels, value. None while the endpoint is not known yet."""
+        """Samples of the endpoint: name, labels, value. None while the endpoint is not yet known."""
         port = json.loads((self.data / "ports.json").read_text())["serve"]
         request = urllib.request.Request(
             f"http://127.0.0.1:{port}/v2/endpoint/demo/magika/open-metrics",
@@ -135,7 +135,7 @@ def by_status(answers: Counter[tuple[str, str]]) -> Counter[str]:
 
 
 def is_open_to_others(path: Path) -> bool:
-    """Whether others may get at it; what is gone meanwhile, as ClickHouse's temporary parts, is not."""
+    """Whether other users can access it; False if it is gone meanwhile, like ClickHouse's temporary parts."""
     try:
         return not path.is_symlink() and bool(path.stat().st_mode & 0o077)
     except FileNotFoundError:
@@ -164,7 +164,7 @@ def start(data: Path) -> Iterator[Callable[..., Run]]:
         run.process.wait(10)
 
 
-def test_it_serves_three_replicas_ends_within_ten_seconds_and_goes_on(
+def test_it_serves_three_replicas_ends_within_ten_seconds_and_continues(
     start: Callable[..., Run], data: Path
 ) -> None:
     first = start("--rate", "20")
@@ -183,7 +183,7 @@ def test_it_serves_three_replicas_ends_within_ten_seconds_and_goes_on(
 
     second = start()
     assert second.process.wait(20) == 1
-    assert f"the data directory {data} is in use by the process {first.process.pid}" in second.text
+    assert f"the data directory {data} is in use by process {first.process.pid}" in second.text
     assert "Traceback" not in second.text
 
     until(lambda: first.states() == dict.fromkeys(REPLICAS, "running"), 45)
@@ -198,7 +198,7 @@ def test_it_serves_three_replicas_ends_within_ten_seconds_and_goes_on(
     again = start("--no-demo")
     again.until_ready()
     assert (data / "token").read_text() == token
-    # All that the replicas said as they ended is counted, each topic in its own time, and nothing twice.
+    # Everything that the replicas reported at their end is counted, each topic at its own pace, and nothing twice.
     until(lambda: set(again.states().values()) == {"terminated"}, 20)
     seen, unseen = Counter(sent["status"]), sum(sent["left"].values()) + 20
     until(lambda: seen <= by_status(again.answers()), 10)
@@ -217,10 +217,10 @@ def test_parts_that_die_come_back_and_a_killed_run_leaves_nothing(start: Callabl
     run.child("infra.command", "worker").kill()
     run.child("infra.command", "serve").kill()
     run.child("uvicorn", "demo.app").kill()
-    until(lambda: re.search(r"! magika\S+ ended with status -9: started again in 0.5 s", run.text), 10)
+    until(lambda: re.search(r"! magika\S+ ended with status -9: restarting in 0.5 s", run.text), 10)
     until(lambda: len(re.findall(r"✓ (?:Worker|Query service)", run.text)) == 4, 20)
-    assert "! Worker ended with status -9: started again in 0.5 s" in run.text
-    assert "! Query service ended with status -9: started again in 0.5 s" in run.text
+    assert "! Worker ended with status -9: restarting in 0.5 s" in run.text
+    assert "! Query service ended with status -9: restarting in 0.5 s" in run.text
 
     def has_gone_on() -> bool:
         now = run.answers()

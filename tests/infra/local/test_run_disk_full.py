@@ -1,6 +1,6 @@
-"""A run whose disk fills to the last byte: it says so, comes back by itself when there is room, and has lost nothing.
+"""A run whose disk fills to the last byte: it reports that, recovers once there is space, and has lost nothing.
 
-The disk is a real file system of its own, small, which takes the right to mount one.
+The disk is a separate, small, real file system, which needs the permission to mount one.
 """
 
 import os
@@ -34,7 +34,7 @@ def small_disk(tmp_path) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> None:
-    """Take every byte that is left, also what is freed meanwhile."""
+    """Use up every free byte, including bytes that are freed meanwhile."""
     with (disk / "ballast").open("ab") as file:
         while True:
             try:
@@ -51,7 +51,7 @@ def fill(disk: Path) -> None:
 
 @pytest.mark.whole
 @pytest.mark.slow
-def test_a_full_disk_is_told_and_is_over_by_itself(small_disk, tmp_path):
+def test_a_full_disk_is_reported_and_the_run_recovers(small_disk, tmp_path):
     data, output = small_disk / "data", small_disk / "run.log"
     ports = [word for name in ("kafka", "clickhouse", "serve") for word in (f"--{name}-port", "0")]
     command = [
@@ -87,7 +87,7 @@ def test_a_full_disk_is_told_and_is_over_by_itself(small_disk, tmp_path):
         (small_disk / "ballast").unlink()
         (small_disk / "grains").unlink()
         until(f"the disk of {data} is full")
-        until(f"there is room again on the disk of {data}")
+        until(f"the disk of {data} has space again")
         sending.join()
         url = next(word for word in said().split() if word.startswith("http://") and "?" not in word)
         password = password_file(data / "clickhouse", WRITER).read_text().strip()

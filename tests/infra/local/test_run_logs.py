@@ -1,4 +1,4 @@
-"""Log files are rotated at a part's start, and the oldest is dropped."""
+"""Log files are rotated when a part starts, and the oldest is deleted."""
 
 from pathlib import Path
 

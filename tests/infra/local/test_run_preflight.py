@@ -1,4 +1,4 @@
-"""What keeps a run from starting is said before anything starts, with how to mend it."""
+"""What prevents a run from starting is reported before anything starts, with how to fix it."""
 
 import os
 import socket
@@ -61,9 +61,10 @@ def test_what_is_no_list_of_ports_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_is_nearly_full_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "ROOM_BYTES", 1 << 60)
+    monkeypatch.setattr(preflight, "NEEDED_BYTES", 1 << 60)
     with pytest.raises(
-        PreflightError, match=r"only \d+ MiB are free where .* lies, and \d+ are needed: make room"
+        PreflightError,
+        match=r"only \d+ MiB are free on the disk of .*, and \d+ MiB are needed: free some space",
     ):
         prepare_directory(tmp_path)
 
@@ -76,7 +77,7 @@ def test_a_directory_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
         prepare_directory(tmp_path / "file" / "data")
 
 
-def test_a_demo_without_its_packages_is_told_before_anything_starts(
+def test_missing_packages_of_the_demo_are_reported_before_anything_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(run, "find_spec", lambda _: None)
@@ -96,7 +97,7 @@ def test_data_that_a_run_uses_are_not_cleaned(tmp_path: Path) -> None:
     words = ["make", "clean-data"]
     refused = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert refused.returncode != 0
-    assert f"in use by the process {os.getpid()}" in refused.stderr
+    assert f"in use by process {os.getpid()}" in refused.stderr
     assert data.exists()
     lock.release()
     subprocess.run(words, cwd=tmp_path, capture_output=True, check=True)

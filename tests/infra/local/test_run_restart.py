@@ -1,4 +1,4 @@
-"""How long a part waits before it is started again, and when that ends."""
+"""How long a part waits before it is restarted, and when to give up."""
 
 from endpoint_analytics.infra.local.system.restart import RestartRule
 

@@ -1,4 +1,4 @@
-"""Parts are started in the order of their needs, started again, given up, and stopped in order."""
+"""Parts are started in the order of their needs, restarted, given up, and stopped in order."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ from endpoint_analytics.infra.local.system.restart import RestartRule
 
 @dataclass
 class FakePart:
-    """A part without a process: `status` is what it ended with, `error` why it does not start."""
+    """A part without a process: `status` is its exit status, `error` the reason why it does not start."""
 
     name: str
     needs: tuple[str, ...] = ()
@@ -53,11 +53,11 @@ class Bench:
         self.now_s = 100.0
 
     def tend(self, until: int) -> list[str]:
-        """Tend until so many reports were made; returns what happened."""
+        """Call `tend` until there are `count` reports; returns their events."""
         deadline_s = time.monotonic() + 10
         while len(self.reports) < until and time.monotonic() < deadline_s:
             self.supervisor.tend(self.now_s)
-        return [f"{report.part} {report.happening}" for report in self.reports]
+        return [f"{report.part} {report.event}" for report in self.reports]
 
 
 def ready(
@@ -107,7 +107,7 @@ def test_a_part_that_fails_again_and_again_is_given_up_with_its_logs_tail() -> N
         GivenUpError, match=r"(?s)worker ended with status 3, 3 times in a row.*its last words"
     ):
         bench.tend(9)
-    assert bench.reports[-1].happening == "given up"
+    assert bench.reports[-1].event == "given up"
 
 
 def test_a_part_that_ends_because_its_need_is_gone_is_not_to_blame() -> None:

@@ -25,8 +25,8 @@ def test_in_a_file_each_part_has_one_line_and_nothing_is_taken_back() -> None:
     assert file.getvalue() == (
         "    3 of 46 jars\n"
         "  ✓ Kafka           127.0.0.1:9092                     2.1 s\n"
-        "  ! Worker ended with status -9: started again in 0.5 s\n"
-        "  ! Worker did not start: given up\n"
+        "  ! Worker ended with status -9: restarting in 0.5 s\n"
+        "  ! Worker did not start: giving up\n"
         "  ✓ Kafka           stopped                            0.4 s\n"
     )
 

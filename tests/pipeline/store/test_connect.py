@@ -35,9 +35,7 @@ def test_flags_go_before_the_environment():
         "ENDPOINT_ANALYTICS_CLICKHOUSE_CLUSTER": "c",
     }
     assert clickhouse_of(parsed(), environment) == ClickHouseConfig("https://a:1", "u", "p", "d", "c")
-    given = clickhouse_of(
-        parsed("--clickhouse-url", "http://b:2", "--clickhouse-cluster", ""), environment
-    )
+    given = clickhouse_of(parsed("--clickhouse-url", "http://b:2", "--clickhouse-cluster", ""), environment)
     assert given == ClickHouseConfig("http://b:2", "u", "p", "d", "")
 
 

@@ -1,4 +1,4 @@
-"""Every command's parser: nothing short for an option, and no error that repeats a secret."""
+"""Every command's parser: no abbreviated options, and no errors that repeat a secret."""
 
 import pytest
 
@@ -35,13 +35,13 @@ def test_no_command_repeats_a_secret(words, secret, capsys):
 
 
 OWN_WORDS = (["agent", "run"], ["agent", "scrape"])
-"""Commands for which a word behind options is their own: a command to start, a URL."""
+"""Commands that take a positional argument after options: a command to start, a URL."""
 
 
 @pytest.mark.parametrize("words", [words for words in ALL if words not in OWN_WORDS], ids=" ".join)
 @pytest.mark.parametrize("option", ["--clickhouse-user", "--kafka-username"])
 def test_no_command_repeats_a_word_behind_its_options(words, option, capsys):
-    """As of who thinks that the password follows the name."""
+    """As if the user expected the password to follow the name."""
     with pytest.raises(SystemExit) as ended:
         main([*words, option, "bob", "hunter2"])
     assert ended.value.code == 2

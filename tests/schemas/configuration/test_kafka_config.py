@@ -1,4 +1,4 @@
-"""Kafka's settings: read one way by all parts; nothing that is given is dropped; no secret is shown."""
+"""Kafka's settings: all parts read them the same way, none is silently ignored, and no secret is shown."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_mechanism_is_plain_only_where_one_is_used():
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "expected"),
     [
         ({"username": "u"}, "kafka_username would have no effect: kafka_security_protocol is PLAINTEXT"),
         ({"username": "u", "password": "p"}, "kafka_username and kafka_password would have no effect"),
@@ -50,19 +50,19 @@ def test_the_mechanism_is_plain_only_where_one_is_used():
             "Set ENDPOINT_ANALYTICS_KAFKA_SECURITY_PROTOCOL to SASL_SSL or SSL for an encrypted connection",
         ),
         ({"check_hostname": False}, "kafka_check_hostname would have no effect"),
-        ({"security_protocol": "SSL", "key_file": "k.pem"}, "kafka_key_file is set and kafka_certificate_file is"),
-        ({"security_protocol": "SSL", "key_password": "x"}, "kafka_key_password is set and kafka_certificate_file"),
+        ({"security_protocol": "SSL", "key_file": "k.pem"}, "kafka_key_file is set but kafka_certificate_file is"),
+        ({"security_protocol": "SSL", "key_password": "x"}, "kafka_key_password is set but kafka_certificate_file"),
         ({"security_protocol": "TLS"}, "kafka_security_protocol is 'TLS': expected PLAINTEXT, SSL"),
-        ({**LOGIN, "sasl_mechanism": "gssapi"}, "'GSSAPI' (it is not supported; a client certificate"),
+        ({**LOGIN, "sasl_mechanism": "gssapi"}, "'GSSAPI' (it is not supported; use SSL with a client certificate"),
         ({**LOGIN, "sasl_mechanism": "OAUTHBEARER"}, "'OAUTHBEARER' (it is not supported"),
         ({**LOGIN, "sasl_mechanism": "MD5"}, "kafka_sasl_mechanism is 'MD5': expected PLAIN, SCRAM"),
         ({**LOGIN, "password": ""}, "needs kafka_username and kafka_password"),
     ],
 )  # fmt: skip
-def test_what_cannot_work_or_would_be_dropped_is_refused(settings, told):
+def test_what_cannot_work_or_would_be_dropped_is_refused(settings, expected):
     with pytest.raises(ConfigurationError) as error:
         KafkaConfig(**settings)
-    assert told in str(error.value)
+    assert expected in str(error.value)
 
 
 def test_a_password_from_a_file(tmp_path):

@@ -1,4 +1,4 @@
-"""The variables: each name is known, a wrong one is refused by every command, and errors say what to write instead."""
+"""Environment variables: every name is known, commands refuse wrong ones, and errors say what to write instead."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from endpoint_analytics.schemas.configuration.settings import (
 ROOT = Path(__file__).parents[3]
 KNOWN = {variable_of(name) for name in SETTINGS}
 
-# Words that a command takes as they are, so that what is refused is the environment.
+# Valid arguments for each command, so that only the environment is refused.
 WORDS = {
     "run": ["--no-demo", "--data", "/dev/null/none"],
     "kafka": ["--data", "/dev/null/none"],
@@ -42,7 +42,7 @@ WORDS = {
 }
 
 
-def test_every_variable_that_stands_anywhere_is_known():
+def test_every_variable_in_the_sources_is_known():
     names = set()
     for directory in ("agents", "pipeline", "infra", "schemas", "docs", "tests", "README.md"):
         paths = [ROOT / directory] if (ROOT / directory).is_file() else (ROOT / directory).rglob("*")
@@ -54,11 +54,11 @@ def test_every_variable_that_stands_anywhere_is_known():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_refuses_a_name_that_nobody_reads(command, monkeypatch, capsys):
+def test_every_command_refuses_an_unknown_variable(command, monkeypatch, capsys):
     monkeypatch.setenv("ENDPOINT_ANALYTICS_CLICKHOUSE_PASWORD", "hunter2")
     assert main([command, *WORDS.get(command, [])]) == 2
     said = capsys.readouterr().err
-    assert "ENDPOINT_ANALYTICS_CLICKHOUSE_PASWORD is no variable of ours" in said
+    assert "ENDPOINT_ANALYTICS_CLICKHOUSE_PASWORD is not a known variable" in said
     assert "did you mean ENDPOINT_ANALYTICS_CLICKHOUSE_PASSWORD?" in said
     assert "hunter2" not in said
 
@@ -101,12 +101,12 @@ def test_an_installed_command_says_so_in_one_line():
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "endpoint-analytics fleet: ENDPOINT_ANALYTICS_HARDWRE is no variable of ours: "
+        "endpoint-analytics fleet: ENDPOINT_ANALYTICS_HARDWRE is not a known variable: "
         "did you mean ENDPOINT_ANALYTICS_HARDWARE?\n"
     )
 
 
-def test_what_kubernetes_sets_for_a_service_of_that_name_is_none_of_ours():
+def test_variables_that_kubernetes_sets_for_a_service_are_ignored():
     check_environment(
         {
             "ENDPOINT_ANALYTICS_SERVICE_HOST": "10.0.0.1",
@@ -121,7 +121,7 @@ def test_what_kubernetes_sets_for_a_service_of_that_name_is_none_of_ours():
         }
     )
     for name, value in {"KAFKA_PORT": "9092", "Kafka": "a:1", "SERVICE": "x", "": "x"}.items():
-        with pytest.raises(ConfigurationError, match="is no variable of ours"):
+        with pytest.raises(ConfigurationError, match="is not a known variable"):
             check_environment({PREFIX + name: value})
 
 

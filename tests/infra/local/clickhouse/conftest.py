@@ -26,20 +26,20 @@ class Answer:
 
 
 def login(server: ClickHouseProcess, *, analyst: bool = False) -> dict[str, str]:
-    """The headers of the user who writes, or of the one who reads."""
+    """The login headers of the writer, or of the analyst."""
     config = server.analyst_config() if analyst else server.config()
     return {"X-ClickHouse-User": config.user, "X-ClickHouse-Key": config.password}
 
 
 def request_head(server: ClickHouseProcess, line: str, **headers: object) -> bytes:
-    """The head of a request as it goes over a socket."""
+    """The head of a request, as bytes for a socket."""
     named = {"Host": f"{server.host}:{server.port}", **login(server)}
     named |= {name.replace("_", "-"): str(value) for name, value in headers.items()}
     return "".join([f"{line} HTTP/1.1\r\n", *(f"{k}: {v}\r\n" for k, v in named.items()), "\r\n"]).encode()
 
 
 class Http:
-    """Requests as curl would send them, each on a connection of its own."""
+    """Sends requests as curl would, each on a new connection."""
 
     def __init__(self, server: ClickHouseProcess, *, analyst: bool = False) -> None:
         self._host, self._port = server.host, server.port
@@ -60,7 +60,7 @@ class Http:
 
 
 def connect(server: ClickHouseProcess, **options: object):
-    """A client of clickhouse-connect as the user who writes."""
+    """A clickhouse-connect client, logged in as the writer."""
     config = server.config()
     return clickhouse_connect.get_client(
         host=server.host, port=server.port, username=config.user, password=config.password, **options
@@ -91,7 +91,7 @@ def client(server):
 
 @pytest.fixture
 def table(http_query) -> Iterator[str]:
-    """A table of its own for a test: `a` UInt64, `b` String."""
+    """A separate table for the test: `a` UInt64, `b` String."""
     name = f"t_{uuid.uuid4().hex[:12]}"
     made = http_query(f"CREATE TABLE {name} (a UInt64, b String) ENGINE = MergeTree ORDER BY a")
     assert made.status == 200, made.text

@@ -1,4 +1,4 @@
-"""ClickHouse's JDBC driver with its defaults, in a process of its own: URL, table; the jars are on CLASSPATH.
+"""ClickHouse's JDBC driver with its defaults, in a separate process. Arguments: URL, table; the jars are on CLASSPATH.
 
 Prints one line of JSON with what the driver saw.
 """

@@ -1,4 +1,4 @@
-"""Nobody gets out through SQL: each way of this engine to a file, a program or another machine, as both users.
+"""SQL cannot reach outside: every way of this engine to a file, a program or another machine, as both users.
 
 The ways are read from the engine itself: one that a new version brings and that is not judged here fails the test. That
 each would work if nothing stood against it is shown by the same engine without our walls (the last test).
@@ -18,7 +18,7 @@ from endpoint_analytics.infra.local.clickhouse.access import ENGINES
 
 SECRET = "9f1d-no-query-may-read-this"
 
-# What works on tables, on memory, or on its own arguments.
+# Functions that work on tables, on memory, or on their own arguments.
 LOCAL_FUNCTIONS = set(  # as words, to be compared at a glance
     """SQLStandardValues dictionary eval format fuzzJSON fuzzQuery generateRandom generateSeries generate_series input
     loop merge mergeTreeAnalyzeIndexes mergeTreeAnalyzeIndexesUUID mergeTreeCodecBlockCounts mergeTreeIndex
@@ -26,7 +26,7 @@ LOCAL_FUNCTIONS = set(  # as words, to be compared at a glance
     timeSeriesData timeSeriesMetricFamilies timeSeriesMetrics timeSeriesSamples timeSeriesSelector timeSeriesTags values
     view viewExplain viewIfPermitted zeros zeros_mt""".split()  # noqa: SIM905
 )
-# What reaches further: its arguments, with {url}, {host} (of a listener), {file} and {sqlite} (with a secret in them).
+# Functions that reach further, with arguments: {url}, {host} (of a listener), {file} and {sqlite} (with a secret).
 _OBJECT = "'{url}/bucket/d.csv', 'key', 'secret', 'CSV', 'a String'"
 _TABLE = "'{url}/bucket/t', 'key', 'secret'"
 _AZURE = (
@@ -59,7 +59,7 @@ REACHING_FUNCTIONS |= {
     )
 }  # fmt: skip
 
-# Engines that are not granted and reach nothing, as they need what is not there (Keeper) or make things up.
+# Engines that are not granted and reach nothing, because they need a missing service (Keeper) or generate data.
 IDLE_ENGINES = {
     "KeeperMap", "FuzzJSON", "FuzzQuery", "Loop", "QueryRunner", "TimeSeries", "GraphiteMergeTree", "Dictionary",
     "ReplicatedGraphiteMergeTree",
@@ -135,7 +135,7 @@ OTHER_WAYS = [
 
 @dataclass
 class Target:
-    """What an attack is after; `seen` are the connections that came."""
+    """The target of an attack; `seen` are the connections that arrived."""
 
     words: dict[str, str]
     seen: list = field(default_factory=list)
@@ -219,7 +219,7 @@ def test_no_table_engine_reaches_further(http_query, analyst_query, target, name
     made = f"CREATE TABLE reaching (a String) ENGINE = {name}{fill(REACHING_ENGINES[name], target)}"
     refused(analyst_query(made), target)
     answer = http_query(made)
-    if answer.status == 200:  # only these are made at all, and nothing comes of them
+    if answer.status == 200:  # only these can be created, and they have no effect
         assert name in {"Executable", "ExecutablePool"}
         refused(http_query("SELECT * FROM reaching"), target)
         http_query("DROP TABLE reaching SYNC")
@@ -228,8 +228,8 @@ def test_no_table_engine_reaches_further(http_query, analyst_query, target, name
 
 
 @pytest.mark.parametrize("sql", OTHER_WAYS)
-def test_no_other_way_leads_out(server, http_query, analyst_query, target, table, sql):
-    """{inside} is a file that the kernel lets the server read: nothing but our refusal is before it."""
+def test_no_other_sql_reaches_outside(server, http_query, analyst_query, target, table, sql):
+    """{inside} is a file that the kernel lets the server read: only our refusal protects it."""
     sql = fill(sql.replace("INTO t", f"INTO {table}"), target).replace("{inside}", inside(server)).encode()
     given = {"param_f": "file"} if b"{f:" in sql else {}
     refused(http_query(sql, **given), target)
@@ -244,7 +244,7 @@ def inside(server):
 @pytest.mark.parametrize(
     "name", ["select", "filter", "order", "additional_result_filter", "additional_table_filters"]
 )
-def test_no_sql_among_the_settings_leads_there(server, analyst_query, name):
+def test_no_sql_in_settings_reaches_outside(server, analyst_query, name):
     sql = f"throwIf(1, file('{inside(server)}'))"
     if name == "additional_table_filters":
         sql = "{'system.one': '" + sql.replace("'", "\\'") + "'}"
@@ -267,7 +267,7 @@ def test_no_values_are_evaluated_for_an_analyst(server, analyst_query):
         assert "<grants>" not in answer.text
 
 
-def test_settings_lead_nowhere(server, http_query, analyst_query, target):
+def test_no_setting_reaches_outside(server, http_query, analyst_query, target):
     avro = r"SELECT * FROM format(AvroConfluent, 'a Int8', '\0\0\0\0\x01\x02')"
     for ask in (http_query, analyst_query):
         refused(ask(avro, format_avro_schema_registry_url=target.words["url"]), target)
@@ -295,8 +295,8 @@ def test_settings_lead_nowhere(server, http_query, analyst_query, target):
     refused(http_query(local, allow_experimental_eval_table_function=1), target)
 
 
-def test_the_same_engine_without_walls_reaches_all_that(target, tmp_path):
-    """So the tests above can fail: what they send is what an engine like this one does."""
+def test_the_same_engine_unconfined_reaches_everything(target, tmp_path):
+    """Shows that the tests above can fail: without the restrictions, the same engine executes their queries."""
     ways = [
         f"SELECT * FROM {name}({fill(REACHING_FUNCTIONS[name], target)})"
         for name in ("file", "sqlite", "url")

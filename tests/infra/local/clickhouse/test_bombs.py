@@ -1,4 +1,4 @@
-"""A small request that becomes a large query: it is refused before the server looks through it."""
+"""A small request that decompresses to a large query is refused before the server scans it."""
 
 import gzip
 
@@ -12,7 +12,7 @@ PLAIN_BYTES = 1 << 24
 
 
 def frame() -> bytes:
-    """One of ClickHouse's compressed blocks, full of commas."""
+    """A ClickHouse compressed block full of commas."""
     packed = lz4.block.compress(b"SELECT 1" + b"," * PLAIN_BYTES, store_size=False)
     block = _SIZES.pack(0x82, _SIZES.size + len(packed), PLAIN_BYTES + 8) + packed
     return _checksum(block) + block
@@ -26,7 +26,7 @@ def test_an_analyst_cannot_fill_the_memory_with_a_query(server, framed):
     assert "Code: 229" in answer.text
 
 
-def test_nor_with_the_structure_of_a_table(server):
+def test_an_analyst_cannot_fill_the_memory_with_a_table_structure(server):
     form = (
         b'--x\r\nContent-Disposition: form-data; name="t_structure"\r\n\r\na String' + b"," * PLAIN_BYTES +
         b'\r\n--x\r\nContent-Disposition: form-data; name="t"; filename="t"\r\n\r\n1\r\n--x--\r\n'

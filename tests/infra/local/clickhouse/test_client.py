@@ -49,7 +49,7 @@ def test_types(client):
 def test_parameters(client):
     found = client.query("SELECT {a:UInt8} + 1, {s:String}", parameters={"a": 4, "s": "it's"})
     assert found.result_rows == [(5, "it's")]
-    many = list(range(20_000))  # goes as a form
+    many = list(range(20_000))  # sent as a form
     assert client.query("SELECT length({a:Array(UInt32)})", parameters={"a": many}).result_rows == [(20_000,)]
 
 

@@ -1,4 +1,4 @@
-"""Readers and writers at once, slow ones among them, and more than the server takes."""
+"""Concurrent readers and writers, including slow ones, and more than the server accepts."""
 
 import threading
 import time
@@ -40,7 +40,7 @@ def test_readers_and_writers_lose_nothing(server, http_query, table):
         assert all(count % rows == 0 for count in counts)
 
 
-def test_a_slow_query_holds_up_nobody(http_query, table):
+def test_a_slow_query_delays_no_other(http_query, table):
     with ThreadPoolExecutor(4) as threads:
         slow = [
             threads.submit(
@@ -103,7 +103,7 @@ def test_no_descriptor_is_left(server, http_query, table):
             http_query("SELECT number FROM numbers(100000)")
             http_query(b"1,x\nfoo\n", query=f"INSERT INTO {table} FORMAT CSV")
 
-    use()  # the engine's first error opens, once, all libraries that a trace may name
+    use()  # the engine's first error opens all libraries that a stack trace may name, once
     try:
         before = process.num_fds()
     except psutil.AccessDenied:

@@ -1,4 +1,4 @@
-"""What the kernel's walls must leave to the engine, on kernels older and busier than this one."""
+"""What the confinement must still allow the engine, also on older and busier kernels."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 from endpoint_analytics.infra.local.clickhouse import confine
 
 REFER = 1 << 13
-"""To move and link files to another directory: a ruleset that cannot allow it refuses it (landlock(7))."""
+"""Moving and linking files to another directory: a ruleset that cannot allow it refuses it (landlock(7))."""
 HELD = """
 import os, sys
 from pathlib import Path
@@ -44,11 +44,11 @@ environ.value = ctypes.addressof(grown)
 import chdb
 print(chdb.query("SELECT 40 + 2"))
 """
-"""An environment that has grown lies on the heap, and behind it may be anything: here what kills."""
+"""A grown environment is on the heap, followed by arbitrary memory: here, values that crash the engine."""
 
 
 class _OldKernel:
-    """Its Landlock is of version 1, as that of Linux 5.15; to ask for anything else fails the test."""
+    """Has Landlock version 1, like Linux 5.15; any other system call fails the test."""
 
     def syscall(self, number: int, *_arguments: object) -> int:
         assert number == 444, "nothing is ruled by it"
@@ -62,7 +62,7 @@ LACKS = {
 
 
 def run_confined(program: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    """Run a program that confines itself to the directory; skips where it says that the kernel cannot."""
+    """Run a program that confines itself to the directory; skip the test if the kernel cannot do that."""
     done = subprocess.run(
         [sys.executable, "-c", program, str(directory)], capture_output=True, text=True, check=False
     )
@@ -74,8 +74,8 @@ def run_confined(program: str, directory: Path) -> subprocess.CompletedProcess[s
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Landlock is Linux's")
 def test_a_landlock_under_which_no_table_can_be_dropped_is_not_used(tmp_path):
-    assert not confine._shut_files(_OldKernel(), tmp_path)
-    assert all(ruled & REFER for ruled in confine._RULED.values())
+    assert not confine._restrict_files(_OldKernel(), tmp_path)
+    assert all(controlled & REFER for controlled in confine._CONTROLLED.values())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Landlock is Linux's")
@@ -85,7 +85,7 @@ def test_what_is_allowed_of_proc_is_held_open(tmp_path: Path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Landlock is Linux's")
-def test_the_engine_starts_whatever_lies_behind_the_environment(tmp_path: Path):
+def test_the_engine_starts_with_any_memory_behind_the_environment(tmp_path: Path):
     done = run_confined(GROWN, tmp_path)
     assert (done.returncode, done.stdout.strip()) == (0, "42"), done.stderr
 
@@ -94,7 +94,7 @@ USER = """
 import os, sys, sysconfig
 sysconfig.get_config_vars()
 from pathlib import Path
-from endpoint_analytics.infra.local.clickhouse.confine import confine, shut_memory
+from endpoint_analytics.infra.local.clickhouse.confine import confine, hide_memory
 if os.geteuid() == 0:
     os.setgroups([])
     os.setresgid(65534, 65534, 65534)
@@ -102,7 +102,7 @@ if os.geteuid() == 0:
 if "files" in confine(Path(sys.argv[1])):
     raise SystemExit("no Landlock")
 assert Path("/proc/self/auxv").read_bytes()
-assert shut_memory()
+assert hide_memory()
 assert Path("/proc/thread-self/schedstat").read_text().split()
 for shut in ("mem", "environ", "auxv"):
     try:
@@ -111,7 +111,7 @@ for shut in ("mem", "environ", "auxv"):
         continue
     raise AssertionError(shut)
 """
-"""The server of a user who is not root."""
+"""A server run by a user other than root."""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Landlock is Linux's")
@@ -142,7 +142,7 @@ try:
 except PermissionError:
     print("shut")
 """
-"""AF_ALG and AF_VSOCK (38 and 40) among them: one is a way into the kernel, the other one out of a virtual machine."""
+"""Includes AF_ALG and AF_VSOCK (38 and 40): one leads into the kernel, the other out of a virtual machine."""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="seccomp is Linux's")

@@ -13,7 +13,7 @@ def test_what_a_client_library_puts_before_the_code_is_cut():
 
 
 def test_the_version_of_a_servers_error_is_cut_and_one_in_a_quoted_query_is_not():
-    """In time that grows with the length: it was the square, hours for this text, while nobody was served."""
+    """In linear time: it was quadratic, and blocked the server for hours with this text."""
     quoted = ") (version " * 200_000
     error = parse_engine_error(f"Code: 47. DB::Exception: {quoted}(X) (version 26.9 (build)). (X)")
     assert error.text == f"Code: 47. DB::Exception: {quoted}(X)"

@@ -1,4 +1,4 @@
-"""What one user or a client that stands still may take from the others."""
+"""What one user, or a stalled client, can take away from the others."""
 
 import gzip
 import http.client
@@ -23,14 +23,14 @@ ENDLESS = "SELECT count() FROM numbers_mt(1000000000000) WHERE NOT ignore(sipHas
 
 @pytest.fixture(scope="module")
 def impatient(tmp_path_factory):
-    """A server of its own that waits for nobody longer than half a second."""
+    """A separate server with a stall timeout of half a second."""
     with ClickHouseProcess(
         tmp_path_factory.mktemp("fair") / "data", words=("--stall-timeout", "0.5")
     ) as server:
         yield server
 
 
-def test_analysts_have_places_and_a_line_of_their_own(impatient):
+def test_analysts_have_their_own_slots_and_waiting_line(impatient):
     writer, analyst = Http(impatient), Http(impatient, analyst=True)
     writer("CREATE TABLE kept (a UInt64) ENGINE = MergeTree ORDER BY a")
     crowd = ANALYST_QUERIES * 5 + 6  # beyond their slots and their line
@@ -72,7 +72,7 @@ def test_an_analyst_cannot_raise_the_limits(impatient):
         assert analyst("SELECT 1", **{name: 1 if name == "max_threads" else most}).status == 200
         assert analyst(f"SELECT 1 SETTINGS {name} = {2**40}").status != 200
     for name in ("max_memory_usage_for_user", "max_temporary_data_on_disk_size_for_user", "priority"):
-        assert analyst("SELECT 1", **{name: 1}).status != 200, name  # the engine keeps it for the writer too
+        assert analyst("SELECT 1", **{name: 1}).status != 200, name  # the engine applies it to the writer too
     for sql in ("SET readonly = 0", "SET profile = 'default'", "SET max_threads = 99"):
         assert analyst(sql).status != 200
     assert analyst("SELECT 1", profile="default").status != 200
@@ -107,7 +107,7 @@ def test_an_analyst_only_reads(impatient):
     assert analyst("SELECT a FROM read_only", session_id="s", max_threads=1).text == "1\n"
 
 
-def test_heads_that_never_end_are_given_up(impatient):
+def test_connections_with_endless_heads_are_closed(impatient):
     half = b"POST /?query=SELECT+1 HTTP/1.1\r\nHost: localhost\r\nX-"
     with many(impatient.port, 600, half) as halves, many(impatient.port, 1, b"") as silent:
         assert Http(impatient)("SELECT 1").text == "1\n"
@@ -115,7 +115,7 @@ def test_heads_that_never_end_are_given_up(impatient):
             lambda: sum(map(is_open, [*halves, *silent])), lambda left: left == 0, 20, "heads are over"
         )
     again = socket.create_connection((impatient.host, impatient.port), timeout=20)
-    with again:  # a connection that was of use, and then sends half a head
+    with again:  # a connection that was used, and then sends half a head
         again.sendall(request_head(impatient, "GET /ping", Content_Length=0))
         answer = b""
         while not answer.endswith(b"Ok.\n"):
@@ -126,8 +126,8 @@ def test_heads_that_never_end_are_given_up(impatient):
         assert again.recv(1000).startswith(b"HTTP/1.1 408 ")
 
 
-def test_connections_are_bounded_and_those_that_wait_make_room(server):
-    """Idle ones, which have been of use: each was answered, and says nothing more."""
+def test_connections_are_bounded_and_idle_ones_are_closed(server):
+    """Idle connections that were used before: each got a response and is now silent."""
     idle = b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
     writer = Http(server)
     with many(server.port, MAX_CONNECTIONS + 100, idle) as made:
@@ -149,7 +149,7 @@ def test_connections_are_bounded_and_those_that_wait_make_room(server):
     ],
     ids=["fields", "path"],
 )
-def test_a_head_that_costs_much_is_refused_in_words(impatient, head, words):
+def test_an_expensive_head_is_refused_with_a_reason(impatient, head, words):
     with socket.create_connection((impatient.host, impatient.port), timeout=20) as connection:
         connection.sendall(head)
         answer = b"".join(iter(partial(connection.recv, 1000), b"")).decode()
@@ -157,14 +157,14 @@ def test_a_head_that_costs_much_is_refused_in_words(impatient, head, words):
     assert words in answer
 
 
-def test_as_many_header_fields_as_are_promised_are_taken(impatient):
+def test_the_documented_number_of_header_fields_is_accepted(impatient):
     with socket.create_connection((impatient.host, impatient.port), timeout=20) as connection:
         connection.sendall(b"GET /ping HTTP/1.1\r\nHost: localhost\r\n" + b"a:\r\n" * 255 + b"\r\n")
         assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
 
 
-def test_an_answer_that_is_read_slowly_comes_whole(server):
-    """Also when it is the connection's last: it is longer than the kernel's buffers, and on its way for 16 s."""
+def test_a_slowly_read_answer_is_complete(server):
+    """Even if it is the connection's last one: it exceeds the kernel's buffers, and takes 16 s to send."""
     size = 7_900_000
     with socket.socket() as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
@@ -180,8 +180,8 @@ def test_an_answer_that_is_read_slowly_comes_whole(server):
     assert answer.endswith(b"xxx\n")
 
 
-def test_a_body_that_trickles_is_not_received_for_ever(impatient):
-    """Of a refused login, and of an analyst's query; a writer's INSERT may."""
+def test_a_trickling_body_is_not_received_forever(impatient):
+    """For a refused login and an analyst's query; a writer's INSERT may take longer."""
     analyst = "".join(f"{name}: {value}\r\n" for name, value in login(impatient, analyst=True).items())
     for user, status in (("X-ClickHouse-User: nobody\r\n", b"403"), (analyst, b"503")):
         with socket.create_connection((impatient.host, impatient.port), timeout=20) as connection:
@@ -203,7 +203,7 @@ def test_a_body_that_trickles_is_not_received_for_ever(impatient):
 
 
 def trickle(connection):
-    """Send a byte; returns what has come back."""
+    """Send a byte; return what has been received."""
     connection.sendall(b" ")
     time.sleep(0.1)
     connection.setblocking(False)
@@ -218,15 +218,15 @@ def trickle(connection):
 @pytest.mark.parametrize(
     ("head", "unit"),
     [
-        ("INSERT INTO t ", ","),  # each token once looked back at all before it
-        ("SELECT ", "'\\"),  # each quote once looked for its end
+        ("INSERT INTO t ", ","),  # formerly each token looked back at all earlier ones
+        ("SELECT ", "'\\"),  # formerly each quote searched for its end
         ("SELECT ", "\N{LEFT DOUBLE QUOTATION MARK}"),
         ("SELECT ", "system.processes,"),
         ("KILL QUERY WHERE 1", "()"),
     ],
     ids=["insert", "quotes", "typographic", "processes", "kill"],
 )
-def test_hostile_text_takes_the_loop_from_nobody(impatient, head, unit):
+def test_hostile_text_does_not_block_the_loop(impatient, head, unit):
     text = (head + unit * (1 << 17)).encode()[: 1 << 17]
     analyst, writer = Http(impatient, analyst=True), Http(impatient)
     with ThreadPoolExecutor(4) as threads:
@@ -235,7 +235,7 @@ def test_hostile_text_takes_the_loop_from_nobody(impatient, head, unit):
         assert all(400 <= future.result().status < 600 for future in asked)
 
 
-def test_analysts_kill_in_a_line_of_their_own(impatient):
+def test_analysts_kill_queries_in_their_own_waiting_line(impatient):
     analyst, writer = Http(impatient, analyst=True), Http(impatient)
     busy = "KILL QUERY WHERE 0 = (SELECT count() FROM numbers_mt(1000000000000) WHERE NOT ignore(sipHash64(number)))"
     crowd = ANALYST_QUERIES * 5 + 6
@@ -255,8 +255,8 @@ def test_analysts_kill_in_a_line_of_their_own(impatient):
 
 
 @pytest.mark.parametrize("sent", [b"", b"x" * (1 << 17)], ids=["nothing", "some"])
-def test_analysts_uploads_that_stand_still_hold_up_no_analyst(server, sent):
-    """More of them than there are turns and slots in the line; `server` would wait half a minute for each."""
+def test_stalled_uploads_of_analysts_delay_no_analyst(server, sent):
+    """More uploads than turns and waiting slots; `server` would wait half a minute for each."""
     analyst = "".join(f"{name}: {value}\r\n" for name, value in login(server, analyst=True).items())
     length = len(sent) + 1000
     head = f"POST / HTTP/1.1\r\nHost: localhost\r\n{analyst}Content-Length: {length}\r\n\r\n".encode()
@@ -266,8 +266,8 @@ def test_analysts_uploads_that_stand_still_hold_up_no_analyst(server, sent):
 
 
 @pytest.mark.parametrize("coding", ["", "gzip"])
-def test_an_analysts_body_without_end_is_refused_before_it_has_come(server, coding):
-    """The rest never comes: neither more text than a query may have, nor what becomes no text."""
+def test_an_endless_body_of_an_analyst_is_refused_before_it_is_received(server, coding):
+    """The rest never arrives: neither text beyond the limit of a query, nor data that decompresses to nothing."""
     analyst = login(server, analyst=True)
     data = gzip.compress(b"") * 20_000 if coding else b"SELECT 1" + b" " * (1 << 19)
     with socket.create_connection((server.host, server.port), timeout=20) as connection:
@@ -279,7 +279,7 @@ def test_an_analysts_body_without_end_is_refused_before_it_has_come(server, codi
     assert b"Query is too large" in answer
 
 
-def test_an_upload_that_stands_still_frees_its_place(impatient):
+def test_a_stalled_upload_frees_its_slot(impatient):
     writer = Http(impatient)
     writer("CREATE TABLE uploads (a UInt64) ENGINE = MergeTree ORDER BY a")
     head = request_head(impatient, "POST /?query=INSERT+INTO+uploads+FORMAT+CSV", Content_Length=9_000_000)
@@ -297,7 +297,7 @@ def test_an_upload_that_stands_still_frees_its_place(impatient):
     assert writer("SELECT sum(a) FROM uploads").text == "7\n"
 
 
-def test_a_client_that_takes_no_result_frees_its_place(impatient):
+def test_a_client_that_does_not_read_its_result_frees_its_slot(impatient):
     writer = Http(impatient)
     body = b"SELECT number, 'taken by nobody' FROM numbers(1000000000000)"
     connections = []
@@ -329,7 +329,7 @@ def test_what_is_held_back_for_an_analyst_is_bounded(analyst_query):
 
 
 def test_the_text_of_an_analysts_result_is_bounded(analyst_query):
-    """The engine counts a byte a row; what is sent has a hundred. It ends before its first byte, or within."""
+    """The engine counts one byte per row, but a hundred are sent. The query fails before its first byte, or later."""
     ask = f"SELECT toUInt8(1) AS {'a' * 100} FROM numbers(100000) FORMAT JSONEachRow"
     assert len(analyst_query(ask).body) > 10_000_000
     early = analyst_query(ask, max_result_bytes=500_000)
@@ -337,4 +337,4 @@ def test_the_text_of_an_analysts_result_is_bounded(analyst_query):
     with pytest.raises(http.client.IncompleteRead) as late:
         analyst_query(ask, max_result_bytes=5_000_000)
     assert b"__exception__" in late.value.partial
-    assert b"max bytes: 5000000 as they are sent" in late.value.partial
+    assert b"max bytes: 5000000 as sent" in late.value.partial

@@ -1,4 +1,4 @@
-"""The engine's features that the pipeline relies on, through the server."""
+"""The ClickHouse engine's features that the pipeline relies on, through the server."""
 
 from tests.support.waiting import until
 

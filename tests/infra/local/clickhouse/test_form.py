@@ -11,13 +11,13 @@ BODY = (
 )
 
 
-def test_fields_and_files_are_told_apart():
+def test_fields_and_files_are_distinguished():
     form = parse_form(TYPE, BODY)
     assert form.fields == {"query": "SELECT 1"}
     assert form.files == {"t": b"1\r\n2\n"}
 
 
-def test_a_form_that_is_cut_is_an_error():
+def test_a_truncated_form_is_an_error():
     for content_type, body in ((TYPE, BODY[:-10]), ("multipart/form-data", BODY), (TYPE, b"")):
         with pytest.raises(ClickHouseError):
             parse_form(content_type, body)
@@ -42,12 +42,12 @@ def test_tables_by_structure_and_by_types():
         {"t_structure": "x UInt8", "t_format": "CSV 1"},
     ],
 )
-def test_what_is_no_list_of_columns_is_refused(described):
+def test_an_invalid_list_of_columns_is_refused(described):
     with pytest.raises(ClickHouseError, match="t_structure, t_types or t_format"):
         external_tables({"t": b""}, described)
 
 
-def test_types_are_cut_outside_brackets():
+def test_types_are_split_outside_brackets():
     assert split_types("UInt8,Map(String, UInt8) ,Array(Tuple(A, B))") == [
         "UInt8",
         "Map(String, UInt8)",

@@ -77,7 +77,7 @@ def test_database_by_parameter_and_header(http_query):
     assert http_query("SELECT 1", database="no such").status == 404
 
 
-def test_parameters_are_the_servers(http_query):
+def test_parameters_work_as_on_a_server(http_query):
     answer = http_query(
         "SELECT {n:UInt8} + 1, {s:String}, {a:Array(UInt8)}, {t:Identifier}.dummy FROM {t:Identifier}",
         param_n="41", param_s="it's \\\\ \\t", param_a="[1,2]", param_t="one", database="system",
@@ -85,7 +85,7 @@ def test_parameters_are_the_servers(http_query):
     assert answer.text == "42\tit\\'s \\\\ \\t\t[1,2]\t0\n"
 
 
-def test_settings_are_the_engines(http_query):
+def test_settings_are_passed_to_the_engine(http_query):
     assert http_query("SELECT getSetting('max_threads')", max_threads=3).text == "3\n"
     assert http_query("SELECT getSetting('max_threads')").text != "3\n"
     wrong = http_query("SELECT 1", no_such_setting=1)
@@ -202,7 +202,7 @@ def test_inserts_of_values_selects_and_nothing(http_query, table):
     assert http_query(f"SELECT a, b FROM {table} ORDER BY a").text == "2\tX\n7\ty\n12\tX\n17\ty\n"
 
 
-def test_a_large_insert_comes_in_pieces_and_is_whole(server, http_query, table):
+def test_a_large_insert_in_pieces_is_complete(server, http_query, table):
     rows = 400_000
     pieces = (
         b"".join(b"%d,row %d\n" % (i, i) for i in range(at, at + 10_000)) for at in range(0, rows, 10_000)
@@ -212,14 +212,14 @@ def test_a_large_insert_comes_in_pieces_and_is_whole(server, http_query, table):
     assert http_query(f"SELECT count(), sum(a) FROM {table}").text == f"{rows}\t{rows * (rows - 1) // 2}\n"
 
 
-def test_bad_data_stores_nothing_and_tells_the_row(http_query, table):
+def test_bad_data_stores_nothing_and_reports_the_row(http_query, table):
     answer = http_query(b"1,x\nfoo,y\n", query=f"INSERT INTO {table} FORMAT CSV")
     assert (answer.status, answer.headers["x-clickhouse-exception-code"]) == (400, "27")
     assert "Row 2" in answer.text
     assert http_query(f"SELECT count() FROM {table}").text == "0\n"
 
 
-def test_an_insert_into_a_missing_table_is_told_to_a_client_that_sends_much(http_query):
+def test_a_client_that_sends_much_gets_the_error_of_a_missing_table(http_query):
     answer = http_query(
         (b"1,x\n" * 100_000 for _ in range(20)), method="POST", query="INSERT INTO missing FORMAT CSV"
     )
@@ -254,13 +254,13 @@ def test_a_session_keeps_settings_tables_and_database(http_query):
     assert http_query("INSERT INTO mine VALUES (5)", session_id=session).status == 200
     assert http_query("SELECT x FROM mine", session_id=session).text == "5\n"
     assert http_query(state, session_id=session).text == "3\tsystem\n"
-    # What the URL sets is for one request.
+    # Settings in the URL apply to one request.
     assert http_query(state, session_id=session, max_threads=2, database="default").text == "2\tdefault\n"
     assert http_query(state, session_id=session).text == "3\tsystem\n"
     assert http_query("SELECT x FROM mine", session_id=uuid.uuid4().hex).status == 404
 
 
-def test_a_session_can_be_asked_for_and_closed(http_query):
+def test_a_session_can_be_checked_and_closed(http_query):
     session = uuid.uuid4().hex
     missing = http_query("SELECT 1", session_id=session, session_check=1)
     assert missing.headers["x-clickhouse-exception-code"] == "372"
@@ -308,7 +308,7 @@ def test_wrong_users_are_refused(http_query):
     assert http_query("SELECT 1", user="default", password="").status == 403
 
 
-def test_an_upload_that_is_cut_stores_nothing(server, http_query, table):
+def test_a_truncated_upload_stores_nothing(server, http_query, table):
     head = request_head(server, f"POST /?query=INSERT+INTO+{table}+FORMAT+CSV", Content_Length=90_000_000)
     for rows in (10, 500_000):
         with socket.create_connection((server.host, server.port)) as connection:
@@ -326,7 +326,7 @@ def test_a_long_url_and_a_long_query(http_query):
     assert http_query(query=sql[:30_000].rpartition(",")[0] + ")").text == "100\n"
 
 
-def test_a_client_that_goes_away_ends_its_query(server, http_query):
+def test_a_query_ends_when_its_client_disconnects(server, http_query):
     mark = uuid.uuid4().hex
     connection = http.client.HTTPConnection(server.host, server.port, timeout=30)
     connection.request("POST", "/", f"SELECT number, '{mark}' FROM numbers(1000000000000)", login(server))
@@ -355,13 +355,13 @@ def test_a_client_that_goes_away_ends_its_query(server, http_query):
         ("quota", "x", 404, "115"),
     ],
 )
-def test_a_parameter_that_is_not_honoured_is_refused(http_query, name, value, status, code):
+def test_an_unsupported_parameter_is_refused(http_query, name, value, status, code):
     answer = http_query("SELECT 1", **{name: value})
     assert (answer.status, answer.headers["x-clickhouse-exception-code"]) == (status, code)
     assert name in answer.text or value in answer.text
 
 
-def test_parameters_that_change_nothing_are_taken(http_query):
+def test_parameters_without_effect_are_accepted(http_query):
     off = dict.fromkeys(("stacktrace", "add_http_cors_header", "http_write_exception_in_output_format"), 0)
     taken = {"role": "", "quota_key": "x", "cancel_http_readonly_queries_on_client_close": 1}
     assert http_query("SELECT 1", **off, **taken).text == "1\n"
@@ -396,7 +396,7 @@ def test_blocks_of_clickhouse_both_ways(http_query, table):
     assert refused.headers["x-clickhouse-exception-code"] == "40"
 
 
-def test_a_number_of_thousands_of_digits_is_refused_in_words(http_query):
+def test_a_number_of_thousands_of_digits_is_refused_with_a_reason(http_query):
     for name in ("readonly", "buffer_size", "client_protocol_version"):
         answer = http_query("SELECT 1", **{name: "9" * 5000})
         assert answer.headers["x-clickhouse-exception-code"] == "36"

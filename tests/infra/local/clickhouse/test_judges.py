@@ -1,4 +1,4 @@
-"""Clients that nobody here wrote, with their defaults: ClickHouse's JDBC driver, and clickhouse-go with LZ4."""
+"""Third-party clients with their defaults: ClickHouse's JDBC driver, and clickhouse-go with LZ4."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def judged(server: ClickHouseProcess, words: list[str], **environment: str) -> s
 
 
 def test_jdbc_with_its_defaults(server):
-    """compress=1 both ways, prepared batches, errors, and a cancel that cancels."""
+    """compress=1 in both directions, prepared batches, errors, and cancellation."""
     jars = os.pathsep.join(str(path) for path in maven_jars(JDBC))
     packages = str(python_package(JPYPE))
     words = [sys.executable, "-m", "tests.infra.local.clickhouse.jdbc_judge"]

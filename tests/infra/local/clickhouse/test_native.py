@@ -6,7 +6,7 @@ from endpoint_analytics.infra.local.clickhouse.native_type import parse_native_t
 
 INFO = b"\x01\x00\x02\xff\xff\xff\xff\x00"
 
-# Each of them a column; every layout of ClickHouse's Native format that the walk knows.
+# One column each; together they cover every known layout of ClickHouse's Native format.
 COLUMNS = """
 number, toInt8(-1), toFloat32(1.5), true, toDate(number), toDate32(number), toDateTime(number, 'UTC'),
 toDateTime64(number, 6, 'UTC'), toUInt128(number), toInt256(number), generateUUIDv4(), toIPv4('1.2.3.4'),
@@ -61,7 +61,7 @@ def test_the_server_revises_for_clients_that_name_a_revision(http_query):
 @pytest.mark.parametrize(
     "name", ["JSON", "Dynamic", "Variant(UInt8, String)", "AggregateFunction(sum, UInt8)", "("]
 )
-def test_an_unknown_type_is_told(name):
+def test_an_unknown_type_is_an_error(name):
     with pytest.raises(ClickHouseError) as error:
         parse_native_type(name)
     assert error.value.code == 48

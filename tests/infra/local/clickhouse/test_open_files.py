@@ -1,4 +1,4 @@
-"""`file()` is refused under each spelling, and nothing else for its name."""
+"""`file()` is refused in every spelling, and nothing else is refused because of its name."""
 
 import pytest
 
@@ -27,7 +27,7 @@ from endpoint_analytics.infra.local.clickhouse.open_files import refuse_open_fil
         "SELECT arrayFilter(file/**/AS f, a)",
         "SELECT arrayMap(\N{LEFT DOUBLE QUOTATION MARK}file\N{RIGHT DOUBLE QUOTATION MARK}, a)",
         "SELECT \N{LEFT SINGLE QUOTATION MARK}\\\N{RIGHT SINGLE QUOTATION MARK}, arrayMap(file, a) -- '",
-        "SELECT 1\N{NO-BREAK SPACE}, 'file'",  # where our lexer is not sure, in strings too
+        "SELECT 1\N{NO-BREAK SPACE}, 'file'",  # where our lexer is unsure, even in strings
     ],
 )
 def test_a_call_is_refused(query):
@@ -47,11 +47,11 @@ def test_a_call_is_refused(query):
         "SELECT 'Zürich'",
     ],
 )
-def test_what_only_looks_like_it_is_not(query):
+def test_similar_text_is_not_refused(query):
     refuse_open_files(query.encode())
 
 
-def test_nor_is_it_an_identifier_that_is_a_parameter():
+def test_the_name_is_refused_as_an_identifier_parameter():
     refuse_open_files(b"SELECT {a:String}, * FROM {t:Identifier}", {"a": "file(1)", "t": "events"})
     refuse_open_files(b"SELECT {a:String}", {"a": "file"})
     with pytest.raises(ClickHouseError, match=r"file\(\) is not allowed"):

@@ -1,4 +1,4 @@
-"""A page of another origin gets nothing, and a name bound anew to the address is no name of the server's."""
+"""A page of another origin gets nothing, and a rebound DNS name is not accepted as the server's name."""
 
 import http.server
 import threading
@@ -6,7 +6,7 @@ import threading
 import pytest
 from tests.page.conftest import FLAGS, browser_path
 
-from endpoint_analytics.infra.local.clickhouse.origin import name_of, strange
+from endpoint_analytics.infra.local.clickhouse.origin import name_of, refusal_reason
 from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
 
 from .conftest import Http
@@ -37,7 +37,7 @@ REBOUND = "rebound.example"
     ],
 )
 def test_the_hosts_that_are_ours(bound, host, ours):
-    assert (strange({"host": host} if host else {}, bound, {"clickhouse"}) == "") is ours
+    assert (refusal_reason({"host": host} if host else {}, bound, {"clickhouse"}) == "") is ours
 
 
 def test_names():
@@ -82,7 +82,7 @@ def test_a_name_that_is_allowed(tmp_path):
 
 @pytest.fixture
 def pages():
-    """A site of its own, as the page of an attacker is."""
+    """A separate site, like that of an attacker."""
 
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -101,7 +101,7 @@ def pages():
 
 
 def test_a_real_page_of_another_origin(server, http_query, pages):
-    """It even knows the password, and tries all that needs no leave of the server's: the worst case."""
+    """The worst case: it knows the password, and tries everything that needs no permission from the server."""
     path = browser_path()
     if path is None:
         pytest.skip("Chromium is not installed: apt-get install chromium")
@@ -138,7 +138,7 @@ def test_a_real_page_of_another_origin(server, http_query, pages):
             page.evaluate("document.forms[0].submit()")
             page.wait_for_url(f"{here}/**")
             assert "another origin" in page.content()
-            # The name of the attacker now leads here, so that page and server are of one origin to the browser.
+            # The attacker's name now resolves to the server: to the browser, page and server have the same origin.
             rebound = f"http://{REBOUND}:{server.port}"
             page.goto(f"{rebound}/ping")
             assert "is not this server" in page.content()
@@ -147,7 +147,7 @@ def test_a_real_page_of_another_origin(server, http_query, pages):
             )
             assert answer.startswith("basic 403")
             assert "got in" not in answer
-            # What the user asks for in the address bar is answered.
+            # A query typed into the address bar is answered.
             page.goto(f"{here}/?{login}&query=SELECT+'asked+for'+FORMAT+JSON")
             assert "asked for" in page.content()
         finally:

@@ -1,4 +1,4 @@
-"""The server's life: starting, stopping, being killed, and what of the data is there afterwards."""
+"""The server's lifecycle: starting, stopping, being killed, and which data survives."""
 
 import http.client
 import os
@@ -58,7 +58,7 @@ def test_acknowledged_inserts_survive_kill_9(tmp_path):
 
         process.start()
         ask = Http(process)
-        # The one that was under way may be there too; nothing acknowledged is missing.
+        # The insert in flight may be there too; nothing acknowledged is missing.
         found = {int(line) for line in ask("SELECT a FROM d.t").text.split()}
         assert found - {len(acknowledged)} == set(acknowledged)
         assert ask("SELECT comment FROM system.databases WHERE name = 'd'").text == "kept\n"
@@ -67,9 +67,9 @@ def test_acknowledged_inserts_survive_kill_9(tmp_path):
     assert process.poll() == 0
 
 
-def test_a_second_process_on_the_directory_is_told_who_holds_it(server):
+def test_a_second_process_on_the_directory_gets_an_error_naming_the_first(server):
     second = ClickHouseProcess(server._data)
-    with pytest.raises(StartError, match=rf"{server._data} is in use by the process {server.pid}"):
+    with pytest.raises(StartError, match=rf"{server._data} is in use by process {server.pid}"):
         second.start()
     assert second.poll() is not None
 
@@ -100,7 +100,7 @@ def test_stopping_cancels_what_runs(tmp_path):
         assert len(answers) == 2
 
 
-def test_stopping_does_not_wait_for_an_upload_that_stands_still(tmp_path):
+def test_stopping_does_not_wait_for_a_stalled_upload(tmp_path):
     with ClickHouseProcess(tmp_path / "data") as process:
         Http(process)("CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a")
         with socket.create_connection((process.host, process.port)) as connection:
@@ -145,7 +145,7 @@ def test_a_password_is_needed_and_never_shown(tmp_path):
 def test_a_password_of_a_variable_is_not_left_where_the_kernel_shows_it(tmp_path):
     with ClickHouseProcess(tmp_path / "data", password="s3cret word") as process:
         environ = Path(f"/proc/{process.pid}/environ")
-        if os.geteuid() == 0:  # the kernel shows it to no other user, not even to the server's
+        if os.geteuid() == 0:  # the kernel shows it only to root, not even to the server's user
             assert b"ENDPOINT_ANALYTICS_CLICKHOUSE_PASSWORD=" in environ.read_bytes()
             assert b"s3cret" not in environ.read_bytes()
         else:
@@ -190,7 +190,7 @@ def test_passwords_come_from_the_files_that_variables_name(tmp_path):
         ({"ANALYST_PASSWORD_FILE": "/nowhere"}, "clickhouse_analyst_password_file is '/nowhere'"),
     ],
 )
-def test_passwords_that_cannot_be_had_are_told(tmp_path, given, said):
+def test_unusable_passwords_are_reported(tmp_path, given, said):
     environment = os.environ | {
         f"ENDPOINT_ANALYTICS_CLICKHOUSE_{name}": value for name, value in given.items()
     }
@@ -221,8 +221,8 @@ def test_passwords_are_made_once_and_only_their_owner_reads_them(tmp_path):
         assert not any(text.strip() in seen for text in made)
 
 
-def test_a_directory_of_before_keeps_its_rows(tmp_path):
-    """As the version before this one left it: without passwords, open to read, its table in `default`."""
+def test_a_directory_of_an_earlier_version_keeps_its_rows(tmp_path):
+    """As left by the previous version: without passwords, readable by others, its table in `default`."""
     data = tmp_path / "data"
     code = "import sys; from chdb.state.sqlitelike import Connection; c = Connection(sys.argv[1]); "
     code += "c.query('CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a'); c.query('INSERT INTO t VALUES (7)'); "
@@ -236,16 +236,16 @@ def test_a_directory_of_before_keeps_its_rows(tmp_path):
     assert stat.S_IMODE(data.stat().st_mode) == 0o700
 
 
-def test_a_port_that_is_taken_is_told(server, tmp_path):
+def test_a_port_in_use_is_reported(server, tmp_path):
     with pytest.raises(StartError, match="Address already in use"):
         ClickHouseProcess(tmp_path / "data", port=server.port).start()
 
 
-def test_the_log_goes_beside_the_data(tmp_path):
+def test_the_log_is_next_to_the_data(tmp_path):
     assert ClickHouseProcess(tmp_path / "x" / "data").log == Path(tmp_path / "x" / "logs" / "clickhouse.log")
 
 
-def test_too_few_descriptors_are_told_in_a_line_before_the_data_are_opened(tmp_path):
+def test_too_few_descriptors_are_reported_in_one_line_before_the_data_is_opened(tmp_path):
     data = tmp_path / "data"
     words = ["-m", "endpoint_analytics.infra.command", "clickhouse", "--data", str(data), "--port", "0"]
     done = subprocess.run(

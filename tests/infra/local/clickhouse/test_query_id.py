@@ -1,4 +1,4 @@
-"""A client's query id: what runs is found, stopped and replaced by it."""
+"""A client's query ID: running queries are found, stopped and replaced by it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_client_finds_its_id_in_the_engine(http_query):
     assert fresh.text == fresh.headers["x-clickhouse-query-id"] + "\n"
 
 
-def test_an_id_that_runs_is_refused_and_can_be_replaced(http_query, threads):
+def test_a_running_id_is_refused_and_can_be_replaced(http_query, threads):
     query_id = uuid.uuid4().hex
     answer = started(http_query, threads, SLOW["result"], query_id)
     second = http_query("SELECT 1", query_id=query_id)
@@ -76,8 +76,8 @@ def test_an_id_that_runs_is_refused_and_can_be_replaced(http_query, threads):
     assert http_query("SELECT 1", query_id=query_id).text == "1\n"
 
 
-def test_a_kill_passes_by_all_that_wait(http_query, threads):
-    """Every slot is taken by the very queries that are to be ended."""
+def test_a_kill_does_not_wait_for_a_slot(http_query, threads):
+    """All slots are taken by the queries to be killed."""
     names = [f"{uuid.uuid4()}" for _ in range(30)]
     answers = [threads.submit(http_query, SLOW["result"], query_id=name, max_threads=1) for name in names]
     ended = set()
@@ -95,7 +95,7 @@ def test_a_kill_passes_by_all_that_wait(http_query, threads):
     assert ended == set(names)
 
 
-def test_an_insert_that_waits_for_its_data_is_ended(server: ClickHouseProcess, http_query, table):
+def test_an_insert_that_waits_for_its_data_is_killed(server: ClickHouseProcess, http_query, table):
     query_id = uuid.uuid4().hex
     line = f"POST /?query=INSERT+INTO+{table}+FORMAT+CSV&query_id={query_id}"
     connection = http.client.HTTPConnection(server.host, server.port, timeout=60)
@@ -111,7 +111,7 @@ def test_an_insert_that_waits_for_its_data_is_ended(server: ClickHouseProcess, h
     assert http_query(f"SELECT count() FROM {table}").text == "0\n"
 
 
-def test_who_only_reads_ends_its_own_queries_alone(server: ClickHouseProcess, http_query, threads):
+def test_a_read_only_user_can_kill_only_its_own_queries(server: ClickHouseProcess, http_query, threads):
     account = server.analyst_config()
     login = {"user": account.user, "password": account.password}
 

@@ -1,4 +1,4 @@
-"""Inserts that the engine itself refuses: whichever way they come, they are answered with its error."""
+"""Inserts that the engine itself refuses get its error as the response, in whichever form they are sent."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def in_gzip(ask: Http, table: str, **settings) -> Answer:
 
 
 def in_a_form(ask: Http, table: str, **settings) -> Answer:
-    """With a table that comes along, from which it selects."""
+    """With an external table, from which it selects."""
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="given"; filename="x"\r\n\r\n'
     return ask(
         head.encode() + CSV + f"\r\n--{BOUNDARY}--\r\n".encode(),
@@ -74,7 +74,7 @@ WAYS = [
     asynchronous, in_a_session,
 ]  # fmt: skip
 
-# What makes the engine refuse, what puts it right again, the settings meanwhile, and the engine's code.
+# SQL that makes the engine refuse, SQL that undoes it, the settings, and the engine's error code.
 REFUSALS = {
     "constraint": ("ALTER TABLE {t} ADD CONSTRAINT c CHECK a < 5", "ALTER TABLE {t} DROP CONSTRAINT c", {}, 469),
     "parts": (
@@ -102,7 +102,7 @@ REFUSALS = {
 
 @pytest.fixture
 def partitioned(http_query: Http) -> Iterator[str]:
-    """A table with one row in a part of its own, which nothing merges."""
+    """A table with rows in separate partitions and without merges."""
     name = f"t_{uuid.uuid4().hex[:12]}"
     made = http_query(
         f"CREATE TABLE {name} (a UInt64, b String) ENGINE = MergeTree PARTITION BY a % 5 ORDER BY a"
@@ -125,7 +125,7 @@ def test_the_engines_refusal_is_the_answer(http_query, partitioned, refusal, way
     assert (answer.status >= 400, answer.headers.get("x-clickhouse-exception-code")) == (True, str(code))
     assert answer.text.startswith(f"Code: {code}. DB::Exception: ")
     assert "/dev/fd" not in answer.text
-    if refusal != "view":  # what stands before a view is stored before it throws
+    if refusal != "view":  # the table is written before its view throws
         assert http_query(f"SELECT count() FROM {partitioned}").text == "2\n"
     for sql in filter(None, [put_right]):
         assert http_query(sql.format(t=partitioned)).status == 200
@@ -135,8 +135,8 @@ def test_the_engines_refusal_is_the_answer(http_query, partitioned, refusal, way
     assert http_query(f"SELECT count() FROM {partitioned}").text == f"{before + ROWS}\n"
 
 
-def test_what_is_half_stored_is_not_reported_as_stored(http_query, table):
-    """A block of rows is in the table when a later one is refused."""
+def test_a_partially_stored_insert_is_not_reported_as_stored(http_query, table):
+    """A block of rows is already in the table when a later one is refused."""
     assert http_query(f"ALTER TABLE {table} ADD CONSTRAINT c CHECK a < 1900000").status == 200
     rows = b"".join(b"%d,x\n" % number for number in range(2_000_000))
     answer = http_query(rows, query=f"INSERT INTO {table} FORMAT CSV", min_insert_block_size_rows=100_000)
@@ -144,7 +144,7 @@ def test_what_is_half_stored_is_not_reported_as_stored(http_query, table):
     assert 0 < int(http_query(f"SELECT count() FROM {table}").text) < 2_000_000
 
 
-def test_a_table_that_comes_along_and_is_wrong_is_refused(http_query):
+def test_an_invalid_external_table_is_refused(http_query):
     answer = in_a_form(http_query, "nowhere")
     assert answer.headers["x-clickhouse-exception-code"] == "60"
     body = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="g"; filename="x"\r\n\r\nx,y,z\r\n--{BOUNDARY}--\r\n'
@@ -163,8 +163,8 @@ def test_a_table_that_comes_along_and_is_wrong_is_refused(http_query):
         {"given_structure": "a UInt8", "given_format": "CSV; DROP TABLE {t}"},
     ],
 )
-def test_a_table_that_comes_along_is_no_way_in(http_query, table, wrong):
-    """Its columns become SQL, which runs before the request is made read-only."""
+def test_an_external_table_cannot_inject_sql(http_query, table, wrong):
+    """Its structure becomes SQL, which runs before the request is made read-only."""
     answer = in_a_form(
         http_query, table, **{name: text.format(t=table) for name, text in wrong.items()}, readonly=1
     )
@@ -173,7 +173,7 @@ def test_a_table_that_comes_along_is_no_way_in(http_query, table, wrong):
 
 
 def test_input_is_refused_and_not_ignored(http_query, table):
-    """The embedded engine says that it has done it, and has not."""
+    """The embedded engine reports success without storing anything."""
     answer = http_query(
         CSV, query=f"INSERT INTO {table} SELECT a, b FROM input('a UInt64, b String') FORMAT CSV"
     )
@@ -181,7 +181,7 @@ def test_input_is_refused_and_not_ignored(http_query, table):
 
 
 def test_a_disk_that_is_full(tmp_path: Path):
-    """Whatever was acknowledged is there, whatever was not was told, and it goes on when there is space."""
+    """Acknowledged rows are there, others got an error, and inserts succeed again once there is space."""
     with small_filesystem(tmp_path / "disk", 48 << 20) as disk, ClickHouseProcess(disk / "data") as server:
         ask = Http(server)
         assert ask("CREATE TABLE t (a UInt64, b String) ENGINE = MergeTree ORDER BY a").status == 200

@@ -22,7 +22,7 @@ from endpoint_analytics.infra.local.clickhouse.statement import Kind, parse_stat
         (b"USE d", Kind.SESSION),
     ],
 )
-def test_tells_what_a_query_is(text, kind):
+def test_queries_are_classified(text, kind):
     assert parse_statement(text).kind is kind
 
 
@@ -48,7 +48,7 @@ def test_tells_what_a_query_is(text, kind):
         (b"INSERT INTO t FORMAT CSV", b"INSERT INTO t", "CSV", b""),
     ],
 )
-def test_cuts_an_insert_from_its_data(text, head, name, data):
+def test_an_insert_is_split_from_its_data(text, head, name, data):
     statement = parse_statement(text)
     assert (statement.kind, statement.head, statement.format) == (Kind.INSERT, head, name)
     assert text[statement.data_at :] == data
@@ -121,7 +121,7 @@ def test_refuses_what_clickhouse_refuses(text, code):
         (b"KILL QUERY WHERE 1 -- all\n ASYNC", b"1 -- all", "ASYNC", ""),
     ],
 )
-def test_a_kill_is_a_question_whom(text, where, mode, name):
+def test_a_kill_becomes_a_select_of_its_queries(text, where, mode, name):
     statement = parse_statement(text)
     assert statement.head.endswith(b"FROM system.client_processes WHERE (" + where + b"\n)")
     assert (statement.mode, statement.format) == (mode, name)
@@ -134,7 +134,7 @@ def test_a_kill_is_a_question_whom(text, where, mode, name):
         (b"SELECT queryID ( ), 'queryID()'", b"SELECT 'mine', 'queryID()'"),
     ],
 )
-def test_a_client_meets_its_own_query_ids(text, seen):
+def test_a_client_sees_its_own_query_ids(text, seen):
     assert parse_statement(text, b"'mine'").head == seen
 
 
@@ -164,22 +164,22 @@ def test_tokens_know_strings_comments_names_and_depth():
     ],
     ids=["commas", "strings", "names", "comments", "tags", "heredocs"],
 )
-def test_looking_through_is_linear(text):
-    """Each took minutes or hours when it was the square of the length."""
+def test_scanning_is_linear(text):
+    """Each took minutes or hours when scanning was quadratic."""
     assert sum(1 for _ in tokens(text)) > 0
     assert parse_statement(text).kind in (Kind.RESULT, Kind.COMMAND)
 
 
 @pytest.mark.parametrize("text", [b"'; SELECT 2", b'"; x', b"/* ; SELECT 2", b"`;"])
-def test_what_is_not_closed_goes_to_the_end(text):
-    """As for the engine, which then says what is wrong: no second statement is found in a string cut off."""
+def test_an_unclosed_token_extends_to_the_end(text):
+    """As in the engine, which then reports the error: no second statement is found in an unterminated string."""
     *_, last = tokens(b"SELECT 1, " + text)
     assert (last.kind, last.text) == ("open_end", text)
     with pytest.raises(ClickHouseError):
         parse_statement(b"KILL QUERY WHERE " + text)
 
 
-def test_a_tag_that_does_not_come_again_is_a_name():
+def test_a_tag_that_is_not_repeated_is_a_name():
     assert [token.text for token in tokens(b"$a$ $b$ 'x' $a$ $c$ y")] == [b"$a$ $b$ 'x' $a$", b"$c$", b"y"]
 
 

@@ -1,4 +1,4 @@
-"""The demo application on a real uvicorn, with the agent beside it and no Kafka to be found."""
+"""The demo application on a real uvicorn, with its agent but without Kafka."""
 
 import asyncio
 import os
@@ -65,7 +65,7 @@ def archive() -> bytes:
     return file.getvalue()
 
 
-def test_the_model_tells_types_apart(url: str) -> None:
+def test_the_model_distinguishes_types(url: str) -> None:
     status, body = post(url, "/predict", PYTHON)
     assert (status, body[:18]) == (200, b'{"label":"python",')
     assert b'"sql"' in post(url, "/predict", SQL)[1]
@@ -134,15 +134,15 @@ def test_a_full_queue_turns_requests_away_and_is_open_again_afterwards(url: str)
     assert post(url, "/predict", PYTHON)[0] == 200
 
 
-def test_the_engine_tells_of_itself_what_its_agent_was_told_to_read(url: str) -> None:
-    def told() -> dict[str, float]:
+def test_the_engine_exposes_the_metrics_that_its_agent_scrapes(url: str) -> None:
+    def reported() -> dict[str, float]:
         with urlopen(f"{url}{PATH}") as answer:
             lines = answer.read().decode().splitlines()
         return {name: float(value) for name, value in (line.split() for line in lines if line[0] != "#")}
 
-    before = told()
+    before = reported()
     post(url, "/predict", PYTHON)
-    after = told()
+    after = reported()
     assert after["demo_requests_finished_total"] == before["demo_requests_finished_total"] + 1
     assert after["demo_bytes_read_total"] == before["demo_bytes_read_total"] + len(PYTHON)
     assert (after["demo_requests_running"], after["demo_requests_waiting"]) == (0, 0)

@@ -1,4 +1,4 @@
-"""The demo's replicas live as the timetable says, and Kafka is told, on a real broker and real replicas."""
+"""The demo's replicas follow the timetable and report to Kafka, on a real broker with real replicas."""
 
 import asyncio
 from collections import defaultdict
@@ -15,7 +15,7 @@ from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
 from endpoint_analytics.infra.local.demo import life as life_module
 from endpoint_analytics.infra.local.demo.identity import EXTRA, FIRST, KILLED, RESTARTED
 from endpoint_analytics.infra.local.demo.life import Life
-from endpoint_analytics.infra.local.demo.replica import Surroundings
+from endpoint_analytics.infra.local.demo.replica import Environment
 from endpoint_analytics.infra.local.kafka.process import KafkaProcess
 from endpoint_analytics.schemas.codec import decode_replicas
 from endpoint_analytics.schemas.replicas import EndpointSettings, ReplicaMessage, ReplicaState
@@ -47,28 +47,26 @@ async def read_told(kafka: str) -> list[ReplicaMessage]:
     async with AIOKafkaConsumer(bootstrap_servers=kafka, auto_offset_reset="earliest") as consumer:
         consumer.assign([partition])
         end = (await consumer.end_offsets([partition]))[partition]
-        told: list[ReplicaMessage] = []
+        reported: list[ReplicaMessage] = []
         while await consumer.position(partition) < end:
             for messages in (await consumer.getmany(timeout_ms=500)).values():
-                told += [decode_replicas(message.value) for message in messages]
-    return sorted(told, key=lambda message: message.at_us)
+                reported += [decode_replicas(message.value) for message in messages]
+    return sorted(reported, key=lambda message: message.at_us)
 
 
 def test_every_figure_of_a_replicas_life_moves(kafka: str, tmp_path: Path) -> None:
     said: list[str] = []
 
     async def live() -> list[ReplicaMessage]:
-        life = Life(Surroundings(kafka, tmp_path, tmp_path), 0, 1.0, said.append, said.append)
+        life = Life(Environment(kafka, tmp_path, tmp_path), 0, 1.0, said.append, said.append)
         try:
             await life.begin()
             assert {target.replica_id for target in life.targets()} == {FIRST, RESTARTED}
             running = asyncio.create_task(life.run())
             await until_async(lambda: len(life.targets()) == 3)
-            await life._happen("scale up")
+            await life._play("scale up")
             assert len(life.targets()) == 4
-            await asyncio.gather(
-                *(life._happen(happening) for happening in ("restart", "kill", "scale down"))
-            )
+            await asyncio.gather(*(life._play(event) for event in ("restart", "kill", "scale down")))
             assert {target.replica_id for target in life.targets()} == {FIRST, RESTARTED, KILLED}
             assert said == []
             first = life.replicas[FIRST]
@@ -81,11 +79,15 @@ def test_every_figure_of_a_replicas_life_moves(kafka: str, tmp_path: Path) -> No
         assert life.targets() == []
         return await read_told(kafka)
 
-    told = asyncio.run(live())
-    assert said == [f"{FIRST} ended with status -9: started again in 0.5 s"]
-    assert [message.max_replicas for message in told if isinstance(message, EndpointSettings)] == [3, 4, 3]
+    reported = asyncio.run(live())
+    assert said == [f"{FIRST} ended with status -9: restarting in 0.5 s"]
+    assert [message.max_replicas for message in reported if isinstance(message, EndpointSettings)] == [
+        3,
+        4,
+        3,
+    ]
     states = defaultdict(list)
-    for message in told:
+    for message in reported:
         if isinstance(message, ReplicaState):
             states[message.replica_id].append(message.state)
     up, down = ["initializing", "running"], ["draining", "terminated"]
@@ -98,6 +100,6 @@ def test_every_figure_of_a_replicas_life_moves(kafka: str, tmp_path: Path) -> No
     }
     assert all(
         before == after or may_follow(before, after)
-        for told in states.values()
-        for before, after in pairwise(told)
+        for reported in states.values()
+        for before, after in pairwise(reported)
     )

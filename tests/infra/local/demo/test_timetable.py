@@ -1,4 +1,4 @@
-"""Every entry of the timetable happens as often as it says, however time is cut."""
+"""Every entry of the timetable occurs as often as defined, however time is divided."""
 
 import itertools
 
@@ -20,11 +20,11 @@ def test_it_happens_first_at_its_time_and_then_again_and_again() -> None:
 @given(st.lists(st.floats(0, 5000), min_size=2))
 def test_nothing_is_lost_or_doubled_between_two_looks(cuts: list[float]) -> None:
     cuts.sort()
-    pieces = [happening for after, until in itertools.pairwise(cuts) for happening in due(after, until)]
+    pieces = [event for after, until in itertools.pairwise(cuts) for event in due(after, until)]
     assert sorted(pieces) == sorted(due(cuts[0], cuts[-1]))
 
 
-def test_the_extra_replica_goes_after_it_came() -> None:
-    first = {entry.happening: entry for entry in TIMETABLE}
+def test_the_extra_replica_is_removed_after_it_was_added() -> None:
+    first = {entry.event: entry for entry in TIMETABLE}
     assert first["scale up"].first_s < first["scale down"].first_s
     assert first["scale up"].every_s == first["scale down"].every_s

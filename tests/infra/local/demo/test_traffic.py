@@ -1,4 +1,4 @@
-"""The demo's traffic: when requests come, what they ask, and that the clients' own counts are right."""
+"""The demo's traffic: when requests arrive, what they contain, and that the clients' own counts are right."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""What clients do with a broker, they can do with this: idempotence, transactions, groups, large messages."""
+"""The broker supports what clients need: idempotence, transactions, groups, large messages."""
 
 import asyncio
 import time
@@ -67,7 +67,7 @@ def test_a_committed_transaction_is_read_and_an_aborted_one_is_not(kafka: KafkaP
     asyncio.run(run())
 
 
-def test_a_group_shares_partitions_and_goes_on_from_what_it_committed(kafka: KafkaProcess) -> None:
+def test_a_group_shares_partitions_and_continues_from_its_commits(kafka: KafkaProcess) -> None:
     def member() -> AIOKafkaConsumer:
         return AIOKafkaConsumer(
             "group-topic",
@@ -110,7 +110,7 @@ def test_messages_of_megabytes_are_taken(kafka: KafkaProcess) -> None:
     asyncio.run(run())
 
 
-def test_a_topic_that_nobody_made_is_not_made_by_a_send(kafka: KafkaProcess) -> None:
+def test_sending_does_not_create_a_topic(kafka: KafkaProcess) -> None:
     async def run() -> None:
         async with AIOKafkaProducer(
             bootstrap_servers=kafka.bootstrap_servers, request_timeout_ms=300

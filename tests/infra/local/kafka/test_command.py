@@ -1,4 +1,4 @@
-"""`endpoint-analytics kafka` tells when it is ready, ends when told, and leaves nothing behind."""
+"""`endpoint-analytics kafka` reports when it is ready, ends on a signal, and leaves nothing behind."""
 
 import signal
 import subprocess
@@ -45,7 +45,7 @@ def java_of(process: subprocess.Popen[str]) -> psutil.Process:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_says_one_line_and_ends_cleanly_when_told(tmp_path: Path, number: signal.Signals) -> None:
+def test_it_prints_one_line_and_ends_cleanly_on_a_signal(tmp_path: Path, number: signal.Signals) -> None:
     with running(tmp_path) as process:
         host, port = wait_ready(process)
         assert read_answers(host, port, timeout_s=5)
@@ -66,13 +66,13 @@ def test_a_second_one_on_its_directory_is_an_error_and_its_own_kill_ends_java(tm
             assert (second.returncode, output) == (1, "")
             assert error == (
                 f"the data directory {tmp_path} is in use by another Kafka: process {process.pid}. "
-                "Stop that one, or choose another directory\n"
+                "Stop that process, or choose another directory\n"
             )
         process.kill()
         assert java.wait(10) is None  # not our child, so its status is not ours to know
 
 
-def test_it_ends_when_told_while_it_starts(tmp_path: Path) -> None:
+def test_a_signal_ends_it_while_it_starts(tmp_path: Path) -> None:
     with running(tmp_path) as process:
         while not psutil.Process(process.pid).children():
             assert process.poll() is None
@@ -87,7 +87,7 @@ def test_it_ends_with_the_log_when_java_ends_by_itself(tmp_path: Path) -> None:
         java_of(process).kill()
         _, error = process.communicate(timeout=15)
         assert process.returncode == 1
-        assert error.startswith("Kafka ended by itself, status -9:\n")
+        assert error.startswith("Kafka ended unexpectedly with status -9:\n")
         assert "Kafka Server started" in error
 
 

@@ -1,4 +1,4 @@
-"""A data directory has one holder, who is named to the next."""
+"""A data directory has one holder, whose process ID is reported to the next."""
 
 import os
 import subprocess
@@ -10,12 +10,12 @@ from endpoint_analytics.infra.local.kafka.data_directory import lock_directory
 from endpoint_analytics.infra.local.kafka.errors import DirectoryInUseError, KafkaError
 
 
-def test_a_second_holder_is_told_the_directory_and_the_first(tmp_path: Path) -> None:
+def test_a_second_holder_gets_an_error_naming_the_first(tmp_path: Path) -> None:
     with lock_directory(tmp_path / "data"), pytest.raises(DirectoryInUseError) as caught:
         lock_directory(tmp_path / "data")
     assert str(caught.value) == (
         f"the data directory {tmp_path / 'data'} is in use by another Kafka: process {os.getpid()}. "
-        "Stop that one, or choose another directory"
+        "Stop that process, or choose another directory"
     )
 
 
@@ -42,7 +42,7 @@ def test_a_directory_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
         lock_directory(tmp_path / "file" / "data")
 
 
-def test_nobody_else_can_look_into_it(tmp_path):
+def test_other_users_cannot_read_it(tmp_path):
     data = tmp_path / "data"
     data.mkdir(mode=0o755)
     lock_directory(data).release()

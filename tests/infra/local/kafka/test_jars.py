@@ -1,4 +1,4 @@
-"""Jars are fetched once from a repository (here a real HTTP server on the real jars), and checked always."""
+"""Jars are fetched once from a repository (here a real HTTP server with the real jars), and always verified."""
 
 import http.server
 import os
@@ -28,7 +28,7 @@ FETCH = [sys.executable, "-m", "endpoint_analytics.infra.local.kafka.jars"]
 
 
 class Repository(http.server.ThreadingHTTPServer):
-    """A Maven repository of this machine's jars. It can be told to damage, or to hang at, one."""
+    """A Maven repository of this machine's jars, which can damage one of them, or hang at one."""
 
     damaged = ""
     hangs_at = ""
@@ -79,7 +79,7 @@ def real_jars() -> list[Path]:
 def repository(
     real_jars: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Repository]:
-    """The repository, in use by this process and its children, with an empty cache."""
+    """The repository, used by this process and its children, with an empty cache."""
     with Repository(real_jars) as server:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         monkeypatch.setenv(MIRROR_VARIABLE, server.url)

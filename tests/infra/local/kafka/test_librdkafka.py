@@ -1,4 +1,4 @@
-"""librdkafka with its defaults: it reads what our agents write, and the worker counts what it writes, in every codec.
+"""librdkafka with its defaults: it reads our agents' messages, and the worker counts its messages, in every codec.
 
 Its default partitioner (CRC32) differs from Java's murmur2, which our agents use. Within each, a key's messages lie
 together, and that is all that the worker needs.
@@ -36,7 +36,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 
 def read_all(servers: str, topic: str, count: int) -> list[Message]:
-    """Return the first messages of a topic, read by a group of its own."""
+    """Return the first messages of a topic, read by a new group."""
     consumer = Consumer(
         {"bootstrap.servers": servers, "group.id": uuid.uuid4().hex, "auto.offset.reset": "earliest"}
     )

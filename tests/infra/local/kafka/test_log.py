@@ -1,11 +1,11 @@
-"""Only what a start has logged itself is told of it."""
+"""Only lines logged since the last start are read."""
 
 from pathlib import Path
 
 from endpoint_analytics.infra.local.kafka.log import TAIL_LINES, ServerLog, read_tail
 
 
-def test_lines_from_before_the_mark_are_not_told(tmp_path: Path) -> None:
+def test_lines_before_the_mark_are_not_read(tmp_path: Path) -> None:
     log = ServerLog(tmp_path)
     log.mark()
     assert log.read_tail() == []
@@ -17,7 +17,7 @@ def test_lines_from_before_the_mark_are_not_told(tmp_path: Path) -> None:
     assert log.read_tail() == ["after 1", "after 2"]
 
 
-def test_a_log_that_rolled_over_is_told_from_its_start(tmp_path: Path) -> None:
+def test_a_rotated_log_is_read_from_its_start(tmp_path: Path) -> None:
     path = tmp_path / "server.log"
     path.write_text("a long line before\n")
     log = ServerLog(tmp_path)
@@ -26,7 +26,7 @@ def test_a_log_that_rolled_over_is_told_from_its_start(tmp_path: Path) -> None:
     assert log.read_tail() == ["new"]
 
 
-def test_only_the_last_lines_are_told(tmp_path: Path) -> None:
+def test_only_the_last_lines_are_read(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_text("".join(f"{number}\n" for number in range(20_000)))
     assert read_tail(path) == [str(number) for number in range(20_000 - TAIL_LINES, 20_000)]

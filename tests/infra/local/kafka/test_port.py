@@ -1,4 +1,4 @@
-"""Ports are free, and out of the way of outgoing connections."""
+"""Ports are free, and outside the range of outgoing connections."""
 
 import socket
 

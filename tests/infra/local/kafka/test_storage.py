@@ -1,4 +1,4 @@
-"""Storage is made once; what is half there is never taken for whole."""
+"""Storage is formatted once; incomplete storage is never mistaken for complete."""
 
 import base64
 from pathlib import Path
@@ -20,12 +20,12 @@ def test_a_storage_that_lost_its_identity_is_an_error_and_left_alone(tmp_path: P
     log_dir = tmp_path / "log"
     (log_dir / "topic-0").mkdir(parents=True)
     assert not is_formatted(log_dir)
-    with pytest.raises(KafkaError, match=r"meta\.properties is missing in it: restore that file, or move"):
+    with pytest.raises(KafkaError, match=r"meta\.properties is missing from it: restore that file, or move"):
         format_storage(["java"], log_dir, tmp_path / "p", "id", environ={}, timeout_s=1)
     assert (log_dir / "topic-0").exists()
 
 
-def test_the_tools_own_words_are_told_where_it_fails(tmp_path: Path) -> None:
+def test_a_failure_includes_the_output_of_the_tool(tmp_path: Path) -> None:
     with pytest.raises(KafkaError, match=r"cannot format Kafka's storage .*log:\nkafka\.tools.StorageTool"):
         format_storage(
             ["/bin/sh", "-c", 'echo "$0"; exit 1'],

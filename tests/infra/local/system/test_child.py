@@ -1,4 +1,4 @@
-"""A child lives no longer than its parent process, but longer than the thread that asked for it."""
+"""A child ends with its parent process, but outlives the thread that started it."""
 
 import os
 import sys
@@ -29,7 +29,7 @@ def test_a_child_outlives_the_thread_that_asked_for_it(tmp_path: Path) -> None:
     assert child.wait(10) == -9
 
 
-def test_a_child_has_a_session_of_its_own_and_its_exit_status_is_told(tmp_path: Path) -> None:
+def test_a_child_has_its_own_session_and_reports_its_exit_status(tmp_path: Path) -> None:
     program = [sys.executable, "-c", "import os; print(os.getsid(0) == os.getpid(), flush=True); os._exit(7)"]
     child = spawn(program, cwd=tmp_path, output=tmp_path / "out", environ=os.environ)
     assert child.wait(10) == 7

@@ -54,7 +54,7 @@ def test_an_endpoint_is_exactly_this():
         'latency_distribution{quantile="0.99"} 0.020140918\n'
         "latency_distribution_count 4\n"
         "latency_distribution_sum 0.042048\n"
-        "# HELP time_to_first_byte Arrival to status sent, in seconds\n"
+        "# HELP time_to_first_byte Time from arrival to the status being sent, in seconds\n"
         "# TYPE time_to_first_byte summary\n"
         'time_to_first_byte{quantile="0.5"} NaN\n'
         'time_to_first_byte{quantile="0.9"} NaN\n'
@@ -62,7 +62,7 @@ def test_an_endpoint_is_exactly_this():
         'time_to_first_byte{quantile="0.99"} NaN\n'
         "time_to_first_byte_count 0\n"
         "time_to_first_byte_sum 0.0\n"
-        "# HELP http_requests HTTP requests by code and replicas\n"
+        "# HELP http_requests HTTP requests by status code and replica\n"
         "# TYPE http_requests counter\n"
         'http_requests_total{replica_id="fqwg",status_code="200"} 1152\n'
         'http_requests_total{replica_id="fqwg",status_code="503"} 1\n'
@@ -72,7 +72,7 @@ def test_an_endpoint_is_exactly_this():
         'aborted_requests_total{replica_id="fqwg",stage="streaming"} 0\n'
         'aborted_requests_total{replica_id="unassigned",stage="pending"} 0\n'
         'aborted_requests_total{replica_id="unassigned",stage="streaming"} 0\n'
-        "# HELP dropped_requests Requests that are in no other figure, by reason: the agent could not record "
+        "# HELP dropped_requests Requests missing from all other metrics, by reason: the agent could not record "
         "them, or lost their batch\n"
         "# TYPE dropped_requests counter\n"
         'dropped_requests_total{replica_id="fqwg",reason="buffer_full"} 3\n'
@@ -80,7 +80,7 @@ def test_an_endpoint_is_exactly_this():
         "# TYPE pending_requests gauge\n"
         'pending_requests{replica_id="fqwg"} 4\n'
         'pending_requests{replica_id="unassigned"} 7\n'
-        "# HELP streaming_requests Requests whose status is sent and last byte is not\n"
+        "# HELP streaming_requests Requests whose status has been sent but not their last byte\n"
         "# TYPE streaming_requests gauge\n"
         'streaming_requests{replica_id="fqwg"} 1\n'
         'streaming_requests{replica_id="unassigned"} 0\n'
@@ -97,7 +97,7 @@ def test_an_endpoint_is_exactly_this():
         "# TYPE cpu_usage_percent gauge\n"
         "# UNIT cpu_usage_percent percent\n"
         'cpu_usage_percent{replica_id="fqwg"} 37.25\n'
-        "# HELP oom_kills Processes of the replica that the kernel killed for want of memory, since its cgroup began\n"
+        "# HELP oom_kills Processes of the replica killed for lack of memory, since its cgroup was created\n"
         "# TYPE oom_kills counter\n"
         'oom_kills_total{replica_id="fqwg"} 1.0\n'
         "# HELP gpu_usage_percent GPU percent: share of time in which a kernel ran\n"
@@ -115,10 +115,10 @@ def test_an_endpoint_is_exactly_this():
             for replica, shown in (("q9cv", "downloading"), ("fqwg", "running"))
             for state in states
         )
-        + "# HELP running_replicas Replicas that run\n"
+        + "# HELP running_replicas Running replicas\n"
         "# TYPE running_replicas gauge\n"
         "running_replicas 1\n"
-        "# HELP unknown_replicas Replicas of which nothing is known now, since the pipeline is late\n"
+        "# HELP unknown_replicas Replicas whose state is currently unknown, because the pipeline is late\n"
         "# TYPE unknown_replicas gauge\n"
         "unknown_replicas 0\n"
         "# HELP min_replicas Minimum replicas setting\n"
@@ -127,7 +127,7 @@ def test_an_endpoint_is_exactly_this():
         "# HELP max_replicas Maximum replicas setting\n"
         "# TYPE max_replicas gauge\n"
         "max_replicas 4\n"
-        "# HELP data_timestamp_seconds End of the newest interval that is stored, in Unix time\n"
+        "# HELP data_timestamp_seconds End of the newest stored interval, in Unix time\n"
         "# TYPE data_timestamp_seconds gauge\n"
         "# UNIT data_timestamp_seconds seconds\n"
         "data_timestamp_seconds 1767323045.25\n"
@@ -148,12 +148,12 @@ def test_engines_metrics_are_gauges_the_known_ones_first():
     metrics = EndpointMetrics(replicas, NOTHING, NOTHING, 0, None, None, None, None)
     families = [family for family in endpoint_families(metrics) if family.name.startswith("engine_")]
     assert render(tuple(families)).decode() == (
-        "# HELP engine_waiting_requests Requests that wait in the engine's queue\n"
+        "# HELP engine_waiting_requests Requests waiting in the engine's queue\n"
         "# TYPE engine_waiting_requests gauge\n"
         "# UNIT engine_waiting_requests requests\n"
         'engine_waiting_requests{replica_id="a"} 3.0\n'
         'engine_waiting_requests{replica_id="b"} 4.0\n'
-        "# HELP engine_generated_tokens_per_second Tokens that the engine generated\n"
+        "# HELP engine_generated_tokens_per_second Tokens generated by the engine\n"
         "# TYPE engine_generated_tokens_per_second gauge\n"
         "# UNIT engine_generated_tokens_per_second tokens_per_second\n"
         'engine_generated_tokens_per_second{replica_id="b"} 1843.25\n'
