@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from endpoint_analytics.agents.core.batching import Ledger
+from endpoint_analytics.agents.core.batching import Batcher
 from endpoint_analytics.agents.core.clock import read_offset_us, steady_offset_us
 from endpoint_analytics.agents.core.config import AgentConfig
 from endpoint_analytics.agents.core.in_range import text_in_range, time_in_range
@@ -83,7 +83,7 @@ class Agent:
         scraped = scrape_settings(config)
         self._scraper = None if scraped is None else Scraper(scraped)
         self._process_group = ProcessGroup(config, self.boot_id)
-        self._ledger = Ledger(config, self.boot_id)
+        self._batcher = Batcher(config, self.boot_id)
         self._offset_us = read_offset_us()
         self._state: State | None = None
         self._totals = Totals()
@@ -151,7 +151,7 @@ class Agent:
             boot_id=self.boot_id,
             state=self._state,
             totals=self._totals,
-            active=self._ledger.active,
+            active=self._batcher.active,
             flushes=self._flushes,
             sent={suffix: sender.sent for suffix, sender in senders.items()},
             waiting={suffix: sender.waiting for suffix, sender in senders.items()},
@@ -243,7 +243,7 @@ class Agent:
         snapshot = self.recorder.snapshot()
         self._offset_us = steady_offset_us(self._offset_us, read_offset_us())
         dropped = self.recorder.read_dropped()
-        for batch in self._ledger.batches(snapshot, self._offset_us, dropped, sender.dropped):
+        for batch in self._batcher.batches(snapshot, self._offset_us, dropped, sender.dropped):
             self._totals = batch.totals
             sender.put(encode(batch))
         self._flushes += 1

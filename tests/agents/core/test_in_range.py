@@ -20,7 +20,7 @@ from tests.agents.folded import fold
 from tests.agents.log.lines import nginx_line
 from tests.agents.log.test_reader import CONFIG, Topic, append, run
 
-from endpoint_analytics.agents.core.batching import Ledger
+from endpoint_analytics.agents.core.batching import Batcher
 from endpoint_analytics.agents.core.in_range import INVALID_STATUS, interval_in_range, status_in_range
 from endpoint_analytics.agents.core.recorder import Recorder
 from endpoint_analytics.agents.core.sampling import Interval
@@ -78,7 +78,7 @@ class Requests:
     def __init__(self) -> None:
         self.at_ns = 10**12
         self.recorder = Recorder(clock=lambda: self.at_ns)
-        self.ledger = Ledger(CONFIG, "boot-1", max_events=5)
+        self.batcher = Batcher(CONFIG, "boot-1", max_events=5)
         self.open: list = []
         self.batches: list[RequestBatch] = []
 
@@ -95,7 +95,7 @@ class Requests:
 
     def flush(self, offset_us: int) -> None:
         snapshot = self.recorder.snapshot()
-        for batch in self.ledger.batches(
+        for batch in self.batcher.batches(
             snapshot, offset_us, self.recorder.read_dropped(), {"buffer_full": 1}
         ):
             message = encode(batch)
@@ -122,7 +122,7 @@ def test_requests(steps):
     requests.flush(1_795_550_595_000_000)
     totals = requests.batches[-1].totals
     assert totals.arrived == (
-        totals.finished + totals.aborted_pending + totals.aborted_streaming + requests.ledger.active
+        totals.finished + totals.aborted_pending + totals.aborted_streaming + requests.batcher.active
     )
     rows = [batch.responded.status + batch.informational.status for batch in requests.batches]
     assert sum(totals.status.values()) == sum(map(len, rows))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.agents.folded import content, fold, less
 
-from endpoint_analytics.agents.core.batching import Ledger
+from endpoint_analytics.agents.core.batching import Batcher
 from endpoint_analytics.agents.core.clock import steady_offset_us
 from endpoint_analytics.agents.core.config import AgentConfig
 from endpoint_analytics.agents.core.recorder import Recorder
@@ -29,7 +29,7 @@ class Replica:
         self.now_us = self.jump_us = 0
         self._random = random.Random(seed)
         self._recorder = Recorder(10**6, lambda: self.now_us * 1_000)
-        self._ledger = Ledger(CONFIG, "boot-1")
+        self._batcher = Batcher(CONFIG, "boot-1")
         self._offset_us = START_US
         self._open = []
 
@@ -42,7 +42,7 @@ class Replica:
 
     def flush(self, dropped_batches):
         self._offset_us = steady_offset_us(self._offset_us, START_US + self.jump_us)
-        (batch,) = self._ledger.batches(self._recorder.snapshot(), self._offset_us, {}, dropped_batches)
+        (batch,) = self._batcher.batches(self._recorder.snapshot(), self._offset_us, {}, dropped_batches)
         return batch
 
     def _go_on(self, request) -> bool:

@@ -19,7 +19,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from tests.support.waiting import until
 
-from endpoint_analytics.agents.core.batching import Ledger
+from endpoint_analytics.agents.core.batching import Batcher
 from endpoint_analytics.agents.core.config import AgentConfig, KafkaConfig
 from endpoint_analytics.agents.core.recorder import Recorder
 from endpoint_analytics.agents.replica.agent import Agent
@@ -161,14 +161,14 @@ def fill(directory, kafka, boots, batches):
         spool = Spool(
             directory, boot_id, kafka.topic_prefix, b"acme/classifier/replica-1", 2**22, drop_newest=False
         )
-        ledger, recorder = Ledger(config, boot_id), Recorder()
+        batcher, recorder = Batcher(config, boot_id), Recorder()
         messages = []
         for number in range(1, batches + 1):
             for _ in range(40):
                 request = recorder.arrive()
                 request.respond(200)
                 request.finish()
-            (batch,) = ledger.batches(recorder.snapshot(), time.time_ns() // 1_000, {}, {})
+            (batch,) = batcher.batches(recorder.snapshot(), time.time_ns() // 1_000, {}, {})
             messages.append(Numbered(number, encode(batch)))
             left.append((boot_id, batch.seq))
         while messages:
