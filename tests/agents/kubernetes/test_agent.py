@@ -197,7 +197,7 @@ def test_an_agent_that_waits_for_kafka_ends_when_told_to(start):
     agent = start(kafka="127.0.0.1:1")
     with agent.log.open("ab") as log:
         agent.process = subprocess.Popen(agent.words, env=dict(agent.environment), stderr=log)
-    eventually(agent.log.read_text, lambda text: "takes no messages" in text, 30, "the complaint")
+    eventually(agent.log.read_text, lambda text: "does not accept messages" in text, 30, "the complaint")
     began = time.monotonic()
     agent.process.send_signal(signal.SIGTERM)
     assert agent.process.wait(30) == 0

@@ -36,7 +36,7 @@ def test_kafka_away_is_one_warning_and_one_for_what_is_lost_and_no_noise_of_the_
     warning, lost = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert {warning.name, lost.name} == {"endpoint_analytics"}
     assert "127.0.0.1:1" in warning.getMessage()
-    assert re.search(r"Kafka did not take 1\d messages within", lost.getMessage())
+    assert re.search(r"Kafka did not accept 1\d messages within", lost.getMessage())
     assert not [record for record in caplog.records if record.name.startswith("aiokafka")]
 
 

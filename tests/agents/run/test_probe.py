@@ -25,7 +25,7 @@ def test_a_health_check_may_take_longer_than_two_seconds():
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            assert ReadyProbe(f"http://127.0.0.1:{server.server_port}/health").ask() is None
+            assert ReadyProbe(f"http://127.0.0.1:{server.server_port}/health").probe() is None
         finally:
             server.shutdown()
             thread.join()

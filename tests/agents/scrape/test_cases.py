@@ -70,7 +70,7 @@ def test_several_models_say_that_they_are_added_up():
     """Nothing in Triton's figures tells an ensemble from models that have nothing to do with each other."""
     reading = case("triton-ensemble")
     assert reading.readings["engine_finished_requests_per_second"] == 3
-    assert "3 models are added up (ens, net, pre)" in reading.hint
+    assert "3 models are summed (ens, net, pre)" in reading.hint
     assert "--select 'model=\"NAME\"'" in reading.hint
 
 

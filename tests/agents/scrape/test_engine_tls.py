@@ -73,7 +73,7 @@ def ask_both(config: AgentConfig) -> list[str]:
         said.append("")
     except ScrapeError as error:
         said.append(str(error))
-    said.append(ReadyProbe(config.scrape, engine_tls(config)).ask() or "")
+    said.append(ReadyProbe(config.scrape, engine_tls(config)).probe() or "")
     return said
 
 

@@ -295,8 +295,8 @@ def test_a_full_disk_keeps_what_it_has_and_recovers(make_spool, monkeypatch, tmp
     assert spool.figures.error == ""
     assert read_all(spool) == [*numbered(1, 4), *numbered(5, 9)]
     assert spool.figures.damaged == 0
-    told = [record.levelname for record in caplog.records if "takes" in record.getMessage()]
-    assert told == ["WARNING", "INFO"]
+    levels = [record.levelname for record in caplog.records if "the spool in" in record.getMessage()]
+    assert levels == ["WARNING", "INFO"]
 
 
 def test_an_fsync_that_fails_is_not_believed(make_spool, monkeypatch):
@@ -336,7 +336,7 @@ def test_a_real_full_disk(make_spool, tmp_path):
 def test_a_directory_that_cannot_be_used_is_told_at_the_start(make_spool, caplog, directory):
     spool = make_spool(directory=Path(directory))
     spool.prepare()
-    assert f"the spool in {directory} takes no messages" in caplog.text
+    assert f"cannot write to the spool in {directory}" in caplog.text
     assert spool.figures.error
     assert spool.read_adopted("requests") is None
     with pytest.raises(OSError):  # noqa: PT011 - which one is the system's
