@@ -22,7 +22,7 @@ class ReadyProbe:
     def __init__(self, url: str, tls: EngineTls | None = None, every_s: float = EVERY_S) -> None:
         parts = parse_url("--ready-url", url, error=_wrong)
         self.url = url
-        self.last_error = "not asked yet"
+        self.last_error = "not probed yet"
         self._tls = (tls or EngineTls()) if parts.scheme == "https" else None
         self._host, self._port = parts.hostname or "", parts.port
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

@@ -118,7 +118,7 @@ def test_a_missing_directory_is_refused(capsys, tmp_path):
     [
         (["--format", "pattern"], "--pattern require each other"),
         (["--format", "nginx", "--pattern", "x"], "--pattern require each other"),
-        (["--format", "pattern", "--pattern", "("], "no regular expression"),
+        (["--format", "pattern", "--pattern", "("], "not a valid regular expression"),
         (["--format", "nginx", "--position", "/nowhere/position"], "--position"),
         (["--format", "nginx", "--exclude-paths", "health"], "exclude_paths is 'health'"),
         (["--format", "nginx", "--scrape", "ftp://a"], "scrape is 'ftp://a'"),

@@ -28,7 +28,7 @@ from endpoint_analytics.agents.hardware.reading import Reading
 from endpoint_analytics.agents.hardware.sampler import make_batch
 from endpoint_analytics.agents.log.formats import FORMATS, pattern_parser
 from endpoint_analytics.agents.log.journal import VERSION, Entry, decode_entry, encode_entry
-from endpoint_analytics.agents.log.ledger import Book, next_batch, take
+from endpoint_analytics.agents.log.ledger import ReaderState, next_batch, take
 from endpoint_analytics.agents.log.logged import Logged
 from endpoint_analytics.agents.replica import agent as agent_module
 from endpoint_analytics.agents.replica.agent import Agent
@@ -145,26 +145,26 @@ LOGGED = st.builds(
     st.lists(st.one_of(st.just(1_795_550_600_000_000), NUMBERS), min_size=1, max_size=3),
 )
 def test_a_logs_requests(requests, times_us):
-    book, left, clock = Book("boot-1"), list(requests), iter(times_us * 50)
+    state, left, clock = ReaderState("boot-1"), list(requests), iter(times_us * 50)
     too_old = 0
     while left:
         at_us = next(clock)
         number = take(left, at_us)
         assert number
-        batch, book = next_batch(CONFIG, book, left[:number], {"unfit_line": 1}, at_us)
+        batch, state = next_batch(CONFIG, state, left[:number], {"unfit_line": 1}, at_us)
         assert decode_requests(encode(batch)) == batch
-        entry = decode_entry(encode_entry(journal_entry(book, encode(batch))))
-        assert entry.book == book
+        entry = decode_entry(encode_entry(journal_entry(state, encode(batch))))
+        assert entry.state == state
         del left[:number]
-    totals = book.totals
+    totals = state.totals
     too_old = totals.dropped.get("too_old", 0)
     assert totals.arrived == totals.finished + totals.aborted_pending + totals.aborted_streaming
     told = sum(totals.status.values()) + totals.aborted_pending
     assert told + too_old == len(requests)
 
 
-def journal_entry(book: Book, message: bytes):
-    return Entry(VERSION, "owner", book, 0, None, message)
+def journal_entry(state: ReaderState, message: bytes):
+    return Entry(VERSION, "owner", state, 0, None, message)
 
 
 FIELD = st.one_of(
@@ -201,7 +201,7 @@ def test_whatever_a_log_says_its_journal_is_read_again(tmp_path_factory, lines):
         for _, message in topic.log:
             decode_requests(message)
         assert fold(topic.log).rejected == {}
-        assert decode_entry((path.with_name("position")).read_bytes()).book.totals == totals
+        assert decode_entry((path.with_name("position")).read_bytes()).state.totals == totals
         counted = sum(totals.status.values()) + totals.aborted_pending + sum(totals.dropped.values())
         assert counted == len(lines), (name, totals)
 
@@ -229,7 +229,7 @@ def test_a_journal_of_an_older_version_is_healed(tmp_path, caplog, status):
     assert stored.rejected == {}
     (boot,) = stored.boots.values()
     assert (boot["finished"], boot["missing"]) == (2, 0)
-    assert "sent again in range" in caplog.text
+    assert "sending it again repaired" in caplog.text
 
 
 def test_a_batch_that_cannot_be_healed_is_given_up(tmp_path):
@@ -305,7 +305,7 @@ def test_states_that_the_agent_reports(reason, at_ns):
         agent = Agent(CONFIG)
     put: list[bytes] = []
     agent._put = lambda topic, message: put.append(message)
-    agent._tell("initializing", at_ns // 1_000, reason)
+    agent._report("initializing", at_ns // 1_000, reason)
     for message in put:
         state = decode_replicas(spooled("replicas", message))
         assert len(state.reason) <= 256

@@ -111,7 +111,7 @@ def test_a_file_that_vanishes_is_said_once_and_the_rest_goes_on(container, caplo
     for at_s in (2, 3, 4):
         found = sample(collector, at_s)
         assert found == {"cpu_percent": None, "cpu_limit_cores": 1.5, "cpu_throttled_ratio": None}
-    assert caplog.text.count("cpu.stat cannot be read") == 1
+    assert caplog.text.count("cpu.stat, its metrics are missing") == 1
     use(container, 1_000_000)
     assert sample(collector, 5)["cpu_percent"] is None
     use(container, 2_500_000)

@@ -65,7 +65,7 @@ def test_without_a_driver_it_is_said_once(caplog):
     for _ in range(3):
         assert collector.collect(0).accelerators == ()
     assert len(caplog.records) == 1
-    assert "no GPU figures" in caplog.text
+    assert "no GPU metrics" in caplog.text
 
 
 @pytest.mark.skipif(not has_driver(), reason="this machine has no GPU driver")
@@ -138,7 +138,7 @@ def test_one_gpus_error_is_null_and_stops_no_other(driver):
 def test_a_gpu_without_a_handle_is_left_out(driver):
     machine = driver(TWO.replace("handle 0 0", "handle 0 error 15"))
     assert devices(machine.sample()) == [("gpu1", "GPU-bbbb")]
-    assert "no figures of the NVIDIA driver's GPU 0: GPU is lost" in machine.log.read_text()
+    assert "no metrics for the NVIDIA driver's GPU 0: GPU is lost" in machine.log.read_text()
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_critical_errors_are_counted_and_named_in_the_log(driver):
     machine.says(TWO + "register 1 error 3\nxids - 0 31 0 79 0 13\n")
     assert [gpu["gpu_xid_errors"] for gpu in machine.sample()] == [3, None]
     assert [gpu["gpu_xid_errors"] for gpu in machine.sample()] == [3, None]
-    assert "gpu0: the NVIDIA driver tells of a critical error, XID 79" in machine.log.read_text()
+    assert "gpu0: the NVIDIA driver reports a critical error, XID 79" in machine.log.read_text()
 
 
 def test_memory_as_nvidia_smi_shows_it(driver):
@@ -251,7 +251,7 @@ def test_a_gpu_that_comes_back_has_the_name_of_before(driver):
     (gpu,) = samples[-1]
     assert (gpu["device"], gpu["gpu_percent"]) == ("gpu0", 3.0)
     log = machine.log.read_text()
-    assert log.count("gpu0 is gone") == log.count("gpu0 is there") == 1
+    assert log.count("gpu0 is gone") == log.count("gpu0 is back") == 1
 
 
 def test_what_the_container_runtime_was_told_is_not_read(driver):

@@ -65,7 +65,7 @@ def test_a_file_that_vanishes_is_said_once_and_the_rest_goes_on(container, caplo
         found = collector.collect(0).replica
         assert (found["oom_kills"], found["memory_limit_hits"]) == (None, None)
         assert found["memory_used_bytes"] == 761856
-    assert caplog.text.count("memory.events cannot be read") == 1
+    assert caplog.text.count("memory.events, its metrics are missing") == 1
 
 
 def test_use_without_its_page_cache_being_known_is_no_figure(container):

@@ -180,7 +180,7 @@ def test_a_topic_that_is_not_there_is_gone_without(kafka_config, caplog, monkeyp
     monkeypatch.setattr(module, "ANSWER_WITHIN_MS", 1000)
     config = KafkaConfig(bootstrap_servers=kafka_config.bootstrap_servers, topic_prefix="nobody-made-it")
     assert asyncio.run(recall(config, None, "models", Origin("", "models"))).replicas == {}
-    assert "nobody-made-it.replicas is not there or may not be read" in caplog.text
+    assert "nobody-made-it.replicas does not exist or may not be read" in caplog.text
 
 
 def test_what_waits_for_kafka_is_bounded_and_the_oldest_goes(kafka_config):
@@ -205,9 +205,9 @@ def test_an_agent_that_waits_for_kafka_ends_when_told_to(start):
 
 
 @pytest.mark.parametrize(("options", "told"), [
-    ([], "one of --endpoint and --endpoint-label is needed"),
-    (["--endpoint", "llm"], "--endpoint needs a --selector"),
-    (["--endpoint", "llm", "--endpoint-label", "e"], "only one"),
+    ([], "exactly one of --endpoint and --endpoint-label is required"),
+    (["--endpoint", "llm"], "--endpoint requires --selector"),
+    (["--endpoint", "llm", "--endpoint-label", "e"], "exactly one of"),
     (["--endpoint-label", "e", "--selector", "a b"], "--selector is 'a b'"),
     (["--endpoint-label", "e", "--watch-seconds", "0"], "--watch-seconds is 0"),
     (["--endpoint-label", "e", "--kubeconfig", "/no/such"], "there is no /no/such"),

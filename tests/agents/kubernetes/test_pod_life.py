@@ -81,7 +81,7 @@ def test_a_pod_that_fits_nowhere():
 
 def test_a_pod_without_the_container_that_serves_says_so_all_its_life():
     pod = serving()
-    why = "--container is llm, and its containers are server"
+    why = "--container is llm, but its containers are server"
     rules = Rules(frozenset({"llm"}))
     assert told(pod, rules=rules) == [(0, "pending", why)]
     pod.deletion_asked(60)

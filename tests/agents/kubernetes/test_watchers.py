@@ -229,7 +229,7 @@ def test_a_container_that_no_pod_has_is_said_once(caplog):
         pod.json["metadata"]["name"] = name
         told.pods.changed(read(pod))
     assert moments(told) == [("llm", 0, "pending")] * 2
-    assert caplog.text.count("--container is llm, and its containers are server") == 1
+    assert caplog.text.count("--container is llm, but its containers are server") == 1
 
 
 @pytest.mark.parametrize("code", [0, 137])

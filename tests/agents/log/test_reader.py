@@ -166,7 +166,7 @@ def test_a_format_without_paths_leaves_nothing_out_and_says_so(tmp_path, caplog)
     reader = run(path, topic, config=EXCLUDING, parser=pattern_parser(r"(?P<status>\d+)"))
     assert reader.totals.status == {"200": 2}
     (shown,) = [record.getMessage() for record in caplog.records]
-    assert "its lines tell no path" in shown
+    assert "its lines have no path" in shown
 
 
 def test_a_log_that_is_not_there_is_a_heartbeat(tmp_path):
@@ -178,7 +178,7 @@ def test_a_log_that_is_not_there_is_a_heartbeat(tmp_path):
 
 def test_one_log_has_one_reader(tmp_path):
     first = Journal(tmp_path / "position", CONFIG, now_us())
-    with pytest.raises(ConfigurationError, match="another reader"):
+    with pytest.raises(ConfigurationError, match="another log reader uses"):
         Journal(tmp_path / "position", CONFIG, now_us())
     first.close()
     Journal(tmp_path / "position", CONFIG, now_us()).close()
@@ -242,7 +242,7 @@ def test_nothing_is_sent_while_the_position_cannot_be_written(tmp_path, caplog):
         await reader.close()
 
     asyncio.run(main())
-    assert [record.getMessage()[:30] for record in caplog.records] == ["the position cannot be written"]
+    assert [record.getMessage()[:25] for record in caplog.records] == ["cannot write the position"]
     assert reader.totals.finished == 3
     assert len(fold(topic.log).boots) == 1
 

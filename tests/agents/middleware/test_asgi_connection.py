@@ -108,7 +108,7 @@ def test_a_uvicorn_that_changed_is_said_once_and_hurts_no_request(make_config, c
     asyncio.run(main())
     middleware.agent.stop()
     assert middleware.agent.snapshot().totals.finished == 2
-    assert caplog.text.count("does not tell whether its client is connected") == 1
+    assert caplog.text.count("does not show whether its client is connected") == 1
 
 
 def test_a_peer_that_closed_is_seen_with_data_unread():

@@ -30,7 +30,7 @@ AGENTS = str(Path(asgi.__file__).resolve().parents[1])
 BOUNDARY = {
     # These catch; what they call is broken. Entering them cannot fail.
     "AnalyticsMiddleware.__call__",
-    "AnalyticsMiddleware._live",
+    "AnalyticsMiddleware._serve_lifespan",
     "Exchange.send",
     "Exchange.receive",
     "Exchange.returned",
@@ -203,7 +203,7 @@ def broken_function(function: FunctionType) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _says_each_time(monkeypatch):
-    monkeypatch.setattr(harmless, "SAY_EVERY_S", 0.0)
+    monkeypatch.setattr(harmless, "LOG_EVERY_S", 0.0)
 
 
 def harms_nobody(serve, plain, captured, agent_of, requests, expected_functions) -> None:

@@ -40,7 +40,7 @@ def test_an_upload_that_stalls(make_config, loop):
         answer = client.read_all()
         client.close()
     assert answer.startswith(b"HTTP/1.1 408 ")
-    assert b"nothing of the body came for 0.3 s" in answer
+    assert b"no body data from the client for 0.3 s" in answer
     assert running.totals == {"arrived": 1, "finished": 1, "status": {"408": 1}}
 
 
