@@ -95,7 +95,7 @@ class Seen:
         self.status[str(status)] += 1
 
     def accepted(self, *, tells_answers_cut_short: bool = True) -> Accepted:
-        """What is to be accepted; where an answer cut short by the server cannot be told from a whole one, so."""
+        """What is to be accepted; where a response cut short by the server looks like a complete one, that one."""
         finished, streaming = self.finished, self.aborted_streaming
         if tells_answers_cut_short:
             streaming += self.cut_short
@@ -107,8 +107,8 @@ class Seen:
 
 def agree(captured: Captured, seen: Seen) -> None:
     """Within the patience of a busy machine; and it stays so."""
-    told = captured.tells_answers_cut_short
-    expected = msgspec.to_builtins(seen.accepted(tells_answers_cut_short=told).totals)
+    reported = captured.tells_answers_cut_short
+    expected = msgspec.to_builtins(seen.accepted(tells_answers_cut_short=reported).totals)
     eventually(
         lambda: msgspec.to_builtins(captured.accepted().totals),
         lambda found: found == expected,

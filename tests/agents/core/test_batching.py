@@ -1,4 +1,4 @@
-"""The batcher's laws, for any life of requests, any moments of cutting and any size of batch."""
+"""The batcher's invariants, for any request lifecycles, snapshot times and batch sizes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Clock:
         return self.now_ns
 
 
-# What happens next: time passes; a request arrives; one of the open requests goes on; the recorder is snapshot.
+# What happens next: time passes; a request arrives; one of the open requests continues; a snapshot is taken.
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("pass"), st.integers(0, 3_000_000)),
@@ -123,8 +123,8 @@ def test_splitting_changes_no_count(steps, max_events):
     assert parts[-1].totals == whole[-1].totals
     assert parts[-1].end_us == whole[-1].end_us
     for column in ("wait_us", "status"):
-        told = [value for batch in whole for value in getattr(batch.responded, column)]
-        assert Counter(told) == Counter(
+        reported = [value for batch in whole for value in getattr(batch.responded, column)]
+        assert Counter(reported) == Counter(
             value for batch in parts for value in getattr(batch.responded, column)
         )
 
@@ -190,7 +190,7 @@ def test_exact_batch():
     assert (idle.events, idle.seq, idle.pending, idle.streaming) == (0, 1, 1, 0)
 
 
-def test_an_event_that_was_late_for_its_cut_is_told_at_the_next_start():
+def test_an_event_that_was_late_for_its_snapshot_is_reported_at_the_next_start():
     clock = Clock()
     recorder = Recorder(clock=clock)
     batcher = Batcher(CONFIG, "boot-1")
@@ -217,14 +217,14 @@ def test_a_machine_that_slept_makes_a_valid_batch():
 
 
 @pytest.mark.parametrize(
-    ("sent", "told"), [(42, 599), (0, 599), (None, 599), (600, 599), (999, 599), (499, 499)]
+    ("sent", "reported"), [(42, 599), (0, 599), (None, 599), (600, 599), (999, 599), (499, 499)]
 )
-def test_an_odd_status_does_not_spoil_the_batch(sent, told):
+def test_an_odd_status_does_not_spoil_the_batch(sent, reported):
     recorder = Recorder()
     request = recorder.arrive()
     request.respond(sent)
     (batch,) = Batcher(CONFIG, "boot-1").batches(recorder.snapshot(), OFFSET_US, {}, {})
-    assert batch.responded.status == [told]
+    assert batch.responded.status == [reported]
 
 
 def test_a_clock_that_drifts_leaves_no_gaps_and_one_that_jumps_is_followed():

@@ -1,6 +1,6 @@
-"""No agent writes what its own decoders refuse, whatever it is told: all ways of capture, driven by hypothesis.
+"""No agent sends what its own decoders refuse, whatever its input: all capture methods, driven by hypothesis.
 
-ASGI, WSGI and the proxy speak through the recorder and the ledger, log readers through their own ledger and journal;
+ASGI, WSGI and the proxy speak through the recorder and the batcher, log readers through their own ledger and journal;
 samples of hardware and engines, states and the commands have a batch of their own each.
 """
 
@@ -73,7 +73,7 @@ def spooled(topic: str, message: bytes) -> bytes:
 
 
 class Requests:
-    """The recorder and the ledger of an ASGI or WSGI application or a proxy, with a clock that jumps."""
+    """The recorder and the batcher of an ASGI or WSGI application or a proxy, with a clock that jumps."""
 
     def __init__(self) -> None:
         self.at_ns = 10**12
@@ -159,8 +159,8 @@ def test_a_logs_requests(requests, times_us):
     totals = state.totals
     too_old = totals.dropped.get("too_old", 0)
     assert totals.arrived == totals.finished + totals.aborted_pending + totals.aborted_streaming
-    told = sum(totals.status.values()) + totals.aborted_pending
-    assert told + too_old == len(requests)
+    reported = sum(totals.status.values()) + totals.aborted_pending
+    assert reported + too_old == len(requests)
 
 
 def journal_entry(state: ReaderState, message: bytes):

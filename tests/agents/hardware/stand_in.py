@@ -1,4 +1,4 @@
-"""Shared libraries of ours that stand for a GPU driver's, built here, and a process that uses one."""
+"""Shared libraries that stand in for a GPU driver's, built here, and a process that uses one."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_the_roots_of_the_hierarchies_are_the_machine(tmp_path):
     assert (groups.cpu_time, groups.memory, groups.disk, groups.pressure) == (None, None, None, None)
 
 
-def test_a_namespace_above_which_the_process_is_told_elsewhere(tmp_path):
+def test_a_process_path_outside_the_namespace(tmp_path):
     """The host's hierarchy in a container with a namespace of its own: its group cannot be found."""
     tree = plant("bare_metal_v2", tmp_path)
     tree.write("/proc/self/cgroup", "0::/")

@@ -104,7 +104,7 @@ def test_a_counter_that_went_back_is_no_reading(container):
     assert sample(collector, 2)["cpu_percent"] is None
 
 
-def test_a_file_that_vanishes_is_said_once_and_the_rest_goes_on(container, caplog):
+def test_a_file_that_vanishes_is_said_once_and_the_rest_continues(container, caplog):
     collector = CpuCollector(container.own, machine_cores=8)
     sample(collector, 1)
     container.path(f"{GROUP}/cpu.stat").unlink()
@@ -118,7 +118,7 @@ def test_a_file_that_vanishes_is_said_once_and_the_rest_goes_on(container, caplo
     assert sample(collector, 6)["cpu_percent"] == 100.0
 
 
-def test_a_process_that_is_moved_begins_anew(tmp_path):
+def test_a_process_that_is_moved_restarts(tmp_path):
     tree = plant("systemd_service_v2", tmp_path)
     collector = CpuCollector(tree.own, machine_cores=8)
     sample(collector, 1)

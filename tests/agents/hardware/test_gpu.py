@@ -176,12 +176,12 @@ def test_critical_errors_are_counted_and_named_in_the_log(driver):
 
 
 def test_memory_as_nvidia_smi_shows_it(driver):
-    """Drivers since 510 tell apart what they keep for themselves."""
+    """Drivers since 510 report their own reserved memory separately."""
     (gpu,) = driver(ONE + "memory_v2 0 7 100 3\n").sample()
     assert (gpu["gpu_memory_used_bytes"], gpu["gpu_memory_total_bytes"]) == (7.0, 100.0)
 
 
-def test_processes_where_the_driver_does_not_tell(driver):
+def test_processes_where_the_driver_does_not_report(driver):
     (gpu,) = driver(ONE, 77).sample()
     assert gpu["gpu_replica_memory_used_bytes"] is None
     assert gpu["gpu_replica_percent"] is None
@@ -192,7 +192,7 @@ def test_processes_where_the_driver_does_not_tell(driver):
     assert gpu["gpu_replica_memory_used_bytes"] is None
 
 
-def test_without_knowledge_of_processes_nothing_is_told(driver):
+def test_without_knowledge_of_processes_nothing_is_reported(driver):
     (gpu,) = driver(ONE + "processes 0 77 6000\n").sample()
     assert not any(name.startswith("gpu_replica") for name in gpu)
 
@@ -254,7 +254,7 @@ def test_a_gpu_that_comes_back_has_the_name_of_before(driver):
     assert log.count("gpu0 is gone") == log.count("gpu0 is back") == 1
 
 
-def test_what_the_container_runtime_was_told_is_not_read(driver):
+def test_container_runtime_variables_are_ignored(driver):
     """`void` is what containers have whose GPUs came by the Container Device Interface."""
     assert devices(driver(ONE, NVIDIA_VISIBLE_DEVICES="void").sample()) == [("gpu0", "GPU-aaaa")]
 

@@ -83,7 +83,7 @@ def test_all_figures_of_a_gpu(driver):
     ]
 
 
-def test_gpus_are_numbered_as_rocm_does_and_one_tells_less(driver):
+def test_gpus_are_numbered_as_rocm_does_and_one_reports_less(driver):
     first, second = driver(TWO).sample()
     assert devices([first, second]) == [("gpu0", "aaaa-1"), ("gpu1", "bbbb-2")]
     assert (second["gpu_temperature_celsius"], second["gpu_power_watts"]) == (50.0, 99.0)
@@ -152,11 +152,11 @@ def test_a_module_without_its_library(driver, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "reported"),
     [(0, (0, 0, 0)), (1 << 36, (1, 0, 1)), (1 << 0, (0, 1, 1)), (1 << 16, (0, 0, 1)), (1 << 57, (0, 0, 1))],
 )
-def test_older_chips_tell_of_the_moment(status, told):
-    assert throttled_now({"indep_throttle_status": status}) == told
+def test_older_chips_report_the_current_status(status, reported):
+    assert throttled_now({"indep_throttle_status": status}) == reported
     assert throttled_now({"indep_throttle_status": "N/A"}) == (None, None, None)
     assert throttled_now(None) == (None, None, None)
 

@@ -57,7 +57,7 @@ def test_kills_in_groups_below_count_too(container):
     assert sample(container)["oom_kills"] == 7
 
 
-def test_a_file_that_vanishes_is_said_once_and_the_rest_goes_on(container, caplog):
+def test_a_file_that_vanishes_is_said_once_and_the_rest_continues(container, caplog):
     collector = MemoryCollector(container.own, MACHINE)
     collector.collect(0)
     container.path(f"{GROUP}/memory.events").unlink()

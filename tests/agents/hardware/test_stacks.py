@@ -84,18 +84,18 @@ def test_a_bond_of_two(network):
 
 
 @pytest.mark.parametrize("told_by", ["lower", "slaves", "master"])
-def test_a_bond_is_known_by_each_of_its_signs(network, told_by):
+def test_a_bond_is_known_by_each_of_its_signs(network, shown_by):
     """Also without cards, as where a virtual machine's interfaces show none."""
     network.add("eth0")
     network.add("eth1")
     network.add("bond1", "eth0", "eth1", bond=True)
     bond = network.root / "bond1"
-    if told_by != "lower":
+    if shown_by != "lower":
         (bond / "lower_eth0").unlink()
         (bond / "lower_eth1").unlink()
-    if told_by != "slaves":
+    if shown_by != "slaves":
         (bond / "bonding/slaves").unlink()
-    if told_by != "master":
+    if shown_by != "master":
         (network.root / "eth0/master").unlink()
         (network.root / "eth1/master").unlink()
     assert network.counted() == {"eth0", "eth1"}
@@ -209,9 +209,11 @@ print(json.dumps(sorted(counted_interfaces(read_interfaces(names)))))
     ids=["bond", "vlan", "bridge", "macvlan", "veth"],
 )  # fmt: skip
 def test_real_interfaces(commands, expected):
-    told = json.loads(in_namespace(*commands, code=TOLD))
+    reported = json.loads(in_namespace(*commands, code=TOLD))
     made = [
-        name for name in told if not name.startswith(("ifb", "bond0", "tunl", "sit", "ip6", "gre", "erspan"))
+        name
+        for name in reported
+        if not name.startswith(("ifb", "bond0", "tunl", "sit", "ip6", "gre", "erspan"))
     ]
     assert made == expected
 
@@ -277,7 +279,7 @@ def test_the_collector_reads_a_groups_stack_once(tmp_path):
     assert collector.collect(1).replica == {"disk_read_bytes": 1_000_000, "disk_written_bytes": 500_000}
 
 
-def test_a_disk_with_partitions_of_its_own_beside_a_stack():
+def test_a_disk_with_partitions_of_its_own_next_to_a_stack():
     disks = {"8:0": Disk(), "9:0": Disk(frozenset({"8:0"})), "8:16": Disk()}
     assert add_up_once({"8:0": 150, "9:0": 100, "8:16": 7}, disks) == 157
 

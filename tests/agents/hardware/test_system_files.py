@@ -1,4 +1,4 @@
-"""Files that cannot be read are said once, and again after they could be."""
+"""Unreadable files are logged once, and again after they were readable."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ class ApiServer:
         self._do(self._forget)
 
     def restore(self) -> None:
-        """The store is as it was in a backup: versions begin anew below those that were given out."""
+        """The store is restored from a backup: versions restart below those already used."""
         self._do(self._restore)
 
     def fault(self, plural: str, kind: str, **options: Any) -> None:

@@ -242,7 +242,7 @@ class ScriptedPod:
         self._written("kubelet", second + 1)
 
     def kubelet_lost(self, second: float) -> None:
-        """The node lifecycle controller marks it: nobody hears of its node."""
+        """The node lifecycle controller marks the pod: its node no longer responds."""
         self._condition("Ready", "False", second)
         self._written("kube-controller-manager", second)
 

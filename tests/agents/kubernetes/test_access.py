@@ -120,7 +120,7 @@ def test_an_address_of_version_6_is_bracketed(tmp_path, certificate):
     assert access_of_pod(directory, {"KUBERNETES_SERVICE_HOST": "fd00::1"}).server == "https://[fd00::1]:443"
 
 
-def test_a_server_that_nobody_vouches_for_is_not_asked(secure, tmp_path):
+def test_a_server_that_is_not_trusted_is_not_asked(secure, tmp_path):
     found = access_of_kubeconfig(str(config(tmp_path, secure.url, {"token": "good"})), None)
     with pytest.raises(Exception, match="CERTIFICATE_VERIFY_FAILED"):
         ask(found)

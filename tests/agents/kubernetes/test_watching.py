@@ -155,7 +155,7 @@ def test_more_than_it_may_hold_is_left_out_until_there_is_room(server, monkeypat
     assert caplog.text.count("more than 5 pods") == 1
 
 
-def test_a_watch_that_the_server_ends_goes_on_where_it_was(server):
+def test_a_watch_that_the_server_ends_continues_where_it_was(server):
     server.apply("pods", pod("a"))
 
     async def script(seen: Seen) -> None:
@@ -169,7 +169,7 @@ def test_a_watch_that_the_server_ends_goes_on_where_it_was(server):
     assert server.count("pods", watch=False) == 1
 
 
-def test_a_server_whose_store_was_restored_is_listed_anew(server):
+def test_a_server_whose_store_was_restored_is_listed_again(server):
     """Its versions lie below ours, and until they have caught up a watch from ours says nothing."""
     server.apply("pods", pod("a"))
     server.apply("pods", pod("b"))
@@ -464,7 +464,7 @@ def test_what_worked_and_is_refused_for_a_moment_is_as_it_was(server, what, monk
 
 
 def test_what_may_not_be_read_at_first_is_waited_for(server, monkeypatch):
-    """Else limits would be told without the autoscalers that a server which starts does not show yet."""
+    """Otherwise limits would be reported without the autoscalers, which a starting server does not list yet."""
     monkeypatch.setattr(refusal, "LASTS_S", 60.0)
     server.forbidden = {"pods"}
     resource = Resource("pods", PODS.path, Pod)
@@ -507,7 +507,7 @@ def test_what_may_be_listed_and_not_watched_is_listed_again(server):
     watch(server, script, resource=resource)
 
 
-def test_a_list_that_expires_between_its_pages_begins_anew(server, monkeypatch):
+def test_a_list_that_expires_between_its_pages_restarts(server, monkeypatch):
     monkeypatch.setattr(watching, "PAGE", 2)
     for number in range(5):
         server.apply("pods", pod(f"pod-{number}"))
@@ -537,7 +537,7 @@ def test_a_server_that_is_away_is_tried_again(server):
     watch(server, script)
 
 
-def test_waits_grow_are_spread_and_begin_anew():
+def test_waits_grow_are_spread_and_reset():
     pace = Pace(1.0, 8.0)
     waits = [pace.wait_s() for _ in range(6)]
     assert all(most / 2 <= wait <= most for wait, most in zip(waits, (1, 2, 4, 8, 8, 8), strict=True))

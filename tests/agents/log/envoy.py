@@ -16,7 +16,7 @@ PAGE = ROOT / "docs/instrument/envoy.md"
 
 
 def access_log(path: Path) -> str:
-    """The `access_log` of a listener as the page tells users to write it, but for its path."""
+    """The `access_log` of a listener as documented, except for its path."""
     text = textwrap.dedent(re.search(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)[1])
     return text.replace("/var/log/envoy/model.log", str(path))
 

@@ -16,7 +16,7 @@ PAGE = ROOT / "docs/instrument/nginx.md"
 
 
 def log_format() -> str:
-    """The format as the page tells users to write it."""
+    """The format as documented."""
     return re.search(r"log_format endpoint_analytics[^;]*;", PAGE.read_text())[0]
 
 

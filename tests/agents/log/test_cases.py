@@ -57,7 +57,7 @@ def test_a_log(monkeypatch, tmp_path, name, log_format, expected):
     shutil.copy(CASES / name, path)
     totals, topic = read(monkeypatch, path, log_format)
     assert totals == expected
-    # Started again it goes on, with what came before behind it.
+    # After a restart it continues where it stopped.
     line = (CASES / name).read_text().splitlines()[-1]
     append(path, line)
     again, _ = read(monkeypatch, path, log_format, topic)
@@ -84,7 +84,7 @@ def test_outgoing_calls_are_said(monkeypatch, tmp_path, caplog):
 
 @pytest.mark.parametrize("is_away", [False, True])
 def test_identical_lines_of_a_log_that_is_copied_and_truncated(monkeypatch, tmp_path, is_away):
-    """Of a server behind a proxy that tells no ports: each line counts once, however late they are read."""
+    """A server behind a proxy that reports no ports: each line counts once, however late it is read."""
     case = (CASES / "uvicorn-port0-identical-lines.log").read_bytes()
     path, topic = tmp_path / "access.log", Topic()
     path.write_bytes(case)

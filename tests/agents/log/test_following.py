@@ -25,7 +25,7 @@ ALIKE = b'INFO:     203.0.113.7:0 - "POST /predict HTTP/1.1" 200 OK'
 
 
 class Log:
-    """A log and its writer, and a reader that can be started anew where it stood."""
+    """A log and its writer, and a reader that can be restarted where it stopped."""
 
     def __init__(self, directory: Path, *, alike: bool = False) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ class Log:
         self.follower = Follower(self.path, self.position)
 
     def rename(self, *, compress: bool = False) -> None:
-        """As logrotate does with `create`, the writer told to reopen."""
+        """Like logrotate with `create`: the writer is signalled to reopen."""
         self._shift()
         self.path.rename(self.path.with_name("access.log.1"))
         if compress:
@@ -244,7 +244,7 @@ def test_what_was_read_is_not_read_again_when_it_is_compressed(log):
     assert log.read == log.written
 
 
-def test_a_copy_that_is_still_being_made_is_not_gone_on_with(log):
+def test_a_copy_that_is_still_being_made_is_not_used(log):
     log.write(200)
     log.poll()
     log.path.with_name("access.log.1").write_bytes(log.path.read_bytes()[:2_000])
@@ -303,7 +303,7 @@ def test_a_log_that_came_and_was_rotated_while_the_reader_was_away(tmp_path):
     log.close()
 
 
-def test_an_empty_log_that_is_filled_and_begun_anew_between_two_looks(log):
+def test_an_empty_log_that_is_filled_and_rewritten_between_two_looks(log):
     log.poll()
     log.write(3)
     log.copy_and_truncate()
@@ -333,7 +333,7 @@ def test_a_link_that_leads_elsewhere_each_time(tmp_path):
     follower.close()
 
 
-def test_what_rotates_beside_the_links_target(tmp_path):
+def test_what_rotates_next_to_the_links_target(tmp_path):
     (tmp_path / "pod").mkdir()
     log = Log(tmp_path / "pod")
     link = tmp_path / "container.log"

@@ -144,7 +144,7 @@ def test_a_pattern_of_the_users_own():
     assert pattern_parser(r"(?P<status>\d+)")("404") == Logged(404)
 
 
-def test_the_target_as_each_format_tells_it():
+def test_the_target_in_each_format():
     assert parse_nginx(nginx_line(1.5, request="GET /health?full HTTP/1.1")).target == "/health?full"
     assert parse_nginx(nginx_line(1.5, 400, request=r"\x16\x03")).target == ""
     assert parse_envoy(envoy(path="/a%20b?c")).target == "/a%20b?c"

@@ -83,7 +83,7 @@ class TestHAProxy(TimedBehaviours):
         agree(captured, seen)
 
     def test_a_rotation(self, captured):
-        """Its standard output cannot be opened anew, so it is copied and truncated, as the log of a container is."""
+        """Its standard output cannot be reopened, so it is copied and truncated, like a container's log."""
         seen, log = Seen(), captured.haproxy.log
         for turn in range(30):
             ask(captured.port, seen, "/plain")

@@ -102,7 +102,7 @@ def test_what_a_batch_holds():
     assert (state.next_seq, state.end_us) == (8, NOW_US)
 
 
-def test_a_heartbeat_goes_on_where_the_last_batch_ended():
+def test_a_heartbeat_continues_where_the_last_batch_ended():
     batch, state = next_batch(CONFIG, ReaderState("boot-1", 3, NOW_US - SECOND), [], {}, NOW_US)
     assert (batch.start_us, batch.end_us, batch.events) == (NOW_US - SECOND, NOW_US, 0)
     batch, _ = next_batch(CONFIG, state, [], {}, NOW_US + 3_600 * SECOND)
@@ -112,7 +112,7 @@ def test_a_heartbeat_goes_on_where_the_last_batch_ended():
 
 
 def test_time_of_waiting_adds_up_over_batches_that_overlap():
-    """A request of 25 s, told of at its end: each window that it passed gets its share, afterwards."""
+    """A request of 25 s, logged at its end: each window that it spans gets its share afterwards."""
     start_us = NOW_US // (10 * SECOND) * (10 * SECOND)
     state, log = ReaderState("boot-1"), []
     for second in range(1, 31):

@@ -220,7 +220,7 @@ def test_envoys_lines_that_are_no_requests(make_config, tmp_path):
 
 @pytest.mark.skipif(shutil.which("logrotate") is None, reason="logrotate is not installed")
 def test_uvicorn_behind_a_proxy_and_logrotate_that_copies_and_truncates(make_config, tmp_path):
-    """Its lines are all alike: no time, and port 0 for a client of whom a header tells."""
+    """All its lines look the same: no time, and port 0 for a client known only from a header."""
     log, port = tmp_path / "model.log", free_port("127.0.0.1")
     rules = tmp_path / "rules"
     rules.write_text(f"{log} {{\n  rotate 5\n  copytruncate\n  nocreate\n  missingok\n  su root root\n}}\n")

@@ -60,7 +60,7 @@ def run(
     config: AgentConfig = CONFIG,
     parser: Parser = FORMATS["nginx"],
 ) -> LogReader:
-    """Start a reader, let it read what there is, and end it; by a crash at its first message, if told so."""
+    """Start a reader, let it read everything, and stop it; optionally by a crash at its first message."""
     journal = Journal(path.with_name("position"), config, now_us())
     reader = LogReader(config, path, parser, journal, topic, from_end=False)
 
@@ -119,7 +119,7 @@ def test_a_crash_while_the_journal_is_written(tmp_path):
     assert fold(topic.log).boots[decode_requests(topic.log[0][1]).boot_id]["finished"] == 2
 
 
-def test_an_old_boot_is_not_gone_on_with(tmp_path):
+def test_an_old_boot_is_not_used(tmp_path):
     path, topic = tmp_path / "access.log", Topic()
     append(path, nginx_line(time.time()))
     run(path, topic, "after")
@@ -192,13 +192,13 @@ def test_a_position_of_another_replica_is_not_taken_up(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"version":1}', b"\xff"])
-def test_a_position_that_is_none_is_told(tmp_path, content):
+def test_a_position_that_is_invalid_is_reported(tmp_path, content):
     (tmp_path / "position").write_bytes(content)
     with pytest.raises(ConfigurationError, match=r"is damaged.*Remove it"):
         Journal(tmp_path / "position", CONFIG, now_us())
 
 
-def test_a_directory_that_cannot_be_written_is_told(tmp_path):
+def test_a_directory_that_cannot_be_written_is_reported(tmp_path):
     with pytest.raises(ConfigurationError, match="--position"):
         Journal(tmp_path / "missing" / "position", CONFIG, now_us())
 

@@ -55,7 +55,7 @@ def test_a_message_is_never_taken_from_an_application_that_waits_for_it():
     asyncio.run(main())
 
 
-def test_a_queue_of_a_server_tells_of_a_client_that_left(make_config):
+def test_a_queue_of_a_server_reports_a_client_that_left(make_config):
     """As hypercorn calls an application: `receive` is the `get` of a queue."""
 
     async def plain(scope, receive, send):

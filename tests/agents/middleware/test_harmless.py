@@ -154,7 +154,7 @@ def broken():
 
 @contextmanager
 def watched() -> Iterator[set[CodeType]]:
-    """Give the code of each function of ours that is called in threads begun meanwhile, but for our own threads."""
+    """Yield the code of each of our functions called in newly started threads, except the agent's own."""
     found: set[CodeType] = set()
 
     def look(frame, event, _argument):

@@ -286,7 +286,7 @@ def test_a_first_request_is_not_sent_twice(make_config, loop):
     ],
     ids=lambda answer: repr(answer[:30]),
 )
-def test_an_answer_that_is_none_is_502(make_config, loop, answer):
+def test_an_answer_that_is_invalid_is_502(make_config, loop, answer):
     with scripted(serve(answer)) as server, run_proxy(make_config(), server.port, loop) as running:
         client = connect(running.port)
         client.send(GET)
@@ -378,7 +378,7 @@ def test_an_answer_that_breaks_off_is_seen_to_be_incomplete(make_config, loop, a
 
 
 @pytest.mark.parametrize("begun", [False, True])
-def test_a_client_that_hangs_up_is_told_to_the_server_at_once(make_config, loop, begun):
+def test_a_client_that_hangs_up_is_reported_to_the_server_at_once(make_config, loop, begun):
     gone = threading.Event()
 
     def play(side, number):

@@ -125,9 +125,11 @@ def test_what_spool_and_memory_drop_is_missing_by_cause(tmp_path, drop_newest):
     causes = {**outbox.dropped, **spool.figures.dropped["requests"]}
     assert set(causes) == {"buffer_full", "spool_full"}
     assert row["missing"] == len(lost) == sum(causes.values())
-    told = dict(zip(row["dropped_batch_reasons"], row["dropped_batch_counts"], strict=True))
-    assert told["buffer_full"] == causes["buffer_full"]
-    assert told["spool_full"] <= causes["spool_full"] <= told["spool_full"] + 6  # the last save's own drops
+    reported = dict(zip(row["dropped_batch_reasons"], row["dropped_batch_counts"], strict=True))
+    assert reported["buffer_full"] == causes["buffer_full"]
+    assert (
+        reported["spool_full"] <= causes["spool_full"] <= reported["spool_full"] + 6
+    )  # the last save's own drops
 
 
 @given(st.integers(0, 2**32), st.data())
@@ -187,8 +189,10 @@ def test_a_clock_that_jumps_corrupts_no_window(seed, jumps):
         ):
             assert window[name] >= 0
         assert 0 <= window["covered_from_us"] <= window["covered_to_us"] <= 10_000_000
-    told = {batch.start_us + at_us for batch in batches if batch not in lost for at_us in batch.arrived.at_us}
-    assert all(any(start <= at_us <= start + 10_000_000 for start in starts) for at_us in told)
+    reported = {
+        batch.start_us + at_us for batch in batches if batch not in lost for at_us in batch.arrived.at_us
+    }
+    assert all(any(start <= at_us <= start + 10_000_000 for start in starts) for at_us in reported)
     # Time that requests waited is measured by the clock that never jumps: no jump adds to it or takes away.
     waited_us = sum(window["pending_request_us"] for window in stored.windows)
     if not lost:

@@ -67,7 +67,7 @@ def test_tritons_ensemble_as_a_metric_of_ones_own():
 
 
 def test_several_models_say_that_they_are_added_up():
-    """Nothing in Triton's figures tells an ensemble from models that have nothing to do with each other."""
+    """Triton's metrics do not distinguish an ensemble from unrelated models."""
     reading = case("triton-ensemble")
     assert reading.readings["engine_finished_requests_per_second"] == 3
     assert "3 models are summed (ens, net, pre)" in reading.hint

@@ -87,7 +87,7 @@ def test_an_authority_of_its_own(tmp_path):
 
 
 def test_a_certificate_for_another_name(tmp_path):
-    """As of an engine that is asked at 127.0.0.1 by the agent beside it."""
+    """As for an engine that a local agent scrapes at 127.0.0.1."""
     with Engine(tmp_path, "llm.example.com") as engine:
         ca_file = str(engine.ca_file)
         for said in ask_both(engine.config(engine_ca_file=ca_file)):

@@ -146,7 +146,7 @@ def test_a_counter_that_went_back_began_at_0():
     assert rates((1, {"a": 1000}), (2, {"a": 30}), (3, {"a": 31})) == [None, 30, 1]
 
 
-def test_of_several_counters_each_may_begin_anew():
+def test_of_several_counters_each_may_restart():
     assert rates((1, {"a": 1000, "b": 5}), (2, {"a": 30, "b": 7})) == [None, 32]
 
 
@@ -154,7 +154,7 @@ def test_a_counter_that_was_not_there_began_at_0_and_one_that_was_missing_does_n
     assert rates((1, {}), (2, {}), (3, {"a": 4}), (4, {}), (5, {"a": 6, "b": 1})) == [None, None, 4, 0, 3]
 
 
-def test_after_a_long_time_without_an_answer_it_begins_anew():
+def test_after_a_long_time_without_an_answer_it_restarts():
     away_s = FORGET_AFTER_NS / S
     assert rates((1, {"a": 1}), (1 + away_s, {"a": 11}), (2 + 2 * away_s, {"a": 99})) == [None, 1, None]
 

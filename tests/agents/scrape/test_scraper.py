@@ -119,7 +119,7 @@ def test_of_the_agents_of_one_replica_one_scrapes(make_config, engine):
     second.stop()
 
 
-def test_an_address_that_cannot_be_is_told_at_once(make_config):
+def test_an_address_that_cannot_be_is_reported_at_once(make_config):
     for make in (Agent, ProcessAgent):
         with pytest.raises(ConfigurationError, match="scrape is 'ftp://x'"):
             make(make_config(scrape="ftp://x"))

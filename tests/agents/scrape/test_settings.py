@@ -1,4 +1,4 @@
-"""Addresses and metrics of one's own: what is taken, and errors that say how to mend."""
+"""Addresses and own metrics: what is accepted, and errors that say how to fix them."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ MESSAGE = b"x" * 1_000
 
 @pytest.fixture
 def make_spool(tmp_path):
-    """A spool of one boot; all are let go at the end."""
+    """A spool of one boot; all are closed at the end."""
     made = []
 
     def make(boot_id="boot-1", *, drop_newest=False, directory=tmp_path, cap_bytes=CAP_BYTES):
@@ -215,7 +215,7 @@ def segments(directory):
     return sorted(directory.glob("*/*.spool"))
 
 
-def test_a_flipped_bit_costs_one_record_and_is_told_once(make_spool, tmp_path, caplog):
+def test_a_flipped_bit_costs_one_record_and_is_reported_once(make_spool, tmp_path, caplog):
     spool = make_spool()
     append(spool, numbered(1, 31))
     for path in segments(tmp_path)[:2]:
@@ -333,7 +333,7 @@ def test_a_real_full_disk(make_spool, tmp_path):
 
 
 @pytest.mark.parametrize("directory", ["/proc/no/such", "/dev/null/spool"])
-def test_a_directory_that_cannot_be_used_is_told_at_the_start(make_spool, caplog, directory):
+def test_a_directory_that_cannot_be_used_is_reported_at_the_start(make_spool, caplog, directory):
     spool = make_spool(directory=Path(directory))
     spool.prepare()
     assert f"cannot write to the spool in {directory}" in caplog.text

@@ -1,4 +1,4 @@
-"""A small shared library of ours that stands for ROCm's libamd_smi.so, and a process that uses it.
+"""A small shared library that stands in for ROCm's libamd_smi.so, and a process that uses it.
 
 The module `amdsmi` opens `lib/libamd_smi.so` below ROCM_PATH, and looks for every function that it knows when it is
 imported. Those that stand_in.c has not are made here, from the names in the module's own text.

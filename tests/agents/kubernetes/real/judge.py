@@ -53,7 +53,7 @@ def module_directory(module: str, version: str) -> Path:
 
 
 def _write_module(source: Path) -> None:
-    """Write go.mod: Kubernetes's own parts are modules beside it, of which its go.mod names no version."""
+    """Write go.mod: Kubernetes's own parts are separate modules, for which its go.mod names no version."""
     kubernetes = module_directory("k8s.io/kubernetes", f"v{VERSION}")
     text = (kubernetes / "go.mod").read_text()
     staged = re.findall(r"^\s*(k8s\.io/\S+) => \./staging/", text, re.MULTILINE)

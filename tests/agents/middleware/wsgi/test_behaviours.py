@@ -34,9 +34,9 @@ class AgentElsewhere:
     def snapshot(self) -> SimpleNamespace:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         connection.request("GET", "/control/totals")
-        told = msgspec.json.decode(connection.getresponse().read(), type=Told)
+        reported = msgspec.json.decode(connection.getresponse().read(), type=Told)
         connection.close()
-        return SimpleNamespace(totals=told.totals, active=told.active)
+        return SimpleNamespace(totals=reported.totals, active=reported.active)
 
 
 @pytest.fixture(scope="module")
