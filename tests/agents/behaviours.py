@@ -1,4 +1,4 @@
-"""The suite that every way of capturing passes: what the clients saw is what the agent accepted.
+"""The suite for every capture method: what the clients saw is what the agent recorded.
 
 A way gives a fixture `captured` (a `Captured`) and a class that inherits `Behaviours`; see test_behaviours.py.
 """
@@ -173,7 +173,7 @@ FORMS = {
     "3;a=b\r\nabc\r\n0\r\nX-Sum: 3\r\n\r\n": 1,
     f"GET /plain HTTP/1.1\r\nHost: test\r\n\r\nGET /status/404 HTTP/1.1\r\n{CLOSE}\r\n": 2,
 }
-"""What clients may send, each on a connection of its own, and how many answers they get."""
+"""What clients may send, each on its own connection, and how many responses they get."""
 
 
 def statuses_of(port: int, request: str) -> list[int]:

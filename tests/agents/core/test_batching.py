@@ -64,7 +64,7 @@ def play(steps: list[tuple[str, int]], max_events: int, limit: int) -> tuple[lis
 
 
 def check_laws(batches: list[RequestBatch]) -> None:
-    """Play the events of each batch as the fold does, and hold them against levels and totals."""
+    """Replay the events of each batch as the fold does, and compare them with levels and totals."""
     pending = streaming = 0
     counted: Counter[str] = Counter()
     wait_us = duration_us = 0

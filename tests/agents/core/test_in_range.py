@@ -180,7 +180,7 @@ FIELD = st.one_of(
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(FIELD, FIELD, FIELD, FIELD), min_size=1, max_size=3))
 def test_whatever_a_log_says_its_journal_is_read_again(tmp_path_factory, lines):
-    """By the reader as it runs, one start after another, over lines of every format."""
+    """With the real reader, restarted repeatedly, over lines of every format."""
     formats = {
         "nginx": '1 - - [t] "GET / HTTP/1.1" %s 1 "-" "-" msec=%s rt=%s uht=%s urt=- sent=1 ok=OK',
         "haproxy": "1.2.3.4:5 "
@@ -286,7 +286,7 @@ def test_hardware(interval, replica, accelerators):
     ),
 )
 def test_an_engine(interval, samples):
-    """Whatever it says of itself, in labels too."""
+    """Whatever the engine reports, including labels."""
     reader = EngineReader()
     for at_ns in (0, 10**9, 10**9):
         text = "".join(f'{name}{{model="{label}"}} {value}\n' for name, label, value in samples)
@@ -314,7 +314,7 @@ def test_states_that_the_agent_reports(reason, at_ns):
 
 @given(TEXTS, TEXTS, NUMBERS, NUMBERS, NUMBERS)
 def test_the_commands_say_what_is_wrong(name, reason, at_us, least, most):
-    """`replica set` and `endpoint set` encode and decode before they send: what is refused is so in words."""
+    """`replica set` and `endpoint set` encode and decode before they send, so that a refusal has an explanation."""
     for message in (
         ReplicaState(
             namespace=name, endpoint="e", replica_id="r", at_us=at_us, state="running", reason=reason

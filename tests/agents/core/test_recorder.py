@@ -1,4 +1,4 @@
-"""The recorder: phases in order, nothing beyond the bound, cuts that never tear a request's life apart."""
+"""The recorder: phases in order, nothing beyond the bound, snapshots that keep each request's phases in order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from endpoint_analytics.agents.core.recorder import Recorder
 
 
 class Clock:
-    """A clock that moves by a microsecond at each look."""
+    """A clock that advances by a microsecond per read."""
 
     def __init__(self) -> None:
         self.now_ns = 0

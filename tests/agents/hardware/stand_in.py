@@ -29,7 +29,7 @@ def compile_library(library: Path, *sources: Path) -> None:
 
 
 class Driver:
-    """A machine whose driver says what the script says; `sample()` is one look of a collector there."""
+    """A machine whose driver follows the script; `sample()` is one sample of a collector there."""
 
     def __init__(self, directory: Path, script: str, arguments: list[str], **environment: str) -> None:
         self.script = directory / "script"

@@ -1,4 +1,4 @@
-"""CPU per cent of the replica's cores, and what changes while it runs."""
+"""CPU percentage of the replica's cores, and changes at run time."""
 
 from __future__ import annotations
 

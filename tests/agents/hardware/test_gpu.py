@@ -1,4 +1,4 @@
-"""GPUs: the true pynvml against a library that answers as a script says; and without any driver."""
+"""GPUs: the real pynvml with a library that follows a script; and without any driver."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ def test_a_gpu_that_is_taken_away_goes_from_the_list(driver):
 
 
 def test_a_gpu_that_comes_back_has_the_name_of_before(driver):
-    """The only one is reset, which takes longer than it is looked for at once."""
+    """The only GPU is reset, which takes longer than one lookup."""
     machine = driver(ONE)
     machine.sample()
     machine.says("count - 0")
@@ -255,7 +255,7 @@ def test_a_gpu_that_comes_back_has_the_name_of_before(driver):
 
 
 def test_container_runtime_variables_are_ignored(driver):
-    """`void` is what containers have whose GPUs came by the Container Device Interface."""
+    """Containers that get GPUs through the Container Device Interface have `void`."""
     assert devices(driver(ONE, NVIDIA_VISIBLE_DEVICES="void").sample()) == [("gpu0", "GPU-aaaa")]
 
 

@@ -1,4 +1,4 @@
-"""AMD's GPUs: the true amdsmi against a library that answers as a script says."""
+"""AMD GPUs: the real amdsmi with a library that follows a script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The share of time in which tasks waited."""
+"""The fraction of time in which tasks waited."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_certificate(directory: Path) -> Path:
-    """Make server.pem and server.key in the directory, a certificate for 127.0.0.1 that vouches for itself."""
+    """Make server.pem and server.key in the directory, a self-signed certificate for 127.0.0.1."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed: it makes a certificate")
     subprocess.run(

@@ -20,7 +20,7 @@ Said = tuple[float, str]
 def spans(
     pod: ScriptedPod, sidecar: list[Said], now: float, heard: tuple[float, float] | None = None
 ) -> list[Said]:
-    """Return the spans, from both reporter' events: (seconds after the pod's begin, state)."""
+    """Return the spans from both reporters' events: (seconds after the pod's creation, state)."""
     begin_s = pod.begin.timestamp()
     events = [
         Event(stage.at_us / 1e6, stage.state, stage.reason)
@@ -34,7 +34,7 @@ def spans(
 
 
 def test_a_silent_sidecar_leaves_the_pods_own_life():
-    """What ENDPOINT_ANALYTICS_STATES=off does: its heartbeat is heard, and its death is seen."""
+    """The effect of ENDPOINT_ANALYTICS_STATES=off: the heartbeat arrives, and the death is detected."""
     pod = serving()
     assert spans(pod, [], 200, heard=(5, 199)) == [
         (0, "pending"), (2, "pulling"), (30, "initializing"), (50, "running"),
@@ -46,7 +46,7 @@ def test_a_silent_sidecar_leaves_the_pods_own_life():
 
 
 def test_both_report_a_start():
-    """The proxy runs as soon as the server takes connections, the probe finds it ready a little later."""
+    """The proxy reports running once the server accepts connections; the probe finds it ready a little later."""
     pod = serving()
     seen = spans(pod, [(5.3, "initializing"), (47.1, "running")], 100)
     assert seen[-1] == (47.1, "running")

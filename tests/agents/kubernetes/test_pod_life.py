@@ -25,7 +25,7 @@ def read(pod: ScriptedPod) -> Pod:
 
 
 def reported(pod: ScriptedPod, rules: Rules = RULES, now: float = 1000) -> list[tuple[float, str, str]]:
-    """Return the stages as (seconds after the pod's begin, state, reason)."""
+    """Return the stages as (seconds after the pod's creation, state, reason)."""
     stages = stages_of(read(pod), rules, us(pod.at(now)))
     return [((stage.at_us - us(pod.begin)) // SECOND, stage.state, stage.reason) for stage in stages]
 
@@ -114,7 +114,7 @@ def test_the_model_is_downloaded_by_an_init_container():
 
 
 def test_a_download_that_runs_again_downloads():
-    """The node was restarted: the init container's run before had succeeded."""
+    """The node was restarted: the init container's previous run had succeeded."""
     pod = ScriptedPod("llm-1", init=("storage-initializer",))
     pod.scheduled(1)
     pod.taken_on(2)
@@ -221,7 +221,7 @@ def test_crashes_within_one_second_stay_in_order():
 
 
 def test_the_same_moment_has_the_same_time_in_every_later_version():
-    """A crash seen as it happens, as the back-off, and as the run before: one moment."""
+    """A crash seen when it happens, during back-off, and as the previous run: the same time."""
     pod = started()
     pod.crashes(31, 137, "OOMKilled")
     crash = stages_of(read(pod), RULES, 0)[-1]
@@ -279,7 +279,7 @@ def test_an_end_at_an_unknown_time():
 
 
 def test_a_container_that_could_not_be_started_was_never_initializing():
-    """The runtime says that it started in 1970."""
+    """The runtime reports that it started in 1970."""
     pod = ScriptedPod("llm-1")
     pod.scheduled(1)
     pod.taken_on(2)
@@ -341,7 +341,7 @@ def test_a_sidecar_that_crashes_before_the_server_starts():
 
 
 def test_an_init_container_that_fails_for_good():
-    """With the restart policy Never the pod has failed with it."""
+    """With restart policy Never, the pod has failed too."""
     pod = ScriptedPod("llm-1", init=("storage-initializer",))
     pod.scheduled(1)
     pod.taken_on(2)
@@ -353,7 +353,7 @@ def test_an_init_container_that_fails_for_good():
 
 
 def test_a_pod_whose_node_is_no_more():
-    """The pod's garbage collector marks it and says why in a condition alone."""
+    """The pod garbage collector marks it, and gives the reason only in a condition."""
     pod = serving()
     pod.disrupted(100, "DeletionByPodGC", "PodGC: node no longer exists")
     pod.json["status"]["phase"] = "Failed"

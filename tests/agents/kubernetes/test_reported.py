@@ -25,7 +25,7 @@ SECOND = 1_000_000
 
 
 class Heard:
-    """All that a reporter said of one replica; a table as ClickHouse keeps it: one row a moment and state."""
+    """Everything reported for one replica, as a table like ClickHouse's: one row per time and state."""
 
     def __init__(self, reporter: Reporter | None = None) -> None:
         self.reporter = reporter or Reporter(Rules())
@@ -49,7 +49,7 @@ class Heard:
         return max(self.rows)[1]
 
     def restarted(self, *, recalls: bool) -> Heard:
-        """Return what another process says, that read back the last row or did not."""
+        """Return what another process reports, with or without having read back the last row."""
         other = Heard()
         other.rows = dict(self.rows)
         if recalls and self.rows:
@@ -259,7 +259,7 @@ HAPPENINGS = st.lists(
 
 @given(HAPPENINGS)
 def test_two_agents_and_restarts_say_together_what_one_says_alone(happenings):
-    """The table of one agent that saw it all, and that of agents that come and go, end in the same state.
+    """The table of one agent that saw everything, and that of agents that come and go, end in the same state.
 
     A probe speaks once a second at most, so that readiness is not lost and won again within one.
     """

@@ -70,7 +70,7 @@ def test_a_scaled_object_that_is_paused():
     ("false", False), ("0", False), ("False", False),
 ])  # fmt: skip
 def test_what_keda_takes_for_paused(value, paused):
-    """Go's strconv.ParseBool, and what is no truth value pauses."""
+    """Go's strconv.ParseBool; anything that is not a bool pauses."""
     found = scaled_object("llm", 0, 8, annotations={"autoscaling.keda.sh/paused": value})
     assert limits([deployment("llm", 3)], [], [found]) == {"llm": (3, 3) if paused else (0, 8)}
 
@@ -100,7 +100,7 @@ def test_limits_hold_from_when_they_were_written():
 
 
 def test_what_was_scaled_by_hand_has_no_time():
-    """The server notes who wrote through the scale subresource, and not when."""
+    """The server records who wrote through the scale subresource, but not when."""
     scaled = deployment("llm", 3)
     scaled["metadata"]["managedFields"][0]["fieldsV1"] = {"f:spec": {"f:template": {}}}
     scaled["metadata"]["managedFields"].append(SCALED)

@@ -29,7 +29,7 @@ HERE = Origin("", "models")
 
 
 class Heard:
-    """A watcher, and what it said."""
+    """A watcher, and what it reported."""
 
     def __init__(
         self,
@@ -161,14 +161,14 @@ def test_endpoints_beyond_a_bound_are_left_out(monkeypatch, caplog):
 
 
 def moments(heard: Heard) -> list[tuple[str, int, str]]:
-    """Return endpoint, seconds and state of what was said since it was last asked."""
+    """Return endpoint, seconds and state of each report since the last call."""
     taken = [(each.endpoint, (each.at_us - us(T0)) // 1_000_000, each.state) for each, _ in heard.messages]
     heard.messages.clear()
     return taken
 
 
 def labelled(pod: ScriptedPod, second: int | None, **labels: str) -> ScriptedPod:
-    """Label it as `kubectl label` does, and as the server notes that, if it does."""
+    """Label it as `kubectl label` does, with the server's record of it, if any."""
     pod.json["metadata"]["labels"] |= labels
     if second is not None:
         pod.json["metadata"]["managedFields"].append(

@@ -37,7 +37,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Seen:
-    """What reached the sink: the present objects, and all that was said of them."""
+    """What reached the sink: the current objects, and all events."""
 
     def __init__(self) -> None:
         self.pods: dict[str, str] = {}
@@ -170,7 +170,7 @@ def test_a_watch_that_the_server_ends_continues_where_it_was(server):
 
 
 def test_a_server_whose_store_was_restored_is_listed_again(server):
-    """Its versions lie below ours, and until they have caught up a watch from ours says nothing."""
+    """Its versions are below ours, and a watch from ours sends nothing until they have caught up."""
     server.apply("pods", pod("a"))
     server.apply("pods", pod("b"))
 
@@ -249,7 +249,7 @@ def test_a_version_that_is_forgotten_means_a_new_list(server, as_event, caplog):
 
 
 def test_bookmarks_move_the_version_on(server):
-    """Other resources change; ours does not. Without bookmarks its version would be forgotten."""
+    """Only other resources change. Without bookmarks our version would be forgotten."""
     server.bookmark_s = 0.05
     server.apply("pods", pod("a"))
 
@@ -443,7 +443,7 @@ def test_what_is_not_installed_or_forbidden_counts_as_none_and_is_said_once(serv
 
 @pytest.mark.parametrize("what", ["missing", "forbidden"])
 def test_what_worked_and_is_refused_for_a_moment_is_as_it_was(server, what, monkeypatch):
-    """A server that starts answers 403, or 404, before it has read its rules."""
+    """A starting server answers 403 or 404 before it has loaded its rules."""
     monkeypatch.setattr(refusal, "LASTS_S", 60.0)
     resource = Resource("scaledobjects", "/apis/keda.sh/v1alpha1/namespaces/models/scaledobjects", Pod)
     server.apply("scaledobjects", pod("a"))

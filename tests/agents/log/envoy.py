@@ -69,7 +69,7 @@ static_resources:
 
 
 class Envoy(Front):
-    """Listens at `port`, writes `log`; passes /tunnel to `tunnel_port`, and all else to the server.
+    """Listens on `port`, writes `log`; forwards /tunnel to `tunnel_port`, and everything else to the server.
 
     The route /timeout/ gives the server half a second.
     """

@@ -12,7 +12,7 @@ from tests.support.waiting import eventually
 
 
 class Front:
-    """A server that listens at `port`; `process` is it."""
+    """A server that listens on `port`; `process` is its process."""
 
     port: int
     process: subprocess.Popen[bytes]

@@ -21,7 +21,7 @@ def log_format() -> str:
 
 
 class Nginx(Front):
-    """Listens at `port`, writes `log`; `reopen` is what logrotate's postrotate does."""
+    """Listens on `port`, writes `log`; `reopen` does what logrotate's postrotate does."""
 
     def __init__(self, directory: Path, upstream_port: int) -> None:
         self.log = directory / "access.log"

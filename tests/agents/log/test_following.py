@@ -1,4 +1,4 @@
-"""A real log in a directory, turned over in every usual way: each line is given once."""
+"""A real log in a directory, rotated in every usual way: each line is returned once."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Log:
             self.file.write(line + b"\n")
 
     def poll(self) -> None:
-        """Read what there is, the time that a renamed file is waited for included."""
+        """Read everything, including the grace period for renamed files."""
         for _ in range(40):
             while (found := self.follower.poll(self.now_s)) is not None:
                 self.read += found.lines
@@ -424,7 +424,7 @@ def test_however_it_is_turned_over_each_line_is_given_once(tmp_path_factory, ste
 def test_lines_that_are_alike_are_each_given_once_when_the_log_is_copied_and_truncated(
     tmp_path, more, is_away
 ):
-    """However much is written before the next look: a new beginning looks like the old one."""
+    """However much is written before the next poll: the new content looks like the old."""
     log = Log(tmp_path, alike=True)
     for _ in range(3):
         log.write(40)
@@ -492,7 +492,7 @@ class Looks:
 @pytest.mark.parametrize("meanwhile", ["rename", "compress", "truncate", "compress older", "twice"])
 @pytest.mark.parametrize("is_away", [False, True])
 def test_a_log_that_is_turned_over_while_it_is_looked_at(tmp_path, caplog, before, meanwhile, is_away):
-    """At each point where the reader looks: what it found out about the files is out of date when it opens one."""
+    """At each point where the reader looks: its knowledge of the files is outdated when it opens one."""
 
     def turn_over(log: Log, how: str) -> None:
         if how == "truncate":

@@ -269,6 +269,6 @@ def test_gos_durations(text, expected_us):
     ["a", "1", ": ", "a:1 [", "a:1 [28/Nov/2026:17:35:50.655] ", "{} ", '"GET ', " - ", "] ", ": 1:1 ["],
 )
 def test_no_line_takes_long(name, piece):
-    """A client may have a say in it, in a path or a header."""
+    """A client may control it, in a path or a header."""
     for line in (piece * (65_000 // len(piece)), HTTPLOG[:-24] + piece * (65_000 // len(piece))):
         FORMATS[name](line)

@@ -67,7 +67,7 @@ def is_recent(request):
 
 
 def sums_of(totals):
-    """The totals without what is dropped: the fold adds up what came."""
+    """The totals without drops: the fold sums what arrived."""
     names = (
         "arrived",
         "finished",

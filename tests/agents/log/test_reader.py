@@ -28,7 +28,7 @@ EXCLUDING = replace(CONFIG, exclude_paths=("/health",))
 
 
 class CrashError(Exception):
-    """The process ends here."""
+    """Simulates the end of the process."""
 
 
 class Topic:

@@ -345,7 +345,7 @@ def test_without_a_lifespan_the_first_request_means_running(make_config):
 
 @pytest.mark.parametrize("raises", [True, False])
 def test_an_application_that_knows_no_lifespan_is_answered_for(make_config, raises):
-    """Django raises, others return: the server's start and stop are the replica's all the same."""
+    """Django raises, others return: the server's startup and shutdown are the replica's either way."""
 
     async def app(scope, receive, send):
         if scope["type"] != "http":

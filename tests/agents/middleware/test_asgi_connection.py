@@ -1,4 +1,4 @@
-"""What servers keep of a connection: a queue is looked through without losing a message."""
+"""What servers know about a connection: a queue is searched without losing a message."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_message_is_never_taken_from_an_application_that_waits_for_it():
 
 
 def test_a_queue_of_a_server_reports_a_client_that_left(make_config):
-    """As hypercorn calls an application: `receive` is the `get` of a queue."""
+    """As hypercorn calls an application: `receive` is a queue's `get`."""
 
     async def plain(scope, receive, send):
         await receive()

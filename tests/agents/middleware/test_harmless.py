@@ -82,7 +82,7 @@ ASGI_ONLY = ["GET /cancelled HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n
 
 
 def raw(port: int, request: str) -> bytes:
-    """Return all that comes, but for the date."""
+    """Return everything received, except the date."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(request.encode())
         found = b""
@@ -182,7 +182,7 @@ def breakable(found: set[CodeType]) -> list[FunctionType]:
 
 
 class BreakageError(Exception):
-    """What is injected."""
+    """The injected error."""
 
 
 def breaks(*_arguments: object, **_named: object) -> None:

@@ -1,4 +1,4 @@
-"""A proxy in a thread of the test's process, so that its agent can be asked; and servers to put behind it."""
+"""A proxy in a thread of the test process, so that its agent is accessible; and servers to put behind it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ else:
 
 
 class Running:
-    """A proxy that listens at `port`."""
+    """A proxy that listens on `port`."""
 
     def __init__(self, agent: Agent, unassigned: Agent | None) -> None:
         self.agent, self.unassigned = agent, unassigned
@@ -41,7 +41,7 @@ class Running:
 
     @property
     def totals(self) -> dict[str, object]:
-        """All that is not zero: the whole of the agent's totals but the sums of times."""
+        """All non-zero totals of the agent, except the sums of times."""
         return totals_of(self.agent)
 
 

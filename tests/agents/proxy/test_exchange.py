@@ -1,4 +1,4 @@
-"""Requests through a proxy to a server that the test plays: what each side gets, and what is counted."""
+"""Requests through a proxy to a server played by the test: what each side gets, and what is counted."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ def test_a_connection_to_the_server_is_used_again(make_config, loop):
 
 
 def test_a_connection_that_the_server_has_closed_is_not_used(make_config, loop):
-    """The server closes each connection after one answer, without saying so."""
+    """The server closes each connection after one response, without announcing it."""
     with scripted(serve(OK)) as server, run_proxy(make_config(), server.port, loop) as running:
         client = connect(running.port)
         for _ in range(50):
@@ -406,7 +406,7 @@ def test_a_client_that_hangs_up_is_reported_to_the_server_at_once(make_config, l
 @pytest.mark.parametrize("hang_up", [reset, socket.socket.close])
 @pytest.mark.parametrize("begun", [False, True])
 def test_an_answer_does_not_overtake_a_hang_up(make_config, loop, begun, hang_up):
-    """Both wait while the event loop is kept busy; which of the two it sees first must not matter."""
+    """Both are pending while the event loop is blocked; which of the two it sees first must not matter."""
     asked, answer, answered = threading.Event(), threading.Event(), threading.Event()
 
     def play(side, number):

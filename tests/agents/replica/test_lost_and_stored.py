@@ -23,7 +23,7 @@ HOUR_US = 3_600_000_000
 
 
 class Replica:
-    """Lives a random life under clocks of the test's: `now_us` never jumps, `wall_us` may."""
+    """A random life with the test's clocks: `now_us` never jumps, `wall_us` may."""
 
     def __init__(self, seed: int = 0) -> None:
         self.now_us = self.jump_us = 0
@@ -77,7 +77,7 @@ def test_totals_less_stored_is_what_was_dropped_for_any_drops(seed, drops):
 
 @pytest.mark.parametrize("drop_newest", [False, True])
 def test_what_spool_and_memory_drop_is_missing_by_cause(tmp_path, drop_newest):
-    """The disk refuses for a while, then the cap is reached; what another process sends is folded."""
+    """The disk fails for a while, then the size limit is reached; another process's messages are folded."""
     replica = Replica()
     outbox = SpoolOutbox(4, 10**6)
     spool = Spool(tmp_path, "boot-1", "prefix", b"key", 64 * 1024, drop_newest=drop_newest)
@@ -162,7 +162,7 @@ JUMPS = st.one_of(
 @given(st.integers(0, 2**32), st.lists(JUMPS, min_size=1, max_size=20))
 @settings(max_examples=100)
 def test_a_clock_that_jumps_corrupts_no_window(seed, jumps):
-    """Each flush finds the wall clock wrong by another amount; the broker's clock, which rules, is right."""
+    """The wall clock is wrong by a different amount at each flush; the broker's clock, which decides, is right."""
     replica = Replica(seed)
     batches, log = [], []
     for jump_us in [*jumps, 0]:

@@ -1,4 +1,4 @@
-"""What each engine answers at /metrics, cut to the lines that matter and their near misses.
+"""What each engine returns at /metrics, reduced to the lines that matter and their near misses.
 
 Written from the documented names, types and labels; the version of each is said above it.
 """

@@ -1,4 +1,4 @@
-"""From each engine's answers to our metrics: which names count, what is added up, averaged, and grows how fast."""
+"""From each engine's responses to our metrics: which names count, and what is summed, averaged or a rate."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_a_clock_that_stands_gives_no_rate():
 
 @given(st.lists(st.integers(0, 50), min_size=2, max_size=30), st.data())
 def test_what_grew_between_restarts_is_the_sum_of_the_rates(steps, data):
-    """Of a counter that is set to 0 now and then, right after an answer."""
+    """For a counter that is occasionally reset to 0, right after a response."""
     growth, value = Growth(), 0
     growth.per_second(counters(a=value), 0)
     total = 0.0

@@ -1,4 +1,4 @@
-"""The scraper on a real server: readings, gaps, words said once; and the agent that has one."""
+"""The scraper with a real server: readings, gaps, problems logged once; and an agent with a scraper."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def test_while_kafka_is_well_nothing_is_written(kafka_config, make_config, tmp_p
 
 
 def fill(directory, kafka, boots, batches):
-    """Leave a spool of dead boots, as their processes would have; returns (boot, seq) of each batch."""
+    """Create a spool of dead boots, as their processes would have left it; returns (boot, seq) of each batch."""
     config = AgentConfig(namespace="acme", endpoint="classifier", replica_id="replica-1")
     left = []
     for boot_id in boots:

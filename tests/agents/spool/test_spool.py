@@ -264,7 +264,7 @@ def test_a_segment_of_our_own_that_somebody_removed_is_counted_exactly(make_spoo
 
 
 class FullDisk:
-    """Takes so many bytes more and then says ENOSPC, in the middle of a write, as a disk does."""
+    """Accepts this many more bytes and then raises ENOSPC in the middle of a write, like a disk."""
 
     def __init__(self, monkeypatch, left):
         self.left = left

@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 
 
 def build(directory: Path) -> Path:
-    """Return the directory that stands for /opt/rocm; skips the test without a C compiler or without the module."""
+    """Return the directory that stands in for /opt/rocm; skips the test without a C compiler or without the module."""
     found = importlib.util.find_spec("amdsmi")
     if found is None or found.origin is None:
         pytest.skip("the package amdsmi is not installed")

@@ -26,11 +26,11 @@ DIRECTORY = Path(__file__).parents[4] / "build" / "judges" / f"kubernetes-{VERSI
 
 
 class UnavailableError(Exception):
-    """It cannot be built here: the message says why."""
+    """It cannot be built here; the message says why."""
 
 
 def built() -> Path:
-    """Return the directory of the commands, which are built where they are not there; raises UnavailableError."""
+    """Return the directory of the binaries, building them if missing; raises UnavailableError."""
     missing = [name for name in COMMANDS if not (DIRECTORY / name).exists()]
     if missing:
         source = DIRECTORY / "source"

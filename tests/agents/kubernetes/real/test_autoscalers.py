@@ -55,7 +55,7 @@ class Metrics:
         return self.cluster.done("GET", f"{AUTOSCALERS}/{name}")
 
     def condition(self, name: str) -> tuple[str, str]:
-        """Return reason and message of what the controller says of its scaling."""
+        """Return the reason and message of the controller's scaling condition."""
         conditions = self.autoscaler(name).get("status", {}).get("conditions", [])
         return next(
             ((each["reason"], each["message"]) for each in conditions if each["type"] == "ScalingActive"),
@@ -116,7 +116,7 @@ def metrics(models: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def install(cluster: Cluster, directory: Path, port: int) -> None:
-    """Apply our manifests; the Service leads out of the cluster, which has no nodes."""
+    """Apply our manifests; the Service points outside the cluster, which has no nodes."""
     built = cluster.kubectl("kustomize", ROOT / "infra/deploy/autoscaling/external-metrics")
     found = list(yaml.safe_load_all(built))
     for each in found:
@@ -174,7 +174,7 @@ def test_what_is_known_scales_and_what_is_unknown_makes_nobody_wait(metrics: Met
 
 
 def test_a_database_that_hangs_takes_no_replica_and_keeps_no_namespace(metrics: Metrics):
-    """Discovery stays: were it to fail, Kubernetes could not tell what is left in a namespace, and would keep it."""
+    """Discovery stays available: otherwise Kubernetes could not find what is left in a namespace, and would keep it."""
     metrics.report("steady", 3)
     metrics.scaled("steady", "steady")
     eventually(

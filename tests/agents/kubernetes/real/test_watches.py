@@ -129,7 +129,7 @@ def test_pods_come_change_and_go(models: Cluster, agent: Path):
 
 
 def test_a_watch_that_ends_continues_where_bookmarks_have_brought_it(models: Cluster, agent: Path):
-    """None of our pods changes, others do: without bookmarks our version would be forgotten."""
+    """Only other pods change: without bookmarks our version would be forgotten."""
 
     async def script(seen: Seen) -> None:
         await until(lambda: seen.settled)
@@ -173,7 +173,7 @@ def test_a_role_that_is_taken_away_for_a_moment_changes_nothing(models: Cluster,
 
 
 def test_a_store_that_is_restored_from_a_backup_is_listed_again(commands: Path, tmp_path: Path):
-    """Its versions lie below ours: the real server says nothing to a watch from a version that is to come."""
+    """Its versions are below ours: the real server sends nothing to a watch from a future version."""
     with Cluster(commands, tmp_path, controllers=()) as cluster:
         cluster.done("POST", "/api/v1/namespaces", {"metadata": {"name": "models"}})
         cluster.done("POST", "/api/v1/namespaces/models/serviceaccounts", {"metadata": {"name": "default"}})
