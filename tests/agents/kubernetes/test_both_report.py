@@ -42,7 +42,7 @@ def test_a_silent_sidecar_leaves_the_pods_own_life():
     assert spans(pod, [], 200, heard=(5, 100))[-1] == (
         110,
         "failed",
-    )  # nobody hears of it: its node is lost, say
+    )  # unreported: its node is lost, for example
 
 
 def test_both_report_a_start():

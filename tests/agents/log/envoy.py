@@ -89,5 +89,5 @@ class Envoy(Front):
         )
 
     def stop(self) -> None:
-        self.process.kill()  # told to end, it would wait for requests
+        self.process.kill()  # on SIGTERM it would wait for requests
         self.process.wait(30)

@@ -25,7 +25,7 @@ def captured(make_config, tmp_path):
         envoy.wait()
         eventually(envoy.log.exists, bool, 30, "the log")
         ways = (envoy.log, "envoy", envoy.port, port, child.kill)
-        with read_log(make_config(), *ways, tells_answers_cut_short=True) as captured:
+        with read_log(make_config(), *ways, detects_truncation=True) as captured:
             captured.envoy = envoy
             yield captured
     finally:

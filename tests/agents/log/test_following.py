@@ -78,7 +78,7 @@ class Log:
 
     def _shift(self) -> None:
         if self.alike:
-            time.sleep(0.01)  # rotations are told apart by their times
+            time.sleep(0.01)  # rotations are distinguished by their times
         for number in range(8, 0, -1):
             for end in ("", ".gz", ".bz2", ".xz"):
                 old = self.path.with_name(f"access.log.{number}{end}")
@@ -133,7 +133,7 @@ def test_a_renamed_file_is_read_to_its_end_however_late_its_writer_is(log):
     log.poll()
     old = log.path.rename(log.path.with_name("access.log.1"))
     log.path.touch()
-    log.poll()  # the new one is there, and empty: its writer has not been told
+    log.poll()  # the new one is there, and empty: its writer has not reopened it
     log.write(2)
     log.poll()
     assert log.read == log.written

@@ -24,7 +24,7 @@ def captured(make_config, tmp_path):
     try:
         haproxy.wait()
         ways = (haproxy.log, "haproxy", haproxy.port, port, child.kill)
-        with read_log(make_config(), *ways, tells_answers_cut_short=True) as captured:
+        with read_log(make_config(), *ways, detects_truncation=True) as captured:
             captured.haproxy = haproxy
             yield captured
     finally:

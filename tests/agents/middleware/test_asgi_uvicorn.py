@@ -226,7 +226,7 @@ def test_client_hangs_up_while_pending(serve, http, path, loop):
         connection.sendall(get(path))
         gates.wait_entered()
         connection.close()
-        time.sleep(0.03)  # the loop sees it meanwhile, or is kept from it: no event tells
+        time.sleep(0.03)  # the loop sees it meanwhile, or is blocked: no event shows which
         gates.go_on.set()
         gates.wait_left()
     assert served.totals == {"arrived": 1, "aborted_pending": 1}

@@ -64,7 +64,7 @@ def scripted(play: Callable[[Side, int], None]) -> Iterator[Scripted]:
     def run(side: Side, number: int) -> None:
         try:
             play(side, number)
-        except BaseException as error:  # noqa: BLE001  # the test tells it in the end
+        except BaseException as error:  # noqa: BLE001  # reported at the end of the test
             server.failures.append(error)
         finally:
             side.close()

@@ -303,7 +303,7 @@ def test_a_server_that_is_not_there_yet_is_502(make_config, loop):
         client.send(GET)
         assert b"HTTP/1.1 502 Bad Gateway\r\n" in client.read_head()
         client.read_until(b"reached\n")
-        client.send(GET)  # the connection goes on
+        client.send(GET)  # the connection stays open
         assert b"HTTP/1.1 502 Bad Gateway\r\n" in client.read_head()
         assert running.agent.snapshot().state == "initializing"
         with socket.create_server(("127.0.0.1", port)):
@@ -453,7 +453,7 @@ def test_a_client_that_hangs_up_while_the_server_reads_nothing(make_config, loop
         client = connect(running.port)
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n")
         client.socket.settimeout(1)
-        with pytest.raises(TimeoutError):  # back-pressure: what nobody reads is not taken either
+        with pytest.raises(TimeoutError):  # back-pressure: unread data stops the sender
             client.send(bytes(100_000_000))
         reset(client.socket)
         eventually(
@@ -496,7 +496,7 @@ def test_an_answer_before_the_upload_has_ended(make_config, loop):
         client = connect(running.port)
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n")
         assert client.read_head() == answer
-        client.send(bytes(300_000) + GET)  # the rest is thrown away, and the connection goes on
+        client.send(bytes(300_000) + GET)  # the rest is discarded, and the connection stays open
         assert client.read_head() == answer
         client.close()
     assert running.totals == {"arrived": 2, "finished": 2, "status": {"413": 2}}

@@ -144,7 +144,7 @@ def test_a_forked_child_holds_nothing_of_its_parents(join):
     reading, writing = os.pipe()
     begun, began = os.pipe()
     pid = os.fork()
-    if pid == 0:  # the child outlives what its parent lets go of
+    if pid == 0:  # the child outlives what its parent releases
         os.write(began, b".")
         os.read(reading, 1)
         os._exit(0)

@@ -94,7 +94,7 @@ def test_the_start_ends_and_says_why(tmp_path, framework, server):
     ("framework", "words"),
     [
         ("fastapi", [*SERVERS["uvicorn"], "--lifespan", "off"]),
-        ("fastapi", ["uvicorn", "mounted:app", "--port", "{port}"]),  # no lifespan reaches what is mounted
+        ("fastapi", ["uvicorn", "mounted:app", "--port", "{port}"]),  # mounted applications get no lifespan
         ("starlette", ["granian", "application:app", "--interface", "asginl", "--port", "{port}"]),
         ("flask", UWSGI),
     ],
