@@ -1,1 +1,1 @@
-"""What runs beside a model server: it captures, samples and sends, and never makes a request wait."""
+"""What runs next to a model server: captures requests, samples hardware, sends both, and never delays a request."""

@@ -1,10 +1,10 @@
-"""Live analytics for model-inference endpoints: the names for applications.
+"""Live analytics for model-inference endpoints: the public API for applications.
 
 >>> from endpoint_analytics import AnalyticsMiddleware        # ASGI: FastAPI, Starlette, Litestar, Quart ...
 >>> from endpoint_analytics import WSGIAnalyticsMiddleware    # WSGI: Flask, Django ...
 
-All else is the inside of agents, pipeline and infra. A name is loaded when it is first asked for: the pipeline needs no
-middleware.
+Everything else in agents, pipeline and infra is internal. Names load on first access, so the pipeline never imports
+the middlewares.
 """
 
 from __future__ import annotations

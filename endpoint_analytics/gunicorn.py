@@ -1,4 +1,4 @@
-"""The hooks for gunicorn's workers: `gunicorn -c python:endpoint_analytics.gunicorn app:application`."""
+"""Hooks for gunicorn workers: `gunicorn -c python:endpoint_analytics.gunicorn app:application`."""
 
 from endpoint_analytics.agents.middleware.wsgi_gunicorn import post_worker_init
 

@@ -1,1 +1,1 @@
-"""The command line of the agents: one module for each subcommand."""
+"""The agents' command line: one module per subcommand."""

@@ -1,7 +1,7 @@
 """The command `endpoint-analytics agent SUBCOMMAND`: finds the subcommand's module and runs it.
 
-Only the table of subcommands belongs here. A subcommand's module offers `add_arguments(parser)` and
-`run(arguments) -> int` (the exit status), and is imported only when it is the one that was asked for.
+Only the table of subcommands belongs here. A subcommand's module provides `add_arguments(parser)` and
+`run(arguments) -> int` (the exit status), and is imported only when that subcommand runs.
 """
 
 from __future__ import annotations
@@ -13,34 +13,34 @@ import sys
 from endpoint_analytics.agents.command.installation import install_command
 from endpoint_analytics.schemas.configuration.command_line import Parser
 
-# name -> (module, one line for --help, the extra that brings what it needs)
+# name -> (module, one line for --help, the extra that installs its dependencies)
 SUBCOMMANDS: dict[str, tuple[str, str, str]] = {
     "proxy": (
         "endpoint_analytics.agents.command.proxy_command",
-        "a proxy before a server, which records",
+        "run a recording reverse proxy in front of a server",
         "proxy",
     ),
     "log": ("endpoint_analytics.agents.command.log_command", "count requests from an access log", ""),
     "scrape": (
         "endpoint_analytics.agents.command.scrape_command",
-        "send a serving engine's own metrics along",
+        "collect a serving engine's own metrics",
         "",
     ),
     "kubernetes": (
         "endpoint_analytics.agents.command.kubernetes_command",
-        "watch pods: states, reasons, replica limits",
+        "watch pods: states, reasons and replica limits",
         "kubernetes",
     ),
     "run": (
         "endpoint_analytics.agents.command.run_command",
-        "start a server, and tell its states and hardware",
+        "start a server and report its states and hardware",
         "",
     ),
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the subcommand's name; all words after it are its own."""
+    """Add the subcommand's name; everything after it belongs to the subcommand."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "subcommands:\n" + "\n".join(
         f"  {name:<12} {text}" for name, (_, text, _) in SUBCOMMANDS.items()
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "subcommand", choices=SUBCOMMANDS, metavar="subcommand", help="one of the subcommands below"
     )
-    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="...", help="what the subcommand takes")
+    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="...", help="arguments of the subcommand")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""The command `endpoint-analytics endpoint set`: tell an endpoint's minimum and maximum replicas."""
+"""The command `endpoint-analytics endpoint set`: report an endpoint's minimum and maximum replicas."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from endpoint_analytics.agents.command.agent_options import add_timeout_option
-from endpoint_analytics.agents.command.replica_command import parse_time_us
+from endpoint_analytics.agents.command.set_command import add_set, parse_time_us
 from endpoint_analytics.agents.core.config import ConfigurationError
 from endpoint_analytics.agents.delivery.events import SendError, send_endpoint_settings
 from endpoint_analytics.schemas.configuration.kafka_options import add_kafka_options, kafka_of
@@ -15,18 +15,23 @@ from endpoint_analytics.schemas.errors import InvalidMessageError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add `set` and its options."""
-    parser.add_argument("action", choices=["set"], help="tell the endpoint's settings")
-    parser.add_argument("--namespace", required=True, help="owner of the endpoint")
-    parser.add_argument("--endpoint", required=True, help="name of the endpoint")
-    parser.add_argument("--min-replicas", required=True, type=int, metavar="N", help="least replicas")
-    parser.add_argument("--max-replicas", required=True, type=int, metavar="N", help="most replicas")
-    parser.add_argument("--at", type=parse_time_us, metavar="TIME", help="from when on, ISO 8601 (now)")
-    add_kafka_options(parser)
-    add_timeout_option(parser)
+    setting = add_set(parser, "report the endpoint's replica limits")
+    setting.add_argument("--namespace", required=True, metavar="NAME", help="owner of the endpoint")
+    setting.add_argument("--endpoint", required=True, metavar="NAME", help="name of the endpoint")
+    setting.add_argument("--min-replicas", required=True, type=int, metavar="N", help="minimum replicas")
+    setting.add_argument("--max-replicas", required=True, type=int, metavar="N", help="maximum replicas")
+    setting.add_argument(
+        "--at",
+        type=parse_time_us,
+        metavar="TIME",
+        help="when the limits take effect, ISO 8601 (default: now)",
+    )
+    add_kafka_options(setting)
+    add_timeout_option(setting)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Send the settings; returns 0 when Kafka has stored them, 1 with an explanation when it has not."""
+    """Send the settings; returns 0 once Kafka has stored them, otherwise 1 after printing why."""
     try:
         send_endpoint_settings(
             arguments.namespace,

@@ -1,6 +1,6 @@
-"""How this installation came here, so that a hint names a command that works for it.
+"""How this package was installed, so that hints name an install command that works here.
 
-Only what pip itself recorded is read (direct_url.json, PEP 610): a directory, a wheel, or nothing for an index.
+Reads only what pip itself recorded (direct_url.json, PEP 610): a directory, a wheel, or nothing for an index.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ NAME = "endpoint-analytics"
 
 
 def install_command(extra: str) -> str:
-    """Return the command that adds an extra to what is installed here."""
+    """Return the command that adds an extra to this installation."""
     return f"pip install {shlex.quote(f'{installed_from()}[{extra}]')}"
 
 
 def installed_from() -> str:
-    """Return what pip installed: a path, or the name where it came from an index."""
+    """Return what pip installed: a path, or the package name if it came from an index."""
     try:
         recorded = metadata.distribution(NAME).read_text("direct_url.json")
     except metadata.PackageNotFoundError:
@@ -30,7 +30,7 @@ def installed_from() -> str:
 
 
 def parse_direct_url(recorded: str | None) -> str | None:
-    """Return the local path that PEP 610's record names, None when there is none any more."""
+    """Return the local path in a PEP 610 record; None if it has none or the path no longer exists."""
     try:
         url = urlsplit(json.loads(recorded or "{}")["url"])
     except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""`endpoint-analytics agent kubernetes`: watches pods until told to end. Only arguments and signals belong here."""
+"""`endpoint-analytics agent kubernetes`: watches pods until a signal. Only arguments and signals belong here."""
 
 from __future__ import annotations
 
@@ -31,66 +31,96 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of what is watched and under which names it is told, and Kafka's."""
+    """Add the options for what to watch, the names to report it under, and Kafka."""
     downloads = ", ".join(Rules().downloads)
-    watched = parser.add_argument_group("what is watched")
-    watched.add_argument("--kubernetes-namespace", metavar="...", help="(where this runs, or the context's)")
+    watched = parser.add_argument_group("what to watch")
     watched.add_argument(
-        "--selector", default="", metavar="...", help="of the pods: app=llm (those with the endpoint label)"
+        "--kubernetes-namespace",
+        metavar="NAME",
+        help="namespace to watch (default: the pod's own, or the context's)",
     )
     watched.add_argument(
-        "--container", action="append", default=[], metavar="...", help="that serves; may be repeated (all)"
+        "--selector",
+        default="",
+        metavar="SELECTOR",
+        help="label selector of the pods, e.g. app=llm (default: pods with the endpoint label)",
+    )
+    watched.add_argument(
+        "--container",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="container that serves; repeatable (default: all)",
     )
     watched.add_argument(
         "--download-container",
         action="append",
         metavar="PATTERN",
-        help=f"an init container that downloads the model; may be repeated ({downloads})",
+        help=f"init container that downloads the model; repeatable (default: {downloads})",
     )
     watched.add_argument(
-        "--kubeconfig", metavar="FILE", help="(the pod's own account; else KUBECONFIG, ~/.kube/config)"
+        "--kubeconfig",
+        metavar="FILE",
+        help="kubeconfig file (default: the pod's service account; else KUBECONFIG, ~/.kube/config)",
     )
-    watched.add_argument("--context", metavar="...", help="of the kubeconfig (its current one)")
     watched.add_argument(
-        "--watch-seconds", type=float, default=120.0, metavar="S", help="length of one watch, 1 to 3600 (120)"
+        "--context", metavar="NAME", help="context of the kubeconfig (default: its current context)"
     )
-    told = parser.add_argument_group(
-        "how it is told", f"each also as a variable: --endpoint is {ENVIRONMENT_PREFIX}ENDPOINT"
+    watched.add_argument(
+        "--watch-seconds",
+        type=float,
+        default=120.0,
+        metavar="SECONDS",
+        help="length of one watch, 1 to 3600 (default: %(default)g)",
     )
-    told.add_argument("--namespace", metavar="...", help="owner of the endpoints (the Kubernetes namespace)")
-    told.add_argument("--endpoint", metavar="...", help="name of the endpoint that all the pods serve")
-    told.add_argument("--endpoint-label", metavar="KEY", help="label that names each pod's endpoint, instead")
-    told.add_argument("--replica-from", metavar="...", help=f"{REPLICA_FROM} (name)")
-    told.add_argument("--cluster", metavar="...", help="tells clusters apart that share a Kafka (none)")
+    reported = parser.add_argument_group(
+        "how to report it",
+        f"each can also be set by an environment variable: --endpoint is {ENVIRONMENT_PREFIX}ENDPOINT",
+    )
+    reported.add_argument(
+        "--namespace", metavar="NAME", help="owner of the endpoints (default: the Kubernetes namespace)"
+    )
+    reported.add_argument("--endpoint", metavar="NAME", help="name of the endpoint that all the pods serve")
+    reported.add_argument(
+        "--endpoint-label",
+        metavar="KEY",
+        help="pod label that holds the endpoint's name, instead of --endpoint",
+    )
+    reported.add_argument(
+        "--replica-from", metavar="SOURCE", help=f"what names a replica: {REPLICA_FROM} (default: name)"
+    )
+    reported.add_argument(
+        "--cluster", metavar="NAME", help="distinguishes clusters that share a Kafka (default: none)"
+    )
     add_kafka_options(parser)
     add_timeout_option(parser)
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
-    """Return what the options and the environment say; raises ConfigurationError."""
+    """Return the settings from the options and the environment; raises ConfigurationError."""
 
-    def said(option: str) -> str:
+    def value_of(option: str) -> str:
         given: str | None = getattr(arguments, option)
         return given if given is not None else read_text(os.environ, option)
 
     if not 1 <= arguments.watch_seconds <= 3600:
-        raise ConfigurationError(f"--watch-seconds is {arguments.watch_seconds:g}; it takes 1 to 3600")
-    endpoint_label = said("endpoint_label")
-    endpoint = arguments.endpoint or ("" if arguments.endpoint_label else said("endpoint"))
-    naming = Naming(endpoint, endpoint_label, said("replica_from") or "name")
+        raise ConfigurationError(f"--watch-seconds is {arguments.watch_seconds:g}: expected 1 to 3600")
+    endpoint_label = value_of("endpoint_label")
+    endpoint = arguments.endpoint or ("" if arguments.endpoint_label else value_of("endpoint"))
+    naming = Naming(endpoint, endpoint_label, value_of("replica_from") or "name")
     if naming.endpoint and not arguments.selector:
         raise ConfigurationError(
-            "--endpoint needs a --selector: else every pod of the namespace were a replica"
+            "--endpoint requires --selector: otherwise every pod in the namespace would be a replica"
         )
     selector = parse_selector(arguments.selector or endpoint_label)
     kafka = kafka_of(arguments)
     make_ssl_context(kafka)
     access = find_access(arguments.kubeconfig, arguments.context, os.environ)
-    there = arguments.kubernetes_namespace or access.namespace
-    namespace = said("namespace") or there
+    kubernetes_namespace = arguments.kubernetes_namespace or access.namespace
+    namespace = value_of("namespace") or kubernetes_namespace
     try:
         check_name("namespace", namespace)
-        check_name("Kubernetes namespace", there)
+        check_name("Kubernetes namespace", kubernetes_namespace)
     except InvalidMessageError as error:
         raise ConfigurationError(error.detail) from error
     return Settings(
@@ -98,7 +128,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         naming=naming,
         selector=selector,
         rules=Rules(frozenset(arguments.container), tuple(arguments.download_container or Rules().downloads)),
-        origin=Origin(said("cluster"), there),
+        origin=Origin(value_of("cluster"), kubernetes_namespace),
         access=access,
         kafka=kafka,
         timeout_s=arguments.timeout,
@@ -107,7 +137,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
 
 
 def find_access(kubeconfig: str | None, context: str | None, environment: Mapping[str, str]) -> Access:
-    """Return the access that is named; else that of the pod we are in; else that of the user's kubeconfig.
+    """Return the access that the options name, else the pod's own, else the user's kubeconfig's.
 
     Raises ConfigurationError.
     """
@@ -118,7 +148,7 @@ def find_access(kubeconfig: str | None, context: str | None, environment: Mappin
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Watch; prints `kubernetes agent ready` when the pods were listed. Returns the exit status."""
+    """Watch; prints `kubernetes agent ready` once the pods are listed. Returns the exit status."""
     try:
         settings = settings_of(arguments)
     except ConfigurationError as error:
@@ -131,11 +161,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _watch(settings: Settings) -> None:
-    told = asyncio.Event()
+    stopping = asyncio.Event()
     for number in SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
 
     def ready(pods: int) -> None:
         print(f"kubernetes agent ready: {pods} pods of {settings.origin.namespace}", flush=True)
 
-    await watch_until(told, settings, ready)
+    await watch_until(stopping, settings, ready)

@@ -1,4 +1,4 @@
-"""`endpoint-analytics agent log`: reads a log until told to end. Only arguments and signals belong here."""
+"""`endpoint-analytics agent log`: reads an access log until a signal. Only arguments and signals belong here."""
 
 from __future__ import annotations
 
@@ -36,21 +36,26 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the log's options and the agent's."""
+    """Add the access log's options and the agent's."""
     parser.add_argument(
-        "file", type=Path, metavar="FILE", help="the access log, by the name it is written under"
+        "file", type=Path, metavar="FILE", help="path that the server writes its access log to"
+    )
+    parser.add_argument("--format", required=True, choices=[*FORMATS, PATTERN], help="format of its lines")
+    parser.add_argument(
+        "--pattern", metavar="REGEX", help="with --format pattern: a regex with named groups, such as status"
     )
     parser.add_argument(
-        "--format", required=True, choices=[*FORMATS, PATTERN], help="how its lines are written"
+        "--position",
+        type=Path,
+        metavar="FILE",
+        help="file that stores the read position (default: the access log's path plus .position)",
     )
     parser.add_argument(
-        "--pattern", metavar="REGEX", help="with --format pattern: named groups, status and others"
-    )
-    parser.add_argument(
-        "--position", type=Path, metavar="FILE", help="where to remember how far was read (FILE.position)"
-    )
-    parser.add_argument(
-        "--from", choices=["start", "end"], default="end", dest="begin", help="where to begin at first (end)"
+        "--from",
+        choices=["start", "end"],
+        default="end",
+        dest="begin",
+        help="where to start without a stored position (default: %(default)s)",
     )
     add_exclude_option(parser)
     add_agent_options(parser)
@@ -58,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Read the log; prints `log reader ready` once it follows. Returns the exit status."""
+    """Read the access log; prints `log reader ready` once it follows. Returns the exit status."""
     path: Path = arguments.file.absolute()
     lock: FileLock | None = None
     try:
@@ -67,10 +72,12 @@ def run(arguments: argparse.Namespace) -> int:
         parser = parser_of(arguments)
         if not path.parent.is_dir():
             raise ConfigurationError(
-                f"there is no directory {path.parent} for the log {path.name}: correct the path"
+                f"the directory {path.parent} of the access log {path.name} does not exist: correct the path"
             )
         if path.exists() and not path.is_file():
-            raise ConfigurationError(f"{path} is no regular file, and has no place to go on from")
+            raise ConfigurationError(
+                f"{path} is not a regular file, so reading cannot resume after a restart"
+            )
         lock = hold_log(path, config)
         journal = Journal(arguments.position or path.with_name(f"{path.name}.position"), config, now_us())
     except ConfigurationError as error:
@@ -81,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         log_to_stderr()
         if not path.exists():
-            logger.warning("%s is not there yet: waiting for it", path)
+            logger.warning("%s does not exist yet: waiting for it", path)
         with quiet_client():
             return asyncio.run(_read(agent, path, parser, journal, from_end=arguments.begin == "end"))
     finally:
@@ -90,16 +97,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def hold_log(path: Path, config: AgentConfig) -> FileLock | None:
-    """Be the one reader of this log for this replica, whatever its position file; raises ConfigurationError.
+    """Lock this access log for this replica, whatever the position file; raises ConfigurationError if it is taken.
 
-    None where processes have no directory to meet in.
+    Returns None where processes have no shared runtime directory.
     """
     directory = runtime_directory()
     if directory is None:
         return None
-    where = path.parent.resolve() / path.name
+    resolved = path.parent.resolve() / path.name
     identity = (
-        f"{where}\n{config.namespace}/{config.endpoint}/{config.replica_id}/{config.kafka.topic_prefix}"
+        f"{resolved}\n{config.namespace}/{config.endpoint}/{config.replica_id}/{config.kafka.topic_prefix}"
     )
     try:
         held = acquire(directory / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.reader")
@@ -107,16 +114,16 @@ def hold_log(path: Path, config: AgentConfig) -> FileLock | None:
         return None
     if held is None:
         raise ConfigurationError(
-            f"another reader counts {path} for {config.namespace}/{config.endpoint}/{config.replica_id}: "
-            "two would count each request twice"
+            f"another log reader already reads {path} for "
+            f"{config.namespace}/{config.endpoint}/{config.replica_id}: two would count each request twice"
         )
     return held
 
 
 def parser_of(arguments: argparse.Namespace) -> Parser:
-    """Return what reads the lines; raises ConfigurationError."""
+    """Return the line parser; raises ConfigurationError."""
     if (arguments.format == PATTERN) != (arguments.pattern is not None):
-        raise ConfigurationError("--format pattern and --pattern go together")
+        raise ConfigurationError("--format pattern and --pattern require each other")
     return FORMATS[arguments.format] if arguments.pattern is None else pattern_parser(arguments.pattern)
 
 
@@ -129,10 +136,10 @@ async def _read(agent: Agent, path: Path, parser: Parser, journal: Journal, *, f
     loop = asyncio.get_running_loop()
     reading = loop.create_task(_follow(reader, path))
     for number in SIGNALS:
-        loop.add_signal_handler(number, _end, reader, reading, config.stop_timeout_s)
+        loop.add_signal_handler(number, _stop, reader, reading, config.stop_timeout_s)
     try:
         await reading
-    except asyncio.CancelledError:  # Kafka took too long; the journal has what is on its way
+    except asyncio.CancelledError:  # Kafka took too long; the journal holds the batch in flight
         pass
     finally:
         await loop.run_in_executor(None, agent.stop)
@@ -146,6 +153,6 @@ async def _follow(reader: LogReader, path: Path) -> None:
     await reader.run()
 
 
-def _end(reader: LogReader, reading: asyncio.Task[None], timeout_s: float) -> None:
+def _stop(reader: LogReader, reading: asyncio.Task[None], timeout_s: float) -> None:
     reader.stop()
     asyncio.get_running_loop().call_later(timeout_s, reading.cancel)

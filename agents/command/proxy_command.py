@@ -1,4 +1,4 @@
-"""`endpoint-analytics agent proxy`: a proxy that runs until told to end. Only arguments and signals belong here."""
+"""`endpoint-analytics agent proxy`: a proxy that runs until a signal. Only arguments and signals belong here."""
 
 from __future__ import annotations
 
@@ -29,55 +29,66 @@ from endpoint_analytics.schemas.identity import UNASSIGNED
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-# option -> (setting, what it says)
+# option -> (setting, help)
 _TIMES = {
     "--response-timeout": (
         "response_timeout_s",
-        "seconds until the server's answer begins, then 504; and without a byte of it",
+        "time for the server to start its response, else 504; also the limit between two bytes of it",
     ),
-    "--connect-timeout": ("connect_timeout_s", "seconds until the server takes a connection, then 502"),
-    "--head-timeout": ("head_timeout_s", "seconds for a client to send a request's head, then 408"),
-    "--body-timeout": ("body_timeout_s", "seconds without a byte of a request's body, then 408"),
-    "--idle-timeout": ("idle_timeout_s", "seconds that a client's connection may be idle"),
+    "--connect-timeout": ("connect_timeout_s", "time for the server to accept a connection, else 502"),
+    "--head-timeout": ("head_timeout_s", "time for a client to send a request's head, else 408"),
+    "--body-timeout": ("body_timeout_s", "time between two bytes of a request's body, else 408"),
+    "--idle-timeout": ("idle_timeout_s", "time that a client's connection may be idle"),
     "--upstream-idle": (
         "upstream_idle_s",
-        "seconds that a connection to the server is kept; less than it does",
+        "time to keep an idle connection to the server; set it below the server's own limit",
     ),
-    "--drain": ("drain_s", "seconds that requests have to end after SIGTERM"),
-    "--hold": ("hold_s", "seconds that a request waits while the server refuses connections"),
+    "--drain": ("drain_s", "time for requests to finish after SIGTERM"),
+    "--hold": ("hold_s", "time to hold a request while the server refuses connections"),
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the proxy's options and the agent's."""
-    parser.add_argument("--to", required=True, metavar="URL", help="the server: http://host:port or https://")
     parser.add_argument(
-        "--listen", default="127.0.0.1:8080", metavar="HOST:PORT", help="(%(default)s; port 0: a free one)"
+        "--to", required=True, metavar="URL", help="the server: http://HOST:PORT or https://HOST:PORT"
+    )
+    parser.add_argument(
+        "--listen",
+        default="127.0.0.1:8080",
+        metavar="HOST:PORT",
+        help="address to listen on; port 0 picks a free one (default: %(default)s)",
     )
     parser.add_argument(
         "--forwarded",
         choices=get_args(Forwarded),
         default="append",
-        help="X-Forwarded-For, -Proto, -Host: add to those that came, set anew, or keep as they came (append)",
+        help="X-Forwarded-For, -Proto, -Host: append to the client's, replace them, or pass them on unchanged "
+        "(default: %(default)s)",
     )
     for option, (setting, text) in _TIMES.items():
         default = ProxySettings.__dataclass_fields__[setting].default
         parser.add_argument(
-            option, type=float, default=default, dest=setting, metavar="S", help=f"{text} ({default:g})"
+            option,
+            type=float,
+            default=default,
+            dest=setting,
+            metavar="SECONDS",
+            help=f"{text} (default: {default:g})",
         )
     parser.add_argument(
         "--max-head-bytes",
         type=int,
         default=Limits().head_bytes,
-        metavar="N",
-        help="of a request (%(default)s)",
+        metavar="BYTES",
+        help="largest request head (default: %(default)s)",
     )
     parser.add_argument(
         "--max-header-lines",
         type=int,
         default=Limits().fields,
         metavar="N",
-        help="of a request (%(default)s)",
+        help="most header lines of a request (default: %(default)s)",
     )
     add_exclude_option(parser)
     add_agent_options(parser)
@@ -85,7 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_of(arguments: argparse.Namespace) -> ProxySettings:
-    """Return what the options say; raises ConfigurationError."""
+    """Return the settings from the options; raises ConfigurationError."""
     host, port = parse_listen(arguments.listen)
     return ProxySettings(
         upstream=parse_upstream(arguments.to),
@@ -117,18 +128,18 @@ async def _serve(agent: Agent, settings: ProxySettings) -> int:
     agents = [agent, held] if held is not None else [agent]
     proxy = ProxyServer(settings, agent, held)
     loop = asyncio.get_running_loop()
-    told = asyncio.Event()
+    stopping = asyncio.Event()
     for number in SIGNALS:
-        loop.add_signal_handler(number, told.set)
+        loop.add_signal_handler(number, stopping.set)
     try:
         port = await proxy.start()
     except OSError as error:
-        print(f"endpoint-analytics agent proxy: cannot listen at {settings.host}: {error}", file=sys.stderr)
+        print(f"endpoint-analytics agent proxy: cannot listen on {settings.host}: {error}", file=sys.stderr)
         return 1
     for one in agents:
         one.start()
     print(f"proxy ready http://{settings.host}:{port} to {settings.upstream}", flush=True)
-    await told.wait()
+    await stopping.wait()
     for number in SIGNALS:  # a second signal ends the process at once
         loop.remove_signal_handler(number)
         signal.signal(number, signal.SIG_DFL)
@@ -138,7 +149,7 @@ async def _serve(agent: Agent, settings: ProxySettings) -> int:
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's loop where it is installed: the extra `proxy` brings it."""
+    """Return uvloop's loop factory if uvloop is installed: the extra `proxy` installs it."""
     try:
         uvloop = importlib.import_module("uvloop")
     except ModuleNotFoundError:
@@ -148,6 +159,6 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _raise_descriptor_limit() -> None:
-    """Two descriptors a request: the usual 1,024 would be the first thing to run out."""
+    """Raise the limit: a request takes two descriptors, and the usual 1,024 would run out first."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,12 +1,12 @@
-"""The command `endpoint-analytics replica set`: tell a replica's state, as an orchestrator does."""
+"""The command `endpoint-analytics replica set`: report a replica's state, as an orchestrator would."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from datetime import UTC, datetime
 
 from endpoint_analytics.agents.command.agent_options import add_timeout_option
+from endpoint_analytics.agents.command.set_command import add_set, parse_time_us
 from endpoint_analytics.agents.core.config import ConfigurationError
 from endpoint_analytics.agents.delivery.events import SendError, send_replica_state
 from endpoint_analytics.schemas.configuration.kafka_options import add_kafka_options, kafka_of
@@ -16,19 +16,21 @@ from endpoint_analytics.schemas.replicas import STATES
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add `set` and its options."""
-    parser.add_argument("action", choices=["set"], help="tell that the replica entered a state")
-    parser.add_argument("--namespace", required=True, help="owner of the endpoint")
-    parser.add_argument("--endpoint", required=True, help="name of the endpoint")
-    parser.add_argument("--replica-id", required=True, help="name of the replica")
-    parser.add_argument("--state", required=True, choices=STATES, help="state that it entered")
-    parser.add_argument("--reason", default="", help="why, for people")
-    parser.add_argument("--at", type=parse_time_us, metavar="TIME", help="when, ISO 8601 (now)")
-    add_kafka_options(parser)
-    add_timeout_option(parser)
+    setting = add_set(parser, "report that the replica entered a state")
+    setting.add_argument("--namespace", required=True, metavar="NAME", help="owner of the endpoint")
+    setting.add_argument("--endpoint", required=True, metavar="NAME", help="name of the endpoint")
+    setting.add_argument("--replica-id", required=True, metavar="NAME", help="name of the replica")
+    setting.add_argument("--state", required=True, choices=STATES, help="state that it entered")
+    setting.add_argument("--reason", default="", metavar="TEXT", help="human-readable reason (default: none)")
+    setting.add_argument(
+        "--at", type=parse_time_us, metavar="TIME", help="when it entered the state, ISO 8601 (default: now)"
+    )
+    add_kafka_options(setting)
+    add_timeout_option(setting)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Send the state; returns 0 when Kafka has stored it, 1 with an explanation when it has not."""
+    """Send the state; returns 0 once Kafka has stored it, otherwise 1 after printing why."""
     try:
         send_replica_state(
             arguments.namespace,
@@ -44,15 +46,3 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"endpoint-analytics replica set: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def parse_time_us(text: str) -> int:
-    """Return microseconds since 1970 of an ISO 8601 time; without an offset it is UTC."""
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no ISO 8601 time such as 2026-01-31T12:00:00Z"
-        ) from error
-    since = (at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds

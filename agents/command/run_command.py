@@ -1,7 +1,7 @@
-"""The command `endpoint-analytics agent run -- COMMAND`: starts a server and tells its life as a replica.
+"""The command `endpoint-analytics agent run -- COMMAND`: starts a server and reports its life as a replica.
 
-It needs nothing in the server: states and hardware come from here. A middleware in the server finds in its
-environment whose requests it records, and that states and hardware are not its to send.
+The server needs no changes: states and hardware are reported from here. A middleware in the server reads from its
+environment which replica it belongs to, and that it must not report states and hardware itself.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from endpoint_analytics.agents.run.probe import ReadyProbe
 from endpoint_analytics.agents.run.tree import run_collectors
 from endpoint_analytics.agents.scrape.engine_tls import engine_tls
 
-LOOK_EVERY_S = 0.1
+POLL_INTERVAL_S = 0.1
 WAIT_FOR_KAFKA_S = 3.0
-"""At the end, when the server is gone: a container is given 10 s in all."""
+"""After the server has ended: a container gets 10 s for its whole shutdown."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,23 +47,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_agent_options(parser)
     add_scrape_options(parser)
     parser.set_defaults(timeout=WAIT_FOR_KAFKA_S)
-    parser.epilog = f"--timeout is {WAIT_FOR_KAFKA_S:g} here: the wait for Kafka when the server has ended."
-    parser.add_argument("--ready-url", metavar="URL", help="it runs when this answers below 400 (at once)")
+    parser.epilog = (
+        f"--timeout defaults to {WAIT_FOR_KAFKA_S:g} here: the wait for Kafka after the server has ended."
+    )
+    parser.add_argument(
+        "--ready-url",
+        metavar="URL",
+        help="the replica is running once this URL answers with a status below 400 (default: at once)",
+    )
     parser.add_argument(
         "--ready-within",
         type=float,
         default=600.0,
-        metavar="S",
-        help="else it has failed; it is not ended (600)",
+        metavar="SECONDS",
+        help="report the replica as failed if it is not ready by then; the server keeps running "
+        "(default: %(default)g)",
     )
     parser.add_argument("server", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the server's command")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the server to its end; returns its exit status, 128 and the signal's number, 127 or 126."""
+    """Run the server until it ends; returns its exit status, 128 plus the signal's number, 127 or 126."""
     command = arguments.server[1:] if arguments.server[:1] == ["--"] else arguments.server
     if not command:
-        print("endpoint-analytics agent run: no command; it takes -- COMMAND ...", file=sys.stderr)
+        print("endpoint-analytics agent run: no command: expected -- COMMAND ...", file=sys.stderr)
         return 2
     if not hasattr(os, "posix_spawnp"):
         print("endpoint-analytics agent run: this system has no posix_spawn", file=sys.stderr)
@@ -93,21 +100,21 @@ def _run(command: Sequence[str], environment: Mapping[str, str], life: Life, pro
         unstarted = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
         life.ended(unstarted)
         return unstarted
-    began_s, oom = time.monotonic(), OomWatch()
+    started_s, oom = time.monotonic(), OomWatch()
     if probe is None:
         life.ready()
     else:
         probe.start()
     try:
         while (status := reap(child)) is None:
-            number = next_signal(None if life.is_ready or life.asked_to_end else LOOK_EVERY_S)
+            number = next_signal(None if life.is_ready or life.asked_to_end else POLL_INTERVAL_S)
             if number is not None:
-                _pass_on(number, child, life)
+                _forward(number, child, life)
             if probe is not None and not life.is_ready:
                 if probe.is_ready:
                     life.ready()
                 else:
-                    life.waited(time.monotonic() - began_s, f"{probe.url}: {probe.last_error}")
+                    life.waited(time.monotonic() - started_s, f"{probe.url}: {probe.last_error}")
     finally:
         if probe is not None:
             probe.stop()
@@ -115,19 +122,19 @@ def _run(command: Sequence[str], environment: Mapping[str, str], life: Life, pro
     return exit_status(status)
 
 
-def _pass_on(number: int, child: int, life: Life) -> None:
-    """Give the server the signal; that a child of ours ended is for us alone."""
+def _forward(number: int, child: int, life: Life) -> None:
+    """Forward the signal to the server, except SIGCHLD, which is for the launcher."""
     if number == signal.SIGCHLD:
         return
     if number in ENDING:
         life.signalled(number)
-    os.kill(child, number)  # it is not reaped yet, so the number is still its own
+    os.kill(child, number)  # not reaped yet, so the process id is still the server's
 
 
 def child_environment(environment: Mapping[str, str], config: AgentConfig) -> dict[str, str]:
-    """Return the server's environment: whose requests a middleware in it records, and nothing twice."""
+    """Return the server's environment: tells a middleware in it which replica it is, and to report nothing twice."""
     kafka = config.kafka
-    told = {
+    settings = {
         "NAMESPACE": config.namespace,
         "ENDPOINT": config.endpoint,
         "REPLICA_ID": config.replica_id,
@@ -146,5 +153,5 @@ def child_environment(environment: Mapping[str, str], config: AgentConfig) -> di
     }
     return {
         **environment,
-        **{f"{ENVIRONMENT_PREFIX}{name}": value for name, value in told.items() if value},
+        **{f"{ENVIRONMENT_PREFIX}{name}": value for name, value in settings.items() if value},
     }

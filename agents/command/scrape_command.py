@@ -1,7 +1,7 @@
-"""`endpoint-analytics agent scrape`: scrapes until told to end. Only arguments and signals belong here.
+"""`endpoint-analytics agent scrape`: scrapes until a signal. Only arguments and signals belong here.
 
-It tells no states and no requests: those are for what stands in front of the engine or starts it. A replica of which
-nobody else speaks runs while its engine answers.
+It reports no states and no requests: that is up to the proxy in front of the serving engine, or its launcher. A replica
+that nothing else reports counts as running while its engine answers.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "scrape",
         metavar="URL",
-        help="the engine's metrics, as http://127.0.0.1:8000/metrics (/metrics by default)",
+        help="the serving engine's metrics, e.g. http://127.0.0.1:8000/metrics (default path: /metrics)",
     )
     parser.add_argument(
-        "--hardware", action="store_true", help="send the hardware too, where no other agent does"
+        "--hardware", action="store_true", help="also sample hardware, where no other agent does"
     )
     add_scrape_options(parser, with_url=False)
     add_agent_options(parser, with_hardware=False)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Scrape; prints `scraping URL` once it begins. Returns the exit status."""
+    """Scrape; prints `scraping URL` once it starts. Returns the exit status."""
     try:
         config = replace(agent_config_of(arguments), states=False, hardware=arguments.hardware)
         settings = scrape_settings(config)
         if settings is None:
-            raise ConfigurationError("no URL; it takes http://host:port/metrics")
+            raise ConfigurationError("no URL: expected http://HOST:PORT/metrics")
         agent = Agent(config, requests=False)
     except ConfigurationError as error:
         print(f"endpoint-analytics agent scrape: {error}", file=sys.stderr)
         return 2
     log_to_stderr()
-    told = threading.Event()
+    stopping = threading.Event()
     for number in SIGNALS:
-        signal.signal(number, lambda *_: told.set())
+        signal.signal(number, lambda *_: stopping.set())
     agent.start()
     print(f"scraping {settings.target}", flush=True)
-    told.wait()
+    stopping.wait()
     for number in SIGNALS:  # a second signal ends the process at once
         signal.signal(number, signal.SIG_DFL)
     agent.stop()

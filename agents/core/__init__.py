@@ -1,1 +1,1 @@
-"""What every way of capture shares: recording, batching, clock, configuration. Imports nothing else of agents."""
+"""Shared by all capture methods: recording, batching, clock, configuration. Imports nothing else from agents."""

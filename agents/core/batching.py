@@ -1,7 +1,7 @@
-"""The ledger: cuts of a recorder in, request batches out, with levels and totals carried along.
+"""Batching: turns recorder snapshots into request batches and carries levels and totals from one to the next.
 
-Pure but for what it remembers: no clock, no I/O, no thread. Its laws: a level never goes below zero,
-offsets lie within the interval, and arrived = finished + aborted + active after every batch.
+Stateful, but otherwise pure: no clock, no I/O, no threads. Invariants: a level never goes below zero, offsets lie
+within the interval, and arrived = finished + aborted + active after every batch.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from endpoint_analytics.schemas.requests import (
 )
 
 
-class Ledger:
-    """Of one boot of one replica. `max_events` bounds the rows of a batch."""
+class Batcher:
+    """Makes the batches of one boot of one replica, each of at most `max_events` rows."""
 
     def __init__(self, config: AgentConfig, boot_id: str, max_events: int = MAX_EVENTS) -> None:
         self._config = config
@@ -45,7 +45,7 @@ class Ledger:
 
     @property
     def active(self) -> int:
-        """Requests pending or streaming after the last batch."""
+        """Number of requests pending or streaming after the last batch."""
         return len(self._pending) + self._streaming
 
     def batches(
@@ -55,9 +55,9 @@ class Ledger:
         dropped: Mapping[str, int],
         dropped_batches: Mapping[str, int],
     ) -> Iterator[RequestBatch]:
-        """Yield the snapshot as one batch, or as several with consecutive intervals when it is too busy.
+        """Yield the snapshot as one batch, or as several with consecutive intervals if it has too many rows.
 
-        `offset_us` makes wall-clock time of the snapshot's clock; the other two go into the totals as they are.
+        `offset_us` converts the snapshot's clock to wall-clock time; the drop counts go into the totals unchanged.
         """
         for part in split(snapshot, self._max_events):
             yield self._batch(part, offset_us, dict(dropped), dict(dropped_batches))
@@ -108,12 +108,12 @@ class Ledger:
     def _count(
         self, snapshot: Snapshot, responded: Responded, finished: Finished, informational: Informational
     ) -> None:
-        waiting = self._pending
-        waiting.update(dict.fromkeys(snapshot.arrived))
+        pending = self._pending
+        pending.update(dict.fromkeys(snapshot.arrived))
         for request in snapshot.responded:
-            del waiting[request]
+            del pending[request]
         for request in snapshot.aborted_pending:
-            del waiting[request]
+            del pending[request]
         self._streaming += len(snapshot.responded) - len(snapshot.finished) - len(snapshot.aborted_streaming)
         self._arrived += len(snapshot.arrived)
         self._finished += len(snapshot.finished)
@@ -148,9 +148,9 @@ class Ledger:
 
 
 def split(snapshot: Snapshot, max_events: int) -> Iterator[Snapshot]:
-    """Yield the snapshot in parts of at most `max_events` rows, in order of time and then of a request's life.
+    """Yield the snapshot in parts of at most `max_events` rows, ordered by time, then by request phase.
 
-    The parts' intervals are consecutive and cover the whole; a snapshot that fits is yielded as it is.
+    The parts' intervals are consecutive and cover the whole snapshot; one that fits is yielded unchanged.
     """
     rows = (
         len(snapshot.arrived)
@@ -183,7 +183,7 @@ def split(snapshot: Snapshot, max_events: int) -> Iterator[Snapshot]:
         columns: tuple[list[object], ...] = ([], [], [], [], [], [])
         for _, phase, row in part:
             columns[phase].append(row)
-        yield Snapshot(start_ns, end_ns, *columns)  # type: ignore[arg-type]  # each column got its own rows
+        yield Snapshot(start_ns, end_ns, *columns)  # type: ignore[arg-type]  # each column holds its own row type
         start_ns = end_ns
 
 

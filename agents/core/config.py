@@ -1,6 +1,6 @@
 """The agent's settings: frozen, checked once, read from arguments and ENDPOINT_ANALYTICS_* variables.
 
-Only settings belong here. Arguments go before the environment; secrets never show in a repr.
+Only settings belong here. Arguments override the environment; secrets never appear in a repr.
 """
 
 from __future__ import annotations
@@ -59,17 +59,17 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentConfig:
-    """Everything that an agent needs to know; raises ConfigurationError when it cannot work so.
+    """All settings of an agent; raises ConfigurationError if one is invalid.
 
-    Times are in seconds, sizes in bytes. `recorder_limit` bounds the arrivals that wait for a flush,
-    `outbox_batches` and `outbox_bytes` what waits for Kafka in memory. `hardware` and `states` say
-    whether those are sent: a process whose launcher sends them does not. `spool` is a directory for what waits
-    longer ("": none), `spool_bytes` its cap for each process, `spool_drop` what goes at the cap. `scrape` is the
-    URL of a serving engine's metrics ("" or "off": none), read each `scrape_interval_s` with the bearer token
-    `scrape_token`, which never shows in a repr; `scrape_metrics` are metrics of the user's own,
-    `engine_name=prometheus_name`, and `scrape_select` says which of the engine's labels count. `engine_*` say how its
-    certificate is checked and which one is ours, for the metrics and for `agent run`'s ready URL. Requests of
-    `exclude_paths`, such as a probe's, are not recorded.
+    Times are in seconds, sizes in bytes. `recorder_limit` bounds the arrivals waiting for a flush; `outbox_batches`
+    and `outbox_bytes` bound the messages waiting for Kafka in memory. `hardware` and `states` say whether to send
+    those: a process whose launcher sends them does not. `spool` is a directory for messages that wait longer ("":
+    none), `spool_bytes` its limit per process, `spool_drop` which messages to drop at that limit. `scrape` is the
+    URL of a serving engine's metrics ("" or "off": none), read every `scrape_interval_s` with the bearer token
+    `scrape_token`, which never appears in a repr; `scrape_metrics` are additional metrics,
+    `engine_name=prometheus_name`, and `scrape_select` selects the engine's samples by label. `engine_*` configure how
+    to verify the engine's certificate and which client certificate to present, for the metrics and for the ready URL
+    of `agent run`. Requests for `exclude_paths`, such as health probes, are not recorded.
     """
 
     namespace: str
@@ -114,7 +114,9 @@ class AgentConfig:
                 raise wrong("exclude_paths", path)
         _check_choice("spool_drop", self.spool_drop, get_args(SpoolDrop))
         if self.spool and not CAN_LOCK:
-            raise ConfigurationError("spool is set, and this system has no flock: it works without a spool")
+            raise ConfigurationError(
+                "spool is set, but this system has no flock: unset it to run without a spool"
+            )
 
 
 def read_config(
@@ -160,12 +162,12 @@ def read_config(
         exclude_paths=_read_list("exclude_paths", exclude_paths, values),
         spool_drop=read_text(values, "spool_drop").lower() or "oldest",
         kafka=read_kafka_config(bootstrap_servers=kafka, topic_prefix=topic_prefix, environment=values),
-        **settings,  # type: ignore[arg-type]  # read_settings gives each the type of its default
+        **settings,  # type: ignore[arg-type]  # read_settings converts each to the type of its default
     )
 
 
 def read_settings(environment: Mapping[str, str]) -> dict[str, float | bool]:
-    """Return the numbers and switches of AgentConfig that the variables set: ENDPOINT_ANALYTICS_HARDWARE=off."""
+    """Return AgentConfig's numbers and switches set in the environment, e.g. ENDPOINT_ANALYTICS_HARDWARE=off."""
     found: dict[str, float | bool] = {}
     for setting in fields(AgentConfig):
         kind = type(setting.default)
@@ -176,7 +178,7 @@ def read_settings(environment: Mapping[str, str]) -> dict[str, float | bool]:
 
 
 def default_replica_id(environment: Mapping[str, str]) -> str:
-    """Return a valid name made of HOSTNAME (a pod's or container's own name), else a random one."""
+    """Return a valid name derived from HOSTNAME (a pod's or container's own name), else a random one."""
     host = environment.get("HOSTNAME") or socket.gethostname()
     name = re.sub(r"[^A-Za-z0-9._-]", "-", host)[:MAX_NAME_LENGTH].strip("._-")
     return name or f"replica-{secrets.token_hex(4)}"

@@ -1,8 +1,8 @@
-"""Which requests are left out of the figures: those whose path is in `exclude_paths`. Pure, and the same for each way.
+"""Which requests are not recorded: those whose path is in `exclude_paths`. Pure; the same for all capture methods.
 
-A path is compared as a whole, without its query, and as applications get it: percent-decoded, as UTF-8. It is the path
-of the request line, and behind a prefix that the server was told of (ASGI's `root_path`, WSGI's `SCRIPT_NAME`) the
-one below the prefix, or the whole.
+The whole path is compared, without its query, as applications see it: percent-decoded, as UTF-8. It is the path in the
+request line; if the server has a path prefix (ASGI's `root_path`, WSGI's `SCRIPT_NAME`), both the full path and the
+path below the prefix match.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _AUTHORITY = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 
 
 def is_excluded(path: str, excluded: AbstractSet[str], prefix: str = "") -> bool:
-    """Return whether requests of `path`, decoded and without a query, are left out."""
+    """Return whether requests for `path`, decoded and without a query, are excluded."""
     if path in excluded:
         return True
     if prefix and path.startswith(prefix):
@@ -24,8 +24,8 @@ def is_excluded(path: str, excluded: AbstractSet[str], prefix: str = "") -> bool
 
 
 def path_of(target: str) -> str:
-    """Return the path of a request's target as it stands in the request line: `/a%20b?c=d` has `/a b`."""
+    """Return the decoded path of a request target from a request line: `/a b` for `/a%20b?c=d`."""
     path = target.partition("?")[0]
-    if not path.startswith("/"):  # the absolute form, as clients send it to a proxy
+    if not path.startswith("/"):  # absolute form, as clients send to a proxy
         path = _AUTHORITY.sub("", path, count=1)
     return unquote(path) if "%" in path else path

@@ -1,7 +1,7 @@
-"""Locks between processes: a file that one process holds (flock), until it ends, however it dies.
+"""Locks between processes: a file that one process locks with flock until it exits, however it dies.
 
-What the files mean belongs to their owners. A forked child lets go of what it inherited: else it would hold a lock
-beyond its parent's death. A program that is started with the open file (`fileno`) holds it on.
+What a lock file means is up to its users. A forked child releases inherited locks: otherwise it would hold them
+after its parent's death. A program that inherits the open file (`fileno`) keeps the lock.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _RETRY_S = 0.002
 
 
 class FileLock:
-    """A file that this process holds, until `release`."""
+    """A file that this process has locked, until `release`."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
@@ -41,11 +41,11 @@ class FileLock:
 
     @property
     def is_held(self) -> bool:
-        """Whether it was not released yet, here or by the fork that made this process."""
+        """Whether it is still locked: released neither here nor by the fork that created this process."""
         return self._descriptor is not None
 
     def fileno(self) -> int:
-        """Return the open file, for a program to inherit; -1 when it is not held."""
+        """Return the file descriptor, for a program to inherit; -1 if the lock is not held."""
         return -1 if self._descriptor is None else self._descriptor
 
     def write(self, text: str) -> None:
@@ -55,7 +55,7 @@ class FileLock:
             os.ftruncate(self._descriptor, len(text.encode()))
 
     def release(self) -> None:
-        """Let go of it; the file stays. A second call does nothing."""
+        """Release the lock; the file stays. A second call does nothing."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
@@ -68,9 +68,9 @@ class FileLock:
 
 
 def acquire(path: Path) -> FileLock | None:
-    """Lock the file, made if need be, unless a living process holds it: then None. Raises OSError.
+    """Lock the file, creating it if necessary; None if a live process holds it. Raises OSError.
 
-    A file that its holder removes in the meantime is made again.
+    If the holder removes the file in the meantime, it is created again.
     """
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -89,22 +89,24 @@ def acquire(path: Path) -> FileLock | None:
 
 @contextmanager
 def locked(path: Path, within_s: float) -> Iterator[None]:
-    """Hold the file for the block, after waiting for its holder; raises OSError, TimeoutError when none lets go."""
+    """Hold the lock for the block, waiting for another holder; raises OSError, and TimeoutError after `within_s`."""
     end_s = time.monotonic() + within_s
     while (lock := acquire(path)) is None:
         if time.monotonic() > end_s:
-            raise TimeoutError(f"another process does not let go of {path}")
+            raise TimeoutError(f"another process still holds {path}")
         time.sleep(_RETRY_S)
     try:
         yield
     finally:
         if lock.is_held:
-            fcntl.flock(lock.fileno(), fcntl.LOCK_UN)  # of a copy too that a child forked meanwhile may have
+            fcntl.flock(
+                lock.fileno(), fcntl.LOCK_UN
+            )  # also unlocks a copy that a child forked meanwhile may have
         lock.release()
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether a living process holds the file. Those who ask do not disturb each other."""
+    """Return whether a live process holds the file. Concurrent callers do not affect each other."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -120,7 +122,7 @@ def is_locked(path: Path) -> bool:
 
 
 def holder_of(path: Path) -> str:
-    """Return what the holder has written into the file: its process id, `unknown` when there is nothing."""
+    """Return what the holder has written to the file: its process id; `unknown` if the file is empty."""
     try:
         return path.read_text("ascii", "replace").strip() or "unknown"
     except OSError:
@@ -129,8 +131,8 @@ def holder_of(path: Path) -> str:
 
 def _is_still(path: Path, descriptor: int) -> bool:
     try:
-        there = path.stat()
+        on_disk = path.stat()
     except FileNotFoundError:
         return False
-    ours = os.fstat(descriptor)
-    return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+    opened = os.fstat(descriptor)
+    return (on_disk.st_dev, on_disk.st_ino) == (opened.st_dev, opened.st_ino)

@@ -1,8 +1,8 @@
-"""What agents are told from outside, brought into the range of a message before it is counted or kept.
+"""Clamps external input to the ranges that a message allows, before it is counted or stored.
 
-Statuses, times, durations, readings and texts come from applications, logs, clocks, drivers and files, and may be
-anything. Each function returns what the decoders take (schemas/limits), whatever it is given; nothing is left out that
-can be counted. Pure, but that a status that is none is said once.
+Statuses, times, durations, readings and texts come from applications, access logs, clocks, drivers and files, and may
+have any value. Each function returns a value that the decoders accept (schemas/limits), whatever its input; nothing
+countable is left out. Pure, except that each invalid status is logged once.
 """
 
 from __future__ import annotations
@@ -27,37 +27,37 @@ from endpoint_analytics.schemas.requests import Totals
 logger = logging.getLogger("endpoint_analytics")
 
 INVALID_STATUS = 599
-"""Stands for every status that HTTP does not have: to be treated as one of class 5xx (RFC 9110, section 15)."""
+"""Replaces every status that HTTP does not define: treat it as a 5xx (RFC 9110, section 15)."""
 OTHER_REASON = "other"
 
 _REASON = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
 def status_in_range(status: object) -> int:
-    """Return the status as a plain int, INVALID_STATUS when it is none of HTTP's (100 to 599)."""
+    """Return the status as a plain int, INVALID_STATUS if it is not an HTTP status (100 to 599)."""
     if type(status) is int and 100 <= status <= 599:
         return status
     number = _whole(status)
     if number is not None and 100 <= number <= 599:
         return number
-    _say_once(type(status).__name__ if number is None or abs(number) > MAX_COUNT else str(number))
+    _warn_once(type(status).__name__ if number is None or abs(number) > MAX_COUNT else str(number))
     return INVALID_STATUS
 
 
 def durations_in_range(durations_us: Iterable[int]) -> list[int]:
-    """Return each duration, 0 to MAX_DURATION_US; clocks that went back make it 0."""
+    """Return each duration clamped to 0 to MAX_DURATION_US; it is negative when a clock went backwards."""
     return [0 if us < 0 else min(us, MAX_DURATION_US) for us in durations_us]
 
 
 def time_in_range(at_us: int) -> int:
-    """Return the time, or the nearest that a message can have: a machine without a clock is in 1970."""
+    """Return the time clamped to a message's range: a machine without a clock reports 1970."""
     return min(max(at_us, MIN_TIME_US), MAX_TIME_US)
 
 
 def interval_in_range(start_ns: int, end_ns: int, offset_us: int) -> tuple[int, int]:
-    """Return start and end in microseconds since 1970 of an interval of the monotonic clock.
+    """Return start and end of a monotonic-clock interval, in microseconds since 1970.
 
-    The end counts: an interval that is too long begins later, and one of a clock that went back is empty.
+    The end is kept: an interval that is too long starts later, and one whose clock went backwards is empty.
     """
     end_us = time_in_range(end_ns // 1_000 + offset_us)
     length_us = min(max(end_ns // 1_000 - start_ns // 1_000, 0), MAX_INTERVAL_US)
@@ -65,9 +65,9 @@ def interval_in_range(start_ns: int, end_ns: int, offset_us: int) -> tuple[int, 
 
 
 def reading_in_range(value: object) -> float | None:
-    """Return the number, None for what is none or is larger than anything that is measured."""
-    is_one = isinstance(value, int | float) and -MAX_READING <= value <= MAX_READING
-    return value if is_one else None  # type: ignore[return-value]  # a number by the line above
+    """Return the number; None if it is not a number, or outside the range of any reading."""
+    is_valid = isinstance(value, int | float) and -MAX_READING <= value <= MAX_READING
+    return value if is_valid else None  # type: ignore[return-value]  # a number by the line above
 
 
 def readings_in_range(readings: Mapping[str, object]) -> dict[str, list[float | None]]:
@@ -76,12 +76,12 @@ def readings_in_range(readings: Mapping[str, object]) -> dict[str, list[float | 
 
 
 def text_in_range(text: str, most: int) -> str:
-    """Return at most `most` characters; what cannot be written as UTF-8 is replaced."""
+    """Return at most `most` characters; what UTF-8 cannot encode is replaced."""
     return text[:most].encode("utf-8", "replace").decode()
 
 
 def totals_in_range(totals: Totals) -> Totals:
-    """Return the totals with every name and number in range, and none of what they count left out."""
+    """Return the totals with every name and number in range; no counts are lost."""
     status: dict[str, int] = {}
     for name, number in totals.status.items():
         code = str(status_in_range(name))
@@ -102,8 +102,8 @@ def totals_in_range(totals: Totals) -> Totals:
 def _drops(counts: Mapping[str, int]) -> dict[str, int]:
     drops: dict[str, int] = {}
     for reason, number in counts.items():
-        is_one = _REASON.fullmatch(reason) and (reason in drops or len(drops) < MAX_DROP_REASONS - 1)
-        name = reason if is_one else OTHER_REASON
+        is_valid = _REASON.fullmatch(reason) and (reason in drops or len(drops) < MAX_DROP_REASONS - 1)
+        name = reason if is_valid else OTHER_REASON
         drops[name] = _count(drops.get(name, 0) + _count(number))
     return drops
 
@@ -114,11 +114,11 @@ def _count(number: object, most: int = MAX_COUNT) -> int:
 
 def _whole(value: object) -> int | None:
     try:
-        return int(value)  # type: ignore[call-overload, no-any-return]  # what is no number raises
-    except Exception:  # noqa: BLE001  # whatever an application's own class does
+        return int(value)  # type: ignore[call-overload, no-any-return]  # a non-number raises
+    except Exception:  # noqa: BLE001  # an application's own class may raise anything
         return None
 
 
 @lru_cache(maxsize=600)
-def _say_once(status: str) -> None:
-    logger.warning("a status of %s is none of HTTP's: it counts as %d", status, INVALID_STATUS)
+def _warn_once(status: str) -> None:
+    logger.warning("%s is not an HTTP status: it counts as %d", status, INVALID_STATUS)

@@ -1,11 +1,11 @@
-"""The life of a replica as a table: from which state to which. Pure; sending states is the agent's work."""
+"""The replica lifecycle as a transition table. Pure; the agent sends the states."""
 
 from __future__ import annotations
 
 from endpoint_analytics.schemas.replicas import State
 
-# A replica may begin anywhere before `running` (what comes before the agent's start is told by others), may
-# skip states, and may fail or be ended at any time. A terminated or failed one may start again.
+# A replica may start in any state up to `running` (earlier states are reported by other sources), may skip states,
+# and may fail or be terminated at any time. A terminated or failed replica may start again.
 NEXT: dict[State, frozenset[State]] = {
     "pending": frozenset({"downloading", "pulling", "initializing", "running", "terminated", "failed"}),
     "downloading": frozenset({"pulling", "initializing", "running", "terminated", "failed"}),
@@ -19,5 +19,5 @@ NEXT: dict[State, frozenset[State]] = {
 
 
 def may_follow(current: State | None, state: State) -> bool:
-    """Return whether a replica in `current` (None: not known) may enter `state`."""
+    """Return whether a replica in `current` (None: unknown) may enter `state`."""
     return current is None or state in NEXT[current]

@@ -1,7 +1,7 @@
-"""The recorder: what every way of capturing requests tells, in the order of a request's life.
+"""The recorder: collects request events, in lifecycle order, from every capture method.
 
-Nothing here waits, locks or does I/O. The request path appends to lists, which is atomic under the GIL;
-one thread, the agent's, takes snapshots. Turning a snapshot into messages is the ledger's work.
+Nothing here waits, locks or does I/O. The request path appends to lists, which is atomic under the GIL; only the
+agent's thread takes snapshots. The batcher (batching.py) turns snapshots into messages.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ PENDING, STREAMING, ENDED = 0, 1, 2
 
 
 class Request:
-    """One request: `respond(status)` when its status was sent, then `finish()`; or `abort()` at any time.
+    """One request: call `respond(status)` once its status is sent, then `finish()`; or `abort()` at any time.
 
-    Calls out of order do nothing: an ended request stays as it ended. Times are monotonic nanoseconds.
+    Calls out of order do nothing: an ended request does not change. Times are monotonic nanoseconds.
     """
 
     __slots__ = ("_recorder", "arrived_ns", "ended_ns", "responded_ns", "stage", "status")
@@ -30,7 +30,7 @@ class Request:
         self._recorder = recorder
         self.arrived_ns = arrived_ns
         self.stage = stage
-        # responded_ns, status and ended_ns are set when they are known: three stores fewer per request.
+        # responded_ns, status and ended_ns are set once known: three fewer stores per request.
 
     def inform(self, status: int) -> None:
         """An interim status (1xx) was sent; the request stays pending."""
@@ -61,7 +61,7 @@ class Request:
             self.abort()
 
     def abort(self) -> None:
-        """The request ended early: it counts at the stage that it had reached."""
+        """The request ended early: it counts at the stage it had reached."""
         stage = self.stage
         if stage != ENDED:
             recorder = self._recorder
@@ -70,19 +70,19 @@ class Request:
             (recorder.aborted_streaming if stage else recorder.aborted_pending).append(self)
 
     def give_up(self) -> None:
-        """Record no more of it: it is aborted where that can be; raises nothing."""
+        """Stop recording the request: abort it if possible. Raises nothing."""
         try:
             self.abort()
-        except Exception:  # noqa: BLE001  # ours
+        except Exception:  # noqa: BLE001  # a bug here must not reach the application
             self.stage = ENDED
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that was recorded between two cuts, `start_ns` to `end_ns` of the monotonic clock.
+    """Everything recorded since the previous snapshot, `start_ns` to `end_ns` on the monotonic clock.
 
-    A response never stands in an earlier snapshot than its arrival. An event may carry a time a little before
-    `start_ns`: it was being recorded when the snapshot before was made.
+    A response is never in an earlier snapshot than its arrival. An event's time may be slightly before `start_ns`, if
+    it was being recorded while the previous snapshot was taken.
     """
 
     start_ns: int
@@ -96,7 +96,7 @@ class Snapshot:
 
 
 class Recorder:
-    """Where requests are recorded; `arrive()` begins one. At most `limit` arrivals wait for a snapshot.
+    """Records requests; `arrive()` starts one. At most `limit` arrivals wait for a snapshot.
 
     Any thread may record; one thread at a time may call `snapshot()`.
     """
@@ -125,15 +125,15 @@ class Recorder:
         self.finished: list[Request] = []
         self.aborted_pending: list[Request] = []
         self.aborted_streaming: list[Request] = []
-        # itertools.count is one C call: a count that threads share without a lock.
+        # itertools.count takes one C call, so threads can share the counter without a lock.
         self.unadmitted = count()
         self.uninformed = count()
         self._skipped = Request(self, 0, ENDED)
         self._last_snapshot_ns = clock()
 
     def arrive(self) -> Request:
-        """A request arrived, just now. When the recorder is full it is counted as dropped, and its
-        later phases are not recorded either."""
+        """A request arrived, just now. If the recorder is full, the request is counted as dropped and its
+        later phases are not recorded."""
         arrived = self.arrived
         if len(arrived) >= self.limit:
             next(self.unadmitted)
@@ -143,14 +143,14 @@ class Recorder:
         return request
 
     def pass_over(self) -> Request:
-        """A request that is not to be recorded: nothing that it is told is recorded either."""
+        """Return a request that is not recorded: calls on it do nothing."""
         return self._skipped
 
     def snapshot(self) -> Snapshot:
-        """Take out all that was recorded so far.
+        """Remove and return everything recorded so far.
 
-        Lengths are read against the order of a request's life, so that no phase is taken without the
-        ones before it, and the clock is read last.
+        Lengths are read in reverse lifecycle order, so that no phase is taken without the phases before it; the clock
+        is read last.
         """
         finished = len(self.finished)
         aborted_streaming = len(self.aborted_streaming)
@@ -172,7 +172,7 @@ class Recorder:
         )
 
     def read_dropped(self) -> dict[str, int]:
-        """Return the requests that were seen and not recorded since the start, by reason."""
+        """Return how many events were dropped since the start, by reason."""
         counts = {"recorder_full": _value(self.unadmitted), "informational_full": _value(self.uninformed)}
         return {reason: number for reason, number in counts.items() if number}
 
@@ -184,5 +184,5 @@ def _take(rows: list[Row], length: int) -> list[Row]:
 
 
 def _value(counter: count[int]) -> int:
-    """Return what `counter` would give next, without moving it: its repr is `count(n)`."""
+    """Return the counter's next value without advancing it: its repr is `count(n)`."""
     return int(repr(counter)[6:-1])

@@ -1,6 +1,6 @@
-"""A thread that takes a sample at a steady pace and hands on where it lies in time. What is sampled is no matter.
+"""A thread that takes samples at a fixed interval and passes each on with its interval. Generic over the sample type.
 
-In a thread of its own, since taking a sample may block: in a driver, or on the network.
+It is a separate thread because taking a sample may block, in a driver or on the network.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Sample = TypeVar("Sample")
 
 
 class Interval(NamedTuple):
-    """The interval at whose end a sample was taken, in microseconds since 1970; `seq` counts those of a boot."""
+    """The interval that ends with a sample, in microseconds since 1970; `seq` numbers the intervals of a boot."""
 
     seq: int
     start_us: int
@@ -24,16 +24,16 @@ class Interval(NamedTuple):
 
     @property
     def length_us(self) -> int:
-        """How long it was."""
+        """Its length."""
         return self.end_us - self.start_us
 
 
 class SamplingThread(Generic[Sample]):
-    """Calls `take` each `every_s` and `post` with what it gave; `stop()` ends it without waiting.
+    """Calls `take` every `every_s` seconds and passes its sample to `post`; `stop()` ends it without waiting.
 
-    `take` gets the moment in nanoseconds of the monotonic clock. When it gives None there is no sample: the next
-    one's interval begins with itself. While `may_sample` says no it is not called. A RuntimeError of `post` says
-    that nobody is there any more.
+    `take` gets the current time in monotonic nanoseconds. If it returns None there is no sample, and the next sample's
+    interval is empty. `take` is not called while `may_sample` returns False. A RuntimeError from `post` means that the
+    receiver is gone, and ends the thread.
     """
 
     def __init__(
@@ -56,24 +56,24 @@ class SamplingThread(Generic[Sample]):
         self._thread.start()
 
     def stop(self) -> None:
-        """Sample no more; a call that hangs is left to the daemon thread."""
+        """Stop sampling; a hung call is left to the daemon thread."""
         self._stopped.set()
 
     def _run(self) -> None:
         seq, offset_us = 0, read_offset_us()
-        before_ns: int | None = now_ns()
+        previous_ns: int | None = now_ns()
         while not self._stopped.is_set():
             at_ns = now_ns()
             sample = self._take(at_ns) if self._may_sample() else None
             if sample is None:
-                before_ns = None
+                previous_ns = None
             else:
                 offset_us = steady_offset_us(offset_us, read_offset_us())
-                start_ns = at_ns if before_ns is None else before_ns
+                start_ns = at_ns if previous_ns is None else previous_ns
                 interval = Interval(seq, *interval_in_range(start_ns, at_ns, offset_us))
                 try:
                     self._post(interval, sample)
                 except RuntimeError:  # the agent's loop is closed: it has stopped
                     return
-                seq, before_ns = seq + 1, at_ns
+                seq, previous_ns = seq + 1, at_ns
             self._stopped.wait(max(self._every_s - (now_ns() - at_ns) / 1e9, 0.0))

@@ -1,1 +1,1 @@
-"""From encoded messages to Kafka: a sender for each topic, with a spool or without, and what outages mean for it."""
+"""Delivers encoded messages to Kafka: one sender per topic, with or without a spool, and outage handling."""

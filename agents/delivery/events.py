@@ -1,6 +1,6 @@
-"""Replica states and endpoint settings, told by whoever knows them: an orchestrator, a script, a person.
+"""Sends replica states and endpoint settings on behalf of an orchestrator, a script or a person.
 
-The agent tells its own replica's states itself; here is the way for all others.
+An agent reports its own replica's states itself; this module is for everyone else.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RETRY_EVERY_S = 0.5
 
 
 class SendError(Exception):
-    """Kafka did not take the message: where, why, and what to look at."""
+    """Kafka did not store the message; the text says where, why, and what to check."""
 
 
 def send_replica_state(
@@ -41,10 +41,10 @@ def send_replica_state(
     kafka: KafkaConfig | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> None:
-    """Tell that a replica entered `state` at `at_us` (microseconds since 1970; now by default).
+    """Report that a replica entered `state` at `at_us` (microseconds since 1970; now by default).
 
-    Returns when Kafka has stored it. Raises InvalidMessageError for a bad name, state or time, and
-    SendError after `timeout_s` seconds without Kafka. Within a running loop use `send_replica_message`.
+    Returns once Kafka has stored it. Raises InvalidMessageError for an invalid name, state or time, and SendError
+    after `timeout_s` seconds without Kafka. Inside a running event loop, use `send_replica_message`.
     """
     message = ReplicaState(
         namespace=namespace,
@@ -67,7 +67,7 @@ def send_endpoint_settings(
     kafka: KafkaConfig | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> None:
-    """Tell the endpoint's minimum and maximum number of replicas, in force from `at_us` on.
+    """Report the endpoint's minimum and maximum number of replicas, effective from `at_us`.
 
     Returns and raises as `send_replica_state` does.
     """
@@ -86,7 +86,7 @@ async def send_replica_message(
 ) -> None:
     """Send one message of the replicas topic; returns and raises as `send_replica_state` does."""
     value = encode(message)
-    decode_replicas(value)  # what the worker would reject is refused here
+    decode_replicas(value)  # raises here for anything the worker would reject
     replica_id = message.replica_id if isinstance(message, ReplicaState) else ""
     key = partition_key(message.namespace, message.endpoint, replica_id)
     config = kafka or KafkaConfig()
@@ -98,7 +98,7 @@ async def send_replica_message(
                 producer = await _connect(config, ssl_context)
         except TimeoutError as error:
             found = await find_failure(config, ssl_context)
-            why = found or "it answers now: try again, with a longer timeout"
+            why = found or "it responds now: try again with a longer timeout"
             raise SendError(
                 f"Kafka at {config.bootstrap_servers} cannot be used (tried for {timeout_s:g} s): {why}"
             ) from error
@@ -106,18 +106,18 @@ async def send_replica_message(
             async with asyncio.timeout(timeout_s):
                 await producer.send_and_wait(topic, value=value, key=key)
         except (TimeoutError, KafkaError, OSError) as error:
-            said = f"no answer in {timeout_s:g} s" if isinstance(error, TimeoutError) else repr(error)
+            cause = f"no response within {timeout_s:g} s" if isinstance(error, TimeoutError) else repr(error)
             found = explain_refusal(error, config) or await find_failure(config, ssl_context)
-            why = found or f"{said}. Check that the topic exists and that this user may write to it"
+            why = found or f"{cause}. Check that the topic exists and that this user may write to it"
             raise SendError(
-                f"Kafka at {config.bootstrap_servers} did not take a message for the topic {topic}: {why}"
+                f"Kafka at {config.bootstrap_servers} did not store a message for the topic {topic}: {why}"
             ) from error
         finally:
             await stop_producer(producer, 1.0)
 
 
 async def _connect(config: KafkaConfig, ssl_context: ssl.SSLContext | None) -> AIOKafkaProducer:
-    """Return a connected producer; tries until it is cancelled."""
+    """Return a connected producer; retries until cancelled."""
     while True:
         producer = make_producer(config, ssl_context)
         try:

@@ -1,6 +1,6 @@
-"""The outbox: encoded messages that wait for Kafka, in order, bounded in number and in bytes.
+"""The outbox: encoded messages waiting for Kafka, in order, bounded in number and in bytes.
 
-Pure; one thread uses it. What overflows is the oldest, and it is counted.
+Pure; used by one thread. On overflow the oldest message is dropped and counted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 class Outbox:
     """A first-in first-out queue of at most `max_messages` messages and `max_bytes` bytes.
 
-    `dropped` counts what was given up, by reason.
+    `dropped` counts dropped messages by reason.
     """
 
     max_messages: int
@@ -26,7 +26,7 @@ class Outbox:
         return len(self._messages)
 
     def put(self, message: bytes) -> None:
-        """Add a message; the oldest ones go (counted as `buffer_full`) until the bounds are kept."""
+        """Add a message; drops the oldest ones (counted as `buffer_full`) while over the bounds."""
         self._messages.append(message)
         self.size_bytes += len(message)
         while self._messages and (
@@ -36,11 +36,11 @@ class Outbox:
             self.count_dropped("buffer_full")
 
     def take(self) -> bytes:
-        """Take out the oldest message; raises IndexError when there is none."""
+        """Remove and return the oldest message; raises IndexError when empty."""
         message = self._messages.popleft()
         self.size_bytes -= len(message)
         return message
 
     def count_dropped(self, reason: str) -> None:
-        """Count one message as given up."""
+        """Count one message as dropped."""
         self.dropped[reason] = self.dropped.get(reason, 0) + 1

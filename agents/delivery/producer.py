@@ -1,6 +1,6 @@
-"""The Kafka producer of one topic: patient for ever.
+"""The Kafka producer of one topic, which retries forever.
 
-`send` returns when Kafka has stored the message. While Kafka is away it waits; it never gives up by itself.
+`send` returns once Kafka has stored the message. While Kafka is unavailable it waits; it never gives up by itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from endpoint_analytics.schemas.configuration.kafka_failure import explain_failu
 MAX_REQUEST_BYTES = 8 * 1024 * 1024
 REQUEST_TIMEOUT_MS = 10_000
 RETRY_BACKOFF_MS = 1_000
-"""At aiokafka's 100 ms its attempts to find a broker that died took 2 % of a core, beside the requests."""
+"""At aiokafka's default of 100 ms, its attempts to find a dead broker took 2 % of a core next to the requests."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 WARN_AFTER_S = 10.0
 
@@ -31,15 +31,15 @@ Headers = Sequence[tuple[str, bytes]]
 
 
 class TooLargeError(Exception):
-    """Kafka does not take a message of this size, now or later."""
+    """Kafka will never accept a message of this size."""
 
 
 class Producer:
-    """One connection, made at the first need and again whenever it is lost; used by one task.
+    """One connection, opened on first use and reopened whenever it is lost; used by one task.
 
-    A message is repeated until Kafka has said that it is stored, so that the log may hold it twice: its `seq` tells.
-    Kafka's own idempotence is off. It would have the broker drop, as sent again, what a copy of this process sends
-    (a memory snapshot that was restored twice holds the same producer id and sequence), and nobody would see it.
+    A message is resent until Kafka confirms that it is stored, so the Kafka log may hold it twice: its `seq` shows it.
+    Kafka's own idempotence is off: if a memory snapshot of this process is restored twice, both copies have the same
+    producer id and sequence, and the broker would silently drop one copy's messages as duplicates.
     """
 
     def __init__(self, config: KafkaConfig, ssl_context: ssl.SSLContext | None, outage: Outage) -> None:
@@ -49,15 +49,16 @@ class Producer:
         self._outage = outage
 
     async def send(self, topic: str, key: bytes, value: bytes, headers: Headers = ()) -> None:
-        """Return when the message is stored by all in-sync replicas; raises TooLargeError."""
+        """Return once all in-sync replicas have stored the message; raises TooLargeError."""
         await self.send_all(topic, [(key, value)], headers)
 
     async def send_all(
         self, topic: str, messages: Sequence[tuple[bytes, bytes]], headers: Headers = ()
     ) -> None:
-        """Return when all of these keys and values are stored, in this order; the one or other may be stored
-        twice. Each gets the headers. Raises TooLargeError when at least one is too large: then nobody knows which
-        are stored."""
+        """Return once all of these keys and values are stored, in this order; some may be stored twice.
+
+        Each gets the headers. Raises TooLargeError if at least one is too large; which ones are stored is then unknown.
+        """
         pause_s = FIRST_PAUSE_S
         while True:
             try:
@@ -66,7 +67,7 @@ class Producer:
                 await self.close()
                 largest = max(len(value) for _, value in messages)
                 raise TooLargeError(f"{largest} bytes for {topic}") from error
-            except Exception as error:  # noqa: BLE001  # whatever ails the client: nothing is given up for it
+            except Exception as error:  # noqa: BLE001  # any client error: never give up a message for it
                 await self.close()
                 await self._outage.complain(partial(explain_failure, error, self._config, self._ssl_context))
             else:
@@ -76,7 +77,7 @@ class Producer:
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
     async def close(self, timeout_s: float = 0.5) -> None:
-        """Give up the connection, and after `timeout_s` what Kafka has not yet taken."""
+        """Close the connection; after `timeout_s`, abandon what Kafka has not stored yet."""
         producer, self._producer = self._producer, None
         if producer is not None:
             await stop_producer(producer, timeout_s)
@@ -96,7 +97,7 @@ class Producer:
 
     async def _explain_silence(self, topic: str) -> str:
         found = await find_failure(self._config, self._ssl_context)
-        return found or f"no answer about {topic} for {WARN_AFTER_S:.0f} s"
+        return found or f"no response for {topic} within {WARN_AFTER_S:.0f} s"
 
 
 async def _send_in_order(
@@ -105,19 +106,19 @@ async def _send_in_order(
     stored = []
     for key, value in messages:
         stored.append(await producer.send(topic, value=value, key=key, headers=list(headers)))
-        stored[-1].add_done_callback(_see_error)  # should a later one fail, nobody asks for this one's
+        stored[-1].add_done_callback(_retrieve_error)  # if a later one fails, nothing awaits this one's
     for outcome in await asyncio.gather(*stored, return_exceptions=True):
         if isinstance(outcome, BaseException):
             raise outcome
 
 
-def _see_error(stored: asyncio.Future[object]) -> None:
+def _retrieve_error(stored: asyncio.Future[object]) -> None:
     if not stored.cancelled():
         stored.exception()
 
 
 def make_producer(config: KafkaConfig, ssl_context: ssl.SSLContext | None) -> AIOKafkaProducer:
-    """Return a producer that is not started yet; a running loop is needed."""
+    """Return a producer that is not started yet; requires a running event loop."""
     return AIOKafkaProducer(
         **client_settings(config, ssl_context),
         client_id="endpoint-analytics-agent",
@@ -130,10 +131,10 @@ def make_producer(config: KafkaConfig, ssl_context: ssl.SSLContext | None) -> AI
 
 
 async def stop_producer(producer: AIOKafkaProducer, timeout_s: float) -> None:
-    """Close the connections; what Kafka has not taken within `timeout_s` is given up. Raises nothing."""
+    """Close the connections; abandons what Kafka has not stored within `timeout_s`. Raises nothing."""
     try:
         async with asyncio.timeout(timeout_s):
             await producer.stop()
-    except Exception:  # noqa: BLE001  # its sender task raises here what it died of
+    except Exception:  # noqa: BLE001  # re-raises whatever its sender task died of
         with suppress(Exception):
             await producer.client.close()

@@ -1,7 +1,7 @@
-"""Keeps the Kafka client's own complaints out of the served application's log.
+"""Keeps the Kafka client's own warnings out of the served application's log.
 
-They come several times a second while Kafka is away; ours come once a minute. Only records of the agent's
-thread are held back, so an application that uses the same client sees its own.
+The client logs several times a second while Kafka is unavailable; the agent logs once a minute. Only records from the
+agent's thread are suppressed, so an application that uses the same client still sees its own.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ CLIENT_LOGGERS = (
 
 
 class OtherThreads(logging.Filter):
-    """Lets a record pass unless the thread that made this filter logged it."""
+    """Passes a record unless it was logged by the thread that created this filter."""
 
     def __init__(self) -> None:
         super().__init__()
         self._thread = get_ident()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the record is another thread's."""
+        """Return whether the record comes from another thread."""
         return record.thread != self._thread
 
 
 @contextmanager
 def quiet_client() -> Iterator[None]:
-    """Hold back what the Kafka client logs in this thread, unless `endpoint_analytics` is set to DEBUG."""
+    """Suppress what the Kafka client logs in this thread, unless the logger `endpoint_analytics` is at DEBUG."""
     if logging.getLogger("endpoint_analytics").isEnabledFor(logging.DEBUG):
         yield
         return

@@ -1,7 +1,7 @@
-"""Sends what dead processes left in the spool: as it was, in its order, beside the agent's own messages.
+"""Sends what dead processes left in the spool: unchanged, in order, in parallel to the agent's own messages.
 
-It has a connection of its own and a bounded rate, so the newest never waits for the oldest. What Kafka had
-already is sent again, under the boot and seq of then, by which the worker knows it.
+It has its own connection and a bounded rate, so new messages never wait for old ones. Messages that Kafka already has
+are sent again with their original boot and seq, by which the worker recognizes duplicates.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from endpoint_analytics.agents.spool.frame import Record
 from endpoint_analytics.agents.spool.outbox import SpoolOutbox
 from endpoint_analytics.agents.spool.spool import Spool
 
-LOOK_EVERY_S = 10.0
-"""A process that dies leaves its spool to the others; they notice within this time."""
+POLL_INTERVAL_S = 10.0
+"""When a process dies, the others take over its spool within this time."""
 
 
 class Replay:
-    """Of the topic `topic`, whose suffix is `suffix`; too large messages are counted in `counter`."""
+    """Replays `topic`, whose suffix is `suffix`; counts messages that are too large in `counter`."""
 
     def __init__(
         self,
@@ -39,12 +39,12 @@ class Replay:
         self._disk = disk
 
     async def run(self) -> None:
-        """Send for ever; ends by being cancelled."""
+        """Send until cancelled."""
         try:
             while True:
                 if not await self._send_some():
                     await self._producer.close()
-                    await asyncio.sleep(LOOK_EVERY_S)
+                    await asyncio.sleep(POLL_INTERVAL_S)
         finally:
             await self._producer.close()
 
@@ -60,7 +60,7 @@ class Replay:
                 await send_group(self._producer, self._topic, messages, self._counter, "adopted_")
                 await asyncio.sleep(pause_s(len(messages), sum(len(message) for _, message in messages)))
             await self._disk.run(self._spool.adopted_taken, self._suffix)
-        except OSError:  # the disk's: Kafka's are the producer's own
+        except OSError:  # from the disk: the producer handles Kafka's own errors
             return False
         return True
 

@@ -1,4 +1,4 @@
-"""How an agent's messages reach Kafka, as the settings say: a sender for each topic, with or without a spool."""
+"""Sets up an agent's path to Kafka from its settings: one sender per topic, with or without a spool."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ logger = logging.getLogger("endpoint_analytics")
 
 TOPICS = (REPLICAS, REQUESTS, HARDWARE, ENGINE)
 SAVE_WITHIN_S = 1.0
-"""The time that the disk has at the end, for what Kafka did not take."""
+"""At shutdown: time for the disk to store what Kafka has not."""
 
 
 class Sending:
-    """The senders by topic suffix, and what goes on behind them. Its coroutines run on the agent's loop."""
+    """The senders by topic suffix, and their background tasks. Coroutines run on the agent's event loop."""
 
     def __init__(self, config: AgentConfig, boot_id: str, ssl_context: ssl.SSLContext | None) -> None:
         self.senders: Mapping[str, TopicSender | SpooledTopicSender]
@@ -72,34 +72,34 @@ class Sending:
 
     @property
     def spool(self) -> SpoolFigures | None:
-        """What the spool holds and lost; None without a spool. Any thread may ask."""
+        """What the spool holds and has lost; None without a spool. Any thread may read it."""
         return None if self._spool is None else self._spool.figures
 
     def start(self) -> None:
-        """Begin to send."""
+        """Start sending."""
         running = [task for sender in self.senders.values() for task in sender.tasks()]
         if self._spool is not None:
             self._disk.start()
             running += [self._disk.run(self._spool.prepare), *(replay.run() for replay in self._replays)]
         self._tasks = [asyncio.create_task(task) for task in running]
         for task in self._tasks:
-            task.add_done_callback(_tell_bug)
+            task.add_done_callback(_log_bug)
 
     async def drain(self, timeout_s: float) -> None:
-        """Wait until Kafka has all messages, but no longer; what it does not have then goes to the spool."""
+        """Wait at most `timeout_s` until Kafka has all messages; what it does not have by then goes to the spool."""
         senders = self.senders.values()
         await _all_within([asyncio.ensure_future(sender.drained()) for sender in senders], timeout_s)
         if self._spool is not None:
             await _all_within([asyncio.ensure_future(sender.saved()) for sender in senders], SAVE_WITHIN_S)
         elif lost := sum(sender.unsent for sender in senders if isinstance(sender, TopicSender)):
             logger.warning(
-                "Kafka did not take %d messages within %.1f s: they are lost now. A spool would keep them",
+                "Kafka did not accept %d messages within %.1f s: they are lost. A spool would keep them",
                 lost,
                 timeout_s,
             )
 
     async def stop(self) -> None:
-        """End sending; what is on disk stays there."""
+        """Stop sending; what is on disk stays there."""
         await cancel_all(self._tasks)
         if self._spool is not None:
             await _all_within([asyncio.ensure_future(self._disk.run(self._spool.close))], SAVE_WITHIN_S)
@@ -112,6 +112,6 @@ async def _all_within(waiting: list[asyncio.Future[None]], timeout_s: float) -> 
         one.cancel()
 
 
-def _tell_bug(task: asyncio.Task[None]) -> None:
+def _log_bug(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        logger.error("a part of the agent has stopped", exc_info=error)
+        logger.error("a background task of the agent has stopped", exc_info=error)

@@ -1,8 +1,8 @@
-"""A sender with a spool: to Kafka from memory while Kafka takes it, by way of the disk when it does not.
+"""A topic sender with a spool: sends from memory while Kafka accepts messages, and via the disk while it does not.
 
-A message that Kafka has not taken SPILL_AFTER_S after it was handed over goes to disk, and so does each later
-one, at once, until Kafka has them all: no disk is touched while Kafka is well. At any time a message is in
-memory, on disk (fsynced) or in Kafka, or counted as dropped. Order is kept: what is on disk goes first.
+A message that Kafka has not stored within SPILL_AFTER_S goes to disk, and so does every later one, at once, until Kafka
+has them all: the disk is not touched while Kafka is healthy. At any time a message is in memory, on disk (fsynced), in
+Kafka, or counted as dropped. Order is kept: messages on disk go first.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from endpoint_analytics.agents.spool.spool import Spool
 
 SPILL_AFTER_S = 0.2
 RETRY_S = 1.0
-"""After the disk refused a write."""
+"""Pause after a failed disk operation."""
 
 
 class SpooledTopicSender:
-    """To `topic`, under `key`, with the disk behind it. All calls come from the agent's loop."""
+    """Sends to `topic` with `key`, backed by the disk. All calls come from the agent's event loop."""
 
     def __init__(
         self,
@@ -43,10 +43,10 @@ class SpooledTopicSender:
         self._producer = producer
         self._spool = spool
         self._disk = disk
-        self._backlog: list[Numbered] = []  # read from disk, not in Kafka yet
-        self._taken_through = 0  # all up to this number is in Kafka, or counted as dropped
+        self._backlog: list[Numbered] = []  # read from disk, not yet in Kafka
+        self._taken_through = 0  # everything up to this number is in Kafka, or counted as dropped
         self._written_through = 0
-        self._told_through = 0
+        self._released_through = 0  # the spool knows that Kafka has everything up to this number
         self._spilling = False
         self._timer: asyncio.TimerHandle | None = None
         self._filled, self._save, self._idle, self._safe = (asyncio.Event() for _ in range(4))
@@ -55,16 +55,16 @@ class SpooledTopicSender:
 
     @property
     def waiting(self) -> int:
-        """Messages that Kafka has not taken, in memory and on disk."""
+        """Number of messages that Kafka has not stored, in memory and on disk."""
         return len(self._outbox) + self._spool.figures.waiting.get(self._suffix, 0)
 
     @property
     def dropped(self) -> Mapping[str, int]:
-        """What was given up, by reason; `adopted_...` are messages of dead processes."""
+        """Dropped messages by reason; `adopted_...` are messages of dead processes."""
         return {**self._outbox.dropped, **self._spool.figures.dropped.get(self._suffix, {})}
 
     def put(self, message: bytes) -> None:
-        """Hand over a message; it is sent after those handed over before."""
+        """Queue a message; messages are sent in the order in which they were queued."""
         number = self._outbox.put(message)
         self._idle.clear()
         self._safe.clear()
@@ -75,15 +75,15 @@ class SpooledTopicSender:
             self._expect(number)
 
     def tasks(self) -> tuple[Coroutine[None, None, None], ...]:
-        """Return what must run, for ever: it ends by being cancelled."""
-        return self._send_for_ever(), self._save_for_ever()
+        """Return the coroutines to run; they run until cancelled."""
+        return self._send_forever(), self._save_forever()
 
     async def drained(self) -> None:
-        """Return when everything that was handed over is stored (or counted as dropped)."""
+        """Return once every queued message is stored (or counted as dropped)."""
         await self._idle.wait()
 
     async def saved(self) -> None:
-        """Bring the disk up to date: what Kafka has not taken is there, and nothing else."""
+        """Bring the disk up to date: it then holds exactly what Kafka has not stored."""
         if not self._idle.is_set():
             self._spill()
             await self._safe.wait()
@@ -91,22 +91,22 @@ class SpooledTopicSender:
             await self._disk.run(self._spool.taken, self._suffix, self._taken_through)
 
     def _expect(self, number: int) -> None:
-        """Kafka should have taken the message `number` soon."""
+        """Check SPILL_AFTER_S from now whether Kafka has stored the message `number`; spill if not."""
 
-        def look() -> None:
+        def check() -> None:
             self._timer = None
             if self._taken_through < number:
                 self._spill()
             elif self._taken_through < self._outbox.last_number:
                 self._expect(self._outbox.last_number)
 
-        self._timer = asyncio.get_running_loop().call_later(SPILL_AFTER_S, look)
+        self._timer = asyncio.get_running_loop().call_later(SPILL_AFTER_S, check)
 
     def _spill(self) -> None:
         self._spilling = True
         self._save.set()
 
-    async def _send_for_ever(self) -> None:
+    async def _send_forever(self) -> None:
         try:
             while True:
                 await self._filled.wait()
@@ -125,7 +125,7 @@ class SpooledTopicSender:
             except OSError:
                 await asyncio.sleep(RETRY_S)
                 return True
-            if read is None:  # nothing up to there is left to send
+            if read is None:  # nothing up to that number is left to send
                 self._took(through)
             self._backlog = read or []
             return True
@@ -138,7 +138,7 @@ class SpooledTopicSender:
             return True
         group = self._outbox.group_after(self._taken_through, GROUP_MESSAGES, GROUP_BYTES)
         if not group:
-            self._took(self._outbox.last_number)  # what is neither here nor on disk was dropped
+            self._took(self._outbox.last_number)  # anything neither in memory nor on disk was dropped
             return False
         self._outbox.sending_through = group[-1].number
         await self._send(group)
@@ -154,27 +154,27 @@ class SpooledTopicSender:
     def _took(self, through: int) -> None:
         self._taken_through = max(self._taken_through, through)
         self._outbox.forget(self._taken_through)
-        if not self._backlog and self._written_through > self._told_through:
+        if not self._backlog and self._written_through > self._released_through:
             self._save.set()
         if self._outbox.last_number == self._taken_through:
             self._spilling = False
             self._idle.set()
         self._note_safe()
 
-    async def _save_for_ever(self) -> None:
+    async def _save_forever(self) -> None:
         while True:
             await self._save.wait()
             self._save.clear()
             try:
                 while await self._save_next():
                     pass
-            except OSError:  # the spool has told it
+            except OSError:  # the spool has logged it
                 self._outbox.writing_through = 0
                 await asyncio.sleep(RETRY_S)
                 self._save.set()
 
     async def _save_next(self) -> bool:
-        """Write the next messages, or remove from disk what Kafka has; False when the disk is up to date."""
+        """Write the next messages, or delete from disk what Kafka has; False when the disk is up to date."""
         done_through = max(self._written_through, self._taken_through)
         unwritten = self._outbox.after(done_through) if self._spilling else []
         if unwritten:
@@ -190,11 +190,11 @@ class SpooledTopicSender:
                 await self._disk.run(self._spool.count_refused, self._suffix, lost)
             self._note_safe()
             return True
-        if self._backlog or self._told_through >= min(self._written_through, self._taken_through):
+        if self._backlog or self._released_through >= min(self._written_through, self._taken_through):
             return False
         through = self._taken_through
         await self._disk.run(self._spool.taken, self._suffix, through)
-        self._told_through = through
+        self._released_through = through
         return True
 
     def _note_safe(self) -> None:

@@ -1,6 +1,6 @@
-"""A sender: one topic's outbox and the task that empties it into Kafka, in order, one message at a time.
+"""A topic sender: one topic's outbox and the task that empties it into Kafka, in order, one message at a time.
 
-Lanes do not wait for each other: a topic that Kafka refuses holds up no other.
+Senders do not wait for each other: a topic that Kafka refuses does not delay the others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ logger = logging.getLogger("endpoint_analytics")
 
 
 class TopicSender:
-    """To `topic`, under `key`. All calls come from the agent's loop."""
+    """Sends to `topic` with `key`. All calls come from the agent's event loop."""
 
     def __init__(self, topic: str, key: bytes, outbox: Outbox, producer: Producer) -> None:
         self.topic = topic
@@ -31,28 +31,28 @@ class TopicSender:
 
     @property
     def waiting(self) -> int:
-        """Messages that Kafka has not taken, one in flight apart."""
+        """Number of messages that Kafka has not stored, not counting one in flight."""
         return len(self.outbox)
 
     @property
     def unsent(self) -> int:
-        """Messages that Kafka has not taken, the one in flight too."""
+        """Number of messages that Kafka has not stored, including the one in flight."""
         return 0 if self._idle.is_set() else self.waiting + 1
 
     @property
     def dropped(self) -> Mapping[str, int]:
-        """What was given up, by reason."""
+        """Dropped messages by reason."""
         return self.outbox.dropped
 
     def put(self, message: bytes) -> None:
-        """Hand over a message; it is sent after those handed over before."""
+        """Queue a message; messages are sent in the order in which they were queued."""
         self.outbox.put(message)
         if self.outbox:
             self._idle.clear()
             self._filled.set()
 
     def tasks(self) -> tuple[Coroutine[None, None, None], ...]:
-        """Return what must run, for ever: it ends by being cancelled."""
+        """Return the coroutines to run; they run until cancelled."""
         return (self._run(),)
 
     async def _run(self) -> None:
@@ -71,21 +71,23 @@ class TopicSender:
             await self._producer.send(self.topic, self._key, message)
         except TooLargeError as error:
             self.outbox.count_dropped("too_large")
-            logger.warning("a message was dropped: Kafka takes none so large: %s", error)
+            logger.warning("dropped a message that is too large for Kafka: %s", error)
         else:
             self.sent += 1
 
     async def drained(self) -> None:
-        """Return when everything that was handed over is stored (or counted as dropped)."""
+        """Return once every queued message is stored (or counted as dropped)."""
         await self._idle.wait()
 
     async def saved(self) -> None:
-        """Return at once: there is no other place than memory."""
+        """Return at once: without a spool there is nothing to save."""
 
 
 async def cancel_all(tasks: Sequence[asyncio.Task[Any]], tries: int = 10) -> None:
-    """Cancel until the tasks have ended: in Python 3.11 `asyncio.wait_for`, which the Kafka client uses,
-    may swallow a cancellation."""
+    """Cancel repeatedly until the tasks have ended.
+
+    In Python 3.11, `asyncio.wait_for`, which the Kafka client uses, may swallow a cancellation.
+    """
     for _ in range(tries):
         for task in tasks:
             task.cancel()

@@ -1,1 +1,1 @@
-"""Hardware: one resource a file; reading apart from parsing; one collector's failure never stops another."""
+"""Hardware: one resource per file; reading is separate from parsing; a failing collector never stops another."""

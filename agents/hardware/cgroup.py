@@ -1,9 +1,9 @@
-"""The control groups that this process runs in: a directory for each controller, under version 2, version 1 or both.
+"""The control groups of this process: a directory per controller, under cgroup version 2, version 1 or both.
 
-A controller is of version 1 where it has a hierarchy of its own, else of version 2; a hybrid system has both.
-Formats: docs.kernel.org/admin-guide/cgroup-v2.html and cgroup-v1/, cgroups(7), proc_pid_mountinfo(5). Where the
-process's own path is not visible (a container that sees its group at the mount's root), the mount is the group.
-`parse_x` is pure, `read_x` does I/O.
+A controller uses version 1 if it has its own hierarchy, else version 2; a hybrid system has both. Formats:
+docs.kernel.org/admin-guide/cgroup-v2.html and cgroup-v1/, cgroups(7), proc_pid_mountinfo(5). If the process's path is
+not visible (a container that sees its group as the mount's root), the mount is the group. `parse_x` is pure, `read_x`
+does I/O.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MOUNTS = Path("/proc/self/mountinfo")
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One controller's group: its own directory first, then those above it up to the highest visible one."""
+    """One controller's group: its own directory first, then its ancestors up to the highest visible one."""
 
     version: int
     directories: tuple[Path, ...]
@@ -33,9 +33,9 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Cgroup:
-    """The group of each resource; None where there is none, or where it is all of the machine.
+    """The group of each resource; None if there is none, or if it is the whole machine.
 
-    `cpu` and `cpuset` bound the processors, `cpu_time` and `pressure` tell of their use.
+    `cpu` and `cpuset` limit the CPUs, `cpu_time` and `pressure` report their use.
     """
 
     cpu: Group | None = None
@@ -48,7 +48,7 @@ class Cgroup:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A mounted hierarchy: which directory of it (`root`) is where, and a version 1's controllers."""
+    """A mounted hierarchy: directory `root` of it is mounted at `at`; `controllers` is for version 1."""
 
     version: int
     root: str
@@ -58,7 +58,7 @@ class Mount:
 
 @dataclass(slots=True)
 class OwnCgroup:
-    """The groups of this process, found anew when it was moved to others. `machine` is for tests: a root directory."""
+    """The groups of this process, looked up again when it is moved. `machine` is a root directory, for tests."""
 
     files: SystemFiles = field(default_factory=SystemFiles)
     machine: Path = Path("/")
@@ -66,7 +66,7 @@ class OwnCgroup:
     _found: Cgroup = field(default_factory=Cgroup)
 
     def read(self) -> Cgroup:
-        """Return the groups as they are now; the same object as long as the process stays in them."""
+        """Return the current groups; the same object while the process stays in them."""
         membership = self.files.text(self._at(MEMBERSHIP))
         if membership is not None and membership != self._membership:
             self._membership = membership
@@ -91,7 +91,7 @@ def parse_membership(text: str) -> dict[str, str]:
 
 
 def parse_mounts(text: str) -> list[Mount]:
-    """Return the control groups' hierarchies in /proc/<pid>/mountinfo."""
+    """Return the control group hierarchies in /proc/<pid>/mountinfo."""
     mounts = []
     for line in text.splitlines():
         before, _, after = line.partition(" - ")
@@ -107,7 +107,7 @@ def parse_mounts(text: str) -> list[Mount]:
 
 
 def find_groups(paths: Mapping[str, str], mounts: Sequence[Mount]) -> Cgroup:
-    """Return the groups of a process that is in `paths` (by controller), as far as they exist."""
+    """Return the existing groups of a process that is in `paths` (by controller)."""
 
     def find(controller: str) -> Group | None:
         version = 1 if controller and controller in paths else 2
@@ -124,7 +124,7 @@ def find_groups(paths: Mapping[str, str], mounts: Sequence[Mount]) -> Cgroup:
         return Group(version, tuple(_upwards(directory, mount.at)))
 
     def find_with(controller: str, *names: str) -> Group | None:
-        """Only where the group itself, not all of the machine, has one of the files."""
+        """Return the group if it has one of the files and is not the whole machine."""
         group = find(controller)
         if group is None or is_whole_machine(group) or not any((group.own / name).exists() for name in names):
             return None
@@ -141,14 +141,14 @@ def find_groups(paths: Mapping[str, str], mounts: Sequence[Mount]) -> Cgroup:
 
 
 def is_whole_machine(group: Group) -> bool:
-    """Whether it is the root of its hierarchy, which only that shows: a container's root is another's group."""
+    """Whether it is the real root of its hierarchy: only these files show that, since a container's root is a group."""
     if group.version == 2:
         return not (group.own / "cgroup.type").exists()
     return (group.own / "release_agent").exists()
 
 
 def parse_cpu_list(text: str) -> int:
-    """Return how many processors a list such as `0-3,8` names; 0 for what is no such list."""
+    """Return how many CPUs a list such as `0-3,8` has; 0 if it is not such a list."""
     count = 0
     for part in filter(None, text.strip().split(",")):
         first, _, last = part.partition("-")
@@ -174,7 +174,7 @@ def _upwards(directory: Path, root: Path) -> Iterator[Path]:
 
 
 def _unescaped(text: str) -> str:
-    """Space, tab, line feed and backslash are octal in mountinfo."""
+    """Decode mountinfo's octal escapes for space, tab, line feed and backslash."""
     for octal in ("\\040", "\\011", "\\012", "\\134"):
         text = text.replace(octal, chr(int(octal[1:], 8)))
     return text

@@ -1,7 +1,7 @@
-"""CPU: what the replica's control group used, over the cores that it may use; without a group the machine's.
+"""CPU: the replica's control group's usage relative to the cores it may use; without a group, the machine's.
 
-The cores are the smallest of the quotas up the tree, the processors of the cpuset and the machine's. A share
-(`cpu.shares`, `cpu.weight`) is no limit. All is read anew each time: a pod can be resized while it runs.
+The cores are the minimum of all quotas up the tree, the CPUs of the cpuset, and the machine's. Shares (`cpu.shares`,
+`cpu.weight`) are not limits. Everything is read each time: a pod can be resized while it runs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from endpoint_analytics.schemas.metrics import CPU_LIMIT_CORES, CPU_PERCENT, CPU
 
 @dataclass(slots=True)
 class CpuCollector:
-    """Of the process's group. `machine_cores` is for tests."""
+    """Reads the process's control group. `machine_cores` is for tests."""
 
     own: OwnCgroup = field(default_factory=OwnCgroup)
     machine_cores: int = field(default_factory=lambda: os.cpu_count() or 1)
@@ -31,9 +31,9 @@ class CpuCollector:
     _throttled: Delta = field(default_factory=Delta)
 
     def collect(self, at_ns: int) -> Reading:
-        """Return `cpu_percent`, 0 to 100 but for the error of two clocks, `cpu_limit_cores` and `cpu_throttled_ratio`.
+        """Return `cpu_percent` (0 to 100, except for clock error), `cpu_limit_cores` and `cpu_throttled_ratio`.
 
-        The first and the last are None at the first sample, the last without a quota too.
+        The first and the last are None for the first sample; the last is also None without a quota.
         """
         files, group = self.own.files, self.own.read()
         cores = read_cores(files, group, self.machine_cores)
@@ -42,7 +42,7 @@ class CpuCollector:
         elapsed_ns = self._at_ns.since_last(at_ns)
         percent = None
         if used is not None and elapsed_ns:
-            # Of an interval in which the limit changed, nobody knows when it did.
+            # If the limit changed within the interval, the time of the change is unknown.
             percent = round(100 * used * 1_000 / (elapsed_ns * max(cores, self._cores_before)), 3)
         self._cores_before = cores
         return Reading(
@@ -55,7 +55,7 @@ class CpuCollector:
 
     def _throttled_ratio(self, files: SystemFiles, group: Cgroup) -> float | None:
         quotas = read_quotas(files, group.cpu)
-        # The tightest is what holds it back.
+        # The tightest quota is the one that throttles.
         directory = min(quotas, key=lambda each: quotas[each], default=None)
         table = {} if directory is None else files.table(directory / "cpu.stat")
         periods = self._periods.since_last(table.get("nr_periods"), directory)
@@ -66,14 +66,14 @@ class CpuCollector:
 
 
 def read_cores(files: SystemFiles, group: Cgroup, machine_cores: int) -> float:
-    """Return the cores that the group may use, in fractions: at most the machine's."""
+    """Return the number of cores that the group may use, possibly fractional, at most the machine's."""
     limits = [float(machine_cores), *read_quotas(files, group.cpu).values()]
     processors = 0 if group.cpuset is None else read_processors(files, group.cpuset)
     return min([*limits, float(processors)] if processors else limits)
 
 
 def read_quotas(files: SystemFiles, group: Group | None) -> dict[Path, float]:
-    """Return the quota, in cores, of each directory up the tree that has one."""
+    """Return the quota in cores of each directory up the tree that has one."""
     quotas = {}
     for directory in () if group is None else group.directories:
         if group is not None and group.version == 2:
@@ -87,9 +87,9 @@ def read_quotas(files: SystemFiles, group: Group | None) -> dict[Path, float]:
 
 
 def read_processors(files: SystemFiles, group: Group) -> int:
-    """Return how many processors the group's cpuset has, 0 when nothing tells.
+    """Return how many CPUs the group's cpuset has, 0 if unknown.
 
-    The nearest directory that tells counts: the kernel keeps each set inside the one above it.
+    The nearest directory with a value counts: the kernel keeps each set within its parent's.
     """
     names = ("cpuset.cpus.effective",) if group.version == 2 else ("cpuset.effective_cpus", "cpuset.cpus")
     for directory in group.directories:
@@ -101,7 +101,7 @@ def read_processors(files: SystemFiles, group: Group) -> int:
 
 
 def read_used_us(files: SystemFiles, group: Group) -> float | None:
-    """Return the processor time that the group has used, in microseconds."""
+    """Return the CPU time that the group has used, in microseconds."""
     if group.version == 2:
         return files.table(group.own / "cpu.stat").get("usage_usec")
     used_ns = files.number(group.own / "cpuacct.usage")
@@ -109,10 +109,12 @@ def read_used_us(files: SystemFiles, group: Group) -> float | None:
 
 
 def read_machine_used_us() -> float:
-    """Return the processor time that all of the machine has used, in microseconds."""
+    """Return the CPU time that the whole machine has used, in microseconds."""
     times = psutil.cpu_times()
     idle = times.idle + getattr(times, "iowait", 0.0)
-    guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # counted in user and nice too
+    guests = getattr(times, "guest", 0.0) + getattr(
+        times, "guest_nice", 0.0
+    )  # also included in user and nice
     return float(sum(times) - idle - guests) * 1e6
 
 
@@ -123,5 +125,5 @@ def parse_cpu_max(text: str) -> float | None:
 
 
 def parse_quota(quota_us: int | None, period_us: int | None) -> float | None:
-    """Return the cores that a quota in each period makes; None without a quota (version 1 says -1)."""
+    """Return the cores that a quota per period amounts to; None without a quota (version 1 has -1)."""
     return quota_us / period_us if quota_us and quota_us > 0 and period_us else None

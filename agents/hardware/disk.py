@@ -1,7 +1,7 @@
-"""Disk: bytes read and written since the sample before: the control group's (version 2), else the machine's.
+"""Disk: bytes read and written since the previous sample: the control group's (version 2), else the machine's.
 
-Version 1 counts a group's bytes only where they are throttled; elsewhere its files say 0 whatever was read. Bytes of
-devices that lie on others (md, LVM) are counted once.
+Version 1 counts a group's bytes only where they are throttled; otherwise its files are always 0. Bytes of stacked
+devices (md, LVM) are counted once.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from endpoint_analytics.schemas.metrics import DISK_READ_BYTES, DISK_WRITTEN_BYT
 
 
 class Moved(NamedTuple):
-    """The bytes that went from and to one device."""
+    """The bytes read from and written to one device."""
 
     read: int = 0
     written: int = 0
@@ -36,7 +36,7 @@ class Moved(NamedTuple):
 
 @dataclass(slots=True)
 class DiskCollector:
-    """Only what reaches a device counts: reads from the page cache do not."""
+    """Counts only I/O that reaches a device: not reads from the page cache."""
 
     own: OwnCgroup = field(default_factory=OwnCgroup)
     _read: Delta = field(default_factory=Delta)
@@ -44,7 +44,7 @@ class DiskCollector:
     _disks: dict[str, Disk] = field(default_factory=dict)
 
     def collect(self, at_ns: int) -> Reading:  # noqa: ARG002  # the Collector's signature
-        """Return `disk_read_bytes` and `disk_written_bytes`; None at the first sample or without disks."""
+        """Return `disk_read_bytes` and `disk_written_bytes`; None for the first sample or without disks."""
         group = self.own.read().disk
         moved = read_machine_bytes() if group is None else read_group_bytes(self.own.files, group)
         read, written = (None, None) if moved is None else self._add_up(moved)
@@ -56,7 +56,7 @@ class DiskCollector:
         )
 
     def _add_up(self, moved: Mapping[str, Moved]) -> tuple[int, int]:
-        if moved.keys() != self._disks.keys():  # what lies on what is settled when a device is made
+        if moved.keys() != self._disks.keys():  # a device's stacking is fixed when it is created
             machine = self.own.machine
             block, devices = (machine / path.relative_to("/") for path in (BLOCK, DEVICES))
             self._disks = read_disks(moved.keys(), block, devices)
@@ -65,13 +65,13 @@ class DiskCollector:
 
 
 def read_group_bytes(files: SystemFiles, group: Group) -> dict[str, Moved] | None:
-    """Return the bytes of each device since the group began; None where it cannot be read."""
+    """Return the bytes of each device since the group was created; None if unreadable."""
     text = files.text(group.own / "io.stat")
     return None if text is None else parse_io_stat(text)
 
 
 def read_machine_bytes(block: Path = Path("/sys/class/block")) -> dict[str, Moved] | None:
-    """Return the bytes of each disk since the machine's start; None without disks."""
+    """Return the bytes of each disk since boot; None without disks."""
     counters = psutil.disk_io_counters(perdisk=True, nowrap=True)
     if not counters:
         return None
@@ -83,7 +83,7 @@ def read_machine_bytes(block: Path = Path("/sys/class/block")) -> dict[str, Move
 
 
 def parse_io_stat(text: str) -> dict[str, Moved]:
-    """Return `rbytes=` and `wbytes=` of each device of version 2's io.stat, by its number (`259:0`)."""
+    """Return `rbytes=` and `wbytes=` of each device in a version 2 io.stat, by device number (`259:0`)."""
     moved = {}
     for line in text.splitlines():
         words = line.split()

@@ -1,8 +1,8 @@
-"""GPU: what the driver's management library tells of each GPU. One GPU's error is a null, no more.
+"""GPU: readings from the driver's management library. One GPU's error only makes its reading null.
 
-NVIDIA's are looked for first, then AMD's, once. Without any that is said once in the log, and the collector is empty
-from then on. A GPU that falls silent is looked for again; one that was taken away is then no longer listed,
-and is looked for from time to time, since a reset brings it back.
+NVIDIA GPUs are looked for first, then AMD, once. If there are none, that is logged once and the collector stays empty.
+If a GPU stops responding, all are looked up again; one that was removed is then no longer listed, and is looked for
+from time to time, since a reset brings it back.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from endpoint_analytics.schemas.hardware import Accelerator
 logger = logging.getLogger("endpoint_analytics")
 
 LOOK_AGAIN_AFTER = 10
-"""Samples of a silent GPU after which all are looked for anew."""
+"""Samples of an unresponsive GPU after which all GPUs are looked up again."""
 
 LOOK_FOR_LOST_AFTER = 60
-"""The same for one that is no longer listed."""
+"""The same for a GPU that is no longer listed."""
 
 
 @dataclass(slots=True)
 class GpuCollector:
-    """The GPUs that the driver shows to this process and no variable hides."""
+    """The GPUs that the driver shows to this process and that no variable hides."""
 
     vendors: tuple[Vendor, ...] = field(default_factory=lambda: (NvidiaGpus(), AmdGpus()))
     _vendor: Vendor | None = None
@@ -38,7 +38,7 @@ class GpuCollector:
     _look_after: int | None = None
 
     def collect(self, at_ns: int) -> Reading:  # noqa: ARG002  # the Collector's signature
-        """Return one accelerator for each GPU and each instance of one, `gpu0` first."""
+        """Return one accelerator for each GPU and each GPU instance, `gpu0` first."""
         if not self._has_looked:
             self._has_looked = True
             self._choose()
@@ -71,10 +71,10 @@ class GpuCollector:
             self._vendor = vendor
             self._remember()
             return
-        logger.info("no GPU figures: %s", "; ".join(reasons))
+        logger.info("no GPU metrics: %s", "; ".join(reasons))
 
     def _watch(self, readings: list[dict[str, float | None]]) -> None:
-        """Count the samples for which a GPU has been silent or lost."""
+        """Count the samples for which a GPU has been unresponsive or missing."""
         silent = any(all(value is None for value in found.values()) for found in readings)
         lost = not {*self._known.values()} <= {gpu.device for gpu in self._gpus}
         self._look_after = LOOK_AGAIN_AFTER if silent else LOOK_FOR_LOST_AFTER if lost else None
@@ -89,14 +89,14 @@ class GpuCollector:
         try:
             self._gpus = self._vendor.find(self._known)
         except NoGpusError as error:
-            logger.info("no GPU figures: %s: %s", self._vendor.name, error)
+            logger.info("no GPU metrics: %s: %s", self._vendor.name, error)
             self._gpus = ()
         self._remember()
         now = {gpu.device for gpu in self._gpus}
         for gone in sorted(before - now):
             logger.warning("%s is gone", gone)
         for back in sorted(now - before):
-            logger.warning("%s is there", back)
+            logger.warning("%s is back", back)
 
     def _remember(self) -> None:
         self._known.update({gpu.uuid: gpu.device for gpu in self._gpus if gpu.uuid and not gpu.is_instance})

@@ -1,8 +1,8 @@
-"""AMD GPUs: what AMD SMI, ROCm's management library, tells of each through its module `amdsmi`.
+"""AMD GPUs: readings from AMD SMI, ROCm's management library, through its module `amdsmi`.
 
-rocm.docs.amd.com/projects/amdsmi. Partitions of an Instinct GPU are processors of the library, so devices of their
-own. Use, power, heat and throttling come from one call, of the driver's gpu_metrics table; the call for violations
-alone would wait 0.1 s for each GPU.
+rocm.docs.amd.com/projects/amdsmi. The library lists partitions of an Instinct GPU as processors, so they are separate
+devices. Utilization, power, temperature and throttling come from one call, for the driver's gpu_metrics table; the call
+for violations alone would take 0.1 s per GPU.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from endpoint_analytics.agents.hardware.reading import Delta
 from endpoint_analytics.schemas import metrics as m
 from endpoint_analytics.schemas.limits import MAX_DEVICES, MAX_NAME_LENGTH
 
-# Bits of indep_throttle_status, which are the same for all chips (SMU_THROTTLER_* of the amdgpu driver).
+# Bits of indep_throttle_status, the same for all chips (SMU_THROTTLER_* in the amdgpu driver).
 _POWER = 0xFFFF
 _THERMAL = 0x00FF_FFFF << 32
 
@@ -35,7 +35,7 @@ _POWER_RESIDENCY = "ppt_residency_acc"
 
 @dataclass(slots=True)
 class AmdGpus:
-    """The GPUs whose device nodes there are and that no variable of ROCm hides. `devices` is for tests."""
+    """The GPUs whose device nodes exist and that no ROCm variable hides. `devices` is for tests."""
 
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
     devices: Path = Path("/dev")
@@ -43,7 +43,7 @@ class AmdGpus:
     _throttling: dict[str, _Throttling] = field(default_factory=dict)
 
     def find(self, known: Mapping[str, str]) -> tuple[Gpu, ...]:
-        """Return GPUs, or the partitions of each."""
+        """Return the GPUs, or the partitions of each."""
         if not (self.devices / "kfd").exists():
             raise NoGpusError(f"no driver ({self.devices / 'kfd'})")
         try:
@@ -60,14 +60,14 @@ class AmdGpus:
             amdsmi.amdsmi_init()
             handles = amdsmi.amdsmi_get_processor_handles()
         except amdsmi.AmdSmiException as error:
-            raise NoGpusError(f"the management library says: {' '.join(str(error).split())}") from error
+            raise NoGpusError(f"error from the management library: {' '.join(str(error).split())}") from error
         gpus = self._visible(handles, known)
         if not gpus:
-            raise NoGpusError("the driver shows none, or a variable hides all")
+            raise NoGpusError("the driver lists none, or a variable hides them all")
         return gpus
 
     def read(self, gpus: Sequence[Gpu]) -> list[dict[str, float | None]]:
-        """Return the readings of each."""
+        """Return the readings of each GPU."""
         return [self._read(gpu) for gpu in gpus]
 
     def close(self) -> None:
@@ -77,20 +77,20 @@ class AmdGpus:
 
     def _visible(self, handles: Sequence[Any], known: Mapping[str, str]) -> tuple[Gpu, ...]:
         found = [(value_of("amdsmi_get_gpu_enumeration_info", handle) or {}, handle) for handle in handles]
-        there = [(info, handle) for info, handle in found if self._is_given(info)]
-        if all(isinstance(info.get("hip_id"), int) for info, _ in there):  # ROCm's own order
-            there.sort(key=lambda each: int(each[0]["hip_id"]))
+        present = [(info, handle) for info, handle in found if self._has_node(info)]
+        if all(isinstance(info.get("hip_id"), int) for info, _ in present):  # ROCm's own order
+            present.sort(key=lambda each: int(each[0]["hip_id"]))
         gpus: list[Gpu] = []
-        for number, position in enumerate(visible_positions(self.environment, [info for info, _ in there])):
-            handle = there[position][1]
+        for number, position in enumerate(visible_positions(self.environment, [info for info, _ in present])):
+            handle = present[position][1]
             uuid = str(value_of("amdsmi_get_gpu_device_uuid", handle) or "")[:MAX_NAME_LENGTH]
             name = str((value_of("amdsmi_get_gpu_asic_info", handle) or {}).get("market_name", ""))
             device = known.get(uuid) or free_name(number, {*known.values(), *(gpu.device for gpu in gpus)})
             gpus.append(Gpu(device, handle, uuid, name[:MAX_NAME_LENGTH]))
         return tuple(gpus[:MAX_DEVICES])
 
-    def _is_given(self, info: Mapping[str, Any]) -> bool:
-        """Whether the GPU's node is there: the library lists the machine's, a container has only some."""
+    def _has_node(self, info: Mapping[str, Any]) -> bool:
+        """Whether the GPU's device node exists: the library lists all of the machine's, a container has only some."""
         number = info.get("drm_render")
         return not isinstance(number, int) or (self.devices / f"dri/renderD{number}").exists()
 
@@ -114,15 +114,15 @@ class AmdGpus:
 
 @dataclass(slots=True)
 class _Throttling:
-    """How long one GPU's clocks were held down: newer chips count it, older ones tell it of the moment."""
+    """How long one GPU's clocks were throttled: newer chips count the time, older ones report the current status."""
 
     _counter: Delta = field(default_factory=Delta)
     _residencies: dict[str, Delta] = field(default_factory=dict)
 
     def ratios(self, table: dict[str, Any] | None) -> dict[str, float | None]:
-        """Return the three shares; None where nothing tells, and at the first look at what is counted."""
+        """Return the three ratios; None if unavailable, and for the first sample of counters."""
         total = number_of(table, "accumulation_counter")
-        thermal, power, any_reason = self._counted(table) if total is not None else told_now(table)
+        thermal, power, any_reason = self._counted(table) if total is not None else throttled_now(table)
         return {
             m.GPU_THROTTLED_RATIO.name: any_reason,
             m.GPU_THROTTLED_THERMAL_RATIO.name: thermal,
@@ -138,12 +138,12 @@ class _Throttling:
 
         heat = [value for value in map(share, _THERMAL_RESIDENCIES) if value is not None]
         thermal, power = max(heat, default=None), share(_POWER_RESIDENCY)
-        # Reasons may hold at once: at least so long as the longest of them.
+        # Reasons may overlap: the total is at least the longest of them.
         return thermal, power, max((v for v in (thermal, power) if v is not None), default=None)
 
 
-def told_now(table: dict[str, Any] | None) -> tuple[float | None, float | None, float | None]:
-    """Return 0 or 1 for heat, for power and for any reason; None where the chip does not tell."""
+def throttled_now(table: dict[str, Any] | None) -> tuple[float | None, float | None, float | None]:
+    """Return 0 or 1 for thermal, for power and for any reason; None if the chip does not report it."""
     status = None if table is None else table.get("indep_throttle_status")
     if not isinstance(status, int):
         return None, None, None
@@ -151,8 +151,8 @@ def told_now(table: dict[str, Any] | None) -> tuple[float | None, float | None, 
 
 
 def visible_positions(environment: Mapping[str, str], infos: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Return the positions of what ROCm shows, in its order: ROCR_VISIBLE_DEVICES first, then of those what
-    HIP_VISIBLE_DEVICES, or CUDA_VISIBLE_DEVICES in its place, says.
+    """Return the positions of the GPUs that ROCm shows, in its order: ROCR_VISIBLE_DEVICES first, and of those the ones
+    in HIP_VISIBLE_DEVICES, or else CUDA_VISIBLE_DEVICES.
     """
     uuids = [str(info.get("hip_uuid", "")) for info in infos]
     outer = parse_visible(environment.get("ROCR_VISIBLE_DEVICES"), uuids)

@@ -1,7 +1,7 @@
-"""Calls of AMD's management library (the module `amdsmi`): an error is a None, no more.
+"""Calls to AMD's management library (the module `amdsmi`): an error just returns None.
 
-The module comes with ROCm, and must be of the library's own version. Importing it without the library prints and
-fails, so that it is imported only where there is AMD's driver.
+The module comes with ROCm and must match the library's version. Importing it without the library prints and fails, so
+it is imported only where AMD's driver exists.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 NOT_AVAILABLE = "N/A"
-"""What the module says for a figure that this GPU has not."""
+"""The module's value for a metric that this GPU does not have."""
 
 
 def value_of(function: str, *arguments: Any) -> Any:
-    """Return what the module's function says, or None where it says an error or has no such function."""
+    """Return the result of the module's function; None if it fails or does not exist."""
     import amdsmi
 
     try:
@@ -25,7 +25,7 @@ def value_of(function: str, *arguments: Any) -> Any:
 
 
 def number_of(table: dict[str, Any] | None, *names: str) -> float | None:
-    """Return the first of the table's figures that is a number."""
+    """Return the first of the named entries that is a number."""
     for name in names:
         value = None if table is None else table.get(name)
         if isinstance(value, int | float) and not isinstance(value, bool):

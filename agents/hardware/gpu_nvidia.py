@@ -1,6 +1,6 @@
-"""NVIDIA GPUs: what NVML, the driver's management library, tells of each through `pynvml` (nvidia-ml-py).
+"""NVIDIA GPUs: readings from NVML, the driver's management library, through `pynvml` (nvidia-ml-py).
 
-docs.nvidia.com/deploy/nvml-api. Own processes' share: `gpu_nvidia_share`; critical errors: `gpu_nvidia_errors`.
+docs.nvidia.com/deploy/nvml-api. The replica's own usage: `gpu_nvidia_share`; critical errors: `gpu_nvidia_errors`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from endpoint_analytics.agents.hardware.gpu_nvidia_share import (
 from endpoint_analytics.agents.hardware.gpu_vendor import Gpu, NoGpusError
 from endpoint_analytics.schemas import metrics as m
 
-# Bits of nvmlClocksEventReasons (nvml.h). Idle, applications' own settings and sync boost hold nothing down.
+# Bits of nvmlClocksEventReasons (nvml.h). Idle, application clock settings and sync boost are not throttling.
 _THERMAL = 0x20 | 0x40
 _POWER = 0x4 | 0x80
 _THROTTLED = _THERMAL | _POWER | 0x8
@@ -43,7 +43,7 @@ class NvidiaGpus:
     _processes_until_us: dict[str, int] = field(default_factory=dict)
 
     def find(self, known: Mapping[str, str]) -> tuple[Gpu, ...]:
-        """Return GPUs and MIG instances."""
+        """Return the GPUs and MIG instances."""
         try:
             import pynvml
         except ImportError as error:
@@ -52,14 +52,14 @@ class NvidiaGpus:
             pynvml.nvmlInit()
             gpus = find_gpus(self.environment, known)
         except pynvml.NVMLError as error:
-            raise NoGpusError(f"the management library says: {error}") from error
+            raise NoGpusError(f"error from the management library: {error}") from error
         if not gpus:
-            raise NoGpusError("the driver shows none, or CUDA_VISIBLE_DEVICES hides all")
+            raise NoGpusError("the driver lists none, or CUDA_VISIBLE_DEVICES hides them all")
         self._xids = XidEvents({gpu.device: gpu.handle for gpu in gpus if not gpu.is_instance})
         return gpus
 
     def read(self, gpus: Sequence[Gpu]) -> list[dict[str, float | None]]:
-        """Return the readings of each."""
+        """Return the readings of each GPU."""
         new_xids = self._xids.read() if self._xids is not None else {}
         self._xid_counts.update(new_xids)
         return [self._read(gpu, new_xids.get(gpu.device)) for gpu in gpus]
@@ -75,9 +75,11 @@ class NvidiaGpus:
         readings = read_memory(gpu)
         if not gpu.is_instance:
             readings |= read_whole(gpu)
-            # A GPU that says nothing at all has no count of errors either.
-            told = new_xids is not None and (new_xids > 0 or any(v is not None for v in readings.values()))
-            readings[m.GPU_XID_ERRORS.name] = self._xid_counts[gpu.device] if told else None
+            # A GPU without any readings has no error count either.
+            is_known = new_xids is not None and (
+                new_xids > 0 or any(v is not None for v in readings.values())
+            )
+            readings[m.GPU_XID_ERRORS.name] = self._xid_counts[gpu.device] if is_known else None
             if self.own is not None:
                 since_us = self._processes_until_us.get(gpu.device, 0)
                 percent, until_us = read_percent(gpu.handle, since_us, self.own)
@@ -89,7 +91,7 @@ class NvidiaGpus:
 
 
 def read_memory(gpu: Gpu) -> dict[str, float | None]:
-    """Return memory and use; of a GPU that is cut into instances neither, since they have it."""
+    """Return memory and utilization; nothing for a GPU split into instances, since those report it."""
     if gpu.has_instances:
         return {}
     memory = read_memory_info(gpu.handle)
@@ -102,7 +104,7 @@ def read_memory(gpu: Gpu) -> dict[str, float | None]:
 
 
 def read_memory_info(handle: Any) -> Any:
-    """Return the library's memory figures: as nvidia-smi shows them, what the driver keeps for itself not used."""
+    """Return the library's memory info as nvidia-smi shows it: memory reserved by the driver is not counted as used."""
     import pynvml
 
     version = getattr(pynvml, "nvmlMemory_v2", None)
@@ -111,22 +113,22 @@ def read_memory_info(handle: Any) -> Any:
 
 
 def read_whole(gpu: Gpu) -> dict[str, float | None]:
-    """Return what belongs to the whole GPU: power, temperature, clocks, and memory errors since the driver's start."""
+    """Return the readings of the whole GPU: power, temperature, clocks, and memory errors since the driver loaded."""
     milliwatts = value_of("nvmlDeviceGetPowerUsage", gpu.handle)
     celsius = value_of("nvmlDeviceGetTemperature", gpu.handle, 0)
     reasons: Any = value_of("nvmlDeviceGetCurrentClocksEventReasons", gpu.handle)
-    if reasons is None:  # drivers before 535 have the older name
+    if reasons is None:  # drivers before 535 use the older name
         reasons = value_of("nvmlDeviceGetCurrentClocksThrottleReasons", gpu.handle)
 
-    def held_down(bits: int) -> float | None:
+    def throttled(bits: int) -> float | None:
         return None if reasons is None else float(bool(reasons & bits))
 
     return {
         m.GPU_POWER_WATTS.name: None if milliwatts is None else milliwatts / 1_000,
         m.GPU_TEMPERATURE_CELSIUS.name: None if celsius is None else float(celsius),
-        m.GPU_THROTTLED_RATIO.name: held_down(_THROTTLED),
-        m.GPU_THROTTLED_THERMAL_RATIO.name: held_down(_THERMAL),
-        m.GPU_THROTTLED_POWER_RATIO.name: held_down(_POWER),
+        m.GPU_THROTTLED_RATIO.name: throttled(_THROTTLED),
+        m.GPU_THROTTLED_THERMAL_RATIO.name: throttled(_THERMAL),
+        m.GPU_THROTTLED_POWER_RATIO.name: throttled(_POWER),
         m.GPU_ECC_CORRECTED_ERRORS.name: value_of(
             "nvmlDeviceGetTotalEccErrors", gpu.handle, _CORRECTED, _VOLATILE
         ),

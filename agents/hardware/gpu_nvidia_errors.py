@@ -1,6 +1,6 @@
-"""Critical errors (XID) that the driver tells as events: how many of each GPU since the look before.
+"""Critical errors (XID) that the driver reports as events: how many per GPU since the previous read.
 
-docs.nvidia.com/deploy/xid-errors explains the numbers; each is logged with its own.
+docs.nvidia.com/deploy/xid-errors explains the numbers; each error is logged with its number.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 
 logger = logging.getLogger("endpoint_analytics")
 
-MOST_AT_ONCE = 64
+MAX_EVENTS_PER_READ = 64
 
 
 class XidEvents:
-    """Of the GPUs `handles` by device; those that cannot tell are left out."""
+    """The error events of the GPUs in `handles`, by device; GPUs without events are left out."""
 
     def __init__(self, handles: Mapping[str, Any]) -> None:
         import pynvml
@@ -35,32 +35,32 @@ class XidEvents:
             self._devices[_address(handle)] = device
 
     def read(self) -> dict[str, int]:
-        """Return device -> errors since the call before, without waiting."""
+        """Return device -> errors since the previous call, without waiting."""
         import pynvml
 
         counts = dict.fromkeys(self._devices.values(), 0)
-        for _ in range(MOST_AT_ONCE if self._devices else 0):
+        for _ in range(MAX_EVENTS_PER_READ if self._devices else 0):
             try:
                 event = pynvml.nvmlEventSetWait(self._set, 0)
-            except pynvml.NVMLError:  # none waits
+            except pynvml.NVMLError:  # no event is pending
                 break
             device = self._devices.get(_address(event.device))
             if device is not None:
                 counts[device] += 1
                 logger.warning(
-                    "%s: the NVIDIA driver tells of a critical error, XID %d", device, event.eventData
+                    "%s: the NVIDIA driver reports a critical error, XID %d", device, event.eventData
                 )
         return counts
 
     def close(self) -> None:
-        """Let go of the library's object."""
+        """Free the library's event set."""
         import pynvml
 
         if self._set is not None:
             try:
                 pynvml.nvmlEventSetFree(self._set)
             except pynvml.NVMLError:
-                logger.debug("the set of events could not be freed")
+                logger.debug("the event set could not be freed")
             self._set = None
 
 

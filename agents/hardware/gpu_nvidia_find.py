@@ -1,7 +1,7 @@
-"""Finds the NVIDIA GPUs of the replica, and the MIG instances in them, and gives each a name that stays its own.
+"""Finds the replica's NVIDIA GPUs and their MIG instances, and gives each a stable name.
 
-A MIG instance is a device of its own, `gpu0.mig1`, beside the GPU that it is cut from: memory is the
-instance's, and power, temperature, clocks and errors are the whole GPU's.
+A MIG instance is a separate device, `gpu0.mig1`, next to its GPU: memory is the instance's; power, temperature, clocks
+and errors are the whole GPU's.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ logger = logging.getLogger("endpoint_analytics")
 
 
 def find_gpus(environment: Mapping[str, str], known: Mapping[str, str]) -> tuple[Gpu, ...]:
-    """Return the replica's GPUs; `known` are names given before, by UUID. The library is initialized.
+    """Return the replica's GPUs; `known` are the names given before, by UUID. The library must be initialized.
 
-    Raises pynvml.NVMLError when the driver does not say how many there are.
+    Raises pynvml.NVMLError if the driver does not return the number of GPUs.
     """
     import pynvml
 
@@ -30,7 +30,7 @@ def find_gpus(environment: Mapping[str, str], known: Mapping[str, str]) -> tuple
         try:
             handles.append(pynvml.nvmlDeviceGetHandleByIndex(index))
         except pynvml.NVMLError as error:
-            logger.warning("no figures of the NVIDIA driver's GPU %d: %s", index, error)
+            logger.warning("no metrics for the NVIDIA driver's GPU %d: %s", index, error)
             handles.append(None)
     uuids = [text_of("nvmlDeviceGetUUID", handle) if handle else "" for handle in handles]
     visible, instances = environment.get(VARIABLE), names_mig(environment.get(VARIABLE))
@@ -55,7 +55,7 @@ def _find_instances(handle: Any, device: str, named: tuple[str, ...]) -> Iterato
         return
     for index in range(value_of("nvmlDeviceGetMaxMigDeviceCount", handle) or 0):
         instance = value_of("nvmlDeviceGetMigDeviceHandleByIndex", handle, index)
-        if instance is None:  # a place without an instance
+        if instance is None:  # an empty slot
             continue
         uuid = text_of("nvmlDeviceGetUUID", instance)
         if not named or any(uuid.startswith(name) for name in named):

@@ -1,4 +1,4 @@
-"""Calls of the NVIDIA management library (the module `pynvml` of nvidia-ml-py): an error is a None, no more."""
+"""Calls to NVIDIA's management library (the module `pynvml` of nvidia-ml-py): an error just returns None."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from endpoint_analytics.schemas.limits import MAX_NAME_LENGTH
 
 
 def value_of(function: str, *arguments: Any) -> Any:
-    """Return what the library's function says, or None where it says an error or has no such function."""
+    """Return the result of the library's function; None if it fails or does not exist."""
     import pynvml
 
     try:
@@ -20,7 +20,7 @@ def value_of(function: str, *arguments: Any) -> Any:
 
 
 def text_of(function: str, *arguments: Any) -> str:
-    """Return the text that the function says, empty where it says an error."""
+    """Return the function's result as text; empty if it fails."""
     value = value_of(function, *arguments)
     text = value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")
     return text[:MAX_NAME_LENGTH]

@@ -1,7 +1,7 @@
-"""What of a GPU the replica's own processes use, where the driver tells of processes.
+"""How much of a GPU the replica's own processes use, where the driver reports processes.
 
-The driver names processes as the machine's first pid namespace does, so that a container with a namespace of its
-own cannot know which are its own: then nothing is told. Own processes are those of this control group and session.
+The driver uses process ids of the machine's initial pid namespace, so a container with its own namespace cannot
+recognize its processes: then nothing is reported. Own processes are those in this control group and session.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 from endpoint_analytics.agents.hardware.gpu_nvidia_library import value_of
 
 FIRST_NAMESPACE = "pid:[4026531836]"
-"""PROC_PID_INIT_INO of the kernel's include/linux/proc_ns.h."""
+"""PROC_PID_INIT_INO in the kernel's include/linux/proc_ns.h."""
 
 
 def knows_processes() -> bool:
-    """Whether this process's pids are the driver's."""
+    """Whether this process sees the same pids as the driver."""
     try:
         return str(Path("/proc/self/ns/pid").readlink()) == FIRST_NAMESPACE
     except OSError:
@@ -26,7 +26,7 @@ def knows_processes() -> bool:
 
 
 def is_own(pid: int) -> bool:
-    """Whether the process is of the control group and session of this one."""
+    """Whether the process is in this process's control group and session."""
     try:
         return os.getsid(pid) == os.getsid(0) and (
             Path(f"/proc/{pid}/cgroup").read_text() == Path("/proc/self/cgroup").read_text()
@@ -36,7 +36,7 @@ def is_own(pid: int) -> bool:
 
 
 def read_memory_bytes(handle: Any, own: Callable[[int], bool]) -> float | None:
-    """Return the GPU memory of own processes, None when the driver does not tell it of each."""
+    """Return the GPU memory of own processes; None if the driver does not report it for each."""
     processes = value_of("nvmlDeviceGetComputeRunningProcesses_v3", handle)
     if processes is None:
         return None
@@ -45,16 +45,16 @@ def read_memory_bytes(handle: Any, own: Callable[[int], bool]) -> float | None:
 
 
 def read_percent(handle: Any, since_us: int, own: Callable[[int], bool]) -> tuple[float | None, int]:
-    """Return the share of time in which own processes kept the GPU busy, and until when that is known.
+    """Return the percentage of time in which own processes kept the GPU busy, and the time of the newest sample.
 
-    Of each process its newest sample after `since_us` of the driver's clock counts.
+    For each process, the newest sample after `since_us` on the driver's clock counts.
     """
     import pynvml
 
     try:
         samples = pynvml.nvmlDeviceGetProcessUtilization(handle, since_us)
     except pynvml.NVMLError as error:
-        # "not found": no process has used it since; pynvml raises success, too, for an empty answer.
+        # "not found": no process has used it since; pynvml also raises "success" for an empty result.
         idle = error.value in (pynvml.NVML_ERROR_NOT_FOUND, pynvml.NVML_SUCCESS)
         return (0.0 if idle else None), since_us
     newest: dict[int, Any] = {}

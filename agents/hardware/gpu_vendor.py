@@ -1,4 +1,4 @@
-"""What every vendor's GPUs have in common: what a GPU is, and what is asked of its driver's library."""
+"""What all GPU vendors share: the GPU type, and the interface to the driver's library."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, Protocol
 
 
 class NoGpusError(Exception):
-    """Why a vendor's library shows no GPU, for people."""
+    """A vendor's library lists no GPU; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A GPU that answers, or an instance cut from it: its handle in the library, and what does not change."""
+    """A GPU or GPU instance: its handle in the library, and its constant properties."""
 
     device: str
     handle: Any
@@ -24,31 +24,31 @@ class Gpu:
 
 
 class Vendor(Protocol):
-    """One vendor's library. Only `find` raises; where the library does not tell, a reading is None."""
+    """One vendor's library. Only `find` raises; a reading that the library does not have is None."""
 
     @property
     def name(self) -> str:
-        """Whose GPUs these are."""
+        """The vendor's name."""
         ...
 
     def find(self, known: Mapping[str, str]) -> tuple[Gpu, ...]:
-        """Open the library and return the replica's GPUs; `known` are names given before, by UUID.
+        """Open the library and return the replica's GPUs; `known` are the names given before, by UUID.
 
-        Raises NoGpusError when there is none.
+        Raises NoGpusError if there are none.
         """
         ...
 
     def read(self, gpus: Sequence[Gpu]) -> list[dict[str, float | None]]:
-        """Return metric -> value for each GPU, in their order."""
+        """Return metric -> value for each GPU, in order."""
         ...
 
     def close(self) -> None:
-        """Close the library: handles of before mean nothing any more."""
+        """Close the library: existing handles become invalid."""
         ...
 
 
 def free_name(number: int, taken: set[str]) -> str:
-    """Return `gpu<number>`, or the first above it that is not taken."""
+    """Return `gpu<number>`, or the next higher number that is free."""
     while f"gpu{number}" in taken:
         number += 1
     return f"gpu{number}"

@@ -1,9 +1,8 @@
-"""Which of the driver's GPUs are the replica's: what CUDA_VISIBLE_DEVICES says, as CUDA reads it. Pure.
+"""Which of the driver's GPUs belong to the replica: interprets CUDA_VISIBLE_DEVICES as CUDA does. Pure.
 
-docs.nvidia.com/cuda/cuda-c-programming-guide, "CUDA Environment Variables". ROCm's variables are read alike.
-NVIDIA_VISIBLE_DEVICES is not read: it is for the container runtime, which acted on it already, and the driver shows
-what it gave the container. `void` there hides nothing: containers that get GPUs by the Container Device Interface
-have it too.
+docs.nvidia.com/cuda/cuda-c-programming-guide, "CUDA Environment Variables". ROCm's variables work the same way.
+NVIDIA_VISIBLE_DEVICES is ignored: the container runtime has already applied it, and the driver shows what the container
+got. Its value `void` hides nothing: containers that get GPUs through the Container Device Interface have it too.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ VARIABLE = "CUDA_VISIBLE_DEVICES"
 
 
 def parse_visible(text: str | None, uuids: Sequence[str]) -> tuple[int, ...]:
-    """Return the positions in `uuids` (the driver's order) of what is visible, in the order that CUDA numbers it.
+    """Return the positions in `uuids` (the driver's order) of the visible GPUs, in CUDA's numbering order.
 
-    Without the variable all are. An entry is a number or the beginning of a UUID; the first that fits nothing
-    ends the list, and so an empty text or `-1` hides all. Numbers are taken in the driver's order, which is
-    CUDA's with CUDA_DEVICE_ORDER=PCI_BUS_ID and wherever all GPUs are alike. A GPU that is named twice makes
-    the list invalid: none is visible. A MIG instance is named by `MIG-...` (see `names_mig`).
+    Without the variable all are visible. An entry is a number or a UUID prefix; the first one that matches nothing ends
+    the list, so an empty text or `-1` hides all. Numbers follow the driver's order, which is CUDA's with
+    CUDA_DEVICE_ORDER=PCI_BUS_ID and whenever all GPUs are the same model. A GPU that is named twice makes the list
+    invalid: none is visible. A MIG instance is named `MIG-...` (see `names_mig`).
     """
     if text is None:
         return tuple(range(len(uuids)))
@@ -35,7 +34,7 @@ def parse_visible(text: str | None, uuids: Sequence[str]) -> tuple[int, ...]:
 
 
 def names_mig(text: str | None) -> tuple[str, ...]:
-    """Return the MIG instances that the variable names, none where it names whole GPUs."""
+    """Return the MIG instances that the variable names; none if it names whole GPUs."""
     entries = [entry.strip() for entry in (text or "").split(",")]
     return tuple(entry for entry in entries if entry.startswith("MIG-"))
 

@@ -1,6 +1,7 @@
-"""Memory: what the replica's control group uses, page cache that can go left out, its limit, and its OOM kills.
+"""Memory: the replica's control group's usage without reclaimable page cache, its limit, and its OOM kills.
 
-"Used" is the working set of the kubelet and cAdvisor: usage less inactive file pages. Without a group the machine's.
+"Used" is the working set as in the kubelet and cAdvisor: usage minus inactive file pages. Without a group, the
+machine's.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ VMSTAT = Path("/proc/vmstat")
 
 @dataclass(slots=True)
 class MemoryCollector:
-    """Of the process's group. `machine_bytes` and `vmstat` are for tests."""
+    """Reads the process's control group. `machine_bytes` and `vmstat` are for tests."""
 
     own: OwnCgroup = field(default_factory=OwnCgroup)
     machine_bytes: int = field(default_factory=lambda: int(psutil.virtual_memory().total))
     vmstat: Path = VMSTAT
 
     def collect(self, at_ns: int) -> Reading:  # noqa: ARG002  # the Collector's signature
-        """Return `memory_used_bytes` and `memory_limit_bytes`, which is never above the machine's memory, and two
-        counts since the group (or the machine) began: `oom_kills` and, of a group, `memory_limit_hits`.
+        """Return `memory_used_bytes`, `memory_limit_bytes` (at most the machine's memory), and two counts since the
+        group was created (or the machine booted): `oom_kills` and, for a group, `memory_limit_hits`.
         """
         files, group = self.own.files, self.own.read().memory
         if group is None:
@@ -55,7 +56,7 @@ class MemoryCollector:
 
 
 def read_used_bytes(files: SystemFiles, group: Group) -> int | None:
-    """Return what the group uses without its inactive file pages; None when it does not tell."""
+    """Return the group's usage without its inactive file pages; None if unknown."""
     if group.version == 2:
         usage, cache = "memory.current", "inactive_file"
     else:
@@ -66,9 +67,9 @@ def read_used_bytes(files: SystemFiles, group: Group) -> int | None:
 
 
 def read_limit_bytes(files: SystemFiles, group: Group | None, machine_bytes: int) -> int:
-    """Return the lowest limit of the group and those above it, at most the machine's memory.
+    """Return the lowest limit of the group and its ancestors, at most the machine's memory.
 
-    Version 1 tells of those above it that cannot be seen too; its greatest number stands for no limit.
+    Version 1 also reports the limits of invisible ancestors; its largest number means no limit.
     """
     if group is None:
         return machine_bytes
@@ -80,16 +81,16 @@ def read_limit_bytes(files: SystemFiles, group: Group | None, machine_bytes: int
 
 
 def read_oom_kills(files: SystemFiles, group: Group) -> int | None:
-    """Return how many processes of the group the kernel has killed for want of memory, its own or the machine's.
+    """Return how many processes of the group the OOM killer has killed, for the group's limit or the machine's.
 
-    Those of groups below it count too; version 2 adds them up (`memory.events`, not `memory.events.local`).
+    Descendant groups count too; version 2 sums them up (`memory.events`, not `memory.events.local`).
     """
     name = "memory.events" if group.version == 2 else "memory.oom_control"
     return files.table(group.own / name).get("oom_kill")
 
 
 def read_limit_hits(files: SystemFiles, group: Group) -> int | None:
-    """Return how often the group's use came to its limit, so that pages had to be reclaimed."""
+    """Return how often the group's usage hit its limit, so that pages had to be reclaimed."""
     if group.version == 2:
         return files.table(group.own / "memory.events").get("max")
     return files.number(group.own / "memory.failcnt")

@@ -1,4 +1,4 @@
-"""Network: bytes received and sent since the sample before, over all interfaces but the loopback, each byte once."""
+"""Network: bytes received and sent since the previous sample, on all interfaces except loopback, each byte once."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from endpoint_analytics.agents.hardware.stacks import NETWORK, counted_interface
 from endpoint_analytics.schemas.metrics import NETWORK_RECEIVED_BYTES, NETWORK_SENT_BYTES
 
 LOOK_EVERY_NS = 10_000_000_000
-"""Who lies on whom is looked up so often, and when there are other interfaces."""
+"""How often the stacking of interfaces is looked up; also whenever the set of interfaces changes."""
 
 
 class InterfaceCounters(Protocol):
-    """What the system counts of one interface since it came up."""
+    """The system's counters of one interface since it came up."""
 
     @property
     def bytes_recv(self) -> int:
@@ -33,7 +33,7 @@ class InterfaceCounters(Protocol):
 
 @dataclass(slots=True)
 class NetworkCollector:
-    """A container sees its own interfaces only, so that these are the replica's bytes. `root` is for tests."""
+    """A container sees only its own interfaces, so these are the replica's bytes. `root` is for tests."""
 
     root: Path = NETWORK
     _received: Delta = field(default_factory=Delta)
@@ -43,7 +43,7 @@ class NetworkCollector:
     _looked_ns: int = 0
 
     def collect(self, at_ns: int) -> Reading:
-        """Return `network_received_bytes` and `network_sent_bytes`; None at the first sample."""
+        """Return `network_received_bytes` and `network_sent_bytes`; None for the first sample."""
         interfaces = psutil.net_io_counters(pernic=True, nowrap=True)
         if self._names != interfaces.keys() or at_ns - self._looked_ns >= LOOK_EVERY_NS:
             self._names, self._looked_ns = frozenset(interfaces), at_ns
@@ -58,6 +58,6 @@ class NetworkCollector:
 
 
 def add_up(interfaces: Mapping[str, InterfaceCounters], counted: Collection[str]) -> tuple[int, int]:
-    """Return the bytes received and sent of the interfaces that count."""
+    """Return the bytes received and sent on the counted interfaces."""
     found = [counters for name, counters in interfaces.items() if name in counted]
     return sum(c.bytes_recv for c in found), sum(c.bytes_sent for c in found)

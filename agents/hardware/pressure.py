@@ -1,6 +1,6 @@
-"""Pressure: the share of time in which some of the replica's tasks waited for a processor, or for memory.
+"""Pressure: the fraction of time in which some of the replica's tasks waited for a CPU, or for memory.
 
-Of the control group under version 2, else of the machine. Kernels without pressure stall information tell nothing.
+For the control group under version 2, else for the machine. Kernels without pressure stall information report nothing.
 Format: docs.kernel.org/accounting/psi.html.
 """
 
@@ -23,7 +23,7 @@ _RESOURCES: tuple[tuple[HardwareMetric, str], ...] = (
 
 @dataclass(slots=True)
 class PressureCollector:
-    """Of the process's group. `machine` is for tests."""
+    """Reads the process's control group. `machine` is for tests."""
 
     own: OwnCgroup = field(default_factory=OwnCgroup)
     machine: Path = MACHINE
@@ -31,7 +31,7 @@ class PressureCollector:
     _at_ns: Delta = field(default_factory=Delta)
 
     def collect(self, at_ns: int) -> Reading:
-        """Return `cpu_pressure_ratio` and `memory_pressure_ratio`, 0 to 1; None at the first sample."""
+        """Return `cpu_pressure_ratio` and `memory_pressure_ratio`, 0 to 1; None for the first sample."""
         group, elapsed_ns = self.own.read().pressure, self._at_ns.since_last(at_ns)
         readings: dict[str, float | None] = {}
         for metric, name in _RESOURCES:
@@ -45,7 +45,7 @@ class PressureCollector:
 
 
 def parse_some_us(text: str) -> int | None:
-    """Return the total of the line `some avg10=0.00 avg60=0.00 avg300=0.00 total=12345`, in microseconds."""
+    """Return the total in microseconds from the line `some avg10=0.00 avg60=0.00 avg300=0.00 total=12345`."""
     for line in text.splitlines():
         kind, *pairs = line.split() or [""]
         for pair in pairs if kind == "some" else ():

@@ -1,4 +1,4 @@
-"""What a collector gives: the readings of one moment. Only the shapes belong here."""
+"""What a collector returns: the readings of one moment. Only the types belong here."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from endpoint_analytics.schemas.hardware import Accelerator
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Metric name -> value (None: could not be read), of the replica and of each of its accelerators.
+    """Metric name -> value (None: could not be read), for the replica and each of its accelerators.
 
-    The columns of the accelerators hold one value each.
+    The accelerators' columns hold one value each.
     """
 
     replica: dict[str, float | None] = field(default_factory=dict)
@@ -20,25 +20,25 @@ class Reading:
 
 
 class Collector(Protocol):
-    """A resource that can be read each second. `collect` may block; what it raises is logged once."""
+    """A resource that is read every second. `collect` may block; an exception is logged once."""
 
     def collect(self, at_ns: int) -> Reading:
-        """Return the readings at `at_ns` of the monotonic clock."""
+        """Return the readings at monotonic time `at_ns`."""
         ...
 
 
 @dataclass(slots=True)
 class Delta:
-    """The growth of a counter between two looks.
+    """The increase of a counter between two reads.
 
-    None at the first look, when the counter went back, and when it is the counter of another thing than before.
+    None for the first read, if the counter decreased, or if it is now the counter of another object.
     """
 
     _before: float | None = None
     _of: object = None
 
     def since_last(self, value: float | None, of: object = None) -> float | None:
-        """Return how much `value`, the counter of `of`, has grown since the call before."""
+        """Return how much `value`, the counter of `of`, has increased since the previous call."""
         before = self._before if of == self._of else None
         self._before, self._of = value, of
         if before is None or value is None or value < before:

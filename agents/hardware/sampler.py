@@ -1,4 +1,4 @@
-"""The sampler: asks every collector, each second, in a thread of its own.
+"""The sampler: reads every collector once per second, in its own thread.
 
 One collector's failure never stops the others: it is logged once, and its readings are missing.
 """
@@ -48,17 +48,17 @@ class Sampler:
         self._failed: set[int] = set()
 
     def sample(self, at_ns: int) -> Reading:
-        """Return all that the collectors read at `at_ns` of the monotonic clock."""
+        """Return the readings of all collectors at monotonic time `at_ns`."""
         replica: dict[str, float | None] = {}
         accelerators: list[Accelerator] = []
         for index, collector in enumerate(self._collectors):
             try:
                 reading = collector.collect(at_ns)
-            except Exception as error:  # noqa: BLE001  # whatever one does must not stop the others
+            except Exception as error:  # noqa: BLE001  # no failure may stop the others
                 if index not in self._failed:
                     self._failed.add(index)
                     logger.warning(
-                        "%s failed and its figures are missing: %s: %s",
+                        "%s failed, its metrics are missing: %s: %s",
                         type(collector).__name__,
                         type(error).__name__,
                         error,
@@ -86,7 +86,7 @@ def make_batch(config: AgentConfig, boot_id: str, interval: Interval, reading: R
 
 
 def _accelerators(found: Sequence[Accelerator]) -> list[Accelerator]:
-    """Return them as a message takes them: names and figures are the driver's."""
+    """Return them clamped to what a message allows: names and values come from the driver."""
     by_device = {each.device: each for each in reversed(found)}
     return [
         Accelerator(

@@ -1,8 +1,8 @@
-"""Devices that lie on others: bonds, bridges and VLANs over network cards, md, LVM and the like over disks.
+"""Stacked devices: bonds, bridges and VLANs on network cards; md, LVM and the like on disks.
 
-Each layer counts the same bytes again. Here is who lies on whom, as sysfs shows it (docs.kernel.org/admin-guide/abi:
-/sys/class/net/<name>/lower_*, master, bonding/slaves; /sys/dev/block/<major:minor>/slaves), and what is left when each
-is counted once. `read_x` does I/O, the others are pure.
+Each layer counts the same bytes again. This module reads the stacking from sysfs (docs.kernel.org/admin-guide/abi:
+/sys/class/net/<name>/lower_*, master, bonding/slaves; /sys/dev/block/<major:minor>/slaves), and counts each byte once.
+`read_x` does I/O, the others are pure.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ DEVICES = Path("/proc/devices")
 
 LOOPBACK = frozenset({"lo", "lo0"})
 _LOWER = "lower_"
-# What has no device beneath that is seen, and is none itself: its bytes are in memory, or are a file's, which counts
-# where it lies. Their names are the kernel's own.
+# Kernel names of block devices that are not disks and have no visible lower device: their bytes are in memory, or in a
+# file, which is counted on its own disk.
 _NO_DISKS = ("loop", "ram", "zram")
 _STACKED_DRIVERS = frozenset({"md", "mdp", "device-mapper", "bcache"})
 
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """A network interface: those it lies on, whether a driver of a card has it, and whether it is a bridge's port."""
+    """A network interface: its lower interfaces, whether it is a card with a driver, whether it is a bridge port."""
 
     lower: frozenset[str] = frozenset()
     has_device: bool = False
@@ -35,14 +35,14 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A whole block device: those (whole ones) it lies on, and whether it is a disk at all."""
+    """A whole block device: its lower (whole) devices, and whether it is a disk at all."""
 
     lower: frozenset[str] = frozenset()
     is_disk: bool = True
 
 
 def read_interfaces(names: Collection[str], root: Path = NETWORK) -> dict[str, Interface]:
-    """Return each named interface as it is now; of one that sysfs does not show, nothing is known."""
+    """Return the current state of each named interface; empty for one that sysfs does not show."""
     lower: dict[str, set[str]] = {name: set() for name in names}
     masters = {name: target for name in names if (target := _link(root / name / "master"))}
     for name in names:
@@ -62,11 +62,11 @@ def read_interfaces(names: Collection[str], root: Path = NETWORK) -> dict[str, I
 
 
 def counted_interfaces(interfaces: Mapping[str, Interface]) -> frozenset[str]:
-    """Return the interfaces whose bytes are all of the network's, each once.
+    """Return the interfaces that together carry all network bytes, each once.
 
-    Those that lie on others do not count (a card that is made of others does, for them). Where there are cards, only
-    these do: all that virtual ones take out of the machine passes a card. Where there are none (a container), ports of
-    bridges do not: what they carry comes and goes by another interface, or stays inside.
+    An interface on top of others does not count (except a card made of other cards, which counts instead of them). If
+    there are cards, only they count: all virtual traffic that leaves the machine passes a card. If there are none (a
+    container), bridge ports do not count: their traffic passes another interface, or stays inside.
     """
     names = {name for name in interfaces if name not in LOOPBACK}
     made_of_cards = {name for name in names if interfaces[name].has_device and interfaces[name].lower}
@@ -77,18 +77,18 @@ def counted_interfaces(interfaces: Mapping[str, Interface]) -> frozenset[str]:
 
 
 def read_disks(numbers: Collection[str], block: Path = BLOCK, devices: Path = DEVICES) -> dict[str, Disk]:
-    """Return the block devices of these numbers (`259:0`), by number.
+    """Return the block devices with these numbers (`259:0`), by number.
 
-    Where sysfs does not show one, the drivers' major numbers tell at least whether it is one that lies on others; it
-    then counts as no disk of its own.
+    If sysfs does not show one, the drivers' major numbers show at least whether it is a stacked device, which then does
+    not count as a disk.
     """
     drivers = parse_devices(_text(devices))
     return {number: _read_disk(number, block, drivers) for number in numbers}
 
 
-def disk_number(place: Path) -> str:
-    """Return the number of the disk at `place` (/sys/class/block/<name>), nothing for a partition."""
-    return "" if (place / "partition").exists() else _text(place / "dev").strip()
+def disk_number(path: Path) -> str:
+    """Return the number of the disk at `path` (/sys/class/block/<name>), empty for a partition."""
+    return "" if (path / "partition").exists() else _text(path / "dev").strip()
 
 
 def parse_devices(text: str) -> dict[str, str]:
@@ -101,8 +101,8 @@ def parse_devices(text: str) -> dict[str, str]:
 def add_up_once(moved: Mapping[str, int], disks: Mapping[str, Disk]) -> int:
     """Return the bytes that devices moved, each stack counted once.
 
-    Of a stack it is what its lowest devices moved, or its highest ones if that is more: a parity array does what it is
-    asked in a thread of the kernel, whose bytes are in nobody's group.
+    For a stack, this is the bytes of its lowest devices, or of its highest ones if that is more: a parity array does
+    its I/O in a kernel thread, whose bytes belong to no control group.
     """
     moved = {number: bytes_ for number, bytes_ in moved.items() if disks[number].is_disk}
     total = 0
@@ -115,19 +115,19 @@ def add_up_once(moved: Mapping[str, int], disks: Mapping[str, Disk]) -> int:
 
 
 def _read_disk(number: str, block: Path, drivers: Mapping[str, str]) -> Disk:
-    place = block / number
-    if not place.exists():
+    path = block / number
+    if not path.exists():
         driver = drivers.get(number.partition(":")[0], "")
         return Disk(is_disk=not driver.startswith(_NO_DISKS) and driver not in _STACKED_DRIVERS)
-    name = place.resolve().name
-    slaves = (place / "slaves" / each for each in _listed(place / "slaves"))
+    name = path.resolve().name
+    slaves = (path / "slaves" / each for each in _listed(path / "slaves"))
     lower = {found for slave in slaves if (found := _whole_disk(slave))}
-    is_hidden = _text(place / "hidden").strip() == "1"  # a path of an NVMe device that has several
+    is_hidden = _text(path / "hidden").strip() == "1"  # one path of a multipath NVMe device
     return Disk(frozenset(lower), not name.startswith(_NO_DISKS) and not is_hidden)
 
 
 def _whole_disk(device: Path) -> str:
-    """Return the number of the device, or of the disk that it is a partition of."""
+    """Return the number of the device, or of its disk if it is a partition."""
     at = device.resolve()
     if (at / "partition").exists():
         at = at.parent
@@ -144,15 +144,15 @@ def _all_lower(name: str, interfaces: Mapping[str, Interface]) -> Iterator[str]:
 
 
 def _stacks(numbers: Iterable[str], disks: Mapping[str, Disk]) -> list[set[str]]:
-    """Return the numbers in groups that lie on each other."""
+    """Return the numbers grouped into stacks."""
     stacks: list[set[str]] = []
     for number in numbers:
         joined = {number}
         apart = []
         near = disks[number].lower | {number}
         for stack in stacks:
-            reach = stack | {each for member in stack for each in disks[member].lower}
-            if reach & near:
+            related = stack | {each for member in stack for each in disks[member].lower}
+            if related & near:
                 joined |= stack
             else:
                 apart.append(stack)
@@ -167,7 +167,7 @@ def _listed(directory: Path) -> list[str]:
 
 
 def _link(path: Path) -> str:
-    """Return the name of what the link leads to."""
+    """Return the name of the link's target."""
     with suppress(OSError):
         return path.readlink().name
     return ""

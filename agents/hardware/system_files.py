@@ -1,6 +1,6 @@
-"""Reading the kernel's small files: one that cannot be read is said once, and the figures of others go on.
+"""Reads the kernel's small files: an unreadable file is logged once, and does not affect the others.
 
-Only reading and the two shapes that many files have belong here; what a file means is told where it is used.
+Only reading and two common file formats belong here; what a file means is documented where it is used.
 """
 
 from __future__ import annotations
@@ -12,49 +12,49 @@ from pathlib import Path
 
 logger = logging.getLogger("endpoint_analytics")
 
-_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ENODEV)
+_MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ENODEV)
 _OFF = (errno.EOPNOTSUPP, errno.EINVAL)
-"""A kernel that was started without the feature has the file and says this."""
+"""Raised if the file exists but the kernel was started without the feature."""
 
-_AT_ONCE = 65_536
+_READ_BYTES = 65_536
 
 
 class SystemFiles:
-    """Reads files anew each time. A file that was never there is nothing to say: kernels differ."""
+    """Reads files anew each time. A file that never existed is not logged: kernels differ."""
 
     def __init__(self) -> None:
         self._seen: set[Path] = set()
-        self._told: set[Path] = set()
+        self._reported: set[Path] = set()
 
     def text(self, path: Path) -> str | None:
-        """Return what is in the file; None when it cannot be read."""
+        """Return the file's text; None if it cannot be read."""
         try:
             text = _read(path)
         except OSError as error:
-            self._tell(path, error)
+            self._report(path, error)
             return None
         self._seen.add(path)
-        self._told.discard(path)
+        self._reported.discard(path)
         return text.decode(errors="replace")
 
     def number(self, path: Path) -> int | None:
-        """Return the number in the file; None when it cannot be read or says `max`."""
+        """Return the number in the file; None if it cannot be read or is `max`."""
         return parse_number(self.text(path))
 
     def table(self, path: Path) -> dict[str, int]:
-        """Return the `name number` lines of the file; none when it cannot be read."""
+        """Return the `name number` lines of the file; empty if it cannot be read."""
         return parse_table(self.text(path) or "")
 
-    def _tell(self, path: Path, error: OSError) -> None:
-        never_there = error.errno in _NOT_THERE and path not in self._seen
-        if never_there or error.errno in _OFF or path in self._told:
+    def _report(self, path: Path, error: OSError) -> None:
+        never_existed = error.errno in _MISSING and path not in self._seen
+        if never_existed or error.errno in _OFF or path in self._reported:
             return
-        self._told.add(path)
-        logger.warning("%s cannot be read, what it tells is missing: %s", path, error.strerror)
+        self._reported.add(path)
+        logger.warning("cannot read %s, its metrics are missing: %s", path, error.strerror)
 
 
 def parse_number(text: str | None) -> int | None:
-    """Return the whole number that the text is, None when it is none."""
+    """Parse an integer; None if the text is not one."""
     stripped = "" if text is None else text.strip()
     return int(stripped) if stripped.removeprefix("-").isdecimal() else None
 
@@ -69,7 +69,7 @@ def _read(path: Path) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         parts = []
-        while part := os.read(descriptor, _AT_ONCE):
+        while part := os.read(descriptor, _READ_BYTES):
             parts.append(part)
         return b"".join(parts)
     finally:

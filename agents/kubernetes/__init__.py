@@ -1,1 +1,1 @@
-"""Watches pods and their scaling limits in Kubernetes, and tells them as replica states and endpoint settings."""
+"""Watches pods and their scaling limits in Kubernetes, and reports them as replica states and endpoint settings."""

@@ -1,4 +1,4 @@
-"""How to reach the API server, and as whom; from within a pod, or by a kubeconfig.
+"""How to reach the API server and authenticate, from within a pod or with a kubeconfig.
 
 Source: https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/
 """
@@ -17,10 +17,13 @@ from endpoint_analytics.agents.kubernetes.tokens import Token, TokenFile
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """`server` is a URL; `ssl_context` None for plain HTTP; `namespace` is where we are, or where the context is.
-    `authority` is the file whose certificates vouch for the server, and `certificate` are those of our own certificate
-    and key, when they may change. `server_name` is the one that the server's certificate has to have, `proxy` the URL
-    of what leads there, and `headers` say as whom we ask, where that is not ourselves."""
+    """Access to one API server.
+
+    `server` is its URL; `ssl_context` is None for plain HTTP; `namespace` is the pod's own, or the context's.
+    `authority` is the CA file, and `certificate` are the files of our client certificate and key, if they may change.
+    `server_name` is the name required in the server's certificate, `proxy` is an HTTP proxy's URL, and `headers` are
+    for impersonation.
+    """
 
     server: str
     token: Token
@@ -33,24 +36,24 @@ class Access:
     headers: tuple[tuple[str, str], ...] = ()
 
     def refused(self) -> None:
-        """The server does not know us: show it, with the next request, what token or certificate there is by then."""
+        """The server rejected our credentials: use the current token or certificate for the next request."""
         self.token.refuse()
         if self.ssl_context is not None and self.certificate is not None:
             with suppress(OSError):
                 self.ssl_context.load_cert_chain(*self.certificate)
 
-    def trust_anew(self) -> None:
-        """The server's certificate was refused: trust what the authority's file holds now, too."""
+    def reload_authority(self) -> None:
+        """The server's certificate was not trusted: also trust the current contents of the CA file."""
         if self.ssl_context is not None and self.authority is not None:
-            with suppress(OSError):  # ssl.SSLError is one: the next refusal tries again
+            with suppress(OSError):  # includes ssl.SSLError: the next failure tries again
                 self.ssl_context.load_verify_locations(cafile=self.authority)
 
 
 def access_of_pod(directory: Path, environment: Mapping[str, str]) -> Access:
-    """Return the access of a pod's service account, which is mounted at `directory`."""
+    """Return the access of a pod's service account, mounted at `directory`."""
     host, port = environment.get("KUBERNETES_SERVICE_HOST"), environment.get("KUBERNETES_SERVICE_PORT", "443")
     if not host:
-        raise ConfigurationError("there is a service account, and KUBERNETES_SERVICE_HOST is not set")
+        raise ConfigurationError("found a service account, but KUBERNETES_SERVICE_HOST is not set")
     try:
         namespace = (directory / "namespace").read_text().strip()
         trusted = ssl.create_default_context(cafile=str(directory / "ca.crt"))

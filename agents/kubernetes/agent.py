@@ -1,7 +1,4 @@
-"""The agent for Kubernetes, put together: what was told, the watches, what waits for Kafka, and a clock's tick.
-
-Only wiring belongs here.
-"""
+"""The Kubernetes agent: connects recalled reports, watches, the Kafka queue and a timer. Only wiring belongs here."""
 
 from __future__ import annotations
 
@@ -42,7 +39,7 @@ _Resources = tuple[Resource[Pod], _Workloads, _Workloads, Resource[AutoscalerObj
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What is watched, and how it is told; `timeout_s` is the wait for Kafka at the end."""
+    """What to watch, and how to report it; `timeout_s` is how long to wait for Kafka at the end."""
 
     namespace: str
     naming: Naming
@@ -55,10 +52,10 @@ class Settings:
     watch_s: float
 
 
-async def watch_until(told: asyncio.Event, settings: Settings, ready: Callable[[int], None]) -> None:
-    """Watch until `told` to end, then wait for Kafka; calls `ready` with their number when the pods were listed."""
+async def watch_until(stopping: asyncio.Event, settings: Settings, ready: Callable[[int], None]) -> None:
+    """Watch until `stopping` is set, then wait for Kafka; calls `ready` with the number of pods once listed."""
     ssl_context = make_ssl_context(settings.kafka)
-    ending = asyncio.create_task(told.wait())
+    ending = asyncio.create_task(stopping.wait())
     recalling = asyncio.create_task(recall(settings.kafka, ssl_context, settings.namespace, settings.origin))
     await asyncio.wait({recalling, ending}, return_when=asyncio.FIRST_COMPLETED)
     if not recalling.done():
@@ -66,13 +63,13 @@ async def watch_until(told: asyncio.Event, settings: Settings, ready: Callable[[
         return
     producer = Producer(settings.kafka, ssl_context, Outage(settings.kafka.bootstrap_servers))
     outgoing = Outgoing(REPLICAS.name(settings.kafka.topic_prefix), producer)
-    told_before = recalling.result()
+    recalled = recalling.result()
     endpoints = Endpoints(settings.namespace, settings.naming)
     origin = settings.origin
     pods = PodWatcher(
         endpoints,
         settings.rules,
-        told_before,
+        recalled,
         lambda message, pod: outgoing.put(message, origin.header_of(pod)),
         _now_us,
         settings.selector.keys,
@@ -80,7 +77,7 @@ async def watch_until(told: asyncio.Event, settings: Settings, ready: Callable[[
     limits = LimitsWatcher(
         endpoints,
         settings.selector,
-        told_before.limits,
+        recalled.limits,
         lambda message: outgoing.put(message, origin.header_of("")),
         _now_us,
     )
@@ -95,7 +92,7 @@ async def watch_until(told: asyncio.Event, settings: Settings, ready: Callable[[
         work = [
             *_watchings(client, settings, pods.sink(settled), limits),
             outgoing.run(),
-            _look_for_vanished(client, settings, pods, listed),
+            _find_vanished(client, settings, pods, listed),
             _tick(pods, listed),
         ]
         tasks = [asyncio.create_task(each) for each in work]
@@ -107,7 +104,7 @@ async def watch_until(told: asyncio.Event, settings: Settings, ready: Callable[[
 
 
 async def _first_to_fail(tasks: list[asyncio.Task[None]], ending: asyncio.Task[bool]) -> None:
-    """Return when it is time to end; a task that fails has a bug, which ends the process to be seen."""
+    """Return when it is time to stop; a failing task is a bug, and its exception ends the process visibly."""
     waiting: set[asyncio.Task[None] | asyncio.Task[bool]] = {*tasks, ending}
     while not ending.done():
         done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -120,11 +117,11 @@ async def _drain(outgoing: Outgoing, timeout_s: float) -> None:
         async with asyncio.timeout(timeout_s):
             await outgoing.drained()
     except TimeoutError:
-        logger.warning("Kafka did not take all that there was to tell: the next agent tells it")
+        logger.warning("Kafka did not accept all messages in time: the next agent will report the rest")
 
 
 def resources_of(namespace: str, selector: str) -> _Resources:
-    """Return what is watched in a Kubernetes namespace: the pods that `selector` fits, and all that may scale them."""
+    """Return the resources to watch in a Kubernetes namespace: pods that match `selector`, and what may scale them."""
     here = f"namespaces/{namespace}"
     apps, scaling, keda = (
         f"/apis/apps/v1/{here}",
@@ -155,10 +152,8 @@ def _watchings(
     ]
 
 
-async def _look_for_vanished(
-    client: Client, settings: Settings, pods: PodWatcher, listed: asyncio.Event
-) -> None:
-    """Ask for each pod that was told of before and is not listed: it is gone, or another agent's now."""
+async def _find_vanished(client: Client, settings: Settings, pods: PodWatcher, listed: asyncio.Event) -> None:
+    """Query each pod that was reported before and is not listed now: it is gone, or belongs to another agent."""
     await listed.wait()
     for replica, pod in pods.vanished().items():
         if pods.has(pod) or await _is_gone(client, settings.origin.namespace, pod):
@@ -168,18 +163,18 @@ async def _look_for_vanished(
 async def _is_gone(client: Client, namespace: str, pod: str) -> bool:
     pace = Pace()
     while True:
-        asked_s = None
+        retry_after_s = None
         try:
             await client.get(f"/api/v1/namespaces/{namespace}/pods/{pod}", {})
         except ApiError as error:
             if error.status in {403, 404}:
                 return error.status == 404
-            asked_s = error.retry_after_s
+            retry_after_s = error.retry_after_s
         except FAILURES:
             pass
         else:
             return False
-        await asyncio.sleep(pace.wait_s(asked_s))
+        await asyncio.sleep(pace.wait_s(retry_after_s))
 
 
 async def _tick(pods: PodWatcher, listed: asyncio.Event) -> None:

@@ -1,7 +1,7 @@
-"""Asking the API server: a list page by page, a watch line by line. Only HTTP belongs here, no meaning of objects.
+"""The API server client: lists page by page, watches line by line. Only HTTP belongs here, not the objects' meaning.
 
-aiohttp carries it: two kinds of GET need no generated client, whose import alone takes more memory than this whole
-agent may. Source: https://kubernetes.io/docs/reference/using-api/api-concepts/
+It uses aiohttp: two kinds of GET need no generated client, whose import alone takes more memory than this agent is
+allowed. Source: https://kubernetes.io/docs/reference/using-api/api-concepts/
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from endpoint_analytics.agents.kubernetes.objects import UNREADABLE, Status
 ANSWER_WITHIN_S = 30.0
 CONNECT_WITHIN_S = 10.0
 MAX_LINE_BYTES = 8 * 1024 * 1024
-"""Of a watch: an object has at most about 2 MiB."""
+"""Longest line of a watch: an object has at most about 2 MiB."""
 
 GONE = 410
 HEADERS = {"Accept": "application/json", "User-Agent": "endpoint-analytics-agent"}
 
 
 class ApiError(Exception):
-    """The server answered with an error: its HTTP status, its words, and the wait that it asks for."""
+    """The server's error response: its HTTP status, message, and Retry-After."""
 
     def __init__(self, status: int, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(f"{status}: {message}")
@@ -41,12 +41,15 @@ class ApiError(Exception):
 
 
 class BrokenStreamError(Exception):
-    """A watch that cannot be read on: it holds no lines of JSON, or says nothing any more."""
+    """A watch that cannot continue: it does not contain JSON lines, or has gone silent."""
 
 
 class Client:
-    """Connections to one API server. Its calls raise ApiError, AccessError, BrokenStreamError and what aiohttp
-    and the system raise: aiohttp.ClientError, OSError, TimeoutError."""
+    """Connections to one API server.
+
+    Calls raise ApiError, AccessError, BrokenStreamError, and what aiohttp and the system raise: aiohttp.ClientError,
+    OSError, TimeoutError.
+    """
 
     def __init__(self, access: Access) -> None:
         self._access = access
@@ -54,9 +57,9 @@ class Client:
 
     async def __aenter__(self) -> Self:
         trusted: ssl.SSLContext | bool = self._access.ssl_context or True
-        # No connection is used again: the next one shows what certificate there is by then.
+        # Connections are not reused, so each one presents the current certificate.
         connector = aiohttp.TCPConnector(
-            ssl=trusted, limit=0, force_close=True, socket_factory=_lively_socket
+            ssl=trusted, limit=0, force_close=True, socket_factory=_keepalive_socket
         )
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_WITHIN_S)
         self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, headers=HEADERS)
@@ -69,16 +72,16 @@ class Client:
             await self._session.close()
 
     async def get(self, path: str, parameters: Mapping[str, str]) -> bytes:
-        """Return the body of an answer that is no error."""
+        """Return the body of a successful response."""
         async with asyncio.timeout(ANSWER_WITHIN_S):
-            response = await self._ask(path, parameters)
+            response = await self._request(path, parameters)
             async with response:
                 return await response.read()
 
     async def watch(self, path: str, parameters: Mapping[str, str], quiet_s: float) -> AsyncIterator[bytes]:
-        """Yield the lines of a watch until the server ends it; one that is quiet for `quiet_s` is broken."""
+        """Yield the lines of a watch until the server ends it; one that is silent for `quiet_s` is broken."""
         async with asyncio.timeout(ANSWER_WITHIN_S):
-            response = await self._ask(path, parameters)
+            response = await self._request(path, parameters)
         async with response:
             rest = b""
             while True:
@@ -86,7 +89,7 @@ class Client:
                     async with asyncio.timeout(quiet_s):
                         piece = await response.content.readany()
                 except TimeoutError as error:
-                    raise BrokenStreamError(f"nothing came for {quiet_s:g} s") from error
+                    raise BrokenStreamError(f"no data for {quiet_s:g} s") from error
                 if not piece:
                     break
                 *lines, rest = (rest + piece).split(b"\n")
@@ -96,9 +99,9 @@ class Client:
                 if len(rest) > MAX_LINE_BYTES:
                     raise BrokenStreamError(f"a line is longer than {MAX_LINE_BYTES} bytes")
             if rest.strip():
-                raise BrokenStreamError("it ended within a line")
+                raise BrokenStreamError("it ended in the middle of a line")
 
-    async def _ask(self, path: str, parameters: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def _request(self, path: str, parameters: Mapping[str, str]) -> aiohttp.ClientResponse:
         if self._session is None:
             raise RuntimeError("the client is not open")
         token = await self._access.token.read()
@@ -113,7 +116,7 @@ class Client:
                 server_hostname=self._access.server_name,
             )
         except aiohttp.ClientConnectorCertificateError:
-            self._access.trust_anew()
+            self._access.reload_authority()
             raise
         if response.status == 200:
             return response
@@ -125,7 +128,7 @@ class Client:
 
 
 def retry_after_s(value: str | None, now: datetime | None = None) -> float | None:
-    """Return the seconds that a Retry-After asks for, which is a number or a date; None for none."""
+    """Return the seconds in a Retry-After header, which is a number or a date; None without one."""
     if value is None:
         return None
     if value.strip().isdecimal():
@@ -134,7 +137,7 @@ def retry_after_s(value: str | None, now: datetime | None = None) -> float | Non
         until = parsedate_to_datetime(value)
     except ValueError:
         return None
-    until = until if until.tzinfo else until.replace(tzinfo=UTC)  # as it is for the zone -0000
+    until = until if until.tzinfo else until.replace(tzinfo=UTC)  # the zone -0000 parses as naive
     return max(0.0, (until - (now or datetime.now(UTC))).total_seconds())
 
 
@@ -145,12 +148,12 @@ def _message_of(body: bytes, otherwise: str) -> str:
         return otherwise
 
 
-def _lively_socket(address: tuple[Any, ...]) -> socket.socket:
-    """Return a socket that asks a silent peer whether it is there: a watch may say nothing for minutes."""
+def _keepalive_socket(address: tuple[Any, ...]) -> socket.socket:
+    """Return a socket with TCP keep-alive: a watch may be silent for minutes."""
     family, kind, protocol, *_ = address
-    made = socket.socket(family=family, type=kind, proto=protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    opened = socket.socket(family=family, type=kind, proto=protocol)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
         if hasattr(socket, name):
-            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-    return made
+            opened.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return opened

@@ -1,6 +1,6 @@
-"""The containers of a pod, to stages: those that serve, run by run, and those that prepare. Pure.
+"""Turns a pod's containers into stages: the serving ones, run by run, and the preparing ones. Pure.
 
-A container's status knows its present run and how the one before ended. What came earlier it has forgotten.
+A container's status has its current run and how the previous one ended. Earlier runs are lost.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from endpoint_analytics.agents.kubernetes.stage import Stage, Step, moment_us, r
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Which containers count. `serving`: names, none for all but sidecars. `downloads`: patterns of init containers."""
+    """Which containers count. `serving`: names, empty for all but sidecars. `downloads`: init container patterns."""
 
     serving: frozenset[str] = frozenset()
     downloads: tuple[str, ...] = ("storage-initializer", "*download*")
 
 
 def serving_of(pod: Pod, rules: Rules) -> list[ContainerStatus]:
-    """Return the statuses of the containers that make the replica; as many as there are containers, or none."""
+    """Return the statuses of the serving containers; of all of them, or an empty list."""
     wanted = [each.name for each in pod.spec.containers if not rules.serving or each.name in rules.serving]
     statuses = {each.name: each for each in pod.status.container_statuses}
     found = [statuses[name] for name in wanted if name in statuses]
@@ -32,15 +32,15 @@ def serving_of(pod: Pod, rules: Rules) -> list[ContainerStatus]:
 
 
 def lacks_server(pod: Pod, rules: Rules) -> str:
-    """Return why a pod can never serve: none of its containers is one that serves. Empty for one that can."""
+    """Return why a pod can never serve: it has no serving container. Empty if it can."""
     names = [each.name for each in pod.spec.containers]
     if not rules.serving or not names or not rules.serving.isdisjoint(names):
         return ""
-    return f"--container is {', '.join(sorted(rules.serving))}, and its containers are {', '.join(names)}"
+    return f"--container is {', '.join(sorted(rules.serving))}, but its containers are {', '.join(names)}"
 
 
 def started_at(status: ContainerStatus) -> datetime | None:
-    """Return when its present or last run started; None before the first."""
+    """Return when its current or last run started; None before the first."""
     for one in (status.state.running, status.state.terminated, status.last_state.terminated):
         if one is not None and _has_started(one.started_at):
             return one.started_at
@@ -48,7 +48,7 @@ def started_at(status: ContainerStatus) -> datetime | None:
 
 
 def prepared(pod: Pod, rules: Rules) -> Iterable[Stage]:
-    """Yield what init containers do: those that download, then those that do something else."""
+    """Yield the stages of init containers: those that download, then the others."""
     sidecars = _sidecars(pod)
     statuses = {each.name: each for each in pod.status.init_container_statuses}
     names = [each.name for each in pod.spec.init_containers if each.name not in sidecars]
@@ -61,23 +61,23 @@ def prepared(pod: Pod, rules: Rules) -> Iterable[Stage]:
         what = f"init container {name}"
         if downloads[index]:
             yield Stage(moment_us(started, 0, Step.DOWNLOADS), "downloading", what)
-        elif not any(downloads[index:]):  # what comes before a download leaves the state as it is
+        elif not any(downloads[index:]):  # containers before a download do not change the state
             yield Stage(moment_us(started, 0, Step.STARTED), "initializing", what)
-        ended = _present_end(status)
+        ended = _current_end(status)
         if ended is not None and ended.exit_code == 0 and downloads[index]:
             yield Stage(moment_us(ended.finished_at, 0, Step.PULLS_ON), "pulling")
 
 
 def unprepared(pod: Pod) -> list[Stage]:
-    """Return the failures of init containers and sidecars that keep the pod from serving, in order of time.
+    """Return the failures of init containers and sidecars that keep the pod from serving, ordered by time.
 
-    A sidecar's counts until the servers have started: what it does to them then is readiness's to say.
+    A sidecar's failure counts until the servers have started: from then on, readiness shows its effect.
     """
     sidecars = _sidecars(pod)
     serves = any(started_at(status) is not None for status in pod.status.container_statuses)
     found: list[Stage] = []
     for status in pod.status.init_container_statuses:
-        ended = _present_end(status)
+        ended = _current_end(status)
         is_sidecar = status.name in sidecars
         if ended is None or ended.finished_at is None or not ended.exit_code or (is_sidecar and serves):
             continue
@@ -88,31 +88,31 @@ def unprepared(pod: Pod) -> list[Stage]:
 
 
 def served(pod: Pod, serving: Sequence[ContainerStatus], now_us: int) -> list[Stage]:
-    """Return the starts and ends of the serving containers, as far as their statuses remember them."""
+    """Return the starts and ends of the serving containers that their statuses still contain."""
     stages: list[Stage] = []
     first_starts: list[int] = []
     down: list[Stage] = []
     for status in serving:
-        began_us: list[int] = []
+        starts_us: list[int] = []
         for run, ended in _known_ends(status):
             if _has_started(ended.started_at):
-                began_us.append(moment_us(ended.started_at, run, Step.STARTED))
+                starts_us.append(moment_us(ended.started_at, run, Step.STARTED))
             end = _end_of_run(run, ended, status)
             is_last = ended is status.state.terminated or status.state.waiting is not None
-            if ended.finished_at is None:  # the kubelet had lost sight of the container
+            if ended.finished_at is None:  # the kubelet had lost track of the container
                 end = replace(end, at_us=written_us(pod, now_us), timed=False)
             if (is_last and is_the_pods(end, pod)) or not (is_last or ended.finished_at):
                 continue
             stages.append(end)
             down += [end] if is_last else []
         if status.state.running is not None:
-            began_us.append(moment_us(status.state.running.started_at, status.restart_count, Step.STARTED))
-        first_starts += began_us[:1]
-        stages += [Stage(at_us, "initializing") for at_us in began_us[1:]]
+            starts_us.append(moment_us(status.state.running.started_at, status.restart_count, Step.STARTED))
+        first_starts += starts_us[:1]
+        stages += [Stage(at_us, "initializing") for at_us in starts_us[1:]]
     if serving and len(first_starts) == len(serving):
         stages.append(Stage(max(first_starts), "initializing"))
     stages.sort(key=lambda stage: stage.at_us)
-    if down and stages[-1].state == "initializing":  # of another container, which changes nothing
+    if down and stages[-1].state == "initializing":  # the start of another container does not help
         stages.append(replace(down[-1], at_us=stages[-1].at_us))
     return stages
 
@@ -125,7 +125,7 @@ def reason_of_end(ended: Ended) -> str:
 
 
 def _known_ends(status: ContainerStatus) -> Iterable[tuple[int, Ended]]:
-    """Yield the runs that are known to have ended, oldest first, with their numbers."""
+    """Yield the ended runs, oldest first, with their numbers."""
     last, count = status.last_state.terminated, status.restart_count
     if last is not None:
         is_newest = status.state.running is None and status.state.terminated is None
@@ -141,18 +141,18 @@ def _end_of_run(run: int, ended: Ended, status: ContainerStatus) -> Stage:
 
 
 def is_the_pods(end: Stage, pod: Pod) -> bool:
-    """Return whether a container's end is the pod's, which is told as such."""
-    asked_us = deletion_us(pod)
-    return is_over(pod) or (asked_us is not None and end.at_us >= asked_us)
+    """Return whether a container's end is part of the pod's end, which is reported separately."""
+    requested_us = deletion_us(pod)
+    return is_over(pod) or (requested_us is not None and end.at_us >= requested_us)
 
 
-def _present_end(status: ContainerStatus) -> Ended | None:
-    """Return how its last run ended; None before that and while it runs again."""
+def _current_end(status: ContainerStatus) -> Ended | None:
+    """Return how its last run ended; None before that, and while it is running again."""
     return None if status.state.running else status.state.terminated or status.last_state.terminated
 
 
 def _has_started(moment: datetime | None) -> bool:
-    """Whether a run began: of a container that it could not start, a runtime says 1970."""
+    """Whether a run started: runtimes report 1970 for a container that they could not start."""
     return moment is not None and moment.timestamp() > 0
 
 

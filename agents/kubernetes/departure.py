@@ -1,4 +1,4 @@
-"""How a pod leaves: what it says of its deletion and disruption. Pure."""
+"""How a pod ends: its deletion and disruption. Pure."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from endpoint_analytics.agents.kubernetes.stage import Step, moment_us, reason_t
 
 
 def condition_of(pod: Pod, kind: str) -> Condition | None:
-    """Return the pod's condition of that type."""
+    """Return the pod's condition of that type, if any."""
     return next((each for each in pod.status.conditions if each.type == kind), None)
 
 
 def is_over(pod: Pod) -> bool:
-    """Whether Kubernetes will start none of the pod's containers again."""
+    """Whether Kubernetes will never start the pod's containers again."""
     return pod.status.phase in {"Succeeded", "Failed"}
 
 
 def deletion_us(pod: Pod) -> int | None:
-    """Return when the pod's deletion was asked for: the API keeps that plus the grace period."""
+    """Return when the pod's deletion was requested: the API stores that time plus the grace period."""
     until = pod.metadata.deletion_timestamp
     if until is None:
         return None
@@ -27,24 +27,24 @@ def deletion_us(pod: Pod) -> int | None:
 
 
 def deletion_reason(pod: Pod) -> str:
-    """Return why it is deleted, as far as Kubernetes says."""
+    """Return why it is being deleted, if Kubernetes says so, else `deleted`."""
     return disruption_reason(pod) or "deleted"
 
 
 def disruption_reason(pod: Pod) -> str:
-    """Return what ends it from outside, as its condition says; empty where nothing does."""
+    """Return the reason in its disruption condition; empty without one."""
     disrupted = _disruption(pod)
     return "" if disrupted is None else reason_text(disrupted.reason, disrupted.message)
 
 
 def disruption_us(pod: Pod, run: int) -> int:
-    """Return when it was disrupted, 0 when it was not."""
+    """Return when it was disrupted, 0 if it was not."""
     disrupted = _disruption(pod)
     return 0 if disrupted is None else moment_us(disrupted.last_transition_time, run, Step.ENDED)
 
 
 def written_us(pod: Pod, now_us: int) -> int:
-    """Return when the pod's status was last written; `now_us` where the server does not tell."""
+    """Return when the pod's status was last written; `now_us` if the server does not say."""
     writers = pod.metadata.managed_fields or ()
     times = [each.time for each in writers if each.subresource == "status" and each.time is not None]
     return moment_us(max(times), 0, Step.ENDED) if times else now_us

@@ -1,4 +1,4 @@
-"""Whose endpoints an agent tells of, and how many: a flood of names must fill neither memory nor tables."""
+"""Which endpoints an agent reports, and how many: a flood of names must not fill memory or tables."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from endpoint_analytics.agents.kubernetes.naming import Naming
 logger = logging.getLogger("endpoint_analytics")
 
 MAX_ENDPOINTS = 1_000
-"""Endpoints that one agent tells of: those beyond are left out."""
+"""Most endpoints that one agent reports; any others are ignored."""
 
 MAX_REMEMBERED = 1_000
-"""Things that were said once, so that they are not said again."""
+"""Most warnings remembered, so that each is logged only once."""
 
 
 class Endpoints:
-    """Those of our `namespace`, named as `naming` says."""
+    """The endpoints of `namespace`, named by `naming`."""
 
     def __init__(self, namespace: str, naming: Naming) -> None:
         self.namespace = namespace
@@ -25,19 +25,19 @@ class Endpoints:
         self._said: set[str] = set()
 
     def admit(self, endpoint: str) -> bool:
-        """Return whether the endpoint is told of: the first ones are, as long as the process lives."""
+        """Return whether to report the endpoint: the first MAX_ENDPOINTS are reported while the process lives."""
         if endpoint in self._admitted:
             return True
         if len(self._admitted) >= MAX_ENDPOINTS:
             self.say_once(
-                f"there are more than {MAX_ENDPOINTS} endpoints: others are left out, as is {endpoint}"
+                f"there are more than {MAX_ENDPOINTS} endpoints: any others are ignored, such as {endpoint}"
             )
             return False
         self._admitted.add(endpoint)
         return True
 
     def say_once(self, what: str) -> None:
-        """Log a warning, unless it was said before."""
+        """Log a warning, unless it was logged before."""
         if what not in self._said and len(self._said) < MAX_REMEMBERED:
             self._said.add(what)
             logger.warning("%s", what)

@@ -1,5 +1,5 @@
-"""Access by a kubeconfig: its files merged, its context chosen, its certificates loaded. What it says and is not
-honoured is refused.
+"""Access with a kubeconfig: merges its files, chooses the context, loads certificates. Settings that are not supported
+are refused, not ignored.
 
 Source: https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/
 """
@@ -29,21 +29,23 @@ from endpoint_analytics.agents.kubernetes.tokens import (
 
 Part = TypeVar("Part")
 _In = tuple[Path, Part]
-"""A part, and the directory of its file, from which its paths start."""
+"""A part, and the directory of its file, which its relative paths are based on."""
 
 
 def access_of_kubeconfig(named: str, context: str | None) -> Access:
-    """Return the access of a context (the current one by default); `named` is a file, or several parted by `:`.
+    """Return the access of a context (default: the current one); `named` is a file, or several separated by `:`.
 
-    Of two entries with one name, the first one counts. Raises ConfigurationError.
+    Of several entries with the same name, the first one counts. Raises ConfigurationError.
     """
     paths = [Path(name).expanduser() for name in named.split(os.pathsep) if name]
     found = [path for path in paths if path.exists()]
     if not found:
         raise ConfigurationError(
-            f"there is no {', '.join(map(str, paths))}, and this is no pod: name a --kubeconfig"
+            f"there is no {', '.join(map(str, paths))}, and this is not a pod: set --kubeconfig"
         )
-    files = [(path.parent, _read(path)) for path in reversed(found)]  # the first one comes last, and stays
+    files = [
+        (path.parent, _read(path)) for path in reversed(found)
+    ]  # the first file is applied last, so it wins
     contexts = {each.name: each.context or Context() for _, file in files for each in file.contexts or ()}
     clusters = {
         each.name: (at, each.cluster or Cluster()) for at, file in files for each in file.clusters or ()
@@ -54,19 +56,19 @@ def access_of_kubeconfig(named: str, context: str | None) -> Access:
     chosen = contexts.get(name)
     if chosen is None:
         known = ", ".join(sorted(contexts)) or "none"
-        lacks = f"context {name!r}" if name else "current context"
-        raise ConfigurationError(f"{named} has no {lacks}; it has {known}")
+        missing = f"context {name!r}" if name else "current context"
+        raise ConfigurationError(f"{named} has no {missing}; it has {known}")
     cluster, user = clusters.get(chosen.cluster, (Path(), Cluster())), (Path(), User())
     if chosen.user:
         if chosen.user not in users:
             raise ConfigurationError(
-                f"{named}: context {name!r} names the user {chosen.user!r}, who is not there"
+                f"{named}: context {name!r} names the user {chosen.user!r}, which does not exist"
             )
         user = users[chosen.user]
     server = cluster[1].server
     if not server.startswith(("http://", "https://")):
         raise ConfigurationError(f"{named}: the cluster {chosen.cluster!r} has no server")
-    for why in _not_honoured(cluster[1], user[1]):
+    for why in _unsupported(cluster[1], user[1]):
         raise ConfigurationError(f"{named}: context {name!r}: {why}")
     trusted = _trusted(cluster, user) if server.startswith("https") else None
     return Access(
@@ -84,30 +86,30 @@ def access_of_kubeconfig(named: str, context: str | None) -> Access:
     )
 
 
-def _not_honoured(cluster: Cluster, user: User) -> Iterable[str]:
-    """Yield what cannot be done as it is said: it would be another access than kubectl's."""
+def _unsupported(cluster: Cluster, user: User) -> Iterable[str]:
+    """Yield the settings that are not supported: ignoring them would give different access from kubectl's."""
     if user.auth_provider is not None:
-        yield "auth-provider is not honoured, nor by kubectl since 1.26: use exec"
+        yield "auth-provider is not supported (kubectl removed it in 1.26): use exec"
     if user.username:
-        yield "username and password are not honoured, nor by Kubernetes since 1.19: use a token or a certificate"
+        yield "username and password are not supported (Kubernetes removed them in 1.19): use a token or certificate"
     if bool(user.client_certificate or user.client_certificate_data) is not bool(
         user.client_key or user.client_key_data
     ):
-        yield "of client-certificate and client-key one is missing"
+        yield "client-certificate and client-key require each other: one is missing"
     if user.exec is not None and user.exec.interactive_mode == "Always":
-        yield f"{user.exec.command} wants a terminal (interactiveMode: Always), which an agent has none of"
+        yield f"{user.exec.command} requires a terminal (interactiveMode: Always), which an agent does not have"
     if cluster.proxy_url and not cluster.proxy_url.startswith(("http://", "https://")):
-        yield f"proxy-url is {cluster.proxy_url!r}; it takes http://HOST:PORT or https://HOST:PORT"
+        yield f"proxy-url is {cluster.proxy_url!r}: expected http://HOST:PORT or https://HOST:PORT"
     if cluster.insecure_skip_tls_verify and (
         cluster.certificate_authority or cluster.certificate_authority_data
     ):
         yield "insecure-skip-tls-verify and a certificate-authority exclude each other: remove one"
     if not user.as_user and (user.as_uid or user.as_groups or user.as_user_extra):
-        yield "as-uid, as-groups and as-user-extra need an `as`"
+        yield "as-uid, as-groups and as-user-extra require `as`"
 
 
 def _impersonation(user: User) -> Iterable[tuple[str, str]]:
-    """Yield the headers that ask in another's name.
+    """Yield the headers for impersonation.
 
     Source: https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation
     """
@@ -175,19 +177,19 @@ def _token_of(found: _In[User], found_cluster: _In[Cluster], trusted: ssl.SSLCon
     words = (str(directory / name) if "/" in name else name, *(command.args or ()))
     spec: dict[str, object] = {"interactive": False}
     if command.provide_cluster_info:
-        spec["cluster"] = _told_of_cluster(found_cluster)
-    asked = {"apiVersion": command.api_version, "kind": "ExecCredential", "spec": spec}
-    return CommandToken(words, environment, asked, trusted, command.install_hint)
+        spec["cluster"] = _cluster_info(found_cluster)
+    exec_info = {"apiVersion": command.api_version, "kind": "ExecCredential", "spec": spec}
+    return CommandToken(words, environment, exec_info, trusted, command.install_hint)
 
 
-def _told_of_cluster(found: _In[Cluster]) -> dict[str, object]:
+def _cluster_info(found: _In[Cluster]) -> dict[str, object]:
     directory, cluster = found
     authority = _bytes_of(cluster.certificate_authority_data, cluster.certificate_authority, directory)
-    told = {
+    info = {
         "server": cluster.server,
         "tls-server-name": cluster.tls_server_name,
         "insecure-skip-tls-verify": cluster.insecure_skip_tls_verify,
         "certificate-authority-data": base64.b64encode(authority or b"").decode(),
         "proxy-url": cluster.proxy_url,
     }
-    return {name: value for name, value in told.items() if value}
+    return {name: value for name, value in info.items() if value}

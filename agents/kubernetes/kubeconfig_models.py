@@ -1,4 +1,4 @@
-"""What we read of a kubeconfig: frozen structs with its own names, and what it may leave out. Only shapes belong here.
+"""The parts of a kubeconfig that are read: frozen structs with its own names and defaults. Only models belong here.
 
 Source: https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/
 """
@@ -21,7 +21,7 @@ class Context(Read, frozen=True):
 
 
 class Cluster(Read, frozen=True):
-    """How a server is reached and trusted."""
+    """How to reach a server and verify it."""
 
     server: str = ""
     certificate_authority: str = ""
@@ -32,7 +32,7 @@ class Cluster(Read, frozen=True):
 
 
 class Variable(Read, frozen=True):
-    """A variable of a command."""
+    """An environment variable of a command."""
 
     name: str
     value: str
@@ -51,7 +51,7 @@ class Command(Read, frozen=True):
 
 
 class User(Read, frozen=True):
-    """Who one is, and as whom one asks."""
+    """Credentials, and whom to impersonate."""
 
     token: str = ""
     token_file: str = msgspec.field(default="", name="tokenFile")
@@ -69,7 +69,7 @@ class User(Read, frozen=True):
 
 
 class Entry(Read, frozen=True):
-    """One of the three, and its name."""
+    """A named context, cluster or user."""
 
     name: str
     context: Context | None = None
@@ -78,7 +78,7 @@ class Entry(Read, frozen=True):
 
 
 class File(Read, frozen=True):
-    """A file."""
+    """A kubeconfig file."""
 
     current_context: str | None = None
     contexts: tuple[Entry, ...] | None = None

@@ -1,5 +1,5 @@
-"""The workloads and scalers of one namespace put together, as the limits of its endpoints. It does no I/O: objects
-come in through its sinks, messages go out through `put`, and the clock is an argument.
+"""Combines the workloads and scalers of one namespace into the limits of its endpoints. It does no I/O: objects come in
+through its sinks, messages go out through `put`, and the clock is an argument.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ Kept = TypeVar("Kept", Workload, Scaler)
 
 
 class LimitsWatcher:
-    """Of the workloads whose pods `selector` fits. `recalled` is what was told before; `now_us` gives the time in
-    microseconds."""
+    """Watches the workloads whose pods match `selector`.
+
+    `recalled` is what was reported before; `now_us` returns the time in microseconds.
+    """
 
     def __init__(
         self,
@@ -52,7 +54,7 @@ class LimitsWatcher:
             self._limits.recall(endpoint, limits)
 
     def workload_sink(self, kind: str) -> Sink[WorkloadObject]:
-        """Return where workloads of a kind go."""
+        """Return the sink for workloads of a kind."""
 
         def ours(found: WorkloadObject) -> Workload | None:
             workload = workload_of(kind, found)
@@ -61,11 +63,11 @@ class LimitsWatcher:
         return self._sink(kind, self._workloads.setdefault(kind, {}), ours)
 
     def autoscaler_sink(self) -> Sink[AutoscalerObject]:
-        """Return where HorizontalPodAutoscalers go."""
+        """Return the sink for HorizontalPodAutoscalers."""
         return self._sink("autoscaler", self._autoscalers, scaler_of_autoscaler)
 
     def scaled_object_sink(self) -> Sink[ScaledObject]:
-        """Return where ScaledObjects go."""
+        """Return the sink for ScaledObjects."""
         return self._sink("scaled object", self._scaled_objects, scaler_of_scaled_object)
 
     def _is_ours(self, workload: Workload) -> bool:
@@ -76,7 +78,7 @@ class LimitsWatcher:
         except NoNameError:
             return False
 
-    def _tell_limits(self) -> None:
+    def _report_limits(self) -> None:
         if self._unsettled:
             return
         endpoint_of = self._endpoints.naming.endpoint_of
@@ -86,20 +88,20 @@ class LimitsWatcher:
             for each in kind.values()
         ]
         limits = limits_by_endpoint(workloads, self._autoscalers.values(), self._scaled_objects.values())
-        for endpoint, told in self._limits.observe(limits, self._now_us()).items():
+        for endpoint, new in self._limits.observe(limits, self._now_us()).items():
             message = EndpointSettings(
                 namespace=self._endpoints.namespace,
                 endpoint=endpoint,
-                at_us=told.at_us,
-                min_replicas=told.min_replicas,
-                max_replicas=told.max_replicas,
+                at_us=new.at_us,
+                min_replicas=new.min_replicas,
+                max_replicas=new.max_replicas,
             )
             self._put(message)
 
     def _sink(
         self, what: str, known: dict[str, Kept], kept_of: Callable[[Found], Kept | None]
     ) -> Sink[Found]:
-        """Return a sink that keeps in `known`, by name, what `kept_of` makes of objects; None is left out."""
+        """Return a sink that keeps `kept_of(object)` in `known`, by name; None is left out."""
         self._unsettled.add(what)
 
         def keep(found: Found) -> None:
@@ -111,19 +113,19 @@ class LimitsWatcher:
             known.clear()
             for each in found:
                 keep(each)
-            self._tell_limits()
+            self._report_limits()
 
         def changed(found: Found) -> None:
             keep(found)
-            self._tell_limits()
+            self._report_limits()
 
         def removed(found: Found) -> None:
             known.pop(found.metadata.name, None)
-            self._tell_limits()
+            self._report_limits()
 
-        def settled() -> None:  # limits wait for all kinds, or a part would be told as the whole
+        def settled() -> None:  # limits wait for all kinds, or partial limits would be reported
             if what in self._unsettled:
                 self._unsettled.remove(what)
-                self._tell_limits()
+                self._report_limits()
 
         return Sink(listed, changed, removed, settled)

@@ -1,4 +1,4 @@
-"""Whose replica a pod is: its endpoint and its name, from what the options say and what the pod is labelled. Pure."""
+"""Which replica a pod is: its endpoint and name, from the options and the pod's labels. Pure."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ REPLICA_FROM = "name, uid, label:KEY or annotation:KEY"
 
 
 class Replica(NamedTuple):
-    """A replica of an endpoint in our namespace."""
+    """A replica of an endpoint in the agent's namespace."""
 
     endpoint: str
     replica_id: str
 
 
 class NoNameError(Exception):
-    """The pod or workload does not say whose it is, in a name that may be used: the message says why."""
+    """The pod or workload has no valid endpoint or replica name; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """The endpoint is `endpoint`, or what the label `endpoint_label` says; `replica_from` gives the replica's name.
+    """The endpoint is `endpoint`, or the value of the label `endpoint_label`; `replica_from` selects the replica name.
 
-    Raises ConfigurationError when these cannot be.
+    Raises ConfigurationError if these are invalid.
     """
 
     endpoint: str = ""
@@ -39,7 +39,7 @@ class Naming:
 
     def __post_init__(self) -> None:
         if bool(self.endpoint) == bool(self.endpoint_label):
-            raise ConfigurationError("one of --endpoint and --endpoint-label is needed, and only one")
+            raise ConfigurationError("exactly one of --endpoint and --endpoint-label is required")
         if self.endpoint:
             try:
                 check_name("endpoint", self.endpoint)
@@ -47,7 +47,7 @@ class Naming:
                 raise ConfigurationError(error.detail) from error
         kind, _, key = self.replica_from.partition(":")
         if not (self.replica_from in {"name", "uid"} or (kind in {"label", "annotation"} and key)):
-            raise ConfigurationError(f"--replica-from is {self.replica_from!r}; it takes {REPLICA_FROM}")
+            raise ConfigurationError(f"--replica-from is {self.replica_from!r}: expected {REPLICA_FROM}")
 
     def replica_of(self, pod: Pod) -> Replica:
         """Return the pod's replica; raises NoNameError."""
@@ -65,9 +65,9 @@ class Naming:
         return Replica(endpoint, _checked("replica_id", found))
 
     def joined_us(self, pod: Pod, selecting: Iterable[str]) -> int:
-        """Return since when the pod is labelled as it is, in microseconds; 0 for from its beginning on.
+        """Return since when the pod has its current labels, in microseconds; 0 if since its creation.
 
-        That is when one wrote its endpoint's label, or one of the `selecting` keys, who did not make the pod.
+        That is when its endpoint label, or one of the `selecting` keys, was written by anyone but the pod's creator.
         """
         keys = {f"f:{key}" for key in (*selecting, self.endpoint_label) if key}
         times = [
@@ -80,7 +80,7 @@ class Naming:
         return second_us(max(times)) if times else 0
 
     def endpoint_of(self, labels: Mapping[str, str]) -> str:
-        """Return the endpoint of what is labelled so; raises NoNameError."""
+        """Return the endpoint of an object with these labels; raises NoNameError."""
         if self.endpoint:
             return self.endpoint
         found = labels.get(self.endpoint_label)

@@ -1,6 +1,6 @@
-"""What we read of the Kubernetes API's objects: frozen structs with the API's own names, decoded from its JSON.
+"""The parts of Kubernetes API objects that are read: frozen structs with the API's own names, decoded from JSON.
 
-Only shapes belong here. Members that we do not use are passed over; what the API may leave out has its default.
+Only models belong here. Unused members are skipped; members that the API may omit have defaults.
 Source: the API reference of Kubernetes (core/v1, apps/v1, autoscaling/v2) and of KEDA (keda.sh/v1alpha1).
 """
 
@@ -11,7 +11,7 @@ from datetime import datetime
 import msgspec
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
-"""What decoding raises for what is not of these shapes; the second for words that are no UTF-8."""
+"""Raised when decoding data that does not fit these models; the second for invalid UTF-8."""
 
 
 class _Read(msgspec.Struct, frozen=True, rename="camel"):
@@ -19,24 +19,24 @@ class _Read(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Owned(_Read, frozen=True):
-    """Whatever is owned: that it is."""
+    """A field that is owned; only its presence matters."""
 
 
 class OwnedMetadata(msgspec.Struct, frozen=True):
-    """The labels that an entry of `managedFields` tells of, each as `f:KEY`."""
+    """The labels in an entry of `managedFields`, each as `f:KEY`."""
 
     labels: dict[str, Owned] | None = msgspec.field(default=None, name="f:labels")
 
 
 class OwnedFields(msgspec.Struct, frozen=True):
-    """The members that an entry of `managedFields` tells of."""
+    """The members in an entry of `managedFields`."""
 
     metadata: OwnedMetadata = msgspec.field(default=OwnedMetadata(), name="f:metadata")
     spec: Owned | None = msgspec.field(default=None, name="f:spec")
 
 
 class Writer(_Read, frozen=True):
-    """Who wrote fields of the object, and when last: an entry of `managedFields`."""
+    """An entry of `managedFields`: which fields a writer wrote, and when last."""
 
     time: datetime | None = None
     subresource: str = ""
@@ -44,7 +44,7 @@ class Writer(_Read, frozen=True):
 
 
 class Metadata(_Read, frozen=True):
-    """Of a pod. `deletion_timestamp` is the request to delete it and its grace period, added up."""
+    """A pod's metadata. `deletion_timestamp` is the time of the deletion request plus the grace period."""
 
     name: str = ""
     uid: str = ""
@@ -67,20 +67,20 @@ class Condition(_Read, frozen=True):
 
 
 class Waiting(_Read, frozen=True):
-    """Why a container does not run yet, or not again yet. The API gives it no time."""
+    """Why a container is not running yet, or not running again yet. The API gives no time for it."""
 
     reason: str = ""
     message: str = ""
 
 
 class Running(_Read, frozen=True):
-    """A container runs."""
+    """A running container."""
 
     started_at: datetime | None = None
 
 
 class Ended(_Read, frozen=True):
-    """A container has ended."""
+    """A terminated container."""
 
     exit_code: int = 0
     signal: int = 0
@@ -90,7 +90,7 @@ class Ended(_Read, frozen=True):
 
 
 class ContainerState(_Read, frozen=True):
-    """One of three, or none of them, which means waiting."""
+    """One of the three; none of them means waiting."""
 
     waiting: Waiting | None = None
     running: Running | None = None
@@ -98,7 +98,7 @@ class ContainerState(_Read, frozen=True):
 
 
 class ContainerStatus(_Read, frozen=True):
-    """A container as the kubelet last saw it; `last_state` is how its run before ended."""
+    """A container as the kubelet last saw it; `last_state` is how its previous run ended."""
 
     name: str
     restart_count: int = 0
@@ -107,21 +107,21 @@ class ContainerStatus(_Read, frozen=True):
 
 
 class Container(_Read, frozen=True):
-    """A container as it was asked for. An init container that always restarts is a sidecar."""
+    """A container's spec. An init container that always restarts is a sidecar."""
 
     name: str
     restart_policy: str = ""
 
 
 class PodSpec(_Read, frozen=True):
-    """What was asked for."""
+    """A pod's desired state."""
 
     containers: tuple[Container, ...] = ()
     init_containers: tuple[Container, ...] = ()
 
 
 class PodStatus(_Read, frozen=True):
-    """What is. `start_time` is when the kubelet took the pod on, before any image was pulled."""
+    """A pod's actual state. `start_time` is when the kubelet accepted the pod, before pulling any image."""
 
     phase: str = ""
     reason: str = ""
@@ -141,7 +141,7 @@ class Pod(_Read, frozen=True):
 
 
 class SpecWriter(_Read, frozen=True):
-    """An entry of `managedFields` with the fields it tells of, not decoded."""
+    """An entry of `managedFields`, with its fields undecoded."""
 
     time: datetime | None = None
     subresource: str = ""
@@ -149,7 +149,7 @@ class SpecWriter(_Read, frozen=True):
 
 
 class SpecMetadata(_Read, frozen=True):
-    """Of an object whose settings count."""
+    """Metadata of an object whose settings matter."""
 
     name: str = ""
     annotations: dict[str, str] | None = None
@@ -158,19 +158,19 @@ class SpecMetadata(_Read, frozen=True):
 
 
 class TemplateMetadata(_Read, frozen=True):
-    """Of the pods that a workload makes."""
+    """Metadata of the pods that a workload creates."""
 
     labels: dict[str, str] | None = None
 
 
 class Template(_Read, frozen=True):
-    """How a workload makes its pods."""
+    """A workload's pod template."""
 
     metadata: TemplateMetadata = TemplateMetadata()
 
 
 class WorkloadSpec(_Read, frozen=True):
-    """What was asked of a workload."""
+    """A workload's desired state."""
 
     replicas: int | None = None
     template: Template = Template()
@@ -184,14 +184,14 @@ class WorkloadObject(_Read, frozen=True):
 
 
 class ScaleTarget(_Read, frozen=True):
-    """What is scaled; KEDA takes a Deployment when no kind is given."""
+    """What is scaled; KEDA defaults to a Deployment."""
 
     name: str = ""
     kind: str = "Deployment"
 
 
 class AutoscalerSpec(_Read, frozen=True):
-    """Of a HorizontalPodAutoscaler."""
+    """A HorizontalPodAutoscaler's spec."""
 
     scale_target_ref: ScaleTarget = ScaleTarget()
     min_replicas: int | None = None
@@ -206,7 +206,7 @@ class AutoscalerObject(_Read, frozen=True):
 
 
 class ScaledObjectSpec(_Read, frozen=True):
-    """Of a ScaledObject."""
+    """A ScaledObject's spec."""
 
     scale_target_ref: ScaleTarget = ScaleTarget()
     min_replica_count: int | None = None
@@ -222,7 +222,7 @@ class ScaledObject(_Read, frozen=True):
 
 
 class ListMetadata(_Read, frozen=True):
-    """As of which version a list or an object is; which object it is, or where a list goes on."""
+    """The version of a list or object; the object's uid, or where the list continues."""
 
     resource_version: str = ""
     uid: str = ""
@@ -230,27 +230,27 @@ class ListMetadata(_Read, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """A list, or a part of it; its objects are decoded one by one, so that a bad one is left out alone."""
+    """A list or a page of one; its objects are decoded one by one, so that only a malformed one is left out."""
 
     metadata: ListMetadata
     items: tuple[msgspec.Raw, ...] | None = None
 
 
 class WatchEvent(msgspec.Struct, frozen=True):
-    """One line of a watch: ADDED, MODIFIED, DELETED, BOOKMARK or ERROR, and an object that depends on it."""
+    """One line of a watch: ADDED, MODIFIED, DELETED, BOOKMARK or ERROR, and an object whose type depends on it."""
 
     type: str
     object: msgspec.Raw
 
 
 class Versioned(msgspec.Struct, frozen=True):
-    """Any object, of which only the version counts: that of a BOOKMARK has nothing else."""
+    """Any object, decoded only for its version and uid: a BOOKMARK's object has nothing else."""
 
     metadata: ListMetadata
 
 
 class Status(_Read, frozen=True):
-    """The object of an ERROR, and the body of an answer that is one."""
+    """The object of an ERROR event, and the body of an error response."""
 
     code: int = 0
     reason: str = ""

@@ -1,7 +1,7 @@
-"""Where a message of the replicas topic comes from, in a Kafka header: a pod of a Kubernetes namespace of a cluster.
+"""The origin of a message on the replicas topic, in a Kafka header: cluster, Kubernetes namespace and pod.
 
-The worker does not look at it. It tells our later processes which replicas were told by this agent, and are theirs to
-end: others of the same endpoint may run elsewhere.
+The worker ignores it. It shows a later process of this agent which replicas this one reported, and must be ended by it:
+others of the same endpoint may run elsewhere.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ HEADER = "kubernetes-pod"
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The Kubernetes namespace of a cluster; `cluster` is a name of the user's own, empty where there is one alone."""
+    """A Kubernetes namespace in a cluster; `cluster` is a name chosen by the user, empty if there is only one."""
 
     cluster: str
     namespace: str
 
     def header_of(self, pod: str) -> bytes:
-        """Return the header for what is told of a pod, or with an empty name of an endpoint."""
+        """Return the header for a message about a pod, or, with an empty name, about an endpoint."""
         return f"{self.cluster}/{self.namespace}/{pod}".encode()
 
     def pod_of(self, header: bytes) -> str | None:
-        """Return the pod's name; None when it is of another namespace or cluster."""
-        where, _, pod = header.decode(errors="replace").rpartition("/")
-        return pod if where == f"{self.cluster}/{self.namespace}" else None
+        """Return the pod's name; None if it belongs to another namespace or cluster."""
+        origin, _, pod = header.decode(errors="replace").rpartition("/")
+        return pod if origin == f"{self.cluster}/{self.namespace}" else None

@@ -1,7 +1,7 @@
-"""What waits for Kafka: states and settings in order, bounded in number. One task empties it.
+"""The queue for Kafka: states and settings in order, bounded in number. One task empties it.
 
-Unlike a replica's own agent's, these messages have many keys, and each tells in a header whose pod it speaks of, so
-that a later process finds out what this one told.
+Unlike those of a replica's own agent, these messages have many keys, and a header with the pod that they are about, so
+that a later process can find out what this one reported.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class _Waiting(NamedTuple):
 
 
 class Outgoing:
-    """To `topic`, through `producer`. `lost` counts messages; what is lost is the oldest."""
+    """Sends to `topic` through `producer`. `lost` counts dropped messages; on overflow the oldest is dropped."""
 
     def __init__(self, topic: str, producer: Producer, max_waiting: int = MAX_WAITING) -> None:
         self._topic = topic
@@ -43,13 +43,13 @@ class Outgoing:
         self.lost = 0
 
     def put(self, message: ReplicaMessage, origin: bytes) -> None:
-        """Hand over a message; one that the worker would refuse is counted as lost."""
+        """Queue a message; one that the worker would refuse is counted as lost."""
         try:
             value = encode(message)
             decode_replicas(value)
         except InvalidMessageError as error:
             self.lost += 1
-            logger.warning("a message was dropped: %s", error)
+            logger.warning("dropped a message: %s", error)
             return
         replica_id = message.replica_id if isinstance(message, ReplicaState) else ""
         key = partition_key(message.namespace, message.endpoint, replica_id)
@@ -73,7 +73,7 @@ class Outgoing:
             await self._producer.close()
 
     async def drained(self) -> None:
-        """Return when Kafka has all of it."""
+        """Return once Kafka has all messages."""
         await self._idle.wait()
 
     async def _send(self, one: _Waiting) -> None:
@@ -81,4 +81,4 @@ class Outgoing:
             await self._producer.send(self._topic, one.key, one.value, [(HEADER, one.origin)])
         except TooLargeError as error:
             self.lost += 1
-            logger.warning("a message was dropped: Kafka takes none so large: %s", error)
+            logger.warning("dropped a message that is too large for Kafka: %s", error)

@@ -1,6 +1,6 @@
-"""Reads back from the replicas topic what was told lately: the log is this agent's only memory over restarts.
+"""Reads back recent reports from the replicas topic: the Kafka log is this agent's only memory across restarts.
 
-So it needs no disk and no right to write in Kubernetes. A pod that went while nobody watched is found this way.
+So it needs no disk, and no write access in Kubernetes. This is how it finds pods that were deleted while it was down.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from endpoint_analytics.schemas.topics import REPLICAS
 logger = logging.getLogger("endpoint_analytics")
 
 BACK_MS = 25 * 3_600_000
-"""How far back: a state that lasts is told again sooner, and one that is older counts no more."""
+"""How far to read back: lasting states are reported again sooner than that, and older ones no longer count."""
 
 ANSWER_WITHIN_MS = 10_000
 STALLED_S = 30.0
@@ -48,18 +48,18 @@ RETRY_S = 1.0
 WAIT_MS = 200
 
 UNREADABLE = (CorruptRecordException, RecordTooLargeError, UnsupportedCodecError)
-"""What is wrong with a record batch and not with the broker; a packer's library raises errors of its own."""
+"""Errors of a record batch rather than of the broker; compression libraries raise their own errors."""
 
 
 @dataclass(slots=True)
 class Recalled:
-    """The last that was told of each replica of ours, its pod's name, and the last limits of each endpoint."""
+    """The last report of each of our replicas, its pod's name, and the last limits of each endpoint."""
 
     replicas: dict[Replica, tuple[Reported, str]] = field(default_factory=dict)
     limits: dict[str, ReportedLimits] = field(default_factory=dict)
 
     def take(self, value: bytes | None, header: bytes | None, namespace: str, origin: Origin) -> None:
-        """Take up one message, if it is ours."""
+        """Add one message, if this agent reported it."""
         pod = None if header is None else origin.pod_of(header)
         if pod is None:
             return
@@ -72,8 +72,8 @@ class Recalled:
         if isinstance(message, EndpointSettings):
             last = self.limits.get(message.endpoint)
             if last is None or message.at_us >= last.at_us:
-                told = ReportedLimits(message.at_us, message.min_replicas, message.max_replicas)
-                self.limits[message.endpoint] = told
+                reported = ReportedLimits(message.at_us, message.min_replicas, message.max_replicas)
+                self.limits[message.endpoint] = reported
             return
         replica = Replica(message.endpoint, message.replica_id)
         known = self.replicas.get(replica)
@@ -81,21 +81,21 @@ class Recalled:
             self.replicas[replica] = (Reported(message.at_us, message.state, message.reason), pod)
 
     def living(self) -> dict[Replica, str]:
-        """Return the pods' names of the replicas whose last state was no end."""
-        return {replica: pod for replica, (told, pod) in self.replicas.items() if told.state != "terminated"}
+        """Return the pod names of the replicas whose last state was not terminated."""
+        return {replica: pod for replica, (last, pod) in self.replicas.items() if last.state != "terminated"}
 
 
 async def recall(
     config: KafkaConfig, ssl_context: ssl.SSLContext | None, namespace: str, origin: Origin
 ) -> Recalled:
-    """Return what the topic holds; waits for Kafka for ever, and goes on without where it may not be read."""
+    """Return what the topic holds; waits for Kafka forever, but continues without it if reading is not allowed."""
     outage = Outage(config.bootstrap_servers)
     while True:
         try:
             found = await _read(config, ssl_context, namespace, origin)
         except (TopicAuthorizationFailedError, UnknownTopicOrPartitionError):
             logger.warning(
-                "the topic %s is not there or may not be read: pods that went while this agent was away are not found",
+                "the topic %s does not exist or may not be read: pods deleted while this agent was down are not found",
                 REPLICAS.name(config.topic_prefix),
             )
             return Recalled()
@@ -144,36 +144,38 @@ async def _read(
 async def _records(
     consumer: AIOKafkaConsumer, partition: TopicPartition, end: int
 ) -> AsyncIterator[ConsumerRecord[bytes, bytes]]:
-    """Yield what a partition holds before `end`, but for batches that cannot be read.
+    """Yield the records of a partition before `end`, except batches that cannot be read.
 
-    How long such a batch is its reader does not say: its offsets are passed over one by one.
+    The client does not say how long such a batch is, so its offsets are skipped one by one.
     """
-    at_once: int | None = None
-    is_spoilt = False
+    max_records: int | None = None
+    is_skipping = False
     heard_s = time.monotonic()
     while (offset := await consumer.position(partition)) < end:
         try:
-            got = await consumer.getmany(partition, timeout_ms=WAIT_MS, max_records=at_once)
+            got = await consumer.getmany(partition, timeout_ms=WAIT_MS, max_records=max_records)
         except Exception as error:
             if isinstance(error, OSError | KafkaError) and not isinstance(error, UNREADABLE):
                 raise
             heard_s = time.monotonic()
-            if at_once is None:  # what lies before it in the same answer is read first
-                at_once = 1
+            if max_records is None:  # read the records before it in the same response first
+                max_records = 1
                 consumer.seek(partition, offset)
                 continue
-            if not is_spoilt:
-                logger.warning("%s/%d: what is at offset %d cannot be read: %r", *partition, offset, error)
-            is_spoilt = True
+            if not is_skipping:
+                logger.warning("%s/%d: the record at offset %d cannot be read: %r", *partition, offset, error)
+            is_skipping = True
             consumer.seek(partition, max(offset + 1, await consumer.position(partition)))
             continue
         for record in got.get(partition, ()):
-            heard_s, is_spoilt = time.monotonic(), False
+            heard_s, is_skipping = time.monotonic(), False
             yield record
         if time.monotonic() - heard_s > STALLED_S:
-            await consumer.end_offsets([partition])  # raises where it is the broker that does not answer
+            await consumer.end_offsets([partition])  # raises if the broker does not respond at all
             logger.warning(
-                "%s/%d: the broker gives nothing from offset %d on: it is not read", *partition, offset
+                "%s/%d: the broker returns nothing from offset %d on: the rest is not read",
+                *partition,
+                offset,
             )
             return
 

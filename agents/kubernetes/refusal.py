@@ -1,6 +1,6 @@
-"""Whether a resource that is refused is not there, or may not be read: believed when it lasts. `now_s` is an argument.
+"""Whether a refused resource really is missing or forbidden: only if the refusal lasts. `now_s` is an argument.
 
-A server that starts answers 403, for a second, to everything that it has not read its rules for.
+For a second after its start, a server answers 403 to everything for which it has not loaded its rules.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from endpoint_analytics.agents.kubernetes.pace import Pace
 
 LASTS_S = 10.0
 AGAIN_S = 300.0
-"""What is refused is tried again in seconds at first, and so seldom in the end."""
+"""Longest wait between retries of a refused resource; the first ones follow within seconds."""
 
 
 class Refusal:
-    """Of one resource. `worked` is whether it was ever read."""
+    """The refusals of one resource. `worked` is whether it was ever read."""
 
     def __init__(self) -> None:
         self.worked = False
@@ -25,15 +25,15 @@ class Refusal:
         self.worked, self._since_s = True, None
 
     def watched(self) -> None:
-        """It is watched, too: the next refusal is tried again soon."""
+        """The resource is watched, too: retry soon after the next refusal."""
         self._pace.succeeded()
 
     def has_lasted(self, now_s: float) -> bool:
-        """Return whether it has been refused for long; to be called with each refusal."""
+        """Return whether it has been refused for long; call this for each refusal."""
         if self._since_s is None:
             self._since_s = now_s
         return now_s - self._since_s >= LASTS_S
 
     def wait_s(self) -> float:
-        """Return how long to wait before it is asked for again."""
+        """Return how long to wait before the next try."""
         return self._pace.wait_s()

@@ -1,6 +1,6 @@
-"""What was told of each replica, and what of its pod's life is new. Pure: `now_us` and pods in, messages out.
+"""What was reported for each replica, and what is new in its pod's life. Pure: `now_us` and pods in, stages out.
 
-What is told of one replica rises in time, whatever the clocks of the machines say.
+Reported times of one replica strictly increase, whatever the machines' clocks say.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from endpoint_analytics.agents.kubernetes.stage import Stage
 from endpoint_analytics.schemas.replicas import State
 
 LATE_US = 47 * 3_600_000_000
-"""What is older is not told any more: the worker refuses what is 48 h late. Instead the present state is."""
+"""Older states are not reported, since the worker refuses what is 48 h late; the current state is reported instead."""
 
 AGAIN_US = 6 * 3_600_000_000
-"""A state that lasts is told again so often: what nobody speaks of for a day is taken for gone."""
+"""How often a lasting state is reported again: a replica without reports for a day is considered gone."""
 
 AGAIN_FAILED_US = 240_000_000
-"""The same of a pod that fails and is kept: a failed replica departs after 5 min."""
+"""The same for a pod that stays failed: a failed replica is considered gone after 5 min."""
 
 SECOND_US = 1_000_000
 EARLY_US = SECOND_US
-"""What lies further ahead of now, by a node's clock, is told as of then. (A moment may lie late in its second.)"""
+"""Times further ahead, by a node's clock, are reported as only this far ahead. (A time may be late in its second.)"""
 
 MAX_ENDED = 10_000
-"""Replicas that have ended and are remembered, so that a name that is used again goes on in time."""
+"""Most ended replicas remembered, so that times keep increasing when a name is reused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """The last that was told of a replica. `uid` is its pod's and `pod_us` when that was by the pod's own word; empty
-    and 0 when it was read back from the topic."""
+    """The last report of a replica. `uid` is its pod's, and `pod_us` the time according to the pod; empty and 0 if the
+    report was read back from the topic."""
 
     at_us: int
     state: State
@@ -46,42 +46,42 @@ class Reported:
     pod_us: int = 0
 
     def by_pod(self, uid: str) -> int:
-        """Return up to when a pod was told of, by its own word, in microseconds."""
+        """Return the time, according to the pod, up to which it was reported, in microseconds."""
         return self.pod_us if uid == self.uid else self.at_us
 
 
 class Reporter:
-    """Knows each replica's last told state. Every method returns the stages to tell, in order."""
+    """Knows each replica's last reported state. Its methods return the stages to report, in order."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
-        self._told: dict[Replica, Reported] = {}
+        self._reported: dict[Replica, Reported] = {}
         self._ended: OrderedDict[Replica, Reported] = OrderedDict()
 
-    def recall(self, replica: Replica, told: Reported) -> None:
-        """Take up what another process of ours told."""
-        self._told[replica] = told
+    def recall(self, replica: Replica, reported: Reported) -> None:
+        """Restore what an earlier process of this agent reported."""
+        self._reported[replica] = reported
 
-    def told(self, replica: Replica) -> Reported | None:
-        """Return what was told last of it."""
-        return self._told.get(replica) or self._ended.get(replica)
+    def reported(self, replica: Replica) -> Reported | None:
+        """Return the replica's last report."""
+        return self._reported.get(replica) or self._ended.get(replica)
 
     def observe(self, replica: Replica, pod: Pod, now_us: int, joined_us: int = 0) -> list[Stage]:
-        """The pod is as it is: tell what is new of its life, since it joined its endpoint."""
-        last, uid = self.told(replica), pod.metadata.uid
+        """Return the new stages of the pod's life since it joined its endpoint."""
+        last, uid = self.reported(replica), pod.metadata.uid
         if last is not None and last.state == "terminated" and last.uid in {"", uid} and is_over(pod):
-            return []  # it has ended, however its end looks later
+            return []  # it has ended, even if its end looks different later
         stages = _since(joined_us, stages_of(pod, self._rules, now_us))
-        present = stages[-1]
+        current = stages[-1]
         if last is None:
-            new = _risen(stages, 0, now_us)
-        elif _is_clearer(present, last, uid):
-            new = [replace(present, at_us=last.at_us)]
+            new = _increasing(stages, 0, now_us)
+        elif _is_clearer(current, last, uid):
+            new = [replace(current, at_us=last.at_us)]
         else:
-            new = _risen(_new(stages, last, uid, now_us), last.at_us, now_us)
+            new = _increasing(_new(stages, last, uid, now_us), last.at_us, now_us)
         if not is_over(pod):
-            new += _again(present, new[-1] if new else last, now_us)
-        self._keep(replica, new, uid, present.at_us)
+            new += _again(current, new[-1] if new else last, now_us)
+        self._keep(replica, new, uid, current.at_us)
         return new
 
     def gone(self, replica: Replica, pod: Pod, now_us: int, joined_us: int = 0) -> list[Stage]:
@@ -94,8 +94,8 @@ class Reporter:
         return new
 
     def missing(self, replica: Replica, now_us: int, reason: str) -> list[Stage]:
-        """Nothing is left of the replica, and nobody saw it go: it has ended by now."""
-        last = self.told(replica)
+        """The replica disappeared unseen: report that it has ended by now."""
+        last = self.reported(replica)
         if last is None:
             return []
         end = Stage(max(now_us, last.at_us + 1), "terminated", reason, timed=False)
@@ -107,59 +107,59 @@ class Reporter:
             return
         last = stages[-1]
         self._ended.pop(replica, None)
-        self._told[replica] = Reported(last.at_us, last.state, last.reason, uid, pod_us)
+        self._reported[replica] = Reported(last.at_us, last.state, last.reason, uid, pod_us)
         if last.state == "terminated":
             self._retire(replica)
 
     def _retire(self, replica: Replica) -> None:
-        told = self._told.pop(replica, None)
-        if told is not None:
-            self._ended[replica] = told
+        last = self._reported.pop(replica, None)
+        if last is not None:
+            self._ended[replica] = last
         while len(self._ended) > MAX_ENDED:
             self._ended.popitem(last=False)
 
 
 def _since(joined_us: int, stages: Sequence[Stage]) -> Sequence[Stage]:
-    """Return the stages after the second that begins at `joined_us`, and the one that it was in by then."""
+    """Return the stages after the second that starts at `joined_us`, preceded by the one that was current then."""
     before = [stage for stage in stages if joined_us and stage.at_us < joined_us + SECOND_US]
     first = [replace(before[-1], at_us=joined_us)] if before else []
     return [*first, *stages[len(before) :]]
 
 
-def _is_clearer(present: Stage, last: Reported, uid: str) -> bool:
-    """Whether it is the moment that was told last, of which more is known now: it takes that one's place."""
-    is_same = (present.state, present.at_us) == (last.state, last.by_pod(uid))
-    return is_same and present.timed and present.reason != last.reason
+def _is_clearer(current: Stage, last: Reported, uid: str) -> bool:
+    """Whether it is the last reported stage with a better reason, which replaces the previous one."""
+    is_same = (current.state, current.at_us) == (last.state, last.by_pod(uid))
+    return is_same and current.timed and current.reason != last.reason
 
 
 def _new(stages: Sequence[Stage], last: Reported, uid: str, now_us: int) -> Sequence[Stage]:
-    """Return the stages that were not told, as the pod gives them; `stages` are in order and not empty."""
-    present = stages[-1]
+    """Return the stages that were not reported, with the pod's times; `stages` are in order and not empty."""
+    current = stages[-1]
     new = [stage for stage in stages if stage.at_us > last.by_pod(uid)]
-    if not new and present.state != last.state:
-        # Reported with a later time than Kubernetes now gives; a replica that had ended is there again from now on.
-        return [replace(present, at_us=now_us) if last.state == "terminated" else present]
-    if present.state == last.state and not any(stage.timed for stage in new):
-        return []  # it has no time of its own, and was told
+    if not new and current.state != last.state:
+        # Reported with a later time than Kubernetes now gives; a replica that had ended exists again from now on.
+        return [replace(current, at_us=now_us) if last.state == "terminated" else current]
+    if current.state == last.state and not any(stage.timed for stage in new):
+        return []  # it has no time of its own, and was already reported
     return new
 
 
-def _risen(stages: Sequence[Stage], last_us: int, now_us: int) -> list[Stage]:
-    """Return the stages that are not too old, each later than the one before, and none in the future."""
-    risen: list[Stage] = []
+def _increasing(stages: Sequence[Stage], last_us: int, now_us: int) -> list[Stage]:
+    """Return the stages that are not too old, with strictly increasing times, none of them in the future."""
+    increasing: list[Stage] = []
     for stage in stages:
         if stage.at_us < now_us - LATE_US:
             continue
         last_us = max(min(stage.at_us, now_us + EARLY_US), last_us + 1)
-        risen.append(replace(stage, at_us=last_us))
-    return risen
+        increasing.append(replace(stage, at_us=last_us))
+    return increasing
 
 
-def _again(present: Stage, last: Stage | Reported | None, now_us: int) -> list[Stage]:
-    """Return the present state, at a moment that all agents agree on, when it was told long ago or never."""
-    every_us = AGAIN_FAILED_US if present.state == "failed" else AGAIN_US
+def _again(current: Stage, last: Stage | Reported | None, now_us: int) -> list[Stage]:
+    """Return the current state, at a time that all agents agree on, if it was reported long ago or never."""
+    every_us = AGAIN_FAILED_US if current.state == "failed" else AGAIN_US
     at_us = now_us - now_us % every_us
-    if present.state == "terminated" or present.at_us > at_us or (last is not None and last.at_us >= at_us):
+    if current.state == "terminated" or current.at_us > at_us or (last is not None and last.at_us >= at_us):
         return []
-    reason = last.reason if last is not None and last.state == present.state else present.reason
-    return [Stage(at_us, present.state, reason)]
+    reason = last.reason if last is not None and last.state == current.state else current.reason
+    return [Stage(at_us, current.state, reason)]

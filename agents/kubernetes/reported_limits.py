@@ -1,6 +1,6 @@
-"""What was told of each endpoint's limits, and what is new. Pure: limits and `now_us` in, settings out.
+"""What was reported of each endpoint's limits, and what is new. Pure: limits and `now_us` in, settings out.
 
-Limits hold from when they were asked for, not from when they were seen.
+Limits apply from when they were requested, not from when they were seen.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from endpoint_analytics.agents.kubernetes.scaling import Limits
 
 @dataclass(frozen=True, slots=True)
 class ReportedLimits:
-    """Limits in force from `at_us` on."""
+    """Limits that apply from `at_us`."""
 
     at_us: int
     min_replicas: int
@@ -26,35 +26,37 @@ class ReportedLimits:
 
 
 class LimitsReporter:
-    """Knows the last told limits of each endpoint."""
+    """Knows the last reported limits of each endpoint."""
 
     def __init__(self) -> None:
-        self._told: dict[str, ReportedLimits] = {}
+        self._reported: dict[str, ReportedLimits] = {}
         self._seen: set[str] = set()
 
-    def recall(self, endpoint: str, told: ReportedLimits) -> None:
-        """Take up what another process of ours told."""
-        self._told[endpoint] = told
+    def recall(self, endpoint: str, reported: ReportedLimits) -> None:
+        """Restore what an earlier process of this agent reported."""
+        self._reported[endpoint] = reported
 
     def observe(self, limits: Mapping[str, Limits], now_us: int) -> dict[str, ReportedLimits]:
-        """These are the limits of all endpoints: return what to tell. One that is no more has none: 0 to 0."""
+        """Given the limits of all endpoints, return what to report. An endpoint that no longer exists gets 0 to 0."""
         new: dict[str, ReportedLimits] = {}
         gone = self._seen - limits.keys()
         for endpoint, found in [*limits.items(), *((each, Limits(0, 0, None)) for each in sorted(gone))]:
-            last = self._told.get(endpoint)
+            last = self._reported.get(endpoint)
             if last is None or not last.same(found):
                 at_us = _at_us(found.at_us, last, now_us)
                 new[endpoint] = ReportedLimits(at_us, found.min_replicas, found.max_replicas)
-        self._told |= new
+        self._reported |= new
         self._seen = set(limits)
         return new
 
 
-def _at_us(asked_us: int | None, last: ReportedLimits | None, now_us: int) -> int:
-    """Return from when on the limits are told: as asked for, but no later than now, and not too late for the worker."""
-    at_us = now_us if asked_us is None else min(asked_us, now_us)
+def _at_us(requested_us: int | None, last: ReportedLimits | None, now_us: int) -> int:
+    """Return the time to report: when the limits were requested, but not after now, nor too old for the worker."""
+    at_us = now_us if requested_us is None else min(requested_us, now_us)
     if last is not None and at_us <= last.at_us:
-        return max(now_us, last.at_us + 1)  # they hold again: what replaced them is gone, which has no time
+        return max(
+            now_us, last.at_us + 1
+        )  # they apply again: what replaced them was removed, at an unknown time
     if at_us < now_us - LATE_US:
         return now_us - now_us % AGAIN_US - LATE_US // AGAIN_US * AGAIN_US + AGAIN_US
     return at_us

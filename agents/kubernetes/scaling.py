@@ -1,7 +1,7 @@
-"""The minimum and maximum replicas of each endpoint, from workloads and what scales them. Pure.
+"""The minimum and maximum replicas of each endpoint, from workloads and their scalers. Pure.
 
-A ScaledObject goes before a HorizontalPodAutoscaler (KEDA makes one of its own for each), and that before the number
-that the workload itself asks for. Workloads of one endpoint add up.
+A ScaledObject takes precedence over a HorizontalPodAutoscaler (KEDA creates one for each), and that over the workload's
+own number. The workloads of one endpoint add up.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from endpoint_analytics.schemas.limits import MAX_REPLICAS
 
 PAUSED, PAUSED_REPLICAS = "autoscaling.keda.sh/paused", "autoscaling.keda.sh/paused-replicas"
 NOT_PAUSED = frozenset({"0", "f", "F", "false", "FALSE", "False"})
-"""KEDA reads the annotation as Go does a truth value, and pauses for what is none."""
+"""KEDA parses the annotation as a Go bool, and pauses if it is not one."""
 KEDA_MIN, KEDA_MAX = 0, 100
-"""What KEDA takes where a ScaledObject says nothing."""
+"""KEDA's defaults for a ScaledObject."""
 
 
 class WorkloadName(NamedTuple):
@@ -35,7 +35,7 @@ class WorkloadName(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The least and most replicas, asked for at `at_us` (None: the server does not say when)."""
+    """The minimum and maximum replicas, requested at `at_us` (None: the server does not say when)."""
 
     min_replicas: int
     max_replicas: int
@@ -44,7 +44,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A Deployment or StatefulSet: the labels of its pods, and how many it asks for."""
+    """A Deployment or StatefulSet: its pods' labels, and how many it requests."""
 
     name: WorkloadName
     pod_labels: Mapping[str, str]
@@ -53,38 +53,38 @@ class Workload:
 
     @property
     def limits(self) -> Limits:
-        """Return the number that it asks for, as both."""
+        """Return the requested number as both limits."""
         return Limits(self.replicas, self.replicas, self.at_us)
 
 
 @dataclass(frozen=True, slots=True)
 class Scaler:
-    """What scales a workload. `limits` is None for one that keeps it as it is."""
+    """What scales a workload. `limits` is None for a paused scaler, which leaves the workload alone."""
 
     target: WorkloadName
     limits: Limits | None
 
 
 def workload_of(kind: str, found: WorkloadObject) -> Workload:
-    """Return the workload; one replica where it asks for no number, as the API does."""
+    """Return the workload; the API's default is one replica."""
     spec = found.spec
     replicas = 1 if spec.replicas is None else spec.replicas
     labels = spec.template.metadata.labels or {}
-    at_us = asked_us(found.metadata, "replicas")
+    at_us = requested_us(found.metadata, "replicas")
     return Workload(WorkloadName(kind, found.metadata.name), labels, _bounded(replicas), at_us)
 
 
 def scaler_of_autoscaler(found: AutoscalerObject) -> Scaler:
-    """Return what a HorizontalPodAutoscaler does; its minimum is 1 where it says none."""
+    """Return the scaler of a HorizontalPodAutoscaler; its default minimum is 1."""
     spec = found.spec
     least = 1 if spec.min_replicas is None else spec.min_replicas
-    at_us = asked_us(found.metadata, "minReplicas", "maxReplicas")
+    at_us = requested_us(found.metadata, "minReplicas", "maxReplicas")
     target = spec.scale_target_ref
     return Scaler(WorkloadName(target.kind, target.name), _limits(least, spec.max_replicas, at_us))
 
 
 def scaler_of_scaled_object(found: ScaledObject) -> Scaler:
-    """Return what a ScaledObject does: 0 to 100 where it says nothing, one number while it is paused."""
+    """Return the scaler of a ScaledObject: 0 to 100 by default, a single number while it is paused."""
     spec, annotations = found.spec, found.metadata.annotations or {}
     target = WorkloadName(spec.scale_target_ref.kind or "Deployment", spec.scale_target_ref.name)
     least = KEDA_MIN if spec.min_replica_count is None else spec.min_replica_count
@@ -92,7 +92,7 @@ def scaler_of_scaled_object(found: ScaledObject) -> Scaler:
         least = min(least, spec.idle_replica_count)
     most = KEDA_MAX if spec.max_replica_count is None else spec.max_replica_count
     names = ("minReplicaCount", "maxReplicaCount", "idleReplicaCount", PAUSED, PAUSED_REPLICAS)
-    at_us = asked_us(found.metadata, *names)
+    at_us = requested_us(found.metadata, *names)
     paused = annotations.get(PAUSED_REPLICAS, "")
     if paused.isdecimal():
         return Scaler(target, _limits(int(paused), int(paused), at_us))
@@ -104,32 +104,32 @@ def scaler_of_scaled_object(found: ScaledObject) -> Scaler:
 def limits_by_endpoint(
     workloads: Iterable[tuple[str, Workload]], autoscalers: Iterable[Scaler], scaled_objects: Iterable[Scaler]
 ) -> dict[str, Limits]:
-    """Return the limits of each endpoint; `workloads` come with the endpoint that each belongs to."""
+    """Return the limits of each endpoint; `workloads` are paired with their endpoints."""
     autoscaler_of = {scaler.target: scaler for scaler in autoscalers}
     scaled_object_of = {scaler.target: scaler for scaler in scaled_objects}
     found: dict[str, Limits] = {}
     for endpoint, workload in workloads:
         name = workload.name
-        limits = _in_force(workload, autoscaler_of.get(name), scaled_object_of.get(name))
+        limits = _active(workload, autoscaler_of.get(name), scaled_object_of.get(name))
         found[endpoint] = limits if endpoint not in found else _sum(found[endpoint], limits)
     return found
 
 
-def _in_force(workload: Workload, autoscaler: Scaler | None, scaled_object: Scaler | None) -> Limits:
+def _active(workload: Workload, autoscaler: Scaler | None, scaled_object: Scaler | None) -> Limits:
     if scaled_object is not None:
         return scaled_object.limits or workload.limits
     if autoscaler is None or autoscaler.limits is None:
         return workload.limits
-    # An autoscaler leaves alone what was scaled to nothing, unless that is its own minimum.
-    rests = workload.replicas == 0 < autoscaler.limits.min_replicas
-    return workload.limits if rests else autoscaler.limits
+    # An autoscaler ignores a workload that was scaled to zero, unless zero is its own minimum.
+    is_off = workload.replicas == 0 < autoscaler.limits.min_replicas
+    return workload.limits if is_off else autoscaler.limits
 
 
-def asked_us(metadata: SpecMetadata, *names: str) -> int | None:
-    """Return when one of these members was last written, in microseconds: the server notes who wrote what when.
+def requested_us(metadata: SpecMetadata, *names: str) -> int | None:
+    """Return when one of these members was last written, in microseconds, according to `managedFields`.
 
-    None where it does not say: for an object without such notes, which may have been changed since it was made, and
-    for what was written through the scale subresource (`kubectl scale`, autoscalers), which is noted without a time.
+    None if unknown: for an object without `managedFields`, which may have changed since its creation, and for writes
+    through the scale subresource (`kubectl scale`, autoscalers), which are recorded without a time.
     """
     writers = metadata.managed_fields
     if not writers:

@@ -1,7 +1,7 @@
-"""Label selectors as kubectl writes them: parsed, and matched against labels. Pure.
+"""Label selectors in kubectl syntax: parsing, and matching against labels. Pure.
 
-The server matches pods. A workload is matched here, by the labels of the pods that it makes: so its limits are known
-also while it has no pod. Grammar: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/
+The server matches pods. Workloads are matched here, by their pod template's labels, so their limits are known even
+without pods. Grammar: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _EXISTS = re.compile(rf"(!?)\s*({_KEY})")
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """One part: the label `key` is one of `values` (any value where there are none), or it is not (`negated`).
+    """One requirement: the label `key` is one of `values` (None: any value), or is not (`negated`).
 
-    As in Kubernetes, what lacks the label fits a negated requirement.
+    As in Kubernetes, an object without the label satisfies a negated requirement.
     """
 
     key: str
@@ -31,7 +31,7 @@ class Requirement:
     negated: bool
 
     def fits(self, labels: Mapping[str, str]) -> bool:
-        """Return whether the labels meet it."""
+        """Return whether the labels satisfy it."""
         value = labels.get(self.key)
         has = value is not None and (self.values is None or value in self.values)
         return has is not self.negated
@@ -39,24 +39,24 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """All requirements together; `text` is what the server is asked with. Without any, everything fits."""
+    """All requirements together; `text` is sent to the server. Without requirements, everything matches."""
 
     text: str
     requirements: tuple[Requirement, ...]
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Return the labels that it looks at."""
+        """Return the label keys that it uses."""
         return tuple(requirement.key for requirement in self.requirements)
 
     def fits(self, labels: Mapping[str, str]) -> bool:
-        """Return whether the labels meet all requirements."""
+        """Return whether the labels satisfy all requirements."""
         return all(requirement.fits(labels) for requirement in self.requirements)
 
 
 def parse_selector(text: str) -> Selector:
-    """Return the selector; raises ConfigurationError for what kubectl would not take either."""
-    # Commas within brackets part values, those outside part requirements.
+    """Return the selector; raises ConfigurationError for anything that kubectl would reject, too."""
+    # Commas within brackets separate values, those outside separate requirements.
     parts = [part.strip() for part in re.split(r",(?![^(]*\))", text)] if text.strip() else []
     return Selector(text.strip(), tuple(_requirement(part, text) for part in parts))
 
@@ -71,5 +71,5 @@ def _requirement(part: str, text: str) -> Requirement:
     if match := _EXISTS.fullmatch(part):
         return Requirement(match[2], None, bool(match[1]))
     raise ConfigurationError(
-        f"--selector is {text!r}, of which {part!r} cannot be read; it takes app=llm,tier!=test,env in (a,b),gpu"
+        f"--selector is {text!r}: cannot parse {part!r}; expected something like app=llm,tier!=test,env in (a,b),gpu"
     )

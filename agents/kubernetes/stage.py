@@ -1,7 +1,7 @@
-"""A stage of a replica's life, and when it was: Kubernetes's whole seconds, put in order. Pure.
+"""A stage of a replica's life, and its time: Kubernetes's whole seconds, made unique. Pure.
 
-Moments of one second are put in order by microseconds: ten for each restart, and within them by the step of a life. So
-a moment has the same time from whichever version of a pod it is read.
+Times within one second are ordered by microseconds: ten per restart, and within those by lifecycle step. So a stage has
+the same time whichever version of the pod it is read from.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MOST_RESTARTS = 99_999
 
 
 class Step(IntEnum):
-    """The steps of a life, as they follow each other within one second."""
+    """The steps of a pod's life, in the order in which they follow each other within one second."""
 
     CREATED = 0
     UNSCHEDULED = 1
@@ -34,7 +34,7 @@ class Step(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A state from `at_us` on. `timed`: whether Kubernetes says since when; else it is when that was last written."""
+    """A state from `at_us`. `timed`: whether Kubernetes gives that time; if not, it is when the status was written."""
 
     at_us: int
     state: State
@@ -43,22 +43,22 @@ class Stage:
 
 
 def moment_us(moment: datetime | None, run: int, step: Step) -> int:
-    """Return microseconds since 1970; 0, which goes before everything, for a time that is not there."""
+    """Return microseconds since 1970; 0, which sorts first, for a missing time."""
     return 0 if moment is None else second_us(moment) + within_second_us(run, step)
 
 
 def within_second_us(run: int, step: Step) -> int:
-    """Return where in its second a step of a run lies: `run` is how often containers had been started again."""
+    """Return a step's offset within its second: `run` is the number of container restarts so far."""
     return min(run, _MOST_RESTARTS) * len(Step) + step
 
 
 def second_us(moment: datetime) -> int:
-    """Return the beginning of its second in microseconds since 1970."""
+    """Return the start of its second in microseconds since 1970."""
     return int(moment.timestamp()) * 1_000_000
 
 
 def in_order(stages: Iterable[Stage]) -> tuple[Stage, ...]:
-    """Return the stages, each later than the one before, whatever the clocks of the machines said."""
+    """Return the stages with strictly increasing times, whatever the machines' clocks said."""
     ordered: list[Stage] = []
     for stage in stages:
         least_us = ordered[-1].at_us + 1 if ordered else 0
@@ -67,5 +67,5 @@ def in_order(stages: Iterable[Stage]) -> tuple[Stage, ...]:
 
 
 def reason_text(reason: str, message: str) -> str:
-    """Return both on one line, cut to what a message takes."""
+    """Return both on one line, truncated to a message's limit."""
     return ": ".join(part for part in (reason, " ".join(message.split())) if part)[:MAX_REASON_LENGTH]

@@ -1,6 +1,6 @@
-"""Where the token comes from that opens the API server: a file that changes, a command, or a fixed one.
+"""Sources of the API server token: a file that changes, a command, or a fixed value.
 
-A pod's token is changed in its file about once an hour.
+A pod's token file is updated about once an hour.
 Source: https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins
 """
 
@@ -24,12 +24,12 @@ EXEC_WITHIN_S = 30.0
 
 
 class AccessError(Exception):
-    """A token cannot be had now: the message says why."""
+    """No token is available now; the message says why."""
 
 
 @dataclass(slots=True)
 class TokenFile:
-    """A token in a file that is changed from time to time."""
+    """A token in a file that is updated from time to time."""
 
     path: Path
     _token: str = field(default="", repr=False)
@@ -46,13 +46,13 @@ class TokenFile:
         return self._token
 
     def refuse(self) -> None:
-        """The server refused the token: read it again at the next need."""
+        """The server refused the token: read the file again on next use."""
         self._token = ""
 
 
 @dataclass(slots=True)
 class FixedToken:
-    """A token that stays as it is; empty for none."""
+    """A token that never changes; empty for none."""
 
     token: str = field(default="", repr=False)
 
@@ -61,58 +61,60 @@ class FixedToken:
         return self.token
 
     def refuse(self) -> None:
-        """There is no other."""
+        """Do nothing: there is no other token."""
 
 
 @dataclass(slots=True)
 class CommandToken:
-    """A token that a command prints, or a certificate that it loads into `ssl_context`, as clouds have it.
+    """A token from a command, or a certificate that is loaded into `ssl_context`, as cloud providers use.
 
-    `asked` is what the command is told (client.authentication.k8s.io ExecCredential).
+    `exec_info` is passed to the command (client.authentication.k8s.io ExecCredential).
     """
 
     words: tuple[str, ...]
     environment: Mapping[str, str] = field(repr=False)
-    asked: Mapping[str, object]
+    exec_info: Mapping[str, object]
     ssl_context: ssl.SSLContext | None = None
     hint: str = ""
     _token: str = field(default="", repr=False)
     _until_s: float = 0.0
-    _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _running: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def read(self) -> str:
-        """Return the token, empty where a certificate stands for it, from the command when there is none or it ends
-        within a minute; raises AccessError."""
-        async with self._asking:  # once, for all that need it
+        """Return the token (empty with a certificate); raises AccessError.
+
+        Runs the command if there is no token, or it expires within a minute.
+        """
+        async with self._running:  # once for all callers
             if time.time() > self._until_s - 60:
-                self._token, self._until_s = self._taken(await self._ask())
+                self._token, self._until_s = self._taken(await self._run())
             return self._token
 
     def refuse(self) -> None:
-        """The server refused it: ask the command at the next need."""
+        """The server refused it: run the command again on next use."""
         self._until_s = 0.0
 
     def _taken(self, found: _ExecStatus) -> tuple[str, float]:
         if found.certificate and found.key:
             if self.ssl_context is None:
                 raise AccessError(
-                    f"{self.words[0]} gave a certificate, and the server is asked over plain HTTP"
+                    f"{self.words[0]} returned a certificate, but the server is reached over plain HTTP"
                 )
             try:
                 load_certificate(self.ssl_context, found.certificate.encode(), found.key.encode())
             except OSError as error:
                 raise AccessError(
-                    f"{self.words[0]} gave a certificate that cannot be used: {error}"
+                    f"{self.words[0]} returned a certificate that cannot be used: {error}"
                 ) from error
         elif not found.token:
-            raise AccessError(f"{self.words[0]} gave no token and no certificate")
+            raise AccessError(f"{self.words[0]} returned no token and no certificate")
         return found.token, float("inf") if found.until is None else found.until.timestamp()
 
-    async def _ask(self) -> _ExecStatus:
+    async def _run(self) -> _ExecStatus:
         environment = {
             **os.environ,
             **self.environment,
-            "KUBERNETES_EXEC_INFO": msgspec.json.encode(self.asked).decode(),
+            "KUBERNETES_EXEC_INFO": msgspec.json.encode(self.exec_info).decode(),
         }
         try:
             process = await asyncio.create_subprocess_exec(
@@ -123,16 +125,18 @@ class CommandToken:
             raise AccessError(f"{self.words[0]}: {error.strerror}{hint}") from error
         try:
             async with asyncio.timeout(EXEC_WITHIN_S):
-                said, _ = await process.communicate()
+                output, _ = await process.communicate()
         except TimeoutError as error:
-            raise AccessError(f"{self.words[0]} gave no token within {EXEC_WITHIN_S:g} s") from error
+            raise AccessError(f"{self.words[0]} returned no token within {EXEC_WITHIN_S:g} s") from error
         finally:
             with suppress(ProcessLookupError):
                 process.kill()
         try:
-            return msgspec.json.decode(said, type=_ExecCredential).status
+            return msgspec.json.decode(output, type=_ExecCredential).status
         except msgspec.DecodeError as error:
-            raise AccessError(f"{self.words[0]} ended with {process.returncode} and gave no token") from error
+            raise AccessError(
+                f"{self.words[0]} exited with status {process.returncode} and returned no token"
+            ) from error
 
 
 class _ExecStatus(msgspec.Struct):
@@ -147,8 +151,8 @@ class _ExecCredential(msgspec.Struct):
 
 
 def load_certificate(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
-    """Show the certificate with new connections; raises OSError (ssl.SSLError is one)."""
-    with tempfile.TemporaryDirectory() as name:  # the ssl module takes them from files alone
+    """Present the certificate on new connections; raises OSError (which includes ssl.SSLError)."""
+    with tempfile.TemporaryDirectory() as name:  # the ssl module loads them only from files
         both = Path(name) / "both.pem"
         both.touch(mode=0o600)
         both.write_bytes(certificate + b"\n" + key)

@@ -1,9 +1,9 @@
-"""Lists a resource, then watches it, for ever: what is there reaches the sink, through every kind of failure.
+"""Lists a resource, then watches it, forever: the sink gets the current objects, through every kind of failure.
 
-A list says as of which version it is, and the watch goes on from there; events and bookmarks move the version on. So
-after a lost connection nothing is missed, and only a version that the server has forgotten (410 Gone) needs a new
-list. Of a server whose store was restored, versions begin anew below ours, and it says nothing at all until they have
-caught up: so a watch that ended without a word or a bookmark, and a version that is lower, mean a new list too.
+A list has a version, and the watch continues from there; events and bookmarks advance the version. So nothing is missed
+after a lost connection, and only a version that the server has forgotten (410 Gone) requires a new list. If a server's
+store is restored, its versions restart below ours, and it sends nothing until they have caught up: so a watch that
+ended without any event or bookmark, or a lower version, also leads to a new list.
 Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
 """
 
@@ -31,14 +31,14 @@ logger = logging.getLogger("endpoint_analytics")
 Object = TypeVar("Object")
 
 PAGE = 250
-"""Objects of a list that are asked for at once."""
+"""Objects per page of a list."""
 
 MAX_OBJECTS = 10_000
-"""Of one resource: the first ones are taken up, others are left out until one of those is gone."""
+"""Most objects of one resource: any others are ignored until one of these is gone."""
 
 QUIET_GRACE_S = 10.0
 SHORT_WATCH_S = 1.0
-"""A watch that ends sooner and said nothing counts as a failure, so that it is not begun again at once."""
+"""A shorter watch without any event counts as a failure, so that it is not restarted at once."""
 
 FAILURES = (aiohttp.ClientError, OSError, TimeoutError, BrokenStreamError, AccessError)
 
@@ -50,8 +50,8 @@ _status = msgspec.json.Decoder(Status)
 
 @dataclass(frozen=True, slots=True)
 class Sink(Generic[Object]):
-    """Where objects go. `listed`: these are all. `changed`: one is new or as it is now. `removed`: one is gone, as
-    last seen. `settled`: it is known whether there are any, since they were listed or may not be."""
+    """Receives objects. `listed`: the complete list. `changed`: a new or changed object. `removed`: the last state of a
+    deleted object. `settled`: the initial objects are known, or listing is not possible."""
 
     listed: Callable[[list[Object]], None]
     changed: Callable[[Object], None]
@@ -61,7 +61,7 @@ class Sink(Generic[Object]):
 
 @dataclass(frozen=True, slots=True)
 class Resource(Generic[Object]):
-    """What is watched. `needed`: without it nothing works; others may be forbidden or not installed."""
+    """A resource to watch. `needed`: nothing works without it; others may be forbidden or not installed."""
 
     name: str
     path: str
@@ -71,7 +71,7 @@ class Resource(Generic[Object]):
 
 
 class Watching(Generic[Object]):
-    """One resource's list and watch; the server is asked to end a watch after about `watch_s` seconds."""
+    """Lists and watches one resource; asks the server to end each watch after about `watch_s` seconds."""
 
     def __init__(
         self, client: Client, resource: Resource[Object], sink: Sink[Object], watch_s: float
@@ -104,19 +104,19 @@ class Watching(Generic[Object]):
 
     async def _list(self) -> None:
         found: dict[str, Object] = {}
-        room = MAX_OBJECTS - len(self._known)
+        capacity = MAX_OBJECTS - len(self._known)
         parameters = {"limit": str(PAGE), **self._selected()}
         while True:
             try:
                 page = _page.decode(await self._client.get(self._resource.path, parameters))
                 for raw in page.items or ():
                     uid = _versioned.decode(raw).metadata.uid
-                    room -= uid not in self._known
-                    is_ours = uid in self._known or self._has_room(room >= 0)
+                    capacity -= uid not in self._known
+                    is_ours = uid in self._known or self._has_capacity(capacity >= 0)
                     if is_ours and (read := self._read(raw)) is not None:
                         found[uid] = read
             except UNREADABLE as error:
-                raise BrokenStreamError(f"the list cannot be read: {error}") from error
+                raise BrokenStreamError(f"cannot read the list: {error}") from error
             if not page.metadata.next:
                 break
             parameters["continue"] = page.metadata.next
@@ -127,7 +127,7 @@ class Watching(Generic[Object]):
         self._version = page.metadata.resource_version
 
     async def _watch(self) -> None:
-        watch_s = self._watch_s * random.uniform(0.8, 1.0)  # noqa: S311  # so that not all end at once
+        watch_s = self._watch_s * random.uniform(0.8, 1.0)  # noqa: S311  # so that they do not all end at once
         parameters = {
             "watch": "1",
             "allowWatchBookmarks": "true",
@@ -135,14 +135,14 @@ class Watching(Generic[Object]):
             "timeoutSeconds": str(max(1, round(watch_s))),
             **self._selected(),
         }
-        began_s = time.monotonic()
-        said = False
+        started_s = time.monotonic()
+        has_events = False
         async for line in self._client.watch(self._resource.path, parameters, watch_s + QUIET_GRACE_S):
             self._take(line)
-            said = True
+            has_events = True
             self._recovered()
-        if not said:
-            if time.monotonic() - began_s < SHORT_WATCH_S:
+        if not has_events:
+            if time.monotonic() - started_s < SHORT_WATCH_S:
                 raise BrokenStreamError("it ended at once")
             self._version = ""
         self._recovered()
@@ -155,8 +155,8 @@ class Watching(Generic[Object]):
                 raise ApiError(status.code, status.message or status.reason)
             metadata = _versioned.decode(event.object).metadata
         except UNREADABLE as error:
-            self._version = ""  # nobody knows what was in it
-            raise BrokenStreamError(f"a line cannot be read: {error}") from error
+            self._version = ""  # its content is unknown
+            raise BrokenStreamError(f"cannot read a line: {error}") from error
         if _is_lower(metadata.resource_version, self._version):
             raise ApiError(GONE, f"its versions went back to {metadata.resource_version}")
         if event.type == "DELETED":
@@ -164,22 +164,22 @@ class Watching(Generic[Object]):
                 self._sink.removed(read)
             self._known.discard(metadata.uid)
         elif event.type != "BOOKMARK":
-            is_ours = metadata.uid in self._known or self._has_room(len(self._known) < MAX_OBJECTS)
+            is_ours = metadata.uid in self._known or self._has_capacity(len(self._known) < MAX_OBJECTS)
             if is_ours and (read := self._read(event.object)) is not None:
                 self._known.add(metadata.uid)
                 self._sink.changed(read)
         self._version = metadata.resource_version
 
-    def _has_room(self, has: bool) -> bool:
+    def _has_capacity(self, has: bool) -> bool:
         if not has and not self._said_full:
             self._said_full = True
             logger.warning(
-                "there are more than %d %s: the others are left out", MAX_OBJECTS, self._resource.name
+                "there are more than %d %s: the others are ignored", MAX_OBJECTS, self._resource.name
             )
         return has
 
     def _read(self, raw: msgspec.Raw) -> Object | None:
-        """Return the object; None, counted and said once, for one of a shape that we do not know."""
+        """Return the object; None, counted and logged once, if it cannot be decoded."""
         try:
             return self._decoder.decode(raw)
         except UNREADABLE as error:
@@ -198,7 +198,7 @@ class Watching(Generic[Object]):
             self._version = ""
             return self._pace.wait_s()
         if error.status in {403, 404}:
-            self._version = ""  # what may be listed, and not watched, is listed again
+            self._version = ""  # if it can be listed but not watched, list it again
             if not self._resource.needed:
                 self._is_refused(error)
                 return self._refusal.wait_s()
@@ -206,9 +206,9 @@ class Watching(Generic[Object]):
         return self._pace.wait_s(error.retry_after_s)
 
     def _is_refused(self, error: ApiError) -> None:
-        """They are not installed, or may not be read: believe it when it has lasted, or if it never was otherwise."""
+        """Handle a resource that is not installed or forbidden: accept that once it lasts, or if it never worked."""
         has_lasted = self._refusal.has_lasted(time.monotonic())
-        what = "they may not be read; what is known of them stays"
+        what = "they may not be read; known ones are kept"
         if error.status == 404 and (has_lasted or not self._refusal.worked):
             what = "they are not installed"
             self._known.clear()
@@ -219,7 +219,7 @@ class Watching(Generic[Object]):
             self._sink.settled()
 
     def _complain(self, what: str, level: int = logging.WARNING) -> None:
-        """Say what is wrong, once until it is well again."""
+        """Log a problem, once until it is resolved."""
         if what != self._complaint:
             self._complaint = what
             logger.log(level, "watching %s: %s", self._resource.name, what)
@@ -229,12 +229,12 @@ class Watching(Generic[Object]):
         self._refusal.watched()
         if self._complaint:
             self._complaint = ""
-            logger.info("watching %s goes on", self._resource.name)
+            logger.info("watching %s again", self._resource.name)
 
     def _selected(self) -> dict[str, str]:
         return {"labelSelector": self._resource.selector} if self._resource.selector else {}
 
 
 def _is_lower(version: str, than: str) -> bool:
-    """Return whether a version lies before another; those that are no numbers cannot be compared."""
+    """Return whether a version is lower than another; only numbers can be compared."""
     return version.isdecimal() and than.isdecimal() and int(version) < int(than)

@@ -1,5 +1,5 @@
-"""A reader of access logs: counts the requests that a server has written down.
+"""The access log reader: counts the requests that a server has logged.
 
-`formats` and `ledger` are pure: a line to a request, requests to batches. `following` and `files` find the
-next lines through rotations, `journal` remembers what was sent, and `reader` joins them.
+`formats` and `ledger` are pure: they turn a line into a request, and requests into batches. `following` and `files`
+find the next lines across rotations, `journal` remembers what was sent, and `reader` ties them together.
 """

@@ -1,8 +1,8 @@
-"""One log file on disk: told apart from others by its first bytes, read from where the reading stands.
+"""One access log file on disk: identified by its first bytes, and read from an offset.
 
-A name says little: rotation renames a file, copies it, compresses it, or writes into it from its start. The
-first bytes of a log hold times and addresses, and are its fingerprint. Where lines repeat they say nothing, and the
-times of the rotated files tell which came later.
+A file's name identifies it poorly: rotation renames, copies, compresses or truncates files. The first bytes of a log
+contain times and addresses, and serve as its fingerprint. If a log's lines repeat, the fingerprint is useless, and the
+modification times of the rotated files show which is newer.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ _OPENERS: Mapping[str, Callable[[IO[bytes]], Any]] = {
     ".xz": lzma.LZMAFile,
 }
 COMPRESSED = frozenset(_OPENERS)
-"""What is read as what it was before."""
+"""Suffixes of compressed files, which are read decompressed."""
 UNREADABLE = (EOFError, zlib.error, lzma.LZMAError, OSError)
-"""Raised by a file that is damaged, cut off, or not yet compressed to its end."""
+"""Raised by a file that is damaged, truncated, or still being compressed."""
 
 
 class Fingerprint(msgspec.Struct, frozen=True):
-    """Of a file's first bytes, which never change: `size` of them, PREFIX_BYTES at most."""
+    """A hash of a file's first `size` bytes (at most PREFIX_BYTES), which never change."""
 
     size: int
     sha256: str
 
     def matches(self, prefix: bytes) -> bool:
-        """Return whether a file with these first bytes is the same, or a copy; empty files never are."""
+        """Return whether a file with these first bytes is the same file or a copy; never true for empty files."""
         return 0 < self.size <= len(prefix) and fingerprint(prefix[: self.size]) == self
 
 
 class Position(msgspec.Struct, frozen=True):
-    """How far a log was read: of which file, and which of the rotated ones are done with.
+    """How far a log was read: the file and offset, and which rotated files are done.
 
-    Where its lines repeat, `rotated_ns` is the time of the newest rotated file that came before it.
+    If the log's lines repeat, `rotated_ns` is the modification time of the newest rotated file older than it.
     """
 
     path: str
@@ -61,7 +61,7 @@ class Position(msgspec.Struct, frozen=True):
 
 
 NOTHING = Fingerprint(0, "")
-"""Of a file that holds nothing."""
+"""The fingerprint of an empty file."""
 
 
 def fingerprint(prefix: bytes) -> Fingerprint:
@@ -70,16 +70,16 @@ def fingerprint(prefix: bytes) -> Fingerprint:
 
 
 def repeats(data: bytes) -> bool:
-    """Return whether the whole lines occur twice and more, on average: they tell no times."""
+    """Return whether complete lines occur at least twice on average: then they contain no timestamps."""
     lines = data.split(b"\n")[:-1]
     return 0 < len(set(lines)) * 2 <= len(lines)
 
 
 class LogFile:
-    """An open log file, read from `offset` on.
+    """An open log file, read from `offset`.
 
-    `done` are the files that are not to be read after it, `rotated_ns` the newest time of those before it,
-    `after_alike` whether the lines of the one before it repeated.
+    `done` are the files that must not be read after it, `rotated_ns` is the newest modification time of the files
+    before it, and `after_alike` is whether the lines of the previous file repeated.
     """
 
     def __init__(
@@ -91,8 +91,8 @@ class LogFile:
         *,
         after_alike: bool = False,
     ) -> None:
-        """Raises one of UNREADABLE."""
-        self.path = path.resolve()  # a link may soon lead elsewhere
+        """Open the file; raises one of UNREADABLE."""
+        self.path = path.resolve()  # a link may soon point elsewhere
         self.done = done
         self.rotated_ns = rotated_ns
         self._after_alike = after_alike
@@ -110,26 +110,26 @@ class LogFile:
 
     @property
     def first(self) -> Fingerprint:
-        """The fingerprint, as far as it is known."""
+        """The fingerprint of the bytes read so far."""
         return fingerprint(self.prefix)
 
     @property
     def is_alike(self) -> bool:
-        """Whether another file of this log may look like it: its lines repeat, or there are too few to say."""
+        """Whether another file of this log may look the same: its lines repeat, or are too few to tell."""
         return repeats(self.prefix) or (self._after_alike and self.prefix.count(b"\n") < 2)
 
     def size(self) -> int:
-        """Return the bytes that can be read in all; of a compressed one, none can be told before."""
+        """Return the readable size in bytes; a huge number for a compressed file, whose size is unknown."""
         return 2**62 if self.is_compressed else os.fstat(self._raw.fileno()).st_size
 
     def changed_ns(self) -> int:
-        """Return when it was written last."""
+        """Return when it was last written."""
         return os.fstat(self._raw.fileno()).st_mtime_ns
 
     def is_replaced(self, data: bytes) -> bool:
-        """Return whether the file was begun anew since it was opened; its new first bytes are then unknown.
+        """Return whether the file was rewritten from its start since it was opened; its new prefix is then unknown.
 
-        `data` is what was read at `offset` before this question: of the file as it was, when the answer is no.
+        `data` is what was read at `offset` before this call: it belongs to the old content if the result is False.
         """
         if self.is_compressed:
             return False
@@ -143,15 +143,15 @@ class LogFile:
         return False
 
     def is_at(self, path: Path) -> bool:
-        """Return whether the file has this name now."""
+        """Return whether the file currently has this name."""
         try:
-            there, ours = path.stat(), os.fstat(self._raw.fileno())
+            named, opened = path.stat(), os.fstat(self._raw.fileno())
         except FileNotFoundError:
             return False
-        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+        return (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)
 
     def read(self, most_bytes: int) -> bytes:
-        """Return the next bytes, without going on. A damaged compressed file ends at its damage."""
+        """Return the next bytes without advancing. A damaged compressed file ends where the damage starts."""
         if not self.is_compressed:
             self._file.seek(self.offset)
             return bytes(self._file.read(most_bytes))
@@ -168,16 +168,15 @@ class LogFile:
         return b"".join(pieces)
 
     def position(self, offset: int) -> Position:
-        """Return how to find `offset` of this file again."""
+        """Return the position of `offset`, to find it again later."""
         if not self.is_alike:
             return Position(str(self.path), self.inode, offset, self.first, self.done)
-        read = fingerprint(
-            self.prefix[:offset]
-        )  # what is behind it may belong to a new beginning that looks alike
+        # Bytes after the offset may belong to new content that looks the same.
+        read = fingerprint(self.prefix[:offset])
         return Position(str(self.path), self.inode, offset, read, self.done, self.rotated_ns)
 
     def matches(self, position: Position) -> bool:
-        """Return whether this is the file that the position was of, or a copy that is as long."""
+        """Return whether this is the file of the position, or a copy that is long enough."""
         if self.size() < position.offset:
             return False
         if not position.first.size:
@@ -185,7 +184,7 @@ class LogFile:
         return position.first.matches(self.prefix)
 
     def first_bytes(self, most_bytes: int) -> bytes:
-        """Return the first bytes, without going on."""
+        """Return the first bytes without advancing."""
         offset, self.offset = self.offset, 0
         try:
             return self.read(most_bytes)
@@ -193,7 +192,7 @@ class LogFile:
             self.offset = offset
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the file."""
         self._raw.close()
 
     def __enter__(self) -> Self:

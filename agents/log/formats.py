@@ -1,6 +1,6 @@
-"""Access logs' formats by name, and patterns of the user's own: a line to what it says of a request. Pure.
+"""Access log formats by name, and the user's own patterns: parse a line into a request. Pure.
 
-The log settings that the formats need are in docs/instrument, each with the variables that its times come from.
+docs/instrument lists the server settings that each format needs, and the variables that its times come from.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from endpoint_analytics.agents.log.logged import Logged, Other, Unfit, parse_tim
 from endpoint_analytics.agents.log.text_lines import parse_haproxy, parse_nginx, parse_uvicorn
 
 Parser = Callable[[str], Logged | Other | Unfit | None]
-"""Returns None, or why, for a line that does not fit; OTHER or OUTGOING for one that is no request's."""
+"""Returns None, or Unfit with a reason, for a line that does not match; OTHER or OUTGOING for one to ignore."""
 
 _DURATIONS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _GROUPS = {"status", "time", "start", "aborted", "path"} | {
@@ -28,19 +28,19 @@ _GROUPS = {"status", "time", "start", "aborted", "path"} | {
 
 
 def pattern_parser(pattern: str) -> Parser:
-    """Return a parser for a regular expression of the user's; raises ConfigurationError.
+    """Return a parser for the user's regular expression; raises ConfigurationError.
 
-    Its groups: `status` (needed), `time` (the end) or `start`, `duration_s`, `_ms` or `_us`, `wait_s`, `_ms`
-    or `_us`, `aborted` (anything in it says so), and `path`, with its query or without. The whole line must match.
+    Its groups: `status` (required), `time` (the end) or `start`, `duration_s`, `_ms` or `_us`, `wait_s`, `_ms`
+    or `_us`, `aborted` (any text means aborted), and `path`, with or without the query. The whole line must match.
     """
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise ConfigurationError(f"--pattern is no regular expression: {error}") from error
+        raise ConfigurationError(f"--pattern is not a valid regular expression: {error}") from error
     names = set(compiled.groupindex)
     if "status" not in names or names - _GROUPS:
         raise ConfigurationError(
-            f"--pattern has the groups {', '.join(sorted(names)) or '(none)'}; it takes (?P<status>...) and of "
+            f"--pattern has the groups {', '.join(sorted(names)) or '(none)'}: expected (?P<status>...) and any of "
             f"{', '.join(sorted(_GROUPS - {'status'}))}"
         )
 
@@ -52,7 +52,7 @@ def pattern_parser(pattern: str) -> Parser:
 
 
 def _forgiving(parser: Parser) -> Parser:
-    """Return a parser to which a field that is no number, or no time, is a line that does not fit."""
+    """Return a parser that treats an invalid number or time as a line that does not match."""
 
     def parse(line: str) -> Logged | Other | Unfit | None:
         try:

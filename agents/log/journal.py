@@ -1,12 +1,12 @@
-"""What a log reader remembers: how far it has read, and the batch that it is sending. One small file.
+"""The access log reader's journal: how far it has read, and the batch that it is sending. One small file.
 
-The order makes every line count once. A batch is written here, with the position after its lines, before it is
-sent; the next one is written only when Kafka has stored it. After a crash the batch that stands here is sent
-again as it was, with its number: the worker counts a number once. A new boot begins when the old one is a day
-old, before the worker may have forgotten which numbers came.
+The order of writes makes every line count once. A batch is written here, with the position after its lines, before it
+is sent; the next one is written only after Kafka has stored it. After a crash, the batch in the journal is sent again
+unchanged, with its sequence number: the worker counts each number once. After a day a new boot starts, before the
+worker may have forgotten which numbers it has seen.
 
-What an older version wrote, and no message can hold, is brought into range when it is read: the worker refused that
-batch, so it is sent again healed.
+Values that an older version wrote and that a message does not allow are clamped when read: the worker refused that
+batch, so it is repaired and sent again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from endpoint_analytics.agents.core.config import AgentConfig, ConfigurationErro
 from endpoint_analytics.agents.core.file_lock import FileLock, acquire
 from endpoint_analytics.agents.core.in_range import status_in_range, totals_in_range
 from endpoint_analytics.agents.log.files import Position
-from endpoint_analytics.agents.log.ledger import Book
+from endpoint_analytics.agents.log.ledger import ReaderState
 from endpoint_analytics.schemas.codec import decode_requests
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.requests import Totals
@@ -38,18 +38,18 @@ VERSION = 2
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """The journal's content. `message` is the batch before `book`'s next, sent or not; None at the start."""
+    """The journal's content. `message` is the batch before `state.next_seq`, sent or not; None at the start."""
 
     version: int
     owner: str
-    book: Book
+    state: ReaderState = msgspec.field(name="book")  # its name in the file
     boot_began_us: int
     position: Position | None = None
     message: bytes | None = None
 
 
 class Journal:
-    """At `path`, with a lock beside it: one reader at a time. Raises ConfigurationError when it cannot be used."""
+    """The journal at `path`, with a lock file next to it for a single reader. Raises ConfigurationError if unusable."""
 
     def __init__(self, path: Path, config: AgentConfig, now_us: int) -> None:
         self._path = path
@@ -61,31 +61,31 @@ class Journal:
                 self.write(self.entry)
         except OSError as error:
             raise ConfigurationError(
-                f"the position cannot be kept in {path}: {error}. Choose another with --position"
+                f"cannot store the position in {path}: {error}. Choose another file with --position"
             ) from error
         if self._lock is None:
-            raise ConfigurationError(f"another reader holds {path}: one log is read by one reader")
+            raise ConfigurationError(f"another log reader uses {path}: choose another file with --position")
 
     def _read(self, now_us: int) -> Entry:
         try:
             entry = decode_entry(self._path.read_bytes())
         except FileNotFoundError:
-            return Entry(VERSION, self._owner, Book(uuid4().hex), now_us)
+            return Entry(VERSION, self._owner, ReaderState(uuid4().hex), now_us)
         except ValueError as error:
             raise ConfigurationError(
-                f"{self._path} is damaged, and nobody knows how far the log was read: {error}. Remove it to begin "
-                "at the log's end (lines written since are not counted), or with --from start (lines counted "
-                "before count twice)"
+                f"{self._path} is damaged, so the read position is unknown: {error}. Remove it to start at the log's "
+                "end (lines written meanwhile are not counted), or with --from start (lines counted before are "
+                "counted twice)"
             ) from error
         if entry.version != VERSION or entry.owner != self._owner:
             raise ConfigurationError(
                 f"{self._path} holds the position of {entry.owner} (version {entry.version}), "
-                f"and this reader is {self._owner}. Choose another with --position"
+                f"but this reader is {self._owner}. Choose another file with --position"
             )
         return entry
 
     def write(self, entry: Entry) -> None:
-        """Replace the content, safe against the loss of power; raises OSError."""
+        """Replace the content, durably even across a power loss; raises OSError."""
         new = self._path.with_name(f"{self._path.name}.new")
         with os.fdopen(
             os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb"
@@ -102,7 +102,7 @@ class Journal:
         self.entry = entry
 
     def close(self) -> None:
-        """Let another reader take over."""
+        """Release the lock, so that another reader can take over."""
         if self._lock is not None:
             self._lock.release()
 
@@ -114,66 +114,73 @@ def encode_entry(entry: Entry) -> bytes:
 
 
 def decode_entry(content: bytes) -> Entry:
-    """Return the entry of a file, in range; raises ValueError when anything in it was changed."""
+    """Return the entry in a file's content, clamped; raises ValueError if the content was altered."""
     line, _, rest = content.partition(b"\n")
     if rest != b"%08x\n" % zlib.crc32(line):
-        raise ValueError("its checksum is another's")
+        raise ValueError("checksum mismatch")
     try:
         entry = msgspec.json.decode(line, type=Entry)
     except msgspec.ValidationError:
-        entry = msgspec.convert(_healed(orjson.loads(line), "book"), type=Entry)
+        entry = msgspec.convert(_repaired(orjson.loads(line), "book"), type=Entry)
     try:
         if entry.message is not None:
             decode_requests(entry.message)
     except InvalidMessageError as error:
-        logger.warning("the last batch held what no message can, and is sent again in range: %s", error)
-        return replace(entry, message=_healed_message(entry.message or b""))
+        logger.warning(
+            "the last batch had values that are out of range; sending it again repaired: %s", error
+        )
+        return replace(entry, message=_repaired_message(entry.message or b""))
     return entry
 
 
-def _healed_message(message: bytes) -> bytes | None:
-    """Return the batch in range, None when it cannot be brought there."""
+def _repaired_message(message: bytes) -> bytes | None:
+    """Return the batch with its values in range, None if it cannot be repaired."""
     try:
-        batch = _healed({"batch": orjson.loads(message)}, "batch")["batch"]
+        batch = _repaired({"batch": orjson.loads(message)}, "batch")["batch"]
         for phase in ("informational", "responded", "finished"):
             column = batch.get(phase, {}).get("status", [])
             column[:] = [status_in_range(status) for status in column]
-        healed = orjson.dumps(batch)
-        decode_requests(healed)
+        repaired = orjson.dumps(batch)
+        decode_requests(repaired)
     except (ValueError, TypeError, AttributeError, KeyError):
         return None
-    return healed
+    return repaired
 
 
-def _healed(found: dict[str, Any], holder: str) -> dict[str, Any]:
-    """Return the object with the totals of its member `holder` in range; raises ValueError when it has none."""
+def _repaired(found: dict[str, Any], holder: str) -> dict[str, Any]:
+    """Return the object with the totals of its member `holder` in range; raises ValueError if it has none."""
     try:
         totals = totals_in_range(Totals(**found[holder].get("totals", {})))
     except (TypeError, AttributeError, KeyError) as error:
-        raise ValueError(f"its totals are none: {error!r}") from error
+        raise ValueError(f"its totals are invalid: {error!r}") from error
     return {**found, holder: {**found[holder], "totals": msgspec.to_builtins(totals)}}
 
 
-def with_batch(entry: Entry, book: Book, position: Position | None, message: bytes) -> Entry:
+def with_batch(entry: Entry, state: ReaderState, position: Position | None, message: bytes) -> Entry:
     """Return the entry to write before `message` is sent."""
-    return Entry(VERSION, entry.owner, book, entry.boot_began_us, position or entry.position, message)
+    return Entry(VERSION, entry.owner, state, entry.boot_began_us, position or entry.position, message)
 
 
 def with_position(entry: Entry, position: Position | None) -> Entry:
-    """Return the entry of a reading that begins at `position`, unless it has begun already."""
+    """Return the entry for reading from `position`, unless it already has a position."""
     return entry if entry.position is not None else replace(entry, position=position)
 
 
 def with_lost_batch(entry: Entry) -> Entry:
-    """Return the entry when the batch in it was given up: Kafka takes none so large."""
-    totals = entry.book.totals
+    """Return the entry after its batch was dropped as too large for Kafka."""
+    totals = entry.state.totals
     lost = {**totals.dropped_batches, "too_large": totals.dropped_batches.get("too_large", 0) + 1}
-    book = replace(entry.book, totals=replace(totals, dropped_batches=lost))
-    return replace(entry, book=book, message=None)
+    state = replace(entry.state, totals=replace(totals, dropped_batches=lost))
+    return replace(entry, state=state, message=None)
 
 
 def with_new_boot(entry: Entry, now_us: int) -> Entry:
-    """Return the entry of a new boot that goes on where the old one ended; its last batch must be stored."""
+    """Return the entry of a new boot that continues where the old one ended, whose last batch must be stored."""
     return Entry(
-        VERSION, entry.owner, Book(uuid4().hex, end_us=entry.book.end_us), now_us, entry.position, None
+        VERSION,
+        entry.owner,
+        ReaderState(uuid4().hex, end_us=entry.state.end_us),
+        now_us,
+        entry.position,
+        None,
     )

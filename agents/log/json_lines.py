@@ -1,7 +1,7 @@
-"""Lines of JSON to what they say of a request: Envoy, Caddy, Traefik. Pure; one function a format.
+"""Parses JSON access log lines: Envoy, Caddy, Traefik. Pure; one function per format.
 
-A parser returns None for a line that does not fit (or raises ValueError), Unfit where it can say why, and OTHER or
-OUTGOING for one that is no request's of this replica.
+A parser returns None for a line that does not match (or raises ValueError), Unfit if it can say why, and OTHER or
+OUTGOING for a line that is not a request to this replica.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from endpoint_analytics.agents.log.logged import (
     scaled_us,
 )
 
-_ENVOY_LEFT = frozenset({"DC", "DR"})
-_ENVOY_BROKEN = frozenset({"DPE", "UC", "UR", "UT", "UMSDR", "LR", "SI", "UPE", "OM"})
-# https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage (ACCESS_LOG_TYPE): of the
-# lines of one request this is the one at its end; without the field there is only one.
+_ENVOY_CLIENT_LEFT = frozenset({"DC", "DR"})
+_ENVOY_CUT_SHORT = frozenset({"DPE", "UC", "UR", "UT", "UMSDR", "LR", "SI", "UPE", "OM"})
+# https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage (ACCESS_LOG_TYPE): of
+# several lines for one request, this is the last; without the field there is only one.
 _ENVOY_ENDS = frozenset({"", "-", "NotSet", "DownstreamEnd"})
 _ENVOY_HTTP_FIELDS = ("method", "path", "protocol")
-# Istio's names of clusters; `inbound|8000||` and InboundPassthroughCluster are the replica's own port.
+# Istio's cluster names; `inbound|8000||` and InboundPassthroughCluster are the replica's own port.
 _ISTIO_OUTGOING = ("outbound|", "outbound_.", "PassthroughCluster", "BlackHoleCluster")
 _NOTHING = frozenset({"", "-"})
 
@@ -37,9 +37,10 @@ _NOTHING = frozenset({"", "-"})
 def parse_envoy(line: str) -> Logged | Other | None:
     """Envoy's JSON lines with start_time, duration, response_duration, response_code and response_flags.
 
-    Where response_duration is absent, upstream_service_time (Istio's) stands in for it. A flag of a break counts
-    when an answer had begun: before that Envoy answers itself, whole, with a status of 400 or above. What a sidecar
-    writes of the calls that its replica makes is OUTGOING; TCP connections and lines of a request's start are OTHER.
+    If response_duration is missing, upstream_service_time (Istio) is used instead. A flag for a broken response counts
+    only if the response had started: before that, Envoy itself sends a complete response with a status of 400 or above.
+    A sidecar's lines about calls that its replica makes are OUTGOING; TCP connections and lines for a request's start
+    are OTHER.
     """
     fields = _read_object(line) or {}
     found = _of_envoy(fields)
@@ -48,7 +49,7 @@ def parse_envoy(line: str) -> Logged | Other | None:
 
 
 def parse_istio_gateway(line: str) -> Logged | Other | None:
-    """The same of a gateway, all of whose requests go out to the servers behind it."""
+    """The same for a gateway, where all requests go out to the servers behind it."""
     return _of_envoy(_read_object(line) or {})
 
 
@@ -63,16 +64,16 @@ def _of_envoy(fields: Mapping[str, Any]) -> Logged | Other | None:
     wait_us = scaled_us(_text(wait), 1_000)
     end_us = parse_time_us(str(fields["start_time"])) + duration_us
     target = _text(fields["path"]) if "path" in fields else None
-    if status is None:  # the client left before there was one
+    if status is None:  # the client left before the status
         return Logged(None, end_us, duration_us, is_aborted=True, target=target)
     flags = set(_text(fields.get("response_flags")).split(","))
-    has_begun = wait_us is not None or status < 400
-    is_aborted = bool(flags & _ENVOY_LEFT) or (has_begun and bool(flags & _ENVOY_BROKEN))
+    has_started = wait_us is not None or status < 400
+    is_aborted = bool(flags & _ENVOY_CLIENT_LEFT) or (has_started and bool(flags & _ENVOY_CUT_SHORT))
     return Logged(status, end_us, duration_us, wait_us, is_aborted, target)
 
 
 def parse_caddy(line: str) -> Logged | Other | Unfit | None:
-    """Caddy's JSON access log: ts, duration, status and uri. It does not tell the wait, nor answers cut short."""
+    """Caddy's JSON access log: ts, duration, status and uri. It has neither the wait nor truncated responses."""
     fields = _read_object(line)
     if fields is not None and not str(fields.get("logger", "http.log.access")).startswith("http.log.access"):
         return OTHER
@@ -80,10 +81,10 @@ def parse_caddy(line: str) -> Logged | Other | Unfit | None:
         return None
     duration = fields["duration"]
     if isinstance(duration, int | float) and duration and float(duration).is_integer():
-        # Seconds have nine digits behind the point, so this is none of them.
+        # Seconds have nine decimal places, so this number is not in seconds.
         return Unfit(
-            f"duration is {duration:g}, a whole number: milliseconds or nanoseconds, nobody knows which. Take "
-            "duration_format out of Caddy's log settings (it is seconds by default), or set it to string"
+            f"duration is {duration:g}, a whole number: it may be milliseconds or nanoseconds. Remove "
+            "duration_format from Caddy's log settings (the default is seconds), or set it to string"
         )
     status = read_status(fields["status"])
     end_us = parse_time_us(str(fields["ts"]))
@@ -98,8 +99,8 @@ def parse_caddy(line: str) -> Logged | Other | Unfit | None:
 def parse_traefik(line: str) -> Logged | Other | None:
     """Traefik's JSON access log: DownstreamStatus, Duration (nanoseconds), StartUTC, RequestPath.
 
-    It does not tell the wait, nor answers cut short. What its own routers answer (ping, metrics, the dashboard) is no
-    request of the model's, and its other log may stand in the same file.
+    It has neither the wait nor truncated responses. Requests to Traefik's own routers (ping, metrics, the dashboard) do
+    not reach the model, and its application log may be in the same file.
     """
     fields = _read_object(line)
     if fields is None or "DownstreamStatus" not in fields or "Duration" not in fields:
@@ -115,9 +116,9 @@ def parse_traefik(line: str) -> Logged | Other | None:
 
 
 def _is_tcp(fields: Mapping[str, Any]) -> bool:
-    """Whether nothing of a request stands in the line, though it has the fields for it."""
-    told = [_text(fields[name]) for name in _ENVOY_HTTP_FIELDS if name in fields]
-    return bool(told) and _NOTHING.issuperset(told)
+    """Whether the line has the fields of an HTTP request, but all are empty."""
+    values = [_text(fields[name]) for name in _ENVOY_HTTP_FIELDS if name in fields]
+    return bool(values) and _NOTHING.issuperset(values)
 
 
 def _is_go_duration(duration: object) -> bool:

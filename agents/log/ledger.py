@@ -1,13 +1,12 @@
-"""Requests that are over, to batches that conserve them. Pure: `now_us` and the book are arguments.
+"""Turns finished requests into batches without losing any. Pure: `now_us` and the reader's state are arguments.
 
-A log tells of a request when it has ended, so a batch covers what ended in it: each of its requests also
-arrived in it, and it begins and ends with none pending. Where a request arrived before the last batch's end the
-intervals overlap: request time adds up over batches, so the means of pending and streaming come out right once
-requests have ended, while how many are pending now is not known to a log and stands at 0.
+An access log reports a request when it ends, so a batch covers the requests that ended in it: they also arrive in it,
+and it starts and ends with none pending. If a request arrived before the end of the previous batch, the intervals
+overlap: request time adds up over batches, so the means of pending and streaming are right once requests have ended.
+How many requests are pending now is not in a log, so it is always 0.
 
-A line without a duration counts with its status alone, in the column of statuses that say nothing of a
-request's life (`informational`): made-up durations would spoil every quantile. So does a 101, whose duration is a
-tunnel's.
+A line without a duration counts only its status, in the column for statuses without a request lifecycle
+(`informational`): invented durations would distort every quantile. So does a 101, whose duration is the tunnel's.
 """
 
 from __future__ import annotations
@@ -40,14 +39,14 @@ _Offset = Callable[[int], int]
 SWITCHED = 101
 
 MAX_REQUESTS = 10_000
-"""Of one batch; three rows each at most. They stay below a megabyte, the most that many a broker takes."""
+"""Most requests in one batch, at most three rows each. This stays below 1 MB, the limit of many brokers."""
 MAX_SPAN_US = MAX_INTERVAL_US - 60_000_000
 OLDEST_US = 47 * 3_600 * 1_000_000
-"""Lines that are older are not sent: the worker takes nothing that is two days late."""
+"""Older lines are not sent: the worker refuses anything two days late."""
 
 
-class Book(msgspec.Struct, frozen=True):
-    """What must be known to go on: the boot, its next batch's number, where its last one ended, its totals."""
+class ReaderState(msgspec.Struct, frozen=True):
+    """What the next batch needs: the boot, its next sequence number, the end of its last batch, its totals."""
 
     boot_id: str
     next_seq: int = 0
@@ -56,7 +55,7 @@ class Book(msgspec.Struct, frozen=True):
 
 
 def take(requests: Sequence[Logged], now_us: int) -> int:
-    """Return how many of the requests, in the log's order, one batch can hold."""
+    """Return how many of the requests, in log order, fit in one batch."""
     now_us = time_in_range(now_us)
     least_us = most_us = None
     for number, request in enumerate(requests[:MAX_REQUESTS]):
@@ -71,15 +70,19 @@ def take(requests: Sequence[Logged], now_us: int) -> int:
 
 
 def next_batch(
-    config: AgentConfig, book: Book, requests: Sequence[Logged], dropped: Mapping[str, int], now_us: int
-) -> tuple[RequestBatch, Book]:
-    """Return a batch of the requests (as many as `take` allows, or none: a heartbeat) and the book after it.
+    config: AgentConfig,
+    state: ReaderState,
+    requests: Sequence[Logged],
+    dropped: Mapping[str, int],
+    now_us: int,
+) -> tuple[RequestBatch, ReaderState]:
+    """Return a batch of the requests (as many as `take` allows; none for a heartbeat), and the state after it.
 
-    `dropped` are lines that tell of no request, by reason; they are added to the totals.
+    `dropped` counts lines that could not be counted as requests, by reason; it is added to the totals.
     """
     now_us = time_in_range(now_us)
     kept = [request for request in requests if _end_us(request, now_us) >= now_us - OLDEST_US]
-    start_us, end_us = _interval(book, kept, now_us)
+    start_us, end_us = _interval(state, kept, now_us)
     length_us = end_us - start_us
 
     def offset(at_us: int) -> int:
@@ -91,8 +94,8 @@ def next_batch(
     lost = dict(dropped)
     if len(kept) < len(requests):
         lost["too_old"] = lost.get("too_old", 0) + len(requests) - len(kept)
-    batch = columns.batch(config, book, start_us, end_us, lost)
-    return batch, Book(book.boot_id, book.next_seq + 1, end_us, batch.totals)
+    batch = columns.batch(config, state, start_us, end_us, lost)
+    return batch, ReaderState(state.boot_id, state.next_seq + 1, end_us, batch.totals)
 
 
 class _Columns:
@@ -128,14 +131,14 @@ class _Columns:
             _append(self.finished, ended, duration_us, status)
 
     def batch(
-        self, config: AgentConfig, book: Book, start_us: int, end_us: int, dropped: Mapping[str, int]
+        self, config: AgentConfig, state: ReaderState, start_us: int, end_us: int, dropped: Mapping[str, int]
     ) -> RequestBatch:
         return RequestBatch(
             namespace=config.namespace,
             endpoint=config.endpoint,
             replica_id=config.replica_id,
-            boot_id=book.boot_id,
-            seq=book.next_seq,
+            boot_id=state.boot_id,
+            seq=state.next_seq,
             start_us=start_us,
             end_us=end_us,
             pending=0,
@@ -146,7 +149,7 @@ class _Columns:
             finished=Finished(*self.finished),
             aborted_pending=Aborted(*self.aborted_pending),
             aborted_streaming=Aborted(*self.aborted_streaming),
-            totals=self._totals(book.totals, dropped),
+            totals=self._totals(state.totals, dropped),
         )
 
     def _totals(self, before: Totals, dropped: Mapping[str, int]) -> Totals:
@@ -176,19 +179,19 @@ def _append(columns: tuple[list[int], ...], *values: int) -> None:
 
 
 def _end_us(request: Logged, now_us: int) -> int:
-    """Return when the request ended; a line without a time, or of the future, ended now."""
+    """Return when the request ended; now, if the line has no timestamp, or one in the future."""
     return now_us if request.end_us is None else min(request.end_us, now_us)
 
 
-def _interval(book: Book, requests: Sequence[Logged], now_us: int) -> tuple[int, int]:
-    """Return an interval that holds every end, and of the arrivals what it can."""
+def _interval(state: ReaderState, requests: Sequence[Logged], now_us: int) -> tuple[int, int]:
+    """Return an interval that covers every end, and as many arrivals as possible."""
     ends_us = [_end_us(request, now_us) for request in requests]
     end_us = now_us
     if ends_us and now_us - min(ends_us) > MAX_INTERVAL_US:
-        end_us = time_in_range(max(ends_us))  # an old stretch of the log, read late
+        end_us = time_in_range(max(ends_us))  # old lines, read late
     arrivals_us = [
         at_us - (request.duration_us or 0) for at_us, request in zip(ends_us, requests, strict=True)
     ]
-    before_us = [book.end_us] if 0 < book.end_us <= end_us else []
+    before_us = [state.end_us] if 0 < state.end_us <= end_us else []
     start_us = min([end_us, *arrivals_us, *before_us])
     return max(start_us, end_us - MAX_INTERVAL_US, MIN_TIME_US), end_us

@@ -1,4 +1,4 @@
-"""What a log line says of a request, and the numbers and times that lines are written in. Pure."""
+"""A logged request, and parsers for the numbers and times in access log lines. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import Enum
 import msgspec
 
 CLIENT_CLOSED = 499
-"""nginx's word, taken up by others, for a client that left before the status was sent."""
+"""nginx's status, also used by others, for a client that left before the status was sent."""
 
 _CLF_TIME = re.compile(
     r"(\d{2})/([A-Z][a-z]{2})/(\d{4}):(\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,6}))?(?: ([+-])(\d{2})(\d{2}))?"
@@ -25,11 +25,11 @@ _GO_UNITS_US = {"h": 3.6e9, "m": 6e7, "s": 1e6, "ms": 1e3, "us": 1.0, "µs": 1.0
 
 
 class Logged(msgspec.Struct, frozen=True, gc=False):
-    """One request that is over; times in microseconds.
+    """One finished request; times in microseconds.
 
-    `end_us` is None when the line tells no time, `duration_us` when it tells no duration, `status` when none
-    was sent; it may be one that HTTP does not have. `wait_us` is arrival to status; where the log does not tell, it
-    is the duration. `target` is the request's path and query as they were logged, None where the lines tell of neither.
+    `end_us` is None if the line has no timestamp, `duration_us` if it has no duration, `status` if none was sent; the
+    status may be one that HTTP does not define. `wait_us` is the time from arrival to status; without it, the duration
+    is used. `target` is the logged path and query, None if the line has neither.
     """
 
     status: int | None
@@ -41,7 +41,7 @@ class Logged(msgspec.Struct, frozen=True, gc=False):
 
 
 class Other(Enum):
-    """A line that tells of no request, and need not; OUTGOING tells of one that the replica itself made."""
+    """A line to ignore: OTHER is not about a request, OUTGOING is about one that the replica itself made."""
 
     OTHER = 0
     OUTGOING = 1
@@ -51,15 +51,15 @@ OTHER, OUTGOING = Other.OTHER, Other.OUTGOING
 
 
 class Unfit(msgspec.Struct, frozen=True):
-    """A line that does not fit for a reason that can be told."""
+    """A line that does not match, and why."""
 
     why: str
 
 
 def read_status(text: object) -> int | None:
-    """Return the status, None when none was sent: `-`, nothing, 0, HAProxy's -1, and 499. Raises ValueError.
+    """Return the status; None if none was sent: `-`, empty, 0, HAProxy's -1, and 499. Raises ValueError.
 
-    Numbers that HTTP does not have are returned as they are.
+    Numbers that HTTP does not define are returned unchanged.
     """
     if text in {"", "-", None}:
         return None
@@ -68,9 +68,9 @@ def read_status(text: object) -> int | None:
 
 
 def parse_time_us(text: str) -> int:
-    """Return microseconds since 1970 of a number (in s, ms, us or ns), ISO 8601, or a common log's time.
+    """Return microseconds since 1970 from a number (in s, ms, us or ns), ISO 8601, or the common log format.
 
-    Without a zone ISO 8601 is UTC; a common log's time, which HAProxy writes so, is local. Raises ValueError.
+    Without a zone, ISO 8601 is UTC, and a common-log time (as HAProxy writes it) is local. Raises ValueError.
     """
     try:
         number = float(text)
@@ -87,7 +87,7 @@ def parse_time_us(text: str) -> int:
         if month not in _MONTHS:
             raise ValueError(text)
         micros = int((fraction or "").ljust(6, "0"))
-        at = datetime(  # noqa: DTZ001  # its zone is found below
+        at = datetime(  # noqa: DTZ001  # the zone is handled below
             int(year), _MONTHS[month], int(day), int(hour), int(minute), int(second), micros
         )
         if sign is None:
@@ -99,12 +99,12 @@ def parse_time_us(text: str) -> int:
 
 
 def scaled_us(text: str, unit_us: float) -> int | None:
-    """Return a duration in microseconds; None for a dash or nothing. Raises ValueError."""
+    """Return a duration in microseconds; None for a dash or an empty text. Raises ValueError."""
     return None if text in {"", "-"} else max(round(float(text) * unit_us), 0)
 
 
 def parse_go_duration_us(text: str) -> int:
-    """Return the microseconds of Go's `1m2.5s` or `653.683µs`; raises ValueError."""
+    """Return a Go duration such as `1m2.5s` or `653.683µs` in microseconds; raises ValueError."""
     if not _GO_DURATION.fullmatch(text):
         raise ValueError(text)
     return round(sum(float(number) * _GO_UNITS_US[unit] for number, unit in _GO_PART.findall(text)))

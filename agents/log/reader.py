@@ -1,6 +1,6 @@
-"""The log reader: lines from a follower, requests from a format, batches from the ledger, to Kafka in order.
+"""The access log reader: follows lines, parses requests, makes batches, and sends them to Kafka in order.
 
-It reads on only when Kafka has stored what was read, so nothing piles up in memory: the log is the buffer.
+It reads more only after Kafka has stored what was read, so nothing piles up in memory: the access log is the buffer.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ RETRY_S = 1.0
 
 
 class LogReader:
-    """Of one log: `begin`, then `run` until `stop`, then `close`."""
+    """Reads one access log: call `begin`, then `run` until `stop`, then `close`."""
 
     def __init__(
         self,
@@ -70,21 +70,21 @@ class LogReader:
 
     @property
     def totals(self) -> Totals:
-        """What was read and written to the journal."""
-        return self._journal.entry.book.totals
+        """The totals in the journal."""
+        return self._journal.entry.state.totals
 
     def stop(self) -> None:
-        """End after what is read has been sent."""
+        """Stop after everything read so far has been sent."""
         self._stopping.set()
 
     async def begin(self) -> None:
-        """Open the log and remember where it begins: what is written from here on is counted."""
-        with self._telling():
+        """Open the log and store the start position: everything written from here on is counted."""
+        with self._log_errors():
             self._follower.open()
         await self._write(with_position(self._journal.entry, self._follower.position))
 
     async def run(self) -> None:
-        """Send again what was on its way when the last reader ended, then all that comes."""
+        """Resend the batch that was in flight when the last reader ended, then everything new."""
         entry = self._journal.entry
         if entry.message is not None:
             await self._send(entry.message)
@@ -104,13 +104,13 @@ class LogReader:
             await _wait(self._stopping, due_s - loop.time())
 
     async def close(self) -> None:
-        """Let go of log, journal and Kafka."""
+        """Close the log, the journal and the Kafka connection."""
         self._follower.close()
         self._journal.close()
         await self._producer.close()
 
     def _read(self) -> None:
-        with self._telling():
+        with self._log_errors():
             while len(self._unsent) < MAX_REQUESTS:
                 found = self._follower.poll(time.monotonic())
                 if found is None:
@@ -119,12 +119,12 @@ class LogReader:
                     self._unsent.append((self._parsed(line), found, end))
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
-        """Tell of a log that cannot be read, once, and go on."""
+    def _log_errors(self) -> Iterator[None]:
+        """Log once that the access log cannot be read, and continue."""
         try:
             yield
         except UNREADABLE as error:
-            self._complain("read", f"{self._path} cannot be read, trying on: {error}")
+            self._complain("read", f"cannot read {self._path}, retrying: {error}")
         else:
             self._trouble.discard("read")
 
@@ -137,7 +137,7 @@ class LogReader:
             if not self._has_shown:
                 self._has_shown = True
                 logger.warning(
-                    "%s: a line does not fit the format%s; further ones are only counted: %.*s",
+                    "%s: a line does not match the format%s; others will only be counted: %.*s",
                     self._path,
                     f" ({logged.why})" if logged else "",
                     SHOWN_CHARACTERS,
@@ -147,33 +147,33 @@ class LogReader:
         if logged is OUTGOING:
             self._complain(
                 "outgoing",
-                f"{self._path}: what the replica itself asked of others (upstream_cluster outbound) is not counted; "
-                "a gateway's log is read with --format istio-gateway",
+                f"{self._path}: requests that the replica itself sends (upstream_cluster outbound) are not counted; "
+                "for a gateway's log use --format istio-gateway",
             )
-        if self._excluded and isinstance(logged, Logged) and self._leaves_out(logged):
+        if self._excluded and isinstance(logged, Logged) and self._is_excluded(logged):
             return OTHER
         return logged
 
-    def _leaves_out(self, logged: Logged) -> bool:
+    def _is_excluded(self, logged: Logged) -> bool:
         if logged.target is None:
             self._complain(
-                "path", f"{self._path}: its lines tell no path, so those of exclude_paths are counted too"
+                "path", f"{self._path}: its lines have no path, so requests for exclude_paths are counted too"
             )
             return False
         return is_excluded(path_of(logged.target), self._excluded)
 
     async def _send_batch(self) -> None:
-        """Send one batch: the next requests, or none as a heartbeat."""
+        """Send one batch: the next requests, or an empty one as a heartbeat."""
         at_us = now_us()
         requests, dropped, position = self._take(at_us)
         entry = self._journal.entry
-        batch, book = next_batch(self._config, entry.book, requests, dropped, at_us)
+        batch, state = next_batch(self._config, entry.state, requests, dropped, at_us)
         message = encode(batch)
-        await self._write(with_batch(entry, book, position, message))
+        await self._write(with_batch(entry, state, position, message))
         await self._send(message)
 
     def _take(self, at_us: int) -> tuple[list[Logged], Counter[str], Position | None]:
-        """Take the lines of the next batch; return their requests, what was none, and where they end."""
+        """Take the lines of the next batch; return their requests, dropped lines by reason, and the end position."""
         ahead = [logged for logged, _, _ in self._unsent if isinstance(logged, Logged)]
         wanted = take(ahead, at_us)
         requests: list[Logged] = []
@@ -197,17 +197,17 @@ class LogReader:
     async def _send(self, message: bytes) -> None:
         try:
             await self._producer.send(self._topic, self._key, message)
-        except TooLargeError as error:  # of batches of our size, a broker with a limit of its own
-            logger.warning("a batch was lost: Kafka takes none so large: %s", error)
+        except TooLargeError as error:  # the broker has a limit below our batch size
+            logger.warning("lost a batch that is too large for Kafka: %s", error)
             await self._write(with_lost_batch(self._journal.entry))
 
     async def _write(self, entry: Entry) -> None:
-        """Write the journal, however long that takes: without it nothing may be sent."""
+        """Write the journal, retrying until it succeeds: nothing may be sent before."""
         while True:
             try:
                 self._journal.write(entry)
             except OSError as error:
-                self._complain("write", f"the position cannot be written, trying on: {error}")
+                self._complain("write", f"cannot write the position, retrying: {error}")
                 await asyncio.sleep(RETRY_S)
             else:
                 self._trouble.discard("write")

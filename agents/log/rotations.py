@@ -1,8 +1,8 @@
-"""The files of one log: which of them stands where the reading stopped, and which are still to be read.
+"""The rotated files of one access log: finds the one where reading stopped, and those that are still unread.
 
-A rotated file is to be read unless it was read, or was there before the reading began: the order of their
-times and names says little, since compressing a file may make it new. Only where a log's lines repeat, so that its
-files look alike, the times are all there is.
+A rotated file is read unless it was read already, or existed before reading started: the order of times and names is
+unreliable, since compression may create a new file. Only if a log's lines repeat, so that its files look the same, are
+modification times used instead.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _UNREAD_SUFFIXES = frozenset({".zst", ".lz4", ".lzo", ".br", ".Z", ".zip", ".7z"
 
 
 class Rotated(NamedTuple):
-    """A rotated file that holds something."""
+    """A rotated file that is not empty."""
 
     path: Path
     inode: int
@@ -37,21 +37,21 @@ class Rotated(NamedTuple):
 
 
 class Rotations:
-    """Of the log at `path`, which may be a link. First bytes are remembered as long as a file stays as it is."""
+    """The rotated files of the log at `path`, which may be a link. Caches prefixes of unchanged files."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._prefixes: dict[tuple[int, int, int], bytes] = {}
 
     def names(self) -> frozenset[tuple[Path, int]]:
-        """Return the log and its rotated files, each with its inode: while they stay so, nothing is rotated."""
-        there = {(path, inode) for _, path, inode, _ in self._listed()}
+        """Return the log and its rotated files, each with its inode: if they are unchanged, nothing was rotated."""
+        names = {(path, inode) for _, path, inode, _ in self._listed()}
         with suppress(FileNotFoundError):
-            there.add((self._path, self._path.stat().st_ino))
-        return frozenset(there)
+            names.add((self._path, self._path.stat().st_ino))
+        return frozenset(names)
 
     def files(self) -> list[Rotated]:
-        """Return each rotated file that holds something, as they stood at one moment; the oldest first."""
+        """Return a consistent list of the rotated files that are not empty, oldest first."""
         while True:
             before, files = self.names(), self._files()
             if self.names() == before:
@@ -75,11 +75,11 @@ class Rotations:
         return listed
 
     def all(self) -> tuple[Fingerprint, ...]:
-        """Return the fingerprints of all that are there."""
+        """Return the fingerprints of all rotated files."""
         return tuple({fingerprint(each.prefix) for each in self.files()})
 
     def before_ns(self, path: Path) -> int:
-        """Return the time of the newest that came before the file at `path`, 0 when there is none."""
+        """Return the modification time of the newest file older than the one at `path`, 0 if there is none."""
         files = self.files()
         own_ns = next((each.changed_ns for each in files if each.path == path), None)
         return max(
@@ -87,8 +87,8 @@ class Rotations:
         )
 
     def copies(self, file: LogFile) -> list[Rotated]:
-        """Return the copies of a log whose lines repeat that were made since it was opened, and before it was
-        written last; the oldest first.
+        """Return the copies of a log with repeating lines that were made after it was opened and before it was last
+        written, oldest first.
         """
         if not file.is_alike:
             return []
@@ -96,7 +96,7 @@ class Rotations:
         return [each for each in between if each.inode != file.inode and _is_copy(each.prefix, file.prefix)]
 
     def unread(self, file: LogFile) -> Rotated | None:
-        """Return the oldest that was not read, neither before `file` nor as `file` itself or a copy of it."""
+        """Return the oldest unread file: not read before `file`, and neither `file` itself nor a copy of it."""
         if file.is_alike:
             since_ns = file.rotated_ns if file.is_at(self._path) else file.changed_ns()
             newer = [each for each in self.files() if each.changed_ns > since_ns]
@@ -108,17 +108,17 @@ class Rotations:
         return None
 
     def done_after(self, file: LogFile) -> tuple[Fingerprint, ...]:
-        """Return what is done when `file` was read: as much of it as is still there to be read twice."""
+        """Return the fingerprints that are done once `file` was read, without those of deleted files."""
         prefixes = [each.prefix for each in self.files()]
-        there = [done for done in file.done if any(done.matches(prefix) for prefix in prefixes)]
-        return (*there, file.first) if file.prefix else tuple(there)
+        existing = [done for done in file.done if any(done.matches(prefix) for prefix in prefixes)]
+        return (*existing, file.first) if file.prefix else tuple(existing)
 
     def find(self, position: Position) -> LogFile | None:
-        """Return the file of the position, opened there, whatever its name is now; None when it is gone.
+        """Return the position's file, opened at its offset, whatever its current name; None if it is gone.
 
-        The file itself goes before a copy, and what is not compressed before what may still be written. Of a log whose
-        lines repeat the oldest goes first that was rotated since: the file itself, or its copy, while at its old place
-        another may look like it.
+        The file itself is preferred to a copy, and an uncompressed file to a compressed one, which may still be
+        written. For a log with repeating lines, the oldest file rotated since is preferred: it is the file itself or
+        its copy, while another file under the old name may look the same.
         """
         while True:
             before, found = self.names(), self._found(position)
@@ -136,7 +136,7 @@ class Rotations:
                         each.path, position.offset, position.done, position.rotated_ns, after_alike=True
                     )
                     is_it = file.inode == each.inode and file.matches(position)
-                    if is_it and not self._is_still_there(position, file):
+                    if is_it and not self._is_still_current(position, file):
                         return file
                     file.close()
         paths = [Path(position.path), self._path, *(each.path for each in reversed(files))]
@@ -157,8 +157,8 @@ class Rotations:
             best = rank, file
         return None if best is None else best[1]
 
-    def _is_still_there(self, position: Position, copy: LogFile) -> bool:
-        """Return whether the file of the position is at its place and holds more than lines that repeat."""
+    def _is_still_current(self, position: Position, copy: LogFile) -> bool:
+        """Return whether the position's file still has its name, and is verifiably the original of the copy."""
         try:
             file = LogFile(self._path)
         except UNREADABLE:
@@ -170,15 +170,15 @@ class Rotations:
 
 
 def is_snapshot(file: LogFile, copy: LogFile) -> bool:
-    """Return whether `file` still holds what was copied of it: as much as can be compared, and not by chance."""
+    """Return whether `file` still starts with what was copied from it, and not just because its lines repeat."""
     most = min(file.size(), COMPARED_BYTES)
-    there, copied = file.first_bytes(most), copy.first_bytes(most)
-    length = min(len(there), len(copied))
-    return there[:length] == copied[:length] and not repeats(there[:length])
+    current, copied = file.first_bytes(most), copy.first_bytes(most)
+    length = min(len(current), len(copied))
+    return current[:length] == copied[:length] and not repeats(current[:length])
 
 
 def _rotated(path: Path) -> list[tuple[int, Path, int, int]]:
-    """Return mtime_ns, path, inode and size of what rotations of `path` left beside it."""
+    """Return mtime_ns, path, inode and size of the files that rotations of `path` left next to it."""
     stem, suffix = re.escape(path.stem), re.escape(path.suffix)
     packed = "|".join(map(re.escape, COMPRESSED))
     name = re.compile(rf"(?:{stem}{suffix}[.-]\d[\w.-]*|{stem}[.-]\d[\w.-]*{suffix})(?:{packed})?")
@@ -187,15 +187,15 @@ def _rotated(path: Path) -> list[tuple[int, Path, int, int]]:
         for entry in os.scandir(path.parent):
             if not name.fullmatch(entry.name) or Path(entry.name).suffix in _UNREAD_SUFFIXES:
                 continue
-            with suppress(FileNotFoundError):  # a rotation goes on beside us
+            with suppress(FileNotFoundError):  # a rotation is in progress
                 if entry.is_file():
-                    there = entry.stat()
-                    found.append((there.st_mtime_ns, Path(entry.path), there.st_ino, there.st_size))
+                    status = entry.stat()
+                    found.append((status.st_mtime_ns, Path(entry.path), status.st_ino, status.st_size))
     return found
 
 
 def _read_prefix(path: Path, inode: int) -> bytes:
-    """Return the first bytes; nothing when they cannot be read, or another file has the name by now."""
+    """Return the first bytes; empty if they cannot be read, or the name now belongs to another file."""
     try:
         with LogFile(path) as file:
             return file.prefix if file.inode == inode else b""

@@ -1,6 +1,6 @@
-"""Lines of text to what they say of a request: nginx, HAProxy, uvicorn. Pure; one function a format.
+"""Parses plain-text access log lines: nginx, HAProxy, uvicorn. Pure; one function per format.
 
-A parser returns None for a line that does not fit (or raises ValueError), and OTHER for one that is no request's.
+A parser returns None for a line that does not match (or raises ValueError), and OTHER for a line without a request.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from endpoint_analytics.agents.log.logged import (
     scaled_us,
 )
 
-# log_format as docs/instrument/nginx.md gives it: the combined format and six fields.
+# log_format as in docs/instrument/nginx.md: the combined format plus six fields.
 _NGINX = re.compile(
     r'[^"]*"(?P<request>[^"]*)" (?P<status>\d{3}) \d+ "[^"]*" "[^"]*" '
     r"msec=(?P<end>[\d.]+) rt=(?P<duration>[\d.]+) uht=(?P<header>[-\d., :]+) urt=(?P<response>[-\d., :]+) "
     r"sent=(?P<sent>\d+) ok=(?P<ok>\w*)"
 )
-# `option httplog`, behind what a syslog may write; https://docs.haproxy.org/2.6/configuration.html#8.2.3. `option
-# httpslog` adds fields at the end, and a line that is cut off at its length loses its closing quote.
+# `option httplog`, after any syslog prefix; https://docs.haproxy.org/2.6/configuration.html#8.2.3. `option
+# httpslog` adds fields at the end, and a line that is truncated at the maximum length loses its closing quote.
 _HAPROXY = re.compile(
     r":\d{1,5} \[(?P<start>\d\d/[A-Z][a-z]{2}/\d{4}:[\d:.]{8,15}(?: [+-]\d{4})?)\] \S+ [^\s/]+/\S+ "
     r"(?P<request_ms>-?\d+)/(?P<queue_ms>-?\d+)/(?P<connect_ms>-?\d+)/(?P<response_ms>-?\d+)/(?P<all_ms>\+?-?\d+) "
@@ -31,18 +31,18 @@ _HAPROXY = re.compile(
     r'(?:\{[^"]*\} )?"(?P<request>[^"]*)'
 )
 _HAPROXY_EARLY = frozenset("RQCH")
-_HAPROXY_ANSWERING = frozenset("DL")
+_HAPROXY_RESPONDING = frozenset("DL")
 _UVICORN = re.compile(
     r'(?:.*?[\s\]])?[\w.:\[\]-]* - "[A-Z]+ (?P<target>\S+) HTTP/[\d.]+" (?P<status>\d{3})(?: [\w\' -]*)?'
 )
-_COLOURS = re.compile(r"\x1b\[[\d;]*m")
+_COLORS = re.compile(r"\x1b\[[\d;]*m")
 
 
 def parse_nginx(line: str) -> Logged | None:
-    """nginx's combined format with `msec`, `rt`, `uht`, `urt`, `sent` and `ok` behind it.
+    """nginx's combined format followed by `msec`, `rt`, `uht`, `urt`, `sent` and `ok`.
 
-    The wait is the time until the upstream was asked, as far as it can be told, and the upstream's until its
-    header: where it was asked several times, all of them.
+    The wait is the time until the upstream got the request, if known, plus the upstream's time to its header; several
+    attempts are summed.
     """
     match = _NGINX.fullmatch(line)
     if match is None:
@@ -60,10 +60,10 @@ def parse_nginx(line: str) -> Logged | None:
 
 
 def parse_haproxy(line: str) -> Logged | Other | None:
-    """HAProxy's `option httplog`; lines of `tcplog`, of broken connections and of HAProxy itself are no requests.
+    """HAProxy's `option httplog`; lines of `tcplog`, of broken connections and of HAProxy itself are OTHER.
 
-    The first two characters of the termination state say who ended it, and when. A client that left before the status
-    had none, whatever HAProxy still wrote to it; a break of any side in the answer is one that was cut short.
+    The first two characters of the termination state say who ended the request, and when. A client that left before the
+    status got none, whatever HAProxy still sent; if either side broke off during the response, it was aborted.
     """
     match = _HAPROXY.search(line)
     if match is None:
@@ -72,8 +72,8 @@ def parse_haproxy(line: str) -> Logged | Other | None:
     status, who, when = read_status(match["status"]), match["who"], match["when"]
     left_early = who == "C" and when in _HAPROXY_EARLY
     if left_early and match["request"] == "<BADREQ>":
-        return OTHER  # gone before there was a request
-    if match["all_ms"].startswith("+"):  # `option logasap`: written at the status, so the end is not known
+        return OTHER  # gone before it sent a request
+    if match["all_ms"].startswith("+"):  # `option logasap`: logged at the status, so the end is unknown
         return Logged(status, start_us + (scaled_us(match["all_ms"], 1_000) or 0), target=target)
     duration_us = scaled_us(match["all_ms"], 1_000) or 0
     end_us = start_us + duration_us
@@ -81,26 +81,26 @@ def parse_haproxy(line: str) -> Logged | Other | None:
         return Logged(None, end_us, duration_us, is_aborted=True, target=target)
     waits_ms = [int(match[f"{part}_ms"]) for part in ("request", "queue", "connect", "response")]
     wait_us = min(sum(waits_ms) * 1_000, duration_us) if min(waits_ms) >= 0 else None
-    is_aborted = who != "-" and when in _HAPROXY_ANSWERING
+    is_aborted = who != "-" and when in _HAPROXY_RESPONDING
     return Logged(status, end_us, duration_us, wait_us, is_aborted, target)
 
 
 def parse_uvicorn(line: str) -> Logged | Other | None:
-    """uvicorn's access log, which tells the status alone: no time, no duration."""
-    text = _COLOURS.sub("", line)
+    """uvicorn's access log, which has only the status: no time, no duration."""
+    text = _COLORS.sub("", line)
     match = _UVICORN.fullmatch(text)
     if match is not None:
         return Logged(int(match["status"]), target=match["target"])
-    return None if " HTTP/" in text else OTHER  # the server's own words stand in the same log
+    return None if " HTTP/" in text else OTHER  # the server's own messages are in the same log
 
 
 def _target(request_line: str) -> str:
-    """Return the target of `GET /path HTTP/1.1`; empty when it is no request line."""
+    """Return the target of `GET /path HTTP/1.1`; empty if it is not a request line."""
     words = request_line.split(" ", 2)
     return words[1] if len(words) > 1 else ""
 
 
 def _sum_us(text: str) -> int | None:
-    """Return the sum of nginx's times: a comma after each server asked, a colon after an inner redirect."""
+    """Return the sum of nginx's times: commas separate servers tried, colons internal redirects."""
     times = [part for part in re.split(r"[,:]", text.replace(" ", "")) if part not in {"", "-"}]
     return round(sum(map(float, times)) * 1e6) if times else None

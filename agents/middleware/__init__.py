@@ -1,1 +1,1 @@
-"""The ASGI and WSGI middlewares: they record what passes, and change nothing of it."""
+"""The ASGI and WSGI middlewares: they record requests without changing them."""

@@ -1,14 +1,14 @@
-"""The ASGI middleware: one line beside any application, microseconds a request.
+"""The ASGI middleware: one line for any application, microseconds per request.
 
     app.add_middleware(AnalyticsMiddleware, namespace="acme", endpoint="classifier")
 
-It should be the outermost middleware (in Starlette and FastAPI: the one added last): only there can it ask
-the server whether a client is still connected. Without arguments it reads ENDPOINT_ANALYTICS_* variables.
+It should be the outermost middleware (in Starlette and FastAPI: the one added last): only there can it ask the server
+whether a client is still connected. Without arguments it reads ENDPOINT_ANALYTICS_* variables.
 
-It never harms what it measures. Settings are checked at construction; but Starlette and FastAPI construct their
-middlewares at the first scope, where an exception makes each request a 500. So wrong settings are told to the server
-when it asks for the start (`lifespan.startup.failed`: it ends, with the reason), and a server that never asks is served
-without analytics. What fails later is reported in the log, and changes no answer.
+It never harms what it measures. Settings are checked at construction; but Starlette and FastAPI construct middlewares
+at the first scope, where an exception turns every request into a 500. So invalid settings are reported to the server
+at startup (`lifespan.startup.failed`: it exits with the reason); with a server without lifespan support, the
+application is served without analytics. Later failures are logged, and change no response.
 """
 
 from __future__ import annotations
@@ -34,27 +34,26 @@ logger = logging.getLogger("endpoint_analytics")
 
 
 class AnalyticsMiddleware(Middleware[App]):
-    """Records every HTTP request of `app`, and each websocket that it refuses, but those of `exclude_paths`.
+    """Records every HTTP request to `app`, and each websocket that it refuses, except those for `exclude_paths`.
 
-    Constructing it raises nothing: with settings that cannot work, `error` says why, and a server that asks whether
-    the application may start is told no.
+    Constructing it never raises: with invalid settings, `error` says why, and the lifespan startup fails.
     """
 
     def refused(self, error: ConfigurationError) -> None:
-        """Serve without analytics, unless the server asks whether it may start."""
+        """Serve without analytics, unless the server runs the lifespan startup."""
         self.error = error
         logger.error("requests are NOT recorded: %s", error)
 
     @property
     def agent(self) -> Agent | None:
-        """The agent of this process; None before the first scope, and where there is none."""
+        """The agent of this process; None before the first scope, or if it could not start."""
         return self.process.agent if self.process is not None else None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one scope."""
         kind = scope["type"]
         if kind == "lifespan":
-            await self._live(scope, receive, send)
+            await self._serve_lifespan(scope, receive, send)
             return
         exchange = None
         try:
@@ -62,7 +61,7 @@ class AnalyticsMiddleware(Middleware[App]):
             recorder = None if process is None else process.recorder or process.record()
             if recorder is not None and not (self._excluded and self._excludes(scope)):
                 exchange = begin(kind, recorder, scope, receive, send)
-        except Exception as error:  # noqa: BLE001  # whatever it is, it is ours
+        except Exception as error:  # noqa: BLE001  # any bug here is the middleware's
             report_bug(error)
         if exchange is None:
             await self.app(scope, receive, send)
@@ -77,7 +76,7 @@ class AnalyticsMiddleware(Middleware[App]):
     def _excludes(self, scope: Message) -> bool:
         return is_excluded(scope.get("path", ""), self._excluded, scope.get("root_path", ""))
 
-    async def _live(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def _serve_lifespan(self, scope: Message, receive: Receive, send: Send) -> None:
         process = self.process
         if process is None:
             await refuse_start(str(self.error), receive, send)
@@ -92,11 +91,13 @@ class AnalyticsMiddleware(Middleware[App]):
         except Exception as error:
             if lifespan.is_supported:
                 raise
-            logger.info("the application knows no lifespan (%r): it is answered for it", error)
+            logger.info(
+                "the application does not support lifespan (%r): the middleware answers instead", error
+            )
         if not lifespan.is_supported:
             await lifespan.answer()
         if agent.has_stopped:
-            # A test client may bring the application up again: that is another boot.
+            # A test client may start the application again: that is another boot.
             atexit.unregister(agent.stop)
             process.forget()
 
@@ -104,7 +105,7 @@ class AnalyticsMiddleware(Middleware[App]):
 def begin(
     kind: str, recorder: Recorder, scope: Message, receive: Receive, send: Send
 ) -> Exchange | Handshake | None:
-    """Begin to record a scope; None for one of a kind that is not recorded."""
+    """Start recording a scope; None for a scope type that is not recorded."""
     if kind == "http":
         request = recorder.arrive()
         try:

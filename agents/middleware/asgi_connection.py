@@ -1,8 +1,8 @@
-"""Is the client still there? What each ASGI server knows of it, read without waiting for anything.
+"""Whether the client is still connected: reads each ASGI server's own state, without waiting.
 
-ASGI has no such question: a server tells of a lost client only to an application that calls `receive`,
-and what is sent after that vanishes. So the few facts that servers keep are read here, each server's in
-one place. A server that is not known answers "still there"; its own `http.disconnect` then is all we have.
+ASGI has no such query: a server reports a lost client only to an application that calls `receive`, and silently
+discards what is sent afterwards. So the few facts that servers keep are read here, in one place per server. Clients of
+an unknown server count as still connected; then its own `http.disconnect` is the only source.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ Send = Callable[[Message], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """How to ask one kind of server about one request; `owner` is the object that `receive` belongs to.
+    """How to query one kind of server about a request; `owner` is the object that `receive` belongs to.
 
-    `is_gone(owner)`: what would be sent now would be discarded. `was_lost(owner)`: what was just sent was
-    discarded. `is_closed(owner)`: the peer has closed its side and the event loop, having been kept busy,
-    has not seen it yet; a system call, asked only after a slow stretch. `unanswered_handshake` is the status that
-    the server gives a websocket which the application has neither accepted nor refused.
+    `is_gone(owner)`: anything sent now would be discarded. `was_lost(owner)`: what was just sent was discarded.
+    `is_closed(owner)`: the peer has closed its side, but the busy event loop has not noticed yet; this is a system
+    call, made only after a slow period. `unanswered_handshake` is the status that the server sends for a websocket that
+    the application has neither accepted nor refused.
     """
 
     is_gone: Callable[[Any], bool]
@@ -45,8 +45,8 @@ def _no(_owner: object) -> bool:
 
 
 def _cycle_is_gone(cycle: Any) -> bool:
-    # `is_closing` comes first in time, and is all there is for a pipelined request (uvicorn marks only the
-    # connection's newest request as disconnected).
+    # `is_closing` is set first, and is the only sign for a pipelined request (uvicorn marks only the connection's
+    # newest request as disconnected).
     try:
         return bool(cycle.disconnected or cycle.transport.is_closing())
     except AttributeError:
@@ -54,7 +54,7 @@ def _cycle_is_gone(cycle: Any) -> bool:
 
 
 def _cycle_was_lost(cycle: Any) -> bool:
-    # uvicorn sets it only while the response is incomplete, so after the last byte it stays False.
+    # uvicorn sets it only while the response is incomplete; after the last byte it stays False.
     try:
         return bool(cycle.disconnected)
     except AttributeError:
@@ -71,9 +71,9 @@ def _cycle_is_closed(cycle: Any) -> bool:
 
 @lru_cache(maxsize=8)
 def _is_unfamiliar(module: str) -> bool:
-    """Say once that this release of uvicorn keeps its facts elsewhere; its clients count as still there."""
+    """Log once that this uvicorn release stores its state elsewhere; its clients count as still connected."""
     logger.warning(
-        "%s does not tell whether its client is connected: some aborted requests will count as finished",
+        "%s does not show whether its client is connected: some aborted requests will count as finished",
         module,
     )
     return False
@@ -91,7 +91,7 @@ GRANIAN = Server(_no, _no, _no, unanswered_handshake=403)
 
 @lru_cache(maxsize=64)
 def server_of(owner_type: Any) -> Server:
-    """Return how to ask the kind of server whose `receive` is a method of the class `owner_type`."""
+    """Return how to query the server whose `receive` is a method of the class `owner_type`."""
     if owner_type.__name__ == "RequestResponseCycle" and owner_type.__module__.startswith("uvicorn."):
         return UVICORN
     if issubclass(owner_type, QueueReceive):
@@ -102,10 +102,10 @@ def server_of(owner_type: Any) -> Server:
 
 
 class QueueReceive:
-    """`receive` of a server that hands an application its `asyncio.Queue.get` (hypercorn, daphne).
+    """`receive` for a server that passes its `asyncio.Queue.get` to the application (hypercorn, daphne).
 
-    To find an `http.disconnect` behind messages that the application has not taken, those are taken out
-    and kept for it, up to BUFFERED of them and no further than one piece of an unfinished body.
+    To find an `http.disconnect` behind messages that the application has not received yet, those are taken out of the
+    queue and kept for it, at most BUFFERED of them, and no further than one piece of an unfinished body.
     """
 
     __slots__ = ("_gone", "_kept", "_queue", "_waiting")
@@ -129,7 +129,7 @@ class QueueReceive:
             self._waiting -= 1
 
     def is_gone(self) -> bool:
-        """Return whether an `http.disconnect` waits; never while the application waits for it itself."""
+        """Return whether an `http.disconnect` is queued; never while the application itself waits for one."""
         while not (self._gone or self._waiting or self._queue.empty() or len(self._kept) >= self.BUFFERED):
             if self._kept and self._kept[-1].get("more_body"):
                 break

@@ -1,8 +1,7 @@
-"""One request through ASGI: watches what passes `receive` and `send`, and tells the recorder.
+"""One request through ASGI: observes `receive` and `send`, and reports to the recorder.
 
-It changes no message and adds no wait, and what fails in it is reported and changes nothing either. The rules of an
-end stand here: a response counts as finished when `send` of its last message has returned and the server did not throw
-it away.
+It changes no message and adds no wait, and its own failures are only logged. The rules for a request's end are here: a
+response counts as finished once `send` of its last message has returned and the server did not discard it.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from endpoint_analytics.agents.middleware.asgi_connection import (
 from endpoint_analytics.agents.middleware.harmless import harmless, report_bug
 
 SLOW_NS = 10_000_000
-"""After so long without a look the socket itself is asked: the application may have kept the loop from it."""
+"""After this time without a check, the socket itself is checked: the application may have blocked the event loop."""
 
 EARLY_HINTS = 103
 _BODYLESS = frozenset({204, 304})
 
 
 class Exchange:
-    """Give `receive` and `send` to the application; call `returned` or `failed` when it is through."""
+    """Pass `receive` and `send` to the application; call `returned` or `failed` when it is done."""
 
     __slots__ = (
         "_body_bytes",
@@ -61,17 +60,17 @@ class Exchange:
         self._ending = False
 
     async def receive(self) -> Message:
-        """Pass on the server's message; a disconnect that comes before the response's end is an abort."""
+        """Pass on the server's message; a disconnect before the end of the response is an abort."""
         message = await self._receive()
         try:
             if message["type"] == "http.disconnect" and not self._ending:
                 self._abort()
-        except Exception as error:  # noqa: BLE001  # ours
+        except Exception as error:  # noqa: BLE001  # a bug of the middleware
             self.give_up(error)
         return message
 
     async def send(self, message: Message) -> None:
-        """Pass on the application's message, and record what it was once the server has taken it."""
+        """Pass on the application's message, and record it once the server has accepted it."""
         request = self._request
         if request.stage == ENDED:
             await self._send(message)
@@ -88,7 +87,7 @@ class Exchange:
             if self._is_gone():
                 self._abort()
             self._ending = last
-        except Exception as error:  # noqa: BLE001  # ours
+        except Exception as error:  # noqa: BLE001  # a bug of the middleware
             self.give_up(error)
         try:
             await self._send(message)
@@ -108,18 +107,18 @@ class Exchange:
                 self._body_bytes += len(message.get("body", b""))
             elif kind == "http.response.early_hint":
                 request.inform(EARLY_HINTS)
-        except Exception as error:  # noqa: BLE001  # ours
+        except Exception as error:  # noqa: BLE001  # a bug of the middleware
             self.give_up(error)
 
     def returned(self) -> None:
-        """The application returned. Without a response the server answers 500; a begun one is cut off."""
+        """The application returned. Without a response the server sends 500; one that has started is cut off."""
         if self._request.stage != ENDED:
             self.failed()
 
     @harmless
     def failed(self) -> None:
-        """The application raised, or was cancelled by whomever. Without a response servers answer 500; a begun one is
-        cut off."""
+        """The application raised or was cancelled. Without a response servers send 500; one that has started is cut
+        off."""
         request = self._request
         if request.stage == PENDING and self._start is None and not self._is_gone():
             request.respond(500)
@@ -129,11 +128,11 @@ class Exchange:
 
     @harmless
     def broken(self) -> None:
-        """The server could not send."""
+        """The server failed to send."""
         self._abort()
 
     def give_up(self, error: Exception) -> None:
-        """Record no more of this request, which counts as aborted where that can be; raises nothing."""
+        """Stop recording this request, which counts as aborted if possible; raises nothing."""
         self._request.give_up()
         report_bug(error)
 
@@ -157,7 +156,7 @@ class Exchange:
         return self._start is not None and bool(self._start.get("trailers"))
 
     def _is_complete(self) -> bool:
-        """Return whether every byte that the headers promised was taken; asked only when a request aborts."""
+        """Return whether the server accepted every byte that the headers promised; used only when a request aborts."""
         start = self._start
         if start is None:
             return False
@@ -170,7 +169,7 @@ class Exchange:
 
 
 def _is_last(message: Message) -> bool:
-    """Return whether a message of the extensions (trailers, sending a file) ends the response."""
+    """Return whether an extension's message (trailers, sending a file) ends the response."""
     kind = message["type"]
     if kind == "http.response.trailers":
         return not message.get("more_trailers")

@@ -1,6 +1,6 @@
-"""One websocket's handshake through ASGI: a request when it is refused; when it is accepted a 101, and no request.
+"""One websocket handshake through ASGI: a refused one counts as a request, an accepted one only as a 101.
 
-So it is counted by a proxy and in a server's log. What passes after the handshake is not looked at.
+This matches how a proxy and a server's access log count it. What follows the handshake is not recorded.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from endpoint_analytics.agents.middleware.harmless import harmless, report_bug
 
 SWITCHED = 101
 REFUSED = 403
-"""What servers make of `websocket.close` in place of `websocket.accept` (ASGI, "Close - send event")."""
+"""The status that servers send for `websocket.close` instead of `websocket.accept` (ASGI, "Close - send event")."""
 
 
 class Handshake:
-    """Give `receive` and `send` to the application; call `returned` or `failed` when it is through."""
+    """Pass `receive` and `send` to the application; call `returned` or `failed` when it is done."""
 
     __slots__ = ("_arrived_ns", "_is_over", "_receive", "_recorder", "_refusal", "_send")
 
@@ -30,18 +30,18 @@ class Handshake:
         self._is_over = False
 
     async def receive(self) -> Message:
-        """Pass on the server's message; a client that goes before it has its answer is an abort."""
+        """Pass on the server's message; a client that leaves before it has its answer is an abort."""
         message = await self._receive()
         if not self._is_over:
             try:
                 if message["type"] == "websocket.disconnect":
                     self._end(None)
-            except Exception as error:  # noqa: BLE001  # ours
+            except Exception as error:  # noqa: BLE001  # a bug of the middleware
                 self.give_up(error)
         return message
 
     async def send(self, message: Message) -> None:
-        """Pass on the application's message, and record what became of the handshake once the server has taken it."""
+        """Pass on the application's message, and record the handshake's outcome once the server has accepted it."""
         try:
             await self._send(message)
         except OSError:
@@ -61,35 +61,35 @@ class Handshake:
             elif kind == "websocket.http.response.body" and not message.get("more_body"):
                 self._is_over = True
                 self._admit().finish()
-        except Exception as error:  # noqa: BLE001  # ours
+        except Exception as error:  # noqa: BLE001  # a bug of the middleware
             self.give_up(error)
 
     def returned(self) -> None:
-        """The application returned. Without an answer the server gives one."""
+        """The application returned. If it sent no answer, the server sends one."""
         self.failed()
 
     @harmless
     def failed(self) -> None:
-        """The application raised. Without an answer the server gives one; a begun one is cut off."""
+        """The application raised. If it sent no answer, the server sends one; one that has started is cut off."""
         if not self._is_over:
             owner: Any = type(getattr(self._receive, "__self__", None))
             self._end(server_of(owner).unanswered_handshake if self._refusal is None else None)
 
     @harmless
     def broken(self) -> None:
-        """The server could not send."""
+        """The server failed to send."""
         self._end(None)
 
     def _admit(self) -> Request:
-        """Return the request of a handshake that is refused, as having arrived when it did."""
+        """Return the request of a refused handshake, with its original arrival time."""
         if self._refusal is None:
             self._refusal = self._recorder.arrive()
-            if self._refusal.stage == PENDING:  # a full recorder gives one that has ended
+            if self._refusal.stage == PENDING:  # a full recorder returns one that has ended
                 self._refusal.arrived_ns = self._arrived_ns
         return self._refusal
 
     def _end(self, status: int | None) -> None:
-        """Record the end, with the status of a whole answer or, without one, as aborted."""
+        """Record the end: with the status of a complete answer, or as aborted without one."""
         if not self._is_over:
             self._is_over = True
             request = self._admit()
@@ -100,6 +100,6 @@ class Handshake:
                 request.finish()
 
     def give_up(self, error: Exception) -> None:
-        """Record no more of this handshake; raises nothing."""
+        """Stop recording this handshake; raises nothing."""
         self._is_over = True
         report_bug(error)

@@ -1,6 +1,6 @@
-"""What goes wrong in our code stays ours: the application's answer is the same, and the log says it.
+"""Keeps the middleware's own failures away from the application: they are logged, and the response stays the same.
 
-What is on a request's path is either made `harmless` or catches by itself, and reports here.
+Code on the request path is either wrapped in `harmless`, or catches exceptions itself and reports them here.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 logger = logging.getLogger("endpoint_analytics")
 
-SAY_EVERY_S = 60.0
-_said_s = [-SAY_EVERY_S]
+LOG_EVERY_S = 60.0
+_logged_s = [-LOG_EVERY_S]
 
 
 class GivesUp(Protocol):
-    """What records one request."""
+    """Records one request."""
 
     def give_up(self, error: Exception) -> None:
-        """Record no more of it; raises nothing."""
+        """Stop recording it; raises nothing."""
 
 
 Recording = TypeVar("Recording", bound=GivesUp)
@@ -32,24 +32,25 @@ Parameters = ParamSpec("Parameters")
 def harmless(
     method: Callable[Concatenate[Recording, Parameters], None],
 ) -> Callable[Concatenate[Recording, Parameters], None]:
-    """Return the method so that it raises nothing: what it would raise makes its object give up."""
+    """Wrap the method so that it raises nothing: on an exception, its object gives up instead."""
 
     @wraps(method)
     def guarded(recording: Recording, /, *arguments: Parameters.args, **named: Parameters.kwargs) -> None:
         try:
             method(recording, *arguments, **named)
-        except Exception as error:  # noqa: BLE001  # ours, whatever it is
+        except Exception as error:  # noqa: BLE001  # any bug of the middleware
             recording.give_up(error)
 
     return guarded
 
 
 def report_bug(error: Exception) -> None:
-    """Say, once a minute at most, that a request could not be recorded; raises nothing."""
+    """Log, at most once a minute, that a request could not be recorded; raises nothing."""
     with suppress(Exception):
         now_s = time.monotonic()
-        if now_s - _said_s[0] >= SAY_EVERY_S:
-            _said_s[0] = now_s
+        if now_s - _logged_s[0] >= LOG_EVERY_S:
+            _logged_s[0] = now_s
             logger.error(
-                "a request is NOT recorded: a fault of the middleware, the answer goes on", exc_info=error
+                "a request is NOT recorded: a bug in the middleware; the response is not affected",
+                exc_info=error,
             )

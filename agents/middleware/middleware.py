@@ -1,7 +1,7 @@
-"""What both middlewares are: an application, its settings, and the agent of the process.
+"""The base of both middlewares: an application, its settings, and the process's agent.
 
-Whatever is wrong with the arguments becomes one ConfigurationError. Frameworks construct middlewares where they like,
-some with the first request, so what becomes of the error is decided by each kind.
+Anything wrong with the arguments becomes a ConfigurationError. Frameworks construct middlewares at different times,
+some with the first request, so each middleware decides how to handle the error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Init = TypeVar("Init", bound=Callable[..., None])
 
 
 def _refuses(init: Init) -> Init:
-    """Return the `__init__` so that it raises nothing but what `refused` raises, a misspelt argument included."""
+    """Wrap `__init__` so that it only raises what `refused` raises, even for a misspelled argument."""
     signature = inspect.signature(init)
 
     @wraps(init)
@@ -30,17 +30,17 @@ def _refuses(init: Init) -> Init:
             init(middleware, *arguments, **named)
         except ConfigurationError as error:
             middleware.refused(error)
-        except Exception as error:  # noqa: BLE001  # a wrong type, or a bug of ours
-            middleware.refused(ConfigurationError(f"AnalyticsMiddleware cannot be made: {error!r}"))
+        except Exception as error:  # noqa: BLE001  # a wrong type, or a bug of the middleware
+            middleware.refused(ConfigurationError(f"cannot construct AnalyticsMiddleware: {error!r}"))
 
     return cast("Init", construct)
 
 
 class Middleware(Generic[App]):
-    """Around `app`. `error` is the ConfigurationError of settings that cannot work, None when all is well.
+    """Wraps `app`. `error` is the ConfigurationError of invalid settings, None if there is none.
 
-    `config` goes before the other arguments, which are those of `read_config`. The agent starts with the first request
-    in each process, so that servers may fork their workers after importing the application.
+    `config` overrides the other arguments, which are those of `read_config`. The agent starts with the first request in
+    each process, so that servers may fork workers after importing the application.
     """
 
     app: App

@@ -1,7 +1,7 @@
-"""The agent of this process, for middlewares: made when it is first needed, let go of by a fork.
+"""The agent of this process, for middlewares: created on first use, and dropped in a forked child.
 
-Servers may import the application and fork their workers then: a thread does not live on in a forked child, so
-each process starts its own agent. All settings are checked before: what cannot work is known at construction.
+Servers may import the application and then fork workers: threads do not survive a fork, so each process starts its own
+agent. All settings are checked first, so that invalid ones are known at construction.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from endpoint_analytics.schemas.configuration.settings import wrong
 
 logger = logging.getLogger("endpoint_analytics")
 
-_TROUBLE = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE})
-"""What ails a disk today and no setting: the spool tries again while the server serves."""
+_TRANSIENT = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE})
+"""Disk errors that are not configuration errors: the spool tries again while the server runs."""
 
 
 class ProcessAgent:
-    """`agent` and `recorder` are None until `start` or `record`. Raises ConfigurationError at once for what cannot
-    work."""
+    """`agent` and `recorder` are None until `start` or `record`. Raises ConfigurationError at once for invalid
+    settings."""
 
     def __init__(self, config: AgentConfig) -> None:
         make_ssl_context(config.kafka)
@@ -53,10 +53,10 @@ class ProcessAgent:
             os.register_at_fork(after_in_child=forget)
 
     def start(self) -> Agent | None:
-        """Return this process's agent, started; it stops with the process at the latest.
+        """Start this process's agent if necessary and return it; it stops when the process exits, at the latest.
 
-        None, with one line in the log, when it cannot be started (no thread or descriptor is to be had): the
-        application is served without it.
+        None, with one log line, if it cannot be started (no thread or file descriptor is available): the application is
+        then served without it.
         """
         with self._starting:
             if self.agent is None and not self._has_failed:
@@ -67,14 +67,14 @@ class ProcessAgent:
                 except Exception:
                     self._has_failed = True
                     logger.exception(
-                        "the agent cannot start: this process serves, and its requests are NOT recorded"
+                        "the agent cannot start: this process serves, but its requests are NOT recorded"
                     )
                 else:
                     self.agent = agent
             return self.agent
 
     def record(self) -> Recorder | None:
-        """This process serves from now on: start its agent, and return where requests are recorded."""
+        """This process starts serving: start its agent, and return the recorder."""
         agent = self.start()
         if agent is not None:
             agent.enter("running")
@@ -82,14 +82,14 @@ class ProcessAgent:
         return self.recorder
 
     def forget(self) -> None:
-        """Let go of the agent: the next `start` makes another."""
+        """Drop the agent: the next `start` creates another."""
         self.agent = self.recorder = None
         self._has_failed = False
         self._starting = threading.Lock()
 
 
 def check_spool(directory: str) -> None:
-    """Make the spool's directory where it is missing; raises ConfigurationError when it can never be written."""
+    """Create the spool's directory if it is missing; raises ConfigurationError if it can never be written."""
     if not directory:
         return
     try:
@@ -97,13 +97,13 @@ def check_spool(directory: str) -> None:
         if not os.access(directory, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        if error.errno not in _TROUBLE:
+        if error.errno not in _TRANSIENT:
             raise wrong("spool", directory, error.strerror or str(error)) from error
-        logger.warning("the spool %s cannot be written now, and is tried again: %s", directory, error)
+        logger.warning("cannot write to the spool %s now, will try again: %s", directory, error)
 
 
 def stop_at_exit(agent: Agent) -> None:
-    """Stop the agent with the process, if that ends in an orderly way."""
+    """Stop the agent when the process exits normally."""
     atexit.register(agent.stop)
-    if parent_process() is not None:  # a worker that multiprocessing made ends without atexit
+    if parent_process() is not None:  # multiprocessing workers exit without running atexit
         Finalize(None, agent.stop, exitpriority=100)

@@ -1,10 +1,10 @@
-"""The WSGI middleware: one line around any application, microseconds a request.
+"""The WSGI middleware: one line around any application, microseconds per request.
 
     app.wsgi_app = AnalyticsMiddleware(app.wsgi_app, namespace="acme", endpoint="classifier")  # Flask
     application = AnalyticsMiddleware(get_wsgi_application())  # Django, settings from the environment
 
-It should be the outermost middleware. WSGI tells of no start: the agent starts with a process's first request,
-or when the server's hook calls `start()` (agents.wsgi_gunicorn does).
+It should be the outermost middleware. WSGI has no startup event: the agent starts with a process's first request, or
+when a server hook calls `start()` (wsgi_gunicorn does).
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ logger = logging.getLogger("endpoint_analytics")
 
 
 class WSGIAnalyticsMiddleware(Middleware[App]):
-    """Records every request of `app` but those of `exclude_paths`.
+    """Records every request to `app`, except those for `exclude_paths`.
 
-    Constructing it raises ConfigurationError when a setting is missing or wrong: that ends the server's start. Where
-    the server would go on, and answer each request with 500, `error` has it, the log says it, and the application is
-    served without analytics.
+    Constructing it raises ConfigurationError if a setting is missing or invalid: this aborts the server's startup. If
+    the server would continue and answer every request with 500, the error is logged and stored in `error` instead, and
+    the application is served without analytics.
     """
 
     def refused(self, error: ConfigurationError) -> None:
-        """End the server's start, or serve without analytics where nothing would end."""
+        """Abort the server's startup, or serve without analytics if raising would not abort it."""
         if not serves_without_application():
             raise error
         self.error = error
         logger.error("requests are NOT recorded: %s", error)
 
     def start(self) -> None:
-        """This process serves from now on: for a server's hook that runs in each worker. Returns at once."""
+        """This process starts serving: for a server hook that runs in each worker. Returns at once."""
         if self.process is not None:
             self.process.record()
 
@@ -52,7 +52,7 @@ class WSGIAnalyticsMiddleware(Middleware[App]):
             recorder = None if process is None else process.recorder or process.record()
             if recorder is not None and not (self._excluded and self._excludes(environ)):
                 exchange = WsgiExchange(recorder.arrive(), environ, start_response)
-        except Exception as error:  # noqa: BLE001  # whatever it is, it is ours
+        except Exception as error:  # noqa: BLE001  # any bug here is the middleware's
             report_bug(error)
         if exchange is None:
             return self.app(environ, start_response)
@@ -72,11 +72,11 @@ class WSGIAnalyticsMiddleware(Middleware[App]):
 
 
 def serves_without_application() -> bool:
-    """Return whether the server of this process goes on, and answers 500, when an application cannot be imported."""
+    """Return whether this process's server keeps running and answers 500 if an application cannot be imported."""
     uwsgi = sys.modules.get("uwsgi")
     return "mod_wsgi" in sys.modules or (uwsgi is not None and not getattr(uwsgi, "opt", {}).get("need-app"))
 
 
 def _text(value: str) -> str:
-    """Return a path as ASGI gives it: WSGI hands the bytes of UTF-8 on as if they were Latin-1 (PEP 3333)."""
+    """Return a path as in ASGI: WSGI passes UTF-8 bytes decoded as Latin-1 (PEP 3333)."""
     return value.encode("latin-1", "replace").decode("utf-8", "replace")

@@ -1,7 +1,7 @@
-"""Is the client still there? What each WSGI server tells an application of its socket, read without waiting.
+"""Whether the client is still connected: uses the socket that a WSGI server exposes, without waiting.
 
-WSGI has no such question. A server that tells nothing counts as "still there": a client that went is seen then
-when the server fails to write to it, or not at all where the whole response fits the system's buffers.
+WSGI has no such query. Clients of a server that exposes nothing count as still connected: a lost client is then noticed
+when the server fails to write to it, or not at all if the whole response fits the system's buffers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _SOCKETS = ("gunicorn.socket", "werkzeug.socket")
 
 
 def is_closed(environ: dict[str, Any]) -> bool:
-    """Return whether the client has closed its side, as far as the server tells; a system call."""
+    """Return whether the client has closed its side, if the server exposes that; makes a system call."""
     for name in _SOCKETS:
         socket = environ.get(name)
         if socket is not None:
@@ -22,5 +22,5 @@ def is_closed(environ: dict[str, Any]) -> bool:
                 return peer_closed(socket.fileno())
             except (AttributeError, OSError, ValueError):
                 return False
-    asked = environ.get("waitress.client_disconnected")  # sees it with channel_request_lookahead > 0
-    return bool(asked()) if callable(asked) else False
+    query = environ.get("waitress.client_disconnected")  # works only with channel_request_lookahead > 0
+    return bool(query()) if callable(query) else False

@@ -1,9 +1,8 @@
-"""One request through WSGI (PEP 3333): watches what the application gives the server, and tells the recorder.
+"""One request through WSGI (PEP 3333): observes what the application passes to the server, and reports to the recorder.
 
-It changes nothing, adds no wait, and what fails in it is reported and changes nothing either. A server sends the
-headers with the first piece of the body that is not empty, so a request has responded when the server comes back from
-that piece for more, and not when the application calls `start_response`. It has finished when the server closes the
-body that it has read to its end.
+It changes nothing and adds no wait, and its own failures are only logged. A server sends the headers with the first
+non-empty piece of the body, so a request has responded when the server asks for the piece after that, not when the
+application calls `start_response`. It has finished when the server closes the body after reading it to its end.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Callable[[bytes], Any]]
 
 SLOW_NS = 1_000_000
-"""After so long without a look the client's socket is asked whether it is still there: a few microseconds."""
+"""After this time without a check, the client's socket is checked, which takes a few microseconds."""
 
 _BODYLESS = frozenset({204, 304})
 
 
 class WsgiExchange:
-    """Give `start_response` to the application, and `body(its result)` to the server."""
+    """Pass `start_response` to the application, and `body(result)` to the server."""
 
     __slots__ = (
         "_environ",
@@ -52,14 +51,14 @@ class WsgiExchange:
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], None]:
-        """Pass the status on. The last one before the first piece counts: an error may replace it."""
+        """Pass the status on. The last call before the first piece counts: an error may replace the status."""
         if exc_info is None:
             write = self._start_response(status, headers)
         else:
             try:
                 write = self._start_response(status, headers, exc_info)
             finally:
-                exc_info = None  # as PEP 3333 asks: it would keep its frames alive
+                exc_info = None  # required by PEP 3333: it would keep its frames alive
         self.started(status, headers)
 
         def watched(data: bytes) -> None:
@@ -74,10 +73,10 @@ class WsgiExchange:
         return watched
 
     def body(self, result: Iterable[bytes]) -> Iterable[bytes]:
-        """Return what the server shall iterate and close in place of `result`."""
+        """Return what the server should iterate and close in place of `result`."""
         try:
             return self._watched(result)
-        except Exception as error:  # noqa: BLE001  # ours
+        except Exception as error:  # noqa: BLE001  # a bug of the middleware
             self.give_up(error)
             return result
 
@@ -86,18 +85,18 @@ class WsgiExchange:
         if isinstance(wrapper, type) and type(result) is wrapper and _close_with(result, self):
             self.offer(b"")
             self._request.respond(self._status or 500)
-            return result  # the server may send the file by itself: it asks for exactly this type
+            return result  # the server may send the file itself: it checks for exactly this type
         return SizedBody(result, self) if hasattr(result, "__len__") else Body(result, self)
 
     @harmless
     def started(self, status: str, headers: list[tuple[str, str]]) -> None:
-        """The server took the status and the headers."""
+        """The server accepted the status and the headers."""
         self._status = status_code(status)
         self._headers = headers
 
     @harmless
     def offer(self, data: bytes) -> None:
-        """The server gets a piece of the body next; if its client is gone, that is an abort."""
+        """The server gets a piece of the body next; if the client is gone, that is an abort."""
         at_ns = now_ns()
         if at_ns - self._looked_ns >= SLOW_NS:
             self._looked_ns = at_ns
@@ -107,7 +106,7 @@ class WsgiExchange:
 
     @harmless
     def taken(self) -> None:
-        """The server came back from the piece before: if it held any data, the headers are sent."""
+        """The server is done with the previous piece: if it held any data, the headers are sent."""
         self._taken_bytes = self._offered_bytes
         if self._taken_bytes and self._request.stage == PENDING:
             self._request.respond(self._status)
@@ -122,9 +121,9 @@ class WsgiExchange:
 
     @harmless
     def failed(self) -> None:
-        """The application raised: before anything was sent the server answers 500, later it cuts off.
+        """The application raised: if nothing was sent yet the server answers 500, otherwise it cuts the response off.
 
-        A client that went, perhaps in its upload, gets no answer.
+        A client that left, perhaps during its upload, gets no answer.
         """
         if self._request.stage == PENDING and not self._offered_bytes and not is_closed(self._environ):
             self._request.respond(500)
@@ -134,7 +133,7 @@ class WsgiExchange:
 
     @harmless
     def abort(self) -> None:
-        """The request ends early, unless the client has all that the headers promised."""
+        """The request ends early, unless the client has everything that the headers promised."""
         if self._request.stage == STREAMING and self._is_complete():
             self._request.finish()
         else:
@@ -142,14 +141,14 @@ class WsgiExchange:
 
     @harmless
     def closed_early(self) -> None:
-        """The server closes the body without having read it to its end: a client that went, or none needed."""
+        """The server closes the body without reading it to its end: the client left, or no body was needed."""
         if self._status and self._needs_no_body():
             self.complete()
         else:
             self.abort()
 
     def give_up(self, error: Exception) -> None:
-        """Record no more of this request, which counts as aborted where that can be; raises nothing."""
+        """Stop recording this request, which counts as aborted if possible; raises nothing."""
         self._request.give_up()
         report_bug(error)
 
@@ -166,7 +165,7 @@ class WsgiExchange:
 
 
 class Body:
-    """The application's iterable, watched."""
+    """Wraps the application's iterable, and observes it."""
 
     __slots__ = ("_exchange", "_is_read", "_iterator", "_result")
 
@@ -200,7 +199,7 @@ class Body:
         return piece
 
     def close(self) -> None:
-        """Record the end, and let the application close its own."""
+        """Record the end, and close the application's iterable."""
         if self._is_read:
             self._exchange.complete()
         else:
@@ -211,27 +210,27 @@ class Body:
 
 
 class SizedBody(Body):
-    """A list, most often: a server may ask for its length, to send a Content-Length by itself."""
+    """Usually a list: a server may use its length to send a Content-Length itself."""
 
     __slots__ = ()
 
     def __len__(self) -> int:
-        return len(self._result)  # type: ignore[arg-type]  # made only of what has a length
+        return len(self._result)  # type: ignore[arg-type]  # only created for results that have a length
 
 
 def status_code(status: str) -> int:
-    """Return the code of `200 OK`; 500 for what is none, which servers refuse."""
+    """Return the code in `200 OK`; 500 if there is none, which servers refuse."""
     code = status[:3]
     return int(code) if code.isdigit() else 500
 
 
 def _close_with(result: Any, exchange: WsgiExchange) -> bool:
-    """Let the exchange see how the server's own file object is closed; whether its class allows that."""
+    """Observe how the server's own file object is closed; returns whether its class allows that."""
     close = getattr(result, "close", None)
     before = sys.exc_info()[1]
 
     def watched() -> None:
-        # A server closes it in a `finally`: an exception that is new then is why. waitress counts what remains.
+        # A server closes it in a `finally`: a new exception at that point is the reason. waitress counts what remains.
         if sys.exc_info()[1] is not before or getattr(result, "remain", None):
             exchange.closed_early()
         else:

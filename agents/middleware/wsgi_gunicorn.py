@@ -1,8 +1,8 @@
-"""Hooks for gunicorn, so that a worker is told as running when it is ready and not with its first request.
+"""Hooks for gunicorn, so that a worker is reported as running when it is ready, not at its first request.
 
     gunicorn -c python:endpoint_analytics.gunicorn app:application
 
-or, from a configuration file of your own: `from endpoint_analytics.gunicorn import *`.
+or, in your own configuration file: `from endpoint_analytics.gunicorn import *`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ __all__ = ["post_worker_init"]
 
 
 def post_worker_init(worker: Any) -> None:
-    """Start the agent of a worker that has loaded its application, wherever the middleware stands in it."""
+    """Start the agent of a worker that has loaded its application, if it finds the middleware."""
     found = find(getattr(worker, "wsgi", None))
     if found is not None:
         found.start()
 
 
 def find(application: Any) -> WSGIAnalyticsMiddleware | None:
-    """Return the middleware: the application itself, or what a Flask application has in `wsgi_app`."""
+    """Return the middleware: the application itself, or a Flask application's `wsgi_app`."""
     for candidate in (application, getattr(application, "wsgi_app", None)):
         if isinstance(candidate, WSGIAnalyticsMiddleware):
             return candidate

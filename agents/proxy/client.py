@@ -1,6 +1,6 @@
-"""A client's connection: reads requests one after another, and writes what their exchanges say.
+"""A client's connection: reads requests one after another, and writes the responses from their exchanges.
 
-It refuses what is malformed, reads no further than needed, and notices a client that hangs up.
+It refuses malformed requests, reads no further than necessary, and notices a client that hangs up.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ from endpoint_analytics.agents.proxy.sides import BLOCKED, PIPELINED, UNSENT, Sh
 
 HIGH_WATER_BYTES = 65_536
 LINGER_BYTES, LINGER_S = 1_048_576, 2.0
-"""What is still read, and thrown away, of a client that sends a body after its answer."""
+"""How much and how long to read and discard from a client that is still sending a body after its response."""
 
 
 class ClientConnection(asyncio.Protocol):
-    """Ended by the client, by its last response, or by `tick` when it is slow."""
+    """Closed by the client, after its last response, or by `tick` if the client is slow."""
 
     __slots__ = (
-        "_begun_s",
         "_body",
         "_buffer",
         "_descriptor",
@@ -38,6 +37,7 @@ class ClientConnection(asyncio.Protocol):
         "_paused",
         "_searched",
         "_shared",
+        "_started_s",
         "address",
         "exchange",
         "transport",
@@ -54,7 +54,7 @@ class ClientConnection(asyncio.Protocol):
         self._searched = 0
         self._body: Body | None = None
         self._paused = 0
-        self._begun_s = shared.loop.time()
+        self._started_s = shared.loop.time()
         self._has_ended = False
         self._is_flushing = False
         self._linger_left = LINGER_BYTES
@@ -72,13 +72,13 @@ class ClientConnection(asyncio.Protocol):
         self._descriptor = -1 if socket is None else socket.fileno()
 
     def data_received(self, data: bytes) -> None:
-        """Take what the client sent."""
+        """Handle data from the client."""
         exchange = self.exchange
         if self._body is not None or self._linger_until_s:
             self._read_body(exchange, data)
         elif exchange is None:
             if not self._buffer:
-                self._begun_s = self._shared.loop.time()
+                self._started_s = self._shared.loop.time()
             self._buffer = self._buffer + data if self._buffer else data
             self._read_head()
         elif exchange.is_tunnel:
@@ -144,7 +144,7 @@ class ClientConnection(asyncio.Protocol):
                 self.transport.close()
 
     def _refuse_unread(self, status: int, reason: str) -> None:
-        """Answer what is no request that could be passed on; it counts with its status."""
+        """Answer a request that cannot be forwarded; it counts with its status."""
         request = self._shared.recorder.arrive()
         self.transport.write(refusal_bytes(status, reason, closes=True))
         request.respond(status)
@@ -152,7 +152,7 @@ class ClientConnection(asyncio.Protocol):
         self._linger()
 
     def refuse(self, status: int, reason: str) -> None:
-        """Write a response of the proxy's own, and end as after any other."""
+        """Write the proxy's own response, and finish as after any other."""
         exchange = self.exchange
         if exchange is None:
             return
@@ -162,15 +162,15 @@ class ClientConnection(asyncio.Protocol):
         self.ended()
 
     def ended(self) -> None:
-        """The response was handed over as a whole; when it has left, the request is finished."""
+        """The complete response was passed to the transport; once it is flushed, the request is finished."""
         if self.transport.get_write_buffer_size():
             self._is_flushing = True
-            self.transport.set_write_buffer_limits(high=0)  # to be told when it is empty
+            self.transport.set_write_buffer_limits(high=0)  # to be notified when it is empty
         else:
             self._finish()
 
     def tunnelled(self) -> None:
-        """From now on all that the client sends is the tunnel's, what it sent before it knew included."""
+        """From now on the client's data belongs to the tunnel, including what it has already sent."""
         early, self._buffer = self._buffer, b""
         if early and self.exchange is not None:
             self.exchange.send(early, is_last=False)
@@ -188,15 +188,15 @@ class ClientConnection(asyncio.Protocol):
         if exchange.closes or self._has_ended or self._shared.is_draining:
             self._linger()
         elif self._body is None:
-            self._begun_s = self._shared.loop.time()
+            self._started_s = self._shared.loop.time()
             if self._buffer:
                 self._shared.loop.call_soon(self._read_head)
         else:
             self._linger_left = LINGER_BYTES
-            self._begun_s = self._shared.loop.time()
+            self._started_s = self._shared.loop.time()
 
     def _linger(self) -> None:
-        """Close; but a client that is still sending must be able to read its answer first."""
+        """Close; but a client that is still sending must be able to read its response first."""
         if self._has_ended or (self._body is None and not self._buffer):
             self.transport.close()
         else:
@@ -205,7 +205,7 @@ class ClientConnection(asyncio.Protocol):
             self.transport.write_eof()
 
     def cut(self, *, resets: bool) -> None:
-        """The response ends here, incomplete: with a reset where nothing else would tell."""
+        """The response ends here, incomplete: with a reset if the client could not tell otherwise."""
         self.exchange = None
         if resets:
             self.transport.abort()
@@ -213,29 +213,29 @@ class ClientConnection(asyncio.Protocol):
             self.transport.close()
 
     def is_gone(self) -> bool:
-        """Whether the client has hung up, seen by the event loop or not."""
+        """Whether the client has hung up, even if the event loop has not noticed yet."""
         return self.transport.is_closing() or peer_closed(self._descriptor)
 
     def pause(self, why: int) -> None:
-        """Read no more until each reason is taken back."""
+        """Stop reading until every reason is withdrawn."""
         if not self._paused and not self.transport.is_closing():
             self.transport.pause_reading()
         self._paused |= why
 
     def resume(self, why: int) -> None:
-        """Take back a reason."""
+        """Withdraw a reason for pausing."""
         if self._paused:
             self._paused &= ~why
             if not self._paused and not self.transport.is_closing():
                 self.transport.resume_reading()
 
     def pause_writing(self) -> None:
-        """The client reads slowly: so is the server read."""
+        """The client reads slowly: stop reading from the server."""
         if self.exchange is not None and self.exchange.upstream is not None:
             self.exchange.upstream.read(is_wanted=False)
 
     def resume_writing(self) -> None:
-        """The client reads on; or has everything."""
+        """The client continues to read, or has everything."""
         if self._is_flushing:
             self._is_flushing = False
             self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
@@ -244,7 +244,7 @@ class ClientConnection(asyncio.Protocol):
             self.exchange.upstream.read(is_wanted=True)
 
     def eof_received(self) -> bool:
-        """The client sends no more: it hangs up, unless all of its response is on the way."""
+        """The client stops sending: it is hanging up, unless its complete response is on the way."""
         self._has_ended = True
         if self.exchange is not None and not self.exchange.is_over:
             self.exchange.client_gone()
@@ -252,7 +252,7 @@ class ClientConnection(asyncio.Protocol):
         return self._is_flushing
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
-        """The connection is closed, by whom ever."""
+        """The connection is closed, by either side."""
         self._on_lost(self)
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
@@ -261,7 +261,7 @@ class ClientConnection(asyncio.Protocol):
                 exchange.request.abort()
 
     def tick(self, now_s: float) -> None:
-        """Look after what no byte tells: time, and a client that is not read."""
+        """Check timeouts, and clients from which reading is paused."""
         settings = self._shared.settings
         exchange = self.exchange
         if exchange is not None:
@@ -273,12 +273,12 @@ class ClientConnection(asyncio.Protocol):
             if now_s > self._linger_until_s:
                 self.transport.close()
         elif self._buffer:
-            if now_s - self._begun_s > settings.head_timeout_s:
-                self._refuse_unread(408, f"no whole head within {settings.head_timeout_s:g} s")
-        elif now_s - self._begun_s > settings.idle_timeout_s:
+            if now_s - self._started_s > settings.head_timeout_s:
+                self._refuse_unread(408, f"no complete request head within {settings.head_timeout_s:g} s")
+        elif now_s - self._started_s > settings.idle_timeout_s:
             self.transport.close()
 
     def close_if_idle(self) -> None:
-        """Close between two requests."""
+        """Close the connection if it is between two requests."""
         if self.exchange is None and not self._linger_until_s:
             self.transport.close()

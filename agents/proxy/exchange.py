@@ -1,7 +1,7 @@
-"""One request on its way through the proxy: joins client and server, and tells the recorder.
+"""One request through the proxy: connects client and server, and reports to the recorder.
 
-The rules of a request's life stand here: it arrives with the last byte of its head, has its status when the
-response's head was written, and is finished when the last byte has left the proxy for the client.
+The rules of a request's lifecycle are here: it arrives with the last byte of its head, has its status once the response
+head is written, and is finished once the last byte has left the proxy for the client.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from endpoint_analytics.agents.proxy.upstream import SWITCHED, UpstreamConnectio
 
 UNSENT_BYTES = 65_536
 CONTINUE = 100
-"""Not counted: it says nothing of the request, and neither a middleware nor a log sees it."""
+"""Not counted: it says nothing about the request, and neither a middleware nor an access log sees it."""
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 
 
 class Exchange:
-    """Made when a request's head was read; `client_gone` may come at any time."""
+    """Created when a request's head was read; `client_gone` may be called at any time."""
 
     __slots__ = (
         "_client",
         "_connecting",
         "_ends_by_close",
         "_is_blocked",
-        "_is_late",
         "_is_sent",
+        "_is_unrecorded",
         "_moved",
         "_moved_s",
         "_passed_bytes",
@@ -66,22 +66,22 @@ class Exchange:
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
         self._connecting: asyncio.Task[None] | None = None
-        # An upgrade is a request only if the server does not switch; and while no server is there, it is
-        # not known whose request it is.
+        # An upgrade counts as a request only if the server does not switch protocols; and while no server is reachable,
+        # it is unknown which replica the request belongs to.
         upstream = shared.pool.take()
-        self._is_late = bool(head.upgrade) or (upstream is None and shared.settings.hold_s > 0)
+        self._is_unrecorded = bool(head.upgrade) or (upstream is None and shared.settings.hold_s > 0)
         recorder = shared.recorder
         if shared.excluded and is_excluded(path_of(head.target.decode("utf-8", "replace")), shared.excluded):
-            self._is_late = False
+            self._is_unrecorded = False
             self.request = recorder.pass_over()
-        elif self._is_late:
+        elif self._is_unrecorded:
             self.request = Request(recorder, recorder.clock())
         else:
             self.request = recorder.arrive()
         self.upstream = upstream
 
     def begin(self, piece: bytes, *, is_last: bool) -> None:
-        """Send the request, with what has come of its body."""
+        """Send the request, with the part of its body that has arrived."""
         if piece:
             self._unsent.append(piece)
         self._is_sent = is_last
@@ -125,7 +125,7 @@ class Exchange:
             try:
                 upstream = await shared.pool.connect()
             except OSError as error:
-                reason = str(error) or f"no connection in {shared.settings.connect_timeout_s:g} s"
+                reason = str(error) or f"no connection within {shared.settings.connect_timeout_s:g} s"
                 shared.presence.missed(reason)
                 left_s = until_s - shared.loop.time()
                 if left_s > 0 and not self.head.upgrade:
@@ -140,17 +140,17 @@ class Exchange:
             return
 
     def _admit(self, recorder: Recorder) -> None:
-        """Record a request whose arrival was left open, as having arrived when it did."""
-        if self._is_late:
-            self._is_late = False
+        """Record a request that was not recorded yet, with its original arrival time."""
+        if self._is_unrecorded:
+            self._is_unrecorded = False
             arrived_ns = self.request.arrived_ns
             self.request = recorder.arrive()
             self.request.arrived_ns = arrived_ns
 
     def informed(self, head: ResponseHead) -> None:
-        """An interim response passes; after 101 the connection is a tunnel, and no request any more."""
+        """Forward an interim response; after a 101 the connection is a tunnel and no longer a request."""
         if head.status == SWITCHED and not self.head.upgrade:
-            self._give_up("it switched protocols, and nobody asked it to")
+            self._give_up("the server switched protocols without being asked to")
             return
         if head.status != CONTINUE:
             self.request.inform(head.status)
@@ -164,12 +164,12 @@ class Exchange:
         self._sent_s = self._shared.loop.time() if self._is_sent else 0.0
 
     def responded(self, head: ResponseHead, piece: bytes, *, ends_by_close: bool) -> None:
-        """The response begins; a hang-up that came before it is not overtaken by it."""
+        """The response starts; if the client hung up before, the hang-up counts."""
         if self._client.is_gone():
             self.client_gone()
             return
         if head.is_chunked and not self.head.minor_version:
-            self._give_up("it answered in chunks to HTTP/1.0")
+            self._give_up("the server sent a chunked response to an HTTP/1.0 request")
             return
         self._passed_bytes += 1 + len(piece)
         self._ends_by_close = ends_by_close
@@ -180,7 +180,7 @@ class Exchange:
         self.request.respond(head.status)
 
     def received(self, piece: bytes) -> None:
-        """More of the response passes; a hang-up that came before it is not overtaken by it."""
+        """Forward more of the response; if the client hung up before, the hang-up counts."""
         if not self.is_tunnel and self._client.is_gone():
             self.client_gone()
             return
@@ -188,7 +188,7 @@ class Exchange:
         self._client.transport.write(piece)
 
     def completed(self, *, reusable: bool) -> None:
-        """The response is whole; the connection to the server is free, or of no more use."""
+        """The response is complete; reuse the connection to the server, or close it."""
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
             if reusable and self._is_sent:
@@ -200,7 +200,7 @@ class Exchange:
             self._client.ended()
 
     def lost(self, reason: str) -> None:
-        """The server went away in between."""
+        """The server closed the connection before the response was complete."""
         upstream, self.upstream = self.upstream, None
         if self.is_over:
             return
@@ -216,12 +216,12 @@ class Exchange:
             and not (upstream.is_fresh or upstream.has_received or self.head.has_body)
             and self.method in IDEMPOTENT
         ):
-            self._connect()  # it had closed an idle connection while this request was on its way
+            self._connect()  # the server closed an idle connection just as this request was sent
         else:
             self._refuse(502, reason)
 
     def blocked(self, *, is_blocked: bool) -> None:
-        """The server reads slowly: so is the client read."""
+        """The server reads slowly: stop reading from the client."""
         self._is_blocked = is_blocked
         if is_blocked:
             self._client.pause(BLOCKED)
@@ -229,13 +229,13 @@ class Exchange:
             self._client.resume(BLOCKED)
 
     def tick(self, now_s: float) -> None:
-        """Give up a response that does not begin, and a body of which no byte moves."""
+        """Give up on a response that does not start, and on a body that has stalled."""
         if self.is_tunnel:
             return
         settings, upstream = self._shared.settings, self.upstream
         limit_s = settings.response_timeout_s
         if self._sent_s and not self.is_responded and now_s - self._sent_s > limit_s:
-            self._refuse(504, f"the server has not answered within {limit_s:g} s")
+            self._refuse(504, f"no response from the server within {limit_s:g} s")
             return
         to_server = upstream.transport.get_write_buffer_size() if upstream is not None else 0
         moved = (self._passed_bytes, to_server, self._client.transport.get_write_buffer_size())
@@ -247,28 +247,28 @@ class Exchange:
                 self._stalled()
         elif not self._is_sent:
             if self._is_blocked and silent_s > limit_s:
-                self._refuse(504, f"the server has read nothing for {limit_s:g} s")
+                self._refuse(504, f"the server has not read any data for {limit_s:g} s")
             elif not self._is_blocked and silent_s > settings.body_timeout_s:
-                self._refuse(408, f"nothing of the body came for {settings.body_timeout_s:g} s")
+                self._refuse(408, f"no body data from the client for {settings.body_timeout_s:g} s")
 
     def _stalled(self) -> None:
-        """Cut off an answer of which nothing moves any more."""
+        """Cut off a stalled response."""
         self.is_over = True
         self.request.abort()
-        self._let_go()
+        self._release()
         self._client.cut(resets=True)
 
     def client_gone(self) -> None:
-        """The client went away: so does the request, on both sides."""
+        """The client left: end the request on both sides."""
         if not self.is_over:
             self.is_over = True
             if not self.is_tunnel:
                 self._admit(self._shared.recorder)
                 self.request.abort()
-            self._let_go()
+            self._release()
 
     def body_malformed(self, reason: str) -> None:
-        """The request's body cannot be passed on: the server must see that it is incomplete."""
+        """The request's body cannot be forwarded: the server must see that it is incomplete."""
         if self.is_responded:
             self.client_gone()
             self._client.cut(resets=True)
@@ -277,20 +277,20 @@ class Exchange:
             self._refuse(400, reason)
 
     def _give_up(self, reason: str) -> None:
-        self._let_go()
+        self._release()
         self._refuse(502, reason)
 
     def _refuse(self, status: int, reason: str) -> None:
         if self.is_over:
             return
         self.is_over = self.is_responded = True
-        self._let_go()
+        self._release()
         self._admit(self._shared.recorder)
         if not self._is_sent:
             self.closes = True
         self._client.refuse(status, reason)
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
             upstream.abandon()

@@ -1,6 +1,7 @@
-"""Header lines of HTTP/1: what a proxy must know of them, and which go further. Pure.
+"""HTTP/1 header lines: what a proxy must know about them, and which ones to forward. Pure.
 
-Lines that two servers could read in two ways are refused, never mended (RFC 9112, sections 5.1, 6.1 and 11.2).
+Ambiguous lines, which two servers could read differently, are refused, never repaired (RFC 9112, sections 5.1, 6.1 and
+11.2).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-pr
 
 
 class BadHeadError(Exception):
-    """A head that is not passed on: `status` is the answer to a client that sent it, `reason` for people."""
+    """A head that is not forwarded: `status` is the response to a client that sent it, `reason` explains it."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -29,16 +30,16 @@ class BadHeadError(Exception):
 
 
 class Limits(NamedTuple):
-    """At most `head_bytes` bytes with the first line, and `fields` lines after it."""
+    """At most `head_bytes` bytes including the first line, and `fields` header lines."""
 
     head_bytes: int = 65_536
     fields: int = 128
 
 
 class Fields:
-    """What a block of header lines says that a proxy must know; the rest stays as it came.
+    """The values in a block of header lines that a proxy must know; all other lines stay unchanged.
 
-    `lines` are those that go further, the framing's among them. Raises BadHeadError.
+    `lines` are the ones to forward, including those for framing. Raises BadHeadError.
     """
 
     __slots__ = ("connection", "forwarded", "hosts", "lengths", "lines", "te", "transfer", "upgrade")
@@ -85,7 +86,7 @@ class Fields:
             self.forwarded.setdefault(name, []).append(value)
 
     def _remove_named(self) -> None:
-        """Take out what `Connection` names: it was meant for us alone. The framing is not up to it."""
+        """Remove the fields that `Connection` names: they are hop-by-hop. It cannot remove framing fields."""
         named = {word for word in self.connection if word} - _FRAMING
         if named - {b"close", b"keep-alive", b"upgrade", b"te"}:
             self.lines = [line for line in self.lines if line[: line.find(b":")].lower() not in named]
@@ -93,11 +94,11 @@ class Fields:
                 self.forwarded.pop(name, None)
 
     def length(self) -> int | None:
-        """Return Content-Length, None without one; raises BadHeadError for what is no one length."""
+        """Return Content-Length, None without one; raises BadHeadError if it is not a single number."""
         if not self.lengths:
             return None
         if len(self.lengths) > 1 or not _LENGTH.fullmatch(self.lengths[0]):
-            raise BadHeadError(400, "Content-Length is not one number")
+            raise BadHeadError(400, "Content-Length is not a single number")
         if self.transfer:
             raise BadHeadError(400, "both Content-Length and Transfer-Encoding")
         return int(self.lengths[0])
@@ -108,15 +109,15 @@ class Fields:
 
 
 def forwardable_upgrade(offered: bytes) -> bytes:
-    """Return what of an Upgrade is passed on: all but HTTP/2.
+    """Return the protocols of an Upgrade field to forward: all except HTTP/2.
 
-    That is a matter of one connection and not of the next (RFC 9113, section 3.1), and clients offer it with ordinary
-    requests; a server that took it would speak to us what we do not read, or lose the request's body.
+    HTTP/2 applies to one connection, not to the next hop (RFC 9113, section 3.1), and clients offer it with ordinary
+    requests; a server that accepted it would speak a protocol that the proxy cannot read, or lose the request's body.
     """
     protocols = [protocol.strip(b" \t") for protocol in offered.split(b",")]
     return b", ".join(one for one in protocols if one and not one.lower().startswith(b"h2"))
 
 
 def are_fields(block: bytes) -> bool:
-    """Return whether these are header lines, each with its CRLF, and nothing else."""
+    """Return whether the block consists only of header lines, each with its CRLF."""
     return _FIELDS.fullmatch(block) is not None

@@ -1,7 +1,7 @@
-"""What a proxy says to the other side: heads to bytes. Pure.
+"""Serializes the heads that the proxy sends to either side. Pure.
 
-Hop-by-hop fields are left out (RFC 9110, section 7.6.1), all others pass as they came and in their order:
-request ids and trace context among them.
+Hop-by-hop fields are removed (RFC 9110, section 7.6.1); all others are forwarded unchanged and in order, including
+request ids and trace context.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BODYLESS = frozenset({204, 304})
 
 
 def request_bytes(head: RequestHead, client: bytes, forwarded: Forwarded) -> bytes:
-    """Return the request's head for the upstream; `client` is the address that it came from."""
+    """Return the request head for the upstream; `client` is the client's address."""
     lines = [b"%s %s HTTP/1.%d" % (head.method, head.target, head.minor_version)]
     if head.host:
         lines.append(b"Host: " + head.host)
@@ -34,20 +34,20 @@ def request_bytes(head: RequestHead, client: bytes, forwarded: Forwarded) -> byt
 
 
 def forwarded_lines(head: RequestHead, client: bytes, forwarded: Forwarded) -> list[bytes]:
-    """Return X-Forwarded-For, -Proto and -Host: ours added to those that came, ours alone, or as they came."""
-    came = head.forwarded if forwarded != "set" else {}
+    """Return X-Forwarded-For, -Proto and -Host: appended to the client's, replacing them, or the client's unchanged."""
+    received = head.forwarded if forwarded != "set" else {}
     if forwarded == "keep":
-        return [b"%s: %s" % (name, value) for name, values in came.items() for value in values]
-    before = came.get(b"x-forwarded-for", [])
+        return [b"%s: %s" % (name, value) for name, values in received.items() for value in values]
+    before = received.get(b"x-forwarded-for", [])
     return [
         b"X-Forwarded-For: " + b", ".join([*before, client]),
-        b"X-Forwarded-Proto: " + came.get(b"x-forwarded-proto", [b"http"])[-1],
-        b"X-Forwarded-Host: " + came.get(b"x-forwarded-host", [head.host])[-1],
+        b"X-Forwarded-Proto: " + received.get(b"x-forwarded-proto", [b"http"])[-1],
+        b"X-Forwarded-Host: " + received.get(b"x-forwarded-host", [head.host])[-1],
     ]
 
 
 def response_bytes(head: ResponseHead, *, closes: bool) -> bytes:
-    """Return the response's head for the client, who is told when the connection `closes` after it."""
+    """Return the response head for the client; `closes` says whether the connection closes after it."""
     lines = [b"HTTP/1.1 %d %s" % (head.status, head.reason), *head.lines]
     if head.status == HTTPStatus.SWITCHING_PROTOCOLS:
         lines += [b"Connection: Upgrade", b"Upgrade: " + head.upgrade]
@@ -58,7 +58,7 @@ def response_bytes(head: ResponseHead, *, closes: bool) -> bytes:
 
 
 def refusal_bytes(status: int, reason: str, *, closes: bool, is_head: bool = False) -> bytes:
-    """Return a whole response of the proxy's own, in plain text."""
+    """Return the proxy's own complete response, in plain text."""
     body = f"{status} {HTTPStatus(status).phrase}: {reason}\n".encode()
     lines = [
         b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode()),
@@ -71,14 +71,14 @@ def refusal_bytes(status: int, reason: str, *, closes: bool, is_head: bool = Fal
 
 
 def request_body(head: RequestHead) -> Body | None:
-    """Return where the request's body ends; None when there is none."""
+    """Return the framing of the request's body; None without a body."""
     if head.is_chunked:
         return ChunkedBody()
     return LengthBody(head.length) if head.length else None
 
 
 def response_body(head: ResponseHead, method: bytes) -> Body | None:
-    """Return where the body of a final response to `method` ends (RFC 9112, section 6.3); None for none."""
+    """Return the framing of a final response's body for `method` (RFC 9112, section 6.3); None without a body."""
     if method == b"HEAD" or head.status in _BODYLESS:
         return None
     if head.is_chunked:

@@ -1,7 +1,7 @@
-"""Where a body ends. Pure: a body is fed what was read, and says how much of it is its own.
+"""Body framing: where a body ends. Pure: a body is fed what was read, and returns how much of it belongs to it.
 
-Nothing is decoded: a proxy passes a body on as it came, chunk lines and trailers included, but only once
-each line of it could be read in one way alone (RFC 9112, section 7.1).
+Nothing is decoded: the proxy forwards a body unchanged, including chunk lines and trailers, but only if each line is
+unambiguous (RFC 9112, section 7.1).
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Protocol
 from endpoint_analytics.agents.proxy.fields import are_fields
 
 MAX_LINE_BYTES = 4_096
-"""Of a chunk's size line, with its extensions."""
+"""Longest chunk size line, including extensions."""
 MAX_TRAILER_BYTES = 16_384
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
 
 
 class BadBodyError(Exception):
-    """A body whose framing is malformed or too large: it cannot be said where it ends."""
+    """A body whose framing is malformed or too large, so that its end is unknown."""
 
 
 class Body(Protocol):
@@ -32,7 +32,7 @@ class Body(Protocol):
 
 
 class LengthBody:
-    """Of a number of bytes that is known before."""
+    """A body of known length."""
 
     __slots__ = ("_left", "is_done")
 
@@ -41,7 +41,7 @@ class LengthBody:
         self.is_done = length == 0
 
     def feed(self, data: bytes) -> int:
-        """Take what is left of the body."""
+        """Take the rest of the body."""
         taken = min(len(data), self._left)
         self._left -= taken
         self.is_done = self._left == 0
@@ -49,7 +49,7 @@ class LengthBody:
 
 
 class UntilClose:
-    """Of a response that ends with its connection."""
+    """A response body that ends with its connection."""
 
     __slots__ = ("is_done",)
 
@@ -65,7 +65,7 @@ SIZE, DATA, AFTER, TRAILER = range(4)
 
 
 class ChunkedBody:
-    """In chunks, with trailers perhaps."""
+    """A chunked body, possibly with trailers."""
 
     __slots__ = ("_left", "_line", "_state", "_trailer_bytes", "is_done")
 
@@ -77,7 +77,7 @@ class ChunkedBody:
         self._trailer_bytes = 0
 
     def feed(self, data: bytes) -> int:
-        """Take chunks and parts of chunks up to the end of the trailers."""
+        """Take chunks and parts of chunks, up to the end of the trailers."""
         at, end = 0, len(data)
         while at < end:
             if self._state == DATA:
@@ -114,7 +114,7 @@ class ChunkedBody:
         else:
             self._trailer_bytes += len(line)
             if self._trailer_bytes > MAX_TRAILER_BYTES or not are_fields(line):
-                raise BadBodyError("a trailer is malformed, or they are too large")
+                raise BadBodyError("a trailer is malformed, or the trailers are too large")
 
     def _check_partial(self, line: bytes) -> bytes:
         limit = MAX_TRAILER_BYTES if self._state == TRAILER else MAX_LINE_BYTES

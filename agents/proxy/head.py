@@ -1,7 +1,7 @@
-"""Heads of HTTP/1 messages: bytes to values, strictly. Pure; where a head ends and what it says, no more.
+"""A strict parser for HTTP/1 message heads: only where a head ends, and what it contains. Pure.
 
-A head that two servers could read in two ways is refused, never mended (RFC 9112, sections 2.2, 5.1, 6.1 and
-11.2: bare line feeds, folded lines, blanks before a colon, two lengths, a length beside an encoding).
+An ambiguous head, which two servers could read differently, is refused, never repaired (RFC 9112, sections 2.2, 5.1,
+6.1 and 11.2: bare line feeds, folded lines, blanks before a colon, two lengths, a length with a transfer encoding).
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _REQUEST_SPECIAL = SPECIAL | FORWARDED
 
 
 class RequestHead(msgspec.Struct, frozen=True, gc=False):
-    """A request's head. `lines` are its end-to-end header lines as they came, but for Host, without CRLF.
+    """A request head. `lines` are its end-to-end header lines, unchanged, without Host and without CRLF.
 
-    `length` is None without Content-Length; `forwarded` holds X-Forwarded-* lines by lower-case name.
+    `length` is None without Content-Length; `forwarded` holds X-Forwarded-* values by lower-case name.
     """
 
     method: bytes
@@ -47,12 +47,12 @@ class RequestHead(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def has_body(self) -> bool:
-        """Whether bytes follow the head."""
+        """Whether a body follows the head."""
         return self.is_chunked or bool(self.length)
 
 
 class ResponseHead(msgspec.Struct, frozen=True, gc=False):
-    """A response's head; `lines` as in RequestHead, with the framing's."""
+    """A response head; `lines` as in RequestHead, including those for framing."""
 
     status: int
     reason: bytes
@@ -65,10 +65,10 @@ class ResponseHead(msgspec.Struct, frozen=True, gc=False):
 
 
 def find_end(buffer: bytes, limits: Limits, searched: int = 0) -> int:
-    """Return where the head in `buffer` ends, its empty line included; 0 while it does not.
+    """Return where the head in `buffer` ends, including its empty line; 0 if it is incomplete.
 
-    The first `searched` bytes were looked through before. Raises BadHeadError for a head that is too large
-    or has bare line feeds.
+    The first `searched` bytes were searched before. Raises BadHeadError for a head that is too large or has bare line
+    feeds.
     """
     end = buffer.find(b"\r\n\r\n", max(searched - 3, 0)) + 4
     if end > limits.head_bytes or (end == 3 and len(buffer) > limits.head_bytes):
@@ -84,7 +84,7 @@ def find_end(buffer: bytes, limits: Limits, searched: int = 0) -> int:
 
 
 def parse_request(head: bytes, limits: Limits) -> RequestHead:
-    """Return what a request's head says (with its empty line); raises BadHeadError."""
+    """Parse a request head (including its empty line); raises BadHeadError."""
     line, _, block = head[:-2].partition(b"\r\n")
     match = _REQUEST_LINE.fullmatch(line)
     if match is None:
@@ -95,7 +95,7 @@ def parse_request(head: bytes, limits: Limits) -> RequestHead:
     if fields.transfer:
         _check_transfer(fields.transfer, minor)
     if len(fields.hosts) > 1 or (minor and not fields.hosts):
-        raise BadHeadError(400, "there must be one Host")
+        raise BadHeadError(400, "there must be exactly one Host field")
     host = fields.hosts[0] if fields.hosts else b""
     if not target.startswith(b"/"):
         target, host = _origin(method, target, host)
@@ -116,7 +116,7 @@ def parse_request(head: bytes, limits: Limits) -> RequestHead:
 
 
 def parse_response(head: bytes, limits: Limits) -> ResponseHead:
-    """Return what a response's head says; raises BadHeadError, whose status then says nothing."""
+    """Parse a response head; raises BadHeadError, whose status is then meaningless."""
     line, _, block = head[:-2].partition(b"\r\n")
     match = _STATUS_LINE.fullmatch(line)
     if match is None:
@@ -146,10 +146,10 @@ def _check_transfer(codings: list[bytes], minor_version: int) -> None:
 
 
 def _origin(method: bytes, target: bytes, host: bytes) -> tuple[bytes, bytes]:
-    """Return target and host of a request in absolute form (RFC 9112, section 3.2.2), or of `OPTIONS *`."""
+    """Return target and host of a request in absolute form (RFC 9112, section 3.2.2), or `OPTIONS *`."""
     if target == b"*" and method == b"OPTIONS":
         return target, host
     match = _ABSOLUTE.fullmatch(target)
     if match is None:
-        raise BadHeadError(400, "the request target is no path")
+        raise BadHeadError(400, "the request target is not a path")
     return (match[2] or b"/") + (match[3] or b""), match[1]

@@ -1,6 +1,6 @@
-"""The connections to the server that wait for a request, and how new ones are made.
+"""The pool of idle connections to the server, which also opens new ones.
 
-The one that was used last is used next, so that few stay open. None waits longer than servers keep theirs.
+The most recently used connection is reused first, so that few stay open. None stays idle longer than servers allow.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from endpoint_analytics.agents.proxy.upstream import UpstreamConnection
 
 
 class Pool:
-    """Of one upstream. All calls come from the loop."""
+    """The pool of one upstream. All calls come from the event loop."""
 
     def __init__(self, settings: ProxySettings, loop: asyncio.AbstractEventLoop) -> None:
         self._settings = settings
@@ -27,7 +27,7 @@ class Pool:
         return len(self._idle)
 
     def take(self) -> UpstreamConnection | None:
-        """Return a connection that was used before and can be used again; None when there is none."""
+        """Return an idle connection that can be reused; None if there is none."""
         while self._idle:
             connection = self._idle.pop()
             if connection.is_usable():
@@ -36,7 +36,7 @@ class Pool:
         return None
 
     def put(self, connection: UpstreamConnection) -> None:
-        """Keep a connection for the next request."""
+        """Return a connection to the pool for the next request."""
         settings = self._settings
         if settings.upstream_idle_s and len(self._idle) < settings.upstream_idle_connections:
             connection.exchange = None
@@ -47,7 +47,7 @@ class Pool:
             connection.transport.close()
 
     async def connect(self) -> UpstreamConnection:
-        """Return a new connection; raises OSError (TimeoutError is one)."""
+        """Open a new connection; raises OSError (including TimeoutError)."""
         upstream = self._settings.upstream
         async with asyncio.timeout(self._settings.connect_timeout_s):
             transport, connection = await self._loop.create_connection(
@@ -59,12 +59,12 @@ class Pool:
         return connection
 
     def close_idle(self, now_s: float) -> None:
-        """Close what has waited too long; the others stay."""
+        """Close connections that were idle too long."""
         while self._idle and now_s - self._idle[0].idle_since_s > self._settings.upstream_idle_s:
             self._idle.popleft().transport.close()
 
     def close(self) -> None:
-        """Close all that wait."""
+        """Close all idle connections."""
         while self._idle:
             self._idle.pop().transport.close()
 

@@ -1,6 +1,6 @@
-"""Whether the server is there: tells the replica's states, and those who wait for it.
+"""Whether the server is reachable: reports the replica's states, and wakes requests that wait for the server.
 
-It is asked by connecting, and only while it is not there: at the start, and after a request could not reach it.
+It probes by connecting, and only while the server is unreachable: at startup, and after a request could not reach it.
 """
 
 from __future__ import annotations
@@ -17,43 +17,43 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 0.5
 
 
 class Presence:
-    """Of one upstream, for one replica's agent. `name` is for people."""
+    """The presence of one upstream, for one replica's agent. `name` is for log messages."""
 
     def __init__(self, agent: Agent, pool: Pool, name: str) -> None:
         self._agent = agent
         self._pool = pool
         self._name = name
-        self._there = asyncio.Event()
-        self._asking: asyncio.Task[None] | None = None
+        self._reachable = asyncio.Event()
+        self._probing: asyncio.Task[None] | None = None
 
-    def ask(self) -> None:
-        """Begin to ask for the server until it is there, unless that is being done."""
-        if self._asking is None:
-            self._there.clear()
-            self._asking = asyncio.get_running_loop().create_task(self._ask())
+    def probe(self) -> None:
+        """Start probing until the server is reachable, unless already probing."""
+        if self._probing is None:
+            self._reachable.clear()
+            self._probing = asyncio.get_running_loop().create_task(self._probe())
 
     def missed(self, reason: str) -> None:
         """A request could not reach the server."""
-        if self._asking is None:
+        if self._probing is None:
             logger.warning("%s cannot be reached: %s", self._name, reason)
             self._agent.enter("failed", f"the server cannot be reached: {reason}")
-            self.ask()
+            self.probe()
 
     async def wait(self, timeout_s: float) -> bool:
-        """Return whether the server is there within `timeout_s`."""
+        """Return whether the server becomes reachable within `timeout_s`."""
         try:
             async with asyncio.timeout(timeout_s):
-                await self._there.wait()
+                await self._reachable.wait()
         except TimeoutError:
             return False
         return True
 
     def stop(self) -> None:
-        """Ask no more."""
-        if self._asking is not None:
-            self._asking.cancel()
+        """Stop probing."""
+        if self._probing is not None:
+            self._probing.cancel()
 
-    async def _ask(self) -> None:
+    async def _probe(self) -> None:
         pause_s = FIRST_PAUSE_S
         while True:
             try:
@@ -64,8 +64,8 @@ class Presence:
             else:
                 break
         connection.transport.abort()
-        self._there.set()
-        self._asking = None
-        logger.info("%s is there", self._name)
-        self._agent.enter("initializing")  # left out unless it had failed
+        self._reachable.set()
+        self._probing = None
+        logger.info("%s is reachable", self._name)
+        self._agent.enter("initializing")  # ignored unless it had failed
         self._agent.enter("running")

@@ -1,4 +1,4 @@
-"""The proxy as a whole: listens, looks after its connections, and ends in order."""
+"""The proxy server: listens, drives the timeouts of its connections, and shuts down gracefully."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ LONGEST_TICK_S = 0.5
 
 
 class ProxyServer:
-    """One listening proxy. `agent` records the replica's requests and is started and stopped by the caller;
-    `unassigned` (the same one, unless requests are held) records those that no replica was there for. Neither
-    records those of the agent's `exclude_paths`.
+    """One listening proxy. Create it inside a running event loop.
 
-    To be made within a running loop.
+    `agent` records the replica's requests; the caller starts and stops it. `unassigned` (the same agent, unless
+    requests are held) records requests for which no replica was reachable. Neither records requests for the agent's
+    `exclude_paths`.
     """
 
     def __init__(self, settings: ProxySettings, agent: Agent, unassigned: Agent | None = None) -> None:
@@ -37,7 +37,7 @@ class ProxyServer:
         self._ticking: asyncio.Task[None] | None = None
 
     async def start(self) -> int:
-        """Listen; returns the port. Raises OSError when it cannot be had."""
+        """Start listening and return the port; raises OSError if the port is not available."""
         self._server = await self.loop.create_server(
             lambda: ClientConnection(self, self.clients),
             self.settings.host,
@@ -45,12 +45,12 @@ class ProxyServer:
             backlog=BACKLOG,
         )
         self._ticking = self.loop.create_task(self._tick())
-        self.presence.ask()
+        self.presence.probe()
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
     async def stop(self) -> None:
-        """Take no more connections, let the requests end (`drain_s` at most), and cut what is left."""
+        """Stop accepting connections, wait at most `drain_s` for requests to finish, and abort the rest."""
         self.is_draining = True
         self._agent.enter("draining")
         self.presence.stop()
@@ -59,11 +59,11 @@ class ProxyServer:
         for client in list(self.clients):
             client.close_if_idle()
         until_s = self.loop.time() + self.settings.drain_s
-        while self.clients and self.loop.time() < until_s:  # noqa: ASYNC110  # once in a life
+        while self.clients and self.loop.time() < until_s:  # noqa: ASYNC110  # only at shutdown
             await asyncio.sleep(0.02)
         for client in list(self.clients):
             client.transport.abort()
-        await asyncio.sleep(0)  # the aborted connections are told so
+        await asyncio.sleep(0)  # let the aborted connections be notified
         self.pool.close()
         if self._ticking is not None:
             self._ticking.cancel()

@@ -29,10 +29,10 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxySettings:
-    """Times are in seconds. Raises ConfigurationError for what cannot work.
+    """All times are in seconds. Raises ConfigurationError for invalid values.
 
-    `response_timeout_s` runs from the request's last byte to the response's head, and from one piece of the response to
-    the next; `body_timeout_s` from one piece of a request's body to the next. A body that moves may take any time.
+    `response_timeout_s` limits the time from the request's last byte to the response head, and between two pieces of
+    the response; `body_timeout_s` the time between two pieces of a request's body. A body that keeps moving is allowed.
     `hold_s` is how long a request waits for an upstream that refuses connections (0: it gets 502 at once).
     """
 
@@ -54,23 +54,23 @@ class ProxySettings:
     def __post_init__(self) -> None:
         if self.forwarded not in get_args(Forwarded):
             raise ConfigurationError(
-                f"forwarded is {self.forwarded!r}; it takes {', '.join(get_args(Forwarded))}"
+                f"forwarded is {self.forwarded!r}: expected one of {', '.join(get_args(Forwarded))}"
             )
         for name in _POSITIVE:
             if not getattr(self, name) > 0:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; it takes more than 0")
+                raise ConfigurationError(f"{name} is {getattr(self, name)}: expected more than 0")
         for name in ("drain_s", "hold_s", "upstream_idle_s"):
             if not getattr(self, name) >= 0:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; it takes 0 or more")
+                raise ConfigurationError(f"{name} is {getattr(self, name)}: expected 0 or more")
         if self.limits.head_bytes < 1_024 or self.limits.fields < 8:
-            raise ConfigurationError("a head takes at least 1024 bytes and 8 header lines")
+            raise ConfigurationError("the limits of a head must be at least 1024 bytes and 8 header lines")
 
 
 def parse_upstream(url: str) -> Upstream:
-    """Return where `http://host:port` points; raises ConfigurationError. A path is refused: it passes as it came."""
+    """Parse `http://host:port`; raises ConfigurationError. A path is refused: each request keeps its own."""
     parts = parse_url("--to", url, default_scheme="http", error=_wrong_upstream)
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
-        raise _wrong_upstream("--to", url, "it has a path; each request's own passes as it came")
+        raise _wrong_upstream("--to", url, "it has a path, but each request keeps its own")
     if parts.username is not None:
         raise _wrong_upstream("--to", url, "it has a login")
     return Upstream(parts.hostname or "", parts.port or _PORTS[parts.scheme], parts.scheme == "https")
@@ -83,7 +83,7 @@ def _wrong_upstream(name: str, url: str, why: str) -> ConfigurationError:
 
 
 def parse_listen(text: str) -> tuple[str, int]:
-    """Return host and port of `8080`, `host:8080` or `[::1]:8080`; raises ConfigurationError."""
+    """Parse `8080`, `host:8080` or `[::1]:8080` into host and port; raises ConfigurationError."""
     match = re.fullmatch(r"(?:(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]]+)):)?([0-9]{1,5})", text)
     if match is None or int(match[3]) > 65_535:
         raise ConfigurationError(f"--listen is {text!r}: expected PORT, HOST:PORT or [ADDRESS]:PORT")

@@ -1,4 +1,4 @@
-"""What an exchange sees on its two sides: the client that asks, and what all exchanges of a proxy share."""
+"""The interfaces that an exchange uses: its client, and what all exchanges of a proxy share."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from endpoint_analytics.agents.proxy.presence import Presence
 from endpoint_analytics.agents.proxy.settings import ProxySettings
 
 BLOCKED, UNSENT, PIPELINED = 1, 2, 4
-"""Why a client is not read: the server is slow, it is not connected yet, or this is not its turn."""
+"""Why reading from a client is paused: the server is slow, or not connected yet, or a pipelined request must wait."""
 
 
 class Shared(Protocol):
-    """What all exchanges of a proxy share. `unassigned` records the requests that no replica was there for; those of
-    the paths `excluded` are not recorded."""
+    """What all exchanges of a proxy share. `unassigned` records requests for which no replica was reachable; requests
+    for paths in `excluded` are not recorded."""
 
     settings: ProxySettings
     loop: asyncio.AbstractEventLoop
@@ -35,22 +35,22 @@ class Client(Protocol):
     address: bytes
 
     def is_gone(self) -> bool:
-        """Whether the client has hung up, seen by the event loop or not."""
+        """Whether the client has hung up, even if the event loop has not noticed yet."""
 
     def pause(self, why: int) -> None:
-        """Read no more until each reason is taken back."""
+        """Stop reading until every reason is withdrawn."""
 
     def resume(self, why: int) -> None:
-        """Take back a reason."""
+        """Withdraw a reason for pausing."""
 
     def refuse(self, status: int, reason: str) -> None:
-        """Write a response of the proxy's own, and end as after any other."""
+        """Write the proxy's own response, and finish as after any other."""
 
     def ended(self) -> None:
-        """The response was handed over as a whole."""
+        """The complete response was passed on."""
 
     def tunnelled(self) -> None:
-        """From now on all that the client sends is the tunnel's, what it sent before it knew included."""
+        """From now on the client's data belongs to the tunnel, including what it has already sent."""
 
     def cut(self, *, resets: bool) -> None:
         """The response ends here, and the client must see that it is incomplete."""

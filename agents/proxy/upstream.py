@@ -1,6 +1,6 @@
-"""A connection to the server: reads responses and hands them to its exchange, piece by piece.
+"""A connection to the server: reads responses and passes them to its exchange, piece by piece.
 
-It knows no client and records nothing. At most one exchange uses it at a time; idle ones wait in the pool.
+It knows nothing about clients and records nothing. At most one exchange uses it at a time; idle ones are in the pool.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ from endpoint_analytics.agents.proxy.head import ResponseHead, find_end, parse_r
 SWITCHED = 101
 HIGH_WATER_BYTES = 65_536
 RESPONSE_LIMITS = Limits(head_bytes=262_144, fields=1_000)
-"""Wider than a request's: the server is trusted, and the bound is only there for memory's sake."""
+"""Higher than a request's: the server is trusted, and the limit only bounds memory."""
 
 
 class Answering(Protocol):
-    """What an upstream connection tells of the response; the exchange implements it."""
+    """Receives the response from an upstream connection; the exchange implements it."""
 
     method: bytes
 
     def informed(self, head: ResponseHead) -> None:
-        """A response that is not the last: 1xx."""
+        """An interim response (1xx)."""
 
     def responded(self, head: ResponseHead, piece: bytes, *, ends_by_close: bool) -> None:
-        """The response's head, and what came with it of its body; whose end may be the connection's."""
+        """The response head and the first piece of its body; `ends_by_close`: the body ends with the connection."""
 
     def received(self, piece: bytes) -> None:
         """More of the body, or of a tunnel."""
 
     def completed(self, *, reusable: bool) -> None:
-        """The response's last byte was handed over."""
+        """The response's last byte was passed on."""
 
     def lost(self, reason: str) -> None:
-        """The connection, or the sense of it, was lost before the response's end."""
+        """The connection was lost, or its data became invalid, before the end of the response."""
 
     def blocked(self, *, is_blocked: bool) -> None:
-        """The server reads more slowly than the client sends; or not any more."""
+        """The server reads more slowly than the client sends, or has caught up."""
 
 
 class UpstreamConnection(asyncio.Protocol):
-    """`exchange` is set while it is in use. `is_fresh` until it has answered once."""
+    """`exchange` is set while the connection is in use; `is_fresh` is True until its first response."""
 
     __slots__ = (
         "_body",
@@ -78,25 +78,25 @@ class UpstreamConnection(asyncio.Protocol):
         self._descriptor = -1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is there."""
+        """The connection is open."""
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
         socket = transport.get_extra_info("socket")
         self._descriptor = -1 if socket is None else socket.fileno()
 
     def use(self, exchange: Answering) -> None:
-        """Take the next response for `exchange`."""
+        """Pass the next response to `exchange`."""
         self.exchange = exchange
         self.has_received = False
 
     def is_usable(self) -> bool:
-        """Return whether the server has not closed it, its last word still unread perhaps."""
+        """Return whether the server has not closed it, even if unread data remains."""
         return not self.transport.is_closing() and not peer_closed(self._descriptor)
 
     def data_received(self, data: bytes) -> None:
-        """Take what the server sent."""
+        """Handle data from the server."""
         exchange = self.exchange
-        if exchange is None:  # nobody asked
+        if exchange is None:  # unsolicited data
             self.transport.abort()
         elif self._in_body:
             self._read_body(exchange, data)
@@ -125,7 +125,7 @@ class UpstreamConnection(asyncio.Protocol):
                     self._begin_body(exchange, head, data)
                     return
             except BadHeadError as error:
-                self._give_up(f"its answer makes no sense: {error.reason}")
+                self._give_up(f"invalid response from the server: {error.reason}")
                 return
             self._buffer = data
             exchange.informed(head)
@@ -137,7 +137,7 @@ class UpstreamConnection(asyncio.Protocol):
         try:
             taken = body.feed(data) if body is not None and data else 0
         except BadBodyError as error:
-            self._give_up(f"its answer makes no sense: {error}")
+            self._give_up(f"invalid response from the server: {error}")
             return
         self._closes = head.wants_close or taken != len(data)
         self._in_body = True
@@ -153,7 +153,7 @@ class UpstreamConnection(asyncio.Protocol):
         try:
             taken = body.feed(data)
         except BadBodyError as error:
-            self._give_up(f"its answer makes no sense: {error}")
+            self._give_up(f"invalid response from the server: {error}")
             return
         exchange.received(data if taken == len(data) else data[:taken])
         if body.is_done:
@@ -172,7 +172,7 @@ class UpstreamConnection(asyncio.Protocol):
             exchange.lost(reason)
 
     def read(self, *, is_wanted: bool) -> None:
-        """Read on; or no more for now: the client reads slowly."""
+        """Resume reading, or pause it because the client reads slowly."""
         if not self.transport.is_closing():
             if is_wanted:
                 self.transport.resume_reading()
@@ -180,12 +180,12 @@ class UpstreamConnection(asyncio.Protocol):
                 self.transport.pause_reading()
 
     def abandon(self) -> None:
-        """Close at once, whatever is on the way: the client is gone."""
+        """Close at once, whatever is in flight: the client is gone."""
         self.exchange = None
         self.transport.abort()
 
     def eof_received(self) -> bool:
-        """The server sends no more: what it has not yet read of the request it will not read."""
+        """The server stops sending: it will not read the rest of the request either."""
         self.transport.abort()
         return False
 
@@ -196,7 +196,11 @@ class UpstreamConnection(asyncio.Protocol):
         elif exc is None and (self.is_tunnel or isinstance(self._body, UntilClose)):
             self._complete(reusable=False)
         else:
-            self._give_up("it closed the connection" if exc is None else f"the connection broke: {exc}")
+            self._give_up(
+                "the server closed the connection"
+                if exc is None
+                else f"the connection to the server broke: {exc}"
+            )
 
     def pause_writing(self) -> None:
         """The server reads slowly."""
@@ -204,6 +208,6 @@ class UpstreamConnection(asyncio.Protocol):
             self.exchange.blocked(is_blocked=True)
 
     def resume_writing(self) -> None:
-        """The server reads on."""
+        """The server continues to read."""
         if self.exchange is not None:
             self.exchange.blocked(is_blocked=False)

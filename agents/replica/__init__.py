@@ -1,1 +1,1 @@
-"""The agent of one replica, and the group of processes that are one replica together."""
+"""The agent of one replica, and the group of processes that together form one replica."""

@@ -1,6 +1,6 @@
-"""The agent: a daemon thread that flushes the recorder each second and sends what it finds to Kafka.
+"""The agent: a daemon thread that flushes the recorder every second and sends the result to Kafka.
 
-The imperative shell. The request path touches only `agent.recorder`; all else happens in the thread.
+The imperative shell. The request path touches only `agent.recorder`; everything else happens in the thread.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from endpoint_analytics.agents.core.batching import Ledger
+from endpoint_analytics.agents.core.batching import Batcher
 from endpoint_analytics.agents.core.clock import read_offset_us, steady_offset_us
 from endpoint_analytics.agents.core.config import AgentConfig
 from endpoint_analytics.agents.core.in_range import text_in_range, time_in_range
@@ -43,10 +43,10 @@ logger = logging.getLogger("endpoint_analytics")
 
 @dataclass(frozen=True, slots=True)
 class AgentSnapshot:
-    """What the agent knows of itself: totals as of the last flush; messages by topic suffix since the start.
+    """The agent's own counters: totals as of the last flush; messages since the start, by topic suffix.
 
-    `waiting` are messages that Kafka has not taken yet (one in flight apart), `dropped` those given up, by
-    reason. `spool` is None without a spool, `scrape` where no engine is scraped.
+    `waiting` counts messages that Kafka has not stored yet (not counting one in flight), `dropped` those dropped, by
+    reason. `spool` is None without a spool, `scrape` if no serving engine is scraped.
     """
 
     boot_id: str
@@ -62,10 +62,10 @@ class AgentSnapshot:
 
 
 class Agent:
-    """One boot of one replica's agent: `start()`, then `stop()` once. `recorder` may be used at any time.
+    """One boot of one replica's agent: call `start()`, then `stop()` once. `recorder` may be used at any time.
 
-    One that does not watch requests (`requests=False`) sends states, hardware and an engine's figures alone. Raises
-    ConfigurationError when the Kafka certificates or the engine's address cannot be used.
+    With `requests=False` it sends only states, hardware and a serving engine's metrics. Raises ConfigurationError if
+    the Kafka certificates or the engine's URL cannot be used.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Agent:
         scraped = scrape_settings(config)
         self._scraper = None if scraped is None else Scraper(scraped)
         self._process_group = ProcessGroup(config, self.boot_id)
-        self._ledger = Ledger(config, self.boot_id)
+        self._batcher = Batcher(config, self.boot_id)
         self._offset_us = read_offset_us()
         self._state: State | None = None
         self._totals = Totals()
@@ -96,7 +96,7 @@ class Agent:
         self._process = os.getpid()
 
     def start(self) -> None:
-        """Start the thread; returns at once, whether Kafka can be reached or not."""
+        """Start the thread; returns at once, whether or not Kafka is reachable."""
         loop = self._loop = asyncio.SelectorEventLoop()
         self._thread = threading.Thread(
             target=self._run, args=(loop,), name="endpoint-analytics", daemon=True
@@ -105,27 +105,27 @@ class Agent:
         self._thread.start()
 
     def enter(self, state: State, reason: str = "") -> bool:
-        """This process enters `state`, now; returns whether the lifecycle allows it.
+        """This process enters `state` now; returns whether the lifecycle allows it.
 
-        Never waits. A state that does not follow from the present one is left out. Whether it is the
-        replica's state too, its other processes on the machine decide with this one (`process_group`).
+        Never blocks. A state that may not follow the current one is ignored. The replica's state also depends on its
+        other processes on this machine (`process_group`).
         """
         loop = self._loop
         if loop is None or loop.is_closed() or not may_follow(self._state, state):
             return False
         at_us = time.time_ns() // 1_000
         try:
-            loop.call_soon_threadsafe(self._tell, state, at_us, reason)
+            loop.call_soon_threadsafe(self._report, state, at_us, reason)
         except RuntimeError:  # the loop closed in between
             return False
         self._state = state
         return True
 
     def stop(self, timeout_s: float | None = None) -> None:
-        """Flush a last time, tell that the replica is terminated, and wait until Kafka has all of it.
+        """Flush one last time, report the replica as terminated, and wait until Kafka has everything.
 
-        Waits `timeout_s` at most (the settings' stop_timeout_s by default) and a moment for the thread and the disk.
-        Does nothing when the agent does not run in this process.
+        Waits at most `timeout_s` (default: the settings' stop_timeout_s), plus a moment for the thread and the disk.
+        Does nothing if the agent does not run in this process.
         """
         thread, loop = self._thread, self._loop
         if thread is None or loop is None or self._process != os.getpid() or not thread.is_alive():
@@ -145,13 +145,13 @@ class Agent:
         return self._thread is not None and not self._thread.is_alive()
 
     def snapshot(self) -> AgentSnapshot:
-        """Return the agent's own counters, now; any thread may ask."""
+        """Return the agent's current counters; any thread may call this."""
         senders = self._sending.senders
         return AgentSnapshot(
             boot_id=self.boot_id,
             state=self._state,
             totals=self._totals,
-            active=self._ledger.active,
+            active=self._batcher.active,
             flushes=self._flushes,
             sent={suffix: sender.sent for suffix, sender in senders.items()},
             waiting={suffix: sender.waiting for suffix, sender in senders.items()},
@@ -165,7 +165,7 @@ class Agent:
             with quiet_client():
                 loop.run_until_complete(self._main(loop))
         except Exception:
-            # A bug of ours: the application goes on, the recorder counts what it no longer takes.
+            # A bug in the agent: the application continues, and the recorder counts what it no longer records.
             self.recorder.limit = 0
             logger.exception("the agent has stopped: requests are no longer recorded")
         finally:
@@ -175,7 +175,7 @@ class Agent:
         hardware, engine = self._start_hardware(loop), self._start_scraping(loop)
         self._sending.start()
         try:
-            # Flushes of many replicas are spread over the interval.
+            # Spread the flushes of many replicas over the interval.
             interval_s = self.config.flush_interval_s
             due_s = loop.time() + interval_s * (zlib.crc32(self.boot_id.encode()) / 2**32)
             while not await _is_set_within(self._stopping, due_s - loop.time()):
@@ -222,10 +222,10 @@ class Agent:
             SamplingThread("endpoint-analytics-scrape", self._scraper.take, post, every_s, may_scrape)
         )
 
-    def _tell(self, state: State, at_us: int, reason: str) -> None:
-        told = self._process_group.enter(state, at_us, reason) if self.config.states else None
-        if told is not None:
-            state, at_us, reason = told
+    def _report(self, state: State, at_us: int, reason: str) -> None:
+        change = self._process_group.enter(state, at_us, reason) if self.config.states else None
+        if change is not None:
+            state, at_us, reason = change
             event = ReplicaState(
                 namespace=self.config.namespace,
                 endpoint=self.config.endpoint,
@@ -243,7 +243,7 @@ class Agent:
         snapshot = self.recorder.snapshot()
         self._offset_us = steady_offset_us(self._offset_us, read_offset_us())
         dropped = self.recorder.read_dropped()
-        for batch in self._ledger.batches(snapshot, self._offset_us, dropped, sender.dropped):
+        for batch in self._batcher.batches(snapshot, self._offset_us, dropped, sender.dropped):
             self._totals = batch.totals
             sender.put(encode(batch))
         self._flushes += 1

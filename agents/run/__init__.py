@@ -1,1 +1,1 @@
-"""`endpoint-analytics agent run -- COMMAND`: a server as a child whose life as a replica is told."""
+"""`endpoint-analytics agent run -- COMMAND`: runs a server as a child process and reports its life as a replica."""

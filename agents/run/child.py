@@ -1,4 +1,4 @@
-"""The server as a child process, and signals: who gets which, and how a child's end is told. Unix only.
+"""The server as a child process: spawning, signals, and how it ended. Unix only.
 
 Signals are waited for, not handled: they are blocked in every thread of the launcher and taken one by one.
 """
@@ -10,26 +10,26 @@ import signal
 from collections.abc import Mapping, Sequence
 
 ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
-"""After one of these the server is expected to end."""
+"""The server is expected to exit after one of these."""
 
 PASSED_ON = ENDING | {
     signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCONT,
 }  # fmt: skip
-"""Servers have a meaning for each: gunicorn reloads on HUP and scales on TTIN and TTOU."""
+"""Servers give each a meaning: gunicorn reloads on HUP and scales on TTIN and TTOU."""
 
 WAITED_FOR = PASSED_ON | {signal.SIGCHLD}
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
-"""What a shell exits with."""
+"""A shell's exit statuses."""
 
 
 def block_signals() -> None:
-    """Keep the signals for `next_signal`; to be called before any thread starts."""
+    """Block the signals, for `next_signal`; call before any thread starts."""
     signal.pthread_sigmask(signal.SIG_BLOCK, WAITED_FOR)
 
 
 def next_signal(timeout_s: float | None) -> int | None:
-    """Return the next signal, None when none came in time."""
+    """Return the next signal, None if none arrives in time."""
     if timeout_s is None:
         return signal.sigwaitinfo(WAITED_FOR).si_signo
     found = signal.sigtimedwait(WAITED_FOR, timeout_s)
@@ -37,9 +37,9 @@ def next_signal(timeout_s: float | None) -> int | None:
 
 
 def spawn(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Start the command in a process group of its own and return its process id.
+    """Start the command in its own process group and return its process id. Raises OSError.
 
-    In that group it gets a terminal's Ctrl-C once, from us. Raises OSError.
+    In its own group it gets a terminal's Ctrl-C only once, from the launcher.
     """
     return os.posix_spawnp(
         command[0],
@@ -47,15 +47,15 @@ def spawn(command: Sequence[str], environment: Mapping[str, str]) -> int:
         dict(environment),
         setpgroup=0,
         setsigmask=[],
-        # Python ignores these; a server shall not inherit that.
+        # Python ignores these; the server must not inherit that.
         setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
     )
 
 
 def reap(child: int) -> int | None:
-    """Take notice of every child that has ended; return the exit status of `child`, None while it lives.
+    """Reap every child that has ended; return the exit status of `child`, None while it runs.
 
-    As a container's first process we get orphans too. A status below zero is the signal that ended it.
+    A container's first process gets orphans too. A negative status is the number of the signal that ended the child.
     """
     status = None
     while True:
@@ -70,12 +70,12 @@ def reap(child: int) -> int | None:
 
 
 def exit_status(status: int) -> int:
-    """Return what the launcher exits with: the child's status, or 128 and the signal, as a shell does."""
+    """Return the launcher's exit status: the child's, or 128 plus the signal's number, as in a shell."""
     return status if status >= 0 else 128 - status
 
 
 def reason_of(status: int, out_of_memory: bool | None = None) -> str:
-    """Return in words how the child ended; `out_of_memory` is what the kernel tells of its kills, None: nothing."""
+    """Return a description of how the child ended; `out_of_memory`: whether the OOM killer ran, None if unknown."""
     if status >= 0:
         return f"exited with status {status}"
     try:
@@ -87,7 +87,7 @@ def reason_of(status: int, out_of_memory: bool | None = None) -> str:
 
 
 def failed(status: int, asked_to_end: bool) -> bool:
-    """Whether the end is a failure: an error of its own, or a signal that is no request to end."""
+    """Whether the child failed: it exited with an error by itself, or by a signal that did not ask it to exit."""
     if status < 0:
         return not (asked_to_end and -status in ENDING)
     return status != 0 and not asked_to_end

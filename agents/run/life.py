@@ -1,6 +1,6 @@
-"""The life of a server that the launcher started: initializing, running, draining, terminated or failed.
+"""The lifecycle of a launched server: initializing, running, draining, terminated or failed.
 
-What happens to the server goes in, states come out; signals, processes and clocks are the command's.
+Turns server events into replica states; the command (run_command) handles signals, processes and clocks.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Enter = Callable[[State, str], object]
 
 
 class Life:
-    """`enter(state, reason)` is told each state; `ready_within_s` bounds the time until the server is ready."""
+    """Calls `enter(state, reason)` for each state; `ready_within_s` bounds the time until the server is ready."""
 
     def __init__(self, enter: Enter, ready_within_s: float) -> None:
         self._enter = enter
@@ -24,7 +24,7 @@ class Life:
         self.asked_to_end = False
 
     def ready(self) -> None:
-        """The server is ready; one that was told as failed, for being late, starts anew."""
+        """The server is ready; if it was reported as failed for being late, it enters initializing again first."""
         if self.is_ready or self.asked_to_end:
             return
         self.is_ready = True
@@ -33,20 +33,20 @@ class Life:
         self._enter("running", "")
 
     def waited(self, waited_s: float, why: str) -> None:
-        """The server is not ready since `waited_s`, for it says `why`: after a time the replica has failed."""
+        """The server is still not ready after `waited_s`, because of `why`; past the limit, the replica has failed."""
         if waited_s >= self._ready_within_s and not (self._is_late or self.is_ready or self.asked_to_end):
             self._is_late = True
             self._enter("failed", f"not ready within {self._ready_within_s:g} s: {why}")
 
     def signalled(self, number: int) -> None:
-        """The launcher got a signal, which the server gets too."""
+        """The launcher got a signal, which it forwards to the server."""
         if number in ENDING and not self.asked_to_end:
             self.asked_to_end = True
             self._enter("draining", "")
 
     def ended(self, status: int, out_of_memory: bool | None = None) -> None:
-        """The server has ended; a status below zero is a signal's number, `out_of_memory` whether the kernel has
-        killed for that, None when it does not tell.
+        """The server has ended; a negative status is a signal's number; `out_of_memory`: whether the OOM killer ran,
+        None if unknown.
         """
         state: State = "failed" if failed(status, self.asked_to_end) else "terminated"
         self._enter(state, reason_of(status, out_of_memory))

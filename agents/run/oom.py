@@ -1,4 +1,4 @@
-"""Whether the kernel killed for want of memory while the server ran: what SIGKILL alone does not tell."""
+"""Whether the kernel's OOM killer ran while the server did: SIGKILL alone does not say."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from endpoint_analytics.agents.hardware.memory import VMSTAT, read_oom_kills
 
 @dataclass(slots=True)
 class OomWatch:
-    """Watches from its making on. `vmstat` is for tests."""
+    """Watches from its creation. `vmstat` is for tests."""
 
     own: OwnCgroup = field(default_factory=OwnCgroup)
     vmstat: Path = VMSTAT
@@ -21,9 +21,9 @@ class OomWatch:
         self._before = self._count()
 
     def has_killed(self) -> bool | None:
-        """Return whether a process of the control group was killed so; None when that cannot be known.
+        """Return whether the OOM killer killed a process of the control group; None if unknown.
 
-        Without a group the machine's count is all there is: it tells when none was killed, not who was.
+        Without a group only the machine's count is available: it can show that nothing was killed, but not what was.
         """
         before, now = self._before, self._count()
         if before is None or now is None:

@@ -1,4 +1,4 @@
-"""Is the server ready? A thread asks a URL again and again until the answer says so. It changes no state."""
+"""The readiness probe: a thread that polls a URL until the server is ready. It does not change the replica's state."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from endpoint_analytics.schemas.configuration.settings import ConfigurationError
 
 EVERY_S = 0.25
 ANSWER_WITHIN_S = 5.0
-"""Some take their time: SGLang's /health generates a token, and answers after a second at the earliest."""
+"""Some servers are slow: SGLang's /health generates a token, so it takes at least a second."""
 
 
 class ReadyProbe:
-    """Asks `url` until it answers with a status below 400; a certificate is checked as that of the engine's metrics is.
+    """Polls `url` until it answers with a status below 400; verifies its certificate as for the engine's metrics.
 
-    Raises ConfigurationError when it is no http or https URL.
+    Raises ConfigurationError if it is not an http or https URL.
     """
 
     def __init__(self, url: str, tls: EngineTls | None = None, every_s: float = EVERY_S) -> None:
         parts = parse_url("--ready-url", url, error=_wrong)
         self.url = url
-        self.last_error = "not asked yet"
+        self.last_error = "not probed yet"
         self._tls = (tls or EngineTls()) if parts.scheme == "https" else None
         self._host, self._port = parts.hostname or "", parts.port
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -32,28 +32,28 @@ class ReadyProbe:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it has answered so."""
+        """Whether the server has become ready."""
         return self._ready.is_set()
 
     def start(self) -> None:
-        """Begin to ask, in a daemon thread."""
+        """Start polling in a daemon thread."""
         threading.Thread(target=self._run, name="endpoint-analytics-ready", daemon=True).start()
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Stop polling."""
         self._stopped.set()
 
     def _run(self) -> None:
         while not self._stopped.is_set():
-            error = self.ask()
+            error = self.probe()
             if error is None:
                 self._ready.set()
                 return
             self.last_error = error
             self._stopped.wait(self._every_s)
 
-    def ask(self) -> str | None:
-        """Ask once; return why it is not ready, None when it is."""
+    def probe(self) -> str | None:
+        """Request the URL once; return why the server is not ready, None if it is."""
         connection: http.client.HTTPConnection
         if self._tls is not None:
             connection = self._tls.connect(self._host, self._port, ANSWER_WITHIN_S)

@@ -1,9 +1,9 @@
-"""CPU and memory of a process and all its descendants: the replica, where no container bounds it.
+"""CPU and memory of a process and all its descendants: these are the replica where no container limits it.
 
-In a container or a service with limits the control group's own figures are right, and are what an orchestrator
-sees; without limits they are the whole machine's or session's, and the tree is the replica. CPU and memory are
-always both of the same one. OOM kills and pressure, which the kernel counts for no tree, are the group's or
-the machine's.
+In a container or service with limits, the control group's own figures are right, and are what an orchestrator sees.
+Without limits the group is the whole machine or session, and the process tree is the replica. CPU and memory always
+come from the same source. OOM kills and pressure are the group's or the machine's: the kernel does not count them per
+tree.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from endpoint_analytics.schemas.metrics import CPU_PERCENT, MEMORY_USED_BYTES
 
 
 def run_collectors() -> tuple[Collector, ...]:
-    """Return the collectors of a launcher."""
+    """Return the collectors for a launcher."""
     own = OwnCgroup()
     launched = LaunchedCollector(own, psutil.Process(), int(psutil.virtual_memory().total), own_cores())
     return launched, PressureCollector(own), DiskCollector(own), NetworkCollector(), GpuCollector()
 
 
 def own_cores() -> int:
-    """Return how many processors this process may run on: what it launches inherits them (taskset, numactl)."""
+    """Return how many CPUs this process may run on (taskset, numactl); its children inherit the set."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(slots=True)
 class LaunchedCollector:
-    """Of the control group while that has a limit, else of the tree; a limit may come and go while it runs."""
+    """Reads the control group while it has a limit, else the process tree; limits may change at run time."""
 
     own: OwnCgroup
     root: psutil.Process
@@ -52,26 +52,26 @@ class LaunchedCollector:
 
     def __post_init__(self) -> None:
         self._memory = MemoryCollector(self.own, self.machine_bytes)
-        self._begin_anew()
+        self._restart()
 
     def collect(self, at_ns: int) -> Reading:
-        """Return the readings of CPU and memory; at a change of what is measured, those of a first sample."""
+        """Return CPU and memory readings; when the source changes, those of a first sample."""
         of_group = has_limit(self.own, self.machine_cores, self.machine_bytes)
         if of_group != self._of_group:
             self._of_group = of_group
-            self._begin_anew()
+            self._restart()
         readings = self._memory.collect(at_ns).replica | self._cpu.collect(at_ns).replica
         if not of_group:
             readings |= self._tree.collect(at_ns).replica
         return Reading(replica=readings)
 
-    def _begin_anew(self) -> None:
+    def _restart(self) -> None:
         self._cpu = CpuCollector(self.own, self.machine_cores)
         self._tree = TreeCollector(self.root, self.machine_cores)
 
 
 def has_limit(own: OwnCgroup, machine_cores: int, machine_bytes: int) -> bool:
-    """Whether the group bounds processor or memory below the machine's, and tells of both."""
+    """Whether the group limits CPU or memory below the machine's, and reports both."""
     group = own.read()
     if group.cpu_time is None or group.memory is None:
         return False
@@ -83,7 +83,7 @@ def has_limit(own: OwnCgroup, machine_cores: int, machine_bytes: int) -> bool:
 
 @dataclass(slots=True)
 class TreeCollector:
-    """Of `root` and its descendants, over the machine's cores."""
+    """Reads `root` and its descendants; CPU is relative to the machine's cores."""
 
     root: psutil.Process
     machine_cores: int
@@ -91,15 +91,15 @@ class TreeCollector:
     _at_ns: Delta = field(default_factory=Delta)
 
     def collect(self, at_ns: int) -> Reading:
-        """Return `cpu_percent` (None at the first sample) and `memory_used_bytes`."""
+        """Return `cpu_percent` (None for the first sample) and `memory_used_bytes`."""
         used_s, private_bytes, shared_bytes = 0.0, 0, 0
         for process in self._processes():
             try:
                 with process.oneshot():
                     times, memory = process.cpu_times(), process.memory_info()
-            except psutil.Error:  # it has just ended: its parent has its time from now on
+            except psutil.Error:  # it has just ended: its parent's counters include its time from now on
                 continue
-            # A process that ended and was waited for is in its parent's children_*: the sum stays whole.
+            # A process that was reaped is in its parent's children_*, so the sum stays complete.
             used_s += times.user + times.system
             used_s += getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
             shared = getattr(memory, "shared", 0)

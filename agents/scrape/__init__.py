@@ -1,1 +1,1 @@
-"""Reading the metrics that a serving engine tells of itself, and sending the chosen ones along."""
+"""Scrapes the metrics that a serving engine exposes, and selects the ones to send."""

@@ -1,7 +1,7 @@
-"""The engine's certificate, and ours to it: one way for all that asks an engine, its metrics and its readiness alike.
+"""TLS to a serving engine: its certificate and our client certificate, shared by the scraper and the ready probe.
 
-A certificate is checked against the system's authorities, or against those of a file; what is not checked is so by the
-user's word alone.
+A certificate is verified against the system's certificate authorities, or those in a file; only an explicit setting
+turns verification off.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from endpoint_analytics.agents.core.config import AgentConfig
 from endpoint_analytics.schemas.configuration.settings import wrong
 
 _HINT = (
-    "; --engine-ca-file gives the authority that signed it, --engine-server-name the name that it is for, and "
-    "--engine-insecure takes any certificate"
+    "; set --engine-ca-file to the authority that signed it, --engine-server-name to the host name it is issued for, "
+    "or --engine-insecure to accept any certificate"
 )
-_ASKS_FOR_OURS = (
-    "; the engine asks for a certificate: --engine-certificate-file and --engine-key-file give one"
+_CLIENT_CERTIFICATE_HINT = (
+    "; the engine requires a client certificate: set --engine-certificate-file and --engine-key-file"
 )
-_OURS_IS_ASKED_FOR = ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE", "BAD_CERTIFICATE", "UNKNOWN_CA")
+_CLIENT_CERTIFICATE_ERRORS = ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE", "BAD_CERTIFICATE", "UNKNOWN_CA")
 
 
 @dataclass(frozen=True, slots=True)
 class EngineTls:
-    """A context, and the name that the engine's certificate is for where it is not the address's."""
+    """A TLS context, and the host name in the engine's certificate if it differs from the URL's."""
 
     context: ssl.SSLContext = field(default_factory=ssl.create_default_context)
     server_name: str = ""
 
     def connect(self, host: str, port: int | None, timeout_s: float) -> http.client.HTTPSConnection:
-        """Return a connection that is not made yet."""
+        """Return a connection that is not open yet."""
         return _Connection(host, port, timeout_s, self)
 
 
 def engine_tls(config: AgentConfig) -> EngineTls:
-    """Return what the settings say; raises ConfigurationError for files that cannot be used."""
+    """Return the TLS settings of `config`; raises ConfigurationError for unusable files."""
     context = ssl.create_default_context()
     if config.engine_ca_file:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -58,19 +58,21 @@ def engine_tls(config: AgentConfig) -> EngineTls:
 
 
 def explained(error: Exception) -> str:
-    """Return why an engine could not be asked, and where certificates are the reason how to mend it."""
-    said = str(error) or type(error).__name__
+    """Return why a request to an engine failed, with a hint if certificates are the reason."""
+    text = str(error) or type(error).__name__
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({error.verify_message or said}){_HINT}"
-    if isinstance(error, ssl.SSLError) and any(reason in said.upper() for reason in _OURS_IS_ASKED_FOR):
-        return said + _ASKS_FOR_OURS
-    if isinstance(error, ssl.SSLError) and "WRONG_VERSION_NUMBER" in said.upper():
-        return f"{said}: it speaks no TLS; is it http:// instead of https://?"
-    return said
+        return f"its certificate is not trusted ({error.verify_message or text}){_HINT}"
+    if isinstance(error, ssl.SSLError) and any(
+        reason in text.upper() for reason in _CLIENT_CERTIFICATE_ERRORS
+    ):
+        return text + _CLIENT_CERTIFICATE_HINT
+    if isinstance(error, ssl.SSLError) and "WRONG_VERSION_NUMBER" in text.upper():
+        return f"{text}: the engine does not speak TLS; use http:// instead of https://?"
+    return text
 
 
 class _Connection(http.client.HTTPSConnection):
-    """Asks the server for the certificate of another name than the address's, where there is one."""
+    """Uses the configured server name, if any, instead of the URL's host for SNI and verification."""
 
     def __init__(self, host: str, port: int | None, timeout_s: float, tls: EngineTls) -> None:
         super().__init__(host, port, timeout=timeout_s, context=tls.context)

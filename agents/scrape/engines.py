@@ -1,8 +1,8 @@
-"""Which metrics each engine has, and what they are here. Only this table belongs here.
+"""Maps each serving engine's metrics to ours. Only this table belongs here.
 
-Names differ from version to version: of several, the first that an answer has counts. They stand as engines
-document them; an answer may also spell them with `_` for `:`, counters with and without `_total`, and Ray puts `ray_`
-before the names of all that runs in it.
+Names differ between versions: of several, the first one present in a response is used. They are written as the engines
+document them; a response may also use `_` for `:`, and counters with or without `_total`, and Ray prefixes `ray_` to
+the metrics of everything that runs in it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ How = Literal["sum", "mean", "rate"]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where `metric` comes from: the samples of the first of `names` that are meant by `where`.
+    """Where `metric` comes from: the samples of the first of `names` that match `where`.
 
-    Several samples (models, ranks, engines) are added up (`sum`) or averaged (`mean`); of counters (`rate`) it is
-    how much they grew together, per second. `factor` brings the result into the metric's unit.
+    Several samples (models, ranks, engines) are summed (`sum`) or averaged (`mean`); for counters (`rate`) the metric
+    is their total increase per second. `factor` converts the result to the metric's unit.
     """
 
     metric: str
@@ -33,10 +33,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """An engine that is known by its metrics.
+    """A serving engine, recognized by its metrics.
 
-    `part` is the label of what may call each other inside it (models of an ensemble, deployments): where it has several
-    values a request may count once for each.
+    `part` is the label of components that may call each other (models of an ensemble, deployments): if it has several
+    values, one request may be counted once for each.
     """
 
     name: str
@@ -53,7 +53,7 @@ def _waiting(*found: str, where: str = "") -> Source:
 
 
 def _kv_cache(*found: str, where: str = "") -> Source:
-    """Engines tell it as a share of 1."""
+    """Engines report it as a ratio from 0 to 1."""
     return Source(names.ENGINE_KV_CACHE_PERCENT.name, found, "mean", 100.0, parse_selector(where))
 
 
@@ -61,7 +61,7 @@ def _counter(metric: names.EngineMetric, *found: str, where: str = "") -> Source
     return Source(metric.name, found, "rate", where=parse_selector(where))
 
 
-# Where one answer has metrics of two (vLLM in Ray Serve), the first that has a metric tells it.
+# If a response has metrics of two engines (vLLM in Ray Serve), each metric comes from the first that has it.
 ENGINES = (
     # https://docs.vllm.ai/en/v0.12.0/design/metrics/ and vllm/v1/metrics/loggers.py; gpu_* until 0.9
     Engine(
@@ -77,7 +77,7 @@ ENGINES = (
                 "vllm:gpu_prefix_cache_hits_total",
             ),
             _counter(names.ENGINE_GENERATED_TOKENS, "vllm:generation_tokens_total"),
-            # One that its client gave up is neither (vllm/v1/engine/__init__.py: FinishReason).
+            # A request that its client aborted is neither (vllm/v1/engine/__init__.py: FinishReason).
             _counter(
                 names.ENGINE_FINISHED_REQUESTS,
                 "vllm:request_success_total",
@@ -90,8 +90,8 @@ ENGINES = (
         ),
     ),
     # sglang/srt/metrics/collector.py (0.4.6 to 0.5.6), srt/observability/metrics_collector.py (0.5.23). With
-    # --enable-priority-scheduling the whole has an empty priority, and the parts stand beside it. Aborted requests are
-    # mostly those that their clients gave up, and no failures
+    # --enable-priority-scheduling the total has an empty priority, next to one sample per priority. Aborted requests
+    # are mostly ones that clients cancelled, not failures
     Engine(
         "sglang",
         (
@@ -105,7 +105,7 @@ ENGINES = (
             _counter(names.ENGINE_PREEMPTIONS, "sglang:num_retracted_requests_total"),
         ),
     ),
-    # https://huggingface.co/docs/text-generation-inference/reference/metrics (3.3): tokens are known when a
+    # https://huggingface.co/docs/text-generation-inference/reference/metrics (3.3): tokens are counted when a
     # request ends
     Engine(
         "tgi",
@@ -118,7 +118,7 @@ ENGINES = (
             _counter(names.ENGINE_FAILED_REQUESTS, "tgi_request_failure"),
         ),
     ),
-    # text-embeddings-inference, core/src/{infer,queue,tokenization}.rs (1.8): no gauge but the queue
+    # text-embeddings-inference, core/src/{infer,queue,tokenization}.rs (1.8): the queue is the only gauge
     Engine(
         "tei",
         (
@@ -144,7 +144,7 @@ ENGINES = (
         ),
         part="model",
     ),
-    # llama.cpp, tools/server/README.md (b6000 and later; the cache's share until b5900)
+    # llama.cpp, tools/server/README.md (b6000 and later; the cache ratio until b5900)
     Engine(
         "llamacpp",
         (
@@ -155,7 +155,7 @@ ENGINES = (
             _counter(names.ENGINE_GENERATED_TOKENS, "llamacpp:tokens_predicted_total"),
         ),
     ),
-    # https://docs.ray.io/en/latest/serve/monitoring.html (2.4x to 2.5x). Of the whole node; Ray renews them each 10 s
+    # https://docs.ray.io/en/latest/serve/monitoring.html (2.4x to 2.5x). Per node; Ray updates them every 10 s
     Engine(
         "ray",
         (

@@ -1,9 +1,9 @@
-"""The samples of chosen names in a Prometheus exposition: text in, numbers out. Pure.
+"""Parses the selected samples of a Prometheus exposition: text in, numbers out. Pure.
 
 Sources: the text format 0.0.4 (https://prometheus.io/docs/instrumenting/exposition_formats/) and OpenMetrics 1.0
 (https://prometheus.io/docs/specs/om/open_metrics_spec/), whose sample lines differ in what may follow the value: a
-timestamp, an exemplar. An engine's answer has a thousand lines, of which a dozen are wanted: only these are looked
-into. A wanted line that is no sample is counted and left out, and so is a value that is no number.
+timestamp, an exemplar. An engine's response has a thousand lines, of which a dozen are wanted: only these are parsed.
+A wanted line that is not a sample is counted and skipped; a value that is not finite is skipped.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 MAX_SAMPLES = 10_000
-"""Wanted samples of one answer: series of a few counters and gauges, by model, rank and the like."""
+"""Most wanted samples in one response: a few counters and gauges, by model, rank and the like."""
 
 _NAME = re.compile(r"^[ \t]*([a-zA-Z_:][a-zA-Z0-9_:]*)", re.MULTILINE)
 _LABEL = re.compile(r'[ \t]*([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*"((?:[^"\\\n]|\\[^\n])*)"[ \t]*(,|(?=\}))')
@@ -33,11 +33,11 @@ _ESCAPES = {"n": "\n"}
 
 
 class ExpositionError(ValueError):
-    """An answer that cannot be used as a whole; the message says why."""
+    """A response that cannot be used at all; the message says why."""
 
 
 class Sample(NamedTuple):
-    """One wanted sample: its labels, and a finite value."""
+    """One wanted sample: its labels and a finite value."""
 
     labels: Mapping[str, str]
     value: float
@@ -45,14 +45,14 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Exposition:
-    """The wanted samples by name, in their order, and how many wanted lines were no samples."""
+    """The wanted samples by name, in order, and how many wanted lines were malformed."""
 
     samples: Mapping[str, list[Sample]]
     malformed: int = 0
 
 
 def parse_exposition(text: str, wanted: Container[str]) -> Exposition:
-    """Return the samples whose names are wanted; raises ExpositionError when there are more than MAX_SAMPLES."""
+    """Return the samples whose names are wanted; raises ExpositionError if there are more than MAX_SAMPLES."""
     samples: dict[str, list[Sample]] = {}
     count = malformed = 0
     for match in _NAME.finditer(text):
@@ -61,7 +61,7 @@ def parse_exposition(text: str, wanted: Container[str]) -> Exposition:
             continue
         count += 1
         if count > MAX_SAMPLES:
-            raise ExpositionError(f"more than {MAX_SAMPLES} samples of the chosen metrics")
+            raise ExpositionError(f"more than {MAX_SAMPLES} samples of the selected metrics")
         sample = _read_sample(text, match.end())
         if sample is None:
             malformed += 1
@@ -71,7 +71,7 @@ def parse_exposition(text: str, wanted: Container[str]) -> Exposition:
 
 
 def _read_sample(text: str, at: int) -> Sample | None:
-    """Return the sample whose name ends at `at`, None when the line is none."""
+    """Return the sample whose name ends at `at`, None if the line is not a sample."""
     labels: dict[str, str] = {}
     opening = at
     while text[opening : opening + 1] in {" ", "\t"}:
@@ -88,7 +88,7 @@ def _read_sample(text: str, at: int) -> Sample | None:
             return None
         at = closing.end()
     elif opening == at:
-        return None  # nothing parts the name from the value
+        return None  # nothing separates the name from the value
     rest = _REST.match(text, at)
     return None if rest is None else Sample(labels, float(rest[1]))
 

@@ -1,8 +1,7 @@
-"""How fast counters grow together: from one answer to the next, per second. Pure; its memory is bounded.
+"""The total increase of counters per second, from one response to the next. Pure; its memory is bounded.
 
-As in Prometheus, a counter that went back began again at 0. One that was not in the answer before began at 0 too:
-engines make many a counter when they first need it. One that is missing once is remembered, so that it does not
-count anew when it comes back.
+As in Prometheus, a counter that decreased was reset to 0. A new counter also started at 0: engines create many counters
+on first use. A counter that is missing once is remembered, so that it is not counted again when it returns.
 """
 
 from __future__ import annotations
@@ -12,24 +11,24 @@ from collections.abc import Mapping
 from endpoint_analytics.agents.scrape.exposition import MAX_SAMPLES
 
 FORGET_AFTER_NS = 10_000_000_000
-"""After a longer time without an answer the rate would say little of any moment: it begins anew."""
+"""After a longer gap the rate would not describe any moment, so it starts afresh."""
 
 
 CounterKey = tuple[str, tuple[tuple[str, str], ...]]
-"""A counter's name, and its labels in order."""
+"""A counter's name and its sorted labels."""
 
 
 class Growth:
-    """Of the counters of one metric."""
+    """Tracks the counters of one metric."""
 
     def __init__(self) -> None:
         self._before: dict[CounterKey, float] = {}
         self._before_ns: int | None = None
 
     def per_second(self, counters: Mapping[CounterKey, float], at_ns: int) -> float | None:
-        """Return the growth since the answer before, None without one and while no counter was seen.
+        """Return the increase since the previous response; None without one, or while no counter was seen.
 
-        To be called at every answer, also without counters. `at_ns` is of the monotonic clock.
+        Call it for every response, even without counters. `at_ns` is monotonic.
         """
         before, before_ns = self._before, self._before_ns
         self._before_ns = at_ns

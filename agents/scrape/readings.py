@@ -1,4 +1,4 @@
-"""From an engine's samples to our metrics: which sample counts, added up, averaged or as a rate. No I/O, no clock."""
+"""Turns a serving engine's samples into our metrics: selects, then sums, averages or takes rates. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from endpoint_analytics.agents.scrape.growth import Growth
 from endpoint_analytics.agents.scrape.selector import EVERYTHING, Selector, fits, fits_where_it_can
 from endpoint_analytics.schemas.limits import MAX_READING
 
-# Workers of one model that is spread over devices say the same: all but one would count it again.
+# The workers of one model spread over devices report the same values: only one of them may count.
 _COPIES = frozenset({"tp_rank", "pp_rank", "moe_ep_rank"})
 
 
 @dataclass(frozen=True, slots=True)
 class EngineReading:
-    """What one answer says: the engine's name (empty: none that is known), and readings by metric.
+    """The readings of one response: the engine's name (empty: unknown), and values by metric.
 
-    `known` counts the metrics that the answer has; rates have no reading at the first answer. `hint` is what a user
-    should know of how they were read.
+    `known` counts the metrics that the response has; rates have no reading in the first response. `hint` is what a user
+    should know about how they were read.
     """
 
     engine: str = ""
@@ -30,10 +30,10 @@ class EngineReading:
 
 
 class EngineReader:
-    """Reads one engine's answers, in order.
+    """Reads one engine's responses, in order.
 
-    `own` are sources that go before those of the engines; of the engines' samples that have the labels of `select`,
-    only those count that it means.
+    `own` are the user's sources, which take precedence over the engines'. Engine samples that have the labels of
+    `select` count only if they match it.
     """
 
     def __init__(
@@ -48,28 +48,28 @@ class EngineReader:
         sources += [(engine.name, source) for engine in engines for source in engine.sources]
         self._sources = [(engine, source, Growth()) for engine, source in sources]
         self.spelled: Mapping[str, str] = _spellings(engines) | _own_spellings(own)
-        """How each wanted name may be written in an answer -> how it is documented."""
+        """Each wanted name as a response may spell it -> as it is documented."""
 
     def read(self, exposition: Exposition, at_ns: int) -> EngineReading:
-        """Return what the answer of `at_ns` (monotonic) says."""
+        """Return the readings of the response received at `at_ns` (monotonic)."""
         samples: dict[str, list[Sample]] = {}
         for name, found in exposition.samples.items():
             samples.setdefault(self.spelled[name], found)
-        engine, hint, readings, told = "", "", dict[str, float](), set[str]()
+        engine, hint, readings, known = "", "", dict[str, float](), set[str]()
         for of_engine, source, growth in self._sources:
             name, chosen = _choose(source, samples, self._select if of_engine else EVERYTHING)
             value = _value(source, name, chosen, growth, at_ns)
-            if not chosen or source.metric in told:
+            if not chosen or source.metric in known:
                 continue
-            told.add(source.metric)
+            known.add(source.metric)
             engine = engine or of_engine
             hint = hint or self._hint(of_engine, source, chosen)
             if value is not None and abs(value * source.factor) <= MAX_READING:
                 readings[source.metric] = value * source.factor
-        return EngineReading(engine, readings, len(told), hint)
+        return EngineReading(engine, readings, len(known), hint)
 
     def _hint(self, engine: str, source: Source, chosen: Sequence[Sample]) -> str:
-        """Return what to do where a request may count several times."""
+        """Return what to do if requests may be counted several times, else an empty text."""
         part = self._parts.get(engine)
         values = (
             {sample.labels.get(part, "") for sample in chosen} if part and source.how == "rate" else set()
@@ -78,8 +78,8 @@ class EngineReader:
             return ""
         shown = ", ".join(sorted(values)[:5])
         return (
-            f"the requests of {len(values)} {part}s are added up ({shown}); where one calls the others, so that a "
-            f"request counts several times, --select '{part}=\"NAME\"' reads that one alone"
+            f"the requests of {len(values)} {part}s are summed ({shown}); if one calls the others, a request is "
+            f"counted several times: read only that one with --select '{part}=\"NAME\"'"
         )
 
 
@@ -96,7 +96,7 @@ def _value(source: Source, name: str, chosen: Sequence[Sample], growth: Growth, 
 def _choose(
     source: Source, samples: Mapping[str, list[Sample]], select: Selector
 ) -> tuple[str, list[Sample]]:
-    """Return the first name of the source that has samples, and these."""
+    """Return the first name of the source that has samples, and those samples."""
     for name in source.names:
         found = [
             sample
@@ -109,7 +109,7 @@ def _choose(
 
 
 def _without_copies(samples: Iterable[Sample]) -> list[Sample]:
-    """Return the samples, of those that differ by a rank alone the first."""
+    """Return the samples; of those that differ only by rank, the first."""
     seen: dict[tuple[tuple[str, str], ...], Sample] = {}
     for sample in samples:
         key = tuple(sorted(item for item in sample.labels.items() if item[0] not in _COPIES))
@@ -141,7 +141,7 @@ def _own_spellings(own: Iterable[Source]) -> dict[str, str]:
 
 
 def _with_and_without_total(name: str, source: Source) -> tuple[str, ...]:
-    """Return how a counter may be spelled; OpenMetrics has `_total`, older libraries and Ray leave it out."""
+    """Return the spellings of a counter; OpenMetrics has `_total`, older libraries and Ray omit it."""
     if source.how != "rate":
         return (name,)
     base = name.removesuffix("_total")

@@ -1,4 +1,4 @@
-"""Scrapes one engine: asks, reads, and says in words what is wrong, once. Its failures never end anything."""
+"""Scrapes one serving engine: fetches, parses, and logs each problem once. A failure never stops anything else."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ logger = logging.getLogger("endpoint_analytics")
 
 @dataclass(frozen=True, slots=True)
 class ScrapeFigures:
-    """What came of scraping since the start. `error` is the last failure's, empty when the last answer was good.
+    """Scraping counters since the start. `error` is the last failure's, empty if the last scrape succeeded.
 
-    `malformed` counts lines of chosen metrics that were no samples.
+    `malformed` counts malformed lines of selected metrics.
     """
 
     engine: str = ""
@@ -34,23 +34,23 @@ class ScrapeFigures:
 
 
 class Scraper:
-    """Of one engine; one thread uses it. `figures` may be read by any."""
+    """Scrapes one engine; used by one thread. Any thread may read `figures`."""
 
-    def __init__(self, settings: ScrapeSettings, ask: Callable[[Target], str] = fetch) -> None:
+    def __init__(self, settings: ScrapeSettings, fetch_text: Callable[[Target], str] = fetch) -> None:
         self.figures = ScrapeFigures()
         self.target = settings.target
         self._reader = EngineReader(settings.own, select=settings.select)
-        self._ask = ask
+        self._fetch = fetch_text
         self._failed = 0
 
     def take(self, _at_ns: int) -> EngineReading | None:
-        """Return what the engine says now, None when it does not: that is a gap, and never a zero."""
+        """Return the current reading; None if there is none: a gap, never a zero."""
         try:
-            text = self._ask(self.target)
+            text = self._fetch(self.target)
             exposition = parse_exposition(text, self._reader.spelled)
             reading = self._reader.read(exposition, now_ns())
             if not reading.known:
-                raise ScrapeError("the answer has none of the metrics that are known; --metric names others")
+                raise ScrapeError("the response has none of the known metrics; add others with --metric")
         except (ScrapeError, ExpositionError) as error:
             self._fail(str(error))
             return None
@@ -61,7 +61,7 @@ class Scraper:
         old = self.figures
         if not self._failed:
             logger.warning(
-                "%s does not give its metrics, trying on (figures of the engine are missing meanwhile): %s",
+                "cannot scrape %s; retrying (engine metrics are missing until then): %s",
                 self.target,
                 why,
             )
@@ -71,19 +71,19 @@ class Scraper:
     def _succeed(self, reading: EngineReading, malformed: int) -> None:
         old = self.figures
         if self._failed:
-            logger.info("%s gives its metrics again, after %d failures", self.target, self._failed)
+            logger.info("%s can be scraped again, after %d failures", self.target, self._failed)
             self._failed = 0
         if not old.answers:
             logger.info(
-                "%s is read: %s, %d metrics",
+                "first scrape of %s: %s, %d metrics",
                 self.target,
-                reading.engine or "an engine of its own",
+                reading.engine or "an unknown engine",
                 reading.known,
             )
             if reading.hint:
                 logger.warning("%s: %s", self.target, reading.hint)
         if malformed and not old.malformed:
-            logger.warning("%s: %d lines of chosen metrics are no samples", self.target, malformed)
+            logger.warning("%s: %d lines of the selected metrics are malformed", self.target, malformed)
         self.figures = ScrapeFigures(reading.engine, old.answers + 1, old.failures, old.malformed + malformed)
 
 

@@ -1,6 +1,6 @@
-"""Which samples are meant: selectors on labels as in PromQL, `model="ens",reason!~"CANCELED|"`. Pure.
+"""Selects samples by label, as in PromQL: `model="ens",reason!~"CANCELED|"`. Pure.
 
-A label that a sample does not have is an empty one, and a regular expression is for the whole value
+A missing label counts as an empty one, and a regular expression must match the whole value
 (https://prometheus.io/docs/prometheus/latest/querying/basics/#time-series-selectors).
 """
 
@@ -20,14 +20,14 @@ _ESCAPED = re.compile(r'\\(["\\])')
 
 @dataclass(frozen=True, slots=True)
 class Matcher:
-    """One label's condition: its whole value fits `pattern`, or does not where `is_not`."""
+    """One label's condition: its whole value matches `pattern`, or, with `is_not`, does not."""
 
     label: str
     pattern: re.Pattern[str]
     is_not: bool = False
 
     def fits(self, labels: Mapping[str, str]) -> bool:
-        """Return whether a sample with these labels is meant."""
+        """Return whether a sample with these labels matches."""
         return (self.pattern.fullmatch(labels.get(self.label, "")) is None) == self.is_not
 
 
@@ -36,7 +36,7 @@ EVERYTHING: Selector = ()
 
 
 def parse_selector(text: str) -> Selector:
-    """Return the selector of `label="value",label!~"regex"`, with or without braces; raises ConfigurationError."""
+    """Parse `label="value",label!~"regex"`, with or without braces; raises ConfigurationError."""
     inner = text.strip()
     if inner[:1] == "{" and inner[-1:] == "}":
         inner = inner[1:-1]
@@ -54,7 +54,7 @@ def parse_selector(text: str) -> Selector:
             pattern = re.compile(value if "~" in operator else re.escape(value))
         except re.error as error:
             raise ConfigurationError(
-                f"selector is {text!r}: {value!r} is no regular expression: {error}"
+                f"selector is {text!r}: {value!r} is not a valid regular expression: {error}"
             ) from error
         matchers.append(Matcher(label, pattern, operator.startswith("!")))
         at = match.end()
@@ -62,10 +62,10 @@ def parse_selector(text: str) -> Selector:
 
 
 def fits(selector: Iterable[Matcher], labels: Mapping[str, str]) -> bool:
-    """Return whether a sample with these labels is meant by all of the selector."""
+    """Return whether a sample with these labels matches the whole selector."""
     return all(matcher.fits(labels) for matcher in selector)
 
 
 def fits_where_it_can(selector: Iterable[Matcher], labels: Mapping[str, str]) -> bool:
-    """The same, but that a label which the sample does not have says nothing of it."""
+    """Like `fits`, but ignores matchers for labels that the sample does not have."""
     return all(matcher.label not in labels or matcher.fits(labels) for matcher in selector)

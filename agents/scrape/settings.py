@@ -1,4 +1,4 @@
-"""What to scrape: the address, and metrics of the user's own. Frozen, checked once; only settings belong here."""
+"""What to scrape: the URL, and the user's own metrics. Frozen, checked once; only settings belong here."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _RESERVED = ("_total", "_created", "_bucket", "_count", "_sum", "_info")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where an engine's metrics are; a `token` is sent as a bearer's, and shown nowhere."""
+    """Where a serving engine's metrics are; `token` is sent as a bearer token and never shown."""
 
     host: str
     port: int
@@ -36,14 +36,14 @@ class Target:
     tls: EngineTls = field(default_factory=EngineTls, repr=False, compare=False)
 
     def __str__(self) -> str:
-        """Return it for people, without the query: that may hold a secret."""
+        """Return the URL for display, without the query, which may hold a secret."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.is_tls else 'http'}://{host}:{self.port}{self.path.partition('?')[0]}"
 
 
 @dataclass(frozen=True, slots=True)
 class ScrapeSettings:
-    """Reads `target` each `interval_s`; `own` are sources that the user named."""
+    """Scrape `target` every `interval_s` seconds; `own` are the user's own sources."""
 
     target: Target
     interval_s: float
@@ -52,7 +52,7 @@ class ScrapeSettings:
 
 
 def scrape_settings(config: AgentConfig) -> ScrapeSettings | None:
-    """Return what the agent's settings say, None when nothing is to be scraped; raises ConfigurationError."""
+    """Return the scrape settings of `config`, None if nothing should be scraped; raises ConfigurationError."""
     if config.scrape in NOTHING:
         return None
     target = replace(parse_target(config.scrape), token=config.scrape_token, tls=engine_tls(config))
@@ -61,10 +61,14 @@ def scrape_settings(config: AgentConfig) -> ScrapeSettings | None:
 
 
 def parse_target(url: str) -> Target:
-    """Return where `http://host:port/path` points (the path is /metrics by default); raises ConfigurationError."""
+    """Parse `http://host:port/path` (default path: /metrics); raises ConfigurationError."""
     parts = parse_url("scrape", url, default_scheme="http")
     if parts.username is not None:
-        raise wrong("scrape", url, "a login is no part of it; ENDPOINT_ANALYTICS_SCRAPE_TOKEN gives a token")
+        raise wrong(
+            "scrape",
+            url,
+            "a login in the URL is not supported; set ENDPOINT_ANALYTICS_SCRAPE_TOKEN to a token",
+        )
     path = parts.path if parts.path not in {"", "/"} else DEFAULT_PATH
     is_tls = parts.scheme == "https"
     return Target(
@@ -76,18 +80,18 @@ def parse_target(url: str) -> Target:
 
 
 def parse_own(mappings: Sequence[str]) -> tuple[Source, ...]:
-    """Return the sources of `engine_name=prometheus_name{selector}*factor`, the last two as wanted; raises
-    ConfigurationError. What was split at the commas in a selector's braces is put together again.
+    """Parse `engine_name=prometheus_name{selector}*factor`, selector and factor being optional; raises
+    ConfigurationError. Mappings that were split at the commas in a selector's braces are joined again.
 
-    The name says what becomes of several samples: rates end with _per_second, averages with _percent or _ratio,
-    all else is added up.
+    The name decides how several samples are combined: _per_second means a rate, _percent and _ratio an average,
+    anything else a sum.
     """
     whole = [mapping.strip() for mapping in _BETWEEN.split(",".join(mappings)) if mapping.strip()]
     if len(whole) > MAX_OWN_METRICS:
-        raise ConfigurationError(f"{len(whole)} metrics of your own; {MAX_OWN_METRICS} are taken")
+        raise ConfigurationError(f"{len(whole)} metrics of your own: at most {MAX_OWN_METRICS} are allowed")
     found = [_parse_one(mapping) for mapping in whole]
     if len({source.metric for source in found}) < len(found):
-        raise ConfigurationError("a metric of your own is named twice")
+        raise ConfigurationError("one of your own metrics is named twice")
     return tuple(found)
 
 
@@ -95,20 +99,20 @@ def _parse_one(mapping: str) -> Source:
     match = _OWN.fullmatch(mapping)
     if match is None:
         raise ConfigurationError(
-            f"metric is {mapping!r}; it takes engine_NAME=PROMETHEUS_NAME, where NAME has small letters, digits "
+            f"metric is {mapping!r}: expected engine_NAME=PROMETHEUS_NAME, where NAME has lower-case letters, digits "
             "and _, or engine_NAME=PROMETHEUS_NAME*FACTOR"
         )
     metric, name, selector, factor_text = match.groups()
     if metric.endswith(_RESERVED):
         raise ConfigurationError(
-            f"metric is {metric!r}; what it counts is sent as a rate: end the name with _per_second"
+            f"metric is {metric!r}: counters are sent as rates, so end the name with _per_second"
         )
     try:
         factor = float(factor_text or 1)
     except ValueError:
         factor = math.nan
     if not math.isfinite(factor):
-        raise ConfigurationError(f"metric is {mapping!r}; {factor_text!r} is no factor")
+        raise ConfigurationError(f"metric is {mapping!r}: {factor_text!r} is not a valid factor")
     return Source(metric, (name,), _how(metric), factor, parse_selector(selector or ""))
 
 

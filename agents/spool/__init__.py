@@ -1,5 +1,5 @@
-"""What an agent could not send, kept on disk until Kafka has it.
+"""The spool: messages that an agent could not send, kept on disk until Kafka has them.
 
-`frame`, `log` and `part` are files of checksummed records; `claim` says whose they are; `spool` holds an agent's
-own and those of dead processes under one cap; `sender`, `outbox` and `replay` are its way to the producer.
+`frame`, `log` and `part` are files of checksummed records; `claim` records who owns them; `spool` holds an agent's own
+files and those of dead processes under one size limit; `outbox` and `delivery` take them to Kafka.
 """

@@ -1,7 +1,7 @@
-"""Who owns which part of a spool directory: a subdirectory for each boot, held by a lock that ends with its process.
+"""Ownership within a spool directory: one subdirectory per boot, held by a lock that ends with its process.
 
-`<boot>@<topic prefix>.lock` is locked as long as the owner lives, however it dies; its segments are in the directory
-`<boot>@<topic prefix>`. Whoever gets the lock of a dead process owns what it left.
+`<boot>@<topic prefix>.lock` is locked while the owner lives, however it dies; its segments are in the directory
+`<boot>@<topic prefix>`. A process that gets the lock of a dead one owns what it left behind.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ LOCK = ".lock"
 
 
 class Claim:
-    """The subdirectory `directory`, and the lock that makes it ours."""
+    """The subdirectory `directory` and the lock that marks this process as its owner."""
 
     def __init__(self, directory: Path, lock: FileLock) -> None:
         self.directory = directory
         self._lock = lock
 
     def release(self) -> None:
-        """Leave the subdirectory as it is, to whoever wants it."""
+        """Release the subdirectory unchanged, so that another process can claim it."""
         self._lock.release()
 
     def remove(self) -> None:
-        """Remove the subdirectory, which is empty, and let go of it. What else is in there stays."""
+        """Remove the subdirectory if it is empty, and release it. Any other files in it stay."""
         with suppress(OSError):
             self.directory.rmdir()
             self._lock.path.unlink()
@@ -35,7 +35,7 @@ class Claim:
 
 
 def claim(directory: Path) -> Claim | None:
-    """Make `directory` ours and make it, unless a living process owns it: then None. Raises OSError."""
+    """Claim and create `directory`; None if a live process owns it. Raises OSError."""
     directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = acquire(directory.with_name(directory.name + LOCK))
     if lock is None:
@@ -49,10 +49,10 @@ def claim(directory: Path) -> Claim | None:
 
 
 def claim_left(base: Path, topic_prefix: str) -> Iterator[Claim]:
-    """Yield the subdirectories of dead processes for the same topics, each ours from then on."""
+    """Claim and yield the subdirectories that dead processes left for the same topics."""
     try:
         locks = sorted(base.glob(f"*@{topic_prefix}{LOCK}"), key=lambda path: path.stat().st_mtime_ns)
-    except OSError:  # one has just gone: there is a next time
+    except OSError:  # one has just disappeared: try again next time
         return
     for lock in locks:
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""The thread that does the spool's disk work, one job after another, so that a hung disk stops nothing else."""
+"""The thread that does the spool's disk work, one job at a time, so that a hung disk blocks nothing else."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 MAX_JOBS = 32
-"""Far more than wait at once: each sender has at most a write and a read there."""
+"""Far more than are ever queued: each sender has at most one write and one read."""
 
 
 class DiskThread:
-    """A daemon thread; `run` is for one event loop. Nobody waits for a thread whose disk hangs."""
+    """A daemon thread; `run` serves one event loop. Nothing joins the thread, so a hung disk cannot block shutdown."""
 
     def __init__(self) -> None:
         self._jobs: Queue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = Queue(MAX_JOBS)
         self._thread = threading.Thread(target=self._work, name="endpoint-analytics-spool", daemon=True)
 
     def start(self) -> None:
-        """Start; once."""
+        """Start the thread; call once."""
         self._thread.start()
 
     async def run(self, job: Callable[..., Result], *arguments: object) -> Result:
-        """Return what the job returns, or raise what it raises; OSError too when too many jobs wait."""
+        """Return what the job returns, or raise what it raises; raises OSError if too many jobs are queued."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         try:
             self._jobs.put_nowait((lambda: job(*arguments), future))
         except Full as error:
-            raise OSError("the disk does not answer") from error
+            raise OSError("the disk does not respond") from error
         return await future
 
     def stop(self) -> None:
-        """End after the jobs that wait; does not wait for it."""
+        """Stop after the queued jobs, without waiting for them."""
         try:
             self._jobs.put_nowait(None)
         except Full:
@@ -46,18 +46,18 @@ class DiskThread:
             job, future = item
             try:
                 result = job()
-            except Exception as error:  # noqa: BLE001  # it is raised where the job was ordered
-                _tell(future, future.set_exception, error)
+            except Exception as error:  # noqa: BLE001  # raised again in `run`
+                _resolve(future, future.set_exception, error)
             else:
-                _tell(future, future.set_result, result)
+                _resolve(future, future.set_result, result)
 
 
-def _tell(future: asyncio.Future[Any], how: Callable[[Any], None], outcome: object) -> None:
-    def tell() -> None:
+def _resolve(future: asyncio.Future[Any], setter: Callable[[Any], None], outcome: object) -> None:
+    def resolve() -> None:
         if not future.done():
-            how(outcome)
+            setter(outcome)
 
     try:
-        future.get_loop().call_soon_threadsafe(tell)
-    except RuntimeError:  # the loop has closed: nobody waits
+        future.get_loop().call_soon_threadsafe(resolve)
+    except RuntimeError:  # the loop is closed: nothing awaits the result
         return

@@ -1,4 +1,4 @@
-"""What the spool tells of itself: figures, for the totals, the snapshot and the log. No I/O but logging."""
+"""The spool's own counters, for the totals, the agent's snapshot and the application log. No I/O except logging."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ logger = logging.getLogger("endpoint_analytics")
 
 @dataclass(frozen=True, slots=True)
 class SpoolFigures:
-    """What is on disk: own records that wait, by topic suffix, and bytes; bytes taken over from dead processes;
-    drops by topic suffix and reason; records lost to damage, which are among the drops; the disk's last error,
-    while it lasts.
+    """What is on disk, and what was lost.
+
+    `waiting`: own records by topic suffix; `bytes`: own bytes; `adopted_bytes`: bytes taken over from dead processes;
+    `dropped`: drops by topic suffix and reason; `damaged`: records lost to damage, included in the drops; `error`: the
+    disk's current error, if any.
     """
 
     waiting: Mapping[str, int] = field(default_factory=dict)
@@ -26,13 +28,13 @@ class SpoolFigures:
 
     @property
     def records(self) -> int:
-        """Own records that wait for Kafka."""
+        """Number of own records waiting for Kafka."""
         return sum(self.waiting.values())
 
 
 @dataclass(slots=True)
 class SpoolTally:
-    """What the spool in `base` lost since the start, and whether the disk refuses. Trouble is told once."""
+    """What the spool in `base` has lost since the start, and whether the disk fails. Logs each problem once."""
 
     base: Path
     dropped: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -40,7 +42,7 @@ class SpoolTally:
     error: str = ""
 
     def count_dropped(self, topic: str, reason: str, records: int) -> None:
-        """Count records of the topic as given up."""
+        """Count records of the topic as dropped."""
         if records:
             reasons = self.dropped.setdefault(topic, {})
             reasons[reason] = reasons.get(reason, 0) + records
@@ -48,20 +50,18 @@ class SpoolTally:
     def count_damaged(self, topic: str, reason: str, records: int) -> None:
         """Count records of the topic as lost to damage."""
         if records and not self.damaged:
-            logger.warning(
-                "files of the spool in %s are damaged; what was in them is counted as lost", self.base
-            )
+            logger.warning("spool files in %s are damaged; their records are counted as lost", self.base)
         self.damaged += records
         self.count_dropped(topic, reason, records)
 
     def refuse(self, error: OSError) -> None:
-        """The disk takes nothing now."""
+        """The disk failed."""
         if not self.error:
-            logger.warning("the spool in %s takes no messages, they stay in memory: %s", self.base, error)
+            logger.warning("cannot write to the spool in %s, messages stay in memory: %s", self.base, error)
         self.error = str(error)
 
     def accept(self) -> None:
-        """The disk takes messages."""
+        """The disk works."""
         if self.error:
             self.error = ""
-            logger.info("the spool in %s takes messages again", self.base)
+            logger.info("the spool in %s is writable again", self.base)

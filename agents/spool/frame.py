@@ -1,8 +1,8 @@
-"""The spool's frames: records to bytes, and bytes that may be damaged back to records. Pure.
+"""The spool's frame format: encodes records, and decodes possibly damaged bytes back to records. Pure.
 
-A frame is MAGIC, CRC-32, index in its segment, lengths, then topic, key and message; the checksum covers all
-that follows it. MAGIC's first bytes occur in no UTF-8 text, so in no key and no JSON message: reading finds
-the next whole frame behind any damage, and the indexes tell how many are missing in between.
+A frame is MAGIC, CRC-32, index in its segment, lengths, then topic, key and message; the checksum covers everything
+after it. MAGIC's first bytes never occur in UTF-8 text, so in no key and no JSON message: the reader finds the next
+intact frame after any damage, and the indexes show how many are missing in between.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from struct import Struct
 
 MAGIC = b"\xff\xfeE1"
-_HEAD = Struct("<4sIIIBH")  # magic, checksum, index, bytes of the message, of the topic's suffix, of the key
+_HEAD = Struct("<4sIIIBH")  # magic, checksum, index, lengths of message, topic suffix and key
 _UNCHECKED = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A message as it goes to Kafka: `topic` is a suffix of schemas.topics, `index` counts in the segment."""
+    """A message as sent to Kafka: `topic` is a suffix from schemas.topics, `index` is its position in the segment."""
 
     index: int
     topic: str
@@ -29,15 +29,17 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The records of a segment, in order. `damaged` are those that are known to be missing; damage at the
-    very end hides how many there were, and counts as one."""
+    """The records of a segment, in order.
+
+    `damaged` counts those known to be missing; damage at the very end hides how many there were, and counts as one.
+    """
 
     records: list[Record]
     damaged: int
 
 
 def frame_bytes(topic: str, key: bytes, message: bytes) -> int:
-    """Return how long the frame will be."""
+    """Return the length of the frame."""
     return _HEAD.size + len(topic) + len(key) + len(message)
 
 
@@ -50,7 +52,7 @@ def frame(record: Record) -> bytes:
 
 
 def read_frames(data: bytes) -> Found:
-    """Return every whole record of a segment's bytes, whatever happened to the others; raises nothing."""
+    """Return every intact record in a segment's bytes, whatever the state of the others; raises nothing."""
     records: list[Record] = []
     damaged = expected = end = 0
     for start, record in _whole_frames(data):

@@ -1,7 +1,7 @@
-"""One topic's messages on disk, of one boot: segment files in order, written at the end and read once.
+"""A spool log: one boot's messages for one topic on disk, in ordered segment files, appended to and read once.
 
-Rules: what `append` returned for is fsynced; a segment that was read is never written again; a segment goes
-when Kafka has all of it, or when the cap takes it. Errors of the disk are OSError. One thread uses a log.
+Rules: when `append` returns, its messages are fsynced; a segment that was read is never written again; a segment is
+deleted when Kafka has all of it, or to stay under the size limit. Disk errors are OSError. Used by one thread.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SUFFIX = ".spool"
 
 
 class Numbered(NamedTuple):
-    """A message and its number in its topic's order, from 1 on."""
+    """A message and its number within its topic, starting at 1."""
 
     number: int
     message: bytes
@@ -29,9 +29,9 @@ class Numbered(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Segment:
-    """A file of records with consecutive numbers. `count` is None for what another process left unread.
+    """A file of records with consecutive numbers. `count` is None if another process left it and it is still unread.
 
-    `born` orders the segments of all logs. `read`: its records were handed out, and wait in memory too.
+    `born` orders the segments of all logs. `read`: its records were returned by `read`, so they are in memory too.
     """
 
     path: Path
@@ -48,16 +48,16 @@ class Segment:
 
 
 class SpoolLog:
-    """The segments of `topic` in `directory`, those that another process left there included."""
+    """The segments of `topic` in `directory`, including any that another process left there."""
 
     def __init__(self, directory: Path, topic: str, segment_bytes: int) -> None:
         self.directory = directory
         self.topic = topic
         self.damaged = 0
         self.segments = deque(
-            Segment(path, number, there.st_size, None, born=there.st_mtime_ns)
-            for number, path in _left(directory, topic)
-            if (there := path.stat())
+            Segment(path, number, found.st_size, None, born=found.st_mtime_ns)
+            for number, path in _existing(directory, topic)
+            if (found := path.stat())
         )
         self._segment_bytes = segment_bytes
         self._fd: int | None = None
@@ -65,16 +65,16 @@ class SpoolLog:
 
     @property
     def size_bytes(self) -> int:
-        """What its files hold."""
+        """Total size of its files."""
         return sum(segment.size_bytes for segment in self.segments)
 
     @property
     def waiting(self) -> int:
-        """Its own records that Kafka is not known to have."""
+        """Number of records that Kafka is not known to have."""
         return sum(max(s.last - max(s.first - 1, self._taken_through), 0) for s in self.segments)
 
     def append(self, key: bytes, messages: Sequence[Numbered]) -> None:
-        """Write messages with consecutive numbers and fsync once; raises OSError when nothing was kept."""
+        """Write messages with consecutive numbers and fsync once; on OSError, none of them was kept."""
         segment = self._tail(messages[0].number, sum(len(message) for _, message in messages))
         frames = b"".join(
             frame(Record(number - segment.first, self.topic, key, message)) for number, message in messages
@@ -87,16 +87,16 @@ class SpoolLog:
             _write(self._fd, frames)
             os.fsync(self._fd)
         except OSError:
-            self._give_up_tail(segment)
+            self._discard_tail(segment)
             raise
         segment.size_bytes += len(frames)
         segment.count = messages[-1].number - segment.first + 1
 
     def read(self) -> list[tuple[int, Record]] | None:
-        """Return the records of the oldest unread segment that Kafka is not known to have, with numbers.
+        """Return the numbered records of the oldest unread segment, without those that Kafka is known to have.
 
-        None when all is read. What is damaged is left out and added to `damaged`; a file that cannot be
-        read is damaged as a whole.
+        None if every segment was read. Damaged records are left out and added to `damaged`; a file that cannot be
+        read counts as damaged as a whole.
         """
         segment = next((segment for segment in self.segments if not segment.read), None)
         if segment is None:
@@ -121,26 +121,26 @@ class SpoolLog:
         return records
 
     def taken(self, through: int) -> None:
-        """Kafka has all messages up to the number `through`: forget their segments."""
+        """Kafka has all messages up to number `through`: delete their segments."""
         self._taken_through = max(self._taken_through, through)
         while self.segments and self.segments[0].last <= self._taken_through:
             self._remove(self.segments.popleft())
 
     def taken_all_read(self) -> None:
-        """Kafka has all that was read."""
+        """Kafka has everything that was read: delete those segments."""
         while self.segments and self.segments[0].read:
             self._remove(self.segments.popleft())
 
     def droppable(self, sending_through: int) -> Segment | None:
-        """Return the oldest segment that may be dropped, if there is one.
+        """Return the oldest segment that may be dropped, if any.
 
-        What was read, or is being sent from memory (up to the number `sending_through`), stays: it may arrive,
-        and must neither be counted as lost nor be lost when the process dies.
+        Messages that were read, or are being sent from memory (up to number `sending_through`), stay: they may reach
+        Kafka, so they must neither be counted as lost nor be lost if the process dies.
         """
         return next((s for s in self.segments if not s.read and s.first > sending_through), None)
 
     def drop(self, segment: Segment) -> int:
-        """Remove the segment; returns how many records are lost with it."""
+        """Delete the segment; returns how many records are lost with it."""
         if segment.count is None:
             found = read_segment(segment.path)
             lost = len(found.records) + found.damaged
@@ -153,7 +153,7 @@ class SpoolLog:
         return lost
 
     def close(self) -> None:
-        """Let go of the file; what is on disk stays there."""
+        """Close the open file; what is on disk stays there."""
         self._close_tail()
 
     def _tail(self, first: int, size_bytes: int) -> Segment:
@@ -164,8 +164,8 @@ class SpoolLog:
             self._close_tail()
         return Segment(self.directory / f"{self.topic}-{first:016d}{SUFFIX}", first)
 
-    def _give_up_tail(self, segment: Segment) -> None:
-        """After an error nobody knows what of the last write is there: end the segment before it."""
+    def _discard_tail(self, segment: Segment) -> None:
+        """After an error it is unknown how much of the last write is on disk: end the segment before it."""
         with suppress(OSError):
             if self._fd is not None:
                 os.ftruncate(self._fd, segment.size_bytes)
@@ -182,7 +182,7 @@ class SpoolLog:
     def _remove(self, segment: Segment) -> None:
         if not self.segments:
             self._close_tail()
-        with suppress(OSError):  # left over, it is sent again some day, and skipped there
+        with suppress(OSError):  # if it stays, it is sent again later, and the worker skips it
             segment.path.unlink()
 
 
@@ -195,7 +195,7 @@ def read_segment(path: Path) -> Found:
     return read_frames(data)
 
 
-def _left(directory: Path, topic: str) -> Iterator[tuple[int, Path]]:
+def _existing(directory: Path, topic: str) -> Iterator[tuple[int, Path]]:
     start = f"{topic}-"
     for path in sorted(directory.glob(f"{start}*{SUFFIX}")):
         number = path.name[len(start) : -len(SUFFIX)]

@@ -1,7 +1,7 @@
-"""What a spooled sender holds in memory: numbered messages, in order, bounded like the plain outbox. Pure.
+"""What a spooled topic sender holds in memory: numbered messages, in order, bounded like the plain outbox. Pure.
 
-Messages stay until they are on disk or in Kafka. What overflows is the oldest that nobody works on: one being
-written or sent may arrive, and must not be counted as dropped.
+Messages stay until they are on disk or in Kafka. On overflow the oldest message that is not being written or sent is
+dropped: one that is may still arrive, and must not be counted as dropped.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from endpoint_analytics.agents.spool.log import Numbered
 
 @dataclass(slots=True)
 class SpoolOutbox:
-    """At most `max_messages` messages and `max_bytes` bytes; `dropped` counts what was given up, by reason.
+    """At most `max_messages` messages and `max_bytes` bytes; `dropped` counts dropped messages by reason.
 
-    Messages up to the numbers `writing_through` and `sending_through` are in somebody's hands.
+    Messages up to the numbers `writing_through` and `sending_through` are being written and sent.
     """
 
     max_messages: int
@@ -33,7 +33,7 @@ class SpoolOutbox:
         return len(self._messages)
 
     def put(self, message: bytes) -> int:
-        """Add a message and return its number; drops (counted as `buffer_full`) until the bounds are kept."""
+        """Add a message and return its number; drops messages (counted as `buffer_full`) while over the bounds."""
         self.last_number += 1
         self._messages.append(Numbered(self.last_number, message))
         self.size_bytes += len(message)
@@ -42,32 +42,32 @@ class SpoolOutbox:
         return self.last_number
 
     def after(self, number: int) -> list[Numbered]:
-        """Return the messages that come after `number`."""
+        """Return the messages after `number`."""
         return [item for item in self._messages if item.number > number]
 
     def group_after(self, number: int, max_messages: int, max_bytes: int) -> list[Numbered]:
-        """Return the next messages, within the bounds but at least one if there is any."""
+        """Return the next messages, within the bounds, but at least one if there are any."""
         return first_group(self.after(number), max_messages, max_bytes)
 
     def forget(self, through: int) -> None:
-        """Messages up to `through` are safe elsewhere."""
+        """Remove the messages up to `through`: they are safe elsewhere."""
         while self._messages and self._messages[0].number <= through:
             self.size_bytes -= len(self._messages.popleft().message)
 
     def count_dropped(self, reason: str, number: int = 1) -> None:
-        """Count messages as given up."""
+        """Count messages as dropped."""
         self.dropped[reason] = self.dropped.get(reason, 0) + number
 
     def _drop_one(self) -> None:
         held_through = max(self.writing_through, self.sending_through)
         held = sum(1 for _ in takewhile(lambda item: item.number <= held_through, self._messages))
-        self.size_bytes -= len(self._messages[held].message)  # the newest is in nobody's hands
+        self.size_bytes -= len(self._messages[held].message)  # the newest is never being written or sent
         del self._messages[held]
         self.count_dropped("buffer_full")
 
 
 def first_group(items: list[Numbered], max_messages: int, max_bytes: int) -> list[Numbered]:
-    """Return the first items within the bounds, at least one if there is any."""
+    """Return the first items within the bounds, but at least one if there are any."""
     total = 0
     for index, item in enumerate(items[:max_messages]):
         total += len(item.message)

@@ -1,4 +1,4 @@
-"""A part of the spool: the subdirectory of one boot, claimed, with a log for each topic. One thread uses it."""
+"""A part of the spool: one boot's claimed subdirectory, with one spool log per topic. Used by one thread."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ TOPIC_SUFFIXES = (REPLICAS.suffix, REQUESTS.suffix, HARDWARE.suffix)
 
 @dataclass(frozen=True, slots=True)
 class SpoolPart:
-    """`logs` are by topic suffix."""
+    """One boot's subdirectory; `logs` is keyed by topic suffix."""
 
     claim: Claim
     logs: dict[str, SpoolLog]
 
     @property
     def size_bytes(self) -> int:
-        """What its files hold."""
+        """Total size of its files."""
         return sum(log.size_bytes for log in self.logs.values())
 
     @property
@@ -31,13 +31,13 @@ class SpoolPart:
 
     @property
     def waiting(self) -> dict[str, int]:
-        """Records that wait for Kafka, by topic suffix, where there are any."""
+        """Records waiting for Kafka, by topic suffix; topics without any are left out."""
         return {topic: number for topic, log in self.logs.items() if (number := log.waiting)}
 
     def oldest(self, sending_through: Callable[[str], int]) -> tuple[SpoolLog, Segment] | None:
-        """Return the segment that is to go first, and its log; None when none may go.
+        """Return the segment to drop first, and its log; None if none may be dropped.
 
-        States of replicas go last: they are few and small, and nobody tells them again.
+        Replica states are dropped last: they are few and small, and are never reported again.
         """
         found = [
             (log, segment)
@@ -47,7 +47,7 @@ class SpoolPart:
         return min(found, key=lambda item: (item[0].topic == REPLICAS.suffix, item[1].born), default=None)
 
     def close(self) -> None:
-        """Let go of it; what Kafka does not have stays, for the next process."""
+        """Release it; what Kafka does not have stays for the next process."""
         for log in self.logs.values():
             log.close()
         if self.is_empty:
@@ -57,7 +57,7 @@ class SpoolPart:
 
 
 def open_part(claim: Claim, segment_bytes: int) -> SpoolPart:
-    """Return the part that `claim` holds, with what is in it. Raises OSError, and lets go of it then."""
+    """Return the claimed part with its contents. On error, releases the claim and raises OSError."""
     try:
         logs = {topic: SpoolLog(claim.directory, topic, segment_bytes) for topic in TOPIC_SUFFIXES}
     except OSError:

@@ -1,7 +1,7 @@
-"""The spool of one agent: its own logs and those it took over from dead processes, under one cap.
+"""The spool of one agent: its own spool logs and those adopted from dead processes, under one size limit.
 
-All calls come from the disk thread; `figures` may be read by any. Order and numbers are the senders' matter,
-Kafka is nobody's here. A log of a dead process is read as it is, and never written.
+All calls come from the disk thread; any thread may read `figures`. The topic senders take care of order and numbers.
+Nothing here talks to Kafka. A dead process's log is read as it is and never written.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ logger = logging.getLogger("endpoint_analytics")
 
 LARGEST_SEGMENT_BYTES = 1024 * 1024
 SEGMENTS = 16
-"""A cap is at least so many segments: dropping the oldest drops at most so large a part."""
+"""The size limit divided by this is the segment size: dropping the oldest segment loses at most this fraction."""
 
 
 class Appended(NamedTuple):
-    """The messages that were dealt with, and whether they are on disk; else the cap did not allow them."""
+    """The messages that were processed, and whether they are on disk; if not, the size limit did not allow it."""
 
     run: list[Numbered]
     kept: bool
 
 
 class Spool:
-    """In `base`, for the boot `boot_id` whose messages go to Kafka under `key`; at most `cap_bytes` in all.
+    """Stores messages of the boot `boot_id`, with Kafka key `key`, under `base`; at most `cap_bytes` in total.
 
-    At the cap the oldest segment goes, or with `drop_newest` the message that does not fit. `sending_through`
-    tells the number up to which a topic's messages are being sent from memory, or were: these do not go.
+    At the limit it drops the oldest segment, or with `drop_newest` the message that does not fit. `sending_through`
+    returns the number up to which a topic's messages are being, or were, sent from memory: these are not dropped.
     """
 
     def __init__(
@@ -64,27 +64,27 @@ class Spool:
         self._tally = SpoolTally(base)
 
     def prepare(self) -> None:
-        """Make the directory, and say so at once when it cannot be used."""
+        """Create the directory; logs at once if it cannot be used."""
         try:
             self._base.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not os.access(self._base, os.R_OK | os.W_OK | os.X_OK):
-                raise PermissionError("it cannot be written")
+                raise PermissionError("it is not writable")
         except OSError as error:
             self._tally.refuse(error)
             self._publish()
 
     def append(self, topic: str, messages: Sequence[Numbered]) -> Appended:
-        """Put the first of the messages on disk, as many as belong together.
+        """Write the first messages to disk, as many as have consecutive numbers and fit a segment.
 
-        What the cap does not allow is not kept, and left to the caller to count with `count_refused`: it may
-        be on its way to Kafka. Raises OSError when the disk does not take them.
+        Messages that the size limit does not allow are not kept; the caller counts them with `count_refused`, because
+        some may be on their way to Kafka. Raises OSError if the write fails.
         """
         try:
             if self._own is None:
                 self._own = open_part(_claim_own(self._base / self._name), self._segment_bytes)
             run = first_run(messages, self._segment_bytes)
             size_bytes = sum(frame_bytes(topic, self._key, message) for _, message in run)
-            kept = self._make_room(size_bytes)
+            kept = self._free_space(size_bytes)
             if kept:
                 self._own.logs[topic].append(self._key, run)
         except OSError as error:
@@ -96,14 +96,14 @@ class Spool:
         return Appended(run, kept)
 
     def count_refused(self, topic: str, records: int) -> None:
-        """Count records that the cap did not allow as dropped."""
+        """Count records that the size limit did not allow as dropped."""
         self._tally.count_dropped(topic, "spool_full", records)
         self._publish()
 
     def read(self, topic: str, taken_through: int) -> list[Numbered] | None:
-        """Return the messages of the oldest segment that was not read yet, None when there is none.
+        """Return the messages of the oldest unread segment, None if there is none.
 
-        Kafka has the messages up to the number `taken_through`.
+        Kafka has the messages up to number `taken_through`.
         """
         if self._own is None:
             return None
@@ -114,13 +114,13 @@ class Spool:
         return None if records is None else [Numbered(number, record.message) for number, record in records]
 
     def taken(self, topic: str, through: int) -> None:
-        """Kafka has the messages up to the number `through`: they go from the disk."""
+        """Kafka has the messages up to number `through`: delete them from disk."""
         if self._own is not None:
             self._own.logs[topic].taken(through)
             self._publish()
 
     def read_adopted(self, topic: str) -> list[Record] | None:
-        """Return records that a dead process left, oldest first, None when there are none now."""
+        """Return records that a dead process left, oldest first; None if there are none now."""
         found = self._next_adopted(topic)
         if found is None:
             self._adopt()
@@ -129,27 +129,27 @@ class Spool:
         return found
 
     def adopted_taken(self, topic: str) -> None:
-        """Kafka has all that `read_adopted` returned for the topic: it goes from the disk."""
+        """Kafka has everything that `read_adopted` returned for the topic: delete it from disk."""
         for part in self._adopted:
             part.logs[topic].taken_all_read()
         self._forget_empty()
         self._publish()
 
     def close(self) -> None:
-        """Let go of everything; what Kafka does not have stays, for the next process."""
+        """Release everything; what Kafka does not have stays for the next process."""
         for part in self._parts():
             part.close()
         self._adopted, self._own = [], None
 
     def _parts(self) -> list[SpoolPart]:
-        """Return all parts, those of dead processes first."""
+        """Return all parts, adopted ones first."""
         return [*self._adopted, *([self._own] if self._own else [])]
 
     def _adopt(self) -> None:
         for claimed in claim_left(self._base, self._topic_prefix):
             part = open_part(claimed, self._segment_bytes)
             if not part.is_empty:
-                logger.info("sending what an earlier process left in %s", claimed.directory)
+                logger.info("sending messages that an earlier process left in %s", claimed.directory)
             self._adopted.append(part)
         self._forget_empty()
 
@@ -168,8 +168,8 @@ class Spool:
         self._tally.count_damaged(log.topic, reason, log.damaged - before)
         return records
 
-    def _make_room(self, size_bytes: int) -> bool:
-        """Drop what must go for so many bytes more; False when they do not fit."""
+    def _free_space(self, size_bytes: int) -> bool:
+        """Drop segments to make space for `size_bytes` more; False if they still do not fit."""
         if size_bytes > self._cap_bytes:
             return False
         excess_bytes = sum(part.size_bytes for part in self._parts()) + size_bytes - self._cap_bytes
@@ -204,7 +204,7 @@ class Spool:
 
 
 def first_run(messages: Sequence[Numbered], max_bytes: int) -> list[Numbered]:
-    """Return the first messages while their numbers are consecutive and they fit; at least one."""
+    """Return the first messages, as long as their numbers are consecutive and they fit; at least one."""
     run = [messages[0]]
     total = len(messages[0].message)
     for item in messages[1:]:

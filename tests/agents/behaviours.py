@@ -1,6 +1,6 @@
-"""The suite that every way of capturing passes: what the clients saw is what the agent accepted.
+"""The suite for every capture method: what the clients saw is what the agent recorded.
 
-A way gives a fixture `captured` (a `Captured`) and a class that inherits `Behaviours`; see test_behaviours.py.
+A capture method provides a fixture `captured` (a `Captured`) and a subclass of `Behaviours`; see test_behaviours.py.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ PATIENCE_S = 60
 class Captured:
     """A served application of behaviours whose requests are recorded.
 
-    Clients ask at `port`, the test itself at `control_port`. `kill` ends the application as an accident does;
-    `agents` are those whose totals together are to be what the clients saw.
+    Clients connect to `port`, the test itself to `control_port`. `kill` ends the application as a crash would;
+    the totals of `agents` together must match what the clients saw.
     """
 
     port: int
     control_port: int
     agents: list[Agent]
     kill: Callable[[], None]
-    tells_answers_cut_short: bool = True
+    detects_truncation: bool = True
 
     def control(self, *words: object) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.control_port, timeout=PATIENCE_S)
@@ -53,7 +53,7 @@ class Captured:
         )
 
     def accepted(self) -> Accepted:
-        """What the agents accepted, but for the sums of times: no client can know those to the microsecond."""
+        """What the agents recorded, except the sums of times: no client can know those to the microsecond."""
         total = Totals()
         for agent in self.agents:
             totals = agent.snapshot().totals
@@ -81,23 +81,23 @@ class Seen:
         self.status[str(status)] += 1
 
     def nothing(self) -> None:
-        """No status came, for either side's doing."""
+        """No status arrived, whichever side caused that."""
         self.aborted_pending += 1
 
     def part(self, status: int) -> None:
-        """A response began, and the client did not wait for its end."""
+        """A response started, and the client did not wait for its end."""
         self.aborted_streaming += 1
         self.status[str(status)] += 1
 
     def cut(self, status: int) -> None:
-        """A response began, and the server did not bring it to its end."""
+        """A response started, and the server did not complete it."""
         self.cut_short += 1
         self.status[str(status)] += 1
 
-    def accepted(self, *, tells_answers_cut_short: bool = True) -> Accepted:
-        """What is to be accepted; where an answer cut short by the server cannot be told from a whole one, so."""
+    def accepted(self, *, detects_truncation: bool = True) -> Accepted:
+        """The expected totals; without `detects_truncation`, responses cut short by the server count as finished."""
         finished, streaming = self.finished, self.aborted_streaming
-        if tells_answers_cut_short:
+        if detects_truncation:
             streaming += self.cut_short
         else:
             finished += self.cut_short
@@ -106,9 +106,9 @@ class Seen:
 
 
 def agree(captured: Captured, seen: Seen) -> None:
-    """Within the patience of a busy machine; and it stays so."""
-    told = captured.tells_answers_cut_short
-    expected = msgspec.to_builtins(seen.accepted(tells_answers_cut_short=told).totals)
+    """Wait until both agree, with patience for a busy machine, and check that it stays so."""
+    reported = captured.detects_truncation
+    expected = msgspec.to_builtins(seen.accepted(detects_truncation=reported).totals)
     eventually(
         lambda: msgspec.to_builtins(captured.accepted().totals),
         lambda found: found == expected,
@@ -173,7 +173,7 @@ FORMS = {
     "3;a=b\r\nabc\r\n0\r\nX-Sum: 3\r\n\r\n": 1,
     f"GET /plain HTTP/1.1\r\nHost: test\r\n\r\nGET /status/404 HTTP/1.1\r\n{CLOSE}\r\n": 2,
 }
-"""What clients may send, each on a connection of its own, and how many answers they get."""
+"""What clients may send, each on its own connection, and how many responses they get."""
 
 
 def statuses_of(port: int, request: str) -> list[int]:

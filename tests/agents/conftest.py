@@ -32,7 +32,7 @@ class Served:
 
     @property
     def totals(self) -> dict[str, object]:
-        """All that is not zero: the whole of the agent's totals but the sums of times."""
+        """All non-zero totals of the agent, except the sums of times."""
         totals = self.agent.snapshot().totals
         names = ("arrived", "finished", "aborted_pending", "aborted_streaming", "status", "dropped")
         return {name: value for name in names if (value := getattr(totals, name))}

@@ -125,7 +125,7 @@ def test_agents_and_worker_are_exact_through_it(secure: SecureKafka, secure_part
         done = run(config, *COMMAND, "replica", "set", *told)
         assert done.returncode == 0, done.stderr
         done = run(config, sys.executable, "-c", AGENT, "2")
-        assert "takes no messages" not in done.stderr
+        assert "does not accept messages" not in done.stderr
         states = states_of(secure.process.bootstrap_servers, REPLICAS.name(rig.name))
         assert {"pending", "running"} <= set(states), done.stderr
     finally:
@@ -153,7 +153,10 @@ def test_every_other_part_goes_through_it(secure: SecureKafka, secure_parts: Par
 
         spool = {"ENDPOINT_ANALYTICS_SPOOL": str(tmp_path / "spool")}
         away = replace(config, bootstrap_servers="127.0.0.1:1")
-        assert "takes no messages" in run(away, sys.executable, "-c", AGENT, "1", environment=spool).stderr
+        assert (
+            "does not accept messages"
+            in run(away, sys.executable, "-c", AGENT, "1", environment=spool).stderr
+        )
         assert states_of(plain, REPLICAS.name(rig.name)) == []
         run(config, sys.executable, "-c", AGENT, "3", environment=spool)
         assert states_of(plain, REPLICAS.name(rig.name)).count("running") == 2

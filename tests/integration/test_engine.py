@@ -168,7 +168,7 @@ def test_what_an_engine_tells_is_in_sql_json_and_open_metrics(stack, engine, run
     )
     assert agent.stop(30) == 0
     log = agent.log.read_text()
-    assert log.count("does not give its metrics") == log.count("gives its metrics again") == 1
+    assert log.count("cannot scrape") == log.count("can be scraped again") == 1
     ((missing, duplicates, batches),) = stack.rows(
         "SELECT missing, duplicates, batches FROM boots FINAL"
         " WHERE endpoint = {endpoint:String} AND stream = 'engine'",

@@ -1,4 +1,4 @@
-"""The commands that tell states and settings: on a real Kafka, and with none."""
+"""The commands that report states and settings: with a real Kafka, and without one."""
 
 from __future__ import annotations
 
@@ -82,13 +82,52 @@ def test_commands_and_calls_reach_the_topic(kafka_config, monkeypatch):
 )
 def test_kafka_that_cannot_be_reached_is_status_1(command, capsys):
     assert main([*command, "--kafka", "127.0.0.1:1", "--timeout", "0.2"]) == 1
-    told = capsys.readouterr().err
-    assert "Kafka at 127.0.0.1:1 cannot be used (tried for 0.2 s): nothing listens at" in told
-    assert "--kafka" in told
-    assert len(told.splitlines()) == 1
+    error = capsys.readouterr().err
+    assert "Kafka at 127.0.0.1:1 cannot be used (tried for 0.2 s): nothing listens at" in error
+    assert "--kafka" in error
+    assert len(error.splitlines()) == 1
 
 
-def test_a_topic_that_is_missing_is_told(kafka):
+@pytest.mark.parametrize("command", ["replica", "endpoint"])
+def test_set_is_a_subcommand_with_its_own_help(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "set", "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert f"usage: endpoint-analytics {command} set [-h] --namespace NAME" in shown
+    assert "--timeout SECONDS" in shown
+
+
+@pytest.mark.parametrize("command", ["replica", "endpoint"])
+def test_a_missing_subcommand_is_a_usage_error(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command])
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert f"usage: endpoint-analytics {command} [-h] set" in error
+    assert "the following arguments are required: set" in error
+
+
+@pytest.mark.parametrize("command", ["replica", "endpoint"])
+@pytest.mark.parametrize(
+    "words", [["hunter2"], ["--kafka-password", "hunter2", "set"], ["--kafka-pass", "hunter2"]], ids=" ".join
+)
+def test_a_word_in_the_place_of_set_is_not_repeated(command, words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command, *words])
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert "argument set: expected the word set" in error
+    assert "hunter2" not in error
+
+
+def test_options_of_set_cannot_be_abbreviated(capsys):
+    with pytest.raises(SystemExit):
+        main(["replica", "set", *NAMES, "--replica-id", "r", "--stat", "failed", "--state", "failed"])
+    assert "unrecognized arguments: --stat ..." in capsys.readouterr().err
+
+
+def test_a_missing_topic_is_reported(kafka):
     config = KafkaConfig(bootstrap_servers=kafka.bootstrap_servers, topic_prefix="nobody-made-it")
     with pytest.raises(SendError, match=r"nobody-made-it\.replicas"):
         send_replica_state("acme", "classifier", "replica-1", "failed", kafka=config, timeout_s=1)
@@ -119,10 +158,10 @@ def test_bad_values_are_refused_here(capsys):
         send_replica_state("acme", "classifier", "replica-1", "sleeping", kafka=NOWHERE)
     with pytest.raises(SystemExit):
         main([*REPLICA, "--state", "failed", "--at", "yesterday"])
-    assert "'yesterday' is no ISO 8601 time" in capsys.readouterr().err
+    assert "'yesterday' is not an ISO 8601 time" in capsys.readouterr().err
 
 
-def test_security_settings_that_cannot_work_are_told(capsys, monkeypatch):
+def test_unusable_security_settings_are_reported(capsys, monkeypatch):
     assert main([*REPLICA, "--state", "failed", "--kafka-security-protocol", "SASL_SSL"]) == 1
     assert "ENDPOINT_ANALYTICS_KAFKA_PASSWORD" in capsys.readouterr().err
     assert (

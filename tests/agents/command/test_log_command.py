@@ -88,7 +88,7 @@ def test_one_log_is_counted_once_whatever_the_position_file(capsys, tmp_path, ka
     words = ["agent", "log", str(log.path), "--format", "nginx", "--topic-prefix", kafka_config.topic_prefix]
     try:
         assert main([*words, *NAMES]) == 2
-        assert "another reader counts" in capsys.readouterr().err
+        assert "another log reader already reads" in capsys.readouterr().err
         assert main([*words, *NAMES, "--position", str(tmp_path / "other")]) == 2
         assert "would count each request twice" in capsys.readouterr().err
         other = [*NAMES[:3], "other", *NAMES[4:]]
@@ -100,28 +100,30 @@ def test_one_log_is_counted_once_whatever_the_position_file(capsys, tmp_path, ka
         log.close()
 
 
-def test_a_pipe_is_no_log(capsys, tmp_path):
+def test_a_pipe_is_refused(capsys, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     assert main(["agent", "log", str(tmp_path / "pipe"), "--format", "nginx", *NAMES]) == 2
-    assert "no regular file" in capsys.readouterr().err
+    assert "is not a regular file" in capsys.readouterr().err
 
 
-def test_a_directory_that_is_not_there_is_a_mistake(capsys, tmp_path):
+def test_a_missing_directory_is_refused(capsys, tmp_path):
     assert main(["agent", "log", str(tmp_path / "nosuch" / "log"), "--format", "nginx", *NAMES]) == 2
-    assert f"there is no directory {tmp_path / 'nosuch'} for the log log" in capsys.readouterr().err
+    assert (
+        f"the directory {tmp_path / 'nosuch'} of the access log log does not exist" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--format", "pattern"], "--pattern go together"),
-        (["--format", "nginx", "--pattern", "x"], "--pattern go together"),
-        (["--format", "pattern", "--pattern", "("], "no regular expression"),
+        (["--format", "pattern"], "--pattern require each other"),
+        (["--format", "nginx", "--pattern", "x"], "--pattern require each other"),
+        (["--format", "pattern", "--pattern", "("], "not a valid regular expression"),
         (["--format", "nginx", "--position", "/nowhere/position"], "--position"),
         (["--format", "nginx", "--exclude-paths", "health"], "exclude_paths is 'health'"),
         (["--format", "nginx", "--scrape", "ftp://a"], "scrape is 'ftp://a'"),
     ],
 )
-def test_what_cannot_work_is_told(capsys, tmp_path, words, said):
+def test_unusable_settings_are_reported(capsys, tmp_path, words, said):
     assert main(["agent", "log", str(tmp_path / "access.log"), *words, *NAMES]) == 2
     assert said in capsys.readouterr().err

@@ -72,12 +72,12 @@ def test_the_whole_life_of_a_proxy(kafka_config, tmp_path):
         (["--to", "http://a", "--scrape", "ftp://a"], "scrape is 'ftp://a'"),
     ],
 )
-def test_what_cannot_work_is_told(capsys, words, said):
+def test_unusable_settings_are_reported(capsys, words, said):
     assert main(["agent", "proxy", *words, *NAMES]) == 2
     assert said in capsys.readouterr().err
 
 
-def test_a_port_that_is_taken_is_told(capsys, tmp_path):
+def test_a_port_in_use_is_reported(capsys, tmp_path):
     server, port = behaviour_server(tmp_path)
     try:
         words = ["--to", "http://a", "--listen", f"127.0.0.1:{port}"]

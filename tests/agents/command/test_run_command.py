@@ -48,7 +48,7 @@ def run(kafka: KafkaConfig, *words: str, **more: object) -> subprocess.Completed
         ("import os; os.kill(os.getpid(), 9)", 137, ("failed", "killed by SIGKILL")),
     ],
 )
-def test_its_status_is_the_servers_and_the_end_is_told_with_its_reason(kafka_config, code, status, last):
+def test_its_status_is_the_servers_and_the_end_is_reported_with_its_reason(kafka_config, code, status, last):
     done = run(kafka_config, "--", sys.executable, "-c", code)
     assert done.returncode == status, done.stderr
     found = read_all(kafka_config)
@@ -146,7 +146,7 @@ def test_signals_go_to_the_server_and_once(kafka_config, tmp_path):
 
 
 def test_a_middleware_in_the_server_sends_requests_alone(kafka_config, tmp_path):
-    """The launcher tells the states, once, and samples alone."""
+    """Only the launcher reports the states, once, and samples hardware."""
     (tmp_path / "application.py").write_text(APPLICATIONS["flask"])
     words = lambda port: [  # noqa: E731
         *RUN, "--ready-url", f"http://127.0.0.1:{port}/hello", "--",
@@ -167,8 +167,8 @@ def test_the_servers_environment():
     config = AgentConfig(
         namespace="acme", endpoint="x", replica_id="r", kafka=KafkaConfig(bootstrap_servers="k:1")
     )
-    told = child_environment({"PATH": "/bin"}, config)
-    assert told["PATH"] == "/bin"
-    assert told["ENDPOINT_ANALYTICS_STATES"] == told["ENDPOINT_ANALYTICS_HARDWARE"] == "off"
-    assert told["ENDPOINT_ANALYTICS_KAFKA"] == "k:1"
-    assert "ENDPOINT_ANALYTICS_SPOOL" not in told
+    reported = child_environment({"PATH": "/bin"}, config)
+    assert reported["PATH"] == "/bin"
+    assert reported["ENDPOINT_ANALYTICS_STATES"] == reported["ENDPOINT_ANALYTICS_HARDWARE"] == "off"
+    assert reported["ENDPOINT_ANALYTICS_KAFKA"] == "k:1"
+    assert "ENDPOINT_ANALYTICS_SPOOL" not in reported

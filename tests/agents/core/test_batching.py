@@ -1,4 +1,4 @@
-"""The ledger's laws, for any life of requests, any moments of cutting and any size of batch."""
+"""The batcher's invariants, for any request lifecycles, snapshot times and batch sizes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from endpoint_analytics.agents.core.batching import Ledger
+from endpoint_analytics.agents.core.batching import Batcher
 from endpoint_analytics.agents.core.clock import read_offset_us, steady_offset_us
 from endpoint_analytics.agents.core.config import AgentConfig
 from endpoint_analytics.agents.core.recorder import Recorder, Request
@@ -29,7 +29,7 @@ class Clock:
         return self.now_ns
 
 
-# What happens next: time passes; a request arrives; one of the open requests goes on; the recorder is snapshot.
+# What happens next: time passes; a request arrives; one of the open requests continues; a snapshot is taken.
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("pass"), st.integers(0, 3_000_000)),
@@ -44,7 +44,7 @@ STEPS = st.lists(
 def play(steps: list[tuple[str, int]], max_events: int, limit: int) -> tuple[list[RequestBatch], Recorder]:
     clock = Clock()
     recorder = Recorder(limit, clock)
-    ledger = Ledger(CONFIG, "boot-1", max_events)
+    batcher = Batcher(CONFIG, "boot-1", max_events)
     requests: list[Request] = []
     batches: list[RequestBatch] = []
     for step, number in [*steps, ("cut", 0)]:
@@ -53,7 +53,7 @@ def play(steps: list[tuple[str, int]], max_events: int, limit: int) -> tuple[lis
         elif step == "arrive":
             requests.append(recorder.arrive())
         elif step == "cut":
-            batches += ledger.batches(recorder.snapshot(), OFFSET_US, recorder.read_dropped(), {})
+            batches += batcher.batches(recorder.snapshot(), OFFSET_US, recorder.read_dropped(), {})
         elif requests:
             request = requests[number % len(requests)]
             if step in {"inform", "respond"}:
@@ -64,7 +64,7 @@ def play(steps: list[tuple[str, int]], max_events: int, limit: int) -> tuple[lis
 
 
 def check_laws(batches: list[RequestBatch]) -> None:
-    """Play the events of each batch as the fold does, and hold them against levels and totals."""
+    """Replay the events of each batch as the fold does, and compare them with levels and totals."""
     pending = streaming = 0
     counted: Counter[str] = Counter()
     wait_us = duration_us = 0
@@ -123,15 +123,15 @@ def test_splitting_changes_no_count(steps, max_events):
     assert parts[-1].totals == whole[-1].totals
     assert parts[-1].end_us == whole[-1].end_us
     for column in ("wait_us", "status"):
-        told = [value for batch in whole for value in getattr(batch.responded, column)]
-        assert Counter(told) == Counter(
+        reported = [value for batch in whole for value in getattr(batch.responded, column)]
+        assert Counter(reported) == Counter(
             value for batch in parts for value in getattr(batch.responded, column)
         )
 
 
 def test_batches_of_running_threads_are_conserved():
     recorder = Recorder(limit=10**9)
-    ledger = Ledger(CONFIG, "boot-1", 500)
+    batcher = Batcher(CONFIG, "boot-1", 500)
 
     def record() -> None:
         for turn in range(3_000):
@@ -149,20 +149,20 @@ def test_batches_of_running_threads_are_conserved():
     offset_us = read_offset_us()
     while True:
         last = not any(worker.is_alive() for worker in workers)
-        batches += ledger.batches(recorder.snapshot(), offset_us, {}, {})
+        batches += batcher.batches(recorder.snapshot(), offset_us, {}, {})
         if last:
             break
     for worker in workers:
         worker.join()
     check_laws(batches)
     assert batches[-1].totals.arrived == 9_000
-    assert ledger.active == 0
+    assert batcher.active == 0
 
 
 def test_exact_batch():
     clock = Clock(10_000_000_000)
     recorder = Recorder(clock=clock)
-    ledger = Ledger(CONFIG, "boot-1")
+    batcher = Batcher(CONFIG, "boot-1")
     clock.now_ns += 1_000_000
     slow = recorder.arrive()
     clock.now_ns += 1_000_000
@@ -172,7 +172,7 @@ def test_exact_batch():
     clock.now_ns += 250_000
     quick.finish()
     clock.now_ns += 250_000
-    (batch,) = ledger.batches(recorder.snapshot(), OFFSET_US, {"recorder_full": 2}, {"buffer_full": 3})
+    (batch,) = batcher.batches(recorder.snapshot(), OFFSET_US, {"recorder_full": 2}, {"buffer_full": 3})
     assert slow.stage == 0
     assert batch.end_us == OFFSET_US + 10_003_000
     assert batch.end_us - batch.start_us == 3_000
@@ -186,45 +186,45 @@ def test_exact_batch():
     assert batch.oldest_pending_us == 2_000
     assert batch.totals.dropped == {"recorder_full": 2}
     assert batch.totals.dropped_batches == {"buffer_full": 3}
-    (idle,) = ledger.batches(recorder.snapshot(), OFFSET_US, {}, {})
+    (idle,) = batcher.batches(recorder.snapshot(), OFFSET_US, {}, {})
     assert (idle.events, idle.seq, idle.pending, idle.streaming) == (0, 1, 1, 0)
 
 
-def test_an_event_that_was_late_for_its_cut_is_told_at_the_next_start():
+def test_an_event_that_was_late_for_its_snapshot_is_reported_at_the_next_start():
     clock = Clock()
     recorder = Recorder(clock=clock)
-    ledger = Ledger(CONFIG, "boot-1")
+    batcher = Batcher(CONFIG, "boot-1")
     request = Request(recorder, clock.now_ns)  # the clock was read, and the row not yet written
     clock.now_ns += 1_000_000
-    list(ledger.batches(recorder.snapshot(), OFFSET_US, {}, {}))
+    list(batcher.batches(recorder.snapshot(), OFFSET_US, {}, {}))
     recorder.arrived.append(request)
     clock.now_ns += 1_000_000
-    (batch,) = ledger.batches(recorder.snapshot(), OFFSET_US, {}, {})
+    (batch,) = batcher.batches(recorder.snapshot(), OFFSET_US, {}, {})
     assert batch.arrived.at_us == [0]
 
 
 def test_a_machine_that_slept_makes_a_valid_batch():
     clock = Clock()
     recorder = Recorder(clock=clock)
-    ledger = Ledger(CONFIG, "boot-1")
+    batcher = Batcher(CONFIG, "boot-1")
     request = recorder.arrive()
     clock.now_ns += 30 * 86_400 * 10**9
     request.respond(200)
     request.finish()
-    (batch,) = ledger.batches(recorder.snapshot(), OFFSET_US, {}, {})
+    (batch,) = batcher.batches(recorder.snapshot(), OFFSET_US, {}, {})
     assert decode_requests(encode(batch)) == batch
     assert batch.end_us - batch.start_us == MAX_INTERVAL_US
 
 
 @pytest.mark.parametrize(
-    ("sent", "told"), [(42, 599), (0, 599), (None, 599), (600, 599), (999, 599), (499, 499)]
+    ("sent", "reported"), [(42, 599), (0, 599), (None, 599), (600, 599), (999, 599), (499, 499)]
 )
-def test_an_odd_status_does_not_spoil_the_batch(sent, told):
+def test_an_odd_status_does_not_spoil_the_batch(sent, reported):
     recorder = Recorder()
     request = recorder.arrive()
     request.respond(sent)
-    (batch,) = Ledger(CONFIG, "boot-1").batches(recorder.snapshot(), OFFSET_US, {}, {})
-    assert batch.responded.status == [told]
+    (batch,) = Batcher(CONFIG, "boot-1").batches(recorder.snapshot(), OFFSET_US, {}, {})
+    assert batch.responded.status == [reported]
 
 
 def test_a_clock_that_drifts_leaves_no_gaps_and_one_that_jumps_is_followed():

@@ -1,4 +1,4 @@
-"""Settings: arguments before variables before defaults; errors that say how to mend; no secret shown."""
+"""Settings: arguments override variables override defaults; errors say how to fix them; no secret is shown."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_kafka_security_from_the_environment_shows_no_secret():
 
 
 @pytest.mark.parametrize(
-    ("environment", "told"),
+    ("environment", "reported"),
     [
         ({}, "namespace is not set: pass namespace=..., or set --namespace or ENDPOINT_ANALYTICS_NAMESPACE"),
         ({"ENDPOINT_ANALYTICS_NAMESPACE": "acme"}, "set --endpoint or ENDPOINT_ANALYTICS_ENDPOINT"),
@@ -123,10 +123,10 @@ def test_kafka_security_from_the_environment_shows_no_secret():
         ({**NAMES, "ENDPOINT_ANALYTICS_TOPIC_PREFIX": "a b"}, "topic_prefix is 'a b'"),
     ],
 )
-def test_what_is_wrong_is_told(environment, told):
+def test_what_is_wrong_is_reported(environment, reported):
     with pytest.raises(ConfigurationError) as error:
         read_config(environment=environment)
-    assert told in str(error.value)
+    assert reported in str(error.value)
 
 
 @pytest.mark.parametrize(

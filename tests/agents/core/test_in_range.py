@@ -1,6 +1,6 @@
-"""No agent writes what its own decoders refuse, whatever it is told: all ways of capture, driven by hypothesis.
+"""No agent sends what its own decoders refuse, whatever its input: all capture methods, driven by hypothesis.
 
-ASGI, WSGI and the proxy speak through the recorder and the ledger, log readers through their own ledger and journal;
+ASGI, WSGI and the proxy speak through the recorder and the batcher, log readers through their own ledger and journal;
 samples of hardware and engines, states and the commands have a batch of their own each.
 """
 
@@ -20,7 +20,7 @@ from tests.agents.folded import fold
 from tests.agents.log.lines import nginx_line
 from tests.agents.log.test_reader import CONFIG, Topic, append, run
 
-from endpoint_analytics.agents.core.batching import Ledger
+from endpoint_analytics.agents.core.batching import Batcher
 from endpoint_analytics.agents.core.in_range import INVALID_STATUS, interval_in_range, status_in_range
 from endpoint_analytics.agents.core.recorder import Recorder
 from endpoint_analytics.agents.core.sampling import Interval
@@ -28,7 +28,7 @@ from endpoint_analytics.agents.hardware.reading import Reading
 from endpoint_analytics.agents.hardware.sampler import make_batch
 from endpoint_analytics.agents.log.formats import FORMATS, pattern_parser
 from endpoint_analytics.agents.log.journal import VERSION, Entry, decode_entry, encode_entry
-from endpoint_analytics.agents.log.ledger import Book, next_batch, take
+from endpoint_analytics.agents.log.ledger import ReaderState, next_batch, take
 from endpoint_analytics.agents.log.logged import Logged
 from endpoint_analytics.agents.replica import agent as agent_module
 from endpoint_analytics.agents.replica.agent import Agent
@@ -73,12 +73,12 @@ def spooled(topic: str, message: bytes) -> bytes:
 
 
 class Requests:
-    """The recorder and the ledger of an ASGI or WSGI application or a proxy, with a clock that jumps."""
+    """The recorder and the batcher of an ASGI or WSGI application or a proxy, with a clock that jumps."""
 
     def __init__(self) -> None:
         self.at_ns = 10**12
         self.recorder = Recorder(clock=lambda: self.at_ns)
-        self.ledger = Ledger(CONFIG, "boot-1", max_events=5)
+        self.batcher = Batcher(CONFIG, "boot-1", max_events=5)
         self.open: list = []
         self.batches: list[RequestBatch] = []
 
@@ -95,7 +95,7 @@ class Requests:
 
     def flush(self, offset_us: int) -> None:
         snapshot = self.recorder.snapshot()
-        for batch in self.ledger.batches(
+        for batch in self.batcher.batches(
             snapshot, offset_us, self.recorder.read_dropped(), {"buffer_full": 1}
         ):
             message = encode(batch)
@@ -122,7 +122,7 @@ def test_requests(steps):
     requests.flush(1_795_550_595_000_000)
     totals = requests.batches[-1].totals
     assert totals.arrived == (
-        totals.finished + totals.aborted_pending + totals.aborted_streaming + requests.ledger.active
+        totals.finished + totals.aborted_pending + totals.aborted_streaming + requests.batcher.active
     )
     rows = [batch.responded.status + batch.informational.status for batch in requests.batches]
     assert sum(totals.status.values()) == sum(map(len, rows))
@@ -145,26 +145,26 @@ LOGGED = st.builds(
     st.lists(st.one_of(st.just(1_795_550_600_000_000), NUMBERS), min_size=1, max_size=3),
 )
 def test_a_logs_requests(requests, times_us):
-    book, left, clock = Book("boot-1"), list(requests), iter(times_us * 50)
+    state, left, clock = ReaderState("boot-1"), list(requests), iter(times_us * 50)
     too_old = 0
     while left:
         at_us = next(clock)
         number = take(left, at_us)
         assert number
-        batch, book = next_batch(CONFIG, book, left[:number], {"unfit_line": 1}, at_us)
+        batch, state = next_batch(CONFIG, state, left[:number], {"unfit_line": 1}, at_us)
         assert decode_requests(encode(batch)) == batch
-        entry = decode_entry(encode_entry(journal_entry(book, encode(batch))))
-        assert entry.book == book
+        entry = decode_entry(encode_entry(journal_entry(state, encode(batch))))
+        assert entry.state == state
         del left[:number]
-    totals = book.totals
+    totals = state.totals
     too_old = totals.dropped.get("too_old", 0)
     assert totals.arrived == totals.finished + totals.aborted_pending + totals.aborted_streaming
-    told = sum(totals.status.values()) + totals.aborted_pending
-    assert told + too_old == len(requests)
+    reported = sum(totals.status.values()) + totals.aborted_pending
+    assert reported + too_old == len(requests)
 
 
-def journal_entry(book: Book, message: bytes):
-    return Entry(VERSION, "owner", book, 0, None, message)
+def journal_entry(state: ReaderState, message: bytes):
+    return Entry(VERSION, "owner", state, 0, None, message)
 
 
 FIELD = st.one_of(
@@ -180,7 +180,7 @@ FIELD = st.one_of(
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(FIELD, FIELD, FIELD, FIELD), min_size=1, max_size=3))
 def test_whatever_a_log_says_its_journal_is_read_again(tmp_path_factory, lines):
-    """By the reader as it runs, one start after another, over lines of every format."""
+    """With the real reader, restarted repeatedly, over lines of every format."""
     formats = {
         "nginx": '1 - - [t] "GET / HTTP/1.1" %s 1 "-" "-" msec=%s rt=%s uht=%s urt=- sent=1 ok=OK',
         "haproxy": "1.2.3.4:5 "
@@ -201,7 +201,7 @@ def test_whatever_a_log_says_its_journal_is_read_again(tmp_path_factory, lines):
         for _, message in topic.log:
             decode_requests(message)
         assert fold(topic.log).rejected == {}
-        assert decode_entry((path.with_name("position")).read_bytes()).book.totals == totals
+        assert decode_entry((path.with_name("position")).read_bytes()).state.totals == totals
         counted = sum(totals.status.values()) + totals.aborted_pending + sum(totals.dropped.values())
         assert counted == len(lines), (name, totals)
 
@@ -229,7 +229,7 @@ def test_a_journal_of_an_older_version_is_healed(tmp_path, caplog, status):
     assert stored.rejected == {}
     (boot,) = stored.boots.values()
     assert (boot["finished"], boot["missing"]) == (2, 0)
-    assert "sent again in range" in caplog.text
+    assert "sending it again repaired" in caplog.text
 
 
 def test_a_batch_that_cannot_be_healed_is_given_up(tmp_path):
@@ -286,7 +286,7 @@ def test_hardware(interval, replica, accelerators):
     ),
 )
 def test_an_engine(interval, samples):
-    """Whatever it says of itself, in labels too."""
+    """Whatever the engine reports, including labels."""
     reader = EngineReader()
     for at_ns in (0, 10**9, 10**9):
         text = "".join(f'{name}{{model="{label}"}} {value}\n' for name, label, value in samples)
@@ -305,7 +305,7 @@ def test_states_that_the_agent_reports(reason, at_ns):
         agent = Agent(CONFIG)
     put: list[bytes] = []
     agent._put = lambda topic, message: put.append(message)
-    agent._tell("initializing", at_ns // 1_000, reason)
+    agent._report("initializing", at_ns // 1_000, reason)
     for message in put:
         state = decode_replicas(spooled("replicas", message))
         assert len(state.reason) <= 256
@@ -314,7 +314,7 @@ def test_states_that_the_agent_reports(reason, at_ns):
 
 @given(TEXTS, TEXTS, NUMBERS, NUMBERS, NUMBERS)
 def test_the_commands_say_what_is_wrong(name, reason, at_us, least, most):
-    """`replica set` and `endpoint set` encode and decode before they send: what is refused is so in words."""
+    """`replica set` and `endpoint set` encode and decode before they send, so that a refusal has an explanation."""
     for message in (
         ReplicaState(
             namespace=name, endpoint="e", replica_id="r", at_us=at_us, state="running", reason=reason

@@ -1,4 +1,4 @@
-"""The recorder: phases in order, nothing beyond the bound, cuts that never tear a request's life apart."""
+"""The recorder: phases in order, nothing beyond the bound, snapshots that keep each request's phases in order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from endpoint_analytics.agents.core.recorder import Recorder
 
 
 class Clock:
-    """A clock that moves by a microsecond at each look."""
+    """A clock that advances by a microsecond per read."""
 
     def __init__(self) -> None:
         self.now_ns = 0
@@ -83,7 +83,7 @@ def test_finished_without_a_status_is_aborted():
     assert recorder.snapshot().aborted_pending == [request]
 
 
-def test_a_cut_takes_everything_once():
+def test_a_snapshot_takes_everything_once():
     recorder = Recorder()
     first = recorder.arrive()
     snapshot = recorder.snapshot()
@@ -116,7 +116,7 @@ def test_interim_statuses_are_bounded_too():
     assert recorder.read_dropped() == {"informational_full": 3}
 
 
-def test_threads_record_while_another_cuts():
+def test_threads_record_while_another_takes_snapshots():
     recorder = Recorder(limit=10**9)
     each, threads = 4_000, 3
 

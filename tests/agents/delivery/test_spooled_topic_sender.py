@@ -23,7 +23,7 @@ TOO_LARGE = 9_000
 
 
 class Gate:
-    """Stands for the producer and Kafka: takes messages while it is open, and none that is too large."""
+    """Stands in for the producer and Kafka: accepts messages while open, but none that is too large."""
 
     def __init__(self) -> None:
         self.open = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Run beside a stand-in: for each line on stdin one sample, printed as JSON.
+"""Run with a stand-in library: prints one sample as JSON for each line on stdin.
 
 Arguments: `nvidia` and the ids of own processes, or `amd` and the directory that stands for /dev.
 """

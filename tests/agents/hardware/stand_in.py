@@ -1,4 +1,4 @@
-"""Shared libraries of ours that stand for a GPU driver's, built here, and a process that uses one."""
+"""Shared libraries that stand in for a GPU driver's, built here, and a process that uses one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def compile_library(library: Path, *sources: Path) -> None:
 
 
 class Driver:
-    """A machine whose driver says what the script says; `sample()` is one look of a collector there."""
+    """A machine whose driver follows the script; `sample()` is one sample of a collector there."""
 
     def __init__(self, directory: Path, script: str, arguments: list[str], **environment: str) -> None:
         self.script = directory / "script"

@@ -53,8 +53,8 @@ def test_the_roots_of_the_hierarchies_are_the_machine(tmp_path):
     assert (groups.cpu_time, groups.memory, groups.disk, groups.pressure) == (None, None, None, None)
 
 
-def test_a_namespace_above_which_the_process_is_told_elsewhere(tmp_path):
-    """The host's hierarchy in a container with a namespace of its own: its group cannot be found."""
+def test_a_process_path_outside_the_namespace(tmp_path):
+    """The host's hierarchy in a container with its own namespace: its group cannot be found."""
     tree = plant("bare_metal_v2", tmp_path)
     tree.write("/proc/self/cgroup", "0::/")
     tree.write("/proc/self/mountinfo", "30 29 0:23 /../../.. /sys/fs/cgroup ro - cgroup2 cgroup rw")
@@ -85,7 +85,7 @@ def test_a_hierarchy_that_is_mounted_twice(tmp_path):
 
 
 def test_controllers_of_both_versions(tmp_path):
-    """Processors by version 1, memory by version 2: as /proc/self/cgroup says of each."""
+    """CPUs with version 1, memory with version 2, as /proc/self/cgroup says for each."""
     (tmp_path / "cpu/a").mkdir(parents=True)
     (tmp_path / "unified/b").mkdir(parents=True)
     for name in ("cgroup.type", "memory.current"):

@@ -1,4 +1,4 @@
-"""CPU per cent of the replica's cores, and what changes while it runs."""
+"""CPU percentage of the replica's cores, and changes at run time."""
 
 from __future__ import annotations
 
@@ -104,21 +104,21 @@ def test_a_counter_that_went_back_is_no_reading(container):
     assert sample(collector, 2)["cpu_percent"] is None
 
 
-def test_a_file_that_vanishes_is_said_once_and_the_rest_goes_on(container, caplog):
+def test_a_file_that_vanishes_is_said_once_and_the_rest_continues(container, caplog):
     collector = CpuCollector(container.own, machine_cores=8)
     sample(collector, 1)
     container.path(f"{GROUP}/cpu.stat").unlink()
     for at_s in (2, 3, 4):
         found = sample(collector, at_s)
         assert found == {"cpu_percent": None, "cpu_limit_cores": 1.5, "cpu_throttled_ratio": None}
-    assert caplog.text.count("cpu.stat cannot be read") == 1
+    assert caplog.text.count("cpu.stat, its metrics are missing") == 1
     use(container, 1_000_000)
     assert sample(collector, 5)["cpu_percent"] is None
     use(container, 2_500_000)
     assert sample(collector, 6)["cpu_percent"] == 100.0
 
 
-def test_a_process_that_is_moved_begins_anew(tmp_path):
+def test_a_process_that_is_moved_restarts(tmp_path):
     tree = plant("systemd_service_v2", tmp_path)
     collector = CpuCollector(tree.own, machine_cores=8)
     sample(collector, 1)

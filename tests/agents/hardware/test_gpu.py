@@ -1,4 +1,4 @@
-"""GPUs: the true pynvml against a library that answers as a script says; and without any driver."""
+"""GPUs: the real pynvml with a library that follows a script; and without any driver."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_without_a_driver_it_is_said_once(caplog):
     for _ in range(3):
         assert collector.collect(0).accelerators == ()
     assert len(caplog.records) == 1
-    assert "no GPU figures" in caplog.text
+    assert "no GPU metrics" in caplog.text
 
 
 @pytest.mark.skipif(not has_driver(), reason="this machine has no GPU driver")
@@ -138,7 +138,7 @@ def test_one_gpus_error_is_null_and_stops_no_other(driver):
 def test_a_gpu_without_a_handle_is_left_out(driver):
     machine = driver(TWO.replace("handle 0 0", "handle 0 error 15"))
     assert devices(machine.sample()) == [("gpu1", "GPU-bbbb")]
-    assert "no figures of the NVIDIA driver's GPU 0: GPU is lost" in machine.log.read_text()
+    assert "no metrics for the NVIDIA driver's GPU 0: GPU is lost" in machine.log.read_text()
 
 
 @pytest.mark.parametrize(
@@ -172,16 +172,16 @@ def test_critical_errors_are_counted_and_named_in_the_log(driver):
     machine.says(TWO + "register 1 error 3\nxids - 0 31 0 79 0 13\n")
     assert [gpu["gpu_xid_errors"] for gpu in machine.sample()] == [3, None]
     assert [gpu["gpu_xid_errors"] for gpu in machine.sample()] == [3, None]
-    assert "gpu0: the NVIDIA driver tells of a critical error, XID 79" in machine.log.read_text()
+    assert "gpu0: the NVIDIA driver reports a critical error, XID 79" in machine.log.read_text()
 
 
 def test_memory_as_nvidia_smi_shows_it(driver):
-    """Drivers since 510 tell apart what they keep for themselves."""
+    """Drivers since 510 report their own reserved memory separately."""
     (gpu,) = driver(ONE + "memory_v2 0 7 100 3\n").sample()
     assert (gpu["gpu_memory_used_bytes"], gpu["gpu_memory_total_bytes"]) == (7.0, 100.0)
 
 
-def test_processes_where_the_driver_does_not_tell(driver):
+def test_processes_where_the_driver_does_not_report(driver):
     (gpu,) = driver(ONE, 77).sample()
     assert gpu["gpu_replica_memory_used_bytes"] is None
     assert gpu["gpu_replica_percent"] is None
@@ -192,7 +192,7 @@ def test_processes_where_the_driver_does_not_tell(driver):
     assert gpu["gpu_replica_memory_used_bytes"] is None
 
 
-def test_without_knowledge_of_processes_nothing_is_told(driver):
+def test_without_knowledge_of_processes_nothing_is_reported(driver):
     (gpu,) = driver(ONE + "processes 0 77 6000\n").sample()
     assert not any(name.startswith("gpu_replica") for name in gpu)
 
@@ -240,7 +240,7 @@ def test_a_gpu_that_is_taken_away_goes_from_the_list(driver):
 
 
 def test_a_gpu_that_comes_back_has_the_name_of_before(driver):
-    """The only one is reset, which takes longer than it is looked for at once."""
+    """The only GPU is reset, which takes longer than one lookup."""
     machine = driver(ONE)
     machine.sample()
     machine.says("count - 0")
@@ -251,11 +251,11 @@ def test_a_gpu_that_comes_back_has_the_name_of_before(driver):
     (gpu,) = samples[-1]
     assert (gpu["device"], gpu["gpu_percent"]) == ("gpu0", 3.0)
     log = machine.log.read_text()
-    assert log.count("gpu0 is gone") == log.count("gpu0 is there") == 1
+    assert log.count("gpu0 is gone") == log.count("gpu0 is back") == 1
 
 
-def test_what_the_container_runtime_was_told_is_not_read(driver):
-    """`void` is what containers have whose GPUs came by the Container Device Interface."""
+def test_container_runtime_variables_are_ignored(driver):
+    """Containers that get GPUs through the Container Device Interface have `void`."""
     assert devices(driver(ONE, NVIDIA_VISIBLE_DEVICES="void").sample()) == [("gpu0", "GPU-aaaa")]
 
 

@@ -1,4 +1,4 @@
-"""AMD's GPUs: the true amdsmi against a library that answers as a script says."""
+"""AMD GPUs: the real amdsmi with a library that follows a script."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from tests.agents.hardware.amd_smi import library as amd_smi
 from tests.agents.hardware.stand_in import Driver
 
-from endpoint_analytics.agents.hardware.gpu_amd import told_now, visible_positions
+from endpoint_analytics.agents.hardware.gpu_amd import throttled_now, visible_positions
 
 pytestmark = pytest.mark.outside
 
@@ -83,7 +83,7 @@ def test_all_figures_of_a_gpu(driver):
     ]
 
 
-def test_gpus_are_numbered_as_rocm_does_and_one_tells_less(driver):
+def test_gpus_are_numbered_as_rocm_does_and_one_reports_less(driver):
     first, second = driver(TWO).sample()
     assert devices([first, second]) == [("gpu0", "aaaa-1"), ("gpu1", "bbbb-2")]
     assert (second["gpu_temperature_celsius"], second["gpu_power_watts"]) == (50.0, 99.0)
@@ -133,7 +133,7 @@ def test_without_the_driver_it_is_said_once(driver, tmp_path):
     (tmp_path / "dev/kfd").unlink()
     machine = driver(ONE)
     assert [machine.sample(), machine.sample()] == [[], []]
-    assert machine.log.read_text() == f"no GPU figures: AMD: no driver ({tmp_path}/dev/kfd)\n"
+    assert machine.log.read_text() == f"no GPU metrics: AMD: no driver ({tmp_path}/dev/kfd)\n"
 
 
 def test_a_library_that_cannot_start(driver):
@@ -148,17 +148,17 @@ def test_a_module_without_its_library(driver, tmp_path):
     machine.process.stdin.flush()
     while machine.process.stdout.readline() != b"[]\n":  # the module prints to stdout what it misses
         pass
-    assert "no GPU figures: AMD: amdsmi cannot be used: KeyError: 'libamd_smi.so'" in machine.log.read_text()
+    assert "no GPU metrics: AMD: amdsmi cannot be used: KeyError: 'libamd_smi.so'" in machine.log.read_text()
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "reported"),
     [(0, (0, 0, 0)), (1 << 36, (1, 0, 1)), (1 << 0, (0, 1, 1)), (1 << 16, (0, 0, 1)), (1 << 57, (0, 0, 1))],
 )
-def test_older_chips_tell_of_the_moment(status, told):
-    assert told_now({"indep_throttle_status": status}) == told
-    assert told_now({"indep_throttle_status": "N/A"}) == (None, None, None)
-    assert told_now(None) == (None, None, None)
+def test_older_chips_report_the_current_status(status, reported):
+    assert throttled_now({"indep_throttle_status": status}) == reported
+    assert throttled_now({"indep_throttle_status": "N/A"}) == (None, None, None)
+    assert throttled_now(None) == (None, None, None)
 
 
 def test_without_uuids_numbers_still_count():

@@ -1,4 +1,4 @@
-"""Memory without the page cache that can go, its limit, and OOM kills."""
+"""Memory without reclaimable page cache, its limit, and OOM kills."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def test_oom_kills_are_counted_since_the_group_began(container):
 
 
 def test_kills_in_groups_below_count_too(container):
-    """`memory.events.local` would not have them."""
+    """`memory.events.local` would not count them."""
     container.edit(container.path(f"{GROUP}/memory.events"), "oom_kill 2", "oom_kill 7")
     assert "oom_kill 2" in container.path(f"{GROUP}/memory.events.local").read_text()
     assert sample(container)["oom_kills"] == 7
 
 
-def test_a_file_that_vanishes_is_said_once_and_the_rest_goes_on(container, caplog):
+def test_a_file_that_vanishes_is_said_once_and_the_rest_continues(container, caplog):
     collector = MemoryCollector(container.own, MACHINE)
     collector.collect(0)
     container.path(f"{GROUP}/memory.events").unlink()
@@ -65,11 +65,11 @@ def test_a_file_that_vanishes_is_said_once_and_the_rest_goes_on(container, caplo
         found = collector.collect(0).replica
         assert (found["oom_kills"], found["memory_limit_hits"]) == (None, None)
         assert found["memory_used_bytes"] == 761856
-    assert caplog.text.count("memory.events cannot be read") == 1
+    assert caplog.text.count("memory.events, its metrics are missing") == 1
 
 
 def test_use_without_its_page_cache_being_known_is_no_figure(container):
-    """It would jump by the whole cache."""
+    """Usage would jump by the whole page cache."""
     collector = MemoryCollector(container.own, MACHINE)
     collector.collect(0)
     container.path(f"{GROUP}/memory.stat").unlink()

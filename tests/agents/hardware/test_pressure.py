@@ -1,4 +1,4 @@
-"""The share of time in which tasks waited."""
+"""The fraction of time in which tasks waited."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from endpoint_analytics.agents.hardware.cgroup import OwnCgroup
 from endpoint_analytics.agents.hardware.pressure import PressureCollector, parse_some_us
 
 
-def test_a_kernel_without_it_tells_nothing(tmp_path, caplog):
+def test_a_kernel_without_it_reports_nothing(tmp_path, caplog):
     collector = PressureCollector(OwnCgroup(machine=tmp_path), tmp_path / "none")
     for at_ns in (1, 2):
         assert collector.collect(at_ns).replica == {"cpu_pressure_ratio": None, "memory_pressure_ratio": None}

@@ -1,4 +1,4 @@
-"""Devices that lie on others count once: by trees of sysfs as machines have them, and by real devices."""
+"""Stacked devices count once: with sysfs trees as on real machines, and with real devices."""
 
 from __future__ import annotations
 
@@ -83,19 +83,19 @@ def test_a_bond_of_two(network):
     assert add_up(interfaces, network.counted()) == (1_000, 2_000)
 
 
-@pytest.mark.parametrize("told_by", ["lower", "slaves", "master"])
-def test_a_bond_is_known_by_each_of_its_signs(network, told_by):
-    """Also without cards, as where a virtual machine's interfaces show none."""
+@pytest.mark.parametrize("shown_by", ["lower", "slaves", "master"])
+def test_a_bond_is_known_by_each_of_its_signs(network, shown_by):
+    """Also without cards, as in a virtual machine whose interfaces show none."""
     network.add("eth0")
     network.add("eth1")
     network.add("bond1", "eth0", "eth1", bond=True)
     bond = network.root / "bond1"
-    if told_by != "lower":
+    if shown_by != "lower":
         (bond / "lower_eth0").unlink()
         (bond / "lower_eth1").unlink()
-    if told_by != "slaves":
+    if shown_by != "slaves":
         (bond / "bonding/slaves").unlink()
-    if told_by != "master":
+    if shown_by != "master":
         (network.root / "eth0/master").unlink()
         (network.root / "eth1/master").unlink()
     assert network.counted() == {"eth0", "eth1"}
@@ -112,7 +112,7 @@ def test_a_vlan_over_a_bond_under_a_bridge(network):
 
 
 def test_a_host_of_containers(network):
-    """What containers send and receive passes the card."""
+    """Container traffic passes the card."""
     network.add("ens3", card=True)
     network.add("vethab12")
     network.add("docker0", "vethab12", bridge=True)
@@ -135,7 +135,7 @@ def test_a_container_whose_interface_lies_on_one_of_its_host(network):
 
 
 def test_a_card_that_is_made_of_others_counts_for_them(network):
-    """As a cloud's accelerated network card: the synthetic one has what both saw."""
+    """Like a cloud's accelerated networking: the synthetic card counts the traffic of both."""
     network.add("enP1s1", card=True)
     network.add("eth0", "enP1s1", card=True)
     assert network.counted() == {"eth0"}
@@ -209,9 +209,11 @@ print(json.dumps(sorted(counted_interfaces(read_interfaces(names)))))
     ids=["bond", "vlan", "bridge", "macvlan", "veth"],
 )  # fmt: skip
 def test_real_interfaces(commands, expected):
-    told = json.loads(in_namespace(*commands, code=TOLD))
+    reported = json.loads(in_namespace(*commands, code=TOLD))
     made = [
-        name for name in told if not name.startswith(("ifb", "bond0", "tunl", "sit", "ip6", "gre", "erspan"))
+        name
+        for name in reported
+        if not name.startswith(("ifb", "bond0", "tunl", "sit", "ip6", "gre", "erspan"))
     ]
     assert made == expected
 
@@ -247,7 +249,7 @@ def read_and_written(text: str, disks: dict[str, Disk]) -> tuple[int, int]:
 
 
 def test_lvm_on_md(tmp_path):
-    """The case, where sysfs shows who lies on whom: md is made of a partition."""
+    """The same where sysfs shows the stacking: md is made of a partition."""
     blocks = Blocks(tmp_path)
     blocks.add("nvme0n1", "259:0")
     blocks.add("nvme0n1p2", "259:2", disk="nvme0n1")
@@ -277,7 +279,7 @@ def test_the_collector_reads_a_groups_stack_once(tmp_path):
     assert collector.collect(1).replica == {"disk_read_bytes": 1_000_000, "disk_written_bytes": 500_000}
 
 
-def test_a_disk_with_partitions_of_its_own_beside_a_stack():
+def test_a_disk_with_partitions_of_its_own_next_to_a_stack():
     disks = {"8:0": Disk(), "9:0": Disk(frozenset({"8:0"})), "8:16": Disk()}
     assert add_up_once({"8:0": 150, "9:0": 100, "8:16": 7}, disks) == 157
 
@@ -328,7 +330,7 @@ def test_the_machines_own_disks_are_whole_ones():
     reason="a loop device needs losetup, mkfs.ext4 and root",
 )
 def test_a_real_loop_device_adds_nothing(tmp_path):
-    """What goes to a file system in a file goes to the disk under the file, and counts there."""
+    """Writes to a file system in a file reach the disk below the file, and count there."""
     image = tmp_path / "image"
     image.write_bytes(b"")
     os.truncate(image, 64 * 1024 * 1024)

@@ -1,4 +1,4 @@
-"""Files that cannot be read are said once, and again after they could be."""
+"""Unreadable files are logged once, and again after they were readable."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_file_that_vanishes_is_said_once_until_it_is_back(tmp_path, caplog):
         path.unlink()
         for _ in range(3):
             assert files.number(path) is None
-    assert caplog.text.count(f"{path} cannot be read") == 2
+    assert caplog.text.count(f"cannot read {path}") == 2
 
 
 def test_a_file_that_may_not_be_read_is_said_once(tmp_path, caplog):
@@ -32,7 +32,7 @@ def test_a_file_that_may_not_be_read_is_said_once(tmp_path, caplog):
     path.mkdir()  # opens, and reading it is an error
     files = SystemFiles()
     assert [files.text(path), files.text(path)] == [None, None]
-    assert caplog.text.count("cannot be read, what it tells is missing: Is a directory") == 1
+    assert caplog.text.count("its metrics are missing: Is a directory") == 1
 
 
 def test_what_the_kernel_has_switched_off_is_nothing_to_say(tmp_path, caplog, monkeypatch):

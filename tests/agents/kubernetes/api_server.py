@@ -32,7 +32,7 @@ def status(code: int, reason: str, message: str) -> Json:
 
 @dataclass
 class Fault:
-    """What happens to one request instead of its answer, or after `after` events of a watch."""
+    """What happens to one request instead of a response, or after `after` events of a watch."""
 
     kind: str
     code: int = 0
@@ -43,7 +43,7 @@ class Fault:
 
 
 class ApiServer:
-    """`apply` and `delete` change objects; `fault` scripts what a coming request of a resource meets."""
+    """`apply` and `delete` change objects; `fault` scripts what happens to a future request for a resource."""
 
     def __init__(self, *, bookmark_s: float = 60.0, tls: ssl.SSLContext | None = None) -> None:
         self.bookmark_s = bookmark_s
@@ -103,18 +103,18 @@ class ApiServer:
         return path
 
     def apply(self, plural: str, found: Json) -> None:
-        """The object is so from now on."""
+        """Set the object's current state."""
         self._do(lambda: self._apply(plural, found))
 
     def delete(self, plural: str, name: str) -> None:
         self._do(lambda: self._delete(plural, name))
 
     def forget_history(self) -> None:
-        """What was before now can no longer be watched from."""
+        """Watches can no longer start from earlier versions."""
         self._do(self._forget)
 
     def restore(self) -> None:
-        """The store is as it was in a backup: versions begin anew below those that were given out."""
+        """The store is restored from a backup: versions restart below those already used."""
         self._do(self._restore)
 
     def fault(self, plural: str, kind: str, **options: Any) -> None:

@@ -25,7 +25,7 @@ def us(moment: datetime) -> int:
 
 
 class ScriptedPod:
-    """A pod of a Deployment (or StatefulSet) whose life a test scripts; `json` is its present version.
+    """A pod of a Deployment (or StatefulSet) whose life a test scripts; `json` is its current version.
 
     Moments are seconds after `begin`. Methods are what happens to a pod, in the words of Kubernetes.
     """
@@ -99,7 +99,7 @@ class ScriptedPod:
         return self.begin + timedelta(seconds=second)
 
     def version(self) -> Json:
-        """Return a copy of the present version."""
+        """Return a copy of the current version."""
         return copy.deepcopy(self.json)
 
     # What happens to it
@@ -115,7 +115,7 @@ class ScriptedPod:
         self._condition("PodScheduled", "True", second)
 
     def taken_on(self, second: float) -> None:
-        """The kubelet has it; images are to be pulled."""
+        """The kubelet has accepted it; images must be pulled."""
         status = self.json["status"]
         status |= {"startTime": stamp(self.at(second)), "hostIP": "10.0.0.7"}
         self._condition("Initialized", "False" if self.init else "True", second)
@@ -208,7 +208,7 @@ class ScriptedPod:
         metadata["deletionGracePeriodSeconds"] = grace
 
     def let_go(self, second: float) -> None:
-        """The kubelet removes it: the server moves the deletion to now, since it would lie in the past."""
+        """The kubelet removes it: the server moves the deletion time to now, since it would be in the past."""
         metadata = self.json["metadata"]
         metadata["deletionTimestamp"] = stamp(self.at(second))
         metadata["deletionGracePeriodSeconds"] = 0
@@ -242,7 +242,7 @@ class ScriptedPod:
         self._written("kubelet", second + 1)
 
     def kubelet_lost(self, second: float) -> None:
-        """The node lifecycle controller marks it: nobody hears of its node."""
+        """The node lifecycle controller marks the pod: its node no longer responds."""
         self._condition("Ready", "False", second)
         self._written("kube-controller-manager", second)
 

@@ -16,7 +16,7 @@ SCALED: Json = {
     "fieldsV1": {"f:spec": {"f:replicas": {}}},
     "subresource": "scale",
 }
-"""How `kubectl scale` is noted: without a time."""
+"""How `kubectl scale` is recorded: without a time."""
 
 
 def _metadata(

@@ -31,7 +31,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_certificate(directory: Path) -> Path:
-    """Make server.pem and server.key in the directory, a certificate for 127.0.0.1 that vouches for itself."""
+    """Make server.pem and server.key in the directory, a self-signed certificate for 127.0.0.1."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed: it makes a certificate")
     subprocess.run(
@@ -120,7 +120,7 @@ def test_an_address_of_version_6_is_bracketed(tmp_path, certificate):
     assert access_of_pod(directory, {"KUBERNETES_SERVICE_HOST": "fd00::1"}).server == "https://[fd00::1]:443"
 
 
-def test_a_server_that_nobody_vouches_for_is_not_asked(secure, tmp_path):
+def test_a_server_that_is_not_trusted_is_not_asked(secure, tmp_path):
     found = access_of_kubeconfig(str(config(tmp_path, secure.url, {"token": "good"})), None)
     with pytest.raises(Exception, match="CERTIFICATE_VERIFY_FAILED"):
         ask(found)
@@ -154,16 +154,16 @@ def test_a_kubeconfigs_client_certificate(secure, tmp_path, certificate):
 
 
 @pytest.mark.parametrize(("user", "cluster", "word"), [
-    ({"auth-provider": {"name": "gcp"}}, {}, "auth-provider is not honoured"),
-    ({"username": "a", "password": "b"}, {}, "username and password are not honoured"),
-    ({"client-certificate-data": "YQ=="}, {}, "client-certificate and client-key one is missing"),
-    ({"client-key": "key"}, {}, "client-certificate and client-key one is missing"),
-    ({"exec": {"command": "login", "interactiveMode": "Always"}}, {}, "login wants a terminal"),
-    ({"as-groups": ["admins"]}, {}, "need an `as`"),
-    ({}, {"proxy-url": "socks5://127.0.0.1:1080"}, "proxy-url is 'socks5://127.0.0.1:1080'; it takes http"),
+    ({"auth-provider": {"name": "gcp"}}, {}, "auth-provider is not supported"),
+    ({"username": "a", "password": "b"}, {}, "username and password are not supported"),
+    ({"client-certificate-data": "YQ=="}, {}, "client-certificate and client-key require each other"),
+    ({"client-key": "key"}, {}, "client-certificate and client-key require each other"),
+    ({"exec": {"command": "login", "interactiveMode": "Always"}}, {}, "login requires a terminal"),
+    ({"as-groups": ["admins"]}, {}, "require `as`"),
+    ({}, {"proxy-url": "socks5://127.0.0.1:1080"}, "proxy-url is 'socks5://127.0.0.1:1080': expected http"),
     ({}, {"insecure-skip-tls-verify": True, "certificate-authority-data": "YQ=="}, "exclude each other"),
 ])  # fmt: skip
-def test_what_is_not_honoured_is_refused(tmp_path, user, cluster, word):
+def test_unsupported_settings_are_refused(tmp_path, user, cluster, word):
     with pytest.raises(ConfigurationError, match=f"context 'one': .*{word}"):
         access_of_kubeconfig(str(config(tmp_path, "https://127.0.0.1:1", user, **cluster)), None)
 
@@ -171,7 +171,7 @@ def test_what_is_not_honoured_is_refused(tmp_path, user, cluster, word):
 def test_a_user_who_is_not_there_is_not_nobody(tmp_path):
     path = config(tmp_path, "http://127.0.0.1:1", {})
     path.write_text(path.read_text().replace("user: u", "user: someone"))
-    with pytest.raises(ConfigurationError, match="names the user 'someone', who is not there"):
+    with pytest.raises(ConfigurationError, match="names the user 'someone', which does not exist"):
         access_of_kubeconfig(str(path), None)
 
 
@@ -234,7 +234,7 @@ def test_an_empty_kubeconfig(tmp_path):
 
 def test_no_kubeconfig_at_all(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "SERVICE_ACCOUNT", tmp_path / "none")
-    with pytest.raises(ConfigurationError, match="this is no pod: name a --kubeconfig"):
+    with pytest.raises(ConfigurationError, match="this is not a pod: set --kubeconfig"):
         module.find_access(None, None, {"KUBECONFIG": str(tmp_path / "missing")})
 
 

@@ -82,7 +82,7 @@ def serving(name: str, **options) -> ScriptedPod:
 
 
 def sent(kafka: KafkaConfig) -> list[tuple[bytes, ReplicaState, bytes]]:
-    """Return all that is on the topic, but what is told again since it lasts: key, message, origin."""
+    """Return all messages on the topic, except repeated reports of lasting states: key, message, origin."""
 
     async def read():
         consumer = AIOKafkaConsumer(
@@ -127,7 +127,7 @@ def test_states_reach_the_topic_under_the_replicas_key(kafka_config, server, sta
     assert agent.stop() == 0
 
 
-def test_a_restart_tells_nothing_twice_and_ends_what_is_gone(kafka_config, server, start):
+def test_a_restart_reports_nothing_twice_and_ends_what_is_gone(kafka_config, server, start):
     for name in ("llm-1", "llm-2"):
         server.apply("pods", serving(name).json)
     other = serving("llm-3", labels={"track": "canary"})
@@ -154,17 +154,17 @@ def test_a_pod_of_the_same_name_is_another_replica_where_the_uid_names_it(kafka_
     server.apply("pods", before.json)
     first = start("--replica-from", "uid")
     first.start()
-    told = eventually(lambda: states(kafka_config), lambda found: len(found) >= 4, 30, "the states")
+    found_states = eventually(lambda: states(kafka_config), lambda found: len(found) >= 4, 30, "the states")
     first.kill()
     server.delete("pods", "llm-0")
     server.apply("pods", after.json)
     second = start("--replica-from", "uid")
     second.start()
     ended = (before.json["metadata"]["uid"], "terminated")
-    eventually(lambda: states(kafka_config)[len(told) :], lambda found: ended in found, 30, "the end")
+    eventually(lambda: states(kafka_config)[len(found_states) :], lambda found: ended in found, 30, "the end")
 
 
-def test_what_was_told_is_read_back(kafka_config, server, start):
+def test_what_was_reported_is_read_back(kafka_config, server, start):
     server.apply("pods", serving("llm-1").json)
     agent = start()
     agent.start()
@@ -180,7 +180,7 @@ def test_a_topic_that_is_not_there_is_gone_without(kafka_config, caplog, monkeyp
     monkeypatch.setattr(module, "ANSWER_WITHIN_MS", 1000)
     config = KafkaConfig(bootstrap_servers=kafka_config.bootstrap_servers, topic_prefix="nobody-made-it")
     assert asyncio.run(recall(config, None, "models", Origin("", "models"))).replicas == {}
-    assert "nobody-made-it.replicas is not there or may not be read" in caplog.text
+    assert "nobody-made-it.replicas does not exist or may not be read" in caplog.text
 
 
 def test_what_waits_for_kafka_is_bounded_and_the_oldest_goes(kafka_config):
@@ -193,27 +193,27 @@ def test_what_waits_for_kafka_is_bounded_and_the_oldest_goes(kafka_config):
     assert outgoing.lost == 3
 
 
-def test_an_agent_that_waits_for_kafka_ends_when_told_to(start):
+def test_an_agent_that_waits_for_kafka_ends_on_a_signal(start):
     agent = start(kafka="127.0.0.1:1")
     with agent.log.open("ab") as log:
         agent.process = subprocess.Popen(agent.words, env=dict(agent.environment), stderr=log)
-    eventually(agent.log.read_text, lambda text: "takes no messages" in text, 30, "the complaint")
+    eventually(agent.log.read_text, lambda text: "does not accept messages" in text, 30, "the complaint")
     began = time.monotonic()
     agent.process.send_signal(signal.SIGTERM)
     assert agent.process.wait(30) == 0
     assert time.monotonic() - began < 9  # not the wait for Kafka at the end, which has nothing to take
 
 
-@pytest.mark.parametrize(("options", "told"), [
-    ([], "one of --endpoint and --endpoint-label is needed"),
-    (["--endpoint", "llm"], "--endpoint needs a --selector"),
-    (["--endpoint", "llm", "--endpoint-label", "e"], "only one"),
+@pytest.mark.parametrize(("options", "message"), [
+    ([], "exactly one of --endpoint and --endpoint-label is required"),
+    (["--endpoint", "llm"], "--endpoint requires --selector"),
+    (["--endpoint", "llm", "--endpoint-label", "e"], "exactly one of"),
     (["--endpoint-label", "e", "--selector", "a b"], "--selector is 'a b'"),
     (["--endpoint-label", "e", "--watch-seconds", "0"], "--watch-seconds is 0"),
     (["--endpoint-label", "e", "--kubeconfig", "/no/such"], "there is no /no/such"),
     (["--endpoint-label", "e", "--kubernetes-namespace", "a/b", "--kubeconfig", "KUBECONFIG"], "namespace is 'a/b'"),
 ])  # fmt: skip
-def test_options_that_cannot_work_are_told(options, told, capsys, server, tmp_path):
+def test_options_that_cannot_work_are_reported(options, message, capsys, server, tmp_path):
     words = [str(server.kubeconfig(tmp_path)) if word == "KUBECONFIG" else word for word in options]
     assert main(["agent", "kubernetes", *words]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""A proxy or middleware in the pod and the agent for Kubernetes both tell the states of one replica.
+"""A proxy or middleware in the pod and the Kubernetes agent both report the states of one replica.
 
 One of them is to be silent (ENDPOINT_ANALYTICS_STATES=off in the pod). Where both speak, the later moment holds: here
 it is checked that they end in one state all the same.
@@ -20,7 +20,7 @@ Said = tuple[float, str]
 def spans(
     pod: ScriptedPod, sidecar: list[Said], now: float, heard: tuple[float, float] | None = None
 ) -> list[Said]:
-    """Return the spans, from both reporter' events: (seconds after the pod's begin, state)."""
+    """Return the spans from both reporters' events: (seconds after the pod's creation, state)."""
     begin_s = pod.begin.timestamp()
     events = [
         Event(stage.at_us / 1e6, stage.state, stage.reason)
@@ -34,7 +34,7 @@ def spans(
 
 
 def test_a_silent_sidecar_leaves_the_pods_own_life():
-    """What ENDPOINT_ANALYTICS_STATES=off does: its heartbeat is heard, and its death is seen."""
+    """The effect of ENDPOINT_ANALYTICS_STATES=off: the heartbeat arrives, and the death is detected."""
     pod = serving()
     assert spans(pod, [], 200, heard=(5, 199)) == [
         (0, "pending"), (2, "pulling"), (30, "initializing"), (50, "running"),
@@ -42,11 +42,11 @@ def test_a_silent_sidecar_leaves_the_pods_own_life():
     assert spans(pod, [], 200, heard=(5, 100))[-1] == (
         110,
         "failed",
-    )  # nobody hears of it: its node is lost, say
+    )  # unreported: its node is lost, for example
 
 
-def test_both_tell_a_start():
-    """The proxy runs as soon as the server takes connections, the probe finds it ready a little later."""
+def test_both_report_a_start():
+    """The proxy reports running once the server accepts connections; the probe finds it ready a little later."""
     pod = serving()
     seen = spans(pod, [(5.3, "initializing"), (47.1, "running")], 100)
     assert seen[-1] == (47.1, "running")
@@ -54,7 +54,7 @@ def test_both_tell_a_start():
 
 
 @pytest.mark.parametrize("sidecar_ends", [119.2, 120.7])
-def test_both_tell_an_end(sidecar_ends):
+def test_both_report_an_end(sidecar_ends):
     pod = serving()
     pod.deletion_asked(100)
     pod.all_ended(120)
@@ -63,7 +63,7 @@ def test_both_tell_an_end(sidecar_ends):
     assert [state for _, state in seen][-3:] == ["running", "draining", "terminated"]
 
 
-def test_both_tell_a_crash():
+def test_both_report_a_crash():
     pod = serving()
     pod.crashes(70)
     pod.runs(71)
@@ -72,7 +72,7 @@ def test_both_tell_a_crash():
     assert [state for _, state in seen][-3:] == ["failed", "initializing", "running"]
 
 
-def test_kubernetes_alone_tells_of_lost_readiness():
+def test_kubernetes_alone_reports_lost_readiness():
     pod = serving()
     pod.unready(80)
     assert spans(pod, [(47.1, "running")], 200)[-1] == (80, "draining")

@@ -1,4 +1,4 @@
-"""Label selectors, and whose replica a pod is."""
+"""Label selectors, and which replica a pod is."""
 
 from __future__ import annotations
 

@@ -24,14 +24,14 @@ def read(pod: ScriptedPod) -> Pod:
     return msgspec.json.decode(msgspec.json.encode(pod.json), type=Pod)
 
 
-def told(pod: ScriptedPod, rules: Rules = RULES, now: float = 1000) -> list[tuple[float, str, str]]:
-    """Return the stages as (seconds after the pod's begin, state, reason)."""
+def reported(pod: ScriptedPod, rules: Rules = RULES, now: float = 1000) -> list[tuple[float, str, str]]:
+    """Return the stages as (seconds after the pod's creation, state, reason)."""
     stages = stages_of(read(pod), rules, us(pod.at(now)))
     return [((stage.at_us - us(pod.begin)) // SECOND, stage.state, stage.reason) for stage in stages]
 
 
 def states(pod: ScriptedPod, **options) -> list[tuple[float, str]]:
-    return [(at, state) for at, state, _ in told(pod, **options)]
+    return [(at, state) for at, state, _ in reported(pod, **options)]
 
 
 def started(**options) -> ScriptedPod:
@@ -58,7 +58,7 @@ def test_a_normal_start_with_an_image_pull():
     pod.runs(30)
     assert states(pod) == [(0, "pending"), (2, "pulling"), (30, "initializing")]
     pod.ready(50)
-    assert told(pod) == [
+    assert reported(pod) == [
         (0, "pending", ""),
         (2, "pulling", ""),
         (30, "initializing", ""),
@@ -69,24 +69,27 @@ def test_a_normal_start_with_an_image_pull():
 def test_a_pod_that_fits_nowhere():
     pod = ScriptedPod("llm-1")
     pod.unschedulable(1)
-    assert told(pod)[-1] == (
+    assert reported(pod)[-1] == (
         1,
         "pending",
         "Unschedulable: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
     )
     pod.scheduled(300)
     pod.taken_on(301)
-    assert told(pod) == [(0, "pending", ""), (301, "pulling", "")]
+    assert reported(pod) == [(0, "pending", ""), (301, "pulling", "")]
 
 
 def test_a_pod_without_the_container_that_serves_says_so_all_its_life():
     pod = serving()
-    why = "--container is llm, and its containers are server"
+    why = "--container is llm, but its containers are server"
     rules = Rules(frozenset({"llm"}))
-    assert told(pod, rules=rules) == [(0, "pending", why)]
+    assert reported(pod, rules=rules) == [(0, "pending", why)]
     pod.deletion_asked(60)
     pod.all_ended(70)
-    assert [(at, state) for at, state, _ in told(pod, rules=rules)] == [(0, "pending"), (70, "terminated")]
+    assert [(at, state) for at, state, _ in reported(pod, rules=rules)] == [
+        (0, "pending"),
+        (70, "terminated"),
+    ]
     assert states(serving(), rules=Rules(frozenset({"llm", "server"})))[-1] == (50, "running")
 
 
@@ -95,11 +98,11 @@ def test_the_model_is_downloaded_by_an_init_container():
     pod.scheduled(1)
     pod.taken_on(2)
     pod.init_runs(5, "storage-initializer")
-    assert told(pod)[-1] == (5, "downloading", "init container storage-initializer")
+    assert reported(pod)[-1] == (5, "downloading", "init container storage-initializer")
     pod.init_done(80, "storage-initializer")
-    assert told(pod)[-1] == (80, "pulling", "")
+    assert reported(pod)[-1] == (80, "pulling", "")
     pod.init_runs(81, "warm")
-    assert told(pod)[-1] == (81, "initializing", "init container warm")
+    assert reported(pod)[-1] == (81, "initializing", "init container warm")
     pod.init_done(85, "warm")
     pod.runs(90)
     pod.ready(95)
@@ -111,7 +114,7 @@ def test_the_model_is_downloaded_by_an_init_container():
 
 
 def test_a_download_that_runs_again_downloads():
-    """The node was restarted: the init container's run before had succeeded."""
+    """The node was restarted: the init container's previous run had succeeded."""
     pod = ScriptedPod("llm-1", init=("storage-initializer",))
     pod.scheduled(1)
     pod.taken_on(2)
@@ -120,7 +123,7 @@ def test_a_download_that_runs_again_downloads():
     status = pod._status("storage-initializer", init=True)
     status["lastState"], status["restartCount"] = status["state"], 1
     pod.init_runs(100, "storage-initializer")
-    assert told(pod)[-1] == (100, "downloading", "init container storage-initializer")
+    assert reported(pod)[-1] == (100, "downloading", "init container storage-initializer")
 
 
 def test_what_runs_before_the_download_leaves_the_state():
@@ -139,7 +142,7 @@ def test_an_init_container_that_fails():
     pod.taken_on(2)
     pod.init_runs(5, "storage-initializer")
     pod.init_done(9, "storage-initializer", code=2)
-    assert told(pod)[-1] == (9, "failed", "init container storage-initializer: Error: exit code 2")
+    assert reported(pod)[-1] == (9, "failed", "init container storage-initializer: Error: exit code 2")
 
 
 def test_a_sidecar_counts_neither_as_download_nor_as_server():
@@ -158,13 +161,13 @@ def test_an_image_that_cannot_be_pulled():
     pod.scheduled(1)
     pod.taken_on(2)
     pod.waits(7, "ErrImagePull", 'failed to pull and unpack image "registry.example/llm:7": not found')
-    assert told(pod)[-1] == (
+    assert reported(pod)[-1] == (
         7,
         "failed",
         'ErrImagePull: failed to pull and unpack image "registry.example/llm:7": not found',
     )
     pod.waits(22, "ImagePullBackOff", 'Back-off pulling image "registry.example/llm:7"')
-    assert told(pod)[-1] == (
+    assert reported(pod)[-1] == (
         22,
         "failed",
         'ImagePullBackOff: Back-off pulling image "registry.example/llm:7"',
@@ -181,25 +184,25 @@ def test_without_the_servers_notes_a_failure_is_as_of_now():
     pod.taken_on(2)
     pod.waits(7, "InvalidImageName")
     del pod.json["metadata"]["managedFields"]
-    assert told(pod, now=77)[-1] == (77, "failed", "InvalidImageName")
+    assert reported(pod, now=77)[-1] == (77, "failed", "InvalidImageName")
 
 
 def test_a_crash_loop():
     pod = started()
     pod.crashes(31)
-    assert told(pod)[2:] == [(30, "initializing", ""), (31, "failed", "Error: exit code 1")]
+    assert reported(pod)[2:] == [(30, "initializing", ""), (31, "failed", "Error: exit code 1")]
     pod.runs(32)
     assert states(pod)[2:] == [(30, "initializing"), (31, "failed"), (32, "initializing")]
     pod.crashes(33)
     pod.backs_off(34)
-    assert told(pod)[2:] == [
+    assert reported(pod)[2:] == [
         (32, "initializing", ""),
         (33, "failed", "CrashLoopBackOff after Error: exit code 1"),
     ]
     pod.runs(43)
     assert states(pod)[2:] == [(32, "initializing"), (33, "failed"), (43, "initializing")]
     pod.ready(60)
-    assert told(pod)[-1] == (60, "running", "")
+    assert reported(pod)[-1] == (60, "running", "")
 
 
 def test_crashes_within_one_second_stay_in_order():
@@ -218,7 +221,7 @@ def test_crashes_within_one_second_stay_in_order():
 
 
 def test_the_same_moment_has_the_same_time_in_every_later_version():
-    """A crash seen as it happens, as the back-off, and as the run before: one moment."""
+    """A crash seen when it happens, during back-off, and as the previous run: the same time."""
     pod = started()
     pod.crashes(31, 137, "OOMKilled")
     crash = stages_of(read(pod), RULES, 0)[-1]
@@ -234,13 +237,13 @@ def test_the_same_moment_has_the_same_time_in_every_later_version():
 def test_a_server_that_ends_by_itself_has_terminated():
     pod = serving()
     pod.crashes(70, 0, "Completed")
-    assert told(pod)[-1] == (70, "terminated", "Completed: exit code 0")
+    assert reported(pod)[-1] == (70, "terminated", "Completed: exit code 0")
 
 
 def test_readiness_that_is_lost_and_comes_again():
     pod = serving()
     pod.unready(70)
-    assert told(pod)[2:] == [
+    assert reported(pod)[2:] == [
         (30, "initializing", ""),
         (70, "draining", "not ready: ContainersNotReady: containers with unready status: [server]"),
     ]
@@ -253,11 +256,11 @@ def test_a_restart_that_is_not_ready_yet_is_no_lost_readiness(again):
     pod = serving()
     pod.crashes(70)
     pod.runs(again)
-    assert told(pod)[-1] == (again, "initializing", "")
+    assert reported(pod)[-1] == (again, "initializing", "")
 
 
 def lost_container(pod: ScriptedPod, second: float) -> None:
-    """The kubelet finds no trace of a container that ran: it gives its end no time, and makes it anew."""
+    """The kubelet lost track of a running container: it reports its end without a time, and creates it again."""
     status = pod._status("server")
     ended = {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": None, "finishedAt": None}
     status |= {"state": {"waiting": {"reason": "ContainerCreating"}}, "lastState": {"terminated": ended}}
@@ -265,10 +268,10 @@ def lost_container(pod: ScriptedPod, second: float) -> None:
     pod.unready(second)
 
 
-def test_an_end_of_which_nobody_knows_the_time():
+def test_an_end_at_an_unknown_time():
     pod = serving()
     lost_container(pod, 500)
-    assert told(pod)[-1] == (500, "failed", "ContainerStatusUnknown: exit code 137")
+    assert reported(pod)[-1] == (500, "failed", "ContainerStatusUnknown: exit code 137")
     assert not stages_of(read(pod), RULES, us(pod.at(501)))[-1].timed
     status = pod._status("server")
     status["state"] = {"running": {"startedAt": stamp(pod.at(520))}}
@@ -276,7 +279,7 @@ def test_an_end_of_which_nobody_knows_the_time():
 
 
 def test_a_container_that_could_not_be_started_was_never_initializing():
-    """The runtime says that it started in 1970."""
+    """The runtime reports that it started in 1970."""
     pod = ScriptedPod("llm-1")
     pod.scheduled(1)
     pod.taken_on(2)
@@ -284,14 +287,14 @@ def test_a_container_that_could_not_be_started_was_never_initializing():
              "finishedAt": stamp(pod.at(30))}  # fmt: skip
     pod._status("server")["lastState"] = {"terminated": ended}
     pod.waits(31, "CrashLoopBackOff", "back-off 10s restarting failed container")
-    assert told(pod)[1:] == [
+    assert reported(pod)[1:] == [
         (2, "pulling", ""),
         (30, "failed", "CrashLoopBackOff after StartError: exit code 128"),
     ]
 
 
 def test_init_containers_that_run_again_after_the_server_did():
-    """The node was restarted: the pod begins anew, and the server's run before stays in its status."""
+    """The node was restarted: the pod starts again, and the server's previous run stays in its status."""
     pod = ScriptedPod("llm-1", init=("storage-initializer", "warm"))
     pod.scheduled(1)
     pod.taken_on(2)
@@ -304,14 +307,14 @@ def test_init_containers_that_run_again_after_the_server_did():
     server = pod._status("server")
     server |= {"lastState": server["state"], "state": {"waiting": {"reason": "PodInitializing"}}}
     pod.init_runs(500, "storage-initializer")
-    assert told(pod)[-1] == (500, "downloading", "init container storage-initializer")
+    assert reported(pod)[-1] == (500, "downloading", "init container storage-initializer")
     pod.init_done(580, "storage-initializer")
     pod.init_runs(581, "warm")
-    assert told(pod)[-1] == (581, "initializing", "init container warm")
+    assert reported(pod)[-1] == (581, "initializing", "init container warm")
     pod.init_done(585, "warm")
     server["restartCount"] = 1
     pod.runs(590)
-    assert told(pod)[-1] == (590, "initializing", "")
+    assert reported(pod)[-1] == (590, "initializing", "")
 
 
 def test_a_sidecar_that_crashes_before_the_server_starts():
@@ -322,68 +325,72 @@ def test_a_sidecar_that_crashes_before_the_server_starts():
     sidecar = pod._status("proxy", init=True)
     began = stamp(pod.at(2))
     sidecar["state"] = {"terminated": pod._ended(began, 20, 1, "Error")}
-    assert told(pod)[-1] == (20, "failed", "sidecar proxy: Error: exit code 1")
+    assert reported(pod)[-1] == (20, "failed", "sidecar proxy: Error: exit code 1")
     sidecar["lastState"], sidecar["restartCount"] = sidecar["state"], 1
     sidecar["state"] = {"running": {"startedAt": began}}
     assert states(pod) == [(0, "pending"), (2, "pulling")]
     sidecar["state"] = {"waiting": {"reason": "CrashLoopBackOff"}}
-    assert told(pod)[-1] == (20, "failed", "sidecar proxy: CrashLoopBackOff after Error: exit code 1")
+    assert reported(pod)[-1] == (20, "failed", "sidecar proxy: CrashLoopBackOff after Error: exit code 1")
     pod.runs(30)
     pod.ready(50)
-    assert told(pod)[-1] == (50, "running", "")  # what it does to a server that runs is readiness's to say
+    assert reported(pod)[-1] == (
+        50,
+        "running",
+        "",
+    )  # what it does to a server that runs is readiness's to say
 
 
 def test_an_init_container_that_fails_for_good():
-    """With the restart policy Never the pod has failed with it."""
+    """With restart policy Never, the pod has failed too."""
     pod = ScriptedPod("llm-1", init=("storage-initializer",))
     pod.scheduled(1)
     pod.taken_on(2)
     pod.init_runs(5, "storage-initializer")
     pod.init_done(9, "storage-initializer", code=2)
     pod.json["status"]["phase"] = "Failed"
-    assert told(pod)[-1] == (9, "failed", "init container storage-initializer: Error: exit code 2")
-    assert len(told(pod)) == 4
+    assert reported(pod)[-1] == (9, "failed", "init container storage-initializer: Error: exit code 2")
+    assert len(reported(pod)) == 4
 
 
 def test_a_pod_whose_node_is_no_more():
-    """The pod's garbage collector marks it and says why in a condition alone."""
+    """The pod garbage collector marks it, and gives the reason only in a condition."""
     pod = serving()
     pod.disrupted(100, "DeletionByPodGC", "PodGC: node no longer exists")
     pod.json["status"]["phase"] = "Failed"
-    assert told(pod)[-1] == (100, "failed", "DeletionByPodGC: PodGC: node no longer exists")
+    assert reported(pod)[-1] == (100, "failed", "DeletionByPodGC: PodGC: node no longer exists")
 
 
 def test_an_eviction():
     pod = serving()
     pod.evicted(80)
-    assert told(pod)[-1][:2] == (81, "failed")
-    assert told(pod)[-1][2].startswith("Evicted: The node was low on resource: memory.")
+    assert reported(pod)[-1][:2] == (81, "failed")
+    assert reported(pod)[-1][2].startswith("Evicted: The node was low on resource: memory.")
     pod.deletion_asked(500, 0)  # somebody tidies up: the replica's end was before
-    assert told(pod)[-1][:2] == (81, "failed")
+    assert reported(pod)[-1][:2] == (81, "failed")
     assert reason_of_going(read(pod), RULES, us(pod.at(501))) is None
 
 
-def test_an_eviction_of_which_no_container_tells():
+def test_an_eviction_that_no_container_shows():
     pod = serving()
     pod.evicted(80)
     pod.json["status"]["containerStatuses"] = []
-    assert told(pod)[-1][:2] == (80, "failed")
+    assert reported(pod)[-1][:2] == (80, "failed")
 
 
 def test_a_graceful_deletion_with_a_readiness_gate():
     pod = started(gates=("target-health.example/llm",))
     pod.ready(50)
-    assert told(pod)[-1][:2] == (30, "initializing")
+    assert reported(pod)[-1][:2] == (30, "initializing")
     pod.gate_opens(55)
-    assert told(pod)[-1] == (55, "running", "")
+    assert reported(pod)[-1] == (55, "running", "")
     pod.deletion_asked(100, 60)
-    assert told(pod)[-1] == (100, "draining", "deleted")
+    assert reported(pod)[-1] == (100, "draining", "deleted")
     pod.unready(103)
-    assert told(pod)[-1] == (100, "draining", "deleted")
+    assert reported(pod)[-1] == (100, "draining", "deleted")
     pod.all_ended(117, 0)
-    assert told(pod)[-2:] == [(100, "draining", "deleted"), (117, "terminated", "")]
+    assert reported(pod)[-2:] == [(100, "draining", "deleted"), (117, "terminated", "")]
     pod.deletion_asked(100, 0)  # a shorter grace period leaves the request where it was
-    assert told(pod)[-2:] == [(100, "draining", "deleted"), (117, "terminated", "")]
+    assert reported(pod)[-2:] == [(100, "draining", "deleted"), (117, "terminated", "")]
     assert reason_of_going(read(pod), RULES, us(pod.at(118))) is None
 
 
@@ -391,14 +398,14 @@ def test_a_server_killed_after_its_grace_period_has_terminated_and_says_how():
     pod = serving()
     pod.deletion_asked(100)
     pod.all_ended(130, 137)
-    assert told(pod)[-1] == (130, "terminated", "Error: exit code 137")
+    assert reported(pod)[-1] == (130, "terminated", "Error: exit code 137")
 
 
 def test_a_deletion_by_the_eviction_api_says_so():
     pod = serving()
     pod.disrupted(100, "EvictionByEvictionAPI", "Eviction API: evicting")
     pod.deletion_asked(100)
-    assert told(pod)[-1] == (100, "draining", "EvictionByEvictionAPI: Eviction API: evicting")
+    assert reported(pod)[-1] == (100, "draining", "EvictionByEvictionAPI: Eviction API: evicting")
 
 
 def test_a_pod_deleted_before_it_started_does_not_drain():
@@ -406,17 +413,17 @@ def test_a_pod_deleted_before_it_started_does_not_drain():
     pod.scheduled(1)
     pod.taken_on(2)
     pod.deletion_asked(5)
-    assert told(pod)[-1] == (2, "pulling", "")
+    assert reported(pod)[-1] == (2, "pulling", "")
     assert reason_of_going(read(pod), RULES, us(pod.at(6))) == "deleted"
 
 
 def test_a_node_that_is_lost():
     pod = serving()
     pod.kubelet_lost(100)
-    assert told(pod)[-1] == (100, "draining", "not ready")
+    assert reported(pod)[-1] == (100, "draining", "not ready")
     pod.disrupted(400, "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint")
     pod.deletion_asked(400)
-    assert told(pod)[-1] == (
+    assert reported(pod)[-1] == (
         400,
         "draining",
         "DeletionByTaintManager: Taint manager: deleting due to NoExecute taint",
@@ -425,7 +432,7 @@ def test_a_node_that_is_lost():
         "reason": "NodeLost",
         "message": "Node gpu-node-3 which was running pod llm-1 is unresponsive",
     }
-    assert told(pod)[-1] == (
+    assert reported(pod)[-1] == (
         400,
         "failed",
         "NodeLost: Node gpu-node-3 which was running pod llm-1 is unresponsive",
@@ -473,7 +480,7 @@ def test_clocks_that_differ_between_machines_do_not_turn_a_life_around():
 def test_a_reason_is_cut_to_what_a_message_takes():
     pod = ScriptedPod("llm-1")
     pod.unschedulable(1, "x" * 5000)
-    assert len(told(pod)[-1][2]) == MAX_REASON_LENGTH
+    assert len(reported(pod)[-1][2]) == MAX_REASON_LENGTH
 
 
 @pytest.mark.parametrize("status", [{}, {"phase": "Unknown"}, {"phase": "Failed"}, {"phase": "Succeeded"}])

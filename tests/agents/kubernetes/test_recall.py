@@ -32,7 +32,7 @@ FAULTS: dict[int, Callable[[bytes], bytes]] = {
 
 
 async def send(config: KafkaConfig, names: list[list[str]]) -> None:
-    """Send that these pods run, each list as one record batch, each packed in another way."""
+    """Report these pods as running: each list as one record batch, each with a different compression."""
     for number, pods in enumerate(names):
         codec = (None, "gzip", "snappy", "lz4", "zstd")[number % 5] if number not in FAULTS else None
         async with AIOKafkaProducer(
@@ -85,10 +85,10 @@ def test_batches_of_every_codec_are_read_and_spoilt_ones_passed_over(
 def test_a_place_that_the_broker_does_not_get_past_ends_the_reading(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A batch's length is wrong on its disk, and it finds the end by its index."""
+    """A batch's length is wrong on disk, and the broker finds its end by the index."""
     monkeypatch.setattr(module, "STALLED_S", 2.0)
     broken = {3: lambda batch: batch[:8] + struct.pack(">i", 5) + batch[12:]}
     names, found = recalled(tmp_path / "kafka", broken, pods=300)
     assert {pod for pods in names[:3] for pod in pods} <= found
     assert not found & set(names[3])
-    assert "it is not read" in caplog.text or "cannot be read" in caplog.text
+    assert "the rest is not read" in caplog.text or "cannot be read" in caplog.text

@@ -1,4 +1,4 @@
-"""What is new of a pod's life: nothing twice, nothing that contradicts, whoever told the rest."""
+"""What is new in a pod's life: nothing twice and no contradictions, whatever reported the rest."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SECOND = 1_000_000
 
 
 class Heard:
-    """All that a reporter said of one replica; a table as ClickHouse keeps it: one row a moment and state."""
+    """Everything reported for one replica, as a table like ClickHouse's: one row per time and state."""
 
     def __init__(self, reporter: Reporter | None = None) -> None:
         self.reporter = reporter or Reporter(Rules())
@@ -49,7 +49,7 @@ class Heard:
         return max(self.rows)[1]
 
     def restarted(self, *, recalls: bool) -> Heard:
-        """Return what another process says, that read back the last row or did not."""
+        """Return what another process reports, with or without having read back the last row."""
         other = Heard()
         other.rows = dict(self.rows)
         if recalls and self.rows:
@@ -58,7 +58,7 @@ class Heard:
         return other
 
 
-def test_each_stage_is_told_once():
+def test_each_stage_is_reported_once():
     heard, pod = Heard(), ScriptedPod("llm-1")
     assert heard.observe(pod, 0) == ["pending"]
     pod.scheduled(1)
@@ -72,7 +72,7 @@ def test_each_stage_is_told_once():
 
 
 @pytest.mark.parametrize("recalls", [True, False], ids=["with the topic", "without"])
-def test_after_a_restart_what_happened_meanwhile_is_told_with_its_own_times(recalls):
+def test_after_a_restart_what_happened_meanwhile_is_reported_with_its_own_times(recalls):
     heard, pod = Heard(), serving()
     heard.observe(pod, 51)
     before = dict(heard.rows)
@@ -90,7 +90,7 @@ def test_after_a_restart_what_happened_meanwhile_is_told_with_its_own_times(reca
     ]  # fmt: skip
 
 
-def test_a_failure_without_a_time_is_told_once_however_often_its_name_changes():
+def test_a_failure_without_a_time_is_reported_once_however_often_its_name_changes():
     heard, pod = Heard(), ScriptedPod("llm-1")
     pod.scheduled(1)
     pod.taken_on(2)
@@ -130,7 +130,7 @@ def test_a_deleted_pod_is_terminated_once():
 
 @pytest.mark.parametrize("recalls", [True, False], ids=["read back", "known"])
 def test_a_pod_that_has_terminated_does_not_fail_afterwards(recalls):
-    """The server moves the deletion when the kubelet lets go: then the containers seem to have ended before it."""
+    """The server changes the deletion time when the kubelet is done: then the containers seem to have ended before."""
     heard, pod = Heard(), serving()
     pod.deletion_asked(100)
     pod.all_ended(130, 137)
@@ -172,7 +172,7 @@ def test_a_pod_that_is_selected_again_runs_from_then_on():
     assert max(heard.rows)[0] == us(pod.at(80))
 
 
-def test_what_lasts_is_told_again_at_moments_that_all_agree_on():
+def test_what_lasts_is_reported_again_at_moments_that_all_agree_on():
     heard, pod = Heard(), serving()
     heard.observe(pod, 51)
     said = len(heard.said)
@@ -188,7 +188,7 @@ def test_what_lasts_is_told_again_at_moments_that_all_agree_on():
     assert heard.rows == rows
 
 
-def test_a_pod_that_is_kept_failing_is_told_again_before_it_departs():
+def test_a_pod_that_is_kept_failing_is_reported_again_before_it_departs():
     heard, pod = Heard(), started()
     pod.crashes(31)
     heard.observe(pod, 31)
@@ -199,7 +199,7 @@ def test_a_pod_that_is_kept_failing_is_told_again_before_it_departs():
     assert {heard.rows[at_us, "failed"] for at_us in failed} == {"Error: exit code 1"}
 
 
-def test_a_pod_that_is_over_is_not_told_again():
+def test_a_pod_that_is_over_is_not_reported_again():
     heard, pod = Heard(), serving()
     pod.evicted(80)
     heard.observe(pod, 82)
@@ -207,7 +207,7 @@ def test_a_pod_that_is_over_is_not_told_again():
     assert heard.gone(pod, 4 * AGAIN_US // SECOND) == []
 
 
-def test_what_is_too_old_for_the_worker_is_told_as_it_is_now():
+def test_what_is_too_old_for_the_worker_is_reported_as_it_is_now():
     pod = serving()
     days_later = 5 * 86_400
     heard = Heard()
@@ -219,7 +219,7 @@ def test_what_is_too_old_for_the_worker_is_told_as_it_is_now():
     assert Heard().observe(corpse, days_later) == []
 
 
-def test_a_clock_that_is_ahead_tells_nothing_of_the_future():
+def test_a_clock_that_is_ahead_reports_nothing_of_the_future():
     heard, pod = Heard(), serving()
     heard.observe(pod, 20)
     assert max(heard.rows)[0] <= us(pod.at(22))
@@ -227,7 +227,7 @@ def test_a_clock_that_is_ahead_tells_nothing_of_the_future():
     assert heard.observe(pod, 21) == []
 
 
-def test_a_life_by_a_clock_that_is_ahead_is_told_once():
+def test_a_life_by_a_clock_that_is_ahead_is_reported_once():
     heard, pod = Heard(), serving()
     for second in range(20, 120, 5):
         heard.observe(pod, second)
@@ -235,7 +235,7 @@ def test_a_life_by_a_clock_that_is_ahead_is_told_once():
     assert heard.present == "running"
 
 
-def test_what_was_told_and_is_not_there_has_ended():
+def test_what_was_reported_and_is_not_there_has_ended():
     reporter = Reporter(Rules())
     reporter.recall(REPLICA, Reported(5 * SECOND, "running"))
     assert [(stage.at_us, stage.state) for stage in reporter.missing(REPLICA, 9 * SECOND, "gone")] == [
@@ -259,7 +259,7 @@ HAPPENINGS = st.lists(
 
 @given(HAPPENINGS)
 def test_two_agents_and_restarts_say_together_what_one_says_alone(happenings):
-    """The table of one agent that saw it all, and that of agents that come and go, end in the same state.
+    """The table of one agent that saw everything, and that of agents that come and go, end in the same state.
 
     A probe speaks once a second at most, so that readiness is not lost and won again within one.
     """

@@ -70,7 +70,7 @@ def test_a_scaled_object_that_is_paused():
     ("false", False), ("0", False), ("False", False),
 ])  # fmt: skip
 def test_what_keda_takes_for_paused(value, paused):
-    """Go's strconv.ParseBool, and what is no truth value pauses."""
+    """Go's strconv.ParseBool; anything that is not a bool pauses."""
     found = scaled_object("llm", 0, 8, annotations={"autoscaling.keda.sh/paused": value})
     assert limits([deployment("llm", 3)], [], [found]) == {"llm": (3, 3) if paused else (0, 8)}
 
@@ -100,14 +100,14 @@ def test_limits_hold_from_when_they_were_written():
 
 
 def test_what_was_scaled_by_hand_has_no_time():
-    """The server notes who wrote through the scale subresource, and not when."""
+    """The server records who wrote through the scale subresource, but not when."""
     scaled = deployment("llm", 3)
     scaled["metadata"]["managedFields"][0]["fieldsV1"] = {"f:spec": {"f:template": {}}}
     scaled["metadata"]["managedFields"].append(SCALED)
     assert workload_of("Deployment", read(scaled, WorkloadObject)).at_us is None
 
 
-def test_limits_are_told_when_they_change_and_from_when_they_did():
+def test_limits_are_reported_when_they_change_and_from_when_they_did():
     reporter = LimitsReporter()
     asked = us(T0)
     assert reporter.observe({"llm": Limits(1, 4, asked)}, NOW) == {"llm": ReportedLimits(asked, 1, 4)}
@@ -130,19 +130,19 @@ def test_an_endpoint_without_workloads_has_no_replicas():
     assert reporter.observe({}, NOW + 2) == {}
 
 
-def test_a_restart_tells_nothing_anew():
+def test_a_restart_reports_nothing_twice():
     reporter = LimitsReporter()
     reporter.recall("llm", ReportedLimits(us(T0), 1, 4))
     assert reporter.observe({"llm": Limits(1, 4, us(T0))}, NOW) == {}
 
 
 @pytest.mark.parametrize("days", [3, 300])
-def test_old_limits_are_told_within_what_the_worker_takes(days):
+def test_old_limits_are_reported_within_what_the_worker_takes(days):
     now_us = us(T0) + days * 86_400 * SECOND
-    told = LimitsReporter().observe({"llm": Limits(1, 4, us(T0))}, now_us)["llm"]
-    assert now_us - LATE_US <= told.at_us < now_us
+    first = LimitsReporter().observe({"llm": Limits(1, 4, us(T0))}, now_us)["llm"]
+    assert now_us - LATE_US <= first.at_us < now_us
     again = LimitsReporter().observe({"llm": Limits(1, 4, us(T0))}, now_us + 5)["llm"]
-    assert again == told or told.at_us % AGAIN_US == 0
+    assert again == first or first.at_us % AGAIN_US == 0
 
 
 def test_stamps_are_what_the_api_writes():

@@ -29,7 +29,7 @@ HERE = Origin("", "models")
 
 
 class Heard:
-    """A watcher, and what it said."""
+    """A watcher, and what it reported."""
 
     def __init__(
         self,
@@ -93,9 +93,9 @@ def keda(found: dict[str, Any]) -> ScaledObject:
 
 
 def test_messages_say_whose_they_are():
-    told = Heard()
-    told.pods.listed([read(ScriptedPod("llm-1"))])
-    message, pod = told.messages[0]
+    heard = Heard()
+    heard.pods.listed([read(ScriptedPod("llm-1"))])
+    message, pod = heard.messages[0]
     assert pod == "llm-1"
     assert message == ReplicaState(
         namespace="acme", endpoint="llm", replica_id="llm-1", at_us=us(T0), state="pending"
@@ -104,71 +104,71 @@ def test_messages_say_whose_they_are():
 
 
 def test_limits_wait_until_all_that_may_set_them_is_known():
-    told = Heard()
-    told.deployments.listed([workload(deployment("llm", 3))])
-    told.deployments.settled()
-    told.stateful_sets.settled()
-    told.autoscalers.settled()
-    assert told.limits() == []
-    told.scaled_objects.listed([keda(scaled_object("llm", 0, 8))])
-    told.scaled_objects.settled()
-    assert told.limits() == [("llm", 0, 8)]
+    heard = Heard()
+    heard.deployments.listed([workload(deployment("llm", 3))])
+    heard.deployments.settled()
+    heard.stateful_sets.settled()
+    heard.autoscalers.settled()
+    assert heard.limits() == []
+    heard.scaled_objects.listed([keda(scaled_object("llm", 0, 8))])
+    heard.scaled_objects.settled()
+    assert heard.limits() == [("llm", 0, 8)]
 
 
 def test_limits_follow_what_changes():
-    told = Heard()
-    told.deployments.changed(workload(deployment("llm", 3)))
-    told.deployments.changed(workload(deployment("other", 5, labels={"app": "tts"})))
-    told.settle()
-    assert told.limits() == [("llm", 3, 3)]
-    told.autoscalers.changed(hpa(autoscaler("llm", 1, 8, written=5)))
-    assert told.limits() == [("llm", 1, 8)]
-    told.now += timedelta(seconds=60)
-    told.autoscalers.removed(hpa(autoscaler("llm", 1, 8)))
-    (settings, _) = told.messages[0]
-    assert (settings.min_replicas, settings.max_replicas, settings.at_us) == (3, 3, us(told.now))
-    told.messages.clear()
-    told.deployments.removed(workload(deployment("llm", 3)))
-    assert told.limits() == [("llm", 0, 0)]
+    heard = Heard()
+    heard.deployments.changed(workload(deployment("llm", 3)))
+    heard.deployments.changed(workload(deployment("other", 5, labels={"app": "tts"})))
+    heard.settle()
+    assert heard.limits() == [("llm", 3, 3)]
+    heard.autoscalers.changed(hpa(autoscaler("llm", 1, 8, written=5)))
+    assert heard.limits() == [("llm", 1, 8)]
+    heard.now += timedelta(seconds=60)
+    heard.autoscalers.removed(hpa(autoscaler("llm", 1, 8)))
+    (settings, _) = heard.messages[0]
+    assert (settings.min_replicas, settings.max_replicas, settings.at_us) == (3, 3, us(heard.now))
+    heard.messages.clear()
+    heard.deployments.removed(workload(deployment("llm", 3)))
+    assert heard.limits() == [("llm", 0, 0)]
 
 
 def test_limits_are_known_without_any_pod():
-    told = Heard()
-    told.deployments.listed([workload(deployment("llm", 0))])
-    told.scaled_objects.listed([keda(scaled_object("llm", 0, 4))])
-    told.settle()
-    assert told.limits() == [("llm", 0, 4)]
+    heard = Heard()
+    heard.deployments.listed([workload(deployment("llm", 0))])
+    heard.scaled_objects.listed([keda(scaled_object("llm", 0, 4))])
+    heard.settle()
+    assert heard.limits() == [("llm", 0, 4)]
 
 
-def test_one_agent_tells_of_many_endpoints():
-    told = Heard(Naming(endpoint_label="endpoint"), "endpoint")
+def test_one_agent_reports_many_endpoints():
+    heard = Heard(Naming(endpoint_label="endpoint"), "endpoint")
     for name in ("chat", "embed"):
-        told.pods.changed(read(ScriptedPod(f"{name}-1", labels={"endpoint": name})))
-        told.deployments.changed(workload(deployment(name, 2, labels={"endpoint": name})))
-    told.pods.changed(read(ScriptedPod("stray")))
-    assert told.states() == [("chat", "chat-1", "pending"), ("embed", "embed-1", "pending")]
-    told.settle()
-    assert told.limits() == [("chat", 2, 2), ("embed", 2, 2)]
+        heard.pods.changed(read(ScriptedPod(f"{name}-1", labels={"endpoint": name})))
+        heard.deployments.changed(workload(deployment(name, 2, labels={"endpoint": name})))
+    heard.pods.changed(read(ScriptedPod("stray")))
+    assert heard.states() == [("chat", "chat-1", "pending"), ("embed", "embed-1", "pending")]
+    heard.settle()
+    assert heard.limits() == [("chat", 2, 2), ("embed", 2, 2)]
 
 
 def test_endpoints_beyond_a_bound_are_left_out(monkeypatch, caplog):
     monkeypatch.setattr(module, "MAX_ENDPOINTS", 2)
-    told = Heard(Naming(endpoint_label="endpoint"), "endpoint")
+    heard = Heard(Naming(endpoint_label="endpoint"), "endpoint")
     for number in range(4):
-        told.pods.changed(read(ScriptedPod(f"pod-{number}", labels={"endpoint": f"e-{number}"})))
-    assert [endpoint for endpoint, _, _ in told.states()] == ["e-0", "e-1"]
+        heard.pods.changed(read(ScriptedPod(f"pod-{number}", labels={"endpoint": f"e-{number}"})))
+    assert [endpoint for endpoint, _, _ in heard.states()] == ["e-0", "e-1"]
     assert "more than 2 endpoints" in caplog.text
 
 
-def moments(told: Heard) -> list[tuple[str, int, str]]:
-    """Return endpoint, seconds and state of what was said since it was last asked."""
-    taken = [(each.endpoint, (each.at_us - us(T0)) // 1_000_000, each.state) for each, _ in told.messages]
-    told.messages.clear()
+def moments(heard: Heard) -> list[tuple[str, int, str]]:
+    """Return endpoint, seconds and state of each report since the last call."""
+    taken = [(each.endpoint, (each.at_us - us(T0)) // 1_000_000, each.state) for each, _ in heard.messages]
+    heard.messages.clear()
     return taken
 
 
 def labelled(pod: ScriptedPod, second: int | None, **labels: str) -> ScriptedPod:
-    """Label it as `kubectl label` does, and as the server notes that, if it does."""
+    """Label it as `kubectl label` does, with the server's record of it, if any."""
     pod.json["metadata"]["labels"] |= labels
     if second is not None:
         pod.json["metadata"]["managedFields"].append(
@@ -179,133 +179,133 @@ def labelled(pod: ScriptedPod, second: int | None, **labels: str) -> ScriptedPod
 
 
 @pytest.mark.parametrize("noted", [150, None], ids=["noted", "not noted"])
-def test_a_pod_that_is_labelled_anew_is_another_endpoints_replica_from_then_on(noted):
-    told = Heard(Naming(endpoint_label="endpoint"), "endpoint")
+def test_a_pod_that_is_relabelled_is_another_endpoints_replica_from_then_on(noted):
+    heard = Heard(Naming(endpoint_label="endpoint"), "endpoint")
     pod = serving(labels={"endpoint": "chat"})
-    told.pods.changed(read(pod))
-    moments(told)
-    told.pods.changed(read(labelled(pod, noted, endpoint="embed")))
+    heard.pods.changed(read(pod))
+    moments(heard)
+    heard.pods.changed(read(labelled(pod, noted, endpoint="embed")))
     joined = noted or 200
-    assert moments(told) == [("chat", 200, "terminated"), ("embed", joined, "running")]
-    told.watcher.tick()
-    told.pods.listed([read(pod)])
-    assert moments(told) == []
+    assert moments(heard) == [("chat", 200, "terminated"), ("embed", joined, "running")]
+    heard.watcher.tick()
+    heard.pods.listed([read(pod)])
+    assert moments(heard) == []
     pod.unready(205)
-    told.pods.changed(read(pod))
-    assert moments(told) == [("embed", 201, "draining")]  # no later than the clock
-    told.now += timedelta(seconds=100)
+    heard.pods.changed(read(pod))
+    assert moments(heard) == [("embed", 201, "draining")]  # no later than the clock
+    heard.now += timedelta(seconds=100)
     pod.json["metadata"]["labels"]["endpoint"] = "chat"
-    told.pods.changed(read(pod))
-    assert moments(told) == [("embed", 300, "terminated"), ("chat", 300, "draining")]
+    heard.pods.changed(read(pod))
+    assert moments(heard) == [("embed", 300, "terminated"), ("chat", 300, "draining")]
 
 
-def test_a_pod_that_another_agent_told_of_is_ours_since_it_was_labelled():
+def test_a_pod_that_another_agent_reported_is_ours_since_it_was_labelled():
     """Each agent selects the pods of its endpoint; this one sees the pod for the first time, or after a restart."""
-    told = Heard(Naming("embed"), "app=embed")
+    heard = Heard(Naming("embed"), "app=embed")
     pod = labelled(serving(labels={"app": "chat"}), 150, app="embed")
-    told.pods.changed(read(pod))
-    assert moments(told) == [("embed", 150, "running")]
+    heard.pods.changed(read(pod))
+    assert moments(heard) == [("embed", 150, "running")]
     pod.crashes(160)
-    told.pods.changed(read(pod))
-    assert moments(told) == [("embed", 160, "failed")]
+    heard.pods.changed(read(pod))
+    assert moments(heard) == [("embed", 160, "failed")]
 
 
 def test_what_was_in_the_second_of_its_labelling_was_before_it():
-    told = Heard(Naming(endpoint_label="endpoint"), "endpoint")
-    told.pods.changed(read(labelled(serving(labels={"endpoint": "chat"}), 50, endpoint="embed")))
-    assert moments(told) == [("embed", 50, "running")]
+    heard = Heard(Naming(endpoint_label="endpoint"), "endpoint")
+    heard.pods.changed(read(labelled(serving(labels={"endpoint": "chat"}), 50, endpoint="embed")))
+    assert moments(heard) == [("embed", 50, "running")]
 
 
 def test_labels_that_choose_nothing_change_nothing():
-    told = Heard(Naming("llm"))
-    told.pods.changed(read(labelled(serving(), 150, tier="gold")))
-    assert moments(told)[0] == ("llm", 0, "pending")
+    heard = Heard(Naming("llm"))
+    heard.pods.changed(read(labelled(serving(), 150, tier="gold")))
+    assert moments(heard)[0] == ("llm", 0, "pending")
 
 
 def test_a_container_that_no_pod_has_is_said_once(caplog):
-    told = Heard(rules=Rules(frozenset({"llm"})))
+    heard = Heard(rules=Rules(frozenset({"llm"})))
     for name in ("llm-1", "llm-2"):
         pod = serving()
         pod.json["metadata"]["name"] = name
-        told.pods.changed(read(pod))
-    assert moments(told) == [("llm", 0, "pending")] * 2
-    assert caplog.text.count("--container is llm, and its containers are server") == 1
+        heard.pods.changed(read(pod))
+    assert moments(heard) == [("llm", 0, "pending")] * 2
+    assert caplog.text.count("--container is llm, but its containers are server") == 1
 
 
 @pytest.mark.parametrize("code", [0, 137])
 def test_the_end_stays_as_it_was_when_the_kubelet_lets_go(code):
-    told, pod = Heard(), serving()
-    told.pods.changed(read(pod))
-    told.states()
+    heard, pod = Heard(), serving()
+    heard.pods.changed(read(pod))
+    heard.states()
     pod.deletion_asked(100)
-    told.pods.changed(read(pod))
+    heard.pods.changed(read(pod))
     pod.all_ended(130, code)
-    told.pods.changed(read(pod))
+    heard.pods.changed(read(pod))
     pod.let_go(135)
-    told.pods.changed(read(pod))
-    told.pods.removed(read(pod))
-    at_us = [(message.at_us - us(T0)) // 1_000_000 for message, _ in told.messages]
-    assert [state for _, _, state in told.states()] == ["draining", "terminated"]
+    heard.pods.changed(read(pod))
+    heard.pods.removed(read(pod))
+    at_us = [(message.at_us - us(T0)) // 1_000_000 for message, _ in heard.messages]
+    assert [state for _, _, state in heard.states()] == ["draining", "terminated"]
     assert at_us == [100, 130]
 
 
 def test_a_second_request_to_delete_is_no_second_draining():
-    told, pod = Heard(), serving()
+    heard, pod = Heard(), serving()
     pod.deletion_asked(100)
-    told.pods.changed(read(pod))
-    told.states()
+    heard.pods.changed(read(pod))
+    heard.states()
     pod.deletion_asked(140, 1)  # its grace period has passed, and somebody is impatient
-    told.pods.changed(read(pod))
-    assert told.states() == []
+    heard.pods.changed(read(pod))
+    assert heard.states() == []
 
 
-def test_the_end_is_right_when_only_the_last_word_tells_of_it():
+def test_the_end_is_right_when_only_the_last_word_shows_it():
     """The version in which all had ended was not seen: the connection was lost."""
-    told, pod = Heard(), serving()
+    heard, pod = Heard(), serving()
     pod.deletion_asked(100)
-    told.pods.changed(read(pod))
-    told.states()
+    heard.pods.changed(read(pod))
+    heard.states()
     pod.all_ended(130, 137)
     pod.let_go(135)
-    told.pods.removed(read(pod))
-    at_us = [(message.at_us - us(T0)) // 1_000_000 for message, _ in told.messages]
-    assert (told.states(), at_us) == ([("llm", "llm-1", "terminated")], [130])
+    heard.pods.removed(read(pod))
+    at_us = [(message.at_us - us(T0)) // 1_000_000 for message, _ in heard.messages]
+    assert (heard.states(), at_us) == ([("llm", "llm-1", "terminated")], [130])
 
 
 def test_pods_that_a_new_list_lacks_have_ended():
-    told = Heard()
-    told.pods.listed([read(ScriptedPod(name)) for name in ("llm-1", "llm-2")])
-    told.states()
-    told.pods.listed([read(ScriptedPod("llm-3"))])
-    assert sorted(told.states()) == [
+    heard = Heard()
+    heard.pods.listed([read(ScriptedPod(name)) for name in ("llm-1", "llm-2")])
+    heard.states()
+    heard.pods.listed([read(ScriptedPod("llm-3"))])
+    assert sorted(heard.states()) == [
         ("llm", "llm-1", "terminated"), ("llm", "llm-2", "terminated"), ("llm", "llm-3", "pending"),
     ]  # fmt: skip
 
 
-def test_what_was_told_before_and_is_gone_has_ended_once_that_is_certain():
+def test_what_was_reported_before_and_is_gone_has_ended_once_that_is_certain():
     recalled = Recalled()
     for name, state in (("llm-1", "running"), ("llm-2", "running"), ("llm-3", "terminated")):
         recalled.replicas[Replica("llm", name)] = (Reported(us(T0), state), name)
-    told = Heard(recalled=recalled)
-    told.pods.listed([read(serving())])
-    told.states()
-    assert told.watcher.vanished() == {Replica("llm", "llm-2"): "llm-2"}
-    told.watcher.confirm_gone(Replica("llm", "llm-2"))
-    assert told.messages[0][1] == "llm-2"
-    assert told.states() == [("llm", "llm-2", "terminated")]
-    told.watcher.confirm_gone(Replica("llm", "llm-1"))  # it is back
-    assert told.states() == []
+    heard = Heard(recalled=recalled)
+    heard.pods.listed([read(serving())])
+    heard.states()
+    assert heard.watcher.vanished() == {Replica("llm", "llm-2"): "llm-2"}
+    heard.watcher.confirm_gone(Replica("llm", "llm-2"))
+    assert heard.messages[0][1] == "llm-2"
+    assert heard.states() == [("llm", "llm-2", "terminated")]
+    heard.watcher.confirm_gone(Replica("llm", "llm-1"))  # it is back
+    assert heard.states() == []
 
 
 def test_a_pod_that_loses_its_label_is_no_replica_any_more():
-    told = Heard(Naming(endpoint_label="endpoint"))
+    heard = Heard(Naming(endpoint_label="endpoint"))
     pod = serving(labels={"endpoint": "chat"})
-    told.pods.changed(read(pod))
-    told.states()
+    heard.pods.changed(read(pod))
+    heard.states()
     del pod.json["metadata"]["labels"]["endpoint"]
-    told.pods.changed(read(pod))
-    assert told.states() == [("chat", "llm-1", "terminated")]
-    assert told.watcher.pods == 0
+    heard.pods.changed(read(pod))
+    assert heard.states() == [("chat", "llm-1", "terminated")]
+    assert heard.watcher.pods == 0
 
 
 def of_one_group(name: str, begin: datetime = T0) -> ScriptedPod:
@@ -315,57 +315,57 @@ def of_one_group(name: str, begin: datetime = T0) -> ScriptedPod:
 
 
 def test_of_pods_with_one_name_made_in_the_same_second_one_speaks():
-    told = Heard(Naming("llm", replica_from="label:group"))
+    heard = Heard(Naming("llm", replica_from="label:group"))
     for name in ("llm-0", "llm-0-1"):
-        told.pods.changed(read(of_one_group(name)))
-    told.states()
+        heard.pods.changed(read(of_one_group(name)))
+    heard.states()
     for _ in range(3):
-        told.watcher.tick()
-    assert told.states() == []
+        heard.watcher.tick()
+    assert heard.states() == []
 
 
 def test_the_newest_of_pods_with_one_name_speaks_and_after_it_the_one_before():
-    told = Heard(Naming("llm", replica_from="label:group"))
+    heard = Heard(Naming("llm", replica_from="label:group"))
     old, young = of_one_group("llm-a"), of_one_group("llm-b", T0 + timedelta(seconds=60))
-    told.pods.listed([read(young), read(old)])
-    assert [pod for _, pod in told.messages] == ["llm-b"] * 4
-    told.states()
+    heard.pods.listed([read(young), read(old)])
+    assert [pod for _, pod in heard.messages] == ["llm-b"] * 4
+    heard.states()
     old.unready(150)
-    told.pods.changed(read(old))
-    assert told.states() == []
-    told.pods.removed(read(young))
-    assert told.states()[-1] == ("llm", "0", "draining")
-    told.pods.removed(read(young))  # a late word
-    assert told.states() == []
-    told.pods.removed(read(old))
-    assert told.states() == [("llm", "0", "terminated")]
+    heard.pods.changed(read(old))
+    assert heard.states() == []
+    heard.pods.removed(read(young))
+    assert heard.states()[-1] == ("llm", "0", "draining")
+    heard.pods.removed(read(young))  # a late word
+    assert heard.states() == []
+    heard.pods.removed(read(old))
+    assert heard.states() == [("llm", "0", "terminated")]
 
 
-def test_a_pod_that_took_a_name_over_while_nobody_watched_has_its_own_times():
-    told = Heard()
-    told.pods.listed([read(serving())])
-    told.states()
-    told.now = T0 + timedelta(seconds=900)
-    told.pods.listed([read(serving(begin=T0 + timedelta(seconds=600)))])
-    at_s = [(message.at_us - us(T0)) // 1_000_000 for message, _ in told.messages]
-    assert [state for _, _, state in told.states()] == ["pending", "pulling", "initializing", "running"]
+def test_a_pod_that_took_a_name_over_while_no_agent_watched_has_its_own_times():
+    heard = Heard()
+    heard.pods.listed([read(serving())])
+    heard.states()
+    heard.now = T0 + timedelta(seconds=900)
+    heard.pods.listed([read(serving(begin=T0 + timedelta(seconds=600)))])
+    at_s = [(message.at_us - us(T0)) // 1_000_000 for message, _ in heard.messages]
+    assert [state for _, _, state in heard.states()] == ["pending", "pulling", "initializing", "running"]
     assert at_s == [600, 602, 630, 650]
 
 
-def test_what_was_told_of_a_pod_under_another_name_has_ended():
+def test_what_was_reported_of_a_pod_under_another_name_has_ended():
     """The replicas are named by uid, and a pod of the same name took the place of the one before."""
     recalled = Recalled()
     recalled.replicas[Replica("llm", "uid-before")] = (Reported(us(T0), "running"), "llm-1")
     recalled.replicas[Replica("llm", "uid-of-another")] = (Reported(us(T0), "running"), "llm-2")
-    told = Heard(Naming("llm", replica_from="uid"), recalled=recalled)
-    told.pods.listed([read(serving())])
-    told.states()
-    assert told.watcher.vanished() == {
+    heard = Heard(Naming("llm", replica_from="uid"), recalled=recalled)
+    heard.pods.listed([read(serving())])
+    heard.states()
+    assert heard.watcher.vanished() == {
         Replica("llm", "uid-before"): "llm-1",
         Replica("llm", "uid-of-another"): "llm-2",
     }
-    assert told.watcher.has("llm-1")
-    assert not told.watcher.has("llm-2")
+    assert heard.watcher.has("llm-1")
+    assert not heard.watcher.has("llm-2")
 
 
 def test_only_what_comes_from_here_is_taken_up():
@@ -392,12 +392,12 @@ def test_only_what_comes_from_here_is_taken_up():
     assert recalled.limits["llm"].max_replicas == 2
 
 
-def test_a_tick_tells_again_what_has_lasted():
-    told = Heard()
-    told.pods.listed([read(serving())])
-    assert len(told.states()) == 4
-    told.watcher.tick()
-    assert told.states() == []
-    told.now += timedelta(hours=7)
-    told.watcher.tick()
-    assert told.states() == [("llm", "llm-1", "running")]
+def test_a_tick_reports_again_what_has_lasted():
+    heard = Heard()
+    heard.pods.listed([read(serving())])
+    assert len(heard.states()) == 4
+    heard.watcher.tick()
+    assert heard.states() == []
+    heard.now += timedelta(hours=7)
+    heard.watcher.tick()
+    assert heard.states() == [("llm", "llm-1", "running")]

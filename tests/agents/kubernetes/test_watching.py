@@ -37,7 +37,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Seen:
-    """What reached the sink: the present objects, and all that was said of them."""
+    """What reached the sink: the current objects, and all events."""
 
     def __init__(self) -> None:
         self.pods: dict[str, str] = {}
@@ -155,7 +155,7 @@ def test_more_than_it_may_hold_is_left_out_until_there_is_room(server, monkeypat
     assert caplog.text.count("more than 5 pods") == 1
 
 
-def test_a_watch_that_the_server_ends_goes_on_where_it_was(server):
+def test_a_watch_that_the_server_ends_continues_where_it_was(server):
     server.apply("pods", pod("a"))
 
     async def script(seen: Seen) -> None:
@@ -169,8 +169,8 @@ def test_a_watch_that_the_server_ends_goes_on_where_it_was(server):
     assert server.count("pods", watch=False) == 1
 
 
-def test_a_server_whose_store_was_restored_is_listed_anew(server):
-    """Its versions lie below ours, and until they have caught up a watch from ours says nothing."""
+def test_a_server_whose_store_was_restored_is_listed_again(server):
+    """Its versions are below ours, and a watch from ours sends nothing until they have caught up."""
     server.apply("pods", pod("a"))
     server.apply("pods", pod("b"))
 
@@ -249,7 +249,7 @@ def test_a_version_that_is_forgotten_means_a_new_list(server, as_event, caplog):
 
 
 def test_bookmarks_move_the_version_on(server):
-    """Other resources change; ours does not. Without bookmarks its version would be forgotten."""
+    """Only other resources change. Without bookmarks our version would be forgotten."""
     server.bookmark_s = 0.05
     server.apply("pods", pod("a"))
 
@@ -301,7 +301,7 @@ def test_a_stream_that_hangs_is_noticed(server, monkeypatch, caplog):
 
     watch(server, script, watch_s=1.0)
     assert server.count("pods", watch=False) == 1
-    assert "nothing came for" in caplog.text
+    assert "no data for" in caplog.text
 
 
 def test_lines_that_are_no_json_mean_a_new_list(server):
@@ -370,7 +370,7 @@ def test_a_server_in_trouble_is_asked_again(server, code, caplog):
 
     watch(server, script)
     assert caplog.text.count(f"as the test asked: {code}") == 1  # said once
-    assert "watching pods goes on" in caplog.text
+    assert "watching pods again" in caplog.text
 
 
 def test_an_error_whose_words_are_no_text_is_tried_again(server):
@@ -443,7 +443,7 @@ def test_what_is_not_installed_or_forbidden_counts_as_none_and_is_said_once(serv
 
 @pytest.mark.parametrize("what", ["missing", "forbidden"])
 def test_what_worked_and_is_refused_for_a_moment_is_as_it_was(server, what, monkeypatch):
-    """A server that starts answers 403, or 404, before it has read its rules."""
+    """A starting server answers 403 or 404 before it has loaded its rules."""
     monkeypatch.setattr(refusal, "LASTS_S", 60.0)
     resource = Resource("scaledobjects", "/apis/keda.sh/v1alpha1/namespaces/models/scaledobjects", Pod)
     server.apply("scaledobjects", pod("a"))
@@ -464,7 +464,7 @@ def test_what_worked_and_is_refused_for_a_moment_is_as_it_was(server, what, monk
 
 
 def test_what_may_not_be_read_at_first_is_waited_for(server, monkeypatch):
-    """Else limits would be told without the autoscalers that a server which starts does not show yet."""
+    """Otherwise limits would be reported without the autoscalers, which a starting server does not list yet."""
     monkeypatch.setattr(refusal, "LASTS_S", 60.0)
     server.forbidden = {"pods"}
     resource = Resource("pods", PODS.path, Pod)
@@ -507,7 +507,7 @@ def test_what_may_be_listed_and_not_watched_is_listed_again(server):
     watch(server, script, resource=resource)
 
 
-def test_a_list_that_expires_between_its_pages_begins_anew(server, monkeypatch):
+def test_a_list_that_expires_between_its_pages_restarts(server, monkeypatch):
     monkeypatch.setattr(watching, "PAGE", 2)
     for number in range(5):
         server.apply("pods", pod(f"pod-{number}"))
@@ -537,7 +537,7 @@ def test_a_server_that_is_away_is_tried_again(server):
     watch(server, script)
 
 
-def test_waits_grow_are_spread_and_begin_anew():
+def test_waits_grow_are_spread_and_reset():
     pace = Pace(1.0, 8.0)
     waits = [pace.wait_s() for _ in range(6)]
     assert all(most / 2 <= wait <= most for wait, most in zip(waits, (1, 2, 4, 8, 8, 8), strict=True))

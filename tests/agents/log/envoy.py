@@ -16,7 +16,7 @@ PAGE = ROOT / "docs/instrument/envoy.md"
 
 
 def access_log(path: Path) -> str:
-    """The `access_log` of a listener as the page tells users to write it, but for its path."""
+    """The `access_log` of a listener as documented, except for its path."""
     text = textwrap.dedent(re.search(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)[1])
     return text.replace("/var/log/envoy/model.log", str(path))
 
@@ -69,7 +69,7 @@ static_resources:
 
 
 class Envoy(Front):
-    """Listens at `port`, writes `log`; passes /tunnel to `tunnel_port`, and all else to the server.
+    """Listens on `port`, writes `log`; forwards /tunnel to `tunnel_port`, and everything else to the server.
 
     The route /timeout/ gives the server half a second.
     """
@@ -89,5 +89,5 @@ class Envoy(Front):
         )
 
     def stop(self) -> None:
-        self.process.kill()  # told to end, it would wait for requests
+        self.process.kill()  # on SIGTERM it would wait for requests
         self.process.wait(30)

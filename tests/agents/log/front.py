@@ -1,4 +1,4 @@
-"""What the servers that write logs before ours share: when they answer, how they open their log anew, one behaviour."""
+"""What logging front servers share: when they answer, how they reopen their log, one behaviour suite."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.waiting import eventually
 
 
 class Front:
-    """A server that listens at `port`; `process` is it."""
+    """A server that listens on `port`; `process` is its process."""
 
     port: int
     process: subprocess.Popen[bytes]
@@ -32,9 +32,9 @@ class Front:
 
 
 class TimedBehaviours(Behaviours):
-    """The shared suite for logs that tell the wait apart from the duration."""
+    """The shared suite for logs that report the wait separately from the duration."""
 
-    def test_times_are_told_apart(self, captured):
+    def test_times_are_reported_apart(self, captured):
         seen = Seen()
         timer = threading.Timer(0.7, captured.control, ["release"])
         timer.start()

@@ -17,7 +17,7 @@ PAGE = ROOT / "docs/instrument/haproxy.md"
 
 
 def configuration(port: int, upstream_port: int) -> str:
-    """The page's, but for the ports, and with a server timeout that tests can wait for."""
+    """The documented configuration, except for the ports and a server timeout that tests can wait for."""
     text = textwrap.dedent(re.search(r"```haproxy\n(.*?)```", PAGE.read_text(), re.DOTALL)[1])
     return (
         text.replace("bind :8080", f"bind 127.0.0.1:{port} backlog 2048")
@@ -27,7 +27,7 @@ def configuration(port: int, upstream_port: int) -> str:
 
 
 class HAProxy(Front):
-    """Listens at `port`; its standard output is appended to `log`, as the page says."""
+    """Listens on `port`; its standard output is appended to `log`, as documented."""
 
     def __init__(self, directory: Path, upstream_port: int) -> None:
         self.log = directory / "haproxy.log"

@@ -16,12 +16,12 @@ PAGE = ROOT / "docs/instrument/nginx.md"
 
 
 def log_format() -> str:
-    """The format as the page tells users to write it."""
+    """The format as documented."""
     return re.search(r"log_format endpoint_analytics[^;]*;", PAGE.read_text())[0]
 
 
 class Nginx(Front):
-    """Listens at `port`, writes `log`; `reopen` is what logrotate's postrotate does."""
+    """Listens on `port`, writes `log`; `reopen` does what logrotate's postrotate does."""
 
     def __init__(self, directory: Path, upstream_port: int) -> None:
         self.log = directory / "access.log"

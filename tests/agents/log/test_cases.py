@@ -57,7 +57,7 @@ def test_a_log(monkeypatch, tmp_path, name, log_format, expected):
     shutil.copy(CASES / name, path)
     totals, topic = read(monkeypatch, path, log_format)
     assert totals == expected
-    # Started again it goes on, with what came before behind it.
+    # After a restart it continues where it stopped.
     line = (CASES / name).read_text().splitlines()[-1]
     append(path, line)
     again, _ = read(monkeypatch, path, log_format, topic)
@@ -69,7 +69,7 @@ def test_a_duration_that_may_be_anything_is_said(monkeypatch, tmp_path, caplog):
     path = tmp_path / "access.log"
     shutil.copy(CASES / "caddy-duration-ms.log", path)
     read(monkeypatch, path, "caddy")
-    assert "duration is 250, a whole number: milliseconds or nanoseconds" in caplog.text
+    assert "duration is 250, a whole number: it may be milliseconds or nanoseconds" in caplog.text
     append(path, path.read_text().replace("250.0", '"250ms"').strip())
     totals, _ = read(monkeypatch, path, "caddy")
     assert totals.duration_us == 250_000
@@ -84,7 +84,7 @@ def test_outgoing_calls_are_said(monkeypatch, tmp_path, caplog):
 
 @pytest.mark.parametrize("is_away", [False, True])
 def test_identical_lines_of_a_log_that_is_copied_and_truncated(monkeypatch, tmp_path, is_away):
-    """Of a server behind a proxy that tells no ports: each line counts once, however late they are read."""
+    """A server behind a proxy that reports no ports: each line counts once, however late it is read."""
     case = (CASES / "uvicorn-port0-identical-lines.log").read_bytes()
     path, topic = tmp_path / "access.log", Topic()
     path.write_bytes(case)

@@ -1,4 +1,4 @@
-"""A real Envoy's log: what clients saw of it is what is read, by the shared suite and in Envoy's own ways to end."""
+"""A real Envoy's log: what clients saw is what is read, with the shared suite and Envoy's own ways to end requests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def captured(make_config, tmp_path):
         envoy.wait()
         eventually(envoy.log.exists, bool, 30, "the log")
         ways = (envoy.log, "envoy", envoy.port, port, child.kill)
-        with read_log(make_config(), *ways, tells_answers_cut_short=True) as captured:
+        with read_log(make_config(), *ways, detects_truncation=True) as captured:
             captured.envoy = envoy
             yield captured
     finally:
@@ -52,7 +52,7 @@ class TestEnvoy(TimedBehaviours):
 
     @pytest.mark.parametrize("path", ["/wait", "/wait_stream"])
     def test_a_malformed_upload(self, captured, path):
-        """Envoy says 400 itself, or cuts off an answer that has begun."""
+        """Envoy itself answers 400, or cuts off a response that has started."""
         seen = Seen()
         connection = socket.create_connection(("127.0.0.1", captured.port), timeout=PATIENCE_S)
         connection.sendall(

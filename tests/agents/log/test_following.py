@@ -1,4 +1,4 @@
-"""A real log in a directory, turned over in every usual way: each line is given once."""
+"""A real log in a directory, rotated in every usual way: each line is returned once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ALIKE = b'INFO:     203.0.113.7:0 - "POST /predict HTTP/1.1" 200 OK'
 
 
 class Log:
-    """A log and its writer, and a reader that can be started anew where it stood."""
+    """A log and its writer, and a reader that can be restarted where it stopped."""
 
     def __init__(self, directory: Path, *, alike: bool = False) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ class Log:
             self.file.write(line + b"\n")
 
     def poll(self) -> None:
-        """Read what there is, the time that a renamed file is waited for included."""
+        """Read everything, including the grace period for renamed files."""
         for _ in range(40):
             while (found := self.follower.poll(self.now_s)) is not None:
                 self.read += found.lines
@@ -58,7 +58,7 @@ class Log:
         self.follower = Follower(self.path, self.position)
 
     def rename(self, *, compress: bool = False) -> None:
-        """As logrotate does with `create`, the writer told to reopen."""
+        """Like logrotate with `create`: the writer is signalled to reopen."""
         self._shift()
         self.path.rename(self.path.with_name("access.log.1"))
         if compress:
@@ -78,7 +78,7 @@ class Log:
 
     def _shift(self) -> None:
         if self.alike:
-            time.sleep(0.01)  # rotations are told apart by their times
+            time.sleep(0.01)  # rotations are distinguished by their times
         for number in range(8, 0, -1):
             for end in ("", ".gz", ".bz2", ".xz"):
                 old = self.path.with_name(f"access.log.{number}{end}")
@@ -133,7 +133,7 @@ def test_a_renamed_file_is_read_to_its_end_however_late_its_writer_is(log):
     log.poll()
     old = log.path.rename(log.path.with_name("access.log.1"))
     log.path.touch()
-    log.poll()  # the new one is there, and empty: its writer has not been told
+    log.poll()  # the new one is there, and empty: its writer has not reopened it
     log.write(2)
     log.poll()
     assert log.read == log.written
@@ -244,7 +244,7 @@ def test_what_was_read_is_not_read_again_when_it_is_compressed(log):
     assert log.read == log.written
 
 
-def test_a_copy_that_is_still_being_made_is_not_gone_on_with(log):
+def test_a_copy_that_is_still_being_made_is_not_used(log):
     log.write(200)
     log.poll()
     log.path.with_name("access.log.1").write_bytes(log.path.read_bytes()[:2_000])
@@ -303,7 +303,7 @@ def test_a_log_that_came_and_was_rotated_while_the_reader_was_away(tmp_path):
     log.close()
 
 
-def test_an_empty_log_that_is_filled_and_begun_anew_between_two_looks(log):
+def test_an_empty_log_that_is_filled_and_rewritten_between_two_looks(log):
     log.poll()
     log.write(3)
     log.copy_and_truncate()
@@ -333,7 +333,7 @@ def test_a_link_that_leads_elsewhere_each_time(tmp_path):
     follower.close()
 
 
-def test_what_rotates_beside_the_links_target(tmp_path):
+def test_what_rotates_next_to_the_links_target(tmp_path):
     (tmp_path / "pod").mkdir()
     log = Log(tmp_path / "pod")
     link = tmp_path / "container.log"
@@ -424,7 +424,7 @@ def test_however_it_is_turned_over_each_line_is_given_once(tmp_path_factory, ste
 def test_lines_that_are_alike_are_each_given_once_when_the_log_is_copied_and_truncated(
     tmp_path, more, is_away
 ):
-    """However much is written before the next look: a new beginning looks like the old one."""
+    """However much is written before the next poll: the new content looks like the old."""
     log = Log(tmp_path, alike=True)
     for _ in range(3):
         log.write(40)
@@ -492,7 +492,7 @@ class Looks:
 @pytest.mark.parametrize("meanwhile", ["rename", "compress", "truncate", "compress older", "twice"])
 @pytest.mark.parametrize("is_away", [False, True])
 def test_a_log_that_is_turned_over_while_it_is_looked_at(tmp_path, caplog, before, meanwhile, is_away):
-    """At each point where the reader looks: what it found out about the files is out of date when it opens one."""
+    """At each point where the reader looks: its knowledge of the files is outdated when it opens one."""
 
     def turn_over(log: Log, how: str) -> None:
         if how == "truncate":

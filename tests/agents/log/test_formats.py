@@ -144,7 +144,7 @@ def test_a_pattern_of_the_users_own():
     assert pattern_parser(r"(?P<status>\d+)")("404") == Logged(404)
 
 
-def test_the_target_as_each_format_tells_it():
+def test_the_target_in_each_format():
     assert parse_nginx(nginx_line(1.5, request="GET /health?full HTTP/1.1")).target == "/health?full"
     assert parse_nginx(nginx_line(1.5, 400, request=r"\x16\x03")).target == ""
     assert parse_envoy(envoy(path="/a%20b?c")).target == "/a%20b?c"
@@ -269,6 +269,6 @@ def test_gos_durations(text, expected_us):
     ["a", "1", ": ", "a:1 [", "a:1 [28/Nov/2026:17:35:50.655] ", "{} ", '"GET ', " - ", "] ", ": 1:1 ["],
 )
 def test_no_line_takes_long(name, piece):
-    """A client may have a say in it, in a path or a header."""
+    """A client may control it, in a path or a header."""
     for line in (piece * (65_000 // len(piece)), HTTPLOG[:-24] + piece * (65_000 // len(piece))):
         FORMATS[name](line)

@@ -1,4 +1,4 @@
-"""A real HAProxy's log: what clients saw of it is what is read, by the shared suite and as HAProxy ends requests."""
+"""A real HAProxy's log: what clients saw is what is read, with the shared suite and HAProxy's own endings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def captured(make_config, tmp_path):
     try:
         haproxy.wait()
         ways = (haproxy.log, "haproxy", haproxy.port, port, child.kill)
-        with read_log(make_config(), *ways, tells_answers_cut_short=True) as captured:
+        with read_log(make_config(), *ways, detects_truncation=True) as captured:
             captured.haproxy = haproxy
             yield captured
     finally:
@@ -35,7 +35,7 @@ def captured(make_config, tmp_path):
 
 class TestHAProxy(TimedBehaviours):
     def test_clients_hang_up_early(self, captured):
-        """HAProxy notices when it writes to them, and so the server's status has come."""
+        """HAProxy notices when it writes to them, so the server's status has already arrived."""
         seen = Seen()
         connections = [begin(captured.port, "/wait") for _ in range(6)]
         captured.control("entered", 6)
@@ -46,7 +46,7 @@ class TestHAProxy(TimedBehaviours):
         agree(captured, seen)
 
     def test_clients_hang_up_late(self, captured):
-        """One that only closes its side, as a command in a pipe does, HAProxy takes for one that reads on."""
+        """HAProxy assumes that a client that only closes its side, like a command in a pipe, still reads."""
         seen = Seen()
         connections = [begin(captured.port, "/wait_stream") for _ in range(6)]
         captured.control("entered", 6)
@@ -73,7 +73,7 @@ class TestHAProxy(TimedBehaviours):
         assert seen.status == {"503": 1}
 
     def test_what_is_no_http(self, captured):
-        """HAProxy answers 400 itself; a connection that says nothing is no request."""
+        """HAProxy itself answers 400; a connection without data is not a request."""
         seen = Seen()
         socket.create_connection(("127.0.0.1", captured.port)).close()
         with socket.create_connection(("127.0.0.1", captured.port), timeout=PATIENCE_S) as connection:
@@ -83,7 +83,7 @@ class TestHAProxy(TimedBehaviours):
         agree(captured, seen)
 
     def test_a_rotation(self, captured):
-        """Its standard output cannot be opened anew, so it is copied and truncated, as the log of a container is."""
+        """Its standard output cannot be reopened, so it is copied and truncated, like a container's log."""
         seen, log = Seen(), captured.haproxy.log
         for turn in range(30):
             ask(captured.port, seen, "/plain")

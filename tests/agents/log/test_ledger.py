@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.agents.folded import fold
 
 from endpoint_analytics.agents.core.config import AgentConfig
-from endpoint_analytics.agents.log.ledger import MAX_REQUESTS, OLDEST_US, Book, next_batch, take
+from endpoint_analytics.agents.log.ledger import MAX_REQUESTS, OLDEST_US, ReaderState, next_batch, take
 from endpoint_analytics.agents.log.logged import Logged
 from endpoint_analytics.schemas.codec import decode_requests, encode
 from endpoint_analytics.schemas.requests import Totals
@@ -28,31 +28,31 @@ REQUESTS = st.builds(
 
 
 def batches_of(requests, now_us=NOW_US):
-    found, book = [], Book("boot-1")
+    found, state = [], ReaderState("boot-1")
     requests = list(requests)
     while True:
         number = take(requests, now_us)
         assert number or not requests
-        batch, book = next_batch(CONFIG, book, requests[:number], {}, now_us)
+        batch, state = next_batch(CONFIG, state, requests[:number], {}, now_us)
         found.append(batch)
         del requests[:number]
         if not requests:
-            return found, book
+            return found, state
 
 
 @given(st.lists(REQUESTS, max_size=30))
 def test_whatever_is_logged_the_worker_takes_it_all(requests):
-    batches, book = batches_of(requests)
+    batches, state = batches_of(requests)
     log = [(NOW_US // 1_000, encode(batch)) for batch in batches]
     for _, message in log:
         decode_requests(message)
     stored = fold(log)
     assert stored.rejected == {}
-    expected = sums_of(book.totals)
+    expected = sums_of(state.totals)
     assert stored.boot_totals("boot-1") == expected
     assert stored.window_totals() == expected
     assert stored.boots["boot-1"]["missing"] == 0
-    totals = book.totals
+    totals = state.totals
     assert totals.arrived == totals.finished + totals.aborted_pending + totals.aborted_streaming
     counted_alone = sum(
         1
@@ -67,7 +67,7 @@ def is_recent(request):
 
 
 def sums_of(totals):
-    """The totals without what is dropped: the fold adds up what came."""
+    """The totals without drops: the fold sums what arrived."""
     names = (
         "arrived",
         "finished",
@@ -88,7 +88,9 @@ def test_what_a_batch_holds():
         Logged(404),
         Logged(101, NOW_US - 10_000, 200_000, 1_000, is_aborted=True),
     ]
-    batch, book = next_batch(CONFIG, Book("boot-1", 7, NOW_US - 350_000), requests, {"unfit_line": 2}, NOW_US)
+    batch, state = next_batch(
+        CONFIG, ReaderState("boot-1", 7, NOW_US - 350_000), requests, {"unfit_line": 2}, NOW_US
+    )
     assert (batch.seq, batch.start_us, batch.end_us, batch.pending) == (7, NOW_US - 400_000, NOW_US, 0)
     assert batch.arrived.at_us == [0, 330_000, 360_000]
     assert (batch.responded.at_us, batch.responded.wait_us) == ([200_000, 340_000], [200_000, 10_000])
@@ -97,26 +99,26 @@ def test_what_a_batch_holds():
     assert (batch.informational.at_us, batch.informational.status) == ([400_000, 390_000], [404, 101])
     assert batch.totals.status == {"200": 2, "404": 1, "101": 1}
     assert batch.totals.dropped == {"unfit_line": 2}
-    assert (book.next_seq, book.end_us) == (8, NOW_US)
+    assert (state.next_seq, state.end_us) == (8, NOW_US)
 
 
-def test_a_heartbeat_goes_on_where_the_last_batch_ended():
-    batch, book = next_batch(CONFIG, Book("boot-1", 3, NOW_US - SECOND), [], {}, NOW_US)
+def test_a_heartbeat_continues_where_the_last_batch_ended():
+    batch, state = next_batch(CONFIG, ReaderState("boot-1", 3, NOW_US - SECOND), [], {}, NOW_US)
     assert (batch.start_us, batch.end_us, batch.events) == (NOW_US - SECOND, NOW_US, 0)
-    batch, _ = next_batch(CONFIG, book, [], {}, NOW_US + 3_600 * SECOND)
+    batch, _ = next_batch(CONFIG, state, [], {}, NOW_US + 3_600 * SECOND)
     assert batch.end_us - batch.start_us == 300 * SECOND  # a pause longer than a batch can tell
-    batch, _ = next_batch(CONFIG, book, [], {}, NOW_US - SECOND)  # the clock was set back
+    batch, _ = next_batch(CONFIG, state, [], {}, NOW_US - SECOND)  # the clock was set back
     assert batch.start_us == batch.end_us == NOW_US - SECOND
 
 
 def test_time_of_waiting_adds_up_over_batches_that_overlap():
-    """A request of 25 s, told of at its end: each window that it passed gets its share, afterwards."""
+    """A request of 25 s, logged at its end: each window that it spans gets its share afterwards."""
     start_us = NOW_US // (10 * SECOND) * (10 * SECOND)
-    book, log = Book("boot-1"), []
+    state, log = ReaderState("boot-1"), []
     for second in range(1, 31):
         at_us = start_us + second * SECOND
         ended = [Logged(200, at_us, 25 * SECOND, 15 * SECOND)] if second == 26 else []
-        batch, book = next_batch(CONFIG, book, ended, {}, at_us)
+        batch, state = next_batch(CONFIG, state, ended, {}, at_us)
         log.append((at_us // 1_000, encode(batch)))
     windows = {}
     for row in fold(log).windows:
@@ -139,5 +141,5 @@ def test_an_old_stretch_is_parted_by_its_times_and_its_number():
 
 @pytest.mark.parametrize("end_us", [0, 10**15, NOW_US - OLDEST_US - 1])
 def test_what_is_too_old_is_counted_and_not_sent(end_us):
-    batch, _ = next_batch(CONFIG, Book("boot-1"), [Logged(200, end_us, 1_000)], {}, NOW_US)
+    batch, _ = next_batch(CONFIG, ReaderState("boot-1"), [Logged(200, end_us, 1_000)], {}, NOW_US)
     assert (batch.events, batch.totals.dropped) == (0, {"too_old": 1})

@@ -1,4 +1,4 @@
-"""What real servers write that is no plain request, or tells it otherwise: statuses that HTTP does not have, durations
+"""Unusual lines from real servers, and unusual ways to log a request: statuses that HTTP does not have, durations
 in other units, lines of a request's start, TCP connections, lines that are all alike.
 """
 
@@ -32,7 +32,7 @@ from endpoint_analytics.schemas.requests import Totals
 
 @contextmanager
 def answering(*answers: bytes):
-    """A server that gives these answers, one a connection, whatever it is asked."""
+    """A server that sends these responses, one per connection, whatever the request."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -54,7 +54,7 @@ def heads(*statuses: str) -> list[bytes]:
 
 @pytest.mark.skipif(not Nginx.is_installed(), reason="nginx is not installed")
 def test_nginx_passes_on_statuses_that_http_does_not_have(make_config, tmp_path):
-    """It writes 009 when the server behind it speaks no HTTP, and 099, 600 and 999 as that says them."""
+    """It logs 009 if the upstream does not speak HTTP, and 099, 600 and 999 as the upstream sends them."""
     with answering(b"no http\r\n", *heads("099", "600", "999", "200")) as upstream_port:
         nginx = Nginx(tmp_path, upstream_port)
         try:
@@ -82,7 +82,7 @@ def test_nginx_passes_on_statuses_that_http_does_not_have(make_config, tmp_path)
 @pytest.mark.skipif(shutil.which("caddy") is None, reason="Caddy is not installed")
 @pytest.mark.parametrize("duration_format", ["ms", "nano", "string", "seconds"])
 def test_caddys_durations(tmp_path, duration_format):
-    """As Caddy writes them; a second is at least seen as one, or the line is refused."""
+    """As Caddy writes them; a whole second is recognized as such, or the line is refused."""
     child, upstream_port = behaviour_server(tmp_path)
     port, log = free_port("127.0.0.1"), tmp_path / "access.log"
     (tmp_path / "Caddyfile").write_text(
@@ -178,7 +178,7 @@ static_resources:
 
 
 def test_envoys_lines_that_are_no_requests(make_config, tmp_path):
-    """One of a request's start, some while it lasts, one of a TCP connection, one of an outgoing call."""
+    """One for a request's start, some during it, one for a TCP connection, one for an outgoing call."""
     envoy = pytest.importorskip("envoy", reason="there is no Envoy for this machine")
     child, upstream_port = behaviour_server(tmp_path)
     port, tcp_port, log = free_port("127.0.0.1"), free_port("127.0.0.1"), tmp_path / "access.log"
@@ -220,7 +220,7 @@ def test_envoys_lines_that_are_no_requests(make_config, tmp_path):
 
 @pytest.mark.skipif(shutil.which("logrotate") is None, reason="logrotate is not installed")
 def test_uvicorn_behind_a_proxy_and_logrotate_that_copies_and_truncates(make_config, tmp_path):
-    """Its lines are all alike: no time, and port 0 for a client of whom a header tells."""
+    """All its lines look the same: no time, and port 0 for a client known only from a header."""
     log, port = tmp_path / "model.log", free_port("127.0.0.1")
     rules = tmp_path / "rules"
     rules.write_text(f"{log} {{\n  rotate 5\n  copytruncate\n  nocreate\n  missingok\n  su root root\n}}\n")

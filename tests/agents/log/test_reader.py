@@ -28,7 +28,7 @@ EXCLUDING = replace(CONFIG, exclude_paths=("/health",))
 
 
 class CrashError(Exception):
-    """The process ends here."""
+    """Simulates the end of the process."""
 
 
 class Topic:
@@ -60,7 +60,7 @@ def run(
     config: AgentConfig = CONFIG,
     parser: Parser = FORMATS["nginx"],
 ) -> LogReader:
-    """Start a reader, let it read what there is, and end it; by a crash at its first message, if told so."""
+    """Start a reader, let it read everything, and stop it; optionally by a crash at its first message."""
     journal = Journal(path.with_name("position"), config, now_us())
     reader = LogReader(config, path, parser, journal, topic, from_end=False)
 
@@ -119,7 +119,7 @@ def test_a_crash_while_the_journal_is_written(tmp_path):
     assert fold(topic.log).boots[decode_requests(topic.log[0][1]).boot_id]["finished"] == 2
 
 
-def test_an_old_boot_is_not_gone_on_with(tmp_path):
+def test_an_old_boot_is_not_used(tmp_path):
     path, topic = tmp_path / "access.log", Topic()
     append(path, nginx_line(time.time()))
     run(path, topic, "after")
@@ -166,7 +166,7 @@ def test_a_format_without_paths_leaves_nothing_out_and_says_so(tmp_path, caplog)
     reader = run(path, topic, config=EXCLUDING, parser=pattern_parser(r"(?P<status>\d+)"))
     assert reader.totals.status == {"200": 2}
     (shown,) = [record.getMessage() for record in caplog.records]
-    assert "its lines tell no path" in shown
+    assert "its lines have no path" in shown
 
 
 def test_a_log_that_is_not_there_is_a_heartbeat(tmp_path):
@@ -178,7 +178,7 @@ def test_a_log_that_is_not_there_is_a_heartbeat(tmp_path):
 
 def test_one_log_has_one_reader(tmp_path):
     first = Journal(tmp_path / "position", CONFIG, now_us())
-    with pytest.raises(ConfigurationError, match="another reader"):
+    with pytest.raises(ConfigurationError, match="another log reader uses"):
         Journal(tmp_path / "position", CONFIG, now_us())
     first.close()
     Journal(tmp_path / "position", CONFIG, now_us()).close()
@@ -192,13 +192,13 @@ def test_a_position_of_another_replica_is_not_taken_up(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"version":1}', b"\xff"])
-def test_a_position_that_is_none_is_told(tmp_path, content):
+def test_a_position_that_is_invalid_is_reported(tmp_path, content):
     (tmp_path / "position").write_bytes(content)
     with pytest.raises(ConfigurationError, match=r"is damaged.*Remove it"):
         Journal(tmp_path / "position", CONFIG, now_us())
 
 
-def test_a_directory_that_cannot_be_written_is_told(tmp_path):
+def test_a_directory_that_cannot_be_written_is_reported(tmp_path):
     with pytest.raises(ConfigurationError, match="--position"):
         Journal(tmp_path / "missing" / "position", CONFIG, now_us())
 
@@ -242,7 +242,7 @@ def test_nothing_is_sent_while_the_position_cannot_be_written(tmp_path, caplog):
         await reader.close()
 
     asyncio.run(main())
-    assert [record.getMessage()[:30] for record in caplog.records] == ["the position cannot be written"]
+    assert [record.getMessage()[:25] for record in caplog.records] == ["cannot write the position"]
     assert reader.totals.finished == 3
     assert len(fold(topic.log).boots) == 1
 

@@ -67,9 +67,9 @@ def read_log(
     port: int,
     control_port: int,
     kill,
-    tells_answers_cut_short: bool = False,
+    detects_truncation: bool = False,
 ) -> Iterator[Reading]:
-    captured = Reading(port, control_port, [], kill, tells_answers_cut_short)
+    captured = Reading(port, control_port, [], kill, detects_truncation)
     captured.topic = Topic()
     captured.reader = LogReader(
         config,
@@ -162,7 +162,7 @@ def test_caddy(make_config, tmp_path):
                 captured, seen
             )  # Caddy 2.6 writes no line for a client that left, as docs/instrument/caddy.md says
     finally:
-        caddy.kill()  # told to end, it would wait for requests
+        caddy.kill()  # on SIGTERM it would wait for requests
         caddy.wait(30)
         child.kill()
         child.process.stdout.close()

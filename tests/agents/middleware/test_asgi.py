@@ -105,7 +105,7 @@ def test_a_disconnect_that_was_handed_over_is_an_abort(run):
     assert run(reads, [REQUEST, {"type": "http.disconnect"}])[0] == PENDING
 
 
-def test_a_disconnect_after_the_end_is_none(run):
+def test_a_disconnect_after_the_end_is_ignored(run):
     async def reads(scope, receive, send):
         await receive()
         await send(START)
@@ -265,7 +265,7 @@ class Lifespan:
 
     def __init__(self, app):
         self.app = app
-        self.told = []
+        self.reported = []
 
     async def __aenter__(self):
         self.messages, self.answered = asyncio.Queue(), asyncio.Queue()
@@ -275,7 +275,7 @@ class Lifespan:
 
     async def pass_on(self, kind):
         await self.messages.put({"type": kind})
-        self.told.append((await self.answered.get())["type"])
+        self.reported.append((await self.answered.get())["type"])
 
     async def __aexit__(self, *error):
         await self.pass_on("lifespan.shutdown")
@@ -307,7 +307,7 @@ def test_added_in_one_line_and_brought_up_twice(make_config):
             boots.add(agent.boot_id)
             assert agent.snapshot().state == "running"
             assert await ask(app) == b"hello"
-        assert lifespan.told == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+        assert lifespan.reported == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
         assert agent.has_stopped
         assert agent.snapshot().state == "terminated"
         assert agent.snapshot().totals.finished == 1
@@ -345,7 +345,7 @@ def test_without_a_lifespan_the_first_request_means_running(make_config):
 
 @pytest.mark.parametrize("raises", [True, False])
 def test_an_application_that_knows_no_lifespan_is_answered_for(make_config, raises):
-    """Django raises, others return: the server's start and stop are the replica's all the same."""
+    """Django raises, others return: the server's startup and shutdown are the replica's either way."""
 
     async def app(scope, receive, send):
         if scope["type"] != "http":
@@ -355,16 +355,16 @@ def test_an_application_that_knows_no_lifespan_is_answered_for(make_config, rais
         await send(LAST)
 
     async def main():
-        messages, told = asyncio.Queue(), asyncio.Queue()
-        live = asyncio.create_task(middleware({"type": "lifespan"}, messages.get, told.put))
+        messages, reported = asyncio.Queue(), asyncio.Queue()
+        live = asyncio.create_task(middleware({"type": "lifespan"}, messages.get, reported.put))
         await messages.put({"type": "lifespan.startup"})
-        assert await told.get() == {"type": "lifespan.startup.complete"}
+        assert await reported.get() == {"type": "lifespan.startup.complete"}
         await asyncio.sleep(0)
         agent = middleware.agent
         assert agent.snapshot().state == "running"
         await middleware(dict(SCOPE), None, asyncio.Queue().put)
         await messages.put({"type": "lifespan.shutdown"})
-        assert await told.get() == {"type": "lifespan.shutdown.complete"}
+        assert await reported.get() == {"type": "lifespan.shutdown.complete"}
         await live
         return agent
 
@@ -386,7 +386,7 @@ def test_without_a_lifespan_the_first_request_says_that_it_runs(make_config):
     assert middleware.agent.snapshot().totals.finished == 1
 
 
-def test_a_start_that_fails_is_told(make_config):
+def test_a_start_that_fails_is_reported(make_config):
     agents = []
 
     @asynccontextmanager
@@ -400,7 +400,7 @@ def test_a_start_that_fails_is_told(make_config):
     async def main():
         lifespan = Lifespan(middleware)
         await lifespan.__aenter__()
-        assert lifespan.told == ["lifespan.startup.failed"]
+        assert lifespan.reported == ["lifespan.startup.failed"]
         with pytest.raises(RuntimeError, match="no weights"):
             await lifespan.task
 
@@ -416,16 +416,16 @@ def test_a_start_that_fails_is_told(make_config):
     [
         ({"namespace": None}, "ENDPOINT_ANALYTICS_NAMESPACE"),
         ({"namespace": "a b"}, "namespace is 'a b'"),
-        ({"namespace": 5}, "AnalyticsMiddleware cannot be made"),
+        ({"namespace": 5}, "cannot construct AnalyticsMiddleware"),
         ({"kafka": "kafka"}, "it has no port"),
-        ({"kafka": ["a:1"]}, "AnalyticsMiddleware cannot be made"),
+        ({"kafka": ["a:1"]}, "cannot construct AnalyticsMiddleware"),
         ({"namepsace": "acme"}, "namepsace"),
         ({"spool": "/dev/null/spool"}, "spool is '/dev/null/spool'"),
         ({"exclude_paths": ["health"]}, "exclude_paths is 'health'"),
-        ({"config": KafkaConfig()}, "AnalyticsMiddleware cannot be made"),
+        ({"config": KafkaConfig()}, "cannot construct AnalyticsMiddleware"),
     ],
 )
-def test_what_is_wrong_is_known_at_construction_and_harms_nobody(monkeypatch, caplog, settings, said):
+def test_what_is_wrong_is_known_at_construction_and_harms_nothing(monkeypatch, caplog, settings, said):
     monkeypatch.delenv("ENDPOINT_ANALYTICS_NAMESPACE", raising=False)
     middleware = AnalyticsMiddleware(sends(START, LAST), **{"namespace": "acme", "endpoint": "x", **settings})
     assert said in str(middleware.error)
@@ -435,7 +435,7 @@ def test_what_is_wrong_is_known_at_construction_and_harms_nobody(monkeypatch, ca
     async def main():
         lifespan = Lifespan(middleware)
         await lifespan.__aenter__()
-        assert lifespan.told == ["lifespan.startup.failed"]
+        assert lifespan.reported == ["lifespan.startup.failed"]
         await lifespan.task
 
         async def send(message):

@@ -1,4 +1,4 @@
-"""What servers keep of a connection: a queue is looked through without losing a message."""
+"""What servers know about a connection: a queue is searched without losing a message."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def test_a_message_is_never_taken_from_an_application_that_waits_for_it():
     asyncio.run(main())
 
 
-def test_a_queue_of_a_server_tells_of_a_client_that_left(make_config):
-    """As hypercorn calls an application: `receive` is the `get` of a queue."""
+def test_a_queue_of_a_server_reports_a_client_that_left(make_config):
+    """As hypercorn calls an application: `receive` is a queue's `get`."""
 
     async def plain(scope, receive, send):
         await receive()
@@ -108,7 +108,7 @@ def test_a_uvicorn_that_changed_is_said_once_and_hurts_no_request(make_config, c
     asyncio.run(main())
     middleware.agent.stop()
     assert middleware.agent.snapshot().totals.finished == 2
-    assert caplog.text.count("does not tell whether its client is connected") == 1
+    assert caplog.text.count("does not show whether its client is connected") == 1
 
 
 def test_a_peer_that_closed_is_seen_with_data_unread():

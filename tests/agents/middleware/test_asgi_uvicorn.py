@@ -76,21 +76,21 @@ def make_app(gates: Gates) -> Starlette:
         return PlainTextResponse("late")
 
     def computing(request: Request) -> Response:
-        """Waits in a worker thread, and the loop is free."""
+        """Waits in a worker thread, so the event loop is free."""
         gates.entered.release()
         gates.go_on.wait(10)
         gates.left.release()
         return PlainTextResponse("late")
 
     async def blocking(request: Request) -> Response:
-        """Keeps the loop to itself, as many a model does."""
+        """Blocks the event loop, as many models do."""
         gates.entered.release()
         gates.go_on.wait(10)
         gates.left.release()
         return PlainTextResponse("late")
 
     async def waiting(request: Request) -> Response:
-        """Waits in the loop alone, as many at once as like."""
+        """Waits in the event loop, with unlimited concurrency."""
         gates.entered.release()
         while not gates.go_on.is_set():
             await asyncio.sleep(0.005)
@@ -125,7 +125,7 @@ def make_app(gates: Gates) -> Starlette:
 
 
 def ask(port: int, text: bytes, answers: int = 1) -> bytes:
-    """Send raw bytes; return what comes until the server closes."""
+    """Send raw bytes; return everything received until the server closes."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(text)
         received = b""
@@ -226,7 +226,7 @@ def test_client_hangs_up_while_pending(serve, http, path, loop):
         connection.sendall(get(path))
         gates.wait_entered()
         connection.close()
-        time.sleep(0.03)  # the loop sees it meanwhile, or is kept from it: no event tells
+        time.sleep(0.03)  # the loop sees it meanwhile, or is blocked: no event shows which
         gates.go_on.set()
         gates.wait_left()
     assert served.totals == {"arrived": 1, "aborted_pending": 1}
@@ -501,7 +501,7 @@ def test_middlewares_inside_change_nothing(serve, http):
 
 @HTTP
 def test_another_middleware_outside_changes_no_count(serve, http):
-    """Outside ours, one that hides the server: what it lets through is still counted."""
+    """An outer middleware that hides the server: requests are still counted."""
 
     async def pass_on(request, call_next):
         return await call_next(request)

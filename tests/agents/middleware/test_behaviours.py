@@ -1,4 +1,4 @@
-"""The shared suite over the ways of capturing that serve an application: middleware and proxy."""
+"""The shared suite for the capture methods that serve an application: middleware and proxy."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def by_middleware(config: AgentConfig, http: str) -> Iterator[Captured]:
     agent = app.captured.agent
 
     def kill() -> None:
-        """As near as a thread comes to it: every connection breaks, and what runs is cancelled."""
+        """The closest a thread can get: every connection breaks, and running requests are cancelled."""
         for connection in list(server.server_state.connections):
             loop.call_soon_threadsafe(connection.transport.abort)
         server.should_exit = True

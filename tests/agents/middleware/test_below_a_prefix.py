@@ -1,4 +1,4 @@
-"""Excluded paths under a real server that is told of a prefix: left out as by a proxy before it."""
+"""Excluded paths with a real server that has a path prefix: excluded as by a proxy in front of it."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ AGENTS = str(Path(asgi.__file__).resolve().parents[1])
 BOUNDARY = {
     # These catch; what they call is broken. Entering them cannot fail.
     "AnalyticsMiddleware.__call__",
-    "AnalyticsMiddleware._live",
+    "AnalyticsMiddleware._serve_lifespan",
     "Exchange.send",
     "Exchange.receive",
     "Exchange.returned",
@@ -82,7 +82,7 @@ ASGI_ONLY = ["GET /cancelled HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n
 
 
 def raw(port: int, request: str) -> bytes:
-    """Return all that comes, but for the date."""
+    """Return everything received, except the date."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(request.encode())
         found = b""
@@ -154,7 +154,7 @@ def broken():
 
 @contextmanager
 def watched() -> Iterator[set[CodeType]]:
-    """Give the code of each function of ours that is called in threads begun meanwhile, but for our own threads."""
+    """Yield the code of each of our functions called in newly started threads, except the agent's own."""
     found: set[CodeType] = set()
 
     def look(frame, event, _argument):
@@ -182,7 +182,7 @@ def breakable(found: set[CodeType]) -> list[FunctionType]:
 
 
 class BreakageError(Exception):
-    """What is injected."""
+    """The injected error."""
 
 
 def breaks(*_arguments: object, **_named: object) -> None:
@@ -203,7 +203,7 @@ def broken_function(function: FunctionType) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _says_each_time(monkeypatch):
-    monkeypatch.setattr(harmless, "SAY_EVERY_S", 0.0)
+    monkeypatch.setattr(harmless, "LOG_EVERY_S", 0.0)
 
 
 def harms_nobody(serve, plain, captured, agent_of, requests, expected_functions) -> None:

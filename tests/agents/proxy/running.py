@@ -1,4 +1,4 @@
-"""A proxy in a thread of the test's process, so that its agent can be asked; and servers to put behind it."""
+"""A proxy in a thread of the test process, so that its agent is accessible; and servers to put behind it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ else:
 
 
 class Running:
-    """A proxy that listens at `port`."""
+    """A proxy that listens on `port`."""
 
     def __init__(self, agent: Agent, unassigned: Agent | None) -> None:
         self.agent, self.unassigned = agent, unassigned
@@ -41,7 +41,7 @@ class Running:
 
     @property
     def totals(self) -> dict[str, object]:
-        """All that is not zero: the whole of the agent's totals but the sums of times."""
+        """All non-zero totals of the agent, except the sums of times."""
         return totals_of(self.agent)
 
 
@@ -63,7 +63,7 @@ def run_proxy(
     agent = Agent(config)
     unassigned = Agent(hold_config) if hold_config is not None else None
     running = Running(agent, unassigned)
-    ready, told = threading.Event(), asyncio.Event()
+    ready, reported = threading.Event(), asyncio.Event()
     chosen = ProxySettings(upstream=Upstream("127.0.0.1", upstream_port), **{"drain_s": 0.2, **settings})
 
     async def serve() -> None:
@@ -73,7 +73,7 @@ def run_proxy(
             one.start()
         running.port = await running.proxy.start()
         ready.set()
-        await told.wait()
+        await reported.wait()
         await running.proxy.stop()
         for one in running.agents:
             one.stop()
@@ -88,7 +88,7 @@ def run_proxy(
     try:
         yield running
     finally:
-        running.loop.call_soon_threadsafe(told.set)
+        running.loop.call_soon_threadsafe(reported.set)
         thread.join(30)
         assert not thread.is_alive()
 

@@ -1,4 +1,4 @@
-"""A server whose every connection is played by the test, byte by byte."""
+"""A server whose connections the test plays, byte by byte."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Side:
         self.socket.sendall(data)
 
     def read_until(self, mark: bytes) -> bytes:
-        """Return what comes up to and with `mark`."""
+        """Return what is received up to and including `mark`."""
         while mark not in self.unread:
             piece = self.socket.recv(65_536)
             assert piece, f"closed after {self.unread!r}"
@@ -34,7 +34,7 @@ class Side:
         return self.read_until(b"\r\n\r\n")
 
     def read_all(self) -> bytes:
-        """Return what comes until the connection is closed, by whatever means."""
+        """Return what is received until the connection is closed, however that happens."""
         with suppress(ConnectionError):
             while piece := self.socket.recv(65_536):
                 self.unread += piece
@@ -56,7 +56,7 @@ class Scripted:
 
 @contextmanager
 def scripted(play: Callable[[Side, int], None]) -> Iterator[Scripted]:
-    """Serve with `play(side, number of the connection)`; what it asserts fails the test in the end."""
+    """Serve with `play(side, number of the connection)`; its failed assertions fail the test at the end."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
     server = Scripted(listener)
     threads: list[threading.Thread] = []
@@ -64,7 +64,7 @@ def scripted(play: Callable[[Side, int], None]) -> Iterator[Scripted]:
     def run(side: Side, number: int) -> None:
         try:
             play(side, number)
-        except BaseException as error:  # noqa: BLE001  # the test tells it in the end
+        except BaseException as error:  # noqa: BLE001  # reported at the end of the test
             server.failures.append(error)
         finally:
             side.close()
@@ -95,7 +95,7 @@ def connect(port: int) -> Side:
 
 
 def is_probe(side: Side) -> bool:
-    """Whether the connection was only the proxy's question whether the server is there."""
+    """Whether the connection was only the proxy's reachability probe."""
     try:
         return side.socket.recv(1, socket.MSG_PEEK) == b""
     except ConnectionError:

@@ -1,4 +1,4 @@
-"""Requests through a proxy to a server that the test plays: what each side gets, and what is counted."""
+"""Requests through a proxy to a server played by the test: what each side gets, and what is counted."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ def test_a_connection_to_the_server_is_used_again(make_config, loop):
 
 
 def test_a_connection_that_the_server_has_closed_is_not_used(make_config, loop):
-    """The server closes each connection after one answer, without saying so."""
+    """The server closes each connection after one response, without announcing it."""
     with scripted(serve(OK)) as server, run_proxy(make_config(), server.port, loop) as running:
         client = connect(running.port)
         for _ in range(50):
@@ -286,7 +286,7 @@ def test_a_first_request_is_not_sent_twice(make_config, loop):
     ],
     ids=lambda answer: repr(answer[:30]),
 )
-def test_an_answer_that_is_none_is_502(make_config, loop, answer):
+def test_an_answer_that_is_invalid_is_502(make_config, loop, answer):
     with scripted(serve(answer)) as server, run_proxy(make_config(), server.port, loop) as running:
         client = connect(running.port)
         client.send(GET)
@@ -303,7 +303,7 @@ def test_a_server_that_is_not_there_yet_is_502(make_config, loop):
         client.send(GET)
         assert b"HTTP/1.1 502 Bad Gateway\r\n" in client.read_head()
         client.read_until(b"reached\n")
-        client.send(GET)  # the connection goes on
+        client.send(GET)  # the connection stays open
         assert b"HTTP/1.1 502 Bad Gateway\r\n" in client.read_head()
         assert running.agent.snapshot().state == "initializing"
         with socket.create_server(("127.0.0.1", port)):
@@ -378,7 +378,7 @@ def test_an_answer_that_breaks_off_is_seen_to_be_incomplete(make_config, loop, a
 
 
 @pytest.mark.parametrize("begun", [False, True])
-def test_a_client_that_hangs_up_is_told_to_the_server_at_once(make_config, loop, begun):
+def test_a_client_that_hangs_up_is_reported_to_the_server_at_once(make_config, loop, begun):
     gone = threading.Event()
 
     def play(side, number):
@@ -406,7 +406,7 @@ def test_a_client_that_hangs_up_is_told_to_the_server_at_once(make_config, loop,
 @pytest.mark.parametrize("hang_up", [reset, socket.socket.close])
 @pytest.mark.parametrize("begun", [False, True])
 def test_an_answer_does_not_overtake_a_hang_up(make_config, loop, begun, hang_up):
-    """Both wait while the event loop is kept busy; which of the two it sees first must not matter."""
+    """Both are pending while the event loop is blocked; which of the two it sees first must not matter."""
     asked, answer, answered = threading.Event(), threading.Event(), threading.Event()
 
     def play(side, number):
@@ -453,7 +453,7 @@ def test_a_client_that_hangs_up_while_the_server_reads_nothing(make_config, loop
         client = connect(running.port)
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n")
         client.socket.settimeout(1)
-        with pytest.raises(TimeoutError):  # back-pressure: what nobody reads is not taken either
+        with pytest.raises(TimeoutError):  # back-pressure: unread data stops the sender
             client.send(bytes(100_000_000))
         reset(client.socket)
         eventually(
@@ -496,7 +496,7 @@ def test_an_answer_before_the_upload_has_ended(make_config, loop):
         client = connect(running.port)
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n")
         assert client.read_head() == answer
-        client.send(bytes(300_000) + GET)  # the rest is thrown away, and the connection goes on
+        client.send(bytes(300_000) + GET)  # the rest is discarded, and the connection stays open
         assert client.read_head() == answer
         client.close()
     assert running.totals == {"arrived": 2, "finished": 2, "status": {"413": 2}}

@@ -1,4 +1,4 @@
-"""Bodies: where they end, however their bytes are parted, and what is malformed."""
+"""Bodies: where they end, however their bytes are split, and what is malformed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Heads: what is read, what is refused, and that a real parser reads what is passed on in the same way."""
+"""Heads: what is parsed, what is refused, and that a real parser reads forwarded heads the same way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies of which nothing moves are given up, in both directions; those that are slow are not."""
+"""Stalled bodies are given up, in both directions; slow ones are not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 def reads_to_the_end(side, number):
-    """A server that answers when it has the whole body; it is left alone when the proxy gives up."""
+    """A server that answers once it has the whole body; the proxy may give up before."""
     if is_probe(side):
         return
     side.read_head()
@@ -40,7 +40,7 @@ def test_an_upload_that_stalls(make_config, loop):
         answer = client.read_all()
         client.close()
     assert answer.startswith(b"HTTP/1.1 408 ")
-    assert b"nothing of the body came for 0.3 s" in answer
+    assert b"no body data from the client for 0.3 s" in answer
     assert running.totals == {"arrived": 1, "finished": 1, "status": {"408": 1}}
 
 
@@ -149,7 +149,7 @@ def test_a_tunnel_may_rest(make_config, loop):
 
 
 def test_what_a_client_sends_before_the_101_is_the_tunnels(make_config, loop):
-    """RFC 6455 forbids it to websocket clients; other protocols, and hasty clients, do it."""
+    """RFC 6455 forbids this to websocket clients; other protocols and impatient clients do it."""
 
     def play(side, number):
         if is_probe(side):

@@ -1,4 +1,4 @@
-"""The agent's shell without Kafka: bounded, quiet, and gone when it is told to go."""
+"""The agent's shell without Kafka: bounded, quiet, and gone when stopped."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def test_kafka_away_is_one_warning_and_one_for_what_is_lost_and_no_noise_of_the_
     warning, lost = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert {warning.name, lost.name} == {"endpoint_analytics"}
     assert "127.0.0.1:1" in warning.getMessage()
-    assert re.search(r"Kafka did not take 1\d messages within", lost.getMessage())
+    assert re.search(r"Kafka did not accept 1\d messages within", lost.getMessage())
     assert not [record for record in caplog.records if record.name.startswith("aiokafka")]
 
 
-def test_stopping_waits_no_longer_than_it_was_told(make_config):
+def test_stopping_waits_no_longer_than_its_timeout(make_config):
     agent = Agent(make_config(stop_timeout_s=0.3))
     agent.start()
     until(lambda: agent.snapshot().flushes >= 1)
@@ -81,7 +81,7 @@ def test_states_follow_the_lifecycle(make_config):
     assert agent.snapshot().state == "terminated"
 
 
-def test_a_failed_replica_is_not_told_as_terminated(make_config):
+def test_a_failed_replica_is_not_reported_as_terminated(make_config):
     agent = Agent(make_config())
     agent.start()
     agent.enter("failed", "no weights")

@@ -52,7 +52,7 @@ def record(agent: Agent, number: int) -> None:
 
 
 def without_repeats(batches: list[RequestBatch]) -> list[RequestBatch]:
-    """What came first of each seq: a broker that was killed may have stored what it did not confirm."""
+    """The first message of each seq: a killed broker may have stored what it did not confirm."""
     first: dict[int, RequestBatch] = {}
     for batch in batches:
         assert first.setdefault(batch.seq, batch) == batch
@@ -60,7 +60,7 @@ def without_repeats(batches: list[RequestBatch]) -> list[RequestBatch]:
 
 
 def check_complete(batches: list[RequestBatch], agent: Agent) -> None:
-    """Every seq once and in order, and the sums of what came are the agent's own totals."""
+    """Every seq arrives once and in order, and the sums equal the agent's own totals."""
     assert [batch.seq for batch in batches] == list(range(len(batches)))
     assert {batch.boot_id for batch in batches} == {agent.boot_id}
     totals = agent.snapshot().totals
@@ -160,7 +160,7 @@ def test_topics_that_are_made_later(kafka, make_config):
 
 
 def test_kafka_away_at_the_start_then_killed_and_started_again(tmp_path, make_config):
-    """Two agents live through it, one with a spool: neither loses, changes or reorders anything."""
+    """Two agents run through it, one with a spool: neither loses, changes or reorders anything."""
     broker = KafkaProcess(tmp_path / "kafka", port=free_port("127.0.0.1"))
     spools = {"plain": "", "spooled": str(tmp_path / "spool")}
     kafka = {

@@ -23,7 +23,7 @@ def test_every_setting_is_there_and_no_other():
 def test_defaults_are_the_codes():
     defaults = {setting.name: setting.default for setting in [*fields(AgentConfig), *fields(KafkaConfig)]}
     shown = {True: "on", False: "off", "": "none", (): "none", MISSING: "required"}
-    special = {"replica_id", "ca_file", "sasl_mechanism"}  # the text tells them
+    special = {"replica_id", "ca_file", "sasl_mechanism"}  # the text names them
     for _, argument, default, _ in ROWS:
         name = re.match(r"`(\w+)`", argument).group(1)
         if name not in special:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.agents.folded import content, fold, less
 
-from endpoint_analytics.agents.core.batching import Ledger
+from endpoint_analytics.agents.core.batching import Batcher
 from endpoint_analytics.agents.core.clock import steady_offset_us
 from endpoint_analytics.agents.core.config import AgentConfig
 from endpoint_analytics.agents.core.recorder import Recorder
@@ -23,13 +23,13 @@ HOUR_US = 3_600_000_000
 
 
 class Replica:
-    """Lives a random life under clocks of the test's: `now_us` never jumps, `wall_us` may."""
+    """A random life with the test's clocks: `now_us` never jumps, `wall_us` may."""
 
     def __init__(self, seed: int = 0) -> None:
         self.now_us = self.jump_us = 0
         self._random = random.Random(seed)
         self._recorder = Recorder(10**6, lambda: self.now_us * 1_000)
-        self._ledger = Ledger(CONFIG, "boot-1")
+        self._batcher = Batcher(CONFIG, "boot-1")
         self._offset_us = START_US
         self._open = []
 
@@ -42,7 +42,7 @@ class Replica:
 
     def flush(self, dropped_batches):
         self._offset_us = steady_offset_us(self._offset_us, START_US + self.jump_us)
-        (batch,) = self._ledger.batches(self._recorder.snapshot(), self._offset_us, {}, dropped_batches)
+        (batch,) = self._batcher.batches(self._recorder.snapshot(), self._offset_us, {}, dropped_batches)
         return batch
 
     def _go_on(self, request) -> bool:
@@ -77,7 +77,7 @@ def test_totals_less_stored_is_what_was_dropped_for_any_drops(seed, drops):
 
 @pytest.mark.parametrize("drop_newest", [False, True])
 def test_what_spool_and_memory_drop_is_missing_by_cause(tmp_path, drop_newest):
-    """The disk refuses for a while, then the cap is reached; what another process sends is folded."""
+    """The disk fails for a while, then the size limit is reached; another process's messages are folded."""
     replica = Replica()
     outbox = SpoolOutbox(4, 10**6)
     spool = Spool(tmp_path, "boot-1", "prefix", b"key", 64 * 1024, drop_newest=drop_newest)
@@ -125,9 +125,11 @@ def test_what_spool_and_memory_drop_is_missing_by_cause(tmp_path, drop_newest):
     causes = {**outbox.dropped, **spool.figures.dropped["requests"]}
     assert set(causes) == {"buffer_full", "spool_full"}
     assert row["missing"] == len(lost) == sum(causes.values())
-    told = dict(zip(row["dropped_batch_reasons"], row["dropped_batch_counts"], strict=True))
-    assert told["buffer_full"] == causes["buffer_full"]
-    assert told["spool_full"] <= causes["spool_full"] <= told["spool_full"] + 6  # the last save's own drops
+    reported = dict(zip(row["dropped_batch_reasons"], row["dropped_batch_counts"], strict=True))
+    assert reported["buffer_full"] == causes["buffer_full"]
+    assert (
+        reported["spool_full"] <= causes["spool_full"] <= reported["spool_full"] + 6
+    )  # the last save's own drops
 
 
 @given(st.integers(0, 2**32), st.data())
@@ -160,7 +162,7 @@ JUMPS = st.one_of(
 @given(st.integers(0, 2**32), st.lists(JUMPS, min_size=1, max_size=20))
 @settings(max_examples=100)
 def test_a_clock_that_jumps_corrupts_no_window(seed, jumps):
-    """Each flush finds the wall clock wrong by another amount; the broker's clock, which rules, is right."""
+    """The wall clock is wrong by a different amount at each flush; the broker's clock, which decides, is right."""
     replica = Replica(seed)
     batches, log = [], []
     for jump_us in [*jumps, 0]:
@@ -187,8 +189,10 @@ def test_a_clock_that_jumps_corrupts_no_window(seed, jumps):
         ):
             assert window[name] >= 0
         assert 0 <= window["covered_from_us"] <= window["covered_to_us"] <= 10_000_000
-    told = {batch.start_us + at_us for batch in batches if batch not in lost for at_us in batch.arrived.at_us}
-    assert all(any(start <= at_us <= start + 10_000_000 for start in starts) for at_us in told)
+    reported = {
+        batch.start_us + at_us for batch in batches if batch not in lost for at_us in batch.arrived.at_us
+    }
+    assert all(any(start <= at_us <= start + 10_000_000 for start in starts) for at_us in reported)
     # Time that requests waited is measured by the clock that never jumps: no jump adds to it or takes away.
     waited_us = sum(window["pending_request_us"] for window in stored.windows)
     if not lost:

@@ -1,4 +1,4 @@
-"""Several processes of one replica: one state, told once, and one that samples the hardware."""
+"""Several processes of one replica: one state, reported once, and one process samples the hardware."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_best_state_of_the_living_is_the_replicas():
     assert combined([]) is None
 
 
-def test_one_process_tells_its_own_life(join):
+def test_one_process_reports_its_own_life(join):
     one = join("a")
     life = ("initializing", "running", "draining", "terminated")
     assert [one.enter(state, at, "") for at, state in enumerate(life, 1)] == [
@@ -56,9 +56,9 @@ def test_one_process_tells_its_own_life(join):
     ]
 
 
-def test_two_processes_tell_one_life(join):
+def test_two_processes_report_one_life(join):
     one, two = join("a"), join("b")
-    told = [
+    reported = [
         one.enter("initializing", 10, ""),
         two.enter("initializing", 11, ""),
         two.enter("running", 12, ""),
@@ -68,7 +68,7 @@ def test_two_processes_tell_one_life(join):
         one.enter("terminated", 16, ""),
         two.enter("terminated", 17, ""),
     ]
-    assert [event for event in told if event] == [
+    assert [event for event in reported if event] == [
         ("initializing", 10, ""),
         ("running", 12, ""),
         ("draining", 15, ""),
@@ -111,7 +111,7 @@ def test_a_failure_is_the_replicas_when_nobody_else_lives(join):
     assert two.enter("failed", 4, "no memory") == ("failed", 4, "no memory")
 
 
-def test_told_times_rise_whichever_process_tells(join):
+def test_reported_times_rise_whichever_process_reports(join):
     one = join("a")
     one.enter("running", 100, "")
     assert one.enter("terminated", 200, "") == ("terminated", 200, "")
@@ -144,7 +144,7 @@ def test_a_forked_child_holds_nothing_of_its_parents(join):
     reading, writing = os.pipe()
     begun, began = os.pipe()
     pid = os.fork()
-    if pid == 0:  # the child outlives what its parent lets go of
+    if pid == 0:  # the child outlives what its parent releases
         os.write(began, b".")
         os.read(reading, 1)
         os._exit(0)

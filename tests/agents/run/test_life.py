@@ -1,4 +1,4 @@
-"""States from what happens to a server; how an end is told. Pure."""
+"""Replica states from server events, and how an end is reported. Pure."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from endpoint_analytics.agents.run.life import Life
 
 
 @pytest.fixture
-def told():
+def reported():
     return []
 
 
 @pytest.fixture
-def life(told):
-    return Life(lambda state, reason: told.append((state, reason)), ready_within_s=10)
+def life(reported):
+    return Life(lambda state, reason: reported.append((state, reason)), ready_within_s=10)
 
 
-def test_a_life_in_order(life, told):
+def test_a_life_in_order(life, reported):
     life.waited(1, "refused")
     life.ready()
     life.ready()
@@ -28,25 +28,25 @@ def test_a_life_in_order(life, told):
     life.signalled(signal.SIGTERM)
     life.signalled(signal.SIGTERM)
     life.ended(0)
-    assert told == [("running", ""), ("draining", ""), ("terminated", "exited with status 0")]
+    assert reported == [("running", ""), ("draining", ""), ("terminated", "exited with status 0")]
 
 
-def test_one_that_is_late_has_failed_and_may_still_come(life, told):
+def test_one_that_is_late_has_failed_and_may_still_come(life, reported):
     life.waited(10, "refused")
     life.waited(11, "refused")
     life.ready()
-    assert told == [
+    assert reported == [
         ("failed", "not ready within 10 s: refused"),
         ("initializing", "ready after all"),
         ("running", ""),
     ]
 
 
-def test_one_that_ends_while_it_starts(life, told):
+def test_one_that_ends_while_it_starts(life, reported):
     life.signalled(signal.SIGINT)
     life.ready()
     life.ended(-signal.SIGINT)
-    assert told == [("draining", ""), ("terminated", "killed by SIGINT")]
+    assert reported == [("draining", ""), ("terminated", "killed by SIGINT")]
 
 
 @pytest.mark.parametrize(
@@ -75,6 +75,6 @@ def test_ends(status, asked, is_failure, reason, exits_with):
         (None, "killed by SIGKILL (out of memory?)"),
     ],
 )
-def test_what_the_kernel_tells_of_a_kill(life, told, out_of_memory, reason):
+def test_what_the_kernel_reports_a_kill(life, reported, out_of_memory, reason):
     life.ended(-signal.SIGKILL, out_of_memory)
-    assert told == [("failed", reason)]
+    assert reported == [("failed", reason)]

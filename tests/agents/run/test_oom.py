@@ -19,7 +19,7 @@ def test_of_a_control_group(tmp_path):
 
 
 def test_of_the_machine_alone(tmp_path):
-    """Its count tells that nobody was killed, not who was."""
+    """Its count can show that nothing was killed, but not what was."""
     tree = plant("bare_metal_v1", tmp_path)
     vmstat = tree.path("/proc/vmstat")
     watch = OomWatch(tree.own, vmstat)

@@ -20,12 +20,12 @@ class Slow(http.server.BaseHTTPRequestHandler):
 
 
 def test_a_health_check_may_take_longer_than_two_seconds():
-    """As SGLang's does, which generates a token."""
+    """Like SGLang's health check, which generates a token."""
     with http.server.HTTPServer(("127.0.0.1", 0), Slow) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            assert ReadyProbe(f"http://127.0.0.1:{server.server_port}/health").ask() is None
+            assert ReadyProbe(f"http://127.0.0.1:{server.server_port}/health").probe() is None
         finally:
             server.shutdown()
             thread.join()

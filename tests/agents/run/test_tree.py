@@ -53,7 +53,7 @@ def test_the_time_of_a_process_that_has_ended_is_not_lost(parent):
     assert 50e6 < reading["memory_used_bytes"] < 150e6
 
 
-def test_a_root_that_has_ended_is_an_error_that_the_sampler_tells():
+def test_a_root_that_has_ended_is_an_error_that_the_sampler_reports():
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     with pytest.raises(psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""An engine that stands still or changes as the test says: a real HTTP server with an exposition at /metrics."""
+"""An engine that the test controls: a real HTTP server with an exposition at /metrics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Self
 
 
 class EngineServer:
-    """Serves `text` at /metrics, as gzip where it is asked for. `answer`, when set, answers all by itself."""
+    """Serves `text` at /metrics, as gzip on request. `answer`, if set, handles everything itself."""
 
     def __init__(self, text: str = "") -> None:
         self.text = text

@@ -1,4 +1,4 @@
-"""What each engine answers at /metrics, cut to the lines that matter and their near misses.
+"""What each engine returns at /metrics, reduced to the lines that matter and their near misses.
 
 Written from the documented names, types and labels; the version of each is said above it.
 """
@@ -56,7 +56,7 @@ vllm:iteration_tokens_total_count{engine="0",model_name="meta-llama/Llama-3.1-8B
 vllm:iteration_tokens_total_sum{engine="0",model_name="meta-llama/Llama-3.1-8B-Instruct"} 12.0
 """
 
-# vLLM 0.9: the old names beside the new ones.
+# vLLM 0.9: the old names alongside the new ones.
 VLLM_0_9 = """\
 # TYPE vllm:num_requests_running gauge
 vllm:num_requests_running{engine="0",model_name="m"} 4.0

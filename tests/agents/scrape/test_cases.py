@@ -31,7 +31,7 @@ def case(name: str, **how) -> EngineReading:
 
 
 def test_vllm_with_several_engines_and_reasons():
-    """Finished are those that stopped or reached their length; an error has failed, an abort is neither."""
+    """Requests that stopped or reached their length are finished; errors are failed, aborts are neither."""
     reading = case("vllm-dp-finished-reasons")
     assert reading.engine == "vllm"
     assert reading.readings == {
@@ -44,7 +44,7 @@ def test_vllm_with_several_engines_and_reasons():
 
 
 def test_vllm_from_its_first_error_on():
-    """A counter that the engine makes when it first needs it began at 0."""
+    """A counter that the engine creates on first use started at 0."""
     first = 'vllm:request_success_total{finished_reason="stop"} 5\n'
     second = first + 'vllm:request_success_total{finished_reason="error"} 3\n'
     assert "engine_failed_requests_per_second" not in two_scrapes(first, first).readings
@@ -67,10 +67,10 @@ def test_tritons_ensemble_as_a_metric_of_ones_own():
 
 
 def test_several_models_say_that_they_are_added_up():
-    """Nothing in Triton's figures tells an ensemble from models that have nothing to do with each other."""
+    """Triton's metrics do not distinguish an ensemble from unrelated models."""
     reading = case("triton-ensemble")
     assert reading.readings["engine_finished_requests_per_second"] == 3
-    assert "3 models are added up (ens, net, pre)" in reading.hint
+    assert "3 models are summed (ens, net, pre)" in reading.hint
     assert "--select 'model=\"NAME\"'" in reading.hint
 
 
@@ -154,7 +154,7 @@ def test_what_is_no_selector(selector):
 
 
 def test_metrics_of_ones_own_with_commas_in_their_selectors():
-    """As ENDPOINT_ANALYTICS_SCRAPE_METRICS has them, split at every comma."""
+    """As in ENDPOINT_ANALYTICS_SCRAPE_METRICS, split at every comma."""
     text = 'engine_a=x{m="1",n=~"2|3"}*100,engine_b_per_second=y_total,engine_c=z{o="4"}'
     found = parse_own(text.split(","))
     assert [(source.metric, source.names, source.factor, len(source.where)) for source in found] == [

@@ -1,4 +1,4 @@
-"""A real server over TLS, with an authority of its own: its metrics and its readiness are asked alike."""
+"""A real server over TLS with its own CA: its metrics and its readiness are reached the same way."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAMES = {"namespace": "acme", "endpoint": "llm", "replica_id": "replica-1"}
 
 
 class Engine:
-    """uvicorn with /metrics; `asks` says whether it demands a certificate of its clients."""
+    """uvicorn with /metrics; `asks`: whether it requires a client certificate."""
 
     def __init__(self, directory: Path, server_name: str = "127.0.0.1", *, asks: bool = False) -> None:
         self.authority = trustme.CA()
@@ -66,14 +66,14 @@ class Engine:
 
 
 def ask_both(config: AgentConfig) -> list[str]:
-    """Return what the scrape and the ready URL say; nothing is an answer."""
+    """Return the errors of the scrape and the ready URL; empty for success."""
     said = []
     try:
         assert "vllm:num_requests_running 3" in fetch(scrape_settings(config).target, 20)
         said.append("")
     except ScrapeError as error:
         said.append(str(error))
-    said.append(ReadyProbe(config.scrape, engine_tls(config)).ask() or "")
+    said.append(ReadyProbe(config.scrape, engine_tls(config)).probe() or "")
     return said
 
 
@@ -87,7 +87,7 @@ def test_an_authority_of_its_own(tmp_path):
 
 
 def test_a_certificate_for_another_name(tmp_path):
-    """As of an engine that is asked at 127.0.0.1 by the agent beside it."""
+    """As for an engine that a local agent scrapes at 127.0.0.1."""
     with Engine(tmp_path, "llm.example.com") as engine:
         ca_file = str(engine.ca_file)
         for said in ask_both(engine.config(engine_ca_file=ca_file)):

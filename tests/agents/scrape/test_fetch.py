@@ -81,8 +81,8 @@ def test_too_large_an_answer_and_what_unpacks_to_one(engine):
 @pytest.mark.parametrize(
     ("body", "encoding", "said"),
     [
-        (b"a 1\n", "gzip", "is no gzip"),
-        (gzip.compress(b"a 1\n" * 50, mtime=0)[:-9], "gzip", "broke off"),
+        (b"a 1\n", "gzip", "is not valid gzip"),
+        (gzip.compress(b"a 1\n" * 50, mtime=0)[:-9], "gzip", "incomplete"),
         (b"a 1\n", "br", "content encoding 'br'"),
     ],
 )
@@ -101,7 +101,7 @@ def test_what_cannot_be_unpacked(engine, body, encoding, said):
         ("Connection: close", b"a 1\nb 12"),
     ],
 )
-def test_an_answer_that_breaks_off_is_none(engine, header, sent):
+def test_an_answer_that_breaks_off_is_invalid(engine, header, sent):
     def answer(handler):
         handler.wfile.write(f"HTTP/1.1 200 OK\r\n{header}\r\n\r\n".encode() + sent)
         handler.wfile.flush()
@@ -166,7 +166,7 @@ def test_nobody_there_and_no_http(engine):
         (500, "500$"),
     ],
 )
-def test_a_status_says_how_to_mend_it(engine, status, hint):
+def test_a_status_says_how_to_fix_it(engine, status, hint):
     engine.answer = lambda handler: reply(handler, status, b"")
     with pytest.raises(ScrapeError, match=hint):
         ask(engine)

@@ -1,4 +1,4 @@
-"""From each engine's answers to our metrics: which names count, what is added up, averaged, and grows how fast."""
+"""From each engine's responses to our metrics: which names count, and what is summed, averaged or a rate."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_a_counter_that_went_back_began_at_0():
     assert rates((1, {"a": 1000}), (2, {"a": 30}), (3, {"a": 31})) == [None, 30, 1]
 
 
-def test_of_several_counters_each_may_begin_anew():
+def test_of_several_counters_each_may_restart():
     assert rates((1, {"a": 1000, "b": 5}), (2, {"a": 30, "b": 7})) == [None, 32]
 
 
@@ -154,7 +154,7 @@ def test_a_counter_that_was_not_there_began_at_0_and_one_that_was_missing_does_n
     assert rates((1, {}), (2, {}), (3, {"a": 4}), (4, {}), (5, {"a": 6, "b": 1})) == [None, None, 4, 0, 3]
 
 
-def test_after_a_long_time_without_an_answer_it_begins_anew():
+def test_after_a_long_time_without_an_answer_it_restarts():
     away_s = FORGET_AFTER_NS / S
     assert rates((1, {"a": 1}), (1 + away_s, {"a": 11}), (2 + 2 * away_s, {"a": 99})) == [None, 1, None]
 
@@ -165,7 +165,7 @@ def test_a_clock_that_stands_gives_no_rate():
 
 @given(st.lists(st.integers(0, 50), min_size=2, max_size=30), st.data())
 def test_what_grew_between_restarts_is_the_sum_of_the_rates(steps, data):
-    """Of a counter that is set to 0 now and then, right after an answer."""
+    """For a counter that is occasionally reset to 0, right after a response."""
     growth, value = Growth(), 0
     growth.per_second(counters(a=value), 0)
     total = 0.0

@@ -1,4 +1,4 @@
-"""The scraper on a real server: readings, gaps, words said once; and the agent that has one."""
+"""The scraper with a real server: readings, gaps, problems logged once; and an agent with a scraper."""
 
 from __future__ import annotations
 
@@ -50,19 +50,19 @@ def test_an_engine_that_is_away_is_a_gap_and_said_once(engine, scraper, caplog):
     engine.start()
     assert scraper.take(0).readings["engine_waiting_requests"] == 3
     assert scraper.figures.error == ""
-    assert caplog.text.count("does not give its metrics") == 1
-    assert caplog.text.count("gives its metrics again, after 3 failures") == 1
+    assert caplog.text.count("cannot scrape") == 1
+    assert caplog.text.count("can be scraped again, after 3 failures") == 1
 
 
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
         (lambda handler: reply(handler, 404, b"Not Found"), "status 404"),
-        (lambda handler: reply(handler, 200, b"<html>hello</html>"), "none of the metrics that are known"),
-        (lambda handler: reply(handler, 200, b""), "none of the metrics that are known"),
+        (lambda handler: reply(handler, 200, b"<html>hello</html>"), "none of the known metrics"),
+        (lambda handler: reply(handler, 200, b""), "none of the known metrics"),
         (
             lambda handler: reply(handler, 200, b"vllm:num_requests_running x\n"),
-            "none of the metrics that are known",
+            "none of the known metrics",
         ),
         (
             lambda handler: reply(
@@ -84,7 +84,7 @@ def test_lines_that_are_no_samples_leave_the_others_and_are_counted(engine, scra
     engine.text = "vllm:num_requests_running{x} 1\nvllm:num_requests_waiting 2\n"
     assert [scraper.take(0).readings for _ in range(2)] == [{"engine_waiting_requests": 2}] * 2
     assert scraper.figures.malformed == 2
-    assert caplog.text.count("1 lines of chosen metrics are no samples") == 1
+    assert caplog.text.count("1 lines of the selected metrics are malformed") == 1
 
 
 def test_a_reading_is_a_valid_batch(make_config, scraper):
@@ -119,7 +119,7 @@ def test_of_the_agents_of_one_replica_one_scrapes(make_config, engine):
     second.stop()
 
 
-def test_an_address_that_cannot_be_is_told_at_once(make_config):
+def test_an_address_that_cannot_be_is_reported_at_once(make_config):
     for make in (Agent, ProcessAgent):
         with pytest.raises(ConfigurationError, match="scrape is 'ftp://x'"):
             make(make_config(scrape="ftp://x"))

@@ -1,4 +1,4 @@
-"""Addresses and metrics of one's own: what is taken, and errors that say how to mend."""
+"""Addresses and own metrics: what is accepted, and errors that say how to fix them."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def test_metrics_of_ones_own_and_what_becomes_of_several_samples():
 @pytest.mark.parametrize(
     ("mapping", "said"),
     [
-        ("lora=x", "takes engine_NAME="),
-        ("engine_Lora=x", "takes engine_NAME="),
-        ("engine_x", "takes engine_NAME="),
-        ("engine_x=1x", "takes engine_NAME="),
-        ("engine_x=x*two", "takes engine_NAME="),
-        ("engine_x=x*1e999", "no factor"),
-        ("engine_x=x*-", "no factor"),
+        ("lora=x", "expected engine_NAME="),
+        ("engine_Lora=x", "expected engine_NAME="),
+        ("engine_x", "expected engine_NAME="),
+        ("engine_x=1x", "expected engine_NAME="),
+        ("engine_x=x*two", "expected engine_NAME="),
+        ("engine_x=x*1e999", "not a valid factor"),
+        ("engine_x=x*-", "not a valid factor"),
         ("engine_x_total=x_total", "end the name with _per_second"),
     ],
 )
@@ -79,7 +79,7 @@ def test_mappings_that_are_none(mapping, said):
 def test_metrics_of_ones_own_are_bounded_and_named_once():
     with pytest.raises(ConfigurationError, match="named twice"):
         parse_own(["engine_x=a", "engine_x=b"])
-    with pytest.raises(ConfigurationError, match="16 are taken"):
+    with pytest.raises(ConfigurationError, match="at most 16 are allowed"):
         parse_own([f"engine_x{n}=x{n}" for n in range(MAX_OWN_METRICS + 1)])
 
 

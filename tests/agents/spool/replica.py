@@ -28,7 +28,7 @@ def main() -> None:
         while (snapshot := agent.snapshot()).flushes == flushes and snapshot.spool.adopted_bytes == 0:
             time.sleep(0.001)
         flushes = snapshot.flushes
-        told = {
+        reported = {
             "boot_id": agent.boot_id,
             "arrived": snapshot.totals.arrived,
             "flushes": flushes,
@@ -37,7 +37,7 @@ def main() -> None:
             "adopted_bytes": snapshot.spool.adopted_bytes,
             "sent": snapshot.sent["requests"],
         }
-        print(json.dumps(told), flush=True)
+        print(json.dumps(reported), flush=True)
         if snapshot.spool.adopted_bytes:
             time.sleep(0.005)
 

@@ -119,8 +119,8 @@ def test_a_directory_that_is_a_file_leaves_the_memory(start, tmp_path, caplog):
     agent = start(tmp_path / "file", outbox_batches=3, flush_interval_s=0.01)
     until(lambda: agent.snapshot().totals.dropped_batches.get("buffer_full", 0) >= 3)
     agent.stop()
-    told = [record for record in caplog.records if "the spool in" in record.getMessage()]
-    assert [record.levelno for record in told] == [logging.WARNING]
+    reported = [record for record in caplog.records if "the spool in" in record.getMessage()]
+    assert [record.levelno for record in reported] == [logging.WARNING]
 
 
 def test_a_disk_that_hangs_stops_neither_flushes_nor_the_end(start, tmp_path, monkeypatch):

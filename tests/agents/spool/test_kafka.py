@@ -19,7 +19,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from tests.support.waiting import until
 
-from endpoint_analytics.agents.core.batching import Ledger
+from endpoint_analytics.agents.core.batching import Batcher
 from endpoint_analytics.agents.core.config import AgentConfig, KafkaConfig
 from endpoint_analytics.agents.core.recorder import Recorder
 from endpoint_analytics.agents.replica.agent import Agent
@@ -114,14 +114,14 @@ def test_killed_while_kafka_is_away_nothing_cut_is_lost(broker, tmp_path):
     last = []
     with replica(kafka, spool) as first, replica(kafka, spool) as second:
         for next_line in (first, second):
-            while (told := next_line())["spooled"] < 15:
+            while (reported := next_line())["spooled"] < 15:
                 pass
-            last.append(told)
+            last.append(reported)
     waiting = on_disk(spool)
-    for told in last:
-        seqs = [seq for boot_id, seq in waiting if boot_id == told["boot_id"]]
+    for reported in last:
+        seqs = [seq for boot_id, seq in waiting if boot_id == reported["boot_id"]]
         assert seqs == list(range(len(seqs)))
-        assert len(seqs) >= told["spooled"]
+        assert len(seqs) >= reported["spooled"]
 
     broker.start()
     make_topics(kafka)
@@ -129,12 +129,12 @@ def test_killed_while_kafka_is_away_nothing_cut_is_lost(broker, tmp_path):
         while (after := next_line())["adopted_bytes"] or not after["sent"] or on_disk(spool):
             pass
     batches = read_batches(kafka)
-    for told in last:
-        old = [batch for batch in batches if batch.boot_id == told["boot_id"]]
-        expected = [place for place in waiting if place[0] == told["boot_id"]]
+    for reported in last:
+        old = [batch for batch in batches if batch.boot_id == reported["boot_id"]]
+        expected = [place for place in waiting if place[0] == reported["boot_id"]]
         assert [(batch.boot_id, batch.seq) for batch in old] == expected
         accepted = old[-1].totals.arrived
-        assert accepted == sum(len(batch.arrived.at_us) for batch in old) >= told["arrived"] - 10
+        assert accepted == sum(len(batch.arrived.at_us) for batch in old) >= reported["arrived"] - 10
     new = [batch.seq for batch in batches if batch.boot_id == after["boot_id"]]
     assert new == list(range(len(new)))
 
@@ -154,21 +154,21 @@ def test_while_kafka_is_well_nothing_is_written(kafka_config, make_config, tmp_p
 
 
 def fill(directory, kafka, boots, batches):
-    """Leave a spool of dead boots, as their processes would have; returns (boot, seq) of each batch."""
+    """Create a spool of dead boots, as their processes would have left it; returns (boot, seq) of each batch."""
     config = AgentConfig(namespace="acme", endpoint="classifier", replica_id="replica-1")
     left = []
     for boot_id in boots:
         spool = Spool(
             directory, boot_id, kafka.topic_prefix, b"acme/classifier/replica-1", 2**22, drop_newest=False
         )
-        ledger, recorder = Ledger(config, boot_id), Recorder()
+        batcher, recorder = Batcher(config, boot_id), Recorder()
         messages = []
         for number in range(1, batches + 1):
             for _ in range(40):
                 request = recorder.arrive()
                 request.respond(200)
                 request.finish()
-            (batch,) = ledger.batches(recorder.snapshot(), time.time_ns() // 1_000, {}, {})
+            (batch,) = batcher.batches(recorder.snapshot(), time.time_ns() // 1_000, {}, {})
             messages.append(Numbered(number, encode(batch)))
             left.append((boot_id, batch.seq))
         while messages:
@@ -182,12 +182,12 @@ def test_killed_twice_in_the_middle_of_a_replay_everything_is_there(kafka_config
     whole = sum(path.stat().st_size for path in tmp_path.glob("spool/*/*.spool"))
     for part in (0.8, 0.4, 0.0):
         with replica(kafka_config, tmp_path / "spool") as next_line:
-            while (told := next_line())["adopted_bytes"] > part * whole or not told["sent"]:
+            while (reported := next_line())["adopted_bytes"] > part * whole or not reported["sent"]:
                 pass
             if part:
-                assert told["adopted_bytes"] > 0
+                assert reported["adopted_bytes"] > 0
             else:
-                boots = {*dict(left), told["boot_id"]}
+                boots = {*dict(left), reported["boot_id"]}
     came = Counter((batch.boot_id, batch.seq) for batch in read_batches(kafka_config))
     assert all(came[place] for place in left)
     assert boots <= {boot for boot, _ in came}

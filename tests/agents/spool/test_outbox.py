@@ -1,4 +1,4 @@
-"""The spooled sender's memory: numbered, in order, bounded, and no drop of what is in somebody's hands."""
+"""The spooled sender's memory: numbered, in order, bounded; messages being written or sent are never dropped."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ MESSAGE = b"x" * 1_000
 
 @pytest.fixture
 def make_spool(tmp_path):
-    """A spool of one boot; all are let go at the end."""
+    """A spool of one boot; all are closed at the end."""
     made = []
 
     def make(boot_id="boot-1", *, drop_newest=False, directory=tmp_path, cap_bytes=CAP_BYTES):
@@ -215,7 +215,7 @@ def segments(directory):
     return sorted(directory.glob("*/*.spool"))
 
 
-def test_a_flipped_bit_costs_one_record_and_is_told_once(make_spool, tmp_path, caplog):
+def test_a_flipped_bit_costs_one_record_and_is_reported_once(make_spool, tmp_path, caplog):
     spool = make_spool()
     append(spool, numbered(1, 31))
     for path in segments(tmp_path)[:2]:
@@ -264,7 +264,7 @@ def test_a_segment_of_our_own_that_somebody_removed_is_counted_exactly(make_spoo
 
 
 class FullDisk:
-    """Takes so many bytes more and then says ENOSPC, in the middle of a write, as a disk does."""
+    """Accepts this many more bytes and then raises ENOSPC in the middle of a write, like a disk."""
 
     def __init__(self, monkeypatch, left):
         self.left = left
@@ -295,8 +295,8 @@ def test_a_full_disk_keeps_what_it_has_and_recovers(make_spool, monkeypatch, tmp
     assert spool.figures.error == ""
     assert read_all(spool) == [*numbered(1, 4), *numbered(5, 9)]
     assert spool.figures.damaged == 0
-    told = [record.levelname for record in caplog.records if "takes" in record.getMessage()]
-    assert told == ["WARNING", "INFO"]
+    levels = [record.levelname for record in caplog.records if "the spool in" in record.getMessage()]
+    assert levels == ["WARNING", "INFO"]
 
 
 def test_an_fsync_that_fails_is_not_believed(make_spool, monkeypatch):
@@ -333,10 +333,10 @@ def test_a_real_full_disk(make_spool, tmp_path):
 
 
 @pytest.mark.parametrize("directory", ["/proc/no/such", "/dev/null/spool"])
-def test_a_directory_that_cannot_be_used_is_told_at_the_start(make_spool, caplog, directory):
+def test_a_directory_that_cannot_be_used_is_reported_at_the_start(make_spool, caplog, directory):
     spool = make_spool(directory=Path(directory))
     spool.prepare()
-    assert f"the spool in {directory} takes no messages" in caplog.text
+    assert f"cannot write to the spool in {directory}" in caplog.text
     assert spool.figures.error
     assert spool.read_adopted("requests") is None
     with pytest.raises(OSError):  # noqa: PT011 - which one is the system's

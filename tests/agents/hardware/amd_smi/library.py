@@ -1,4 +1,4 @@
-"""A small shared library of ours that stands for ROCm's libamd_smi.so, and a process that uses it.
+"""A small shared library that stands in for ROCm's libamd_smi.so, and a process that uses it.
 
 The module `amdsmi` opens `lib/libamd_smi.so` below ROCM_PATH, and looks for every function that it knows when it is
 imported. Those that stand_in.c has not are made here, from the names in the module's own text.
@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 
 
 def build(directory: Path) -> Path:
-    """Return the directory that stands for /opt/rocm; skips the test without a C compiler or without the module."""
+    """Return the directory that stands in for /opt/rocm; skips the test without a C compiler or without the module."""
     found = importlib.util.find_spec("amdsmi")
     if found is None or found.origin is None:
         pytest.skip("the package amdsmi is not installed")

@@ -1,4 +1,4 @@
-"""A small shared library of ours that stands for the NVIDIA driver's, and a process that uses it.
+"""A small shared library that stands in for the NVIDIA driver's, and a process that uses it.
 
 pynvml opens `libnvidia-ml.so.1` by name, so that the dynamic loader finds ours first where LD_LIBRARY_PATH says.
 """

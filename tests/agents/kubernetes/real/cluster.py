@@ -45,7 +45,7 @@ def sign(
 
 
 class Cluster:
-    """Its parts are in `commands`; all that it keeps and logs is in `directory`; `controllers` may be none."""
+    """Its binaries are in `commands`, its data and logs in `directory`; `controllers` may be empty."""
 
     def __init__(self, commands: Path, directory: Path, controllers: Sequence[str] = CONTROLLERS) -> None:
         self.commands, self.directory, self.controllers = commands, directory, controllers
@@ -109,7 +109,7 @@ class Cluster:
         return self.directory / "backup"
 
     def restore(self, backup: Path) -> None:
-        """Begin with what a backup holds."""
+        """Start from a backup."""
         shutil.rmtree(self.directory / "store")
         shutil.copytree(backup, self.directory / "store")
 
@@ -159,7 +159,7 @@ class Cluster:
         return path
 
     def ask(self, method: str, path: str, body: Json | None = None, token: str = TOKEN) -> tuple[int, Json]:
-        """Return status and answer of a request of the administrator's, or of who has `token`."""
+        """Return status and body of a request by the administrator, or with `token`."""
         context = ssl.create_default_context(cafile=str(self.authority))
         connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=30, context=context)
         kind = "application/strategic-merge-patch+json" if method == "PATCH" else "application/json"
@@ -173,7 +173,7 @@ class Cluster:
         return answer.status, json.loads(text) if text.startswith(b"{") else {"text": text.decode()}
 
     def done(self, method: str, path: str, body: Json | None = None) -> Json:
-        """Return the answer of a request that has to succeed."""
+        """Return the body of a request that must succeed."""
         status, answer = self.ask(method, path, body)
         assert status < 300, (method, path, answer)
         return answer
@@ -195,7 +195,7 @@ class Cluster:
     # What others of a cluster do
 
     def namespace(self, name: str) -> None:
-        """Make a namespace, unless it is there."""
+        """Create a namespace unless it exists."""
         status, answer = self.ask("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
         assert status in {201, 409}, answer
         accounts = f"/api/v1/namespaces/{name}/serviceaccounts/default"

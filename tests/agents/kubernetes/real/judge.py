@@ -26,11 +26,11 @@ DIRECTORY = Path(__file__).parents[4] / "build" / "judges" / f"kubernetes-{VERSI
 
 
 class UnavailableError(Exception):
-    """It cannot be built here: the message says why."""
+    """It cannot be built here; the message says why."""
 
 
 def built() -> Path:
-    """Return the directory of the commands, which are built where they are not there; raises UnavailableError."""
+    """Return the directory of the binaries, building them if missing; raises UnavailableError."""
     missing = [name for name in COMMANDS if not (DIRECTORY / name).exists()]
     if missing:
         source = DIRECTORY / "source"
@@ -53,7 +53,7 @@ def module_directory(module: str, version: str) -> Path:
 
 
 def _write_module(source: Path) -> None:
-    """Write go.mod: Kubernetes's own parts are modules beside it, of which its go.mod names no version."""
+    """Write go.mod: Kubernetes's own parts are separate modules, for which its go.mod names no version."""
     kubernetes = module_directory("k8s.io/kubernetes", f"v{VERSION}")
     text = (kubernetes / "go.mod").read_text()
     staged = re.findall(r"^\s*(k8s\.io/\S+) => \./staging/", text, re.MULTILINE)

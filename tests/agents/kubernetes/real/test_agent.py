@@ -143,5 +143,5 @@ def test_a_container_that_no_pod_has(models: Cluster, kafka_config: KafkaConfig,
     agent = start("--selector", "app=odd", "--endpoint", "odd", "--container", "srv")
     found = eventually(lambda: states(kafka_config, "odd", "odd"), bool, 60, "its state")
     assert found == ["pending"]
-    assert "--container is srv, and its containers are server, logger" in agent.log.read_text()
+    assert "--container is srv, but its containers are server, logger" in agent.log.read_text()
     assert agent.stop() == 0

@@ -55,7 +55,7 @@ class Metrics:
         return self.cluster.done("GET", f"{AUTOSCALERS}/{name}")
 
     def condition(self, name: str) -> tuple[str, str]:
-        """Return reason and message of what the controller says of its scaling."""
+        """Return the reason and message of the controller's scaling condition."""
         conditions = self.autoscaler(name).get("status", {}).get("conditions", [])
         return next(
             ((each["reason"], each["message"]) for each in conditions if each["type"] == "ScalingActive"),
@@ -76,7 +76,7 @@ class Metrics:
         )
         self.cluster.done("POST", AUTOSCALERS, found)
 
-    def tell(self, endpoint: str, pending: int) -> None:
+    def report(self, endpoint: str, pending: int) -> None:
         """Two replicas hold `pending` requests each, from now on."""
         now, ahead = datetime.now(UTC), -3600
         rows = [(replica, age) for replica in ("r1", "r2") for age in (ahead, ahead + 10, ahead + 20)]
@@ -116,7 +116,7 @@ def metrics(models: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def install(cluster: Cluster, directory: Path, port: int) -> None:
-    """Apply our manifests; the Service leads out of the cluster, which has no nodes."""
+    """Apply our manifests; the Service points outside the cluster, which has no nodes."""
     built = cluster.kubectl("kustomize", ROOT / "infra/deploy/autoscaling/external-metrics")
     found = list(yaml.safe_load_all(built))
     for each in found:
@@ -155,7 +155,7 @@ def test_what_is_known_scales_and_what_is_unknown_makes_nobody_wait(metrics: Met
         asked = metrics.asked(name)
         assert asked == [("pending_requests", "gpu_percent")[number % 2] for number in range(len(asked))]
     assert "last heard" in metrics.condition("silent-0")[1]
-    metrics.tell("busy", 6)
+    metrics.report("busy", 6)
     metrics.scaled("busy", "busy")
     # 12 requests wait, and a replica ought to have 1.5. That gpu_percent is unknown keeps it from scaling in alone.
     eventually(
@@ -163,7 +163,7 @@ def test_what_is_known_scales_and_what_is_unknown_makes_nobody_wait(metrics: Met
     )
     assert metrics.condition("busy")[0] == "ValidMetricFound"
     metrics.scaled("idle", "idle")
-    metrics.tell("idle", 0)
+    metrics.report("idle", 0)
     eventually(
         lambda: metrics.condition("idle"),
         lambda found: found[0] == "FailedGetExternalMetric" and "gpu_percent" in found[1],
@@ -174,8 +174,8 @@ def test_what_is_known_scales_and_what_is_unknown_makes_nobody_wait(metrics: Met
 
 
 def test_a_database_that_hangs_takes_no_replica_and_keeps_no_namespace(metrics: Metrics):
-    """Discovery stays: were it to fail, Kubernetes could not tell what is left in a namespace, and would keep it."""
-    metrics.tell("steady", 3)
+    """Discovery stays available: otherwise Kubernetes could not find what is left in a namespace, and would keep it."""
+    metrics.report("steady", 3)
     metrics.scaled("steady", "steady")
     eventually(
         lambda: metrics.condition("steady")[0], lambda found: found == "ValidMetricFound", WITHIN_S, "known"

@@ -88,7 +88,7 @@ def test_a_certificate_that_a_command_gives(models: Cluster):
 
 
 def test_asking_as_another(models: Cluster):
-    """An administrator asks as who may do less."""
+    """An administrator impersonates a less privileged user."""
     with pytest.raises(ApiError, match=r'403: pods is forbidden: User "jane"'):
         ask(models.kubeconfig({"token": TOKEN, "as": "jane"}, "k"))
     assert (
@@ -111,7 +111,7 @@ def test_trust(models: Cluster):
 
 @asynccontextmanager
 async def tunnels() -> AsyncIterator[tuple[int, list[str]]]:
-    """A proxy that opens tunnels; yields its port and where they lead."""
+    """A proxy that opens tunnels; yields its port and their targets."""
     asked: list[str] = []
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

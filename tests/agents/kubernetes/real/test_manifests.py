@@ -47,7 +47,7 @@ def keda(models: Cluster) -> Iterator[Cluster]:
 
 @pytest.mark.parametrize(("directory", "namespace"), OURS.items())
 def test_a_kustomization_is_applied(models: Cluster, directory: str, namespace: str):
-    """With warnings as errors: what the server does not know, or takes for outdated, is not there."""
+    """With warnings as errors: there are no unknown or deprecated fields."""
     models.namespace(namespace)
     try:
         models.kubectl(

@@ -1,4 +1,4 @@
-"""Lists and watches of a real kube-apiserver, with the rights that our manifest gives and no more."""
+"""Lists and watches of a real kube-apiserver, with exactly the rights in our manifest."""
 
 from __future__ import annotations
 
@@ -128,8 +128,8 @@ def test_pods_come_change_and_go(models: Cluster, agent: Path):
     assert watch(agent, pods("set=walk"), script).lists == 1
 
 
-def test_a_watch_that_ends_goes_on_where_bookmarks_have_brought_it(models: Cluster, agent: Path):
-    """None of our pods changes, others do: without bookmarks our version would be forgotten."""
+def test_a_watch_that_ends_continues_where_bookmarks_have_brought_it(models: Cluster, agent: Path):
+    """Only other pods change: without bookmarks our version would be forgotten."""
 
     async def script(seen: Seen) -> None:
         await until(lambda: seen.settled)
@@ -155,7 +155,7 @@ def test_many_pods_come_in_pages(models: Cluster, agent: Path):
 
 
 def test_a_role_that_is_taken_away_for_a_moment_changes_nothing(models: Cluster, agent: Path):
-    """A server that starts refuses everything for a second; what was known stays, and goes on in seconds."""
+    """A starting server refuses everything for a second; known objects are kept, and watching resumes in seconds."""
     binding = ("rolebinding", "endpoint-analytics-agent", "-n", "models")
     deployments = resources_of("models", "")[1]
     models.deployment("kept", 1)
@@ -172,8 +172,8 @@ def test_a_role_that_is_taken_away_for_a_moment_changes_nothing(models: Cluster,
     watch(agent, deployments, script, watch_s=3)
 
 
-def test_a_store_that_is_restored_from_a_backup_is_listed_anew(commands: Path, tmp_path: Path):
-    """Its versions lie below ours: the real server says nothing to a watch from a version that is to come."""
+def test_a_store_that_is_restored_from_a_backup_is_listed_again(commands: Path, tmp_path: Path):
+    """Its versions are below ours: the real server sends nothing to a watch from a future version."""
     with Cluster(commands, tmp_path, controllers=()) as cluster:
         cluster.done("POST", "/api/v1/namespaces", {"metadata": {"name": "models"}})
         cluster.done("POST", "/api/v1/namespaces/models/serviceaccounts", {"metadata": {"name": "default"}})

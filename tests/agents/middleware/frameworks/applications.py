@@ -150,7 +150,7 @@ APPLICATIONS = {
     "django-wsgi": DJANGO_WSGI,
     "flask": FLASK,
 }
-"""Each is written to application.py, as `app`."""
+"""Each is written to application.py as `app`."""
 
 ENDS_IN_ORDER = """
 import signal, sys

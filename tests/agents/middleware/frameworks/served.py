@@ -1,4 +1,4 @@
-"""A framework's application under a server, each real, as a process of its own: what Kafka has of it in the end."""
+"""A real framework's application on a real server, in its own process: what Kafka has of it in the end."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Server:
     log: Path
 
     def ask(self, path: str, number: int, at_once: int = 20) -> Counter[int]:
-        """Ask so often, each time on a connection of its own, so that every worker gets some."""
+        """Send requests, each on its own connection, so that every worker gets some."""
 
         async def all_of_them() -> Counter[int]:
             connector = aiohttp.TCPConnector(force_close=True, limit=at_once)
@@ -73,7 +73,7 @@ class Server:
         return asyncio.run(all_of_them())
 
     def hang_up_late(self, path: str) -> None:
-        """Read the first piece of a stream, and go."""
+        """Read the first piece of a stream, then disconnect."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
             connection.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
             got = b""

@@ -94,7 +94,7 @@ def test_the_start_ends_and_says_why(tmp_path, framework, server):
     ("framework", "words"),
     [
         ("fastapi", [*SERVERS["uvicorn"], "--lifespan", "off"]),
-        ("fastapi", ["uvicorn", "mounted:app", "--port", "{port}"]),  # no lifespan reaches what is mounted
+        ("fastapi", ["uvicorn", "mounted:app", "--port", "{port}"]),  # mounted applications get no lifespan
         ("starlette", ["granian", "application:app", "--interface", "asginl", "--port", "{port}"]),
         ("flask", UWSGI),
     ],
@@ -112,7 +112,7 @@ def test_where_nothing_would_end_it_serves_without_analytics(tmp_path, framework
 
 
 def test_no_thread_is_to_be_had(tmp_path):
-    """The agent cannot start: the server serves as without it."""
+    """The agent cannot start: the server works as without it."""
     without_threads = (
         "import resource, sys, threading, uvicorn\n"
         'def refuse(self): raise RuntimeError("can\'t start new thread")\n'

@@ -1,4 +1,4 @@
-"""Frameworks under servers, all real: every request of every worker is counted once, and the replica has one life."""
+"""Real frameworks on real servers: every request of every worker is counted once, and the replica has one life."""
 
 from __future__ import annotations
 

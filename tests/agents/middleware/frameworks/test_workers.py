@@ -44,7 +44,7 @@ def kill_the_sampler(running: Server, kafka: KafkaConfig) -> str:
 
 
 def holds_sampler(worker: psutil.Process) -> bool:
-    """Whether it has the file open for good: the others only try it."""
+    """Whether it keeps the file open: the others only try to lock it."""
     return any(str(link.readlink()).endswith(".sampler") for link in Path(f"/proc/{worker.pid}/fd").iterdir())
 
 

@@ -88,8 +88,8 @@ class BehaviourApp:
                 self.release = threading.Event()
             case ["totals"]:
                 snapshot = agent.snapshot()
-                told = {"totals": snapshot.totals, "active": snapshot.active}
-                return respond(start_response, "200 OK", msgspec.json.encode(told))
+                reported = {"totals": snapshot.totals, "active": snapshot.active}
+                return respond(start_response, "200 OK", msgspec.json.encode(reported))
         return respond(start_response, "200 OK", b"")
 
 

@@ -1,4 +1,4 @@
-"""The suite that every way of capturing passes, over the WSGI middleware in a gunicorn of threads."""
+"""The suite for every capture method, with the WSGI middleware in a threaded gunicorn."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class Told(msgspec.Struct):
 
 @dataclass
 class AgentElsewhere:
-    """The agent in the server's process, as far as the suite asks for it."""
+    """The agent in the server's process, as the suite uses it."""
 
     port: int
 
     def snapshot(self) -> SimpleNamespace:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         connection.request("GET", "/control/totals")
-        told = msgspec.json.decode(connection.getresponse().read(), type=Told)
+        reported = msgspec.json.decode(connection.getresponse().read(), type=Told)
         connection.close()
-        return SimpleNamespace(totals=told.totals, active=told.active)
+        return SimpleNamespace(totals=reported.totals, active=reported.active)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ class TestWsgi(Behaviours):
 
     @pytest.fixture
     def captured(self, server):
-        """Totals since the test's begin: one server serves all."""
+        """Totals since the start of the test: all tests share one server."""
         since = Since(server, AgentElsewhere(server))
         since.control("reset")
         return since

@@ -322,5 +322,5 @@ def test_a_file_goes_to_the_server_as_it_asked_for_it(breaks_at, expected):
     assert file.closed
 
 
-def test_a_status_that_is_none():
+def test_a_status_that_is_invalid():
     assert [status_code(text) for text in ("200 OK", "404", "", "nonsense")] == [200, 404, 500, 500]

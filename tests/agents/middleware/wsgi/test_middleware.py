@@ -36,7 +36,7 @@ def middleware(make_config):
         middleware.process.agent.stop()
 
 
-def test_a_missing_setting_is_told_at_once(monkeypatch):
+def test_a_missing_setting_is_reported_at_once(monkeypatch):
     monkeypatch.delenv("ENDPOINT_ANALYTICS_NAMESPACE", raising=False)
     with pytest.raises(ConfigurationError, match="namespace is not set"):
         WSGIAnalyticsMiddleware(hello, endpoint="x")
