@@ -1,7 +1,7 @@
-"""Where ClickHouse is and how we talk to it: configuration and ready-made clients.
+"""How to reach ClickHouse: configuration and ready-made clients.
 
-Nothing here knows a table. The password comes from the environment or from a file, never from a flag or an
-address (both show in process lists), and is in no repr.
+Nothing here knows about tables. The password comes from the environment or from a file, never from a flag or a URL
+(both show up in process lists), and appears in no repr.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _CLUSTER = re.compile(r"[A-Za-z0-9_.{}-]{0,64}", re.ASCII)
 
 
 class ClickHouseConfigError(ConfigurationError):
-    """A setting for ClickHouse that cannot be used."""
+    """A ClickHouse setting is invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClickHouseConfig:
-    """Address, login and database; `cluster` is empty for one server."""
+    """URL, login and database; `cluster` is empty for a single server."""
 
     url: str = DEFAULT_URL
     user: str = "default"
@@ -52,10 +52,10 @@ class ClickHouseConfig:
         parts = parse_url("clickhouse_url", self.url, error=_wrong)
         if parts.username or parts.password:
             raise ClickHouseConfigError(
-                f"the ClickHouse address holds a login; give it in {_PREFIX}USER and {_PREFIX}PASSWORD"
+                f"the ClickHouse URL contains a login: use {_PREFIX}USER and {_PREFIX}PASSWORD instead"
             )
         if parts.query or parts.fragment:
-            raise _wrong("clickhouse_url", self.url, "it must not hold '?' or '#'")
+            raise _wrong("clickhouse_url", self.url, "it must not contain '?' or '#'")
         if not _IDENTIFIER.fullmatch(self.database):
             raise _wrong("clickhouse_database", self.database)
         if not _CLUSTER.fullmatch(self.cluster):
@@ -67,7 +67,7 @@ def _wrong(name: str, value: str, why: str = "") -> ClickHouseConfigError:
 
 
 def environment_config(environment: Mapping[str, str] | None = None) -> ClickHouseConfig:
-    """Return what the ENDPOINT_ANALYTICS_CLICKHOUSE_* variables say, with defaults for the rest."""
+    """Return the configuration from ENDPOINT_ANALYTICS_CLICKHOUSE_* variables, with defaults for the rest."""
     given = os.environ if environment is None else environment
     return ClickHouseConfig(
         url=read_text(given, "clickhouse_url") or DEFAULT_URL,
@@ -79,33 +79,39 @@ def environment_config(environment: Mapping[str, str] | None = None) -> ClickHou
 
 
 def add_clickhouse_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that `clickhouse_config` reads; each goes before its environment variable."""
+    """Add the flags that `clickhouse_config` reads; each takes precedence over its environment variable."""
     group = parser.add_argument_group(
         "ClickHouse",
-        f"the password is read from a file or from {_PREFIX}PASSWORD; flags go before the variables",
+        f"the password is read from a file or from {_PREFIX}PASSWORD; flags take precedence over variables",
     )
     group.add_argument(
-        "--clickhouse-url", metavar="URL", help=f"HTTP interface ({_PREFIX}URL; {DEFAULT_URL})"
+        "--clickhouse-url", metavar="URL", help=f"HTTP interface (env: {_PREFIX}URL; default: {DEFAULT_URL})"
     )
-    group.add_argument("--clickhouse-user", metavar="NAME", help=f"user ({_PREFIX}USER; default)")
+    group.add_argument(
+        "--clickhouse-user", metavar="NAME", help=f"user name (env: {_PREFIX}USER; default: default)"
+    )
     group.add_argument(
         "--clickhouse-password-file",
         metavar="FILE",
-        help=f"file whose first line is the user's password ({_PREFIX}PASSWORD_FILE)",
+        help=f"file whose first line is the user's password (env: {_PREFIX}PASSWORD_FILE)",
     )
     refuse_secrets(group, "--clickhouse-password")
     group.add_argument(
-        "--clickhouse-database", metavar="NAME", help=f"database ({_PREFIX}DATABASE; {DEFAULT_DATABASE})"
+        "--clickhouse-database",
+        metavar="NAME",
+        help=f"database name (env: {_PREFIX}DATABASE; default: {DEFAULT_DATABASE})",
     )
     group.add_argument(
-        "--clickhouse-cluster", metavar="NAME", help=f"cluster ({_PREFIX}CLUSTER; none: one server)"
+        "--clickhouse-cluster",
+        metavar="NAME",
+        help=f"cluster name (env: {_PREFIX}CLUSTER; default: none, a single server)",
     )
 
 
 def clickhouse_config(
     arguments: argparse.Namespace, environment: Mapping[str, str] | None = None
 ) -> ClickHouseConfig:
-    """Return the configuration of parsed flags and the environment; raises ConfigurationError."""
+    """Return the configuration from parsed flags and the environment; raises ConfigurationError."""
     given = dict(os.environ if environment is None else environment)
     if arguments.clickhouse_password_file:
         given[variable_of("clickhouse_password_file")] = arguments.clickhouse_password_file
@@ -129,9 +135,9 @@ def _options(config: ClickHouseConfig, database: str | None) -> dict[str, Any]:
         "proxy_path": parts.path,
         "username": config.user,
         "password": config.password,
-        # "default" exists in every ClickHouse: it is where one connects to make the database.
+        # Every ClickHouse has "default": connect to it to create our database.
         "database": config.database if database is None else database,
-        # A session holds one query at a time; without ids queries of one client may run side by side.
+        # A session runs one query at a time; without session ids, one client's queries run concurrently.
         "autogenerate_session_id": False,
         "connect_timeout": CONNECT_TIMEOUT_S,
         "tz_mode": "aware",
@@ -142,10 +148,10 @@ def _options(config: ClickHouseConfig, database: str | None) -> dict[str, Any]:
 def connect(
     config: ClickHouseConfig, *, database: str | None = None, read_timeout_s: int = READ_TIMEOUT_S
 ) -> Client:
-    """Return a client, connected; raise StoreError when there is no server, login or database.
+    """Return a connected client; raises StoreError if the server, login or database is missing.
 
-    Threads may share it. clickhouse-connect repeats a read once when the connection is lost or the answer
-    is 429, 503 or 504, and anything once when it cannot connect; it never repeats a write that was sent.
+    Threads may share it. clickhouse-connect retries a read once if the connection is lost or the response is 429, 503
+    or 504, and any request once if it cannot connect; it never retries a write that was sent.
     """
     try:
         return get_client(
@@ -165,9 +171,9 @@ async def connect_async(
     read_timeout_s: float = READ_TIMEOUT_S,
     settings: Mapping[str, Any] | None = None,
 ) -> AsyncClient:
-    """Return the asyncio client, connected; raises as `connect` does. It belongs to the running loop.
+    """Return a connected asyncio client; raises as `connect` does. It belongs to the running event loop.
 
-    `settings` are ClickHouse's own, sent with every query.
+    `settings` are ClickHouse settings, sent with every query.
     """
     try:
         client = await get_async_client(

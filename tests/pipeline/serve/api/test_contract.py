@@ -63,7 +63,9 @@ def document(service):
 
 
 def check(document, path, status, answer):
-    shape = document["paths"][path]["get"]["responses"][str(status)]["content"][answer.headers["content-type"]]["schema"]
+    shape = document["paths"][path]["get"]["responses"][str(status)]["content"][
+        answer.headers["content-type"]
+    ]["schema"]
     schema = {**shape, "components": document["components"]}
     jsonschema.Draft202012Validator(schema).validate(json.loads(answer.body))
 

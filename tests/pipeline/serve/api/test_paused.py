@@ -124,15 +124,19 @@ def test_where_it_is_that_of_requests_alone_it_is_the_reason_why_those_are_unkno
     (found,) = answer["replicas"]
     assert (found["state"], found["unknown_since"]) == ("running", None)
     assert (found["pending"], found["unknown_reason"]) == (None, SAID)
-    assert {span["reason"] for span in answer["timeline"][0]["states"]} == {"its agent speaks"}
+    assert {span["reason"] for span in answer["timeline"][0]["states"]} == {"its agent is reporting"}
 
 
 @pytest.mark.parametrize(
     ("endpoint", "path", "what"),
     [
-        ("waits", "/v2/endpoint/acme/waits/autoscaling", "nothing has been known of the endpoint for "),
-        ("waits", "{external}/cpu_percent", "nothing has been known of the endpoint for "),
-        ("half", "{external}/pending_requests", "pending_requests is not known of 'half' now"),
+        (
+            "waits",
+            "/v2/endpoint/acme/waits/autoscaling",
+            "nothing is known about this endpoint for the last ",
+        ),
+        ("waits", "{external}/cpu_percent", "nothing is known about this endpoint for the last "),
+        ("half", "{external}/pending_requests", "pending_requests of 'half' is currently unknown"),
     ],
 )
 def test_an_autoscaler_is_told_that_a_partition_is_paused(

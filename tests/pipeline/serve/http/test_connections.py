@@ -187,7 +187,7 @@ def test_without_tls_for_others_it_says_what_that_means(config, start_service, t
     ]  # fmt: skip
     with running(words, config, tmp_path / "log"):
         said = (tmp_path / "log").read_text()
-    assert "without TLS: whoever is on the way can read tokens and sessions" in said
+    assert "without TLS: anyone on the network path can read and reuse tokens and sessions" in said
     assert "--tls-certificate" in said
     assert "without TLS" not in start_service(config).log.read_text()
 
@@ -195,7 +195,7 @@ def test_without_tls_for_others_it_says_what_that_means(config, start_service, t
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["--tls-key", "k.pem"], "--tls-key is given and --tls-certificate is not"),
+        (["--tls-key", "k.pem"], "--tls-key is given without --tls-certificate"),
         (
             ["--tls-certificate", "/nowhere.pem"],
             "--tls-certificate /nowhere.pem and --tls-key /nowhere.pem cannot",
