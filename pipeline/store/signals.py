@@ -84,9 +84,9 @@ class EndpointSignals:
     gpu_percent: float | None
     gpu_memory_percent: float | None
     replicas: tuple[ReplicaSignals, ...]
-    partitions: frozenset[StreamPartition]
+    places: frozenset[StreamPartition]
     """The partitions that its reports come through."""
-    unknown_partitions: frozenset[StreamPartition]
+    unknown_places: frozenset[StreamPartition]
     """The partitions by which its unknown replicas are judged."""
 
     @property
@@ -188,9 +188,9 @@ def parse_signals(
         unknown = [replicas[each.replica_id] for each in present if each.unknown_since]
         newest = max((each.as_of for each in present if each.as_of is not None), default=None)
         if newest is not None:
-            partitions = frozenset(each for replica in replicas.values() for each in replica.partitions())
-            unknown_partitions = frozenset(each for replica in unknown for each in replica.judged_by())
-            found[key] = _endpoint_signals(key, tuple(present), newest, partitions, unknown_partitions, now)
+            places = frozenset(each for replica in replicas.values() for each in replica.partitions())
+            unknown_places = frozenset(each for replica in unknown for each in replica.judged_by())
+            found[key] = _endpoint_signals(key, tuple(present), newest, places, unknown_places, now)
     return found
 
 
@@ -266,8 +266,8 @@ def _endpoint_signals(
     key: Key,
     replicas: tuple[ReplicaSignals, ...],
     as_of: datetime,
-    partitions: frozenset[StreamPartition],
-    unknown_partitions: frozenset[StreamPartition],
+    places: frozenset[StreamPartition],
+    unknown_places: frozenset[StreamPartition],
     now: datetime,
 ) -> EndpointSignals:
     running = [each for each in replicas if each.state == "running"]
@@ -306,8 +306,8 @@ def _endpoint_signals(
         gpu_percent=_mean(each.gpu_percent for each in measured),
         gpu_memory_percent=_mean(each.gpu_memory_percent for each in measured),
         replicas=replicas,
-        partitions=partitions,
-        unknown_partitions=unknown_partitions,
+        places=places,
+        unknown_places=unknown_places,
     )
 
 

@@ -238,10 +238,10 @@ def test_rights_that_are_missing_are_named(secure: SecureKafka, secure_parts: Pa
     try:
         agent = run(nobody, sys.executable, "-c", AGENT, "4").stderr
         assert f"the user 'nobody' may not use the topic {rig.name}." in agent
-        told = f"until this is put right: the user 'nobody' may not use the topic {rig.name}."
+        told = f"until this is fixed: the user 'nobody' may not use the topic {rig.name}."
         says(nobody, told, clickhouse, tmp_path / "worker", *worker)
         secure.allow(ResourceType.TOPIC, rig.name, AclOperation.READ, AclOperation.WRITE, user="nobody")
-        told = f"until this is put right: the user 'nobody' may not use the consumer group {rig.name}: add the ACL Read"
+        told = f"until this is fixed: the user 'nobody' may not use the consumer group {rig.name}: add the ACL Read"
         says(nobody, told, clickhouse, tmp_path / "worker", *worker)
     finally:
         rig.close()

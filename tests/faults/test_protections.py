@@ -209,7 +209,7 @@ def test_a_paused_partition_is_resumed_by_a_command(rig: Rig) -> None:
         lambda: rig.rows("SELECT partition FROM paused_partitions FINAL WHERE paused = 1"), bool, "a pause"
     )
     assert rig.command("partitions", "list").startswith(f"requests/{partition} paused since ")
-    assert "goes on" in rig.command("partitions", "resume", "requests", str(partition))
+    assert "resumes within seconds" in rig.command("partitions", "resume", "requests", str(partition))
     rig.judge("2,500 unusable messages: resumed by a command", rejected=Counter(wrong_shape=2500))
     assert rig.command("partitions", "list") == "no partition is paused\n"
 

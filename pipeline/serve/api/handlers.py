@@ -26,7 +26,7 @@ from endpoint_analytics.pipeline.serve.api.openapi import openapi_document
 from endpoint_analytics.pipeline.serve.api.overview import Overview
 from endpoint_analytics.pipeline.serve.api.query import Part, QueryError, parse_parameters, parse_query
 from endpoint_analytics.pipeline.serve.api.replies import Body, failure, plain_reply, reply, status_failure
-from endpoint_analytics.pipeline.serve.api.signals import Signals, autoscaling_model
+from endpoint_analytics.pipeline.serve.api.signals import Signals, autoscaling_shape
 from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.series_overview import read_namespaces
@@ -143,7 +143,7 @@ class Api:
         await self.access.opened(request, namespace)
         _check_names(namespace, name)
         parse_parameters(request.query_params.multi_items(), ())
-        return plain_reply(autoscaling_model(await self.signals.current(namespace, name)))
+        return plain_reply(autoscaling_shape(await self.signals.current(namespace, name)))
 
     async def _namespaces(self, request: Request) -> Response:
         token = await self.access.token(request)

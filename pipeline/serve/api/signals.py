@@ -73,7 +73,7 @@ class Signals:
             paused: tuple[PausedPartition, ...] = ()
             if signals is not None and any(getattr(signals, figure) is None for figure in _FIGURES):
                 still = await read_still_paused(self.reader)
-                paused = _among(still, signals.partitions)
+                paused = _among(still, signals.places)
             return _Found(signals, is_known, paused)
 
         (signals, is_known, paused), _ = await self.cache.get((namespace, endpoint), read)
@@ -88,7 +88,7 @@ class Signals:
             raise QueryError("no agent of this endpoint has reported for days", "endpoint", _WAIT, 503)
         if signals.unknown_since is not None:
             late_s = (signals.at - signals.unknown_since).total_seconds()
-            cause = next(iter(_among(paused, signals.unknown_partitions)), None)
+            cause = next(iter(_among(paused, signals.unknown_places)), None)
             raise _unknown(
                 f"nothing is known about this endpoint for the last {late_s:.0f} s", "pipeline", cause
             )
@@ -122,7 +122,7 @@ def _unknown(what: str, where: str, paused: PausedPartition | None) -> QueryErro
     return QueryError(f"{what}: {paused}", where, hint, 503)
 
 
-def autoscaling_model(found: EndpointSignals) -> Autoscaling:
+def autoscaling_shape(found: EndpointSignals) -> Autoscaling:
     """Return the signals as a response of the JSON API."""
     return Autoscaling(
         namespace=found.namespace,

@@ -296,16 +296,16 @@ def test_a_partition_of_bad_messages_is_paused_until_it_is_well(
         shell.log = records[:2100]
         await shell.read(records[:2050])
         await shell.read(records[2050:2100])
-        await shell.reader.resume_what_is_well()
+        await shell.reader.resume_healthy()
 
     async def well(shell: Shell) -> None:
         shell.reader._max_rejected_share = shell.reader.pauses._max_share = 0.9
         shell.log = records[:2100]
         await shell.read(records[2000:2100])
-        await shell.reader.resume_what_is_well()
+        await shell.reader.resume_healthy()
         assert shell.committed == 0
         shell.log = records
-        await shell.reader.resume_what_is_well()
+        await shell.reader.resume_healthy()
         await shell.read(records[2000:])
 
     shell = run(config, bad)

@@ -11,7 +11,7 @@ from mode.utils.queues import FlowControlEvent
 from endpoint_analytics.pipeline.stream.waiting_messages import (
     MAX_WAITING,
     MAX_WAITING_BYTES,
-    ROOM_AGAIN,
+    RELEASE_BELOW,
     WaitingMessages,
 )
 
@@ -56,7 +56,7 @@ def test_who_fills_it_waits_until_most_is_taken() -> None:
         assert not other.waits
         other.deliver()
         assert other.waits
-        while queue.qsize() > ROOM_AGAIN * MAX_WAITING:
+        while queue.qsize() > RELEASE_BELOW * MAX_WAITING:
             assert one.waits
             queue.get_nowait()
         queue.get_nowait()
