@@ -1,4 +1,4 @@
-"""Where the log is cut, what is refused, and what a chunk's tally says."""
+"""Where the log is divided, which messages are refused, and what a chunk's row counts."""
 
 import pytest
 from hypothesis import given

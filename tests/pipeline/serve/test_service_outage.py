@@ -1,4 +1,4 @@
-"""The service where ClickHouse is not there: before it starts, and after it died; and how it ends."""
+"""The service without ClickHouse: before it starts and after it died; and how the service stops."""
 
 import http.client
 import socket

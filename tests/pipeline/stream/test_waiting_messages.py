@@ -1,4 +1,4 @@
-"""A topic's queue: there is always room, and the partitions that fill it wait."""
+"""A topic's queue: it is never full, and the partitions that fill it are held."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from endpoint_analytics.pipeline.stream.waiting_messages import (
 
 
 class Partition:
-    """A partition as Faust sees it: handed over, or waiting."""
+    """A partition as Faust sees it: delivered, or held."""
 
     def __init__(self, queue: WaitingMessages) -> None:
         self.queue = queue
