@@ -85,7 +85,7 @@ class Signals:
                 404,
             )
         if signals is None:
-            raise QueryError("no agent of this endpoint has reported for days", "endpoint", _WAIT, 503)
+            raise QueryError("no agent of this endpoint has been heard from in days", "endpoint", _WAIT, 503)
         if signals.unknown_since is not None:
             late_s = (signals.at - signals.unknown_since).total_seconds()
             cause = next(iter(_among(paused, signals.unknown_places)), None)
@@ -93,7 +93,7 @@ class Signals:
                 f"nothing is known about this endpoint for the last {late_s:.0f} s", "pipeline", cause
             )
         if not signals.is_current:
-            what = f"nothing current is known: this endpoint's agents last reported {signals.age_s:.0f} s ago"
+            what = f"nothing current is known: this endpoint's agents were last heard from {signals.age_s:.0f} s ago"
             cause = next(iter(paused), None)
             if signals.age_s <= FRESH_FOR_S:
                 what = "no replica's agent reports current requests or hardware"

@@ -32,7 +32,7 @@ def test_list_and_revoke(token_command):
     _, listed, _ = token_command("list")
     (line,) = [line for line in listed.splitlines() if line.startswith(token_id)]
     assert line.split()[1] == "*"
-    assert line.endswith("active    operator")
+    assert line.endswith("active  operator")
     assert token.strip().split("_", 2)[2] not in listed
     assert token_command("revoke", token_id) == (0, "", f"token {token_id} is revoked\n")
     _, listed, _ = token_command("list")

@@ -341,7 +341,7 @@ def test_a_sweep_that_fails_is_told_once_and_the_next_one_comes(caplog):
 
     asyncio.run(serve_while(connections, send_half))
     assert failed == 2
-    assert caplog.text.count("cannot be looked through") == 1
+    assert caplog.text.count("cannot be checked") == 1
 
 
 @pytest.mark.parametrize(
