@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 5.0
 
-# A missing column would be filled with a default, and an unknown one ignored: both would hide bugs of ours.
+# A missing column would be filled with a default, and an unknown one ignored: both would hide our own bugs.
 _SETTINGS = {
     "input_format_skip_unknown_fields": 0,
     "input_format_defaults_for_omitted_fields": 0,
