@@ -1,1 +1,1 @@
-"""From the log to the answers: fold, worker, store, query service."""
+"""From the Kafka log to the answers: fold, worker, store, query service."""

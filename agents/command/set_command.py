@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from endpoint_analytics.schemas.command_line import Parser
+from endpoint_analytics.schemas.configuration.command_line import Parser
 
 
 def add_set(parser: argparse.ArgumentParser, text: str) -> argparse.ArgumentParser:

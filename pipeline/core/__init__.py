@@ -1,1 +1,1 @@
-"""The fold: a pure function of a run of the log. No clock, no I/O, no random."""
+"""The fold: a pure function of a run of the Kafka log. No clock, no I/O, no randomness."""

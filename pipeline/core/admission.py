@@ -1,7 +1,7 @@
-"""How many boots and series a chunk may hold: what comes beyond is counted together, under one name.
+"""How many boots and namespaces a chunk may have: any beyond the limit are counted together, under one name.
 
-A flood of names from one namespace must not fill memory or tables. Each namespace has its own allowance, so
-that no other suffers. The rule looks at the open chunk alone, and is the same whenever it is read again.
+A flood of names from one namespace must not fill memory or tables. Each namespace has its own limit, so that others do
+not suffer. The rule depends only on the open chunk, so it gives the same result whenever the chunk is reread.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ MAX_BOOTS = 2_000
 """Boots of one namespace in one chunk of one partition."""
 
 MAX_NAMESPACES = 1_000
-"""Namespaces in one chunk of one partition; those beyond share one name."""
+"""Namespaces in one chunk of one partition; further ones share one name."""
 
 
 class Admission:
-    """Of one chunk."""
+    """The boots and namespaces admitted to one chunk."""
 
     __slots__ = ("_admitted", "_endpoints", "_max_boots")
 

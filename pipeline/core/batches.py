@@ -1,7 +1,7 @@
-"""Many request batches as one set of columns: lists of numbers to arrays, with the batch of each row beside.
+"""Many request batches as one set of columns: lists of numbers become arrays, with the batch index of each row.
 
-Window slots: a batch touches one window or a few neighbours; each (batch, window) is a slot, numbered batch
-by batch. An interval is half-open: what is stamped with its very end counts to its last microsecond.
+Window slots: a batch covers one window or a few adjacent ones; each (batch, window) pair is a slot, numbered batch by
+batch. Intervals are half-open: an event at the exact end counts in the last microsecond.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _Ints = NDArray[np.int64]
 class Intervals:
     """The batches' intervals and their window slots.
 
-    Arrays of one value a batch: `start_us`, `length_us`, `first_window` (number since the epoch),
-    `slot_base` (number of the batch's first slot). Arrays of one value a slot: `slot_batch`, `slot_window`,
+    Arrays with one value per batch: `start_us`, `length_us`, `first_window` (number since the epoch),
+    `slot_base` (number of the batch's first slot). Arrays with one value per slot: `slot_batch`, `slot_window`,
     `slot_from_us` and `slot_to_us` (offsets after the batch's start).
     """
 
@@ -71,13 +71,13 @@ def intervals_of(batches: Sequence[RequestBatch]) -> Intervals:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One phase of all batches: the batch and the offset of each row; `slots` once placed."""
+    """One phase of all batches: the batch and the offset of each row."""
 
     batch: _Ints
     at_us: _Ints
 
     def placed(self, intervals: Intervals) -> Column:
-        """Return the column with offsets at an interval's very end moved into it by a microsecond."""
+        """Return the column with offsets at the exact end of an interval moved into it by a microsecond."""
         last = np.maximum(intervals.length_us - 1, 0)[self.batch]
         return Column(self.batch, np.minimum(self.at_us, last))
 
@@ -89,5 +89,5 @@ def column(lists: Sequence[list[int]]) -> Column:
 
 
 def values(lists: Iterable[list[int]], count: int) -> _Ints:
-    """Return the values of the lists, one after another."""
+    """Return the concatenated values of the lists."""
     return np.fromiter(chain.from_iterable(lists), np.int64, count)

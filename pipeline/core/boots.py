@@ -1,7 +1,7 @@
-"""What the fold remembers of each boot of a replica: which batches came, and cumulative counts.
+"""The fold's state of each boot of a replica: which batches arrived, and cumulative counts.
 
-The memory is as of a chunk's start plus the open chunk; after a restart it is taken up from the rows of
-`boot_states` that earlier chunks left.
+The state is that at the start of a chunk plus the open chunk; after a restart it is restored from the rows of
+`boot_states` that earlier chunks stored.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import NamedTuple
 from endpoint_analytics.schemas.requests import Totals
 
 OVERFLOW = "__overflow__"
-"""Stands for all names beyond a bound; no name that a sender may use begins so."""
+"""Stands for all names beyond a limit; no valid name begins like this."""
 
 MAX_GAPS = 32
-"""Ranges of missing batches kept of a boot; a batch of a forgotten range would count as a duplicate."""
+"""Ranges of missing batches kept per boot; a batch from a forgotten range would count as a duplicate."""
 
 RECENT = 16
-"""Newest batches of a boot whose ends are kept, to tell a batch that was sent again from another of its number."""
+"""Newest batches of a boot whose ends are kept, to tell a resent batch from a different one with the same number."""
 
 MAX_BOOTS = 20_000
-"""Boots of one stream and partition kept in memory from chunk to chunk."""
+"""Boots of one stream and partition kept in memory between chunks."""
 
 
 class BootKey(NamedTuple):
@@ -35,7 +35,7 @@ class BootKey(NamedTuple):
 
 
 class Verdict(Enum):
-    """What a batch is to a process, by its number: new, sent again, another's, or from before it is known."""
+    """What a batch is to a process, by its number: new, resent, from another process, or from before its first one."""
 
     NEW = "new"
     AGAIN = "again"
@@ -71,46 +71,46 @@ class Boot:
     oldest_pending_us: int = 0
     totals: Totals = field(default_factory=Totals)
     recent_ends: list[int] = field(default_factory=list)
-    """Ends of the batches before `next_seq`, 0 for one that has not come: an end is a microsecond of its sender."""
+    """End times of the batches before `next_seq`, in microseconds of the sender's clock; 0 for one not received."""
     stepped_back: bool = False
-    """Whether the sender's clock did: then the time of an old batch tells nothing."""
+    """Whether the sender's clock stepped back: then the time of an old batch is meaningless."""
     copies: int = 0
-    """Processes beside this one that sent under its boot_id: see `copies`."""
+    """Other processes that sent under its boot_id: see `copies`."""
     conflicts: int = 0
-    """Batches of yet other processes that are not counted."""
+    """Batches of still more processes, which are not counted."""
     copy_of: str = ""
-    """The boot_id that it was sent under, for such a process."""
+    """For such another process, the boot_id that it was sent under."""
     begin_seq: int = 0
-    """Its first number: not 0 for such a process."""
+    """Its first seq: not 0 for such another process."""
     inherited: Totals = field(default_factory=Totals)
-    """What its totals held when the process was copied."""
+    """Its totals when the process was copied."""
 
     @property
     def is_overflow(self) -> bool:
-        """Whether it stands for many boots: of those, seq and levels say nothing together."""
+        """Whether it stands for many boots, whose combined seq and levels are meaningless."""
         return self.key.replica_id == OVERFLOW
 
     def judge(self, seq: int, end_us: int) -> Verdict:
-        """Say what the batch `seq`, whose interval ends at `end_us`, is to this process; changes nothing."""
+        """Return what the batch `seq`, whose interval ends at `end_us`, is to this process. Changes nothing."""
         if seq >= self.next_seq or self.is_overflow or any(start <= seq < end for start, end in self.gaps):
             return Verdict.NEW
         if seq < self.begin_seq:
             return Verdict.EARLIER
-        place = seq - self.next_seq + len(self.recent_ends)
-        if place >= 0:
-            return Verdict.AGAIN if self.recent_ends[place] in (0, end_us) else Verdict.OTHER
-        # Older than what is remembered: it should have ended before all that is.
+        index = seq - self.next_seq + len(self.recent_ends)
+        if index >= 0:
+            return Verdict.AGAIN if self.recent_ends[index] in (0, end_us) else Verdict.OTHER
+        # Older than all remembered batches, so it should have ended before them.
         oldest_us = next((end for end in self.recent_ends if end), 0)
         later = oldest_us and end_us > oldest_us and not self.stepped_back
         return Verdict.OTHER if later else Verdict.AGAIN
 
     def knows(self, seq: int) -> bool:
-        """Say whether the end of the batch `seq` is remembered."""
-        place = seq - self.next_seq + len(self.recent_ends)
-        return 0 <= place < len(self.recent_ends) and self.recent_ends[place] != 0
+        """Whether the end of the batch `seq` is remembered."""
+        index = seq - self.next_seq + len(self.recent_ends)
+        return 0 <= index < len(self.recent_ends) and self.recent_ends[index] != 0
 
     def accept(self, seq: int, end_us: int = 0) -> bool:
-        """Count the batch `seq`: True when it is new, False when it was counted before."""
+        """Count the batch `seq`; returns True if it is new, False if it was counted before."""
         if self.is_overflow:
             self.batches += 1
             return True
@@ -132,8 +132,8 @@ class Boot:
         elif not self._fill(seq):
             self.duplicates += 1
             return False
-        if (place := seq - self.next_seq + len(self.recent_ends)) >= 0:
-            self.recent_ends[place] = end_us
+        if (index := seq - self.next_seq + len(self.recent_ends)) >= 0:
+            self.recent_ends[index] = end_us
         self.batches += 1
         return True
 
@@ -156,7 +156,7 @@ class Boot:
         return False
 
     def saw(self, seq: int, start_us: int, end_us: int) -> bool:
-        """Note a folded batch; True when it is the newest by seq (the agent's clock may have jumped)."""
+        """Note a folded batch; returns True if it is the newest by seq (the agent's clock may have jumped)."""
         self.first_us = min(self.first_us, start_us) if self.first_us else start_us
         if self.is_overflow:
             self.last_us = max(self.last_us, end_us)
@@ -171,8 +171,8 @@ class Boot:
 class Boots:
     """The boots of one stream and partition that are in memory.
 
-    A boot that was quiet for long is forgotten, and so are the quietest beyond MAX_BOOTS, to keep memory
-    bounded: when one speaks again its state is read back like any other unknown boot's.
+    To bound memory, boots that were silent for long are forgotten, and so are the longest silent beyond MAX_BOOTS. When
+    such a boot sends again, its state is read back like that of any unknown boot.
     """
 
     __slots__ = ("_boots", "_dirty")
@@ -188,7 +188,7 @@ class Boots:
         return self._boots[key]
 
     def restore(self, boot: Boot) -> None:
-        """Take up a boot as earlier chunks left it, or as new."""
+        """Add a boot with its state from earlier chunks, or as new."""
         self._boots.setdefault(boot.key, boot)
 
     def touch(self, boot: Boot, offset: int, append_ms: int) -> None:
@@ -204,14 +204,14 @@ class Boots:
         return dirty
 
     def forget_before(self, append_ms: int) -> None:
-        """Forget the boots whose newest message was appended before `append_ms`, and are not dirty."""
+        """Forget boots that are not dirty and whose newest message was appended before `append_ms`."""
         if len(self._boots) > MAX_BOOTS:
             newest = sorted((boot.last_append_ms for boot in self._boots.values()), reverse=True)
             append_ms = max(append_ms, newest[MAX_BOOTS])
-        quiet = [
+        silent = [
             key
             for key, boot in self._boots.items()
             if boot.last_append_ms < append_ms and key not in self._dirty
         ]
-        for key in quiet:
+        for key in silent:
             del self._boots[key]

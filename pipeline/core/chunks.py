@@ -1,7 +1,7 @@
-"""Where a partition's log is cut into chunks: a rule on offsets and append times, and nothing else.
+"""How a partition's Kafka log is divided into chunks: a rule on offsets and append times, and nothing else.
 
-A chunk is known by the offset of its first message. The same log gives the same chunks to every reader that
-begins at a chunk's first message; offsets are committed nowhere else.
+A chunk is identified by the offset of its first message. The same log gives the same chunks to every reader that starts
+at a chunk's first message; offsets are committed only there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from endpoint_analytics.schemas.limits import MAX_TIME_US, MIN_TIME_US
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A message of the log: its offset, when the broker appended it, and its bytes."""
+    """A message of the Kafka log: its offset, when the broker appended it, and its bytes."""
 
     offset: int
     append_ms: int
@@ -21,9 +21,9 @@ class Record:
 
 
 def record_of(offset: int, stamp_ms: int, value: bytes | None) -> Record:
-    """Return a message of the log, its stamp brought into the time that our tables hold.
+    """Return a message of the Kafka log, its timestamp clamped to the range that our tables support.
 
-    The broker's own clock gives no other. A topic whose stamps are its senders' (CreateTime) may hold any.
+    The broker's clock never leaves it, but a topic with its senders' timestamps (CreateTime) may contain any.
     """
     return Record(offset, min(max(stamp_ms, MIN_TIME_US // 1000), MAX_TIME_US // 1000), value)
 
@@ -32,17 +32,17 @@ def record_of(offset: int, stamp_ms: int, value: bytes | None) -> Record:
 class ChunkRule:
     """A new chunk begins when append time passes a multiple of `length_ms`, or offsets of `max_offsets`.
 
-    The second bound keeps the messages that a chunk holds, and so the memory of who reads it, bounded at any
-    rate. Both are fixed for a topic's life: chunks that were cut by another rule would be counted twice.
+    The second limit bounds the messages of a chunk, and so the reader's memory, at any rate. Both are fixed for the
+    life of a topic: chunks divided by another rule would be counted twice.
     """
 
     length_ms: int = 10_000
     max_offsets: int = 50_000
 
     def begins(self, first: Record | None, record: Record) -> bool:
-        """Say whether `record` begins a chunk after the chunk whose first message is `first`.
+        """Whether `record` starts a new chunk after the chunk whose first message is `first`.
 
-        Append times can step back when a partition's leader changes; such a message stays in its chunk.
+        Append times can step back when a partition's leader changes; such a message stays in the current chunk.
         """
         return (
             first is None

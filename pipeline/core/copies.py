@@ -1,9 +1,9 @@
-"""Two processes that send under one boot: a memory snapshot that was restored twice, or was restored and lived on.
+"""Several processes that send under one boot: a memory snapshot was restored twice, or while the original lived on.
 
-The copy goes on with the original's boot_id, seq and totals, and knows of nothing. What it sends has numbers that were
-counted, and other content: taken for sent again it would be thrown away. It is counted as a boot of its own instead,
-named after the boot and a number, from the first batch by which it is known. A batch belongs to the process whose
-intervals it continues. Sums are exact whichever of them it is counted to; each number of each process counts once.
+The copy continues with the original's boot_id, seq and totals, unaware of being one. Its batches have numbers that were
+already counted but different content: treated as resent, they would be dropped. Instead it is counted as a separate
+boot, named after the original and a number, from the first batch that reveals it. A batch belongs to the process whose
+intervals it continues. Sums are exact whichever process it is counted to; each number of each process counts once.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from endpoint_analytics.schemas.requests import RequestBatch, Totals
 from endpoint_analytics.schemas.samples import SampleBatch
 
 MAX_COPIES = 8
-"""Processes beside the first under one boot; batches of more are counted as conflicts, and not otherwise."""
+"""Processes in addition to the first under one boot; batches of more are counted only as conflicts."""
 
-_MARK = "~"  # no name that a sender may use holds it
+_MARK = "~"  # no valid name contains it
 
 
 def copy_keys(boot: Boot) -> list[BootKey]:
@@ -29,9 +29,9 @@ def copy_key(key: BootKey, number: int) -> BootKey:
 
 
 def process_of(boots: Boots, boot: Boot, batch: RequestBatch | SampleBatch) -> Boot | None:
-    """Return the process under `boot` that sent the batch, a new copy where it must be one; None without room.
+    """Return the process under `boot` that sent the batch, a new copy if it must be one; None if there are too many.
 
-    The copies of `boot` are in `boots`. Whether the batch was counted before, the process says.
+    The copies of `boot` are in `boots`. The returned process knows whether the batch was counted before.
     """
     verdict = boot.judge(batch.seq, batch.end_us)
     if not boot.copies and verdict is not Verdict.OTHER:
@@ -39,18 +39,22 @@ def process_of(boots: Boots, boot: Boot, batch: RequestBatch | SampleBatch) -> B
     processes = [boot, *(boots[key] for key in copy_keys(boot))]
     verdicts = [verdict, *(each.judge(batch.seq, batch.end_us) for each in processes[1:])]
     found = list(zip(processes, verdicts, strict=True))
-    for each, says in found:
-        if says is Verdict.AGAIN and each.knows(batch.seq):
+    for each, its_verdict in found:
+        if its_verdict is Verdict.AGAIN and each.knows(batch.seq):
             return each
-    if new := [each for each, says in found if says is Verdict.NEW]:
-        # The one that it continues; else the one whose numbers it leaves the smallest hole in.
+    if new := [each for each, its_verdict in found if its_verdict is Verdict.NEW]:
+        # The one that it continues; else the one in whose numbers it leaves the smallest gap.
         return min(
             new, key=lambda each: (each.recent_ends[-1:] != [batch.start_us], abs(batch.seq - each.next_seq))
         )
     if verdict is Verdict.AGAIN:
         return boot
-    # A copy is known from the first of its batches that was read; one before that may have been held up.
-    early = [each for each, says in found if says is Verdict.EARLIER and each.begin_seq - batch.seq <= RECENT]
+    # A copy is known from the first of its batches that was read; an earlier one may have been delayed.
+    early = [
+        each
+        for each, its_verdict in found
+        if its_verdict is Verdict.EARLIER and each.begin_seq - batch.seq <= RECENT
+    ]
     if early:
         return min(early, key=lambda each: each.begin_seq)
     if Verdict.AGAIN in verdicts:
@@ -72,7 +76,7 @@ def process_of(boots: Boots, boot: Boot, batch: RequestBatch | SampleBatch) -> B
 
 
 def since(totals: Totals, inherited: Totals) -> Totals:
-    """Return the totals less what was inherited."""
+    """Return the totals minus what was inherited."""
     if inherited == Totals():
         return totals
     return Totals(
@@ -89,7 +93,7 @@ def since(totals: Totals, inherited: Totals) -> Totals:
 
 
 def _before(batch: RequestBatch) -> Totals:
-    """Return the batch's totals as they were before it."""
+    """Return the process's totals as they were before the batch."""
     status = dict[str, int]()
     for code in (*batch.responded.status, *batch.informational.status):
         status[str(code)] = status.get(str(code), 0) + 1

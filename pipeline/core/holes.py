@@ -1,6 +1,6 @@
-"""Offsets of a partition's log that hold no message: markers of transactions, and batches that cannot be read.
+"""Offsets of a partition's Kafka log without a message: transaction markers, and unreadable batches.
 
-Whoever knows them tells a message that is missing from an offset that never had one. Pure.
+They distinguish a missing message from an offset that never had one. Pure.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from bisect import bisect_left, bisect_right
 
 
 class Holes:
-    """The holes of one partition, as they were found: sorted, and apart from each other."""
+    """The known holes of one partition, sorted and disjoint."""
 
     def __init__(self) -> None:
         self._firsts: list[int] = []
@@ -19,7 +19,7 @@ class Holes:
         return len(self._firsts)
 
     def add(self, first: int, last: int) -> None:
-        """Take up that the offsets `first` to `last` hold no message; what touches is one hole."""
+        """Add the hole `first` to `last`, merging adjacent holes."""
         begin, end = bisect_left(self._lasts, first - 1), bisect_right(self._firsts, last + 1)
         if begin < end:
             first, last = min(first, self._firsts[begin]), max(last, self._lasts[end - 1])
@@ -27,10 +27,10 @@ class Holes:
         self._lasts[begin:end] = [last]
 
     def past(self, offset: int) -> int:
-        """Return the first offset from `offset` on that is not known to hold nothing."""
-        place = bisect_right(self._firsts, offset)
-        if place and self._lasts[place - 1] >= offset:
-            return self._lasts[place - 1] + 1
+        """Return the first offset from `offset` on that is not in a known hole."""
+        index = bisect_right(self._firsts, offset)
+        if index and self._lasts[index - 1] >= offset:
+            return self._lasts[index - 1] + 1
         return offset
 
     def forget_before(self, offset: int) -> None:

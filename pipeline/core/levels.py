@@ -1,7 +1,7 @@
-"""How many requests are pending and streaming at each moment, from the events that change it.
+"""How many requests are pending and streaming at each moment, from the events that change their number.
 
-A sweep over time: the events of all batches are sorted (batch, time, kind), their steps summed up, and each
-window slot reads its mean, maximum and last level off the steps that fall into it.
+A sweep over time: the events of all batches are sorted by (batch, time, kind), their steps are summed, and each window
+slot takes its mean, maximum and last level from the steps that fall into it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _SLOT, _ARRIVED, _RESPONDED, _ABORTED_PENDING, _FINISHED, _ABORTED_STREAMING = r
 _PENDING_STEP = np.array([0, 1, -1, -1, 0, 0], dtype=np.int64)
 _STREAMING_STEP = np.array([0, 0, 1, 0, -1, -1], dtype=np.int64)
 
-# A sort key holds kind (3 bits), offset (33 bits: an hour in microseconds) and batch.
+# A sort key packs kind (3 bits), offset (33 bits: an hour in microseconds) and batch.
 _OFFSET_SHIFT, _BATCH_SHIFT = 3, 36
 _KIND_MASK, _OFFSET_MASK = (1 << _OFFSET_SHIFT) - 1, (1 << (_BATCH_SHIFT - _OFFSET_SHIFT)) - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """One value a window slot: level times microseconds, greatest level, level at the slot's end, least."""
+    """One value per window slot: level times microseconds, maximum level, level at the slot's end, minimum."""
 
     pending_us: _Ints
     pending_max: _Ints
@@ -57,7 +57,7 @@ def levels_of(
     key.sort()
     kind = key & _KIND_MASK
     at_us = (key >> _OFFSET_SHIFT) & _OFFSET_MASK
-    starts = np.flatnonzero(kind == _SLOT)  # every slot begins with its own mark
+    starts = np.flatnonzero(kind == _SLOT)  # every slot begins with its own marker
     ends = np.append(starts[1:], len(key)) - 1
     sizes = ends - starts + 1
 

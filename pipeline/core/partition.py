@@ -1,7 +1,7 @@
-"""The fold of one partition: decoding, the open chunk, rejections. A pure function of a run of the log.
+"""The fold of one partition: decoding, the open chunk, rejections. A pure function of a run of the Kafka log.
 
-The caller reads, stores and acknowledges: it closes the chunk (takes and stores the rows) before it opens the
-next, and restores the boots that `unknown` names before it folds.
+The caller reads, stores and acknowledges: it closes the chunk (takes and stores the rows) before it opens the next one,
+and restores the boots that `unknown` returns before it folds.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from endpoint_analytics.pipeline.core.boots import Boot, BootKey
 from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
-from endpoint_analytics.pipeline.core.rows import Place, Row, seconds3
+from endpoint_analytics.pipeline.core.rows import Chunk, Row, seconds3
 from endpoint_analytics.pipeline.core.stream_folds import StreamFold
 from endpoint_analytics.schemas.errors import InvalidMessageError
 
@@ -24,7 +24,7 @@ RUN_BYTES = 512 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How far a message's time may lie from when the broker appended it."""
+    """How far a message's time may differ from when the broker appended it."""
 
     late_us: int = 48 * 3600 * 1_000_000
     early_us: int = 60 * 1_000_000
@@ -32,7 +32,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A message that cannot be used, and why; `size_bytes` is given where the record has not all of it."""
+    """An unusable message, and why; `size_bytes` is set if the record contains only part of it."""
 
     record: Record
     error: InvalidMessageError
@@ -40,7 +40,7 @@ class Rejection:
 
     @property
     def value_bytes(self) -> int:
-        """The size of the message's value."""
+        """Return the size of the message's value."""
         return len(self.record.value or b"") if self.size_bytes is None else self.size_bytes
 
 
@@ -54,12 +54,12 @@ class _Tally:
 
 
 class _Opened(NamedTuple):
-    place: Place
+    chunk: Chunk
     tally: _Tally
 
 
 class PartitionFold(Generic[Message]):
-    """The state of one partition's fold, from the first message of a chunk on."""
+    """The state of one partition's fold, starting at the first message of a chunk."""
 
     def __init__(
         self, stream_fold: StreamFold[Message], topic: str, partition: int, rule: ChunkRule, bounds: Bounds
@@ -75,18 +75,18 @@ class PartitionFold(Generic[Message]):
 
     @property
     def is_open(self) -> bool:
-        """Whether a chunk was begun."""
+        """Whether a chunk was opened."""
         return self._first is not None
 
     @property
     def chunk(self) -> int:
-        """The open chunk: the offset of its first message."""
-        return self._open().place.chunk.offset
+        """Return the open chunk: the offset of its first message."""
+        return self._open().chunk.first.offset
 
     def runs(self, records: Sequence[Record]) -> Iterator[tuple[bool, Sequence[Record]]]:
-        """Cut records, in offset order, at chunk boundaries: (whether a chunk begins, its records).
+        """Divide records, in offset order, at chunk boundaries; yields (whether a chunk begins, its records).
 
-        Long runs are cut as well, to some RUN_BYTES: their numbers stay in the processor's caches.
+        Long runs are also divided, into about RUN_BYTES, so that their numbers stay in the CPU caches.
         """
         first, start, run_bytes = self._first, 0, 0
         begins = False
@@ -102,13 +102,13 @@ class PartitionFold(Generic[Message]):
             yield begins, records[start:]
 
     def open(self, first: Record) -> None:
-        """Begin the chunk of `first`. The rows of the chunk before were taken and stored."""
+        """Open the chunk that starts with `first`. The rows of the previous chunk must be taken and stored."""
         self._first = Record(first.offset, first.append_ms, None)
         self._tally = _Tally(first)
         self._stream_fold.open(first)
 
     def decode(self, records: Iterable[Record]) -> list[tuple[Record, Message]]:
-        """Return the usable messages; the others are kept as rejections, to be taken with the rows."""
+        """Return the usable messages; the others become rejections, for `take_rejected`."""
         decoded = []
         for record in records:
             try:
@@ -121,19 +121,19 @@ class PartitionFold(Generic[Message]):
         return decoded
 
     def unknown(self, decoded: Sequence[tuple[Record, Message]]) -> set[BootKey]:
-        """Return the boots whose state as of the chunk's start must be restored before `fold`.
+        """Return the boots whose state at the chunk's start must be restored before `fold`.
 
-        To be asked until there are none: what is restored may name others.
+        Call it until it returns none: restored boots may refer to others.
         """
         return self._stream_fold.unknown([message for _, message in decoded])
 
     def restore(self, boots: Iterable[Boot]) -> None:
-        """Take up boots as rows of earlier chunks left them, or as new."""
+        """Add boots with their state from earlier chunks, or as new."""
         for boot in boots:
             self._stream_fold.restore(boot)
 
     def is_usable(self, record: Record) -> bool:
-        """Say whether a message, of any chunk, can be decoded; nothing is counted."""
+        """Whether a message, of any chunk, is usable. Counts nothing."""
         try:
             self._check_time(record, self._stream_fold.decode(record.value))
         except InvalidMessageError:
@@ -143,8 +143,8 @@ class PartitionFold(Generic[Message]):
     def fold(
         self, records: Sequence[Record], decoded: Sequence[tuple[Record, Message]]
     ) -> tuple[int, set[int]]:
-        """Fold a run of the open chunk, with what `decode` made of it; returns its events, and the offsets of
-        its rejected messages."""
+        """Fold a run of the open chunk with its decoded messages; returns the number of events, and the offsets of
+        rejected messages."""
         tally = self._open().tally
         outcome = self._stream_fold.fold(decoded)
         by_offset = {record.offset: record for record, _ in decoded} if outcome.refused else {}
@@ -159,13 +159,13 @@ class PartitionFold(Generic[Message]):
 
     def take_rows(self) -> list[Row]:
         """Return the absolute rows that changed since the last call."""
-        place, tally = self._open()
-        rows = self._stream_fold.take_rows(place)
-        rows.append(self._chunk_row(place, tally))
+        chunk, tally = self._open()
+        rows = self._stream_fold.take_rows(chunk)
+        rows.append(self._chunk_row(chunk, tally))
         return rows
 
     def rejected_row(self, rejection: Rejection) -> Row:
-        """Return the row of a message that cannot be used."""
+        """Return the row of an unusable message."""
         record, error = rejection.record, rejection.error
         row: dict[str, object] = {
             "topic": self._topic,
@@ -186,7 +186,7 @@ class PartitionFold(Generic[Message]):
     def _open(self) -> _Opened:
         if self._first is None or self._tally is None:
             raise RuntimeError("no chunk is open")
-        return _Opened(Place(self._stream_fold.stream, self._partition, self._first), self._tally)
+        return _Opened(Chunk(self._stream_fold.stream, self._partition, self._first), self._tally)
 
     def _check_time(self, record: Record, message: Message) -> None:
         start_us, end_us = self._stream_fold.span_us(message)
@@ -194,13 +194,13 @@ class PartitionFold(Generic[Message]):
         if end_us > append_us + self._bounds.early_us:
             raise InvalidMessageError(
                 "too_early",
-                f"it ends {(end_us - append_us) / 1e6:.3f} s after the broker got it; "
-                f"{self._bounds.early_us / 1e6:.0f} s are allowed: set the sender's clock",
+                f"it ends {(end_us - append_us) / 1e6:.3f} s after the broker received it; "
+                f"{self._bounds.early_us / 1e6:.0f} s are allowed: correct the sender's clock",
             )
         if start_us < append_us - self._bounds.late_us:
             raise InvalidMessageError(
                 "too_late",
-                f"it begins {(append_us - start_us) / 1e6:.3f} s before the broker got it; "
+                f"it begins {(append_us - start_us) / 1e6:.3f} s before the broker received it; "
                 f"{self._bounds.late_us / 1e6:.0f} s are allowed",
             )
 
@@ -208,13 +208,13 @@ class PartitionFold(Generic[Message]):
         self._open().tally.rejected += 1
         self._rejected.append(Rejection(record, error))
 
-    def _chunk_row(self, place: Place, tally: _Tally) -> Row:
+    def _chunk_row(self, chunk: Chunk, tally: _Tally) -> Row:
         row: dict[str, object] = {
-            "stream": place.stream,
-            "partition": place.partition,
-            "chunk": place.chunk.offset,
+            "stream": chunk.stream,
+            "partition": chunk.partition,
+            "chunk": chunk.first.offset,
             "version": tally.last.offset,
-            "chunk_time": place.chunk.append_ms // 1000,
+            "chunk_time": chunk.first.append_ms // 1000,
             "last_append": seconds3(tally.last.append_ms),
             "messages": tally.messages,
             "events": tally.events,

@@ -1,4 +1,4 @@
-"""The fold of request batches: columns in, windows and boots changed. All batches of a read at once."""
+"""The fold of request batches: merges columns into windows and boots, all batches of a run at once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from endpoint_analytics.schemas.requests import RequestBatch
 _Ints = NDArray[np.int64]
 _PHASES = ("arrived", "informational", "responded", "aborted_pending", "finished", "aborted_streaming")
 Accepted = tuple[Boot, RequestBatch, int]
-"""A batch that is to be counted: its boot, itself, its offset in the log."""
+"""A batch to be counted: its boot, the batch, its offset in the Kafka log."""
 
 
 def fold_requests(
@@ -36,7 +36,7 @@ def fold_requests(
 ) -> tuple[int, dict[int, InvalidMessageError]]:
     """Fold the batches into the windows and the boots' cumulative counts.
 
-    Returns the events counted, and the batches whose values cannot be used, by offset: they change nothing.
+    Returns the number of events counted, and the errors of invalid batches, by offset: those change nothing.
     """
     events, refused = 0, dict[int, InvalidMessageError]()
     while accepted:
@@ -67,7 +67,7 @@ class _Columns:
 
     @property
     def events(self) -> int:
-        """The rows of all phases of all batches."""
+        """Return the number of rows of all phases of all batches."""
         return sum(len(getattr(self, name).batch) for name in _PHASES)
 
     def faults(self) -> dict[int, InvalidMessageError]:
@@ -100,7 +100,7 @@ class _Columns:
                 int(self.intervals.slot_batch[slot]),
                 InvalidMessageError(
                     "not_conserved",
-                    "more requests left than were there: pending or streaming falls to "
+                    "more requests ended than there were: pending or streaming falls to "
                     f"{self.levels.least[slot]} within the interval",
                 ),
             )
@@ -110,7 +110,7 @@ class _Columns:
         """Merge the batches, which have no faults, into windows and boots."""
         intervals, levels = self.intervals, self.levels
         if levels is None:
-            raise RuntimeError("faults() comes first")
+            raise RuntimeError("call faults() first")
         slot_batch = intervals.slot_batch.tolist()
         slot_rows = np.fromiter(
             (
@@ -136,7 +136,7 @@ class _Columns:
         per_slot = _Grouped(group_of_slot, groups)
         offsets = np.fromiter((offset for _, _, offset in accepted), np.int64, len(accepted))
         oldest = np.fromiter((b.oldest_pending_us for b in self.batches), np.int64, len(accepted))
-        # A batch knows its oldest pending request at its end: that is in its last slot.
+        # A batch reports its oldest pending request at its end, so it belongs to the last slot.
         last_slot = np.append(intervals.slot_base[1:], len(slot_batch)) - 1
         slot_oldest = np.zeros(len(slot_batch), dtype=np.int64)
         slot_oldest[last_slot] = oldest
@@ -177,7 +177,7 @@ class _Columns:
         self, accepted: Sequence[Accepted], durations: _Ints, waits: _Ints, statuses: _Ints, interim: _Ints
     ) -> None:
         if self.levels is None:
-            raise RuntimeError("faults() comes first")
+            raise RuntimeError("call faults() first")
         count = len(accepted)
         latency_sum = _Grouped(self.finished.batch, count).sum(durations).tolist()
         ttfb_sum = _Grouped(self.responded.batch, count).sum(waits).tolist()
@@ -234,8 +234,8 @@ class _Grouped:
         return least
 
     def newest(self, at: _Ints) -> _Ints:
-        """Return, for each group, the index of the value with the greatest `at`; of equals the last."""
-        order = np.lexsort((at, self._group))  # stable: equals stay in the log's order
+        """Return, for each group, the index of the value with the greatest `at`, the last one if equal."""
+        order = np.lexsort((at, self._group))  # stable: equal ones stay in log order
         group = self._group[order]
         last: _Ints = order[np.append(np.flatnonzero(np.diff(group)), len(group) - 1)]
         return last

@@ -1,4 +1,4 @@
-"""The rows that the fold yields: a table's name and a row's values by column, as ClickHouse reads them.
+"""The rows that the fold produces: the table's name and the values by column, as ClickHouse parses them.
 
 Times are Unix seconds: integers for DateTime, decimal text for DateTime64.
 """
@@ -22,26 +22,26 @@ class Row(NamedTuple):
     values: dict[str, object]
 
 
-class Place(NamedTuple):
-    """Where in the log rows come from: stream (the topic's suffix), partition, open chunk."""
+class Chunk(NamedTuple):
+    """The origin of rows in the Kafka log: stream (the topic's suffix), partition, first record of the chunk."""
 
     stream: str
     partition: int
-    chunk: Record
+    first: Record
 
 
 def seconds6(time_us: int) -> str:
-    """Return microseconds as decimal seconds, which ClickHouse reads where they have ten digits before the point."""
+    """Return microseconds as decimal seconds, with the ten integer digits that ClickHouse requires."""
     return f"{time_us // 1_000_000:010d}.{time_us % 1_000_000:06d}"
 
 
 def seconds3(time_ms: int) -> str:
-    """Return milliseconds as decimal seconds, as `seconds6` does."""
+    """Return milliseconds as decimal seconds, like `seconds6`."""
     return f"{time_ms // 1000:010d}.{time_ms % 1000:03d}"
 
 
 def identity(key: BootKey) -> dict[str, object]:
-    """Return the columns that name a boot."""
+    """Return the columns that identify a boot."""
     return {
         "namespace": key.namespace,
         "endpoint": key.endpoint,
@@ -51,11 +51,11 @@ def identity(key: BootKey) -> dict[str, object]:
 
 
 def window_start_s(window: int) -> int:
-    """Return the start of a window from its number, in Unix seconds."""
+    """Return the start of the window with this number, in Unix seconds."""
     return window * (WINDOW_US // 1_000_000)
 
 
-def window_rows(place: Place, windows: Windows) -> list[Row]:
+def window_rows(chunk: Chunk, windows: Windows) -> list[Row]:
     """Return the rows of `request_windows` that changed since the last call."""
     numbers = windows.take_dirty()
     values = windows.values(numbers)
@@ -66,8 +66,8 @@ def window_rows(place: Place, windows: Windows) -> list[Row]:
         row = identity(key)
         row |= {
             "window_start": window_start_s(window),
-            "partition": place.partition,
-            "chunk": place.chunk.offset,
+            "partition": chunk.partition,
+            "chunk": chunk.first.offset,
         }
         row |= zip(names, row_values, strict=True)
         row["status_codes"], row["status_counts"] = windows.status.row(number)
@@ -77,16 +77,16 @@ def window_rows(place: Place, windows: Windows) -> list[Row]:
     return rows
 
 
-def boot_row(place: Place, boot: Boot) -> Row:
+def boot_row(chunk: Chunk, boot: Boot) -> Row:
     """Return the row of `boot_states` for the boot."""
     totals = boot.totals
     row = identity(boot.key)
     row |= {
-        "stream": place.stream,
-        "partition": place.partition,
-        "chunk": place.chunk.offset,
+        "stream": chunk.stream,
+        "partition": chunk.partition,
+        "chunk": chunk.first.offset,
         "version": boot.version,
-        "chunk_time": place.chunk.append_ms // 1000,
+        "chunk_time": chunk.first.append_ms // 1000,
         "next_seq": boot.next_seq,
         "last_seq": boot.last_seq,
         "gap_starts": [start for start, _ in boot.gaps],
@@ -133,7 +133,7 @@ def boot_row(place: Place, boot: Boot) -> Row:
 
 
 def _json(totals: Totals) -> str:
-    """Return totals as JSON, and none as nothing."""
+    """Return totals as JSON, or "" if they are all zero."""
     if totals == Totals():
         return ""
     return json.dumps({name: getattr(totals, name) for name in totals.__struct_fields__})

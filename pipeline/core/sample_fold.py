@@ -1,7 +1,7 @@
-"""The fold of samples, which hardware and engine batches hold: of each metric (and device), by window.
+"""The fold of samples from hardware and serving engine batches: by metric, device and window.
 
-Readings are folded in thousandths of their unit, as integers, so that a sum does not depend on how the log
-was cut into reads.
+Readings are folded as integer thousandths of their unit, so that sums do not depend on how the log was divided into
+reads.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from endpoint_analytics.pipeline.core.batches import WINDOW_US
 from endpoint_analytics.pipeline.core.boots import BootKey
-from endpoint_analytics.pipeline.core.rows import Place, Row, identity, seconds6, window_start_s
+from endpoint_analytics.pipeline.core.rows import Chunk, Row, identity, seconds6, window_start_s
 from endpoint_analytics.schemas.engine import EngineBatch
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.hardware import HardwareBatch
@@ -20,11 +20,11 @@ from endpoint_analytics.schemas.hardware import HardwareBatch
 _THOUSANDTHS = 1000
 
 MAX_SERIES = 1_000
-"""Devices times metrics of one boot in one chunk."""
+"""Maximum number of (device, metric) pairs of one boot in one chunk."""
 
 
 class Series(NamedTuple):
-    """One metric's column in a batch, and what its table says beside: columns that the first sample decides."""
+    """One metric's column in a batch, and additional table columns, which the first sample determines."""
 
     device: str
     metric: str
@@ -88,9 +88,9 @@ class SampleWindows:
         self._series: dict[BootKey, set[tuple[str, str]]] = {}
 
     def fold(self, key: BootKey, batch: HardwareBatch | EngineBatch, offset: int) -> int:
-        """Fold a batch; returns the number of readings it held.
+        """Fold a batch; returns its number of readings.
 
-        Raises InvalidMessageError, and folds nothing, when the boot would get more than MAX_SERIES.
+        Raises InvalidMessageError, and folds nothing, if the boot would exceed MAX_SERIES.
         """
         found = list(series_of(batch))
         self._admit(key, {(series.device, series.metric) for series in found})
@@ -100,12 +100,12 @@ class SampleWindows:
                 if reading is None:
                     continue
                 at = batch.start_us + at_us
-                place = (key, series.device, series.metric, at // WINDOW_US)
-                samples = self._samples.get(place)
+                window_key = (key, series.device, series.metric, at // WINDOW_US)
+                samples = self._samples.get(window_key)
                 if samples is None:
-                    samples = self._samples[place] = Samples(series.about)
+                    samples = self._samples[window_key] = Samples(series.about)
                 samples.add(round(reading * _THOUSANDTHS), at, offset)
-                self._dirty[place] = samples
+                self._dirty[window_key] = samples
                 count += 1
         return count
 
@@ -114,27 +114,27 @@ class SampleWindows:
         if len(known | series) > MAX_SERIES:
             raise InvalidMessageError(
                 "too_many_series",
-                f"{len(series - known)} new pairs of device and metric beside {len(known)}; "
-                f"a replica takes {MAX_SERIES} in {WINDOW_US // 1_000_000} s",
+                f"{len(series - known)} new pairs of device and metric in addition to {len(known)}; "
+                f"a replica may have {MAX_SERIES} in {WINDOW_US // 1_000_000} s",
             )
         known |= series
 
-    def take_rows(self, place: Place) -> list[Row]:
+    def take_rows(self, chunk: Chunk) -> list[Row]:
         """Return the table's rows that changed since the last call."""
-        rows = [Row(self._table, _values(place, key, samples)) for key, samples in self._dirty.items()]
+        rows = [Row(self._table, _values(chunk, key, samples)) for key, samples in self._dirty.items()]
         self._dirty.clear()
         return rows
 
 
-def _values(place: Place, key: _Key, samples: Samples) -> dict[str, object]:
+def _values(chunk: Chunk, key: _Key, samples: Samples) -> dict[str, object]:
     boot, device, metric, window = key
     return identity(boot) | {
         "device": device,
         **samples.about,
         "metric": metric,
         "window_start": window_start_s(window),
-        "partition": place.partition,
-        "chunk": place.chunk.offset,
+        "partition": chunk.partition,
+        "chunk": chunk.first.offset,
         "version": samples.version,
         "samples": samples.samples,
         "sum": samples.sum / _THOUSANDTHS,

@@ -1,7 +1,7 @@
-"""Sparse counts: how often each code (a status, a sketch's bucket) came in each row.
+"""Sparse counts: how often each code (a status, a sketch's bucket) occurred in each row.
 
-A pair (row, code) is one integer, row * CODES + code; counts are kept as sorted keys and their counts. What
-is added waits until somebody looks, and is merged then, all at once.
+A pair (row, code) is one integer, row * CODES + code; the counts are stored as sorted keys with their counts. Additions
+are buffered and merged together on the next read.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 CODES = 2048
-"""Codes lie below this: HTTP statuses up to 599, buckets up to 1,358."""
+"""Codes are below this: HTTP statuses up to 599, buckets up to 1,358."""
 
 _Ints = NDArray[np.int64]
 _EMPTY: _Ints = np.empty(0, dtype=np.int64)
 
 
 def count_pairs(rows: _Ints, codes: _Ints) -> tuple[_Ints, _Ints]:
-    """Return the sorted distinct keys of the pairs, and how often each came."""
+    """Return the sorted distinct keys of the pairs, and how often each occurred."""
     keys = rows * CODES + codes
     keys.sort()
     starts = np.flatnonzero(np.diff(keys, prepend=-1))
@@ -27,31 +27,31 @@ def count_pairs(rows: _Ints, codes: _Ints) -> tuple[_Ints, _Ints]:
 class SparseCounts:
     """Counts by (row, code) that only grow."""
 
-    __slots__ = ("_counts", "_keys", "_waiting")
+    __slots__ = ("_counts", "_keys", "_pending")
 
     def __init__(self) -> None:
         self._keys = _EMPTY
         self._counts = _EMPTY
-        self._waiting: list[tuple[_Ints, _Ints]] = []
+        self._pending: list[tuple[_Ints, _Ints]] = []
 
     def add(self, keys: _Ints, counts: _Ints) -> None:
         """Add counts for keys (row * CODES + code), in any order."""
         if len(keys):
-            self._waiting.append((keys, counts))
-            if len(self._waiting) >= 64:
+            self._pending.append((keys, counts))
+            if len(self._pending) >= 64:
                 self._merge()
 
     def row(self, row: int) -> tuple[_Ints, _Ints]:
-        """Return the codes of a row, ascending, and their counts."""
-        if self._waiting:
+        """Return the codes of a row in ascending order, and their counts."""
+        if self._pending:
             self._merge()
         start, end = np.searchsorted(self._keys, (row * CODES, (row + 1) * CODES))
         return self._keys[start:end] - row * CODES, self._counts[start:end]
 
     def _merge(self) -> None:
-        keys = np.concatenate([self._keys, *(keys for keys, _ in self._waiting)])
-        counts = np.concatenate([self._counts, *(counts for _, counts in self._waiting)])
-        self._waiting.clear()
+        keys = np.concatenate([self._keys, *(keys for keys, _ in self._pending)])
+        counts = np.concatenate([self._counts, *(counts for _, counts in self._pending)])
+        self._pending.clear()
         order = np.argsort(keys, kind="stable")
         keys, counts = keys[order], counts[order]
         starts = np.flatnonzero(np.diff(keys, prepend=-1))

@@ -1,4 +1,4 @@
-"""The kinds of stream, each behind the same five methods: requests, hardware, engine, replicas.
+"""The kinds of stream, each behind the same interface: requests, hardware, engine, replicas.
 
 What differs between the topics belongs here; what they share (chunks, rejections) is in partition.py.
 """
@@ -14,7 +14,7 @@ from endpoint_analytics.pipeline.core.boots import Boot, BootKey, Boots
 from endpoint_analytics.pipeline.core.chunks import Record
 from endpoint_analytics.pipeline.core.copies import MAX_COPIES, copy_keys, process_of
 from endpoint_analytics.pipeline.core.requests_fold import Accepted, fold_requests
-from endpoint_analytics.pipeline.core.rows import Place, Row, boot_row, seconds6, window_rows
+from endpoint_analytics.pipeline.core.rows import Chunk, Row, boot_row, seconds6, window_rows
 from endpoint_analytics.pipeline.core.sample_fold import SampleWindows
 from endpoint_analytics.pipeline.core.windows import Windows
 from endpoint_analytics.schemas.codec import decode_engine, decode_hardware, decode_replicas, decode_requests
@@ -28,12 +28,12 @@ from endpoint_analytics.schemas.samples import SampleBatch
 Message = TypeVar("Message")
 
 QUIET_MS = 15 * 60 * 1000
-"""A boot without a message for so long (in append time) is forgotten until it speaks again."""
+"""A boot without messages for this long (in append time) is forgotten until it sends again."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run of messages came to."""
+    """The result of folding a run of messages."""
 
     events: int = 0
     duplicates: int = 0
@@ -49,21 +49,21 @@ class StreamFold(Protocol[Message]):
         """Return the message, or raise InvalidMessageError."""
 
     def span_us(self, message: Message) -> tuple[int, int]:
-        """Return from when to when the message speaks, in microseconds since 1970."""
+        """Return the start and end of the time that the message covers, in microseconds since 1970."""
 
     def unknown(self, messages: Sequence[Message]) -> set[BootKey]:
-        """Return the boots whose state must be restored before these messages are folded; to be asked until none is."""
+        """Return the boots whose state must be restored before folding the messages; call it until it returns none."""
 
     def restore(self, boot: Boot) -> None:
-        """Take up a boot's state as of the chunk's start."""
+        """Add a boot with its state at the chunk's start."""
 
     def open(self, first: Record) -> None:
-        """Begin a chunk."""
+        """Open a chunk."""
 
     def fold(self, run: Sequence[tuple[Record, Message]]) -> Outcome:
         """Fold messages of the open chunk, in order."""
 
-    def take_rows(self, place: Place) -> list[Row]:
+    def take_rows(self, chunk: Chunk) -> list[Row]:
         """Return the rows that changed since the last call."""
 
 
@@ -72,7 +72,7 @@ Sampled = TypeVar("Sampled", HardwareBatch, EngineBatch)
 
 
 class _BootFold(Generic[Batch]):
-    """What the streams with boots share: the memory of seq."""
+    """What the streams with boots share: their state by seq."""
 
     def __init__(self) -> None:
         self._boots = Boots()
@@ -107,7 +107,7 @@ class _BootFold(Generic[Batch]):
                 outcome.refused[record.offset] = InvalidMessageError(
                     "boot_conflict",
                     f"more than {MAX_COPIES + 1} processes send as boot {message.boot_id} of {message.replica_id}: "
-                    "each needs a start of its own",
+                    "start each of them separately",
                 )
                 continue
             self._boots.touch(boot, record.offset, record.append_ms)
@@ -121,8 +121,8 @@ class _BootFold(Generic[Batch]):
         self._admission = Admission()
         self._boots.forget_before(first.append_ms - QUIET_MS)
 
-    def _boot_rows(self, place: Place) -> list[Row]:
-        return [boot_row(place, boot) for boot in self._boots.take_dirty()]
+    def _boot_rows(self, chunk: Chunk) -> list[Row]:
+        return [boot_row(chunk, boot) for boot in self._boots.take_dirty()]
 
 
 class RequestsFold(_BootFold[RequestBatch]):
@@ -139,7 +139,7 @@ class RequestsFold(_BootFold[RequestBatch]):
         return decode_requests(value)
 
     def open(self, first: Record) -> None:
-        """Begin a chunk: its windows are empty."""
+        """Open a chunk: its windows are empty."""
         self._windows = Windows()
         self._open_boots(first)
 
@@ -153,9 +153,9 @@ class RequestsFold(_BootFold[RequestBatch]):
         outcome.refused |= refused
         return outcome
 
-    def take_rows(self, place: Place) -> list[Row]:
+    def take_rows(self, chunk: Chunk) -> list[Row]:
         """Return changed windows and boots."""
-        return window_rows(place, self._windows) + self._boot_rows(place)
+        return window_rows(chunk, self._windows) + self._boot_rows(chunk)
 
 
 class _SampleFold(_BootFold[Sampled]):
@@ -168,12 +168,12 @@ class _SampleFold(_BootFold[Sampled]):
         self._windows = SampleWindows(self.table)
 
     def open(self, first: Record) -> None:
-        """Begin a chunk: its windows are empty."""
+        """Open a chunk: its windows are empty."""
         self._windows = SampleWindows(self.table)
         self._open_boots(first)
 
     def fold(self, run: Sequence[tuple[Record, Sampled]]) -> Outcome:
-        """Fold the batches one by one: there is one a second from a replica."""
+        """Fold the batches one by one: a replica sends one per second."""
         outcome = Outcome()
         for boot, batch, record in self._new(run, outcome):
             try:
@@ -184,9 +184,9 @@ class _SampleFold(_BootFold[Sampled]):
                 boot.saw(batch.seq, batch.start_us, batch.end_us)
         return outcome
 
-    def take_rows(self, place: Place) -> list[Row]:
+    def take_rows(self, chunk: Chunk) -> list[Row]:
         """Return changed windows and boots."""
-        return self._windows.take_rows(place) + self._boot_rows(place)
+        return self._windows.take_rows(chunk) + self._boot_rows(chunk)
 
 
 class HardwareFold(_SampleFold[HardwareBatch]):
@@ -212,7 +212,7 @@ class EngineFold(_SampleFold[EngineBatch]):
 
 
 class ReplicasFold:
-    """Replica states and endpoint settings to one row each, known by what they say and when."""
+    """Replica states and endpoint settings to one row each, identified by their content and time."""
 
     stream = "replicas"
 
@@ -228,23 +228,23 @@ class ReplicasFold:
         return message.at_us, message.at_us
 
     def unknown(self, messages: Sequence[ReplicaMessage]) -> set[BootKey]:  # noqa: ARG002 - the Protocol's
-        """Return nothing: these messages stand for themselves."""
+        """Return nothing: these messages do not depend on boots."""
         return set()
 
     def restore(self, boot: Boot) -> None:
-        """Take up nothing."""
+        """Do nothing."""
 
     def open(self, first: Record) -> None:
-        """Begin a chunk: nothing is kept between messages."""
+        """Open a chunk: no state is kept between messages."""
 
     def fold(self, run: Sequence[tuple[Record, ReplicaMessage]]) -> Outcome:
         """Keep the messages until their rows are taken."""
         self._rows.extend(run)
         return Outcome(events=len(run))
 
-    def take_rows(self, place: Place) -> list[Row]:
-        """Return one row a message."""
-        rows = [_replica_row(place, record, message) for record, message in self._rows]
+    def take_rows(self, chunk: Chunk) -> list[Row]:
+        """Return one row per message."""
+        rows = [_replica_row(chunk, record, message) for record, message in self._rows]
         self._rows.clear()
         return rows
 
@@ -254,12 +254,12 @@ def boot_key(message: RequestBatch | SampleBatch) -> BootKey:
     return BootKey(message.namespace, message.endpoint, message.replica_id, message.boot_id)
 
 
-def _replica_row(place: Place, record: Record, message: ReplicaMessage) -> Row:
+def _replica_row(chunk: Chunk, record: Record, message: ReplicaMessage) -> Row:
     row: dict[str, object] = {
         "namespace": message.namespace,
         "endpoint": message.endpoint,
         "at": seconds6(message.at_us),
-        "partition": place.partition,
+        "partition": chunk.partition,
         "offset": record.offset,
     }
     if isinstance(message, ReplicaState):

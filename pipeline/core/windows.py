@@ -1,6 +1,6 @@
-"""The open chunk's request windows: one row for each boot and window, held as columns of integers.
+"""The open chunk's request windows: one row for each boot and window, stored as columns of integers.
 
-Each column merges in its own way: counts are added, levels keep their greatest, ends keep their newest.
+Each column merges in its own way: counts are added, maxima keep the greatest value, end levels the newest.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ GREATEST = (
     "ttfb_max_us",
 )
 LEAST = ("covered_from_us", "latency_min_us", "ttfb_min_us")
-NEWEST = ("covered_to_us", "pending_last", "streaming_last")  # together, as of the greatest covered_to_us
+NEWEST = ("covered_to_us", "pending_last", "streaming_last")  # together, at the greatest covered_to_us
 NONE_YET = np.iinfo(np.int64).max
-"""What a LEAST column holds before the first value."""
+"""The value of a LEAST column before the first one is merged."""
 
 
 class Windows:
@@ -54,7 +54,7 @@ class Windows:
         self._dirty: set[int] = set()
 
     def number(self, boot: BootKey, window: int) -> int:
-        """Return the row's number; a new one at first sight."""
+        """Return the row's number, assigning a new one if needed."""
         key = (boot, window)
         number = self._numbers.get(key)
         if number is None:
@@ -65,7 +65,7 @@ class Windows:
     def merge(self, rows: _Ints, values: dict[str, _Ints]) -> None:
         """Merge one value of each column into each of `rows`, which are distinct.
 
-        Sums end at MAX_SUM_US, so that no message whatever makes them leave 64 bits.
+        Sums saturate at MAX_SUM_US, so that no message can make them overflow 64 bits.
         """
         self._grow()
         columns = self._columns
@@ -87,7 +87,8 @@ class Windows:
         return dirty
 
     def values(self, rows: list[int]) -> dict[str, list[int]]:
-        """Return each column's values at `rows`; a LEAST column without a value reads 0."""
+        """Return each column's values at `rows`; a LEAST column without a value gives 0."""
+
         found = {name: column[rows] for name, column in self._columns.items()}
         for name in LEAST:
             found[name][found[name] == NONE_YET] = 0

@@ -1,1 +1,1 @@
-"""Metric families as text: OpenMetrics and Prometheus's format, for every part that has metrics."""
+"""Metric families as text: the OpenMetrics and Prometheus formats, for every part that has metrics."""

@@ -1,4 +1,4 @@
-"""Which format and which encoding a client gets: Accept and Accept-Encoding read as RFC 9110 says. Pure."""
+"""Content negotiation: parses Accept and Accept-Encoding according to RFC 9110. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from endpoint_analytics.pipeline.exposition import openmetrics, prometheus_text
 
 MAX_RANGES = 32
-"""Media ranges that are read of one header; Prometheus sends six."""
+"""Maximum number of media ranges read from a header; Prometheus sends six."""
 MAX_CHARACTERS = 2048
-"""Of a header that are read; Prometheus sends 300."""
+"""Maximum number of characters read from a header; Prometheus sends 300."""
 
 _ITEM = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
 _PART = re.compile(r'(?:[^;"]|"(?:[^"\\]|\\.)*")+')
@@ -20,7 +20,7 @@ _WEIGHT = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A format that we write; `versions` are those whose readers can read it."""
+    """An exposition format; `versions` are those whose readers can parse it."""
 
     media_type: str
     versions: frozenset[str]
@@ -28,7 +28,7 @@ class Format:
 
 
 OPENMETRICS = Format("application/openmetrics-text", frozenset({"1.0.0"}), openmetrics.CONTENT_TYPE)
-# Prometheus 3 calls the same format with quoted names 1.0.0; ours have none, so both read it.
+# Version 1.0.0 of Prometheus 3 is the same format plus quoted names; we use none, so both can parse it.
 PROMETHEUS = Format("text/plain", frozenset({"0.0.4", "1.0.0"}), prometheus_text.CONTENT_TYPE)
 
 
@@ -40,10 +40,10 @@ class _Range:
 
 
 def choose_format(accept: str | None) -> Format:
-    """Return the format with the highest weight, OpenMetrics when the header does not decide.
+    """Return the format with the highest weight, OpenMetrics if the header does not decide.
 
-    The most specific range that names a format gives its weight. There is no 406: when all is refused
-    or unknown, a format that was not refused goes before one that was.
+    The most specific range that matches a format gives its weight. There is no 406: if all formats are refused or
+    unmatched, one that was not refused is preferred.
     """
     if accept is None or not accept.strip():
         return OPENMETRICS
@@ -52,7 +52,7 @@ def choose_format(accept: str | None) -> Format:
 
 
 def _rank(each: Format, ranges: list[_Range]) -> float:
-    """Return the weight; -1 when nothing names the format, -2 when it is refused."""
+    """Return the weight; -1 if nothing matches the format, -2 if it is refused."""
     matching = [(specificity, one.weight) for one in ranges if (specificity := _specificity(each, one))]
     if not matching:
         return -1.0
@@ -61,9 +61,9 @@ def _rank(each: Format, ranges: list[_Range]) -> float:
 
 
 def _specificity(each: Format, one: _Range) -> int:
-    """Return how closely the range names the format, 0 when it does not.
+    """Return how specifically the range matches the format, 0 if it does not.
 
-    Parameters other than `version` (charset, escaping) do not change what we would send.
+    Parameters other than `version` (charset, escaping) do not change our response.
     """
     if one.name == "*/*":
         return 1
@@ -78,7 +78,7 @@ def _specificity(each: Format, one: _Range) -> int:
 
 
 def accepts_gzip(accept_encoding: str | None) -> bool:
-    """Whether the client takes gzip; without the header it does not."""
+    """Whether the client accepts gzip; without the header, it does not."""
     if accept_encoding is None:
         return False
     weights = {one.name: one.weight for one in _parse(accept_encoding)}
@@ -86,7 +86,7 @@ def accepts_gzip(accept_encoding: str | None) -> bool:
 
 
 def _parse(header: str) -> Iterator[_Range]:
-    """Yield the ranges; one with a weight that is no weight is passed over."""
+    """Yield the ranges, skipping those with an invalid weight."""
     for item in _ITEM.findall(header[:MAX_CHARACTERS])[:MAX_RANGES]:
         name, *parts = (part.strip() for part in _PART.findall(item) or [""])
         parameters: dict[str, str] = {}

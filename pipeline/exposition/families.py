@@ -1,7 +1,7 @@
-"""Metric families between the numbers and the text: one neutral model for both renderers.
+"""Metric families as a neutral model for both renderers.
 
-No format's spelling belongs here: a counter's sample has the suffix `_total` in every format, and a
-stateset is a stateset until a renderer says otherwise.
+Nothing specific to a format belongs here: a counter's sample has the suffix `_total` in every format, and a stateset is
+a stateset until a renderer converts it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Labels = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One line: the family's name plus `suffix`, labels in their order, and the value."""
+    """One line: the family's name plus `suffix`, the labels in order, and the value."""
 
     suffix: str
     labels: Labels
@@ -28,7 +28,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class MetricFamily:
-    """A family with its samples; `unit` is empty when the name does not end with one."""
+    """A family with its samples; `unit` is empty if the name does not end with one."""
 
     name: str
     type: FamilyType

@@ -1,4 +1,4 @@
-"""Numbers as both text formats write them. Only that belongs here."""
+"""Numbers as both text formats write them. Nothing else belongs here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 
 def number_text(value: float) -> str:
-    """Return the shortest text that reads back as the same number, in the spelling of both formats."""
+    """Return the shortest text that parses back to the same number, in the notation of both formats."""
     if isinstance(value, int):
         return str(value)
     if math.isfinite(value):

@@ -1,4 +1,4 @@
-"""Families as OpenMetrics 1.0 text. What OpenMetrics says belongs here, and nothing about HTTP.
+"""Families as OpenMetrics 1.0 text. Only the rules of OpenMetrics belong here, nothing about HTTP.
 
 Source of the format: OpenMetrics 1.0, https://github.com/prometheus/OpenMetrics, specification/OpenMetrics.md.
 """
@@ -16,7 +16,7 @@ _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
 
 def render(families: Iterable[MetricFamily]) -> bytes:
-    """Return the exposition, `# EOF` included; families come in their order, without timestamps."""
+    """Return the exposition, including `# EOF`; families stay in order, without timestamps."""
     lines: list[str] = []
     for family in families:
         lines.append(f"# HELP {family.name} {escape(family.help)}")
@@ -32,17 +32,17 @@ def render(families: Iterable[MetricFamily]) -> bytes:
 
 
 def escape(text: str) -> str:
-    """Return a label value, or a help text, as it stands in OpenMetrics: the rule is the same for both."""
+    """Escape a label value or help text; OpenMetrics has the same rule for both."""
     return text.translate(_ESCAPES) if needs_escape(text) else text
 
 
 def needs_escape(text: str) -> bool:
-    """Whether any character is one of the three that are escaped; most texts have none."""
+    """Whether the text contains any of the three escaped characters; most texts do not."""
     return "\\" in text or '"' in text or "\n" in text
 
 
 def label_text(labels: Labels) -> str:
-    """Return `{name="value",...}`, or nothing without labels."""
+    """Return `{name="value",...}`, or "" without labels."""
     if not labels:
         return ""
     return "{" + ",".join([f'{name}="{escape(value)}"' for name, value in labels]) + "}"

@@ -1,8 +1,8 @@
-"""Families as Prometheus text 0.0.4. What that format says belongs here, and nothing about HTTP.
+"""Families as Prometheus text 0.0.4. Only the rules of that format belong here, nothing about HTTP.
 
-Source of the format: https://prometheus.io/docs/instrumenting/exposition_formats/. It differs from
-OpenMetrics: a counter's family has the name of its sample, help leaves quotes as they are, there are no
-units, no statesets and no end mark.
+Source of the format: https://prometheus.io/docs/instrumenting/exposition_formats/. It differs from OpenMetrics: a
+counter's family has the name of its sample, help texts do not escape quotes, and there are no units, statesets or end
+marker.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def render(families: Iterable[MetricFamily]) -> bytes:
-    """Return the exposition; families come in their order, without timestamps."""
+    """Return the exposition; families stay in order, without timestamps."""
     lines: list[str] = []
     for family in families:
         name = f"{family.name}_total" if family.type == "counter" else family.name
@@ -33,5 +33,5 @@ def render(families: Iterable[MetricFamily]) -> bytes:
 
 
 def escape_help(text: str) -> str:
-    """Return a help text as 0.0.4 wants it: backslash and line feed are escaped, quotes are not."""
+    """Escape a help text for 0.0.4: backslashes and line feeds, but not quotes."""
     return text.replace("\\", r"\\").replace("\n", r"\n")

@@ -1,1 +1,1 @@
-"""The query service: OpenMetrics text over HTTP."""
+"""The query service: OpenMetrics, the JSON API and the page over HTTP."""

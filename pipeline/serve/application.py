@@ -1,4 +1,4 @@
-"""The handlers: from a request to an answer. Decisions are made elsewhere and only put together here."""
+"""The handlers for scrapes, health and the service's own metrics. Decisions are made elsewhere and combined here."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.identity import check_name
 
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
-# Where ClickHouse is and what ails it is for the log and for this machine, not for whoever can reach the port.
-_NO_ANSWER = "the numbers cannot be read from ClickHouse now: try again; /ready and the service's log say why"
+# Only the log and local clients see where ClickHouse runs and why it fails.
+_NO_ANSWER = (
+    "ClickHouse cannot be queried right now: try again later; /ready and the service's log give the reason"
+)
 _VARY = {"Vary": "Accept, Accept-Encoding, Authorization"}
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What the handlers work with."""
+    """The handlers and their dependencies."""
 
     scrapes: Scrapes
     tokens: TokenCache
@@ -55,7 +57,7 @@ class Service:
         if exposition is None:
             return answers.text(
                 404,
-                f"no endpoint {name!r} in namespace {namespace!r}: no agent and no event ever told of it",
+                f"no endpoint {name!r} in namespace {namespace!r}: no agent or event has ever reported it",
                 _VARY,
             )
         form = choose_format(_joined(request, "accept"))
@@ -64,18 +66,18 @@ class Service:
         return answers.answer(200, body, form.content_type, headers)
 
     async def alive(self, _request: Request) -> Response:
-        """Answer GET /health: the process runs."""
+        """Answer GET /health: the process is running."""
         return answers.text(200, "ok")
 
     async def ready(self, request: Request) -> Response:
-        """Answer GET /ready: ClickHouse answers and has the tables that this code reads; why not, to this machine."""
+        """Answer GET /ready: ClickHouse responds and has the expected tables. Local clients see the reason if not."""
         reason = await self.health.not_ready()
         if reason is None:
             return answers.text(200, "ready")
         return answers.unavailable(reason if _is_local(request) else _NO_ANSWER)
 
     async def own_metrics(self, request: Request) -> Response:
-        """Answer GET /metrics: open to this machine, to others with a token for all namespaces."""
+        """Answer GET /metrics: open to local clients; others need a token for all namespaces."""
         try:
             if not _is_local(request):
                 refusal = await self._refusal(request, ALL_NAMESPACES)
@@ -95,7 +97,7 @@ class Service:
         return answers.answer(200, body, form.content_type, _VARY)
 
     async def _refusal(self, request: Request, namespace: str) -> Response | None:
-        """Return 401 or 403, None for a token that opens the namespace; raises StoreError."""
+        """Return a 401 or 403 response, or None if the token grants access to the namespace; raises StoreError."""
         presented = read_bearer(request.headers)
         if presented is None:
             return answers.unauthorized("send 'Authorization: Bearer <token>'", presented=False)
@@ -108,13 +110,13 @@ class Service:
 
 
 def _joined(request: Request, name: str) -> str | None:
-    """Return the header, several of a name being one list (RFC 9110, 5.3)."""
+    """Return the header's value; several headers of one name are joined as a list (RFC 9110, 5.3)."""
     values = request.headers.getlist(name)
     return ",".join(values) if values else None
 
 
 def _is_local(request: Request) -> bool:
-    """Whether the request comes from this machine and no proxy says that it brought it."""
+    """Whether the request comes from this machine and was not forwarded by a proxy."""
     if request.client is None or any(name in request.headers for name in _FORWARDED):
         return False
     try:

@@ -1,4 +1,4 @@
-"""`endpoint-analytics serve`: the query service as a process. Flags, the socket, and stopping belong here."""
+"""`endpoint-analytics serve`: the query service as a process. Only flags, the socket and shutdown belong here."""
 
 from __future__ import annotations
 
@@ -44,75 +44,85 @@ from endpoint_analytics.schemas.configuration.settings import ConfigurationError
 from endpoint_analytics.schemas.migrations import read_migrations
 
 KEEP_ALIVE_S = 75
-"""Longer than the usual scrape intervals, so that a scraper keeps its connection."""
+"""Longer than common scrape intervals, so that scrapers keep their connections."""
 STOP_WITHIN_S = 2
 
 log = logging.getLogger(__name__)
 
 
 def seconds(text: str) -> float:
-    """Return a flag's seconds, at most a day."""
+    """Parse a flag in seconds, at most one day."""
     value = float(text)
     if not 0 <= value <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 86400")
+        raise argparse.ArgumentTypeError(f"{text} is not in the range 0 to 86400")
     return value
 
 
 def port_number(text: str) -> int:
-    """Return a flag's port; 0 asks for a free one."""
+    """Parse a port; 0 requests a free one."""
     value = int(text)
     if not 0 <= value <= 65_535:
-        raise argparse.ArgumentTypeError(f"{text} is not a port")
+        raise argparse.ArgumentTypeError(f"{text} is not a port number")
     return value
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's flags."""
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine)")
     parser.add_argument(
-        "--port", type=port_number, default=8080, help="port to listen on (8080; 0: a free one)"
+        "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)"
+    )
+    parser.add_argument(
+        "--port",
+        type=port_number,
+        default=8080,
+        metavar="PORT",
+        help="port to listen on; 0 picks a free one (default: 8080)",
     )
     parser.add_argument(
         "--quantile-window",
         type=seconds,
         default=300,
-        metavar="S",
-        help="seconds that quantiles span (300)",
+        metavar="SECONDS",
+        help="time range that quantiles cover (default: 300)",
     )
     parser.add_argument(
         "--replica-grace",
         type=seconds,
         default=300,
-        metavar="S",
-        help="seconds for which a departed replica's series stay (300)",
+        metavar="SECONDS",
+        help="how long the series of a departed replica are kept (default: 300)",
     )
     parser.add_argument(
         "--cache",
         type=seconds,
         default=0.3,
-        metavar="S",
-        help="seconds for which an answer is used again (0.3)",
+        metavar="SECONDS",
+        help="how long an answer is served from the cache (default: 0.3)",
     )
     parser.add_argument(
-        "--cache-entries", type=int, default=1000, metavar="N", help="endpoints held in the cache (1000)"
+        "--cache-entries",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="maximum number of endpoints in the cache (default: 1000)",
     )
     parser.add_argument(
         "--rollup-every",
         type=seconds,
         default=15,
-        metavar="S",
-        help="seconds between looks for windows to roll up into minutes and hours (15; 0: never)",
+        metavar="SECONDS",
+        help="how often to roll up windows into minutes and hours; 0 disables it (default: 15)",
     )
     add_tls_arguments(parser)
     add_clickhouse_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT; 1 when it cannot listen or a setting is wrong."""
+    """Serve until SIGTERM or SIGINT. Returns 1 if it cannot listen or a setting is invalid."""
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)  # it warns of what we report ourselves
+    logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)  # we report these failures ourselves
     try:
         config = clickhouse_of(arguments)
         ssl_context = make_server_context(arguments.tls_certificate, arguments.tls_key)
@@ -142,7 +152,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 class _Announcing(uvicorn.Server):
-    """Says on stdout, once, where it listens."""
+    """Prints the address on stdout once the server is listening."""
 
     def __init__(self, config: uvicorn.Config, address: str) -> None:
         super().__init__(config)
@@ -186,26 +196,26 @@ async def _serve(
     address = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
     if scheme == "http" and (warning := exposure(host)):
         log.warning("%s", warning)
-    beside: list[Callable[[], Coroutine[Any, Any, None]]] = [connections.watch]
+    background: list[Callable[[], Coroutine[Any, Any, None]]] = [connections.watch]
     if every_s:
-        beside.append(lambda: roll_for_ever(config, every_s))
+        background.append(lambda: roll_for_ever(config, every_s))
     if (context := connections.ssl_context) is not None:
-        beside.append(lambda: renew(context, arguments.tls_certificate, arguments.tls_key))
+        background.append(lambda: renew(context, arguments.tls_certificate, arguments.tls_key))
     server = _Announcing(
         uvicorn.Config(
             application(
                 service,
                 api,
-                while_serving=beside,
+                while_serving=background,
                 on_stop=database.close,
             ),
-            # h11 bounds what it holds of an unfinished head; httptools does not.
-            http=connections.protocol,  # type: ignore[arg-type]  # called as the class would be
+            # h11 limits how much of an unfinished head it buffers; httptools does not.
+            http=connections.protocol,  # type: ignore[arg-type]  # called like the class
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             ws="none",
             lifespan="on",
             log_config=None,
-            access_log=False,  # a path may hold a query string, and a query string anything
+            access_log=False,  # a query string may contain anything, including secrets
             server_header=False,
             proxy_headers=False,
             limit_concurrency=connections.most + SLACK,
@@ -219,7 +229,7 @@ async def _serve(
     def stop(_signal: int, _frame: FrameType | None) -> None:
         server.should_exit = True
 
-    # uvicorn takes these while it serves and passes them on to us at the end: then they must not kill.
+    # uvicorn handles these signals while it serves and raises them again at the end: they must not kill us then.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     await server.serve(sockets=[listener])

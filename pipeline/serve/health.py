@@ -1,4 +1,4 @@
-"""Whether the service can do its work, and how fresh its data is. Asked of ClickHouse at most once a second."""
+"""Whether the service can answer, and how fresh its data is. Queries ClickHouse at most once a second."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from endpoint_analytics.schemas.topics import ENGINE, HARDWARE, REPLICAS, REQUES
 
 KEEP_S = 1.0
 
-# Rows of chunks: one an hour or so and partition, for 30 days.
+# `chunks` has about one row per hour and partition, kept for 30 days.
 NEWEST_DATA = "SELECT count(), max(last_append) FROM chunks"
 
 
 class Health:
-    """Looks at ClickHouse for /ready and /metrics; belongs to one event loop."""
+    """Checks ClickHouse for /ready and /metrics. Belongs to one event loop."""
 
     def __init__(self, database: Database, known: tuple[Migration, ...], clock: Callable[[], float]) -> None:
         self._database = database
@@ -29,17 +29,17 @@ class Health:
         self._paused: SharedCache[str, Mapping[str, int] | None] = SharedCache(KEEP_S, 1, clock)
 
     async def not_ready(self) -> str | None:
-        """Return why the service cannot answer scrapes, None when it can."""
+        """Return why the service cannot answer scrapes, or None if it can."""
         reason, _ = await self._ready.get("ready", self._look)
         return reason
 
     async def newest_data_s(self) -> float | None:
-        """Return when the broker took the newest stored message, None when there is none or no ClickHouse."""
+        """Return when the broker appended the newest stored message; None if there is none or ClickHouse is down."""
         newest, _ = await self._newest.get("newest", self._look_newest)
         return newest
 
     async def paused_partitions(self) -> Mapping[str, int] | None:
-        """Return how many partitions of each stream are paused, None where ClickHouse does not say."""
+        """Return how many partitions of each stream are paused; None if ClickHouse is down."""
         paused, _ = await self._paused.get("paused", self._look_paused)
         return paused
 

@@ -1,4 +1,4 @@
-"""The routes and what surrounds every handler: errors, a bound on heads, counting, the beginning and the end."""
+"""The routes, and what wraps every handler: errors, the head size limit, request counts, startup and shutdown."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 MAX_HEAD_BYTES = 16 * 1024
 
-_LINES = {404: "no such page", 405: "this page takes other methods"}
+_LINES = {404: "no such path", 405: "this path does not allow this method"}
 _JSON_PATHS = ("/v2/", "/apis/", "/session", "/openapi.json")
 
 
@@ -40,7 +40,7 @@ def application(
 ) -> ASGIApp:
     """Return the ASGI application.
 
-    Each of `while_serving` runs beside it and is cancelled when it shuts down; `on_stop` is awaited then.
+    Each of `while_serving` runs alongside it and is cancelled at shutdown; then `on_stop` is awaited.
     """
     pages: dict[str, tuple[Route, Handler]] = {
         "/v2/endpoint/{namespace}/{name}/open-metrics": ("open_metrics", service.open_metrics),
@@ -51,17 +51,17 @@ def application(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        beside = [asyncio.create_task(work()) for work in while_serving]
+        background = [asyncio.create_task(work()) for work in while_serving]
         try:
             yield
         finally:
-            for task in beside:
+            for task in background:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
             await on_stop()
 
-    # GET brings HEAD with it.
+    # A GET route also answers HEAD.
     routes = [StarletteRoute(path, handler, methods=["GET"]) for path, (_, handler) in pages.items()]
     named = {handler: route for route, handler in pages.values()}
     for path, handlers in api.routes().items():
@@ -99,7 +99,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _bug(_request: Request, _error: Exception) -> Response:
-    return answers.text(500, "a bug in the query service: its log has the traceback")
+    return answers.text(500, "internal error: this is a bug in the query service; its log has the traceback")
 
 
 class Guard:
@@ -118,7 +118,7 @@ class Guard:
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one scope of ASGI."""
+        """Serve one ASGI scope."""
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
@@ -131,7 +131,7 @@ class Guard:
             await send(message)
 
         if _head_bytes(scope) > MAX_HEAD_BYTES:
-            refusal = answers.text(431, f"a request's head takes at most {MAX_HEAD_BYTES} bytes")
+            refusal = answers.text(431, f"the request head is larger than {MAX_HEAD_BYTES} bytes")
             await refusal(scope, receive, counting)
         else:
             await self._inner(scope, receive, counting)

@@ -1,1 +1,1 @@
-"""Autoscaling signals on a Kafka topic: reads them in ClickHouse every few seconds, and sends them."""
+"""Autoscaling signals on a Kafka topic: reads them from ClickHouse every few seconds, and sends them."""

@@ -1,4 +1,4 @@
-"""`endpoint-analytics signals`: autoscaling signals of all endpoints, from ClickHouse to Kafka, until it is stopped."""
+"""`endpoint-analytics signals`: sends autoscaling signals of all endpoints from ClickHouse to Kafka until stopped."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--every",
         type=number_option(1, 60),
         default=5.0,
-        metavar="S",
-        help="seconds between signals, 1 to 60 (5)",
+        metavar="SECONDS",
+        help="interval between signals, 1 to 60 (default: 5)",
     )
     add_clickhouse_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Send until SIGTERM or SIGINT (0); 1 when a setting is wrong."""
+    """Send until SIGTERM or SIGINT (returns 0); returns 1 if a setting is invalid."""
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    # They say at every try what we say once.
+    # They log at every attempt what we log once.
     logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:

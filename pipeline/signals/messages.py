@@ -16,10 +16,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def signal_message(found: EndpointSignals) -> AutoscalingSignal:
-    """Return the message that tells of the endpoint, which is current: of what is unknown there is none."""
+    """Return the message for an endpoint whose signals are current; raises ValueError if its state is unknown."""
     if found.running_replicas is None:
         raise ValueError(
-            f"nothing is known of {found.namespace}/{found.endpoint} since {found.unknown_since}"
+            f"nothing is known about {found.namespace}/{found.endpoint} since {found.unknown_since}"
         )
     return AutoscalingSignal(
         namespace=found.namespace,

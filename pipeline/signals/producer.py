@@ -1,7 +1,7 @@
-"""The Kafka producer of signals: what is not stored in time is given up, since nobody wants to scale by the past.
+"""The Kafka producer of signals: messages not stored in time are given up, since scaling by old figures is useless.
 
-It connects at the first need, and anew after every failure; a failure is raised to the caller, who has newer
-signals by then.
+It connects on first use, and again after every failure. Failures are raised to the caller, which has newer signals by
+then.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ STOP_WITHIN_S = 0.5
 
 
 class SendError(Exception):
-    """Kafka did not store the messages in time; the text says what ails it."""
+    """Kafka did not store the messages in time; the message says why."""
 
 
 class SignalProducer:
-    """Sends batches of messages to one topic; used by one task. Raises ConfigurationError for unusable certificates."""
+    """Sends batches of messages to one topic; used by one task. Raises ConfigurationError for invalid certificates."""
 
     def __init__(self, config: KafkaConfig, topic: str) -> None:
         self._config = config
@@ -35,7 +35,7 @@ class SignalProducer:
         self._producer: AIOKafkaProducer | None = None
 
     async def send(self, messages: Sequence[tuple[bytes, bytes]], within_s: float) -> None:
-        """Return when all keys and values are stored; raises SendError after `within_s` at the latest."""
+        """Send keys and values; returns once all are stored. Raises SendError after at most `within_s`."""
         try:
             async with asyncio.timeout(within_s):
                 producer = await self._started()
@@ -49,7 +49,7 @@ class SignalProducer:
             raise SendError(f"Kafka at {self._config.bootstrap_servers}: {why}") from error
 
     async def close(self) -> None:
-        """Give up the connection, and what Kafka has not taken yet."""
+        """Close the connection and give up messages that Kafka has not stored yet."""
         producer, self._producer = self._producer, None
         if producer is None:
             return
@@ -69,6 +69,6 @@ class SignalProducer:
                 linger_ms=LINGER_MS,
                 max_request_size=MAX_REQUEST_BYTES,
             )
-            self._producer = producer  # closed also where it could not start
+            self._producer = producer  # set first, so that it is closed even if it cannot start
             await producer.start()
         return self._producer

@@ -1,8 +1,8 @@
-"""The beat of the signals: at every multiple of the interval, all endpoints are read and sent.
+"""The schedule of signals: at every multiple of the interval, the signals of all endpoints are read and sent.
 
-The moment that signals speak of is that multiple, so that two senders side by side say the same. What cannot be
-read and sent within the interval, or within seconds where the interval is shorter, is given up: a beat of now has
-newer figures. Beats that go by meanwhile are left out.
+Signals refer to that multiple, so concurrent senders send the same. A beat that cannot be read and sent within the
+interval, or within GIVEN_UP_AFTER_S if the interval is shorter, is given up: the next one has newer figures. Beats
+missed meanwhile are skipped.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from endpoint_analytics.schemas.identity import partition_key
 log = logging.getLogger(__name__)
 
 RETRY_S = 1.0
-REACH_WITHIN_S = 10.0
+CHECK_WITHIN_S = 10.0
 GIVEN_UP_AFTER_S = 5.0
-"""Signals may be this old when they are stored: on a busy machine a short interval is missed, not each signal."""
+"""Maximum age of signals when they are stored: a busy machine may miss short intervals, but not every signal."""
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ class Sender:
     _failing: bool = False
 
     async def run(self, on_ready: Callable[[], None]) -> None:
-        """Go on until cancelled; `on_ready` is called once ClickHouse and Kafka answer."""
+        """Run until cancelled; `on_ready` is called once ClickHouse and Kafka respond."""
         while not await self._reaches_both():
             await self.sleep(RETRY_S)
         on_ready()
@@ -52,11 +52,11 @@ class Sender:
             await self.beat(at_s)
 
     async def beat(self, at_s: float) -> None:
-        """Send what is current of every endpoint at the moment."""
+        """Send the current signals of every endpoint at that moment."""
         try:
             found = await read_all_signals(self.reader, datetime.fromtimestamp(at_s, UTC))
         except StoreError:
-            return  # the reader says so, once
+            return  # the reader logs it, once
         messages = [
             (partition_key(*key), encode(signal_message(signals)))
             for key, signals in sorted(found.items())
@@ -65,7 +65,7 @@ class Sender:
         allowed_s = max(self.every_s, GIVEN_UP_AFTER_S)
         left_s = at_s + allowed_s - self.now_s()
         if left_s <= 0:
-            self._complain(f"reading takes longer than {allowed_s:g} s: ClickHouse has too much to do")
+            self._complain(f"reading takes longer than {allowed_s:g} s: ClickHouse is overloaded")
             return
         await self._send(messages, left_s)
 
@@ -74,7 +74,7 @@ class Sender:
             await read_all_signals(self.reader, datetime.fromtimestamp(self.now_s(), UTC))
         except StoreError:
             return False
-        return await self._send([], REACH_WITHIN_S)
+        return await self._send([], CHECK_WITHIN_S)
 
     async def _send(self, messages: Sequence[tuple[bytes, bytes]], within_s: float) -> bool:
         try:
@@ -89,7 +89,7 @@ class Sender:
 
     def _complain(self, what: str) -> None:
         if not self._failing:
-            log.error("signals are not sent, and it is tried with newer ones until it works: %s", what)
+            log.error("signals are not sent, retrying with newer ones: %s", what)
         self._failing = True
 
 

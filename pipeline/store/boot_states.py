@@ -1,4 +1,4 @@
-"""Reading back what the fold remembered of boots, as of a chunk's start."""
+"""Reads back the fold's state of boots, as of the start of a chunk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clickhouse_connect.driver.external import ExternalData
 from endpoint_analytics.pipeline.core.boots import Boot, BootKey
 from endpoint_analytics.schemas.requests import Totals
 
-_AT_ONCE = 5_000  # boots in a query
+_BATCH = 5_000  # boots per query
 
 _COLUMNS = (
     "next_seq, last_seq, gap_starts, gap_ends, batches, duplicates, missing, version,"
@@ -26,8 +26,8 @@ _COLUMNS = (
     " recent_ends, stepped_back, copies, conflicts, copy_of, begin_seq, inherited"
 )
 
-# A chunk's newest version is its whole state; the newest chunk before ours is what we follow on. A boot that
-# was quiet for longer than boot_states are kept is found in boots, where its newest state stays.
+# A chunk's newest version holds its complete state, and we continue from the newest chunk before ours. A boot that
+# was silent for longer than boot_states are kept is found in boots, where its newest state stays.
 _READ = f"""
 SELECT namespace, endpoint, replica_id, boot_id, {_COLUMNS}
 FROM
@@ -48,15 +48,15 @@ LIMIT 1 BY namespace, endpoint, replica_id, boot_id
 async def read_boots(
     client: AsyncClient, stream: str, partition: int, chunk: int, keys: Iterable[BootKey]
 ) -> list[Boot]:
-    """Return each boot as chunks before `chunk` left it; a boot that none knows is new."""
+    """Return the state of each boot after the chunks before `chunk`; a boot that none of them has is new."""
     wanted = sorted(keys)
     found: dict[BootKey, Boot] = {}
     parameters = {"stream": stream, "partition": partition, "chunk": chunk}
-    for start in range(0, len(wanted), _AT_ONCE):
-        # The names travel as a table in the body: an address, and a form's field, take only so many.
+    for start in range(0, len(wanted), _BATCH):
+        # The names are sent as an external table in the body, since URLs and form fields are limited in size.
         names = ExternalData(
             file_name="wanted",
-            data=b"".join(orjson.dumps(tuple(key)) + b"\n" for key in wanted[start : start + _AT_ONCE]),
+            data=b"".join(orjson.dumps(tuple(key)) + b"\n" for key in wanted[start : start + _BATCH]),
             fmt="JSONCompactEachRow",
             structure="namespace String, endpoint String, replica_id String, boot_id String",
         )

@@ -1,4 +1,4 @@
-"""How far the log is stored already: the chunks that earlier readers wrote."""
+"""How far the Kafka log is already stored: the chunks that earlier readers wrote."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class StoredChunk(NamedTuple):
 async def read_chunk_of(
     client: AsyncClient, stream: str, partition: int, record: Record, rule: ChunkRule
 ) -> StoredChunk | None:
-    """Return the stored chunk that holds `record`, a reader's first message, behind its own first; mostly none does.
+    """Return the stored chunk that contains `record`, a reader's first message, but not as its first; usually None.
 
-    A reader begins at a chunk's first message. But the log's head may have been deleted and offsets reset to it, or
-    offsets set to somewhere by hand; or the chunk was taken for ended, as nothing came for long, and the broker's clock
-    stepped back. Then the message must not be counted into another chunk.
-    A chunk of a topic that was deleted and made anew has such offsets too, and by its time holds no `record`.
+    A reader normally starts at a chunk's first message. But the head of the log may have been deleted and offsets reset
+    to it, or offsets may have been set by hand; or the chunk was considered ended because nothing arrived for long, and
+    then the broker's clock stepped back. In these cases the message must not be counted into another chunk. A chunk of
+    a topic that was deleted and recreated has such offsets too, but its time shows that it does not contain `record`.
     """
     parameters = {"stream": stream, "partition": partition, "offset": record.offset}
     rows = (await client.query(_READ, parameters=parameters)).result_rows
@@ -42,5 +42,5 @@ async def read_chunk_of(
     ]
     holding = [found for found, first in chunks if not rule.begins(first, record)]
     newest = max((found.chunk for found, _ in chunks), default=None)
-    # A chunk ends where the next begins, so that only the newest may go on behind what is stored of it.
+    # A chunk ends where the next begins, so only the newest may continue past what is stored of it.
     return next((found for found in holding if found.through >= record.offset or found.chunk == newest), None)

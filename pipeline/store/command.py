@@ -18,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the migrations that are missing, saying which; 1 when ClickHouse does not let us."""
-    logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)  # it warns of what we report ourselves
+    """Run and print the missing migrations. Returns 1 if ClickHouse cannot be used."""
+    logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)  # we report these failures ourselves
     try:
         config = clickhouse_of(arguments)
         ran = migrate(config)

@@ -1,8 +1,8 @@
-"""Batches that came and are in no figure, and when: of more processes under one boot than are told apart.
+"""Batches that arrived but are in no figure, and when: too many processes sent under one boot to tell them apart.
 
-After each chunk of the log the worker keeps how many there were of a boot (`boot_states`); where they rise from one
-chunk to the next, they came between the boot's newest message of the chunk before and that of this one. What is older
-than those rows came in the boot's life until the first that is kept.
+After each chunk of the Kafka log the worker stores their number for each boot (`boot_states`). Where it rises from one
+chunk to the next, they arrived between the boot's newest message of the previous chunk and that of this one. Those
+older than the stored rows arrived between the boot's start and the first stored row.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 
 MAX_CONFLICTS = 200
-"""Of one answer; beyond them the oldest are left out."""
+"""Limit for one answer; beyond it, the oldest are left out."""
 
-# Boots with any are few, and most endpoints have none. A boot's row outlives its states: it is the last of them.
+# Few boots have any, and most endpoints have none. A boot's row outlives its states: it is the last of them.
 RISES = """
 WITH
     whole AS
@@ -52,7 +52,7 @@ LIMIT {limit:UInt32}
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Batches of one stream that a replica's agents sent at some time between two moments, and that are not counted."""
+    """Batches of one stream that a replica's agents sent between two moments and that are not counted."""
 
     replica: str
     stream: str
@@ -64,7 +64,7 @@ class Conflict:
 async def read_conflicts(
     reader: Reader, namespace: str, endpoint: str, replica: str, from_s: float, to_s: float
 ) -> list[Conflict]:
-    """Return what came in the range, or in a time that touches it, in order of time; raises StoreError."""
+    """Return the conflicts whose time overlaps the range, in order of time; raises StoreError."""
     of = {"namespace": namespace, "endpoint": endpoint, "replica": replica, "from": from_s, "to": to_s}
     rows = await reader.read(RISES, of | {"limit": MAX_CONFLICTS})
     return [

@@ -27,9 +27,9 @@ def _options(config: ClickHouseConfig, database: str | None) -> dict[str, Any]:
         "proxy_path": parts.path,
         "username": config.user,
         "password": config.password,
-        # "default" exists in every ClickHouse: it is where one connects to make the database.
+        # Every ClickHouse has "default": connect to it to create our database.
         "database": config.database if database is None else database,
-        # A session holds one query at a time; without ids queries of one client may run side by side.
+        # A session runs one query at a time; without session ids, one client's queries run concurrently.
         "autogenerate_session_id": False,
         "connect_timeout": CONNECT_TIMEOUT_S,
         "tz_mode": "aware",
@@ -40,10 +40,10 @@ def _options(config: ClickHouseConfig, database: str | None) -> dict[str, Any]:
 def connect(
     config: ClickHouseConfig, *, database: str | None = None, read_timeout_s: int = READ_TIMEOUT_S
 ) -> Client:
-    """Return a client, connected; raise StoreError when there is no server, login or database.
+    """Return a connected client; raises StoreError if the server, login or database is missing.
 
-    Threads may share it. clickhouse-connect repeats a read once when the connection is lost or the answer
-    is 429, 503 or 504, and anything once when it cannot connect; it never repeats a write that was sent.
+    Threads may share it. clickhouse-connect retries a read once if the connection is lost or the response is 429, 503
+    or 504, and any request once if it cannot connect; it never retries a write that was sent.
     """
     try:
         return get_client(
@@ -63,9 +63,9 @@ async def connect_async(
     read_timeout_s: float = READ_TIMEOUT_S,
     settings: Mapping[str, Any] | None = None,
 ) -> AsyncClient:
-    """Return the asyncio client, connected; raises as `connect` does. It belongs to the running loop.
+    """Return a connected asyncio client; raises as `connect` does. It belongs to the running event loop.
 
-    `settings` are ClickHouse's own, sent with every query.
+    `settings` are ClickHouse settings, sent with every query.
     """
     try:
         client = await get_async_client(

@@ -1,6 +1,6 @@
-"""A service's way to ClickHouse: connects when first asked, bounds every query in time, counts.
+"""A service's connection to ClickHouse: connects on first use, limits the time of each query, and counts queries.
 
-It starts without ClickHouse and finds it when it comes. No SQL belongs here.
+It starts without ClickHouse and connects once it is available. No SQL belongs here.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ CONCURRENT_QUERIES = 16
 
 @dataclass(slots=True)
 class QueryCounts:
-    """Queries that were asked since the start, and those of them that failed."""
+    """Queries since the start, and those that failed."""
 
     queries: int = 0
     errors: int = 0
 
 
 class Database:
-    """Runs `store`'s queries and statements; belongs to one event loop."""
+    """Runs the queries and statements of `store`. Belongs to one event loop."""
 
     def __init__(self, config: ClickHouseConfig) -> None:
         self.counts = QueryCounts()
@@ -45,30 +45,30 @@ class Database:
 
     @property
     def where(self) -> str:
-        """Return the database and its address, for people."""
+        """Return the database and its URL, for messages."""
         return f"database {self._config.database!r} at {self._config.url}"
 
     @property
     def cluster(self) -> str:
-        """Return the cluster's name, empty for one server."""
+        """Return the cluster's name, empty for a single server."""
         return self._config.cluster
 
     async def read(self, sql: str, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
-        """Return the query's rows; raises StoreError, within QUERY_TIMEOUT_S."""
+        """Return the query's rows; raises StoreError. Takes at most QUERY_TIMEOUT_S."""
         return await self._counted(self._read(sql, parameters))
 
     async def write(self, sql: str, parameters: Mapping[str, Any]) -> None:
-        """Return when the statement is done; raises StoreError, within QUERY_TIMEOUT_S: then it may be done or not."""
+        """Run the statement, within QUERY_TIMEOUT_S; raises StoreError: then it may or may not have been executed."""
         await self._counted(self._read(sql, parameters))
 
-    async def _counted(self, asking: Awaitable[Sequence[Sequence[Any]]]) -> Sequence[Sequence[Any]]:
+    async def _counted(self, query: Awaitable[Sequence[Sequence[Any]]]) -> Sequence[Sequence[Any]]:
         self.counts.queries += 1
         try:
-            rows = await asking
+            rows = await query
         except StoreError as error:
             self.counts.errors += 1
             if not self._failing:
-                log.error("a query failed, and further ones are only counted until one succeeds: %s", error)
+                log.error("a query failed; further failures are only counted until one succeeds: %s", error)
             self._failing = True
             raise
         if self._failing:
@@ -84,7 +84,7 @@ class Database:
         except TimeoutError as error:
             raise StoreUnreachableError(
                 f"ClickHouse at {self._config.url} did not answer within {QUERY_TIMEOUT_S:g} s: "
-                "see whether it is overloaded"
+                "check whether it is overloaded"
             ) from error
         except (ClickHouseError, OSError) as error:
             raise store_error(error, self._config.url, self._config.database) from error
@@ -94,7 +94,7 @@ class Database:
         if self._client is None:
             async with self._connecting:
                 if self._client is None:
-                    # ClickHouse goes on with a query whose asker went away, unless it is told not to.
+                    # ClickHouse keeps running a query after its client disconnects, unless a limit stops it.
                     self._client = await connect_async(
                         self._config,
                         read_timeout_s=QUERY_TIMEOUT_S,

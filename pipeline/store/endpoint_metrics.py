@@ -1,7 +1,7 @@
-"""The queries for one endpoint's numbers as ClickHouse has them now.
+"""The queries for one endpoint's current numbers.
 
-What follows from the rows is told in `endpoint_numbers`. `now` is an argument, so that all queries of one
-answer speak of the same moment.
+`endpoint_numbers` interprets the rows. `now` is an argument, so that all queries of one answer refer to the same
+moment.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from endpoint_analytics.schemas.metrics import HARDWARE_METRICS
 
 
 class Reader(Protocol):
-    """Runs one query with server-side parameters; the query service's, and a plain client in tests."""
+    """Runs one query with server-side parameters: `Database` in the query service, a plain client in tests."""
 
     async def read(self, sql: str, parameters: Mapping[str, Any]) -> Sequence[Row]:
         """Return the rows; raises StoreError."""
@@ -28,13 +28,13 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MetricsSettings:
-    """What the queries may be told: the quantiles' window, and how long silence is borne."""
+    """Settings of the queries: the window of quantiles, and how long silence is tolerated."""
 
     quantile_window: timedelta = timedelta(minutes=5)
     presence: Presence = field(default_factory=Presence)
 
 
-# The row with an empty replica_id is the whole endpoint, departed replicas included: its sums never go down.
+# The row with an empty replica_id is the whole endpoint, including departed replicas: its sums never decrease.
 BOOTS = """
 SELECT
     replica_id,
@@ -78,7 +78,7 @@ HAVING replica_id = '' OR newest_append >= {present_from:DateTime64(3, 'UTC')} O
 ORDER BY replica_id
 """
 
-# The row with an empty replica_id says that the endpoint has events, however old.
+# The row with an empty replica_id shows that the endpoint has events, however old.
 EVENTS = """
 SELECT replica_id, count(), toString(argMax(state, (at, offset))), max(at) AS newest, argMax(partition, (at, offset))
 FROM replica_events FINAL
@@ -103,7 +103,7 @@ FROM endpoint_settings FINAL
 WHERE namespace = {namespace:String} AND endpoint = {endpoint:String}
 """
 
-# What sumMap would give, in a fifth of its time.
+# Same result as sumMap, in a fifth of its time.
 SKETCHES = """
 SELECT 'latency', bucket, sum(requests)
 FROM request_windows FINAL ARRAY JOIN latency_buckets AS bucket, latency_counts AS requests
@@ -118,7 +118,7 @@ WHERE namespace = {namespace:String} AND endpoint = {endpoint:String}
 GROUP BY bucket ORDER BY bucket
 """
 
-# Without FINAL: a row that was replaced holds an older sample, which argMax passes over.
+# Without FINAL: a replaced row holds an older sample, which argMax ignores.
 HARDWARE = """
 SELECT replica_id, metric, device, argMax(last, last_at), max(last_at)
 FROM hardware_windows
@@ -128,7 +128,7 @@ GROUP BY replica_id, metric, device
 ORDER BY replica_id, metric, device
 """
 
-# What engines tell of themselves; agents may have named metrics that nobody here knows.
+# The serving engines' own metrics; agents may be configured to send metrics that are not listed here.
 ENGINE = """
 SELECT replica_id, metric, '', argMax(last, last_at), max(last_at)
 FROM engine_windows
@@ -138,7 +138,7 @@ GROUP BY replica_id, metric
 ORDER BY replica_id, metric
 """
 
-# Event times come from the replicas' clocks; one may be so much behind and its hardware is still found.
+# Event times come from the replicas' clocks; hardware is found even if a clock is this far behind.
 _CLOCK_SKEW = timedelta(minutes=2)
 _EXPORTED = [metric.name for metric in HARDWARE_METRICS if metric.family]
 
@@ -146,10 +146,9 @@ _EXPORTED = [metric.name for metric in HARDWARE_METRICS if metric.family]
 async def read_endpoint_metrics(
     reader: Reader, namespace: str, endpoint: str, now: datetime, settings: MetricsSettings
 ) -> EndpointMetrics | None:
-    """Return the endpoint's metrics at `now` (aware, UTC), None when nothing was ever heard of it.
+    """Return the endpoint's metrics at `now` (aware, UTC), or None if it was never reported.
 
-    Runs six queries side by side, once it is known how far the pipeline has come; raises StoreError when one
-    cannot be answered.
+    First reads the pipeline's progress, then runs six queries concurrently; raises StoreError if any of them fails.
     """
     presence = settings.presence
     progress = await read_progress(reader)

@@ -1,6 +1,6 @@
-"""One endpoint's numbers, and how they follow from the rows of the six queries. Pure: no SQL, no clock.
+"""One endpoint's numbers, computed from the rows of six queries. Pure: no SQL, no clock.
 
-A row is a sequence in the order of its query's columns in `endpoint_metrics`.
+A row is a sequence in the column order of its query in `endpoint_metrics`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from endpoint_analytics.pipeline.core.sketch import quantiles
 from endpoint_analytics.pipeline.store.lost import lost_of
 from endpoint_analytics.pipeline.store.presence import Presence, is_present, shown_state
-from endpoint_analytics.pipeline.store.progress import Place, Progress
+from endpoint_analytics.pipeline.store.progress import Progress, StreamPartition
 from endpoint_analytics.schemas.replicas import ShownState, State
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
@@ -23,12 +23,12 @@ Sketch = tuple[list[int], list[int]]
 
 
 class BootsRow(NamedTuple):
-    """A row of BOOTS: a replica's boots together, or with an empty replica_id the whole endpoint's."""
+    """A row of BOOTS: all boots of a replica, or, with an empty replica_id, of the whole endpoint."""
 
     replica_id: str
     boots: int
     newest_append: datetime
-    newest_place: Place
+    newest_partition: StreamPartition
     newest_at: datetime
     hardware_append: datetime
     hardware_at: datetime
@@ -57,7 +57,7 @@ class BootsRow(NamedTuple):
 
 
 class EventsRow(NamedTuple):
-    """A row of EVENTS: a replica's last state, or with an empty replica_id how many events there are."""
+    """A row of EVENTS: a replica's last state, or, with an empty replica_id, the number of events."""
 
     replica_id: str
     events: int
@@ -77,7 +77,7 @@ class NewestSample:
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """What a replica's living processes hold."""
+    """Requests currently held by a replica's live processes."""
 
     pending: int
     streaming: int
@@ -86,9 +86,9 @@ class Levels:
 
 @dataclass(frozen=True, slots=True)
 class RequestTotals:
-    """A replica's requests: cumulative since it was first seen, and the levels of its living processes.
+    """A replica's requests: cumulative since it was first seen, and the levels of its live processes.
 
-    `levels` is None while the pipeline is late. `dropped` has those in batches that never came, too.
+    `levels` is None while the pipeline is late. `dropped` includes requests in batches that never arrived.
     """
 
     status_counts: tuple[tuple[int, int], ...]
@@ -100,7 +100,7 @@ class RequestTotals:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaMetrics:
-    """A present replica; `requests` is None when no agent ever told of its requests."""
+    """A present replica; `requests` is None if no agent ever reported its requests."""
 
     replica_id: str
     state: ShownState | None
@@ -108,15 +108,15 @@ class ReplicaMetrics:
     hardware: tuple[NewestSample, ...]
     engine: tuple[NewestSample, ...] = ()
     missing_batches: tuple[tuple[str, int], ...] = ()
-    """By stream, as what follows."""
+    """By stream, like the next two."""
     copied_boots: tuple[tuple[str, int], ...] = ()
     conflicting_batches: tuple[tuple[str, int], ...] = ()
-    """Both without streams that have none."""
+    """Both omit streams that have none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Quantiles in seconds of the last minutes (NaN without events, none while unknown), count and sum of all time."""
+    """Quantiles of the last minutes in seconds (NaN without events, none if unknown), and all-time count and sum."""
 
     quantiles_s: tuple[tuple[float, float], ...]
     count: int
@@ -125,9 +125,9 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class EndpointMetrics:
-    """All that one scrape shows. Settings are None when never told, `data_at` when no agent ever spoke.
+    """Everything that one scrape shows. Settings never reported are None; so is `data_at` if no agent ever reported.
 
-    While it is not known which replicas run, `running_replicas` is None, and `unknown_since` says since when.
+    While the running replicas are unknown, `running_replicas` is None and `unknown_since` says since when.
     """
 
     replicas: tuple[ReplicaMetrics, ...]
@@ -151,11 +151,11 @@ def parse_endpoint_metrics(
     now: datetime,
     presence: Presence,
 ) -> EndpointMetrics | None:
-    """Put the six answers together; None when nothing was ever heard of the endpoint."""
+    """Combine the six results; returns None if the endpoint was never reported."""
     boots_of = {row.replica_id: row for row in map(BootsRow._make, boots) if row.boots}
     events_of = {row.replica_id: row for row in map(EventsRow._make, events) if row.events}
-    told, in_force, least, most = current[0] if current else (0, 0, 0, 0)
-    if not boots_of and not events_of and not told:
+    reported, in_force, least, most = current[0] if current else (0, 0, 0, 0)
+    if not boots_of and not events_of and not reported:
         return None
     whole, _ = boots_of.pop("", None), events_of.pop("", None)
     hardware_of = _current_samples(
@@ -172,7 +172,7 @@ def parse_endpoint_metrics(
         boot, event = boots_of.get(replica_id), events_of.get(replica_id)
         heard = progress.heard(
             append_at=boot.newest_append if boot else None,
-            place=boot.newest_place if boot else None,
+            partition=boot.newest_partition if boot else None,
             state=event.state if event else None,
             state_at=event.at if event else None,
             state_partition=event.partition if event else None,
@@ -197,7 +197,7 @@ def parse_endpoint_metrics(
                 )
             )
     unknown_since = progress.unknown_since(present, presence, now)
-    # The last minutes are not over where the pipeline is late.
+    # While the pipeline is late, data of the last minutes is still missing.
     late = any(each.requests is not None and each.requests.levels is None for each in replicas)
     latency, ttfb = (None if late else _sketch(sketches, which) for which in ("latency", "ttfb"))
     return EndpointMetrics(
@@ -231,13 +231,13 @@ def _request_totals(boot: BootsRow, late: bool) -> RequestTotals:
 
 
 def _missing(boot: BootsRow) -> tuple[tuple[str, int], ...]:
-    """Return the missing batches of the streams that the replica's agents speak in."""
+    """Return the missing batches of the streams that the replica's agents send."""
     streams = (
         ("requests", boot.request_boots > 0, boot.missing),
         ("hardware", boot.hardware_at.year > 1970, boot.hardware_missing),
         ("engine", boot.engine_at.year > 1970, boot.engine_missing),
     )
-    return tuple((stream, missing) for stream, speaks, missing in streams if speaks)
+    return tuple((stream, missing) for stream, is_sent, missing in streams if is_sent)
 
 
 def _any(by_stream: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
@@ -245,7 +245,7 @@ def _any(by_stream: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
 
 
 def _sketch(rows: Iterable[Row], which: str) -> Sketch:
-    """Return buckets, ascending, and counts of one of the two sketches in the rows of SKETCHES."""
+    """Return the ascending buckets and the counts of one of the two sketches in the rows of SKETCHES."""
     found = sorted((bucket, count) for name, bucket, count in rows if name == which)
     return [bucket for bucket, _ in found], [count for _, count in found]
 
@@ -260,9 +260,9 @@ def _summary(sketch: Sketch | None, count: int, sum_us: int) -> Summary:
 def _current_samples(
     rows: Iterable[Row], heard_of: Mapping[str, tuple[datetime, datetime]], now: datetime, presence: Presence
 ) -> dict[str, tuple[NewestSample, ...]]:
-    """Return the samples that are current: of a living agent, and not older than what it last told.
+    """Return the current samples: from a live agent, and not much older than its newest batch.
 
-    `heard_of` has for each replica when the broker took the newest batch of samples, and its end.
+    `heard_of` has, for each replica, when the broker appended the newest batch of samples, and that batch's end.
     """
     samples: dict[str, list[NewestSample]] = {}
     for replica_id, metric, device, value, at in rows:

@@ -1,24 +1,24 @@
-"""What can go wrong between us and ClickHouse. Only exceptions, and telling them apart, belong here.
+"""Errors of talking to ClickHouse. Only exceptions, and classifying them, belong here.
 
-Every message says what failed, where, and what mends it.
+Every message says what failed, where, and how to fix it.
 """
 
 from __future__ import annotations
 
 from clickhouse_connect.driver.exceptions import ClickHouseError, Error, OperationalError
 
-# Codes of ClickHouse's src/Common/ErrorCodes.cpp.
+# Codes from ClickHouse's src/Common/ErrorCodes.cpp.
 _UNKNOWN_TABLE = 60
 _UNKNOWN_DATABASE = 81
 _AUTHENTICATION = {192, 193, 194, 516}
 
 
 class StoreError(Exception):
-    """ClickHouse could not do what was asked of it."""
+    """ClickHouse could not process a request."""
 
 
 class StoreUnreachableError(StoreError):
-    """No ClickHouse answers at the configured address."""
+    """No ClickHouse answers at the configured URL."""
 
 
 class StoreLoginError(StoreError):
@@ -26,15 +26,15 @@ class StoreLoginError(StoreError):
 
 
 class SchemaMissingError(StoreError):
-    """The database or a table is not there yet."""
+    """The database or a table does not exist yet."""
 
 
 class SchemaNewerError(StoreError):
-    """The database was brought up to date by a newer version of this package than the one that runs."""
+    """The database was migrated by a newer version of this package than the running one."""
 
 
 def store_error(error: ClickHouseError | OSError, url: str, database: str) -> StoreError:
-    """Return ours for what clickhouse-connect raised; `url` holds no password."""
+    """Return our error for one that clickhouse-connect raised; `url` must not contain a password."""
     code = error.code if isinstance(error, Error) else None
     name = error.name if isinstance(error, Error) else None
     if code == _UNKNOWN_DATABASE or name == "UNKNOWN_DATABASE":
@@ -43,20 +43,20 @@ def store_error(error: ClickHouseError | OSError, url: str, database: str) -> St
         )
     if code == _UNKNOWN_TABLE or name == "UNKNOWN_TABLE":
         return SchemaMissingError(
-            f"a table is missing in {database!r} at {url}: run 'endpoint-analytics migrate' ({error})"
+            f"database {database!r} at {url} lacks a table: run 'endpoint-analytics migrate' ({error})"
         )
     if code in _AUTHENTICATION:
         return StoreLoginError(
             f"ClickHouse at {url} refuses the user or the password: set ENDPOINT_ANALYTICS_CLICKHOUSE_USER "
             "and ENDPOINT_ANALYTICS_CLICKHOUSE_PASSWORD or ENDPOINT_ANALYTICS_CLICKHOUSE_PASSWORD_FILE "
-            "(of `make run`: data/clickhouse.default-password)"
+            "(with `make run`: data/clickhouse.default-password)"
         )
     if code is None and isinstance(error, OperationalError | OSError):
         return StoreUnreachableError(
             f"no ClickHouse answers at {url}: start it, or set ENDPOINT_ANALYTICS_CLICKHOUSE_URL "
             f"({_root(error)})"
         )
-    return StoreError(f"ClickHouse at {url} answered with an error: {error}")
+    return StoreError(f"ClickHouse at {url} returned an error: {error}")
 
 
 def _root(error: BaseException) -> str:

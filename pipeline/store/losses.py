@@ -1,8 +1,9 @@
-"""Requests that were lost, and when: what agents could not record or gave up, and batches that never came.
+"""Lost requests, and when they were lost: those agents could not record or gave up on, and batches that never arrived.
 
-Nothing is guessed: agents send their own totals with each batch, and batches are numbered. After each chunk of the log
-the worker keeps what it knows of a boot (`boot_states`); where its losses rise from one chunk to the next, they lie
-between what it had told until then and what it told last. What is older than those rows lies in the boot's whole life.
+Nothing is guessed: agents send their own totals with each batch, and batches are numbered. After each chunk of the
+Kafka log the worker stores the state of each boot (`boot_states`). Where a boot's losses rise from one chunk to the
+next, they lie between its last report of the previous chunk and its last report of this one. Losses older than the
+stored rows lie anywhere in the boot's life.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from endpoint_analytics.pipeline.store.lost import Lost, lost_of
 
 MAX_LOSSES = 1000
 MAX_BOOTS = 200
-"""Of one answer; beyond them the oldest are left out."""
+"""Limits for one answer; beyond them, the oldest are left out."""
 
 _LOST = "missing, agent_arrived, arrived, dropped_reasons, dropped_counts, dropped_batch_reasons, dropped_batch_counts"
 
-# Boots that lost anything are few, and most endpoints have none.
+# Few boots lose anything, and most endpoints have none that do.
 LOSSY = f"""
 SELECT replica_id, boot_id, first_at, last_at, {_LOST}
 FROM boots FINAL
@@ -33,7 +34,7 @@ ORDER BY last_append DESC
 LIMIT {{limit:UInt32}}
 """  # noqa: S608 - constants; values are bound by the server
 
-# After which chunks they had lost more, or less, than before.
+# The chunks after which their losses had changed.
 CHANGES = f"""
 SELECT replica_id, boot_id, before_at, last_at, {_LOST}
 FROM
@@ -53,7 +54,7 @@ ORDER BY replica_id, boot_id, chunk
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Requests and batches of a replica that were lost at some time between two moments, by reason."""
+    """Requests and batches of a replica that were lost between two moments, by reason."""
 
     replica: str
     from_s: float
@@ -61,11 +62,11 @@ class Loss:
     requests: int
     batches: int
     reasons: Mapping[str, int]
-    """Requests by reason; a batch's reason is its requests'."""
+    """Requests by reason; a batch's reason applies to its requests."""
 
 
 class _State(NamedTuple):
-    """A row of either query, behind replica and boot."""
+    """A row of either query, without its replica and boot."""
 
     before_at: datetime
     last_at: datetime
@@ -79,7 +80,7 @@ class _State(NamedTuple):
 
     @property
     def lost(self) -> Lost:
-        """Return all that the boot had lost by then."""
+        """Return everything the boot had lost by then."""
         return lost_of(
             dict(zip(self.dropped_reasons, self.dropped_counts, strict=True)),
             dict(zip(self.batch_reasons, self.batch_counts, strict=True)),
@@ -91,7 +92,7 @@ class _State(NamedTuple):
 async def read_losses(
     reader: Reader, namespace: str, endpoint: str, replica: str, from_s: float, to_s: float
 ) -> list[Loss]:
-    """Return what was lost in the range, or in a time that touches it, in order of time; raises StoreError."""
+    """Return the losses whose time overlaps the range, in order of time; raises StoreError."""
     of = {"namespace": namespace, "endpoint": endpoint}
     chosen = {"replica": replica, "from": from_s, "to": to_s, "limit": MAX_BOOTS}
     boots = await reader.read(LOSSY, of | chosen)
@@ -103,7 +104,7 @@ async def read_losses(
 
 
 def parse_losses(boots: Iterable[Sequence[Any]], changes: Iterable[Sequence[Any]]) -> list[Loss]:
-    """Return the losses in the rows of LOSSY and CHANGES, boot by boot."""
+    """Return the losses in the rows of LOSSY and CHANGES, by boot."""
     states: dict[tuple[str, str], list[_State]] = {}
     for replica, boot_id, *state in changes:
         states.setdefault((replica, boot_id), []).append(_State._make(state))
@@ -115,17 +116,17 @@ def parse_losses(boots: Iterable[Sequence[Any]], changes: Iterable[Sequence[Any]
 
 
 def _losses_of(replica: str, chunks: Sequence[_State], whole: _State) -> list[Loss]:
-    """Return the rises from state to state. What comes late after all is taken from the newest before it."""
+    """Return the increases from state to state. Late arrivals are subtracted from the newest losses before them."""
     found: list[tuple[_State, Lost]] = []
     known = Lost({}, 0)
     for state in chunks:
         found.append((state, state.lost.since(known)))
         known = state.lost
-    found.append((whole, whole.lost.since(known)))  # what was lost before the oldest chunk that is kept
-    owed = Lost({}, 0)
+    found.append((whole, whole.lost.since(known)))  # lost before the oldest stored chunk
+    recovered = Lost({}, 0)
     losses = []
     for state, lost in reversed(found):
-        settled, owed = lost.less(owed)
+        settled, recovered = lost.less(recovered)
         if settled.requests or settled.batches:
             losses.append(
                 Loss(

@@ -1,4 +1,4 @@
-"""How much a boot has lost: the arithmetic of its reasons. Pure, and the same for every outlet."""
+"""How much a boot has lost: the arithmetic of losses by reason. Pure, and the same for every outlet."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 MISSING = "missing"
-"""The reason of requests in batches that never came, where the agent gave none up."""
+"""The reason for requests in batches that never arrived, if the agent gave up none."""
 SEVERAL = "several"
-"""The reason of requests in lost batches that were lost for more than one: which had how many is not known."""
+"""The reason for requests in batches lost for more than one reason: the number for each reason is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Requests by reason, those in lost batches included, and the batches. Differences may be negative."""
+    """Requests by reason, including those in lost batches, and the batches. Differences may be negative."""
 
     reasons: Mapping[str, int]
     batches: int
 
     @property
     def requests(self) -> int:
-        """All of them."""
+        """Return the number of requests."""
         return sum(self.reasons.values())
 
     def since(self, before: Lost) -> Lost:
@@ -29,9 +29,9 @@ class Lost:
         reasons = {name: self.reasons.get(name, 0) - before.reasons.get(name, 0) for name in names}
         return Lost({name: count for name, count in reasons.items() if count}, self.batches - before.batches)
 
-    def less(self, owed: Lost) -> tuple[Lost, Lost]:
-        """Take off what was found after all; returns what stays lost, and what is still to be taken off before it."""
-        rest = self.since(owed)
+    def less(self, recovered: Lost) -> tuple[Lost, Lost]:
+        """Subtract late arrivals; returns what stays lost, and the remainder to subtract from earlier losses."""
+        rest = self.since(recovered)
         stays = Lost({name: count for name, count in rest.reasons.items() if count > 0}, max(rest.batches, 0))
         return stays, stays.since(rest)
 
@@ -41,8 +41,9 @@ def lost_of(
 ) -> Lost:
     """Return what a boot has lost.
 
-    `dropped` are requests that the agent could not record, `dropped_batches` batches that it gave up, by reason;
-    `missing` batches below the newest have not come, and `uncounted` requests are in the agent's total and not in ours.
+    `dropped` counts requests that the agent could not record and `dropped_batches` batches that it gave up, by reason.
+    `missing` counts batches before the newest that have not arrived, `uncounted` requests in the agent's total but not
+    in ours.
     """
     reasons = {reason: count for reason, count in dropped.items() if count}
     given_up = [reason for reason, count in dropped_batches.items() if count]

@@ -1,7 +1,7 @@
-"""Bringing the database up to date: each numbered migration of schemas, in order, once.
+"""Migrates the database: each numbered migration of schemas, in order, once.
 
-A migration is recorded after its last statement. Statements are IF NOT EXISTS, so a run that crashed in the
-middle, or that another one overtakes, is mended by running again.
+A migration is recorded after its last statement. Statements use IF NOT EXISTS, so after a crash, or a concurrent run,
+simply run it again.
 """
 
 from __future__ import annotations
@@ -48,23 +48,23 @@ APPLIED = "SELECT DISTINCT number FROM schema_migrations ORDER BY number"
 
 @dataclass(frozen=True, slots=True)
 class SchemaState:
-    """Which migrations the code knows and which the database has, by number."""
+    """The numbers of the migrations that the code knows and that the database has."""
 
     known: tuple[int, ...]
     applied: tuple[int, ...]
 
     @property
     def missing(self) -> tuple[int, ...]:
-        """Migrations that are still to run."""
+        """Return the migrations still to run."""
         return tuple(number for number in self.known if number not in self.applied)
 
     def check(self, where: str) -> None:
-        """Raise unless the database is just as this code wants it."""
+        """Raise SchemaNewerError or SchemaMissingError unless the database has exactly the expected migrations."""
         unknown = [number for number in self.applied if number not in self.known]
         if unknown:
             raise SchemaNewerError(
-                f"{where} has migration {max(unknown)}, and this version of endpoint-analytics knows "
-                f"{max(self.known, default=0)} as its newest: run the newer version"
+                f"{where} has migration {max(unknown)}, but the newest that this version of endpoint-analytics knows "
+                f"is {max(self.known, default=0)}: run the newer version"
             )
         if self.missing:
             raise SchemaMissingError(
@@ -74,7 +74,7 @@ class SchemaState:
 
 
 def schema_state(known: Sequence[Migration], applied: Sequence[int]) -> SchemaState:
-    """Return the state for these migrations and the numbers that `APPLIED` gave."""
+    """Return the state for these migrations and the numbers returned by `APPLIED`."""
     return SchemaState(tuple(migration.number for migration in known), tuple(applied))
 
 
@@ -84,10 +84,10 @@ def read_applied(client: Client) -> tuple[int, ...]:
 
 
 def migrate(config: ClickHouseConfig, retention: Retention | None = None) -> tuple[Migration, ...]:
-    """Create what is missing and return the migrations that were run, none when all was there.
+    """Run the missing migrations and return them, possibly none.
 
-    The tables are then made to keep what `retention` says, or without it the environment.
-    Raises SchemaNewerError, before anything is changed, when the database knows more than this code.
+    Then sets the retention of the tables, from `retention` or by default from the environment.
+    Raises SchemaNewerError, before changing anything, if the database is newer than this code.
     """
     known = read_migrations(config.cluster)
     kept = environment_retention() if retention is None else retention
@@ -114,7 +114,7 @@ def migrate(config: ClickHouseConfig, retention: Retention | None = None) -> tup
 
 
 def _make_database(config: ClickHouseConfig, on_cluster: str) -> None:
-    """Create the database unless it is there: a user who may not create one can still migrate."""
+    """Create the database unless it exists: a user without permission to create one can still migrate."""
     try:
         connect(config).close()
     except SchemaMissingError:
@@ -128,13 +128,13 @@ def _make_database(config: ClickHouseConfig, on_cluster: str) -> None:
 
 
 def _apply(client: Client, migration: Migration) -> Migration:
-    for place, statement in enumerate(migration.statements, start=1):
+    for index, statement in enumerate(migration.statements, start=1):
         try:
             client.command(statement)
         except ClickHouseError as error:
             raise StoreError(
-                f"statement {place} of migration {migration.number} ({migration.name}) failed; mend "
-                f"the cause and run 'endpoint-analytics migrate' again, which goes on from there: {error}"
+                f"statement {index} of migration {migration.number} ({migration.name}) failed; fix the "
+                f"cause and run 'endpoint-analytics migrate' again, which continues from there: {error}"
             ) from error
     by = package_version("endpoint-analytics")
     client.command(RECORD, parameters={"number": migration.number, "name": migration.name, "by": by})

@@ -1,7 +1,7 @@
-"""The page's sessions as they are stored: how one is opened, ended, and read. HTTP and caching do not belong here.
+"""The page's sessions as stored: how to open, end and read them. HTTP and caching do not belong here.
 
-Only the SHA-256 of a session's secret is stored, so whoever can read the table cannot make a cookie of it. An ended
-session replaces the open one whatever is written first: `ended` is the row's version.
+Only the SHA-256 of a session's secret is stored, so reading the table is not enough to forge a cookie. An ended session
+replaces the open one, whichever is written first: `ended` is the row's version.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MAX_SESSIONS = 10_000
-"""Sessions in force at once: the query service holds them all in memory."""
+"""Maximum number of active sessions: the query service holds them all in memory."""
 MAX_SESSIONS_A_TOKEN = 500
-"""The newest of each token, so that whoever signs in over and over pushes out nobody else."""
+"""Only the newest sessions of each token are kept, so that repeated sign-ins do not push out other users."""
 
 OPEN = """
 INSERT INTO page_sessions (session_id, secret_sha256, token_id, opened_at, expires_at, ended) VALUES
@@ -25,7 +25,7 @@ INSERT INTO page_sessions (session_id, secret_sha256, token_id, opened_at, expir
 ({session_id:String}, {secret_sha256:String}, {token_id:String}, {opened_s:UInt32}, {expires_s:UInt32}, 1)
 """
 
-IN_FORCE = """
+ACTIVE = """
 SELECT session_id, secret_sha256, token_id, toUnixTimestamp(opened_at), toUnixTimestamp(expires_at)
 FROM page_sessions FINAL WHERE ended = 0 AND expires_at > {now_s:UInt32}
 ORDER BY opened_at DESC, session_id LIMIT {a_token:UInt32} BY token_id LIMIT {limit:UInt32}
@@ -53,13 +53,13 @@ class PageSession:
         }
 
 
-def in_force_parameters(now_s: float) -> dict[str, Any]:
-    """Return the parameters of IN_FORCE."""
+def active_parameters(now_s: float) -> dict[str, Any]:
+    """Return the parameters of ACTIVE."""
     return {"now_s": int(now_s), "a_token": MAX_SESSIONS_A_TOKEN, "limit": MAX_SESSIONS}
 
 
 def parse_rows(rows: Sequence[Sequence[Any]]) -> dict[str, PageSession]:
-    """Return the sessions in the rows of IN_FORCE, by id."""
+    """Return the sessions in the rows of ACTIVE, by id."""
     return {
         row[0]: PageSession(
             session_id=row[0],

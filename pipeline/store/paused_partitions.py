@@ -1,4 +1,4 @@
-"""Which partitions are paused: rows of `paused_partitions`, as the worker and the operator write them."""
+"""The paused partitions: rows of `paused_partitions`, written by the worker and by operators."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 
 FOR_EVER = 2**63
-"""An `accept_until` beyond all offsets: until the partition is well again."""
+"""An `accept_until` beyond all offsets: until the partition is healthy again."""
 
 READ = """
 SELECT stream, partition, paused, toUnixTimestamp64Milli(since), next_offset, reason, accept_until, version
@@ -27,7 +27,7 @@ READ_PAUSED = READ.replace("ORDER BY", "WHERE paused = 1 ORDER BY")
 
 @dataclass(frozen=True, slots=True)
 class PausedPartition:
-    """A partition that is paused, or was: the columns say what each means."""
+    """A partition that is or was paused; the table's column comments explain the fields."""
 
     stream: str
     partition: int
@@ -39,7 +39,7 @@ class PausedPartition:
     version: int
 
     def resumed(self, accept_until: int) -> PausedPartition:
-        """Return it as it goes on, rejecting what is unusable before the offset."""
+        """Return the resumed state, which rejects unusable messages before the offset."""
         return replace(self, paused=False, accept_until=accept_until, version=newer_than(self.version))
 
     def __str__(self) -> str:
@@ -47,7 +47,7 @@ class PausedPartition:
 
     @property
     def command(self) -> str:
-        """Return what has the worker read it again."""
+        """Return the command that makes the worker resume reading it."""
         return f"endpoint-analytics partitions resume {self.stream} {self.partition}"
 
     def row(self, changed_by: str) -> Row:
@@ -68,26 +68,26 @@ class PausedPartition:
 
 
 def newer_than(version: int) -> int:
-    """Return the version of a change that is made now, whatever the clock of who made the last."""
+    """Return the version of a change made now, whatever clock made the previous version."""
     return max(time.time_ns() // 1000, version + 1)
 
 
 async def read_paused(client: AsyncClient) -> dict[tuple[str, int], PausedPartition]:
-    """Return all that the table has, by stream and partition."""
-    return _by_place((await client.query(READ)).result_rows)
+    """Return all rows of the table, by stream and partition."""
+    return _by_partition((await client.query(READ)).result_rows)
 
 
 def read_paused_now(client: Client) -> dict[tuple[str, int], PausedPartition]:
-    """Return the same, for a command."""
-    return _by_place(client.query(READ).result_rows)
+    """Return the same from a blocking client."""
+    return _by_partition(client.query(READ).result_rows)
 
 
 async def read_still_paused(reader: Reader) -> tuple[PausedPartition, ...]:
-    """Return those that are paused now, for all who show it; raises StoreError."""
-    return tuple(_by_place(await reader.read(READ_PAUSED, {})).values())
+    """Return the partitions that are paused now; raises StoreError."""
+    return tuple(_by_partition(await reader.read(READ_PAUSED, {})).values())
 
 
-def _by_place(rows: object) -> dict[tuple[str, int], PausedPartition]:
+def _by_partition(rows: object) -> dict[tuple[str, int], PausedPartition]:
     found = {}
     for stream, partition, paused, since_ms, next_offset, reason, accept_until, version in rows:  # type: ignore[attr-defined]
         found[stream, partition] = PausedPartition(

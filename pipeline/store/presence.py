@@ -1,11 +1,11 @@
-"""Which replicas are there, and the state each is shown in: pure rules on what was last heard of them.
+"""Which replicas are present, and the state that each is shown in: pure rules on their last reports.
 
-No SQL and no clock: `now` and the settings are arguments. Whoever shows a state asks here.
+No SQL and no clock: `now` and the settings are arguments. Every outlet that shows a state uses these rules.
 
-**Silence is judged by the log, never by the clock alone.** A replica is judged at the moment that its partitions were
-read to: it is silent when they were read for longer than the heartbeat timeout beyond its last word, steadily, since in
-a time in which nobody could append or nobody read, silence says nothing. Where they are not read to within that time of
-now, the pipeline is late, and nothing is known of now.
+**Silence is judged by the Kafka log, never by the clock alone.** A replica is judged at the moment up to which its
+partitions were read. It is silent if they were read, without interruption, for longer than the heartbeat timeout past
+its last report: while nothing could be appended or read, silence means nothing. If they have not been read to within
+that timeout of now, the pipeline is late, and the present is unknown.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from endpoint_analytics.schemas.replicas import ShownState, State
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """How long things count after they were last heard of."""
+    """How long replicas and agents count as present after their last report."""
 
     grace: timedelta = timedelta(minutes=5)
-    """A departed replica's series stay for so long."""
+    """How long the series of a departed replica are kept."""
     heartbeat: timedelta = timedelta(seconds=HEARTBEAT_TIMEOUT_S)
-    """An agent that was silent for longer is dead, and a pipeline that is later than that is late."""
+    """An agent silent for longer is dead; a pipeline further behind is late."""
     waiting: timedelta = timedelta(days=1)
-    """A replica that no agent speaks for keeps the unfinished state it was told to be in for so long."""
+    """How long a replica without an agent keeps its last reported, unfinished state."""
 
 
 _FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
@@ -36,9 +36,9 @@ _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class LastHeard:
-    """The last that was heard of a replica: when the broker took its agent's message, and its last state.
+    """The last reports of a replica: when the broker appended its agent's last message, and its last state.
 
-    All that its partitions held at `read_to` is stored; since `steady_since` that has risen without a pause.
+    Its partitions are stored up to `read_to`, which has advanced without a pause since `steady_since`.
     """
 
     append_at: datetime | None = None
@@ -49,15 +49,15 @@ class LastHeard:
 
     @property
     def newest(self) -> datetime | None:
-        """When anything was heard last."""
+        """Return the time of the last report of any kind."""
         return max((at for at in (self.append_at, self.state_at) if at is not None), default=None)
 
     def moment(self, now: datetime) -> datetime:
-        """Return the moment that is spoken of."""
+        """Return the moment at which the replica is judged."""
         return min(now, self.read_to)
 
     def unknown_since(self, replica_id: str, presence: Presence, now: datetime) -> datetime | None:
-        """Return since when nothing is known of the replica, None while its state is known."""
+        """Return since when nothing is known about the replica, or None if its state is known."""
         if self.read_to < now - presence.heartbeat:
             return self.read_to
         if shown_state(replica_id, self, presence, now) == "unknown" and self.newest is not None:
@@ -71,12 +71,12 @@ _WITH_AGENT = frozenset({"initializing", "running", "draining"})
 
 
 def is_late(heard: LastHeard, presence: Presence, now: datetime) -> bool:
-    """Whether the pipeline is late where the replica speaks."""
+    """Whether the pipeline is late for the replica's partitions."""
     return heard.read_to < now - presence.heartbeat
 
 
 def is_alive(heard: LastHeard, presence: Presence, now: datetime) -> bool:
-    """Whether the replica's agent spoke within the heartbeat timeout before the moment that is spoken of."""
+    """Whether the replica's agent reported within the heartbeat timeout before the moment of judgment."""
     return heard.append_at is not None and heard.append_at >= heard.moment(now) - presence.heartbeat
 
 
@@ -89,18 +89,18 @@ def is_present(heard: LastHeard, presence: Presence, now: datetime) -> bool:
 
 
 def _waits(heard: LastHeard) -> bool:
-    """Whether no agent speaks for the replica yet, so that silence says nothing."""
+    """Whether the replica has no agent yet, so that silence means nothing."""
     if heard.state is None or heard.state_at is None or heard.state in _ENDED:
         return False
     return heard.append_at is None or (heard.state in _BEFORE_AGENT and heard.state_at > heard.append_at)
 
 
 def shown_state(replica_id: str, heard: LastHeard, presence: Presence, now: datetime) -> ShownState | None:
-    """Return the state in which the replica is shown; None for requests that no replica holds.
+    """Return the state in which the replica is shown; None for unassigned requests.
 
-    A replica's last event says its state. Without any, its agent's heartbeat does. Where an agent ought to
-    speak and is silent for longer than the heartbeat timeout, the replica has failed. Where the pipeline is late,
-    or has just gone on, it is not known.
+    A replica's last event determines its state; without events, its agent's heartbeat does. If an agent should be
+    reporting but is silent for longer than the heartbeat timeout, the replica has failed. While the pipeline is late,
+    or has just resumed, the state is unknown.
     """
     if replica_id == UNASSIGNED:
         return None

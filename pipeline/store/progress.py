@@ -1,6 +1,6 @@
-"""How far the pipeline has come, as the worker tells it, and what follows for each replica. One query, then pure.
+"""How far the pipeline has read, as reported by the worker, and what follows for each replica. One query, then pure.
 
-Every outlet reads it first: what was heard of a replica is judged at the moment that its partitions were read to.
+Every outlet reads it first: a replica is judged at the moment up to which its partitions were read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from endpoint_analytics.schemas.replicas import State
 if TYPE_CHECKING:
     from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 
-Place = tuple[str, int]
+StreamPartition = tuple[str, int]
 """A stream and its partition."""
 
 PROGRESS = """
@@ -25,12 +25,12 @@ GROUP BY stream, partition
 """
 
 LONGEST = timedelta(days=2)
-"""Replicas that were heard of before are not looked for, however late the pipeline is."""
+"""Replicas last reported before this are not considered, however late the pipeline is."""
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Come(NamedTuple):
-    """How far a partition is stored, and since when that has risen steadily."""
+class PartitionProgress(NamedTuple):
+    """How far a partition is stored, and since when that has advanced steadily."""
 
     read_to: datetime
     steady_since: datetime
@@ -38,59 +38,59 @@ class Come(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """All partitions. One that no worker ever told of is read to nowhere."""
+    """The progress of all partitions; one that no worker ever reported counts as never read."""
 
-    partitions: Mapping[Place, Come]
+    partitions: Mapping[StreamPartition, PartitionProgress]
 
-    def of(self, place: Place) -> Come:
-        """Return how far the partition has come."""
-        return self.partitions.get(place) or Come(_NEVER, _NEVER)
+    def of(self, partition: StreamPartition) -> PartitionProgress:
+        """Return the progress of the partition."""
+        return self.partitions.get(partition) or PartitionProgress(_NEVER, _NEVER)
 
     def heard(
         self,
         append_at: datetime | None,
-        place: Place | None,
+        partition: StreamPartition | None,
         state: State | None,
         state_at: datetime | None,
         state_partition: int | None,
     ) -> LastHeard:
-        """Return what was heard of a replica: its agent's last word came by `place`, its last state by a partition."""
-        come = []
-        if append_at is not None and place is not None:
-            read_to, steady_since = self.of(place)
-            come.append(Come(max(read_to, append_at), steady_since))  # what is stored was read
+        """Return the last reports of a replica: its agent's, which came through `partition`, and its state's."""
+        found = []
+        if append_at is not None and partition is not None:
+            read_to, steady_since = self.of(partition)
+            found.append(PartitionProgress(max(read_to, append_at), steady_since))  # what is stored was read
         if state_partition is not None:
-            come.append(self.of(("replicas", state_partition)))
+            found.append(self.of(("replicas", state_partition)))
         return LastHeard(
             append_at,
             state,
             state_at,
-            read_to=min((each.read_to for each in come), default=_NEVER),
-            steady_since=max((each.steady_since for each in come), default=_NEVER),
+            read_to=min((each.read_to for each in found), default=_NEVER),
+            steady_since=max((each.steady_since for each in found), default=_NEVER),
         )
 
     def slowest(self, now: datetime) -> datetime:
-        """Return the moment that the slowest partition has come to, at most now and at least LONGEST ago."""
-        oldest = min((come.read_to for come in self.partitions.values()), default=_NEVER)
+        """Return the moment up to which the slowest partition was read, between LONGEST ago and now."""
+        oldest = min((each.read_to for each in self.partitions.values()), default=_NEVER)
         return max(min(oldest, now), now - LONGEST)
 
     def alive_from(self, presence: Presence, now: datetime) -> datetime:
-        """Return since when an agent must have spoken to be alive; that of late partitions is not known anyway."""
+        """Return since when an agent must have reported to be alive; in late partitions it is unknown anyway."""
         moments = (
-            come.read_to for come in self.partitions.values() if come.read_to >= now - presence.heartbeat
+            each.read_to for each in self.partitions.values() if each.read_to >= now - presence.heartbeat
         )
         return min((*moments, now)) - presence.heartbeat
 
-    def is_late(self, place: Place, presence: Presence, now: datetime) -> bool:
-        """Whether what the partition says is too old to speak of now."""
-        return self.of(place).read_to < now - presence.heartbeat
+    def is_late(self, partition: StreamPartition, presence: Presence, now: datetime) -> bool:
+        """Whether the partition's data is too old to describe the present."""
+        return self.of(partition).read_to < now - presence.heartbeat
 
     def unknown_since(
         self, heard: Iterable[tuple[str, LastHeard]], presence: Presence, now: datetime
     ) -> datetime | None:
-        """Return since when it is not known which replicas of an endpoint run; None while it is known.
+        """Return since when the running replicas of an endpoint are unknown; None if they are known.
 
-        `heard` are its present replicas. Without any, some that nobody has heard of yet may be in a late partition.
+        `heard` are its present replicas. If there are none, a late partition may still contain new ones.
         """
         since = [at for name, each in heard if (at := each.unknown_since(name, presence, now)) is not None]
         if since:
@@ -101,9 +101,11 @@ class Progress:
 
 def parse_progress(rows: Iterable[Sequence[Any]]) -> Progress:
     """Return the progress in the rows of PROGRESS."""
-    return Progress({(stream, int(partition)): Come(*come) for stream, partition, *come in rows})
+    return Progress(
+        {(stream, int(partition)): PartitionProgress(*values) for stream, partition, *values in rows}
+    )
 
 
 async def read_progress(reader: Reader) -> Progress:
-    """Return how far the pipeline has come; raises StoreError."""
+    """Return the pipeline's progress; raises StoreError."""
     return parse_progress(await reader.read(PROGRESS, {}))

@@ -1,6 +1,6 @@
-"""Queries that run side by side: a task group whose failure is one StoreError, on every Python.
+"""Concurrent queries: a task group that fails with a single StoreError, on every Python version.
 
-`except*` would do, but before Python 3.11.4 what is raised inside it comes out wrapped in a group again.
+`except*` would do, but before Python 3.11.4 an exception raised inside it is wrapped in a group again.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from endpoint_analytics.pipeline.store.errors import StoreError
 
 @asynccontextmanager
 async def query_group() -> AsyncIterator[asyncio.TaskGroup]:
-    """Yield a task group for queries; when one fails, the others are cancelled and its StoreError is raised.
+    """Yield a task group for queries; if one fails, the others are cancelled and its StoreError is raised.
 
-    Errors of any other kind are raised in their group, as a task group does.
+    Errors of any other kind are raised in an exception group, as usual for a task group.
     """
     try:
         async with asyncio.TaskGroup() as group:
@@ -28,7 +28,8 @@ async def query_group() -> AsyncIterator[asyncio.TaskGroup]:
 
 
 def _only_store_error(errors: BaseExceptionGroup[BaseException]) -> StoreError | None:
-    """Return the first StoreError of a group that holds nothing else, else None."""
+    """Return the first StoreError of a group that contains only StoreErrors, else None."""
+
     found: StoreError | None = None
     for error in errors.exceptions:
         one = _only_store_error(error) if isinstance(error, BaseExceptionGroup) else error

@@ -1,8 +1,8 @@
-"""Rolling up: finds the coarse windows whose finer rows changed, and computes them anew.
+"""Rollup: finds the coarse windows whose finer rows changed, and recomputes them.
 
-Rows are absolute, so that it does not matter how often, when, and by how many rollers a window is computed:
-the newest computation holds, and it saw all that the others saw. Late rows and replays are just windows that
-changed. All moments are ClickHouse's own, since `stored_at` is. No loop and no clock belong here.
+Rows are absolute, so it does not matter how often, when and by how many processes a window is computed: the newest
+computation wins, and it saw everything that the others saw. Late rows and replays are just changed windows. All times
+are ClickHouse's own, because `stored_at` is. No loop and no clock belong here.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from endpoint_analytics.pipeline.store.rollup_levels import (
 )
 
 SETTLE_S = 15
-"""A window is rolled up so long after its end, when its rows have come; later ones make it be rolled up again."""
+"""How long after its end a window is first rolled up, to wait for its rows; later rows cause another rollup."""
 SLACK_S = 10
-"""A row that was stored so shortly before a computation began may not have been seen by it."""
+"""A computation may miss rows stored less than this before it began."""
 EARLY_S = 60
-"""Clocks of replicas may be ahead by so much."""
+"""How far the clocks of replicas may be ahead."""
 BEHIND_S = 600
-"""A level that is behind by more is rolled up first, before a coarser one is made of it."""
+"""A level further behind than this must catch up before a coarser one is made from it."""
 TOUCHED_AT_ONCE = 5_000
 WINDOWS_AT_ONCE = {MINUTE: 60, HOUR: 24}
-"""In one statement: it then reads at most an hour of the 10 s windows, or a day of minutes."""
+"""Windows per statement, which then reads at most an hour of 10 s windows, or a day of minutes."""
 
 
 class Executor(Protocol):
@@ -54,7 +54,7 @@ class Executor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A table that is rolled up into, and where from."""
+    """A table of rolled-up windows and its source."""
 
     table: str
     source: str
@@ -79,8 +79,8 @@ TARGETS = (
         TEN_SECONDS,
         sql.samples_of_windows(TEN_SECONDS.engine, MINUTE.engine),
     ),
-    # An hour is rolled up from minutes. Late rows change a minute, and the minute's new row makes the hour
-    # one that changed: `stored_at` of the minutes carries it on.
+    # Hours are rolled up from minutes. Late rows change a minute, and the minute's new row marks its hour as changed,
+    # through the `stored_at` of the minutes.
     Target(HOUR.requests, MINUTE.requests, HOUR, MINUTE, sql.REQUESTS_OF_MINUTES),
     Target(
         HOUR.hardware, MINUTE.hardware, HOUR, MINUTE, sql.samples_of_minutes(MINUTE.hardware, HOUR.hardware)
@@ -91,20 +91,20 @@ TARGETS = (
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """How far a target is rolled up: rows stored before `looked_at` are in it, for windows up to `rolled_to_s`."""
+    """How far a target is rolled up: it includes rows stored before `looked_at`, for windows up to `rolled_to_s`."""
 
     looked_at: datetime
     rolled_to_s: int
 
 
 async def read_states(executor: Executor) -> dict[str, State]:
-    """Return each target's state; a target that nobody looked at is not there."""
+    """Return each target's state; targets never checked are missing."""
     rows = await executor.read(sql.STATES, {})
     return {target: State(_aware(looked_at), int(rolled_to)) for target, looked_at, rolled_to in rows}
 
 
 async def read_rollup_progress(executor: Any) -> RollupProgress:
-    """Return which level reaches how far; `executor` is anything that reads."""
+    """Return how far each level is rolled up; `executor` is anything with a `read` method."""
     ttls = await executor.read(TTLS, {"tables": TABLES})
     states = await read_states(executor)
 
@@ -116,17 +116,17 @@ async def read_rollup_progress(executor: Any) -> RollupProgress:
 
 
 async def roll_up(executor: Executor) -> int:
-    """Look at every target once, finer ones first; returns how many windows were computed."""
+    """Check every target once, finer ones first; returns the number of windows computed."""
     rows = await executor.read(TTLS, {"tables": TABLES})
     retention = stored_retention(parse_ttls(rows))
     return sum([await look(executor, target, retention) for target in TARGETS])
 
 
 async def look(executor: Executor, target: Target, retention: Retention) -> int:
-    """Roll up what changed of one target since it was looked at, and record it when all of it is done.
+    """Roll up what changed in one target since the last check, and record it once all of it is done.
 
-    Whoever is stopped on the way leaves the old record: readers keep to the finer level, and the next look does
-    what is left, since what was computed is newer than its rows.
+    If interrupted, the old record stays: readers keep using the finer level, and the next check computes only the
+    rest, because computed windows are newer than their rows.
     """
     now = _aware((await executor.read(sql.NOW, {}))[0][0])
     states = await read_states(executor)
@@ -135,14 +135,14 @@ async def look(executor: Executor, target: Target, retention: Retention) -> int:
     if target.source_level is not TEN_SECONDS:
         source_to_s = states[target.source].rolled_to_s if target.source in states else 0
         if source_to_s < settled_s - BEHIND_S:
-            return 0  # what it is made of is not there yet: to be looked at when it is
+            return 0  # its source is not there yet: check again later
         settled_s = min(settled_s, source_to_s)
     kept = timedelta(seconds=retention.days(target.source_level) * DAY_S)
-    # Rows are stored at most a window before it settles, or early: what was not settled is found again.
+    # Look back far enough to find windows that were not settled at the last check, and early ones, again.
     again = timedelta(seconds=seconds + SETTLE_S + SLACK_S + EARLY_S + 60)
     parameters = {
         "stored_from": _text((state.looked_at if state else now - kept) - again),
-        # The last day of what is kept may have lost rows already: its windows stay as they are.
+        # The oldest day kept may already have lost rows: its windows stay as they are.
         "keep_from": int((now - kept).timestamp()) + DAY_S,
         "seconds": seconds,
         "settled": max(settled_s, 0),

@@ -1,6 +1,6 @@
-"""The levels of stored windows, how long each is kept, and how far each is rolled up. Pure but for the settings.
+"""The levels of stored windows, how long each is kept, and how far each is rolled up. Pure except for the settings.
 
-Retention is a TTL of the tables: `endpoint-analytics migrate` sets it, and readers ask the tables.
+Retention is a TTL of the tables: `endpoint-analytics migrate` sets it, and readers take it from the tables.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _DAYS = re.compile(r"toIntervalDay\((\d+)\)")
 
 
 class RetentionError(ConfigurationError):
-    """A retention that cannot be used."""
+    """A retention setting is invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Windows of `seconds`, in three tables. `least_days`: late data must find the finer rows that it adds to."""
+    """Windows of `seconds`, in three tables. `least_days`: late data needs the finer rows that it is added to."""
 
     name: str
     seconds: int
@@ -40,16 +40,16 @@ class Level:
 
     @property
     def setting(self) -> str:
-        """The name of the setting of its retention."""
+        """Return the name of its retention setting."""
         return f"retention_{self.name.lower()}_days"
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """The level's tables."""
+        """Return the level's tables."""
         return self.requests, self.hardware, self.engine
 
 
-# Agents may be 48 h late, and a window is rolled up anew from all its rows: they must be there for a day more.
+# Agents may be 48 h late, and a window is recomputed from all its rows: they must be kept for a day more.
 TEN_SECONDS = Level("10S", 10, "request_windows", "hardware_windows", "engine_windows", 7, 4)
 MINUTE = Level("1MIN", 60, "request_minutes", "hardware_minutes", "engine_minutes", 30, 4)
 HOUR = Level("1H", 3600, "request_hours", "hardware_hours", "engine_hours", 400, 4)
@@ -68,7 +68,7 @@ class Retention:
         if not self.ten_seconds <= self.minute <= self.hour:
             raise RetentionError(
                 f"retention is {self.ten_seconds}, {self.minute} and {self.hour} days for 10 s, 1 min and "
-                "1 h: a coarser level is kept at least as long as a finer one"
+                "1 h: a coarser level must be kept at least as long as a finer one"
             )
         for level in LEVELS:
             if not level.least_days <= self.days(level) <= 10_000:
@@ -82,12 +82,12 @@ class Retention:
         return (self.ten_seconds, self.minute, self.hour)[LEVELS.index(level)]
 
     def kept_from(self, level: Level, now_s: float) -> int:
-        """Return the moment from which on a level's windows are there."""
+        """Return the time from which a level's windows are available."""
         return int(now_s) - self.days(level) * DAY_S
 
 
 def environment_retention(environment: Mapping[str, str] | None = None) -> Retention:
-    """Return what the ENDPOINT_ANALYTICS_RETENTION_*_DAYS variables say, with defaults for the rest."""
+    """Return the retention from ENDPOINT_ANALYTICS_RETENTION_*_DAYS variables, with defaults for the rest."""
     given = os.environ if environment is None else environment
     days = []
     for level in LEVELS:
@@ -103,20 +103,20 @@ TABLES = [table for level in LEVELS for table in level.tables]
 
 
 def parse_ttls(rows: Sequence[Sequence[Any]]) -> dict[str, int]:
-    """Return the days of each table in the rows of TTLS."""
+    """Return the retention of each table in days, from the rows of TTLS."""
     found = {name: _DAYS.search(engine) for name, engine in rows}
     return {name: int(match[1]) for name, match in found.items() if match}
 
 
 def stored_retention(days: Mapping[str, int]) -> Retention:
-    """Return the retention that the tables have; of the tables of a level the shortest one."""
+    """Return the tables' retention; for each level, that of its table with the shortest one."""
     shortest = [min(days.get(table, level.default_days) for table in level.tables) for level in LEVELS]
     return Retention(*shortest)
 
 
 @dataclass(frozen=True, slots=True)
 class RollupProgress:
-    """Where each level's figures are to be found: windows that end by `*_to` are rolled up."""
+    """How far each level is rolled up: windows that end by `*_to`."""
 
     retention: Retention
     minute_to: int

@@ -1,16 +1,16 @@
-"""Setting how long each level is kept: the tables' TTL, changed only where it is another one."""
+"""Sets how long each level is kept: the tables' TTL, changed only where it differs."""
 
 from __future__ import annotations
 
 from endpoint_analytics.pipeline.store.connect import Client
 from endpoint_analytics.pipeline.store.rollup_levels import LEVELS, TABLES, TTLS, Retention, parse_ttls
 
-# A table's name and a TTL cannot be parameters; the names are ours and the days a checked number.
+# Table names and TTLs cannot be query parameters; the names are our own and the days a validated number.
 _MODIFY = "ALTER TABLE `{table}` {on_cluster} MODIFY TTL window_start + INTERVAL {days} DAY"
 
 
 def apply_retention(client: Client, retention: Retention, on_cluster: str = "") -> tuple[str, ...]:
-    """Make the tables keep what `retention` says; returns the names of those that were changed."""
+    """Set the tables' retention; returns the names of the changed tables."""
     days = parse_ttls(client.query(TTLS, parameters={"tables": TABLES}).result_rows)
     changed = []
     for level in LEVELS:

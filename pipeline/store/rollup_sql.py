@@ -1,6 +1,6 @@
-"""The statements that roll windows up: what was touched, and the absolute rows of the coarser level.
+"""The rollup statements: which windows were touched, and the absolute rows of the coarser level.
 
-SQL only; when it is run is told in `rollup`. `window` is the coarser level's window, of `seconds`.
+SQL only; `rollup` decides when to run it. `window` is the coarser level's window, of length `seconds`.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from endpoint_analytics.pipeline.store.series_columns import (
 )
 
 _WINDOW = "toDateTime(intDiv(toUnixTimestamp(window_start), {seconds:UInt32}) * {seconds:UInt32}, 'UTC')"
-# Constant within a statement, and taken before it reads: of two rollers' rows the later look's holds.
+# Constant within a statement, and taken before it reads: of two concurrent rollups, the later one's rows win.
 _VERSION = "toUnixTimestamp64Micro(now64(6))"
 _OF_THE_WINDOWS = f"""namespace = {{namespace:String}} AND endpoint = {{endpoint:String}}
         AND window_start >= toDateTime({{first:UInt32}}, 'UTC')
         AND window_start < toDateTime({{after:UInt32}}, 'UTC')
         AND toUnixTimestamp({_WINDOW}) IN {{windows:Array(UInt32)}}"""
 
-# Windows with finer rows that were stored since, unless the coarser row was computed well after the newest of
-# them, or since this look began. The two lists are read without FINAL: what was replaced only makes a window be
-# looked at once more.
+# Windows with finer rows stored since the last check, unless the coarser row was computed well after the newest of
+# them, or since this check began. Both lists are read without FINAL: a replaced row only causes one more check.
 _TOUCHED = """
 WITH touched AS
 (
@@ -58,8 +57,8 @@ def touched(source: str, target: str) -> str:
     return _TOUCHED.format(source=source, target=target, window=_WINDOW)
 
 
-# Sketches are added up apart from the counts, bucket by bucket: a fraction of what sumMap would cost. A row that
-# comes between the reads of one statement makes its window be computed again, as any row within the slack does.
+# Sketches are summed separately from the counts, bucket by bucket, at a fraction of the cost of sumMap. A row that
+# arrives between the reads of one statement causes its window to be recomputed, like any row within the slack.
 # The row with an empty replica_id is the whole endpoint.
 _SKETCH = """
 (
@@ -151,16 +150,16 @@ ON h.replica_id = e.replica_id AND h.ends >= e.at
 
 
 def sample_windows(table: str, where: str) -> str:
-    """Return the query for the samples of a table of 10 s windows (hardware's or engines'), by replica, device,
-    metric and window, and whether the replica ran.
+    """Return the query for a table of 10 s sample windows (hardware or serving engines): samples by replica, device,
+    metric and window, and whether the replica was running.
 
-    A replica without any event runs while its agent speaks.
+    A replica without events counts as running while its agent reports.
     """
     return _SAMPLE_WINDOWS.replace("__TABLE__", table).replace("__WHERE__", where)
 
 
 def samples_of_windows(source: str, target: str) -> str:
-    """Return the statement that makes minutes of samples: `target` of the 10 s windows in `source`."""
+    """Return the statement that rolls samples up into minutes: into `target`, from the 10 s windows in `source`."""
     return f"""
 INSERT INTO {target}
     (namespace, endpoint, replica_id, device, metric, window_start, version, samples, sum, min, max, windows)
@@ -173,7 +172,7 @@ GROUP BY of, t.metric, window
 
 
 def samples_of_minutes(source: str, target: str) -> str:
-    """Return the statement that makes hours of samples: `target` of the minutes in `source`."""
+    """Return the statement that rolls samples up into hours: into `target`, from the minutes in `source`."""
     return f"""
 INSERT INTO {target}
     (namespace, endpoint, replica_id, device, metric, window_start, version, samples, sum, min, max, windows)

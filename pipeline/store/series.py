@@ -1,6 +1,6 @@
-"""Reading series: one question, its rows as columns on the grid of steps. What is drawn of them is told elsewhere.
+"""Reads series: one query, its rows as numbers on the grid of steps. How they are presented is decided elsewhere.
 
-Rows become numbers here; a step without a row is None in every column.
+A step without a row is None in every column.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ MAX_SAMPLE_SERIES = 4000
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """Whose figures are wanted, of which stored windows, in which steps; an empty replica means all."""
+class SeriesQuery:
+    """Whose figures to read, from which stored windows, in which steps; an empty replica means all."""
 
     namespace: str
     endpoint: str
@@ -78,7 +78,7 @@ class RequestStep:
 
 @dataclass(frozen=True, slots=True)
 class SampleSeries:
-    """One metric of one device, or of several together: by step, (samples, their sum, 10 s windows)."""
+    """One metric of one device, or of several combined: by step, (samples, their sum, 10 s windows)."""
 
     replica: str
     device: str
@@ -86,35 +86,35 @@ class SampleSeries:
     steps: Mapping[int, tuple[int, float, int]]
 
 
-def question_of_steps(
-    namespace: str, endpoint: str, replica: str, steps: Steps, since_s: int, reach: RollupProgress
-) -> Question:
-    """Return the question for the steps from `since_s` on, one of their starts."""
-    read = time_ranges(since_s, steps.to_s, steps.level, reach)
-    return Question(namespace, endpoint, replica, steps.from_s, steps.step_s, read)
+def query_of_steps(
+    namespace: str, endpoint: str, replica: str, steps: Steps, since_s: int, progress: RollupProgress
+) -> SeriesQuery:
+    """Return the query for the steps from `since_s` on, which must be the start of a step."""
+    read = time_ranges(since_s, steps.to_s, steps.level, progress)
+    return SeriesQuery(namespace, endpoint, replica, steps.from_s, steps.step_s, read)
 
 
-def question_of_range(
-    namespace: str, endpoint: str, replica: str, from_s: int, to_s: int, reach: RollupProgress
-) -> Question:
-    """Return the question for a whole range as one step; its inside is read from the coarsest level."""
-    read = time_ranges(from_s, to_s, HOUR, reach)
-    return Question(namespace, endpoint, replica, from_s, to_s - from_s, read)
+def query_of_range(
+    namespace: str, endpoint: str, replica: str, from_s: int, to_s: int, progress: RollupProgress
+) -> SeriesQuery:
+    """Return the query for a whole range as one step; its inner part is read from the coarsest level."""
+    read = time_ranges(from_s, to_s, HOUR, progress)
+    return SeriesQuery(namespace, endpoint, replica, from_s, to_s - from_s, read)
 
 
-async def read_requests(reader: Reader, question: Question) -> dict[int, RequestStep]:
-    """Return the requests of each step that anything covers, by its start; raises StoreError."""
-    return (await _requests(reader, question, False)).get(question.endpoint, {})
+async def read_requests(reader: Reader, query: SeriesQuery) -> dict[int, RequestStep]:
+    """Return the requests of each step with data, by its start; raises StoreError."""
+    return (await _requests(reader, query, False)).get(query.endpoint, {})
 
 
-async def read_requests_of_all(reader: Reader, question: Question) -> dict[str, dict[int, RequestStep]]:
+async def read_requests_of_all(reader: Reader, query: SeriesQuery) -> dict[str, dict[int, RequestStep]]:
     """Return the same for every endpoint of the namespace; raises StoreError."""
-    return await _requests(reader, question, True)
+    return await _requests(reader, query, True)
 
 
-async def _requests(reader: Reader, question: Question, every: bool) -> dict[str, dict[int, RequestStep]]:
-    parts = parts_of(question.read)
-    rows = await reader.read(requests_sql(parts, every), question.parameters()) if parts else ()
+async def _requests(reader: Reader, query: SeriesQuery, every: bool) -> dict[str, dict[int, RequestStep]]:
+    parts = parts_of(query.read)
+    rows = await reader.read(requests_sql(parts, every), query.parameters()) if parts else ()
     found: dict[str, dict[int, RequestStep]] = {}
     for endpoint, at, *values in rows:
         *counts, (codes, times) = values
@@ -126,24 +126,24 @@ async def _requests(reader: Reader, question: Question, every: bool) -> dict[str
 
 
 async def read_quantiles(
-    reader: Reader, question: Question, which: Literal["latency", "ttfb"]
+    reader: Reader, query: SeriesQuery, which: Literal["latency", "ttfb"]
 ) -> dict[int, tuple[float, ...]]:
-    """Return QUANTILES in seconds of each step that has requests; raises StoreError."""
-    return (await _quantiles(reader, question, which, False)).get(question.endpoint, {})
+    """Return QUANTILES, in seconds, of each step with requests; raises StoreError."""
+    return (await _quantiles(reader, query, which, False)).get(query.endpoint, {})
 
 
 async def read_quantiles_of_all(
-    reader: Reader, question: Question, which: Literal["latency", "ttfb"]
+    reader: Reader, query: SeriesQuery, which: Literal["latency", "ttfb"]
 ) -> dict[str, dict[int, tuple[float, ...]]]:
     """Return the same for every endpoint of the namespace; raises StoreError."""
-    return await _quantiles(reader, question, which, True)
+    return await _quantiles(reader, query, which, True)
 
 
 async def _quantiles(
-    reader: Reader, question: Question, which: Literal["latency", "ttfb"], every: bool
+    reader: Reader, query: SeriesQuery, which: Literal["latency", "ttfb"], every: bool
 ) -> dict[str, dict[int, tuple[float, ...]]]:
-    parts = parts_of(question.read)
-    rows = await reader.read(sketch_sql(which, parts, every), question.parameters()) if parts else ()
+    parts = parts_of(query.read)
+    rows = await reader.read(sketch_sql(which, parts, every), query.parameters()) if parts else ()
     found: dict[str, dict[int, tuple[float, ...]]] = {}
     for endpoint, at, buckets in rows:
         found.setdefault(endpoint, {})[int(at)] = tuple(value_of(int(bucket)) / 1e6 for bucket in buckets)
@@ -151,16 +151,16 @@ async def _quantiles(
 
 
 async def read_samples(
-    reader: Reader, question: Question, kind: SampleKind, metrics: Sequence[str], details: bool
+    reader: Reader, query: SeriesQuery, kind: SampleKind, metrics: Sequence[str], details: bool
 ) -> list[SampleSeries]:
-    """Return the series of the metrics (none named: of all), by metric, replica and device; raises StoreError.
+    """Return the series of the metrics (all if empty), by metric, replica and device; raises StoreError.
 
-    There are at most MAX_SAMPLE_SERIES, and one more when there would be more.
+    Returns MAX_SAMPLE_SERIES + 1 series if there are more than MAX_SAMPLE_SERIES.
     """
-    parts = parts_of(question.read)
+    parts = parts_of(query.read)
     if not parts:
         return []
-    parameters = {**question.parameters(), "metrics": list(metrics), "limit": MAX_SAMPLE_SERIES + 1}
+    parameters = {**query.parameters(), "metrics": list(metrics), "limit": MAX_SAMPLE_SERIES + 1}
     rows = await reader.read(samples_sql(kind, parts, details), parameters)
     return [
         SampleSeries(
@@ -175,9 +175,9 @@ async def read_samples(
 
 __all__ = [
     "QUANTILES",
-    "Question",
     "RequestStep",
     "SampleSeries",
+    "SeriesQuery",
     "read_quantiles",
     "read_requests",
     "read_samples",

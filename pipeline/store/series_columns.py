@@ -1,11 +1,11 @@
-"""How the columns of request windows are put together: over chunks, over processes, over time.
+"""How the columns of request windows are combined: over chunks, over processes, over time.
 
-Rolling up and asking for a series are the same three steps, so their SQL is made here, once, from one table
-of columns. Only this SQL belongs here; each step reads rows that the step before it yields:
+Rollups and series queries take the same three steps, so their SQL is generated here, once, from one table of columns.
+Only this SQL belongs here. Each step reads the rows of the previous one:
 
-- chunks: the rows of one boot and 10 s window become one;
-- boots: the boots of what is asked for (a replica, or all of them) in one 10 s window become one;
-- time: the windows of a step become one. Rolled-up rows enter here.
+- chunks: merge the rows of one boot and 10 s window;
+- boots: merge the boots of the requested replica, or of all replicas, in one 10 s window;
+- time: merge the windows of a step. Rolled-up rows enter here.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _SUMS = (
     "ttfb_count",
     "ttfb_sum_us",
 )
-_PEAKS = ("pending_max", "streaming_max", "active_max")  # at once in a process: added over processes
+_PEAKS = ("pending_max", "streaming_max", "active_max")  # peak of a process: summed over processes
 _LASTS = ("pending_last", "streaming_last")
 _GREATEST = ("oldest_pending_us", "latency_max_us", "ttfb_max_us")
 _SKETCHES = ("latency", "ttfb")
 
 COUNTS = (*_SUMS, *_PEAKS, *_LASTS, *_GREATEST, "covered_us", "status")
-"""What the time step yields of each step, in this order; `status` is a pair of arrays."""
+"""The columns that the time step yields, in this order; `status` is a pair of arrays."""
 
 
 def _chunks() -> str:
@@ -43,7 +43,7 @@ def _chunks() -> str:
 def _boots() -> str:
     columns = [f"sum(b.{name}) AS {name}" for name in (*_SUMS, *_PEAKS, *_LASTS)]
     columns += [f"max(b.{name}) AS {name}" for name in _GREATEST]
-    # From the first that reported to the last: two replicas side by side cover their time once.
+    # From the first report to the last: the time that two concurrent replicas cover counts once.
     columns += ["toUInt64(greatest(max(b.to_us) - min(b.from_us), 0)) AS covered_us"]
     columns += ["sumMap(b.status.1, b.status.2) AS status"]
     return ", ".join(columns)
@@ -81,7 +81,7 @@ STORED = ", ".join(
         *(f"{name}_{part}" for name in _SKETCHES for part in ("buckets", "counts")),
     )
 )
-"""The columns of a rolled-up table that hold what TIME_WITH_SKETCHES yields."""
+"""The columns of a rolled-up table that store the result of TIME_WITH_SKETCHES."""
 
 TO_STORE = ", ".join(
     (*COUNTS[:-1], *(f"{name}.{part}" for name in ("status", *_SKETCHES) for part in (1, 2)))

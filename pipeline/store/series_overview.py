@@ -1,7 +1,6 @@
-"""Reading all endpoints of a namespace at once, for a list of them: replicas, settings, how fresh each is.
+"""Reads all endpoints of a namespace at once, for a list: replicas, settings and freshness.
 
-The figures of their requests are `series` with every endpoint. Only endpoints of which anything was ever heard
-are there.
+Their request figures come from `series`, for all endpoints together. Only endpoints that were ever reported appear.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import NamedTuple
 
 from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.presence import LastHeard, Presence, is_alive, is_present, shown_state
-from endpoint_analytics.pipeline.store.progress import Place, Progress, read_progress
+from endpoint_analytics.pipeline.store.progress import Progress, StreamPartition, read_progress
 from endpoint_analytics.pipeline.store.query_group import query_group
 from endpoint_analytics.schemas.identity import UNASSIGNED
 from endpoint_analytics.schemas.replicas import State
@@ -24,7 +23,7 @@ SELECT DISTINCT namespace FROM boots UNION DISTINCT SELECT DISTINCT namespace FR
 UNION DISTINCT SELECT DISTINCT namespace FROM endpoint_settings
 """
 
-# Rows with an empty replica_id are whole endpoints, however old; of replicas those that may be there now.
+# Rows with an empty replica_id are whole endpoints, however old; replicas are limited to those possibly present now.
 HEARD = """
 SELECT endpoint, replica_id, max(last_at), max(last_append) AS append, argMax((stream, partition), last_append),
     argMaxIf(partition, last_append, stream = 'requests'),
@@ -35,13 +34,13 @@ GROUP BY GROUPING SETS ((endpoint, replica_id), (endpoint))
 HAVING replica_id = '' OR append >= {heard_from:DateTime64(3, 'UTC')}
 """
 
-TOLD = """
-SELECT endpoint, replica_id, toString(argMax(state, (at, offset))), max(at) AS told,
+STATES = """
+SELECT endpoint, replica_id, toString(argMax(state, (at, offset))), max(at) AS reported,
     argMax(partition, (at, offset))
 FROM replica_events FINAL
 WHERE namespace = {namespace:String}
 GROUP BY GROUPING SETS ((endpoint, replica_id), (endpoint))
-HAVING replica_id = '' OR told >= {heard_from:DateTime64(3, 'UTC')} OR (endpoint, replica_id) IN
+HAVING replica_id = '' OR reported >= {heard_from:DateTime64(3, 'UTC')} OR (endpoint, replica_id) IN
 (
     SELECT endpoint, replica_id FROM boots
     WHERE namespace = {namespace:String} AND last_append >= {heard_from:DateTime64(3, 'UTC')}
@@ -60,9 +59,9 @@ GROUP BY endpoint
 
 @dataclass(frozen=True, slots=True)
 class EndpointNow:
-    """An endpoint as it is now; `pending` is None when no agent lives.
+    """The current state of an endpoint; `pending` is None if no agent is alive.
 
-    What is not known is None: while the pipeline is late, `unknown_since` says since when.
+    Unknown values are None; while the pipeline is late, `unknown_since_s` says since when.
     """
 
     endpoint: str
@@ -76,7 +75,7 @@ class EndpointNow:
 
 
 async def read_namespaces(reader: Reader) -> list[str]:
-    """Return the namespaces of which anything was ever heard."""
+    """Return the namespaces that were ever reported."""
     return sorted(row[0] for row in await reader.read(NAMESPACES, {}))
 
 
@@ -90,7 +89,7 @@ async def read_endpoints(
     of = {"namespace": namespace, "heard_from": _text(heard_from)[:-3]}
     async with query_group() as group:
         heard = group.create_task(reader.read(HEARD, of | {"alive_from": _text(alive_from)[:-3]}))
-        told = group.create_task(reader.read(TOLD, of))
+        reported = group.create_task(reader.read(STATES, of))
         current = group.create_task(reader.read(SETTINGS, {"namespace": namespace, "now": _text(now)}))
     agents: dict[str, dict[str, _Agents]] = {}
     newest: dict[str, float] = {}
@@ -99,11 +98,11 @@ async def read_endpoints(
             agents.setdefault(endpoint, {})[replica] = _Agents._make(agent)
         else:
             newest[endpoint] = last_at.timestamp()
-    states: dict[str, dict[str, _Told]] = {}
-    for endpoint, replica, *state in told.result():
+    states: dict[str, dict[str, _State]] = {}
+    for endpoint, replica, *state in reported.result():
         of_endpoint = states.setdefault(endpoint, {})
         if replica:
-            of_endpoint[replica] = _Told._make(state)
+            of_endpoint[replica] = _State._make(state)
     settings = {row[0]: (row[2], row[3]) if row[1] else (None, None) for row in current.result()}
     return [
         _endpoint(
@@ -124,13 +123,13 @@ class _Agents(NamedTuple):
     """A replica's row of HEARD."""
 
     append: datetime
-    place: Place
+    newest_partition: StreamPartition
     requests_partition: int
     pending: int
 
 
-class _Told(NamedTuple):
-    """A replica's row of TOLD."""
+class _State(NamedTuple):
+    """A replica's row of STATES."""
 
     state: State
     at: datetime
@@ -140,7 +139,7 @@ class _Told(NamedTuple):
 def _endpoint(
     endpoint: str,
     agents: dict[str, _Agents],
-    states: dict[str, _Told],
+    states: dict[str, _State],
     settings: tuple[int | None, int | None],
     newest_at_s: float | None,
     progress: Progress,
@@ -150,13 +149,13 @@ def _endpoint(
     present: list[tuple[str, LastHeard]] = []
     alive = False
     for replica in agents.keys() | states.keys():
-        agent, told = agents.get(replica), states.get(replica)
+        agent, state = agents.get(replica), states.get(replica)
         heard = progress.heard(
             append_at=agent.append if agent else None,
-            place=agent.place if agent else None,
-            state=told.state if told else None,
-            state_at=told.at if told else None,
-            state_partition=told.partition if told else None,
+            partition=agent.newest_partition if agent else None,
+            state=state.state if state else None,
+            state_at=state.at if state else None,
+            state_partition=state.partition if state else None,
         )
         if is_present(heard, presence, now):
             present.append((replica, heard))

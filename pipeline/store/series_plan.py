@@ -1,7 +1,7 @@
-"""Which steps a range is cut into, and which stored windows they are read from. Pure: no SQL, no clock.
+"""How a range is divided into steps, and which stored windows they are read from. Pure: no SQL, no clock.
 
-A level's tables are read where it is rolled up, a finer one's where it is not yet: the newest stretch, and in
-a range that does not begin on a coarse window its first. No moment is read twice.
+A level's tables are read where it is rolled up, and finer tables elsewhere: at the newest end, and at the start of a
+range that does not begin on a coarse window. No moment is read twice.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NICE_STEPS_S = (
 
 
 class RangeError(ValueError):
-    """A range or a step that cannot be answered; `hint` says what to ask instead."""
+    """A range or step cannot be answered; `hint` says what to request instead."""
 
     def __init__(self, where: str, what: str, hint: str) -> None:
         super().__init__(what)
@@ -35,21 +35,21 @@ class Steps:
 
     @property
     def count(self) -> int:
-        """How many steps there are."""
+        """Return the number of steps."""
         return (self.to_s - self.from_s) // self.step_s
 
 
-Stretch = tuple[int, int]
-NOWHERE: Stretch = (0, 0)
+TimeRange = tuple[int, int]
+EMPTY: TimeRange = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class TimeRanges:
-    """What is read of each level: a first and a second stretch, either of which may be empty."""
+    """What is read of each level: two time ranges, either of which may be empty."""
 
-    hours: tuple[Stretch, Stretch]
-    minutes: tuple[Stretch, Stretch]
-    windows: tuple[Stretch, Stretch]
+    hours: tuple[TimeRange, TimeRange]
+    minutes: tuple[TimeRange, TimeRange]
+    windows: tuple[TimeRange, TimeRange]
 
 
 def choose_steps(
@@ -59,26 +59,28 @@ def choose_steps(
     points: int,
     max_points: int,
     now_s: float,
-    reach: RollupProgress,
+    progress: RollupProgress,
 ) -> Steps:
-    """Return the steps for a range: of `step_s`, rounded up, or so many that there are about `points`.
+    """Return the steps for a range: of `step_s`, rounded up, or about `points` of them.
 
-    Raises RangeError when there would be more than `max_points`.
+    Raises RangeError if there would be more than `max_points`.
     """
     if from_s >= to_s:
         raise RangeError(
             "query parameter from",
             f"the range begins at {from_s:g} and ends at {to_s:g}",
-            "let it begin before it ends",
+            "choose a start before the end",
         )
     length_s = to_s - from_s
-    if length_s > reach.retention.hour * DAY_S + 2 * HOUR.seconds:
-        days = reach.retention.hour
+    if length_s > progress.retention.hour * DAY_S + 2 * HOUR.seconds:
+        days = progress.retention.hour
         raise RangeError(
-            "query parameter from", f"the range is longer than {days} days", "ask for what is kept"
+            "query parameter from",
+            f"the range is longer than {days} days",
+            "choose a range within the retention",
         )
     oldest = next(
-        (level for level in LEVELS if from_s >= reach.retention.kept_from(level, now_s)), HOUR
+        (level for level in LEVELS if from_s >= progress.retention.kept_from(level, now_s)), HOUR
     )  # the finest level that is kept for the whole range
     if step_s is None:
         wanted_s = max(length_s / points, oldest.seconds)
@@ -90,40 +92,42 @@ def choose_steps(
     if (last - first) // step_s > max_points:
         raise RangeError(
             "query parameter step",
-            f"steps of {step_s} s make {(last - first) // step_s} points of this range; "
+            f"steps of {step_s} s give {(last - first) // step_s} points for this range; "
             f"an answer has at most {max_points}",
-            f"ask for a step of {-(-int(length_s) // max_points)} s or more, or for a shorter range",
+            f"use a step of {-(-int(length_s) // max_points)} s or more, or a shorter range",
         )
     return Steps(first, last, step_s, level)
 
 
-def time_ranges(from_s: int, to_s: int, coarsest: Level, reach: RollupProgress) -> TimeRanges:
-    """Return what to read of each level for [from_s, to_s), using none coarser than `coarsest`."""
-    hours = _inner(from_s, to_s, HOUR, reach.hour_to) if coarsest is HOUR else NOWHERE
+def time_ranges(from_s: int, to_s: int, coarsest: Level, progress: RollupProgress) -> TimeRanges:
+    """Return what to read of each level for [from_s, to_s), using no level coarser than `coarsest`."""
+    hours = _inner(from_s, to_s, HOUR, progress.hour_to) if coarsest is HOUR else EMPTY
     outside = _outside(from_s, to_s, hours)
     if coarsest.seconds < MINUTE.seconds:
-        return TimeRanges((hours, NOWHERE), (NOWHERE, NOWHERE), (outside[0], outside[1]))
-    first = _inner(*outside[0], MINUTE, reach.minute_to)
-    second = _inner(*outside[1], MINUTE, reach.minute_to)
+        return TimeRanges((hours, EMPTY), (EMPTY, EMPTY), (outside[0], outside[1]))
+    first = _inner(*outside[0], MINUTE, progress.minute_to)
+    second = _inner(*outside[1], MINUTE, progress.minute_to)
     before, between_1 = _outside(*outside[0], first)
     between_2, after = _outside(*outside[1], second)
-    # Of the four, two can hold anything: what lies beside an inner stretch on its rolled-up side is empty.
-    rest = [stretch for stretch in (before, between_1, between_2, after) if stretch[0] < stretch[1]]
-    rest += [NOWHERE] * (2 - len(rest))
+    # At most two of the four are not empty: next to an inner range, the rolled-up side is empty.
+    rest = [
+        time_range for time_range in (before, between_1, between_2, after) if time_range[0] < time_range[1]
+    ]
+    rest += [EMPTY] * (2 - len(rest))
     if len(rest) > 2:
-        raise AssertionError(f"{rest} of {from_s} to {to_s} with {reach}")
-    return TimeRanges((hours, NOWHERE), (first, second), (rest[0], rest[1]))
+        raise AssertionError(f"{rest} of {from_s} to {to_s} with {progress}")
+    return TimeRanges((hours, EMPTY), (first, second), (rest[0], rest[1]))
 
 
-def _inner(from_s: int, to_s: int, level: Level, rolled_to: int) -> Stretch:
+def _inner(from_s: int, to_s: int, level: Level, rolled_to: int) -> TimeRange:
     """Return the whole windows of the level in the range that are rolled up."""
     first = -(-from_s // level.seconds) * level.seconds
     last = min(to_s, rolled_to) // level.seconds * level.seconds
-    return (first, last) if first < last else NOWHERE
+    return (first, last) if first < last else EMPTY
 
 
-def _outside(from_s: int, to_s: int, inner: Stretch) -> tuple[Stretch, Stretch]:
-    """Return what the range has before and after the inner stretch; the whole of it when that is empty."""
-    if inner == NOWHERE:
-        return (from_s, to_s), NOWHERE
+def _outside(from_s: int, to_s: int, inner: TimeRange) -> tuple[TimeRange, TimeRange]:
+    """Return the parts of the range before and after the inner one; all of it if the inner range is empty."""
+    if inner == EMPTY:
+        return (from_s, to_s), EMPTY
     return (from_s, inner[0]), (inner[1], to_s)

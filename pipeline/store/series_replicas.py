@@ -1,6 +1,6 @@
-"""Reading what is known of an endpoint's replicas over a range: boots, events, settings, and how fresh it is.
+"""Reads what is known about an endpoint's replicas over a range: boots, events, settings and freshness.
 
-What follows from the rows is told in `series_states` and `presence`.
+`series_states` and `presence` interpret the rows.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import NamedTuple
 from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.paused_partitions import PausedPartition, read_still_paused
 from endpoint_analytics.pipeline.store.presence import LastHeard, Presence, is_alive, is_present, shown_state
-from endpoint_analytics.pipeline.store.progress import Place, Progress, read_progress
+from endpoint_analytics.pipeline.store.progress import Progress, StreamPartition, read_progress
 from endpoint_analytics.pipeline.store.query_group import query_group
 from endpoint_analytics.pipeline.store.series_states import LATE, Event, Life, Span, spans_of, unknown_from
 from endpoint_analytics.schemas.replicas import ShownState
 
 MAX_ROWS = 50_000
-"""Boots, or events, of one answer; beyond them the oldest are left out."""
+"""Limit of boots, and of events, for one answer; beyond it, the oldest are left out."""
 
 KNOWN = """
 SELECT
@@ -29,8 +29,8 @@ SELECT
     (SELECT max(last_at) FROM boots WHERE namespace = {namespace:String} AND endpoint = {endpoint:String})
 """
 
-# Replicas that an agent spoke for since the range began, or that were told to be in a state that had not ended
-# by then. All their boots and events are read, since a state follows from what came before it.
+# Replicas whose agent reported since the range began, or whose last reported state had not ended by then. All their
+# boots and events are read, because a state depends on earlier ones.
 _CHOSEN = """
     SELECT replica_id FROM boots
     WHERE namespace = {namespace:String} AND endpoint = {endpoint:String}
@@ -39,11 +39,11 @@ _CHOSEN = """
     SELECT replica_id FROM replica_events
     WHERE namespace = {namespace:String} AND endpoint = {endpoint:String}
     GROUP BY replica_id
-    HAVING max(at) >= {told_from:DateTime64(6, 'UTC')} OR (max(at) >= {waiting_from:DateTime64(6, 'UTC')}
+    HAVING max(at) >= {events_from:DateTime64(6, 'UTC')} OR (max(at) >= {waiting_from:DateTime64(6, 'UTC')}
         AND argMax(state, (at, offset)) NOT IN ('terminated', 'failed'))
 """
 
-# One row a boot, its two streams and partitions together.
+# One row per boot, combining its streams and partitions.
 BOOTS = f"""
 SELECT replica_id, min(first_at), max(last_at), max(last_append), argMax((stream, partition), last_append),
     argMaxIf(partition, last_append, stream = 'requests'),
@@ -73,7 +73,7 @@ ORDER BY at, offset
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Minimum and maximum replicas, in force from `at_s` on."""
+    """Minimum and maximum replicas, in effect from `at_s` on."""
 
     at_s: float
     min_replicas: int
@@ -82,11 +82,11 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class KnownReplica:
-    """A replica: what was heard of it, and its states. While the pipeline is late, `pending` is None.
+    """A replica: what was reported about it, and its states. While the pipeline is late, `pending` is None.
 
-    From `unknown_since_s` on nothing is known of it; `unknown_reason` says why, or why `pending` alone is not known,
-    where more is known than that the pipeline is late. `copies` processes more sent under a boot of its agent, and
-    `conflicts` batches are of too many.
+    From `unknown_since_s` on nothing is known about it. `unknown_reason` says why the replica, or only its `pending`,
+    is unknown, if the reason is more specific than a late pipeline. `copies` more processes sent under a boot of its
+    agent, and `conflicts` batches came from too many processes.
     """
 
     replica: str
@@ -108,22 +108,22 @@ class KnownReplica:
 class Replicas:
     """The endpoint's replicas, by id, and its settings, by time.
 
-    From `unknown_since_s` on it is not known which run.
+    From `unknown_since_s` on, it is unknown which are running.
     """
 
     replicas: tuple[KnownReplica, ...]
     settings: tuple[Settings, ...]
     unknown_since_s: float | None = None
     paused: tuple[PausedPartition, ...] = ()
-    """Partitions that the worker reads no further, of all endpoints."""
+    """The paused partitions, of all endpoints."""
 
     def in_force(self, moment_s: float) -> Settings | None:
-        """Return the settings at a moment, None before the first."""
+        """Return the settings in effect at a moment, or None before the first."""
         return next((each for each in reversed(self.settings) if each.at_s <= moment_s), None)
 
 
 async def read_known(reader: Reader, namespace: str, endpoint: str) -> tuple[bool, float | None]:
-    """Return whether anything was ever heard of the endpoint, and the end of its newest stored interval."""
+    """Return whether the endpoint was ever reported, and the end of its newest stored interval."""
     rows = await reader.read(KNOWN, {"namespace": namespace, "endpoint": endpoint})
     count, newest = rows[0]
     newest_s = None if newest is None else _seconds(newest)
@@ -139,15 +139,15 @@ async def read_replicas(
     now_s: float,
     presence: Presence,
 ) -> Replicas:
-    """Return the replicas that were there at any time of the range; raises StoreError."""
+    """Return the replicas that were present at any time in the range; raises StoreError."""
     of = {"namespace": namespace, "endpoint": endpoint, "limit": MAX_ROWS}
     now = _moment(now_s)
     progress = await read_progress(reader)
-    # What was heard last may be long ago, where the pipeline is late.
+    # While the pipeline is late, the last report may be long ago.
     heard_from_s = min(from_s, progress.slowest(now).timestamp())
     since = {
         "heard_from": _text(heard_from_s - presence.heartbeat.total_seconds()),
-        "told_from": _text(from_s),
+        "events_from": _text(from_s),
         "waiting_from": _text(from_s - presence.waiting.total_seconds()),
         "alive_from": _text(progress.alive_from(presence, now).timestamp()),
     }
@@ -168,11 +168,11 @@ async def read_replicas(
     found: list[KnownReplica] = []
     present: list[tuple[str, LastHeard]] = []
     for replica in sorted(boots_of.keys() | events_of.keys()):
-        mine, told = boots_of.get(replica, []), events_of.get(replica, [])
-        heard = _heard(mine, told, progress)
+        own_boots, own_events = boots_of.get(replica, []), events_of.get(replica, [])
+        heard = _heard(own_boots, own_events, progress)
         if is_present(heard, presence, now):
             present.append((replica, heard))
-        found.append(_replica(replica, mine, told, heard, reasons, progress, now, presence))
+        found.append(_replica(replica, own_boots, own_events, heard, reasons, progress, now, presence))
     unknown_since = progress.unknown_since(present, presence, now)
     return Replicas(
         tuple(each for each in found if _was_there(each, from_s, to_s)),
@@ -183,34 +183,35 @@ async def read_replicas(
 
 
 class _Boot(NamedTuple):
-    """A row of BOOTS, behind its replica."""
+    """A row of BOOTS, without its replica."""
 
     first_at: datetime
     last_at: datetime
     append: datetime
-    place: Place
+    newest_partition: StreamPartition
     requests_partition: int
     pending: int
     copies: int
     conflicts: int
 
 
-def _places(boots: list[_Boot], told: list[tuple[Event, int]]) -> list[Place]:
-    """Return the partitions that the replica's state follows from."""
+def _partitions(boots: list[_Boot], events: list[tuple[Event, int]]) -> list[StreamPartition]:
+    """Return the partitions that the replica's state depends on."""
     newest = max(boots, key=lambda boot: boot.append, default=None)
-    return ([newest.place] if newest else []) + [("replicas", partition) for _, partition in told[-1:]]
+    of_events = [("replicas", partition) for _, partition in events[-1:]]
+    return ([newest.newest_partition] if newest else []) + of_events
 
 
-def _reason(places: Iterable[Place], reasons: Mapping[Place, str]) -> str:
-    return next((reasons[place] for place in places if place in reasons), "")
+def _reason(partitions: Iterable[StreamPartition], reasons: Mapping[StreamPartition, str]) -> str:
+    return next((reasons[partition] for partition in partitions if partition in reasons), "")
 
 
-def _heard(boots: list[_Boot], told: list[tuple[Event, int]], progress: Progress) -> LastHeard:
+def _heard(boots: list[_Boot], events: list[tuple[Event, int]], progress: Progress) -> LastHeard:
     newest = max(boots, key=lambda boot: boot.append, default=None)
-    event, partition = told[-1] if told else (None, None)
+    event, partition = events[-1] if events else (None, None)
     return progress.heard(
         append_at=_moment(_seconds(newest.append)) if newest else None,
-        place=newest.place if newest else None,
+        partition=newest.newest_partition if newest else None,
         state=event.state if event else None,
         state_at=_moment(event.at_s) if event else None,
         state_partition=partition,
@@ -220,23 +221,23 @@ def _heard(boots: list[_Boot], told: list[tuple[Event, int]], progress: Progress
 def _replica(
     replica: str,
     boots: list[_Boot],
-    told: list[tuple[Event, int]],
+    events: list[tuple[Event, int]],
     heard: LastHeard,
-    reasons: Mapping[Place, str],
+    reasons: Mapping[StreamPartition, str],
     progress: Progress,
     now: datetime,
     presence: Presence,
 ) -> KnownReplica:
-    past = [event for event, _ in told]
+    past = [event for event, _ in events]
     lives = [Life(_seconds(boot.first_at), _seconds(boot.append)) for boot in boots]
     begun = [life.first_s for life in lives] + [event.at_s for event in past[:1]]
     heard_s = [_seconds(boot.last_at) for boot in boots] + [event.at_s for event in past[-1:]]
     present = is_present(heard, presence, now)
     unknown_since = heard.unknown_since(replica, presence, now) if present else None
     requests = [("requests", boot.requests_partition) for boot in boots[:1]]
-    late = present and any(progress.is_late(place, presence, now) for place in requests)
+    late = present and any(progress.is_late(partition, presence, now) for partition in requests)
     paused = (
-        _reason(_places(boots, told), reasons)
+        _reason(_partitions(boots, events), reasons)
         if unknown_since
         else _reason(requests, reasons)
         if late
@@ -245,7 +246,7 @@ def _replica(
     spans = spans_of(replica, past, lives, presence, heard.moment(now).timestamp())
     return KnownReplica(
         replica=replica,
-        # One that is not present any more had its state long before.
+        # One that is no longer present entered its state long before.
         state=shown_state(replica, heard, presence, now if present else heard.moment(now)),
         unknown_since_s=None if unknown_since is None else unknown_since.timestamp(),
         unknown_reason=paused,
@@ -264,7 +265,7 @@ def _replica(
 
 
 def _was_there(replica: KnownReplica, from_s: float, to_s: float) -> bool:
-    """Whether the replica was heard of in the range, or was in a state other than an end."""
+    """Whether the replica was reported in the range, or was then in a state other than terminated and failed."""
     if replica.first_s is None or replica.last_s is None or replica.first_s >= to_s:
         return False
     if replica.last_s >= from_s:

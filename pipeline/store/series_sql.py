@@ -1,10 +1,10 @@
-"""The queries for series: requests, sketches and samples by step, from whichever levels hold the range.
+"""The queries for series: requests, sketches and samples by step, from the levels that cover the range.
 
-SQL only. A query names only the tables that it reads something of; time_ranges, steps and names are bound by
-the server. With `every_endpoint`, the rows of all endpoints of the namespace are given side by side.
+SQL only. A query names only the tables that it reads from; time ranges, steps and names are bound by the server. With
+`every_endpoint`, it returns the rows of all endpoints of the namespace.
 """
 
-# ruff: noqa: S608 - statements are put together from constants; values are bound by the server
+# ruff: noqa: S608 - statements are assembled from constants; values are bound by the server
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ _ONE_REPLICA = "({replica:String} = '' OR replica_id = {replica:String})"
 
 
 def parts_of(time_ranges: TimeRanges) -> tuple[Part, ...]:
-    """Return the levels that anything is read of."""
+    """Return the levels that are read."""
     levels: tuple[Part, ...] = ("windows", "minutes", "hours")
     return tuple(part for part in levels if any(first < last for first, last in getattr(time_ranges, part)))
 
 
 def time_range_parameters(time_ranges: TimeRanges) -> dict[str, Any]:
-    """Return the parameters that say which time_ranges are read."""
+    """Return the query parameters for the time ranges."""
     return {
-        f"{part}_{place}_{end}": moment
+        f"{part}_{index}_{end}": moment
         for part in ("windows", "minutes", "hours")
-        for place, stretch in enumerate(getattr(time_ranges, part))
-        for end, moment in zip(("from", "to"), stretch, strict=True)
+        for index, time_range in enumerate(getattr(time_ranges, part))
+        for end, moment in zip(("from", "to"), time_range, strict=True)
     }
 
 
 def _where(part: Part, every_endpoint: bool) -> str:
     of = "namespace = {namespace:String}" + ("" if every_endpoint else " AND endpoint = {endpoint:String}")
     time_ranges = " OR ".join(
-        f"(window_start >= toDateTime({{{part}_{place}_from:UInt32}}, 'UTC')"
-        f" AND window_start < toDateTime({{{part}_{place}_to:UInt32}}, 'UTC'))"
-        for place in (0, 1)
+        f"(window_start >= toDateTime({{{part}_{index}_from:UInt32}}, 'UTC')"
+        f" AND window_start < toDateTime({{{part}_{index}_to:UInt32}}, 'UTC'))"
+        for index in (0, 1)
     )
     return f"{of} AND ({time_ranges})"
 
 
 @cache
 def requests_sql(parts: tuple[Part, ...], every_endpoint: bool) -> str:
-    """Return the query whose rows are: endpoint, start of the step, and `series_columns.COUNTS`."""
+    """Return the query with the columns: endpoint, start of the step, and `series_columns.COUNTS`."""
     sources = {
         "windows": f"""
         SELECT endpoint, window_start, {BOOTS} FROM
@@ -75,10 +75,10 @@ def requests_sql(parts: tuple[Part, ...], every_endpoint: bool) -> str:
 
 @cache
 def sketch_sql(which: Literal["latency", "ttfb"], parts: tuple[Part, ...], every_endpoint: bool) -> str:
-    """Return the query whose rows are: endpoint, start of the step, the buckets that hold QUANTILES.
+    """Return the query with the columns: endpoint, start of the step, and the buckets that contain QUANTILES.
 
-    Buckets are added up by ARRAY JOIN, which costs a fraction of what sumMap does. A quantile's bucket is the
-    one that `core.sketch.quantiles` finds.
+    Buckets are summed by ARRAY JOIN, at a fraction of the cost of sumMap. A quantile's bucket is the one that
+    `core.sketch.quantiles` finds.
     """
     tables = {
         "windows": f"request_windows FINAL WHERE {_where('windows', every_endpoint)} AND {_ONE_REPLICA}",
@@ -113,9 +113,9 @@ ORDER BY endpoint, at
 
 @cache
 def samples_sql(kind: SampleKind, parts: tuple[Part, ...], details: bool) -> str:
-    """Return the query whose rows are a series each: replica, device, metric; steps; samples, sums, windows.
+    """Return the query that yields one row per series: replica, device, metric; steps; samples, sums, windows.
 
-    Without `details`, of one replica or, with an empty one, of the running replicas together. An empty list of
+    Without `details`, it covers one replica or, if that is empty, all running replicas combined. An empty list of
     metrics means all.
     """
     tables = {level: level.hardware if kind == "hardware" else level.engine for level in LEVELS}

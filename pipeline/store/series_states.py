@@ -1,8 +1,8 @@
-"""The states of replicas over time, from their events and their agents' lives. Pure: no SQL, no clock.
+"""The states of replicas over time, from their events and their agents' lifetimes. Pure: no SQL, no clock.
 
-The rules are those of `presence`, at every moment instead of now: an event says the state, an agent's heartbeat
-does where there is no event, and where an agent ought to speak and is silent for longer than the heartbeat
-timeout the replica has failed, until it speaks again.
+The rules are those of `presence`, applied at every moment instead of now: an event determines the state; without
+events, the agent's heartbeat does; and if an agent should be reporting but is silent for longer than the heartbeat
+timeout, the replica has failed until it reports again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from endpoint_analytics.schemas.replicas import ShownState, State
 _WITH_AGENT = frozenset({"initializing", "running", "draining"})
 _ENDED = frozenset({"terminated", "failed"})
 FOREVER = float("inf")
-SPOKE, SILENT = "its agent speaks", "its agent is silent"
+REPORTING, SILENT = "its agent is reporting", "its agent is silent"
 LATE = "the pipeline is late"
 
 
@@ -33,7 +33,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """One boot of an agent: from its first interval to the newest message that the broker took."""
+    """One boot of an agent: from its first interval to the newest message that the broker appended."""
 
     first_s: float
     last_s: float
@@ -41,7 +41,7 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A time in a state; `to_s` is FOREVER while the replica is in it."""
+    """A time in a state; `to_s` is FOREVER if it is the current one."""
 
     state: ShownState
     from_s: float
@@ -51,43 +51,41 @@ class Span:
 
     @property
     def seconds(self) -> float | None:
-        """Return how long it was, None while it goes on."""
+        """Return its duration, or None for the current state."""
         return None if self.to_s == FOREVER else self.to_s - self.from_s
 
 
 def spans_of(
     replica: str, events: Sequence[Event], lives: Sequence[Life], presence: Presence, now_s: float
 ) -> tuple[Span, ...]:
-    """Return the replica's spans in order of time, without overlap; `events` are in order, `lives` need not be.
+    """Return the replica's spans in order of time, without overlap; `events` must be in order, `lives` need not be.
 
-    Requests that no replica holds have none.
+    Unassigned requests have none.
     """
     if replica == UNASSIGNED:
         return ()
     heartbeat_s = presence.heartbeat.total_seconds()
-    spoken = _united((life.first_s, life.last_s + heartbeat_s) for life in lives)
-    events = _from_the_first_word(events, lives, heartbeat_s)
+    alive = _united((life.first_s, life.last_s + heartbeat_s) for life in lives)
+    events = _start_with_boot(events, lives, heartbeat_s)
     if not events:
-        found = _heard(spoken, spoken[0][0] if spoken else 0.0, FOREVER, "running", SPOKE, True)
+        found = _heard(alive, alive[0][0] if alive else 0.0, FOREVER, "running", REPORTING, True)
     else:
         found = []
-        if spoken and spoken[0][0] < events[0].at_s:
-            found += _heard(spoken, spoken[0][0], events[0].at_s, "running", SPOKE, True)
+        if alive and alive[0][0] < events[0].at_s:
+            found += _heard(alive, alive[0][0], events[0].at_s, "running", REPORTING, True)
         ends = [event.at_s for event in events[1:]] + [FOREVER]
         for event, end_s in zip(events, ends, strict=True):
-            found += _spans_of_event(event, end_s, spoken, presence)
+            found += _spans_of_event(event, end_s, alive, presence)
     begun = [span for span in found if span.from_s < span.to_s and span.from_s <= now_s]
     if begun and begun[-1].to_s >= now_s:
         begun[-1] = replace(begun[-1], to_s=FOREVER)
     return _joined(begun)
 
 
-def _from_the_first_word(
-    events: Sequence[Event], lives: Sequence[Life], heartbeat_s: float
-) -> Sequence[Event]:
-    """Return the events, with `initializing` from when the boot that says it began.
+def _start_with_boot(events: Sequence[Event], lives: Sequence[Life], heartbeat_s: float) -> Sequence[Event]:
+    """Return the events, with `initializing` moved back to the start of the boot that reported it.
 
-    An agent counts from its first moment and says its state a little later: until then it did not run.
+    An agent records from its first moment but reports its state a little later; before that it was not running.
     """
     moved: list[Event] = []
     for event in events:
@@ -99,35 +97,35 @@ def _from_the_first_word(
 
 
 def _spans_of_event(
-    event: Event, end_s: float, spoken: Sequence[tuple[float, float]], presence: Presence
+    event: Event, end_s: float, alive: Sequence[tuple[float, float]], presence: Presence
 ) -> list[Span]:
-    heard = [stretch for stretch in spoken if stretch[0] < end_s and stretch[1] > event.at_s]
+    heard = [each for each in alive if each[0] < end_s and each[1] > event.at_s]
     if event.state in _ENDED:
         return [Span(event.state, event.at_s, end_s, event.reason, False)]
-    before_agent = event.state not in _WITH_AGENT or not spoken or spoken[0][0] >= end_s
+    before_agent = event.state not in _WITH_AGENT or not alive or alive[0][0] >= end_s
     if before_agent or (event.state == "initializing" and not heard):
-        # Nobody speaks for it yet, so silence says nothing; told nothing more for a day, it is no more.
+        # It has no agent yet, so silence means nothing; without another event for a day, it is gone.
         waits_to_s = event.at_s + presence.waiting.total_seconds()
         return [Span(event.state, event.at_s, min(end_s, waits_to_s), event.reason, False)]
     granted_s = event.at_s + presence.heartbeat.total_seconds()
-    if event.state == "initializing" or spoken[0][0] > event.at_s:
+    if event.state == "initializing" or alive[0][0] > event.at_s:
         granted_s = max(granted_s, heard[0][0] if heard else granted_s)
     cover = _united([*heard, (event.at_s, min(granted_s, end_s))])
     return _heard(cover, event.at_s, end_s, event.state, event.reason, False)
 
 
 def _heard(
-    spoken: Sequence[tuple[float, float]],
+    alive: Sequence[tuple[float, float]],
     from_s: float,
     to_s: float,
     state: State,
     reason: str,
     inferred: bool,
 ) -> list[Span]:
-    """Return [from_s, to_s) cut into the state, while the agent was heard, and failed, while it was not."""
+    """Divide [from_s, to_s) into the state, while the agent reported, and `failed`, while it was silent."""
     spans: list[Span] = []
     at_s = from_s
-    for first_s, last_s in spoken:
+    for first_s, last_s in alive:
         first_s, last_s = max(first_s, at_s), min(last_s, to_s)  # noqa: PLW2901 - the part inside
         if first_s >= last_s:
             continue
@@ -147,7 +145,7 @@ def _united(time_ranges: Iterable[tuple[float, float]]) -> list[tuple[float, flo
 
 
 def _joined(spans: Iterable[Span]) -> tuple[Span, ...]:
-    """Return the spans, with those that go on in the same way put together."""
+    """Return the spans, with adjacent equal ones merged."""
     joined: list[Span] = []
     for span in spans:
         last = joined[-1] if joined else None
@@ -159,19 +157,19 @@ def _joined(spans: Iterable[Span]) -> tuple[Span, ...]:
 
 
 def _same(one: Span, other: Span) -> bool:
-    """Return whether it is one state: told twice, by a balancer and by the agent, say, with one reason at most."""
+    """Whether both are one state, reported twice (by a load balancer and the agent, say), with at most one reason."""
     reasons = {one.reason, other.reason} - {""}
     return (one.state, one.inferred) == (other.state, other.inferred) and len(reasons) < 2
 
 
 def unknown_from(spans: Sequence[Span], since_s: float, why: str = LATE) -> tuple[Span, ...]:
-    """Return the spans as far as they are known: from `since_s` on nothing is, for that reason."""
+    """Return the spans up to `since_s`, followed by `unknown` with the given reason."""
     known = (replace(span, to_s=min(span.to_s, since_s)) for span in spans if span.from_s < since_s)
     return (*known, Span("unknown", since_s, FOREVER, why, True))
 
 
 def ready_seconds(spans: Sequence[Span]) -> float | None:
-    """Return the time from the first span to the first one that runs, None when none does."""
+    """Return the time from the first span to the first running one, or None if there is none."""
     first_run = next((span for span in spans if span.state == "running"), None)
     return None if first_run is None else first_run.from_s - spans[0].from_s
 
@@ -191,5 +189,5 @@ class RunningCount:
             self._running.append(self._running[-1] + changes[at_s])
 
     def at(self, moment_s: float) -> int:
-        """Return the replicas that run at the moment; one that begins just then does."""
+        """Return the number of running replicas at the moment, including one that starts exactly then."""
         return self._running[bisect_right(self._at_s, moment_s)]

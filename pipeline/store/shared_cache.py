@@ -1,6 +1,6 @@
-"""Many askers, one question: a bounded cache whose misses are asked once and shared.
+"""A bounded cache that runs each lookup once and shares the result among concurrent callers.
 
-It knows nothing of endpoints or HTTP. A failed question is shared by those who wait for it, and not kept.
+It knows nothing about endpoints or HTTP. A failure is shared by those who wait for it, but not cached.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class _Entry(Generic[Value]):
 
 
 class SharedCache(Generic[Key, Value]):
-    """Values by key, each for `keep_s` from when its question was asked; the oldest goes when it is full."""
+    """Values by key, each kept for `keep_s` from the start of its lookup; the oldest is evicted when it is full."""
 
     def __init__(self, keep_s: float, entries: int, clock: Callable[[], float]) -> None:
         self._keep_s = keep_s
@@ -34,18 +34,18 @@ class SharedCache(Generic[Key, Value]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    async def get(self, key: Key, ask: Callable[[], Awaitable[Value]]) -> tuple[Value, Outcome]:
-        """Return the value and how it was had; raises what `ask` raises.
+    async def get(self, key: Key, read: Callable[[], Awaitable[Value]]) -> tuple[Value, Outcome]:
+        """Return the value and whether it was a hit; raises what `read` raises.
 
-        An asker that goes away (its client hung up) does not cancel the question for the others.
+        A caller that is cancelled (its client disconnected) does not cancel the lookup for the others.
         """
         entry = self._entries.get(key)
         if entry is not None and not entry.task.done():
             return await asyncio.shield(entry.task), "joined"
         if entry is not None and self._clock() < entry.expires_s and not _failed(entry.task):
             return entry.task.result(), "hit"
-        entry = _Entry(asyncio.ensure_future(_awaited(ask)), self._clock() + self._keep_s)
-        entry.task.add_done_callback(_failed)  # looks at the exception, for when nobody waits any more
+        entry = _Entry(asyncio.ensure_future(_awaited(read)), self._clock() + self._keep_s)
+        entry.task.add_done_callback(_failed)  # retrieves the exception, in case nobody waits any longer
         self._entries[key] = entry
         self._entries.move_to_end(key)
         while len(self._entries) > self._bound:
@@ -57,5 +57,5 @@ def _failed(task: asyncio.Task[Value]) -> bool:
     return task.cancelled() or task.exception() is not None
 
 
-async def _awaited(ask: Callable[[], Awaitable[Value]]) -> Value:
-    return await ask()
+async def _awaited(read: Callable[[], Awaitable[Value]]) -> Value:
+    return await read()

@@ -1,7 +1,7 @@
-"""The queries for autoscaling signals: of one endpoint, or of all that were heard of in the last days.
+"""The queries for autoscaling signals: of one endpoint, or of all endpoints reported in the last days.
 
-What follows from the rows is told in `signals`. `now` is an argument, so that all queries of one answer speak
-of the same moment. The means are those of the views that analysts see.
+`signals` interprets the rows. `now` is an argument, so that all queries of one answer refer to the same moment. The
+means are those of the SQL views for analysts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WHERE last_append >= {at:DateTime64(3, 'UTC')} - INTERVAL 2 DAY AND WHOSE
 GROUP BY namespace, endpoint, replica_id, boot_id
 """
 
-TOLD = """
+STATES = """
 SELECT namespace, endpoint, replica_id, toString(argMax(state, (at, offset))), max(at),
     argMax(partition, (at, offset))
 FROM replica_events
@@ -33,7 +33,7 @@ WHERE at >= {at:DateTime64(3, 'UTC')} - INTERVAL 7 DAY AND WHOSE
 GROUP BY namespace, endpoint, replica_id
 """
 
-# What the view agent_levels_at is: asked through it, ClickHouse plans for half as long again.
+# Same as the view agent_levels_at; querying the view makes ClickHouse's planning half as long again.
 LEVELS = """
 SELECT namespace, endpoint, replica_id, boot_id, told_us, pending, streaming
 FROM
@@ -57,7 +57,7 @@ GROUP BY namespace, endpoint, replica_id, boot_id
 )
 """
 
-# What the view replica_hardware_at is.
+# Same as the view replica_hardware_at.
 HARDWARE = """
 SELECT namespace, endpoint, replica_id, metric, told_us, mean
 FROM
@@ -89,16 +89,16 @@ GROUP BY namespace, endpoint, replica_id, metric
 async def read_signals(
     reader: Reader, namespace: str, endpoint: str, now: datetime
 ) -> EndpointSignals | None:
-    """Return the endpoint's signals at `now` (aware, UTC), None when no agent was heard of late.
+    """Return the endpoint's signals at `now` (aware, UTC), or None if no agent reported recently.
 
-    Raises StoreError when a query cannot be answered.
+    Raises StoreError if a query fails.
     """
     of_endpoint = {"namespace": namespace, "endpoint": endpoint}
     return (await _read(reader, _ONE, of_endpoint, now)).get((namespace, endpoint))
 
 
 async def read_all_signals(reader: Reader, now: datetime) -> dict[Key, EndpointSignals]:
-    """Return the signals at `now` (aware, UTC) of every endpoint of which an agent was heard of late."""
+    """Return the signals at `now` (aware, UTC) of every endpoint with an agent that reported recently."""
     return await _read(reader, "true", {}, now)
 
 
@@ -106,14 +106,14 @@ async def _read(
     reader: Reader, whose: str, parameters: dict[str, str], now: datetime
 ) -> dict[Key, EndpointSignals]:
     given = parameters | {"at": now.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]}
-    # Both sides of the comparison of SQL and of Python see whole milliseconds.
+    # SQL and Python both compare whole milliseconds.
     now = now.replace(microsecond=now.microsecond // 1000 * 1000)
     async with query_group() as group:
         progress = group.create_task(read_progress(reader))
-        heard, told, levels, hardware = (
+        heard, states, levels, hardware = (
             group.create_task(reader.read(sql.replace("WHOSE", whose), given))
-            for sql in (HEARD, TOLD, LEVELS, HARDWARE)
+            for sql in (HEARD, STATES, LEVELS, HARDWARE)
         )
     return parse_signals(
-        heard.result(), told.result(), levels.result(), hardware.result(), progress.result(), now
+        heard.result(), states.result(), levels.result(), hardware.result(), progress.result(), now
     )

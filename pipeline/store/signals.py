@@ -1,7 +1,7 @@
-"""What an autoscaler reads of an endpoint, and how it follows from the rows of four queries. Pure: no SQL, no clock.
+"""An endpoint's signals for an autoscaler, computed from the rows of four queries. Pure: no SQL, no clock.
 
-The rules stand in SQL too, in the views `replica_signals` and `endpoint_signals`; a test holds both together.
-A row is a sequence in the order of its query's columns in `signal_queries`.
+The rules also exist in SQL, in the views `replica_signals` and `endpoint_signals`; a test checks that both agree.
+A row is a sequence in the column order of its query in `signal_queries`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from endpoint_analytics.pipeline.store.presence import Presence, is_present, shown_state
-from endpoint_analytics.pipeline.store.progress import Place, Progress
+from endpoint_analytics.pipeline.store.progress import Progress, StreamPartition
 from endpoint_analytics.schemas import metrics as names
 from endpoint_analytics.schemas.replicas import ShownState, State
 
@@ -21,14 +21,14 @@ Key = tuple[str, str]
 """Namespace and endpoint."""
 
 WINDOW_S = 20
-"""Of requests: the hosted original's rule is pending requests per replica in the past 20 seconds."""
+"""For requests: the hosted original's rule uses pending requests per replica over the past 20 seconds."""
 HARDWARE_WINDOW_S = 60
 CURRENT_FOR_S = 60
-"""Figures that end longer ago are late: they are sent again after an outage, or the clock is wrong."""
+"""Figures that end longer ago are late: they were resent after an outage, or a clock is wrong."""
 
 FRESH_FOR_S = 5
-"""Agents speak once a second. Where none of an endpoint was heard for longer, the way to here stands still, or
-all are gone at once: nothing is known, before any replica is taken for dead and missing requests for none."""
+"""Agents report once a second. If none of an endpoint's agents has reported for longer, either the pipeline is stuck
+or all are gone at once. Then the signals are unknown: no replica is considered dead, no missing request counts as 0."""
 
 _PRESENCE = Presence()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,11 +37,11 @@ _ON_THE_WAY_OUT = frozenset({"draining", "terminated", "failed"})
 
 @dataclass(frozen=True, slots=True)
 class ReplicaSignals:
-    """A present replica, or requests that none holds (`state` is None). None is what is not known.
+    """A present replica, or unassigned requests (`state` is None). None means unknown.
 
-    `is_live`: an agent tells of its requests. `is_silent`: it is failed for no other reason than silence.
-    `unknown_since`: the pipeline is late, and nothing is known since.
-    Requests are means over 20 s, percentages over 60 s, of all its processes and devices.
+    `is_live`: an agent reports its requests. `is_silent`: it has failed only because of its silence.
+    `unknown_since`: the pipeline is late, and nothing is known since then.
+    Requests are means over 20 s and percentages means over 60 s, of all its processes and devices.
     """
 
     replica_id: str
@@ -60,11 +60,11 @@ class ReplicaSignals:
 
 @dataclass(frozen=True, slots=True)
 class EndpointSignals:
-    """An endpoint at the moment `at`; None is what is not known, which is never 0.
+    """An endpoint at the moment `at`; None means unknown, which is never 0.
 
-    `as_of` is when the broker took the newest that its agents told. The counts of requests are of the whole
-    endpoint and for each running replica, of 1 when none runs. Hardware is the mean over running replicas.
-    While the pipeline is late for any of its replicas, nothing is known of the endpoint since `unknown_since`.
+    `as_of` is when the broker appended its agents' newest message. Request counts are totals of the endpoint and per
+    running replica (divided by 1 if none is running). Hardware is the mean over running replicas. While the pipeline is
+    late for any of its replicas, nothing is known about the endpoint since `unknown_since`.
     """
 
     namespace: str
@@ -84,10 +84,10 @@ class EndpointSignals:
     gpu_percent: float | None
     gpu_memory_percent: float | None
     replicas: tuple[ReplicaSignals, ...]
-    places: frozenset[Place]
-    """The partitions that what is known of it comes by."""
-    unknown_places: frozenset[Place]
-    """Those by which replicas are judged of which nothing is known."""
+    places: frozenset[StreamPartition]
+    """The partitions that its reports come through."""
+    unknown_places: frozenset[StreamPartition]
+    """The partitions by which its unknown replicas are judged."""
 
     @property
     def age_s(self) -> float:
@@ -96,16 +96,16 @@ class EndpointSignals:
 
     @property
     def is_current(self) -> bool:
-        """Whether anything but counts of replicas is known."""
+        """Whether anything other than replica counts is known."""
         known = (self.pending_requests, self.cpu_percent, self.memory_percent, self.gpu_percent)
         return any(value is not None for value in known)
 
 
 class Heard(NamedTuple):
-    """A row of HEARD: when the broker took the newest of one agent, of all its streams and of each, and where."""
+    """A row of HEARD: when the broker appended one agent's newest message, overall and by stream, and where."""
 
     append: datetime
-    place: Place
+    newest_partition: StreamPartition
     requests_append: datetime
     requests_partition: int
     hardware_append: datetime
@@ -113,17 +113,17 @@ class Heard(NamedTuple):
 
 
 class Level(NamedTuple):
-    """A row of LEVELS: until when an agent told, and its means."""
+    """A row of LEVELS: the end of an agent's reports, and its means."""
 
-    told_us: int
+    reported_us: int
     pending: float
     streaming: float
 
 
 class Hardware(NamedTuple):
-    """A row of HARDWARE: until when a replica told of a metric, and its mean."""
+    """A row of HARDWARE: the end of a replica's reports of a metric, and its mean."""
 
-    told_us: int
+    reported_us: int
     mean: float
 
 
@@ -139,17 +139,17 @@ class _Replica:
     def newest(self) -> Heard | None:
         return max((heard for heard, _ in self.agents), key=lambda heard: heard.append, default=None)
 
-    def judged_by(self) -> Iterator[Place]:
-        """The partitions by which it is told whether it is there, and in which state."""
+    def judged_by(self) -> Iterator[StreamPartition]:
+        """Yield the partitions that determine whether it is present, and its state."""
         if self.newest is not None:
-            yield self.newest.place
+            yield self.newest.newest_partition
         if self.state_partition is not None:
             yield "replicas", self.state_partition
 
-    def places(self) -> Iterator[Place]:
+    def partitions(self) -> Iterator[StreamPartition]:
         yield from self.judged_by()
         for heard, _ in self.agents:
-            yield heard.place
+            yield heard.newest_partition
             if heard.requests_append > _EPOCH:
                 yield "requests", heard.requests_partition
             if heard.hardware_append > _EPOCH:
@@ -158,13 +158,13 @@ class _Replica:
 
 def parse_signals(
     heard: Iterable[Row],
-    told: Iterable[Row],
+    states: Iterable[Row],
     levels: Iterable[Row],
     hardware: Iterable[Row],
     progress: Progress,
     now: datetime,
 ) -> dict[Key, EndpointSignals]:
-    """Return the signals of each endpoint of which any agent was heard in the last days."""
+    """Return the signals of each endpoint with an agent that reported in the last days."""
     level_of = {tuple(row[:4]): Level._make(row[4:]) for row in levels}
     endpoints: dict[Key, dict[str, _Replica]] = {}
 
@@ -173,7 +173,7 @@ def parse_signals(
 
     for row in heard:
         replica_of(row).agents.append((Heard._make(row[4:]), level_of.get(tuple(row[:4]))))
-    for row in told:
+    for row in states:
         replica = replica_of(row)
         replica.state, replica.state_at, replica.state_partition = row[3:6]
     for row in hardware:
@@ -188,8 +188,8 @@ def parse_signals(
         unknown = [replicas[each.replica_id] for each in present if each.unknown_since]
         newest = max((each.as_of for each in present if each.as_of is not None), default=None)
         if newest is not None:
-            places = frozenset(place for replica in replicas.values() for place in replica.places())
-            unknown_places = frozenset(place for replica in unknown for place in replica.judged_by())
+            places = frozenset(each for replica in replicas.values() for each in replica.partitions())
+            unknown_places = frozenset(each for replica in unknown for each in replica.judged_by())
             found[key] = _endpoint_signals(key, tuple(present), newest, places, unknown_places, now)
     return found
 
@@ -197,11 +197,11 @@ def parse_signals(
 def _replica_signals(
     replica_id: str, replica: _Replica, progress: Progress, now: datetime
 ) -> ReplicaSignals | None:
-    """Return the replica's signals, None when it is not present any more."""
+    """Return the replica's signals, or None if it is no longer present."""
     newest = replica.newest
     last = progress.heard(
         append_at=newest.append if newest else None,
-        place=newest.place if newest else None,
+        partition=newest.newest_partition if newest else None,
         state=replica.state,
         state_at=replica.state_at,
         state_partition=replica.state_partition,
@@ -215,7 +215,7 @@ def _replica_signals(
         level
         for heard, level in live
         if level is not None
-        and _is_current(level.told_us, now)
+        and _is_current(level.reported_us, now)
         and not progress.is_late(("requests", heard.requests_partition), _PRESENCE, now)
     ]
     is_measured = any(heard.hardware_append >= alive_from for heard, _ in replica.agents)
@@ -225,7 +225,7 @@ def _replica_signals(
     means = {
         metric: found.mean
         for metric, found in replica.hardware.items()
-        if is_measured and _is_current(found.told_us, now)
+        if is_measured and _is_current(found.reported_us, now)
     }
     return ReplicaSignals(
         replica_id=replica_id,
@@ -244,19 +244,19 @@ def _replica_signals(
 
 
 def _is_live(heard: Heard, progress: Progress, now: datetime) -> bool:
-    """Whether the agent tells of its requests, at the moment that its partition was read to."""
+    """Whether the agent reports its requests, judged at the moment up to which its partition was read."""
     read_to = progress.of(("requests", heard.requests_partition)).read_to
     return heard.requests_append >= min(now, read_to) - _PRESENCE.heartbeat
 
 
-def _is_current(told_us: int, now: datetime) -> bool:
-    return (_EPOCH + timedelta(microseconds=told_us)) >= now - timedelta(seconds=CURRENT_FOR_S)
+def _is_current(reported_us: int, now: datetime) -> bool:
+    return (_EPOCH + timedelta(microseconds=reported_us)) >= now - timedelta(seconds=CURRENT_FOR_S)
 
 
 def _share(
     means: Mapping[str, float], used: names.HardwareMetric, whole: names.HardwareMetric
 ) -> float | None:
-    """Return how much of the whole is used, in per cent; None when either is not known."""
+    """Return how much of the whole is used, in percent; None if either is unknown."""
     if used.name not in means or not means.get(whole.name):
         return None
     return 100 * means[used.name] / means[whole.name]
@@ -266,19 +266,19 @@ def _endpoint_signals(
     key: Key,
     replicas: tuple[ReplicaSignals, ...],
     as_of: datetime,
-    places: frozenset[Place],
-    unknown_places: frozenset[Place],
+    places: frozenset[StreamPartition],
+    unknown_places: frozenset[StreamPartition],
     now: datetime,
 ) -> EndpointSignals:
     running = [each for each in replicas if each.state == "running"]
     late = sum(each.is_live and each.pending_requests is None for each in running)
-    # What a replica that drains holds needs no other replica.
+    # Requests held by a draining replica do not need another replica.
     counted = [
         (each.pending_requests, each.streaming_requests or 0.0)
         for each in replicas
         if each.state not in _ON_THE_WAY_OUT and each.pending_requests is not None
     ]
-    # For replicas whose figures are late, the mean of the others is taken.
+    # Replicas whose figures are late count with the mean of the others.
     divisor = len(running) - late if running else 1
     pending = active = None
     unknown_since = min((each.unknown_since for each in replicas if each.unknown_since), default=None)

@@ -1,7 +1,7 @@
-"""Access tokens: how one is made, stored, and checked. HTTP and caching do not belong here.
+"""Access tokens: how they are created, stored and checked. HTTP and caching do not belong here.
 
-A token is `eat_<token_id>_<secret>`. The id is public and says which row; the secret is 256 random bits and
-only its SHA-256 is stored. A plain hash is enough: there is nothing to guess in 256 random bits.
+A token is `eat_<token_id>_<secret>`. The id is public and identifies the row; the secret is 256 random bits, of which
+only the SHA-256 is stored. A plain hash is enough: 256 random bits cannot be guessed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from endpoint_analytics.schemas.identity import check_name
 
 ALL_NAMESPACES = "*"
 MAX_TOKENS = 10_000
-"""Tokens in force at once: the query service holds them all in memory."""
+"""Maximum number of active tokens: the query service holds them all in memory."""
 MAX_LABEL_LENGTH = 200
 
 _TOKEN = re.compile(r"eat_([0-9a-f]{16})_([A-Za-z0-9_-]{43})", re.ASCII)
@@ -29,7 +29,7 @@ _NO_SECRET_SHA256 = "0" * 64
 
 
 class TokenError(StoreError):
-    """A token that cannot be made or revoked as asked."""
+    """A token cannot be created or revoked as requested."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Token:
     revoked: bool
 
     def opens(self, namespace: str) -> bool:
-        """Whether the token is good for this namespace."""
+        """Whether the token grants access to this namespace."""
         return self.namespace in (ALL_NAMESPACES, namespace)
 
 
@@ -58,8 +58,8 @@ SELECT token_id, secret_sha256, namespace, label, created_at, revoked
 FROM tokens FINAL ORDER BY created_at, token_id
 """
 
-# The bound holds memory even if rows were put in by other means; the oldest tokens are the ones kept.
-IN_FORCE = """
+# The limit bounds memory even if rows were inserted by other means; the oldest tokens are kept.
+ACTIVE = """
 SELECT token_id, secret_sha256, namespace, label, created_at, revoked
 FROM tokens FINAL WHERE revoked = 0 ORDER BY created_at, token_id LIMIT {limit:UInt32}
 """
@@ -75,18 +75,18 @@ FROM tokens FINAL WHERE token_id = {token_id:String}
 
 
 def sha256_hex(secret: str) -> str:
-    """Return the form in which a secret is stored."""
+    """Return the stored form of a secret."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def parse_token(text: str) -> tuple[str, str] | None:
-    """Return (token_id, secret), or None when `text` is not shaped like a token."""
+    """Return (token_id, secret), or None if `text` does not have the format of a token."""
     match = _TOKEN.fullmatch(text)
     return (match[1], match[2]) if match else None
 
 
 def verify(text: str, tokens: Mapping[str, Token]) -> Token | None:
-    """Return the token in force that `text` is, or None; an unknown id costs as much as a wrong secret."""
+    """Return the active token that `text` is, or None; an unknown id takes as long as a wrong secret."""
     parsed = parse_token(text)
     if parsed is None:
         return None
@@ -98,7 +98,7 @@ def verify(text: str, tokens: Mapping[str, Token]) -> Token | None:
 
 
 def parse_rows(rows: Sequence[Sequence[Any]]) -> tuple[Token, ...]:
-    """Return the tokens in the rows of LIST or IN_FORCE."""
+    """Return the tokens in the rows of LIST or ACTIVE."""
     return tuple(
         Token(
             token_id=row[0],
@@ -115,14 +115,17 @@ def parse_rows(rows: Sequence[Sequence[Any]]) -> tuple[Token, ...]:
 def create_token(client: Client, namespace: str, label: str, now: datetime) -> str:
     """Store a new token for `namespace` (`*` for all) and return it: it can never be shown again.
 
-    Raises InvalidMessageError for a namespace that is no name, TokenError when there are too many tokens.
+    Raises InvalidMessageError for an invalid namespace, TokenError for an invalid label or too many tokens.
+
     """
     if namespace != ALL_NAMESPACES:
         check_name("namespace", namespace)
     if len(label) > MAX_LABEL_LENGTH or not label.isprintable():
-        raise TokenError(f"a label takes at most {MAX_LABEL_LENGTH} printable characters")
+        raise TokenError(f"a label must have at most {MAX_LABEL_LENGTH} characters, all printable")
     if int(client.query(COUNT).result_rows[0][0]) >= MAX_TOKENS:
-        raise TokenError(f"there are {MAX_TOKENS} tokens in force: run 'endpoint-analytics token revoke'")
+        raise TokenError(
+            f"there are already {MAX_TOKENS} active tokens: revoke some with 'endpoint-analytics token revoke'"
+        )
     token_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
     parameters = {
         "token_id": token_id,
@@ -136,15 +139,15 @@ def create_token(client: Client, namespace: str, label: str, now: datetime) -> s
 
 
 def list_tokens(client: Client) -> tuple[Token, ...]:
-    """Return all tokens, revoked ones too, oldest first."""
+    """Return all tokens, including revoked ones, oldest first."""
     return parse_rows(client.query(LIST).result_rows)
 
 
 def revoke_token(client: Client, token_id: str) -> bool:
-    """Make the token open nothing; False when it was revoked before. Raises TokenError for an unknown id."""
+    """Revoke the token; returns False if it already was. Raises TokenError for an unknown id."""
     found = client.query(FIND, parameters={"token_id": token_id}).result_rows
     if not found:
-        raise TokenError(f"there is no token {token_id!r}: 'endpoint-analytics token list' shows them")
+        raise TokenError(f"there is no token {token_id!r}: 'endpoint-analytics token list' shows all tokens")
     if found[0][0]:
         return False
     client.command(REVOKE, parameters={"token_id": token_id})

@@ -1,6 +1,6 @@
-"""Writing the fold's rows to ClickHouse: one insert a table, repeated until it is stored.
+"""Writes the fold's rows to ClickHouse: one insert per table, retried until it is stored.
 
-Rows are absolute and replace themselves, so that an insert whose answer was lost is simply made again.
+Rows are absolute and replace older versions, so an insert whose response was lost is simply repeated.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ log = logging.getLogger(__name__)
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 5.0
 
-# A row without a column would be stored with a default, and an unknown column left out: both are bugs of ours.
+# A missing column would be filled with a default, and an unknown one ignored: both would hide our own bugs.
 _SETTINGS = {
     "input_format_skip_unknown_fields": 0,
     "input_format_defaults_for_omitted_fields": 0,
-    # An answer says that the rows are stored, and a repeated block goes through to the views behind the table.
+    # A response means that the rows are stored, and a repeated block still reaches the table's materialized views.
     "async_insert": 0,
     "insert_deduplicate": 0,
 }
-# On a cluster: rows that are acknowledged are on a majority of replicas.
+# On a cluster, acknowledged rows are on a majority of the ClickHouse replicas.
 _CLUSTER_SETTINGS = {"insert_quorum": "auto"}
 
 
@@ -45,11 +45,11 @@ def encode_rows(rows: Iterable[Row]) -> dict[str, bytes]:
 
 
 class RowWriter:
-    """Stores rows, waiting out an outage of ClickHouse.
+    """Stores rows, retrying through outages of ClickHouse.
 
-    An outage lasts as long as it lasts, and a refusal too: a table that is missing, a password that is wrong,
-    a view of somebody's that throws are put right sooner or later, and whoever has gone by then stores nothing.
-    `failure` says why meanwhile; `rows` and `failures` count.
+    Outages and refusals (a missing table, a wrong password, a user's view that throws) are retried without limit: they
+    are fixed sooner or later, and a process that gave up would store nothing. Meanwhile `failure` gives the reason;
+    `rows` and `failures` count.
     """
 
     def __init__(self, config: ClickHouseConfig) -> None:
@@ -57,24 +57,24 @@ class RowWriter:
         self._settings = _SETTINGS | (_CLUSTER_SETTINGS if config.cluster else {})
         self._client: AsyncClient | None = None
         self._connecting = asyncio.Lock()
-        self._random = random.Random()  # noqa: S311 - spreads retries, guards nothing
+        self._random = random.Random()  # noqa: S311 - jitter only, nothing secret
         self._failing: dict[str, str] = {}
         self.failures = 0
         self.rows = 0
 
     @property
     def failure(self) -> str:
-        """Why some rows could not be stored at the newest try; empty when all could."""
+        """Return why the latest attempt failed for some rows; empty if it succeeded for all."""
         return next(iter(self._failing.values()), "")
 
     async def write(self, rows: Iterable[Row]) -> None:
-        """Return when all rows are stored.
+        """Store the rows; returns once all of them are stored.
 
-        Tries again, with growing pauses, for as long as it takes: the caller holds these rows and reads no
-        more meanwhile, so that memory stays bounded and nothing is lost.
+        Retries with increasing delays for as long as it takes. Meanwhile the caller holds these rows and reads no more,
+        so that memory stays bounded and nothing is lost.
         """
         rows = list(rows)
-        # What `chunks` says is stored is stored: its rows come last.
+        # Everything that `chunks` claims must be stored, so its rows come last.
         await self._write(encode_rows(row for row in rows if row.table != "chunks"))
         await self._write(encode_rows(row for row in rows if row.table == "chunks"))
         self.rows += len(rows)
@@ -95,20 +95,20 @@ class RowWriter:
             blocks = {table: blocks[table] for table in failed}
             if failed:
                 self.failures += len(failed)
-                log.warning("rows are not stored yet, next try in %.1f s: %s", wait_s, self.failure)
+                log.warning("rows could not be stored, retrying in %.1f s: %s", wait_s, self.failure)
                 await asyncio.sleep(wait_s * self._random.uniform(0.75, 1.25))
                 wait_s = min(wait_s * 2, LONGEST_WAIT_S)
 
     async def wait_until_it_answers(self) -> None:
-        """Return once ClickHouse has let us in; `failure` says why not meanwhile."""
+        """Wait until ClickHouse accepts a connection; meanwhile `failure` gives the reason."""
         wait_s = FIRST_WAIT_S
-        self._failing[""] = "ClickHouse has not answered yet"
+        self._failing[""] = "ClickHouse has not responded yet"
         while True:
             try:
                 await (await self.client()).command("SELECT 1")
             except (StoreError, ClickHouseError, OSError) as error:
                 if str(error) != self._failing.get(""):
-                    log.warning("nothing is read before ClickHouse answers, which is tried again: %s", error)
+                    log.warning("waiting for ClickHouse before reading from Kafka, retrying: %s", error)
                 self._failing[""] = str(error)
                 self.failures += 1
                 await asyncio.sleep(wait_s)
@@ -119,7 +119,7 @@ class RowWriter:
 
     async def client(self) -> AsyncClient:
         """Return the connected client; raises StoreError."""
-        async with self._connecting:  # who comes meanwhile would connect too, and one would be lost
+        async with self._connecting:  # concurrent callers would each connect, and one connection would leak
             if self._client is None:
                 self._client = await connect_async(self._config)
             return self._client

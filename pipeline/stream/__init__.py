@@ -1,1 +1,1 @@
-"""The Faust worker: reads, folds, stores, acknowledges."""
+"""The Faust worker: reads from Kafka, folds, stores, and acknowledges."""

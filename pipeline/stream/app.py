@@ -1,8 +1,8 @@
-"""The Faust app: our topics, each read by one agent at concurrency 1, acknowledged by chunks.
+"""The Faust app: one Faust agent per topic, at concurrency 1, acknowledging whole chunks.
 
-Only what touches Faust belongs here. `take` would acknowledge a batch whose body raised, so `noack_take` it
-is; a failure that our retries do not mend ends the process, since a restarted agent would go on behind what
-it had taken.
+Only code that touches Faust belongs here. Faust's `take` would acknowledge a batch even if its body raised, so
+`noack_take` is used. A failure that our retries cannot fix ends the process, because a restarted Faust agent would
+continue after the messages it had already taken.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ NEVER_S = 1e6
 METADATA_MAX_AGE_MS = 5_000
 FETCH_BYTES = 16 * 1024 * 1024
 
-_DIRECTORIES: tuple[tuple[Topic, Callable[[], StreamFold[Any]]], ...] = (
+_STREAM_FOLDS: tuple[tuple[Topic, Callable[[], StreamFold[Any]]], ...] = (
     (REQUESTS, RequestsFold),
     (HARDWARE, HardwareFold),
     (ENGINE, EngineFold),
@@ -61,9 +61,9 @@ _DIRECTORIES: tuple[tuple[Topic, Callable[[], StreamFold[Any]]], ...] = (
 
 
 class Worker:
-    """The app with its readers and its writer. `failed` is set by what ends the process.
+    """The app with its readers and its writer. `failed` is the error that ends the process.
 
-    Raises ConfigurationError for certificates that cannot be used.
+    Raises ConfigurationError for invalid certificates.
     """
 
     def __init__(self, config: WorkerConfig) -> None:
@@ -73,7 +73,7 @@ class Worker:
         if getattr(streams, "_CStreamIterator", None) is None:
             raise RuntimeError(
                 "Faust's compiled extension is missing: without it, Faust acknowledges messages that it skips, "
-                "and they would be lost. Install faust-streaming from a wheel, on CPython"
+                "which would lose them. Install faust-streaming from a wheel, on CPython"
             )
         self.app = _App(config.group, **_settings(config, self.ssl_context))
         self.app.queues = []
@@ -86,20 +86,20 @@ class Worker:
         self.rejected = RejectedSender(
             self._topic(REJECTED), REJECTED.name(config.kafka.topic_prefix), self._kafka_settings
         )
-        for topic, make_directory in _DIRECTORIES:
-            self._add_stream(topic, make_directory)
-        for reader in self.readers:  # each by itself: one that waits keeps none waiting
-            self._beside(partial(self._flush, reader))
-            self._beside(partial(self._resume, reader))
+        for topic, make_fold in _STREAM_FOLDS:
+            self._add_stream(topic, make_fold)
+        for reader in self.readers:  # separate tasks, so that a waiting reader does not block the others
+            self._run_in_background(partial(self._flush, reader))
+            self._run_in_background(partial(self._resume, reader))
         progress = ProgressWriter(self.readers, self.writer, lambda: self.app.consumer)
-        self._beside(progress.look_for_ever)
-        self._beside(progress.write_for_ever)
+        self._run_in_background(progress.look_for_ever)
+        self._run_in_background(progress.write_for_ever)
         self.health = HealthServer(self.readers, self.writer, self.rejected, self._assigned)
 
     async def start(self) -> None:
-        """Start, once ClickHouse answers; raises OSError when the health server's address is taken.
+        """Start once ClickHouse responds; raises OSError if the health server's address is in use.
 
-        Who joins the group before takes partitions that others could read.
+        A worker that joined the group earlier would take partitions that others could read.
         """
         if self.config.health_port:
             await self.health.start(self.config.health_host, self.config.health_port)
@@ -107,13 +107,13 @@ class Worker:
         await self.app.start()
 
     async def stop(self) -> None:
-        """Stop. Nothing needs saving: what is not acknowledged is read again."""
+        """Stop. Nothing needs saving: unacknowledged messages are read again."""
         await self.app.stop()
         await self.health.stop()
         await self.writer.close()
 
     def _assigned(self) -> int:
-        """Return how many partitions are ours: none before the consumer has started."""
+        """Return the number of assigned partitions: 0 before the consumer has started."""
         try:
             return len(self.app.consumer.assignment())
         except ConsumerNotStarted:
@@ -129,10 +129,10 @@ class Worker:
             allow_empty=True,
         )
 
-    def _add_stream(self, topic: Topic, make_directory: Callable[[], StreamFold[Any]]) -> None:
+    def _add_stream(self, topic: Topic, make_fold: Callable[[], StreamFold[Any]]) -> None:
         reader: StreamReader[Any] = StreamReader(
             topic.name(self.config.kafka.topic_prefix),
-            make_directory,
+            make_fold,
             self.writer,
             self._group,
             self.rejected.send,
@@ -157,7 +157,7 @@ class Worker:
         self.app.agent(self._topic(topic), name=topic.suffix, concurrency=1)(fold)
 
     def _kafka_settings(self) -> dict[str, Any]:
-        """Return how aiokafka's clients beside the group reach the brokers: as Faust's own does."""
+        """Return the settings of aiokafka clients outside the group: they connect like Faust's own client."""
         return {
             **client_settings(self.config.kafka, self.ssl_context),
             "client_id": f"{self.config.group}-beside",
@@ -179,10 +179,10 @@ class Worker:
     async def _resume(self, reader: StreamReader[Any]) -> None:
         while not self.app.should_stop:
             await asyncio.sleep(LOOK_EVERY_S)
-            await reader.resume_what_is_well()
+            await reader.resume_healthy()
 
-    def _beside(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Have `work` done beside the streams; its failure ends the process as theirs does."""
+    def _run_in_background(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work` alongside the streams; its failure ends the process, like theirs."""
 
         async def guarded() -> None:
             try:
@@ -196,23 +196,23 @@ class Worker:
         self.app.task(guarded)
 
     def _fail(self, error: BaseException) -> None:
-        log.critical("the worker cannot go on, and ends: %s", error, exc_info=error)
+        log.critical("the worker cannot continue and exits: %s", error, exc_info=error)
         self.failed = error
         asyncio.get_running_loop().stop()
 
 
 class _App(faust.App):
-    """Without the directory for tables that Faust makes where it is started: there are none, the log is the state."""
+    """Does not create Faust's directory for tables: there are none, the Kafka log is the state."""
 
     queues: list[WaitingMessages]
-    """One for each topic, and some of Faust's that stay empty."""
+    """One for each topic, and some of Faust's own that stay empty."""
 
     def _create_directories(self) -> None:
         pass
 
     def FlowControlQueue(  # noqa: N802 - Faust's name
         self,
-        maxsize: int | None = None,  # noqa: ARG002 - it has a bound of its own
+        maxsize: int | None = None,  # noqa: ARG002 - it has its own bound
         *,
         clear_on_resume: bool = False,
     ) -> WaitingMessages:
@@ -232,10 +232,10 @@ def _settings(config: WorkerConfig, ssl_context: ssl.SSLContext | None) -> dict[
         "broker": [f"kafka://{server}" for server in config.kafka.servers],
         "store": "memory://",
         "web_enabled": False,  # it would bind all interfaces
-        "topic_allow_declare": False,  # topics are made with their settings before
+        "topic_allow_declare": False,  # topics are created beforehand, with their settings
         "topic_disable_leader": True,
         "consumer_auto_offset_reset": "earliest",
-        # A broker that has just come back may not tell of its topics yet: then nothing is assigned until the next look.
+        # A broker that has just restarted may not list its topics yet: then nothing is assigned until the next refresh.
         "consumer_metadata_max_age_ms": METADATA_MAX_AGE_MS,
         "consumer_max_fetch_size": FETCH_BYTES,
         "broker_session_timeout": config.session_timeout_s,
@@ -243,11 +243,11 @@ def _settings(config: WorkerConfig, ssl_context: ssl.SSLContext | None) -> dict[
         "broker_commit_interval": 1.0,
         "broker_request_timeout": 40.0,
         "broker_max_poll_records": POLL_MESSAGES,
-        # While all partitions are held or paused nothing is polled, as long as ClickHouse is away; who is not heard of
-        # for this long leaves the group, and Faust never joins it again.
+        # Nothing is polled while all partitions are held or paused, for example during a ClickHouse outage. A member
+        # that exceeds this interval leaves the group, and Faust never rejoins.
         "broker_max_poll_interval": NEVER_S,
         "stream_wait_empty": False,
-        # Of its own it is 20 minutes: for so long a message that no leader takes is waited for in silence.
+        # The default is 20 minutes, during which a message without a leader would be waited for silently.
         "producer_request_timeout": 40.0,
         "producer_compression_type": None,
     }

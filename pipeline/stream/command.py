@@ -1,4 +1,4 @@
-"""`endpoint-analytics worker`: runs the Faust app until a signal ends it or it cannot go on."""
+"""`endpoint-analytics worker`: runs the Faust app until a signal ends it or it cannot continue."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=str.upper,
         choices=("DEBUG", "INFO", "WARNING", "ERROR"),
         default="WARNING",
-        help="(%(default)s)",
+        help="minimum level of log messages (default: %(default)s)",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the worker; returns 0 after SIGTERM or SIGINT, EXIT_FAILED when it could not go on."""
+    """Run the worker; returns 0 after SIGTERM or SIGINT, EXIT_FAILED if it could not continue."""
     logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         config = worker_config(arguments)
-        make_ssl_context(config.kafka)  # what cannot work is reported before anything starts
+        make_ssl_context(config.kafka)  # report invalid settings before anything starts
     except ConfigurationError as error:
         print(f"endpoint-analytics worker: {error}", file=sys.stderr)
         return 2
@@ -50,8 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def run_worker(config: WorkerConfig) -> int:
-    """Run a worker of these settings in this process's main thread."""
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # Faust's consumer thread makes a loop of its own
+    """Run a worker with these settings in this process's main thread."""
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # Faust's consumer thread creates its own loop
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     worker = Worker(config)
@@ -72,7 +72,7 @@ def run_worker(config: WorkerConfig) -> int:
         task.cancel()
     if worker.failed is not None:
         _report(worker.failed, worker, loop)
-    # Stopping is short, and never hangs.
+    # Stopping is quick and must never hang.
     with contextlib.suppress(TimeoutError, RuntimeError):
         loop.run_until_complete(asyncio.wait_for(worker.stop(), STOP_WITHIN_S))
     sys.stdout.flush()
@@ -81,7 +81,7 @@ def run_worker(config: WorkerConfig) -> int:
 
 
 async def _watch(worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
-    """End the loop when a part of Faust crashed: it would stand still, and say nothing."""
+    """Stop the loop if a part of Faust crashed: otherwise the worker would silently hang."""
     while not worker.app.crashed:  # noqa: ASYNC110 - Faust has no event for it that outlives a crash
         await asyncio.sleep(0.5)
     worker.failed = worker.failed or worker.app.crash_reason or RuntimeError("Faust crashed")
@@ -89,7 +89,7 @@ async def _watch(worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
 
 
 async def _report_unreadable(worker: Worker) -> None:
-    """Say what the worker may not read, as long as there is some: Faust goes on without it."""
+    """Log topics that the worker has no permission to read, as long as there are any: Faust silently skips them."""
     topics = [reader.topic for reader in worker.readers]
     while True:
         await asyncio.sleep(UNREADABLE_AFTER_S)
@@ -97,7 +97,7 @@ async def _report_unreadable(worker: Worker) -> None:
         if not lines:
             return
         for line in lines:
-            log.error("not all is read until this is put right: %s", line)
+            log.error("some topics are not read until this is fixed: %s", line)
         await asyncio.sleep(UNREADABLE_EVERY_S)
 
 
@@ -110,7 +110,7 @@ def _started(task: asyncio.Task[None], worker: Worker, loop: asyncio.AbstractEve
 
 
 def _report(error: BaseException, worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
-    """Say why the worker ends; where Kafka is the reason, what is wrong there and how to fix it."""
+    """Print why the worker exits; if Kafka is the cause, what is wrong there and how to fix it."""
     with contextlib.suppress(RuntimeError):
         why = loop.run_until_complete(explain_failure(error, worker.config.kafka, worker.ssl_context))
-        print(f"endpoint-analytics worker: it cannot go on, and ends: {why}", file=sys.stderr)
+        print(f"endpoint-analytics worker: cannot continue, exiting: {why}", file=sys.stderr)

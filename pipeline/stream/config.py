@@ -1,4 +1,4 @@
-"""What the worker can be told: by flags, else by environment variables, else defaults."""
+"""The worker's configuration: from flags, else environment variables, else defaults."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from endpoint_analytics.schemas.configuration.settings import number_option, rea
 class WorkerConfig:
     """The worker's settings.
 
-    `group` is the Kafka consumer group: workers of one group share the partitions. `instance_id` makes the
-    membership static: a worker that comes back under it within `session_timeout_s` takes up its partitions
-    at once. `flush_s` is the longest that folded rows wait before they are written. `max_rejected_share`: see
-    `rejections`. Without a `health_port` there is no HTTP server.
+    `group` is the Kafka consumer group: workers of one group share the partitions. `instance_id` makes membership
+    static: a worker that returns under the same id within `session_timeout_s` gets its partitions back at once.
+    `flush_s` is the longest time that folded rows wait to be written. `max_rejected_share`: see `rejections`. Without
+    `health_port` there is no HTTP server.
     """
 
     clickhouse: ClickHouseConfig
@@ -47,34 +47,40 @@ def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the worker's flags and those of Kafka and ClickHouse."""
     add_kafka_options(parser)
     parser.add_argument(
-        "--group", metavar="NAME", help=f"consumer group ({_PREFIX}GROUP; endpoint-analytics)"
+        "--group", metavar="NAME", help=f"consumer group (env: {_PREFIX}GROUP; default: endpoint-analytics)"
     )
     parser.add_argument(
         "--instance-id",
         metavar="NAME",
-        help=f"this worker's name in the group, kept over restarts ({_PREFIX}INSTANCE_ID; none)",
+        help=f"this worker's static name in the group, the same after a restart (env: {_PREFIX}INSTANCE_ID; "
+        "default: none)",
     )
     parser.add_argument(
         "--session-timeout",
         type=number_option(1, 3600),
         default=30.0,
-        metavar="S",
-        help="a worker silent for so long is out (30)",
+        metavar="SECONDS",
+        help="remove a worker from the group after this long without a heartbeat (default: 30)",
     )
     parser.add_argument(
         "--max-rejected-share",
         type=number_option(0, 1),
         default=0.9,
         metavar="SHARE",
-        help="pause a partition when more of its messages, from more of its senders, is rejected (0.9; 1: never)",
+        help="pause a partition if a larger share of its messages and of its senders is rejected; 1 disables it "
+        "(default: 0.9)",
     )
-    parser.add_argument("--health-host", default="127.0.0.1", help="address of /health, /ready, /metrics")
+    parser.add_argument(
+        "--health-host",
+        default="127.0.0.1",
+        help="address to serve /health, /ready and /metrics on (default: 127.0.0.1)",
+    )
     parser.add_argument(
         "--health-port",
         type=number_option(0, 65_535, int),
         default=0,
         metavar="PORT",
-        help="their port (0: no HTTP)",
+        help="port to serve them on; 0 disables HTTP (default: 0)",
     )
     add_clickhouse_options(parser)
 
@@ -82,7 +88,7 @@ def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
 def worker_config(
     arguments: argparse.Namespace, environment: Mapping[str, str] | None = None
 ) -> WorkerConfig:
-    """Return the settings of parsed flags and the environment; raises ConfigurationError, ClickHouseConfigError."""
+    """Return the settings from parsed flags and the environment; raises ConfigurationError."""
     given = os.environ if environment is None else environment
 
     def setting(flag: str | None, name: str, default: str) -> str:

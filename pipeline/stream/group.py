@@ -1,6 +1,6 @@
-"""What a reader asks of the consumer group: the only place that knows Faust's consumer by its insides.
+"""A reader's view of the consumer group. Only this module and `transport` know Faust's consumer internals.
 
-Faust says with which generation of the group it delivers, and does not promise that it delivers all: see `reader`.
+Faust reports the group generation of each delivery, but does not guarantee to deliver everything: see `reader`.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ class Group(Protocol):
     """The consumer group, as one worker sees it."""
 
     def generation(self) -> int:
-        """Return the current generation: each rebalance begins a new one."""
+        """Return the current generation; each rebalance starts a new one."""
 
     async def begin(self, topic: str, partition: int, delivered: int) -> int:
-        """Return the offset at which this generation begins; `delivered` came first, and mostly it is that.
+        """Return the offset at which this generation begins: usually `delivered`, the first one that was delivered.
 
         Raises aiokafka's KafkaError.
         """
 
     def waits(self, topic: str, partition: int) -> bool:
-        """Return whether messages of it were delivered that the reader has not taken."""
+        """Whether messages of the partition were delivered that the reader has not taken yet."""
 
     def acknowledge(self, topic: str, partition: int, offset: int) -> None:
-        """Let all to this offset be committed: it is stored."""
+        """Allow commits up to and including this offset: everything up to it is stored."""
 
     def pause(self, topic: str, partition: int) -> None:
-        """Fetch the partition no more for now."""
+        """Stop fetching the partition for now."""
 
     async def fetch_from(self, topic: str, partition: int, offset: int) -> None:
-        """Fetch the partition from this offset on, paused or not."""
+        """Fetch the partition from this offset on, even if it is paused."""
 
 
 class FaustGroup:
-    """The group of a Faust app, whose consumer is the one of `transport`."""
+    """The group of a Faust app whose consumer is the one in `transport`."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
@@ -47,23 +47,23 @@ class FaustGroup:
         return int(self._app.consumer_generation_id)
 
     async def begin(self, topic: str, partition: int, delivered: int) -> int:
-        """Return what is committed, or where the log begins."""
+        """Return the committed offset, or the start of the Kafka log."""
         return int(await self._app.consumer.begin(TP(topic, partition), delivered))
 
     def waits(self, topic: str, partition: int) -> bool:
-        """Look into the topic's queue."""
+        """Check the topic's queue."""
         return bool(self._app.consumer.waits(TP(topic, partition)))
 
     def acknowledge(self, topic: str, partition: int, offset: int) -> None:
-        """Have Faust commit it the next time."""
+        """Let Faust commit it at the next commit."""
         self._app.consumer.acknowledge(TP(topic, partition), offset)
 
     def pause(self, topic: str, partition: int) -> None:
-        """Tell Faust, which drops what of it is under way."""
+        """Pause it in Faust, which drops its messages in flight."""
         self._app.consumer.pause_partitions({TP(topic, partition)})
 
     async def fetch_from(self, topic: str, partition: int, offset: int) -> None:
-        """Seek and resume; where the partition is not ours any more, its new owner fetches it."""
+        """Seek and resume; if the partition is no longer ours, its new owner fetches it."""
         try:
             await self._app.consumer.seek_wait({TP(topic, partition): offset})
         except IllegalStateError:

@@ -1,4 +1,4 @@
-"""What the worker tells of itself over HTTP: /health, /ready, /metrics. Off unless a port is given."""
+"""The worker's health over HTTP: /health, /ready, /metrics. Off unless a port is given."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from endpoint_analytics.schemas import worker_metrics as names
 
 
 class HealthServer:
-    """Answers for one worker; `assigned` says how many partitions it has."""
+    """Answers for one worker; `assigned` returns the number of its partitions."""
 
     def __init__(
         self,
@@ -40,16 +40,16 @@ class HealthServer:
         self._runner = web.AppRunner(application, access_log=None)
 
     async def start(self, host: str, port: int) -> None:
-        """Listen; raises OSError when the address is taken."""
+        """Start listening; raises OSError if the address is in use."""
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port).start()
 
     async def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         await self._runner.cleanup()
 
     def reason(self) -> str:
-        """Return why the worker is not ready, or nothing when it is."""
+        """Return why the worker is not ready, or "" if it is."""
         if self._writer.failure:
             return f"rows cannot be stored: {self._writer.failure}"
         if failure := next((reader.failure for reader in self._readers if reader.failure), ""):
@@ -59,7 +59,7 @@ class HealthServer:
         return ""
 
     def degraded(self) -> list[str]:
-        """Return what the worker does not do while all else goes on: paused partitions, a missing topic."""
+        """Return what does not work while everything else does: paused partitions, a missing topic."""
         lines = [line for reader in self._readers for line in reader.pauses.reasons()]
         lines += [self._rejected.failure] if self._rejected.failure else []
         return [f"degraded: {line}" for line in lines]

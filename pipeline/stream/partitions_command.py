@@ -1,4 +1,4 @@
-"""`endpoint-analytics partitions`: lists the partitions that the worker paused, and has it read one again."""
+"""`endpoint-analytics partitions`: lists the partitions that the worker paused, and resumes one."""
 
 from __future__ import annotations
 
@@ -24,41 +24,41 @@ from endpoint_analytics.schemas.topics import TOPICS
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's flags."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="list|resume")
-    add_clickhouse_options(actions.add_parser("list", help="the paused partitions, and why"))
-    resume = actions.add_parser("resume", help="read a partition again, and reject what cannot be used")
+    add_clickhouse_options(actions.add_parser("list", help="list the paused partitions and the reasons"))
+    resume = actions.add_parser("resume", help="resume reading a partition, rejecting unusable messages")
     resume.add_argument("stream", choices=[topic.suffix for topic in TOPICS], help="requests, hardware ...")
     resume.add_argument("partition", type=int, help="the partition's number")
     add_clickhouse_options(resume)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Return 0, or 1 for what cannot be done."""
+    """Run the subcommand. Returns 1, with the reason on stderr, if it fails."""
     try:
-        said = _act(arguments, clickhouse_of(arguments))
+        report = _act(arguments, clickhouse_of(arguments))
     except (ConfigurationError, StoreError) as error:
         print(f"endpoint-analytics partitions: {error}", file=sys.stderr)
         return 1
-    print(said)
+    print(report)
     return 0
 
 
 def _act(arguments: argparse.Namespace, config: ClickHouseConfig) -> str:
     client = connect(config)
     try:
-        paused = {place: state for place, state in read_paused_now(client).items() if state.paused}
+        paused = {key: state for key, state in read_paused_now(client).items() if state.paused}
         if arguments.action == "list":
             return "\n".join(map(_line, paused.values())) or "no partition is paused"
-        place = (arguments.stream, arguments.partition)
-        if place not in paused:
-            known = ", ".join(f"{stream} {partition}" for stream, partition in paused) or "none is"
-            raise StoreError(f"{place[0]} {place[1]} is not paused; paused: {known}")
-        row = paused[place].resumed(FOR_EVER).row("operator")
+        key = (arguments.stream, arguments.partition)
+        if key not in paused:
+            known = ", ".join(f"{stream} {partition}" for stream, partition in paused) or "none"
+            raise StoreError(f"{key[0]} {key[1]} is not paused; paused partitions: {known}")
+        row = paused[key].resumed(FOR_EVER).row("operator")
         client.raw_insert(row.table, insert_block=orjson.dumps(row.values), fmt="JSONEachRow")
     except ClickHouseError as error:
         raise store_error(error, config.url, config.database) from error
     finally:
         client.close()
-    return f"{place[0]}/{place[1]} goes on within seconds; what cannot be used is in the table rejected"
+    return f"{key[0]}/{key[1]} resumes within seconds; unusable messages go to the table rejected"
 
 
 def _line(state: PausedPartition) -> str:

@@ -1,8 +1,8 @@
-"""Pausing a partition whose messages are nearly all unusable, and taking it up again.
+"""Pauses a partition whose messages are nearly all unusable, and resumes it.
 
-While it is paused its offset stays, and all other partitions go on. It is taken up again when it is well (of its
-newest messages enough are usable), or when the operator says so (`endpoint-analytics partitions resume`). What is
-paused stands in ClickHouse, so that it is so after a restart too.
+While it is paused, its offset stays and all other partitions continue. It resumes once it is healthy (enough of its
+newest messages are usable), or when the operator says so (`endpoint-analytics partitions resume`). Pauses are stored in
+ClickHouse, so that they survive a restart.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S = 2.0
 LOOK_WITHIN_S = 10.0
 PROBE_MESSAGES = 200
-"""The newest messages, of which enough must be usable."""
+"""The number of newest messages of which enough must be usable."""
 
 
 class Pauses:
-    """The paused partitions of one topic that this worker has. `is_usable` decodes a message, and counts nothing."""
+    """This worker's paused partitions of one topic. `is_usable` decodes a message without counting it."""
 
     def __init__(
         self,
@@ -62,13 +62,13 @@ class Pauses:
         ]
 
     def keep(self, partitions: set[int]) -> None:
-        """Forget those that are not ours any more."""
+        """Forget partitions that are no longer ours."""
         self._pauses = {p: state for p, state in self._pauses.items() if p in partitions}
 
     async def begin(
         self, partition: int, share: Share, next_offset: int, before: PausedPartition | None
     ) -> None:
-        """Pause a partition that is read; `before` is what is known of it."""
+        """Pause a partition that is being read; `before` is its previous state, if any."""
         version = newer_than(before.version if before is not None else 0)
         since_ms = time.time_ns() // 1_000_000
         state = PausedPartition(
@@ -76,50 +76,50 @@ class Pauses:
         )
         self._pauses[partition] = state
         log.error(
-            "%s/%d is paused: %s. Are its senders newer than this worker? The reasons are in the table `rejected`. "
-            "Nothing behind offset %d is lost: it waits. The worker goes on by itself once enough of the newest "
-            "messages are usable; to have it go on now and reject what it must: "
+            "%s/%d is paused: %s. Are its senders newer than this worker? The table `rejected` has the reasons. "
+            "Messages from offset %d on are not lost: they wait in Kafka. The worker resumes by itself once enough of "
+            "the newest messages are usable. To resume now and reject unusable messages, run: "
             "endpoint-analytics partitions resume %s %d",
             self._topic, partition, state.reason, next_offset, self._stream, partition,
         )  # fmt: skip
         await self._writer.write([state.row("worker")])
 
     def restore(self, state: PausedPartition) -> None:
-        """Pause a partition that was paused when it was last read."""
+        """Restore the pause of a partition that was paused when it was last read."""
         self._pauses[state.partition] = state
 
     async def look(
         self, read: Callable[[], Awaitable[dict[tuple[str, int], PausedPartition]]]
     ) -> list[PausedPartition]:
-        """Return what may go on: as somebody said, or as its newest messages say."""
+        """Return the partitions to resume: on an operator's request, or because their newest messages are usable."""
         if not self._pauses:
             return []
         stored = await read()
-        well = []
+        healthy = []
         for partition, state in list(self._pauses.items()):
             found = stored.get((self._stream, partition))
             if found is not None and not found.paused and found.version > state.version:
-                well.append(found)
-            elif (end := await self._well_until(partition, state)) is not None:
-                well.append(state.resumed(end))
-                await self._writer.write([well[-1].row("worker")])
-        return well
+                healthy.append(found)
+            elif (end := await self._healthy_until(partition, state)) is not None:
+                healthy.append(state.resumed(end))
+                await self._writer.write([healthy[-1].row("worker")])
+        return healthy
 
     def end(self, state: PausedPartition) -> bool:
-        """End a pause; returns False where there is none any more."""
+        """End a pause; returns False if it has already ended."""
         if self._pauses.pop(state.partition, None) is None:
             return False
-        log.warning("%s/%d is read again", self._topic, state.partition)
+        log.warning("%s/%d is resumed", self._topic, state.partition)
         return True
 
     async def close(self, state: PausedPartition, offset: int) -> PausedPartition:
-        """The partition is well at the offset: from there on the limit holds again."""
+        """Apply the limit again from this offset on, where the partition is healthy."""
         closed = state.resumed(offset)
         await self._writer.write([closed.row("worker")])
         return closed
 
-    async def _well_until(self, partition: int, state: PausedPartition) -> int | None:
-        """Return the end of the log when enough of its newest messages are usable."""
+    async def _healthy_until(self, partition: int, state: PausedPartition) -> int | None:
+        """Return the end of the Kafka log if enough of its newest messages are usable."""
         share = Share()
         try:
             async with asyncio.timeout(LOOK_WITHIN_S):
@@ -128,6 +128,6 @@ class Pauses:
                 async for messages in self._log_reader.read(self._topic, partition, start, end):
                     share.count((message.key, self._is_usable(message.record)) for message in messages)
         except (KafkaError, OSError) as error:
-            log.debug("%s/%d cannot be looked at now: %s", self._topic, partition, error)
+            log.debug("%s/%d cannot be checked now: %s", self._topic, partition, error)
             return None
         return end if share.messages and not share.is_unusable(self._max_share) else None

@@ -1,9 +1,9 @@
-"""How far each partition is stored, in the broker's time: told to ClickHouse every second, by who reads it.
+"""How far each partition is stored, in the broker's time: its worker reports this to ClickHouse every second.
 
-A partition is read up to a moment when all is stored that the log held then. Two things say so: the append time of
-the newest stored message, and, where nothing comes, the log's end: it was asked for at a moment, and all before it is
-stored. Each row is true for ever, so that a worker that was stopped, or lost its partitions, says nothing wrong.
-No Kafka and no ClickHouse here: times and offsets are arguments.
+A partition is read up to a moment if everything that its Kafka log contained then is stored. There are two sources: the
+append time of the newest stored message, and, if no messages arrive, the log's end offset as queried at some moment,
+once everything before it is stored. Each row stays true forever, so a stopped worker, or one that lost its partitions,
+has reported nothing wrong. No Kafka and no ClickHouse here: times and offsets are arguments.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from typing import NamedTuple
 from endpoint_analytics.pipeline.core.rows import Row, seconds3
 
 PAUSE_MS = 5_000
-"""A rise of more is a pause: nobody could append, or nobody read. Silence before it says nothing."""
+"""A larger step is a pause, in which nothing could be appended or read. Silence before it means nothing."""
 CLOCKS_AGREE_MS = 3_000
-"""The way from the broker's stamp to here takes up to so long; what is more is a clock that is ahead."""
+"""Maximum latency from the broker's timestamp to here; a larger difference means that a clock is ahead."""
 _CLOCK_WINDOW_MS = 60_000
 
 
 class Stored(NamedTuple):
-    """A partition as it is stored: one after its last stored offset, and when the broker appended that one."""
+    """How far a partition is stored: the offset after the last stored one, and when the broker appended the last."""
 
     next_offset: int
     append_ms: int | None
 
 
 class Look(NamedTuple):
-    """The log ended at `end_offset` at the moment `at_ms`, or later."""
+    """The Kafka log reached `end_offset` at the moment `at_ms`, or later."""
 
     at_ms: int
     end_offset: int
@@ -38,21 +38,21 @@ class Look(NamedTuple):
 
 @dataclass(slots=True)
 class PartitionProgress:
-    """One partition's way: looks that wait to be reached, and what was reached."""
+    """The progress of one partition: looks not reached yet, and how far it was read."""
 
     waiting: list[Look] = field(default_factory=list)
-    """The oldest look that is not reached, and the newest."""
+    """The oldest look not reached yet, and the newest."""
     seen_end: int = 0
     read_to_ms: int | None = None
     steady_since_ms: int = 0
 
     def look(self, look: Look) -> None:
-        """Take up a look at the log's end."""
+        """Record a look at the log's end."""
         self.seen_end = look.end_offset
         self.waiting = [*self.waiting[:1], look]
 
     def advance(self, stored: Stored) -> bool:
-        """Take up what is stored; returns whether `read_to_ms` rose."""
+        """Record how far it is stored; returns whether `read_to_ms` advanced."""
         reached = [look for look in self.waiting if stored.next_offset >= look.end_offset]
         moments = [look.at_ms for look in reached]
         if stored.append_ms is not None:
@@ -75,24 +75,25 @@ class Now(NamedTuple):
 
 
 class BrokerClock:
-    """How much our earliest clock is ahead of the broker's, at most: from messages that came after a look.
+    """How far our earliest clock is ahead of the broker's, at most, measured by messages appended after a look.
 
-    Until one comes the earliest is believed. Looks are stamped here and messages there. Where the clocks differ by more
-    than the way takes, looks are put back by the most that it can be, so that a partition is never said to be read
-    further than it is; and forward, to our latest clock at most, where ours is the one that is behind.
+    Until there is such a message, the earliest clock is trusted. Looks are timestamped here and messages by the broker.
+    If the clocks differ by more than the latency, looks are moved back by the maximum difference, so that a partition
+    is never reported as read further than it is; if ours is behind, they are moved forward, at most to our latest
+    clock.
     """
 
     def __init__(self) -> None:
         self._seen: deque[tuple[int, int]] = deque()
 
     def observe(self, now_ms: int, append_ms: int) -> None:
-        """Take up a message that is known to be newer than a look."""
+        """Record a message that is known to be newer than a look."""
         self._seen.append((now_ms, now_ms - append_ms))
         while self._seen[0][0] < now_ms - _CLOCK_WINDOW_MS:
             self._seen.popleft()
 
     def broker_ms(self, now: Now) -> int:
-        """Return the broker's time for ours, or earlier."""
+        """Return the broker's time at `now`, or an earlier one."""
         ahead_ms = min((ahead for _, ahead in self._seen), default=0)
         if abs(ahead_ms) <= CLOCKS_AGREE_MS:
             return now.earliest_ms
@@ -107,22 +108,22 @@ class Progress:
         self._partitions: dict[tuple[str, int], PartitionProgress] = {}
 
     def look(self, now: Now, ends: Iterable[tuple[str, int, int]]) -> None:
-        """Take up the ends of the log by stream and partition; `now` is from before they were asked for."""
+        """Record the ends of the log by stream and partition; `now` must be from before they were queried."""
         at_ms = self._clock.broker_ms(now)
         found = {(stream, partition): end for stream, partition, end in ends}
-        # What is not ours any more is another's to tell.
+        # Partitions that are no longer ours are reported by their new owner.
         self._partitions = {key: self._partitions.get(key) or PartitionProgress() for key in found}
         for key, end in found.items():
             self._partitions[key].look(Look(at_ms, end))
 
     def advance(self, now: Now, stored: Iterable[tuple[str, int, Stored]]) -> list[Row]:
-        """Take up what is stored of each partition, and return the rows that tell of it."""
+        """Record how far each partition is stored, and return the rows that report it."""
         rows = []
         for stream, partition, found in stored:
             progress = self._partitions.get((stream, partition))
             if progress is None:
                 continue
-            # A stamp of a topic of CreateTime may be of the future, and what is told here is believed for ever.
+            # With CreateTime, a timestamp may be in the future, but what is reported here is believed forever.
             append_ms = None if found.append_ms is None else min(found.append_ms, now.latest_ms)
             if append_ms is not None and found.next_offset > progress.seen_end:
                 self._clock.observe(now.earliest_ms, append_ms)

@@ -1,8 +1,8 @@
-"""The shell of `progress`: asks Kafka where its partitions end, and writes how far they are stored.
+"""The shell of `progress`: queries the ends of partitions from Kafka, and writes how far they are stored.
 
-Asking and writing are two tasks: while a broker does not answer, what is read on other ways is told still. Nothing
-here ends the worker: where it cannot ask, less is known, and says so by growing old. Before ClickHouse has said its
-time nothing is told: it could not be stored either.
+Querying and writing are separate tasks, so that progress is still reported while a broker does not respond. Nothing
+here ends the worker: if a query fails, the reported progress just gets old. Nothing is reported before ClickHouse's
+time is known: it could not be stored either.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LOOK_EVERY_S, WRITE_EVERY_S = 0.5, 1.0
 
 
 class ProgressWriter:
-    """Tells of the partitions that this worker reads; `consumer` is Faust's, as `transport` makes it."""
+    """Reports the progress of this worker's partitions; `consumer` is Faust's, as created by `transport`."""
 
     def __init__(
         self, readers: Sequence[StreamReader[Any]], writer: RowWriter, consumer: Callable[[], Any]
@@ -39,7 +39,7 @@ class ProgressWriter:
         self._clocks = TwoClocks(self._clickhouse_ms)
 
     async def look_for_ever(self) -> None:
-        """Ask for the ends of our partitions, again and again, and for ClickHouse's time."""
+        """Query the ends of our partitions and ClickHouse's time, forever."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._clocks.follow_for_ever())
             group.create_task(self._look_for_ever())
@@ -47,16 +47,16 @@ class ProgressWriter:
     async def _look_for_ever(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            asked_at = self._clocks.now()  # before the question: what came since is not spoken of
+            asked_at = self._clocks.now()  # before the query: it makes no claim about later messages
             try:
                 ours = [tp for tp in self._consumer().assignment() if tp.topic in self._readers]
                 consumer = self._consumer()
-                # Together: each waits for the fetch that is under way.
+                # Concurrently: each waits for the fetch in progress.
                 starts, ends = await asyncio.gather(
                     consumer.earliest_offsets(*ours), consumer.highwaters(*ours)
                 )
             except (KafkaError, ConsumerNotStarted) as error:
-                log.debug("the ends of the log are not known now: %s", error)
+                log.debug("the ends of the log cannot be queried now: %s", error)
                 continue
             for topic, reader in self._readers.items():
                 reader.saw_logs(
@@ -73,7 +73,7 @@ class ProgressWriter:
                 )
 
     async def write_for_ever(self) -> None:
-        """Write what has risen, every second."""
+        """Write the progress that advanced, every second."""
         while True:
             await asyncio.sleep(WRITE_EVERY_S)
             now = self._clocks.now()
@@ -96,6 +96,6 @@ class ProgressWriter:
 
     async def _clickhouse_ms(self) -> int:
         rows = (await (await self._writer.client()).query(NOW)).result_rows
-        if not rows:  # an answer that was cut off before its first row looks so
-            raise OSError("ClickHouse's answer is empty")
+        if not rows:  # a response that was cut off before its first row looks like this
+            raise OSError("ClickHouse's response is empty")
         return int(rows[0][0])

@@ -1,6 +1,6 @@
-"""An aiokafka consumer that no batch stops: what it fetches comes through the sieve of `record_batches`.
+"""Makes an aiokafka consumer that no batch can stop: all it fetches passes through the sieve of `record_batches`.
 
-The shell around that: it stands between the consumer and its connections, and reports what cannot be read.
+This is the shell: it sits between the consumer and its connections, and reports what cannot be read.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from endpoint_analytics.pipeline.stream.record_batches import (
 log = logging.getLogger(__name__)
 
 LOOKS = 3
-"""So often a batch is fetched before it is passed over: the disk or the network may have erred."""
+"""How often a batch is fetched before it is skipped: the cause may be a temporary disk or network error."""
 
 MAX_RESPONSE_BYTES = 4 * MAX_UNPACKED_BYTES
-"""What one fetch of all partitions may become, and one batch more."""
+"""Maximum unpacked size of one fetch of all partitions, plus one batch."""
 
-ROOM_WAIT_S = 0.5
+FULL_WAIT_S = 0.5
 
 Report = Callable[[str, int, Sequence[UnreadableBatch], Sequence[Hole]], bool]
-"""Takes what is told of a topic's partition, in the consumer's thread, before anything behind it is delivered.
+"""Receives reports about a topic's partition, in the consumer's thread, before any later message is delivered.
 
-Returns whether there was room for it: if not, nothing of it is delivered, and it is fetched again.
+Returns whether it was accepted: if not, because too many are queued, nothing is delivered and it is fetched again.
 """
 
 
 def make_readable(consumer: AIOKafkaConsumer, report: Report) -> None:
-    """Let all that a consumer fetches come through the sieve; it was started and has not fetched yet."""
-    client = consumer._client  # noqa: SLF001 - it has no other seam below its decoding
+    """Pass everything that a consumer fetches through the sieve. Call it after start and before the first fetch."""
+    client = consumer._client  # noqa: SLF001 - there is no other hook below its decoding
     send = client.send
     fetches = _Fetches(report)
 
@@ -49,8 +49,8 @@ def make_readable(consumer: AIOKafkaConsumer, report: Report) -> None:
         response = await send(node_id, request, **options)
         if isinstance(request, FetchRequest):
             response = fetches.sieved(request, response)
-            if fetches.lacks_room:
-                await asyncio.sleep(ROOM_WAIT_S)
+            if fetches.is_full:
+                await asyncio.sleep(FULL_WAIT_S)
         return response
 
     client.send = send_readably
@@ -61,11 +61,11 @@ class _Fetches:
         self._report = report
         self._sieve = Sieve()
         self._bytes = 0
-        self.lacks_room = False
-        """Whether something of the newest response could not be reported yet."""
+        self.is_full = False
+        """Whether some report of the newest response was not accepted yet."""
         self._doubts: dict[
             tuple[str, int], tuple[int, int]
-        ] = {}  # the offset in doubt, and how often it came
+        ] = {}  # the doubtful offset, and how often it was fetched
 
     def sieved(self, request: FetchRequest, response: Any) -> Any:
         asked = {
@@ -73,7 +73,7 @@ class _Fetches:
             for topic, partitions in request.topics
             for partition, offset, _ in partitions
         }
-        self._bytes, self.lacks_room = 0, False
+        self._bytes, self.is_full = 0, False
         response.topics = [
             (topic, [self._partition(topic, found, asked) for found in partitions])
             for topic, partitions in response.topics
@@ -89,34 +89,34 @@ class _Fetches:
         if offset is None:
             return found
         if error_code == CorruptRecordException.errno:
-            # The broker itself cannot find its way through the log here.
+            # The broker itself cannot parse the log here.
             believed = self._believed(key)
             self._doubt(key, offset)
             if believed != offset or offset >= end_offset >= 0:
                 return found
             detail = f"record batch, offset {offset}: the broker cannot read it (CORRUPT_MESSAGE)"
             batch = UnreadableBatch(offset, offset, None, detail, b"", 0)
-            if not self._tell(topic, partition, [batch], []):
+            if not self._accepts(topic, partition, [batch], []):
                 return found
             return (partition, 0, end_offset, *about, empty_batch(offset, offset))
         if error_code or not fetched:
             return found
         if self._bytes > MAX_RESPONSE_BYTES:
-            return (partition, error_code, end_offset, *about, b"")  # fetched again, when there is room
+            return (partition, error_code, end_offset, *about, b"")  # fetched again later
         sieved = self._sieve.sieve(bytes(fetched), offset, end_offset, self._believed(key))
-        if not self._tell(topic, partition, sieved.unreadable, sieved.holes):
+        if not self._accepts(topic, partition, sieved.unreadable, sieved.holes):
             return (partition, error_code, end_offset, *about, b"")
         if sieved.doubted is not None:
             self._doubt(key, sieved.doubted)
         self._bytes += len(sieved.batches)
         return (partition, error_code, end_offset, *about, sieved.batches)
 
-    def _tell(
+    def _accepts(
         self, topic: str, partition: int, unreadable: Sequence[UnreadableBatch], holes: Sequence[Hole]
     ) -> bool:
-        told = not (unreadable or holes) or self._report(topic, partition, unreadable, holes)
-        self.lacks_room = self.lacks_room or not told
-        return told
+        accepted = not (unreadable or holes) or self._report(topic, partition, unreadable, holes)
+        self.is_full = self.is_full or not accepted
+        return accepted
 
     def _believed(self, key: tuple[str, int]) -> int | None:
         offset, looks = self._doubts.get(key, (None, 0))
@@ -125,4 +125,4 @@ class _Fetches:
     def _doubt(self, key: tuple[str, int], offset: int) -> None:
         before, looks = self._doubts.get(key, (None, 0))
         self._doubts[key] = (offset, looks + 1 if before == offset else 1)
-        log.warning("%s/%d: what is at offset %d cannot be read; it is fetched again", *key, offset)
+        log.warning("%s/%d: the batch at offset %d cannot be read; fetching it again", *key, offset)

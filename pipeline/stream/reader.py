@@ -1,14 +1,14 @@
-"""One stream's shell: what Faust read goes through the fold into ClickHouse, and is acknowledged then.
+"""One stream's shell: messages read by Faust pass through the fold into ClickHouse, and are then acknowledged.
 
-Messages are acknowledged chunk by chunk, in order, after the chunk's rows are stored: what is committed is
-the start of a chunk, and what is read again after a crash gives the same rows again. Where nothing comes for longer
-than a chunk, what is stored is acknowledged too; should the next message belong to that chunk all the same, whoever
-begins at it reads the chunk again from its start.
+Messages are acknowledged chunk by chunk, in order, after the chunk's rows are stored: committed offsets are starts of
+chunks, and rereading after a crash yields the same rows. If no messages arrive for longer than a chunk, stored messages
+are acknowledged too; should the next message belong to that chunk after all, a reader that starts at it rereads the
+chunk from its start.
 
-What Faust delivers is not believed to be all: an offset that is missing, and that the log does not leave out, would
-be lost for ever once what lies behind it is acknowledged. So a partition whose deliveries lack one, or begin elsewhere
-than the group does, or end before the log does, is fetched again from there, and what comes from behind it is left
-alone until then. The others go on meanwhile.
+Faust is not trusted to deliver everything: an offset that is missing, although the log contains it, would be lost
+forever once later ones are acknowledged. So if a partition's deliveries lack an offset, start elsewhere than the group
+does, or end before the log does, it is fetched again from there; until then later messages are ignored. Other
+partitions continue meanwhile.
 """
 
 from __future__ import annotations
@@ -53,25 +53,25 @@ Value = TypeVar("Value")
 log = logging.getLogger(__name__)
 
 IDLE_MARGIN_S = 2.0
-"""A chunk ends for want of messages when none came for its length and this: the clocks' and the network's share."""
+"""A chunk ends if no message arrived for its length plus this margin, which allows for clocks and the network."""
 
 MAX_REPORTS = 500
-"""Reports of holes and of what cannot be read that wait to be taken up; the consumer waits with more."""
+"""Maximum number of queued reports of holes and unreadable batches; beyond it, the consumer waits."""
 
 MISSED_AFTER_S = 10.0
-"""What is in the log, and has not come for so long, is fetched again."""
+"""Messages that are in the log but were not delivered for this long are fetched again."""
 
 ANSWER_WITHIN_S = 5.0
-"""So long all partitions wait for a broker's word about one; after that this one waits by itself."""
+"""How long all partitions wait for a broker's answer about one; after that, only this one waits."""
 
 
 class StreamReader(Generic[Message]):
-    """Reads one topic, as a member of `group`; `log_reader` reads the log beside it."""
+    """Reads one topic, as a member of `group`; `log_reader` reads the Kafka log independently of it."""
 
     def __init__(
         self,
         topic: str,
-        make_directory: Callable[[], StreamFold[Message]],
+        make_fold: Callable[[], StreamFold[Message]],
         writer: RowWriter,
         group: Group,
         send_rejected: Callable[[str, int, Sequence[Rejection]], Awaitable[None]],
@@ -82,8 +82,8 @@ class StreamReader(Generic[Message]):
         max_rejected_share: float = 1.0,
     ) -> None:
         self.topic = topic
-        self._make_directory = make_directory
-        self.stream = make_directory().stream
+        self._make_fold = make_fold
+        self.stream = make_fold().stream
         self._writer = writer
         self._group = group
         self._send_rejected = send_rejected
@@ -101,22 +101,22 @@ class StreamReader(Generic[Message]):
         self._holes: dict[int, Holes] = {}
         self._logs: Mapping[int, LogSpan] = {}
         self._logs_are_new = False
-        self._waiting: dict[int, tuple[tuple[int, int], float]] = {}
-        """By partition: where it has waited for deliveries (generation and offset), and since when."""
+        self._stalled: dict[int, tuple[tuple[int, int], float]] = {}
+        """By partition: the position (generation, offset) at which it waits for deliveries, and since when."""
         self._limits: dict[int, RejectionLimit] = {}
         self._taken: set[int] = set()
-        """Partitions of which `read` has messages in its hands."""
+        """Partitions whose messages `read` is processing."""
         self.pauses = Pauses(
             self.stream, topic, writer, log_reader, self._fold(0).is_usable, max_rejected_share
         )
         self.stored: dict[int, Stored] = {}
-        """By partition that is being read: how far it is stored."""
+        """How far each partition being read is stored."""
         self.messages = self.events = self.rejected = self.unreadable_batches = 0
         self.failure = ""
-        """Why ClickHouse cannot be read at the newest try; empty when it can."""
+        """Why the latest read from ClickHouse failed; empty if it succeeded."""
 
     async def read(self, deliveries: Sequence[Delivery]) -> None:
-        """Fold the deliveries, and store what is due."""
+        """Fold the deliveries, and store rows that are due."""
         self._taken = {delivery.partition for delivery in deliveries}
         try:
             await self._read(deliveries)
@@ -128,21 +128,21 @@ class StreamReader(Generic[Message]):
             await self._take_reports()
             partitions: dict[int, list[Delivery]] = {}
             for delivery in deliveries:
-                # What was fetched before a rebalance belongs to nobody: it is read again by its new owner.
+                # Messages fetched before a rebalance are dropped: the new owner reads them again.
                 if delivery.generation == self._group.generation():
                     partitions.setdefault(delivery.partition, []).append(delivery)
-            # Side by side, so that one that waits for what is remembered of many new names keeps none waiting.
+            # Concurrently, so that a partition that restores the state of many boots does not block the others.
             try:
                 async with asyncio.TaskGroup() as group:
                     tasks = [group.create_task(self._read_partition(*item)) for item in partitions.items()]
             except ExceptionGroup as failed:
                 raise failed.exceptions[0] from failed
-            if any(task.cancelled() for task in tasks):  # a group says nothing of that
-                raise RuntimeError(f"reading {self.topic} was cancelled: what was taken is to be read again")
+            if any(task.cancelled() for task in tasks):  # a task group does not raise for that
+                raise RuntimeError(f"reading {self.topic} was cancelled: its messages must be read again")
             await self._flush_if_due()
 
     async def flush_when_due(self) -> None:
-        """Store what has waited long enough, and end what is idle; for a timer, since reading may pause."""
+        """Store rows that are due and acknowledge idle chunks; called by a timer, because deliveries may pause."""
         async with self._lock:
             await self._flush_if_due()
             await self._take_reports()
@@ -151,17 +151,17 @@ class StreamReader(Generic[Message]):
                 self._logs_are_new = False
                 await self._fetch_what_is_missed()
 
-    async def resume_what_is_well(self) -> None:
-        """Read again the paused partitions that are well, or are told to go on; looking keeps no other waiting."""
-        for state in await self.pauses.look(lambda: self._patiently(read_paused)):
+    async def resume_healthy(self) -> None:
+        """Resume paused partitions that are healthy or that an operator resumed; checking does not block others."""
+        for state in await self.pauses.look(lambda: self._read_with_retries(read_paused)):
             async with self._lock:
                 if self.pauses.end(state):
-                    await self._go_on(state)
+                    await self._resume(state)
 
     def report(self, partition: int, unreadable: Sequence[UnreadableBatch], holes: Sequence[Hole]) -> bool:
-        """Take up what the log does not hold, or what cannot be read, before anything behind it; any thread may call.
+        """Queue a report of holes and unreadable batches, before later messages are delivered. Thread-safe.
 
-        Returns False where there is no room: then it is to be told again.
+        Returns False if the queue is full: then it must be reported again.
         """
         if len(self._reports) >= MAX_REPORTS:
             return False
@@ -169,17 +169,17 @@ class StreamReader(Generic[Message]):
         return True
 
     def saw_logs(self, logs: Mapping[int, LogSpan]) -> None:
-        """Take up what the logs of our partitions hold, as far as their leaders say it."""
+        """Record the offset ranges of our partitions' logs, of those with a leader."""
         self._logs, self._logs_are_new = logs, True
         for partition, span in logs.items():
             if holes := self._holes.get(partition):
                 reading = self._current(partition)
                 holes.forget_before(span.next_offset if reading is None else reading.next_offset)
-        # A pause of what went to another worker is that one's to tell.
+        # The pause of a partition that moved to another worker is reported by that worker.
         self.pauses.keep({p for p in self._readings if p in logs or self._current(p) is not None})
 
     def stored_of(self, partition: int, committed: int | None) -> Stored:
-        """Return how far a partition is stored; if nothing has come yet, to where reading begins."""
+        """Return how far a partition is stored; before its first message, where reading begins."""
         span = self._logs.get(partition)
         begin = max(committed or 0, span.start if span is not None else 0)
         stored = self.stored.get(partition) or Stored(begin, None)
@@ -189,14 +189,14 @@ class StreamReader(Generic[Message]):
     async def _read_partition(self, partition: int, delivered: Sequence[Delivery]) -> None:
         reading = await self._reading(partition, delivered[0].generation, delivered[0].record.offset)
         if reading is None:
-            return  # nobody says where to begin: it is asked again
+            return  # it is unknown where to begin: retry later
         if partition in self.pauses:
-            self._group.pause(self.topic, partition)  # all of it comes again when it goes on
+            self._group.pause(self.topic, partition)  # all of it is delivered again when it resumes
             return
         by_offset = {d.record.offset: d for d in delivered if d.record.offset > reading.read_through}
         whole = self._without_gap(partition, reading, [by_offset[offset] for offset in sorted(by_offset)])
         if whole and not reading.placed:
-            await self._place(partition, reading, whole[0].record)
+            await self._locate(partition, reading, whole[0].record)
             whole = self._without_gap(partition, reading, whole)
         if whole and reading.placed:
             await self._fold_deliveries(partition, reading, whole)
@@ -206,7 +206,7 @@ class StreamReader(Generic[Message]):
     def _without_gap(
         self, partition: int, reading: Reading[Message], delivered: Sequence[Delivery]
     ) -> Sequence[Delivery]:
-        """Return what follows on what was read, up to the first offset that is missing and is in the log."""
+        """Return the deliveries that continue what was read, up to the first missing offset that the log contains."""
         delivered = [delivery for delivery in delivered if delivery.record.offset > reading.read_through]
         if not delivered or delivered[-1].record.offset - reading.read_through == len(delivered):
             return delivered
@@ -218,25 +218,25 @@ class StreamReader(Generic[Message]):
         return delivered
 
     async def _fetch_again(self, partition: int, reading: Reading[Message]) -> None:
-        """Have the partition fetched from what was read on: what comes next of it is not what was delivered."""
+        """Fetch the partition again after what was read, because the next message was not delivered."""
         offset, now = reading.next_offset, time.monotonic()
         if self._current(partition) is not reading or (
             reading.sought == offset and now - reading.sought_at < MISSED_AFTER_S
         ):
-            return  # it is on its way, or another's
+            return  # already being fetched, or no longer ours
         reading.sought, reading.sought_at = offset, now
         log_start = self._logs[partition].start if partition in self._logs else 0
         if log_start > offset:
             log.warning(
-                "%s/%d: the log does not hold offsets %d to %d any more, which were not read",
+                "%s/%d: the log no longer contains offsets %d to %d, which were not read",
                 self.topic, partition, offset, log_start - 1,
             )  # fmt: skip
             await self._close_chunk(partition, reading)
-            # The first message that there is may lie within a chunk that is stored: as at the beginning.
+            # The first available message may lie within a stored chunk, as at the start of reading.
             reading.fold, reading.placed = self._fold(partition), False
             reading.read_through = log_start - 1
         log.warning(
-            "%s/%d: offset %d was not delivered: it is fetched again",
+            "%s/%d: offset %d was not delivered; fetching it again",
             self.topic,
             partition,
             reading.next_offset,
@@ -244,11 +244,11 @@ class StreamReader(Generic[Message]):
         await self._group.fetch_from(self.topic, partition, reading.next_offset)
 
     async def _fetch_what_is_missed(self) -> None:
-        """Fetch again where the log has messages, none has come for long, and none waits for us."""
+        """Fetch partitions again whose log has messages although none was delivered for long or is queued."""
         missed = [
             (partition, span) for partition, span in self._logs.items() if self._is_missed(partition, span)
         ]
-        # Side by side: each may wait for a broker.
+        # Concurrently: each may wait for a broker.
         await asyncio.gather(*(self._fetch_missed(partition, span) for partition, span in missed))
 
     def _is_missed(self, partition: int, span: LogSpan) -> bool:
@@ -262,14 +262,14 @@ class StreamReader(Generic[Message]):
             or partition in self._taken
             or self._group.waits(self.topic, partition)
         ):
-            self._waiting.pop(partition, None)
+            self._stalled.pop(partition, None)
             return False
-        place = self._group.generation(), next_offset
-        waited, since = self._waiting.get(partition, (place, now))
-        if waited != place:
+        position = self._group.generation(), next_offset
+        stalled_at, since = self._stalled.get(partition, (position, now))
+        if stalled_at != position:
             since = now
         is_missed = now - since > MISSED_AFTER_S
-        self._waiting[partition] = place, now if is_missed else since
+        self._stalled[partition] = position, now if is_missed else since
         return is_missed
 
     async def _fetch_missed(self, partition: int, span: LogSpan) -> None:
@@ -278,18 +278,18 @@ class StreamReader(Generic[Message]):
             await self._fetch_again(partition, reading)
 
     async def _begin(self, partition: int, delivered: int) -> int | None:
-        """Return where the group begins to read, None where nobody says it now; Faust may deliver what lies behind."""
+        """Return where the group starts reading, None if unknown now; Faust may deliver later offsets first."""
         with suppress(KafkaError, OSError):
             async with asyncio.timeout(ANSWER_WITHIN_S):
                 return await self._group.begin(self.topic, partition, delivered)
         return None
 
-    async def _place(self, partition: int, reading: Reading[Message], first: Record) -> None:
-        """Have a stored chunk that holds the first message read from its start.
+    async def _locate(self, partition: int, reading: Reading[Message], first: Record) -> None:
+        """If a stored chunk contains the first message, read that chunk from its start.
 
-        Where the log does not have that any more, what is stored of it stays, and is passed over.
+        If the log no longer has its start, the stored part of the chunk is kept and skipped.
         """
-        chunk = await self._patiently(
+        chunk = await self._read_with_retries(
             lambda client: read_chunk_of(client, self.stream, partition, first, self._rule)
         )
         if chunk is None:
@@ -306,7 +306,7 @@ class StreamReader(Generic[Message]):
                 reading.read_through = chunk.chunk - 1
 
     def _current(self, partition: int) -> Reading[Message] | None:
-        """Return the partition as it is read in the group's current generation, if it is."""
+        """Return the reading of the partition in the group's current generation, if any."""
         reading = self._readings.get(partition)
         return reading if reading is not None and reading.generation == self._group.generation() else None
 
@@ -339,7 +339,7 @@ class StreamReader(Generic[Message]):
     async def _limit(
         self, partition: int, reading: Reading[Message], senders: Sequence[tuple[bytes | None, bool]]
     ) -> None:
-        """Pause the partition when too much of it is rejected, unless that was accepted."""
+        """Pause the partition if too much of it is rejected, unless an operator accepted that."""
         share = reading.limit.count(senders, reading.read_append_ms or 0)
         if share is None:
             return
@@ -352,15 +352,15 @@ class StreamReader(Generic[Message]):
             if reading.generation == self._group.generation():
                 self._group.pause(self.topic, partition)
 
-    async def _go_on(self, state: PausedPartition) -> None:
-        """Read again a partition that was paused: what came meanwhile was not kept."""
+    async def _resume(self, state: PausedPartition) -> None:
+        """Fetch a formerly paused partition again: messages delivered meanwhile were not kept."""
         reading = self._current(state.partition)
         if reading is not None:
             reading.state = state
             await self._group.fetch_from(self.topic, state.partition, reading.next_offset)
 
     async def _reading(self, partition: int, generation: int, delivered: int) -> Reading[Message] | None:
-        """Return the partition as it is read in this generation; None where nobody says where that begins."""
+        """Return the reading of the partition in this generation, or None if it is unknown where that begins."""
         reading = self._readings.get(partition)
         if reading is not None and reading.generation == generation:
             return reading
@@ -368,7 +368,7 @@ class StreamReader(Generic[Message]):
         begin = await self._begin(partition, delivered)
         if begin is None:
             return None
-        state = (await self._patiently(read_paused)).get((self.stream, partition))
+        state = (await self._read_with_retries(read_paused)).get((self.stream, partition))
         limit = self._limits.setdefault(partition, RejectionLimit(self._max_rejected_share))
         reading = self._readings[partition] = Reading(
             generation, self._fold(partition), limit, state, begin - 1
@@ -380,10 +380,10 @@ class StreamReader(Generic[Message]):
         return reading
 
     def _fold(self, partition: int) -> PartitionFold[Message]:
-        return PartitionFold(self._make_directory(), self.topic, partition, self._rule, self._bounds)
+        return PartitionFold(self._make_fold(), self.topic, partition, self._rule, self._bounds)
 
     def _forget_other_generations(self, generation: int) -> None:
-        """What was read in them and not acknowledged is read again, by its new owner."""
+        """Forget them: what they read but did not acknowledge is read again by the new owner."""
         self._readings = {p: r for p, r in self._readings.items() if r.generation == generation}
         self._dirty &= self._readings.keys()
         self.stored = {p: stored for p, stored in self.stored.items() if p in self._readings}
@@ -404,13 +404,13 @@ class StreamReader(Generic[Message]):
         reading.acknowledged = reading.read_through
 
     def _acknowledge_idle(self) -> None:
-        """Acknowledge what is stored where nothing has come for so long that the next message begins a chunk."""
-        quiet_since = time.monotonic() - self._rule.length_ms / 1000 - IDLE_MARGIN_S
+        """Acknowledge stored messages of partitions so long idle that the next message will start a new chunk."""
+        idle_since = time.monotonic() - self._rule.length_ms / 1000 - IDLE_MARGIN_S
         for partition, reading in self._readings.items():
             if (
                 reading.acknowledged < reading.read_through
                 and reading.fold.is_open
-                and reading.read_at < quiet_since
+                and reading.read_at < idle_since
                 and partition not in self._dirty
                 and partition not in self.pauses
             ):
@@ -424,7 +424,7 @@ class StreamReader(Generic[Message]):
             self._flushed_at = time.monotonic()
 
     async def _store(self, readings: dict[int, Reading[Message]]) -> None:
-        """Store what changed. When this is cancelled, what was taken stays to be stored the next time."""
+        """Store the changes. If this is cancelled, rows already taken are kept and stored the next time."""
         for partition, reading in readings.items():
             rejected, rejected_rows = reading.fold.take_rejected()
             reading.rejected += rejected
@@ -440,9 +440,9 @@ class StreamReader(Generic[Message]):
             self.stored[partition] = Stored(reading.next_offset, reading.read_append_ms)
 
     async def _take_reports(self) -> None:
-        """Take up holes of the log, and name what cannot be read, before what lies behind it is acknowledged.
+        """Record holes and reject unreadable batches, before later messages are acknowledged.
 
-        Both are told before what lies behind them is delivered.
+        Both are reported before later messages are delivered.
         """
         while self._reports:
             partition, unreadable, found = self._reports.popleft()
@@ -452,22 +452,22 @@ class StreamReader(Generic[Message]):
                 holes.add(hole.first, hole.last)
         while self._unreadable:
             partition = self._unreadable[0][0]
-            batches = [batch for place, batch in self._unreadable if place == partition]
+            batches = [batch for other, batch in self._unreadable if other == partition]
             rejections = [_rejection(batch) for batch in batches]
             await self._send_rejected(self.topic, partition, rejections)
             await self._writer.write([self._fold(partition).rejected_row(r) for r in rejections])
-            self._unreadable = [(place, batch) for place, batch in self._unreadable if place != partition]
+            self._unreadable = [(other, batch) for other, batch in self._unreadable if other != partition]
             self.unreadable_batches += len(batches)
             for batch in batches:
                 self._holes[partition].add(batch.first, batch.last)
 
     async def _boots(self, partition: int, chunk: int, unknown: set[BootKey]) -> list[Boot]:
-        return await self._patiently(
+        return await self._read_with_retries(
             lambda client: read_boots(client, self.stream, partition, chunk, unknown)
         )
 
-    async def _patiently(self, read: Callable[[AsyncClient], Awaitable[Value]]) -> Value:
-        """Read from ClickHouse, waiting out an outage."""
+    async def _read_with_retries(self, read: Callable[[AsyncClient], Awaitable[Value]]) -> Value:
+        """Read from ClickHouse, retrying through outages."""
         wait_s = FIRST_WAIT_S
         while True:
             try:
@@ -477,7 +477,7 @@ class StreamReader(Generic[Message]):
             except (StoreError, ClickHouseError, OSError) as error:
                 failure = f"ClickHouse cannot be read: {error}"
                 if failure != self.failure:
-                    log.warning("%s: nothing more of %s is read, and it is tried again", failure, self.topic)
+                    log.warning("%s: reading of %s is suspended, retrying", failure, self.topic)
                 self.failure = failure
                 await asyncio.sleep(wait_s)
                 wait_s = min(wait_s * 2, LONGEST_WAIT_S)

@@ -1,4 +1,4 @@
-"""What the reader knows of one partition, in one generation of the consumer group."""
+"""The reader's state of one partition, in one generation of the consumer group."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Delivery:
 
 
 class LogSpan(NamedTuple):
-    """From where to before where a partition's log goes, and what is committed of it, as far as that is known."""
+    """The offset range [`start`, `end`) of a partition's Kafka log, and the committed offset, if known."""
 
     start: int
     end: int
@@ -34,37 +34,37 @@ class LogSpan(NamedTuple):
 
     @property
     def next_offset(self) -> int:
-        """The offset at which reading begins, as far as it is known."""
+        """Return the offset at which reading begins, as far as known."""
         return self.start if self.committed is None else self.committed
 
 
 @dataclass(slots=True)
 class Reading(Generic[Message]):
-    """A partition as read in one generation of the consumer group: begins at a committed offset."""
+    """A partition as read in one generation of the consumer group, starting at the committed offset."""
 
     generation: int
     fold: PartitionFold[Message]
     limit: RejectionLimit
     state: PausedPartition | None
-    """What is known of it being paused, now or once."""
+    """Its current or former pause, if any."""
     read_through: int
-    """The newest offset that was read, or that needs no reading."""
+    """The newest offset that was read or need not be read."""
     placed: bool = False
-    """Whether it is known which stored chunk holds the first message, if any."""
+    """Whether it was checked which stored chunk contains the first message, if any."""
     acknowledged: int = -1
     """The newest offset that was acknowledged."""
     read_append_ms: int | None = None
-    """When the broker appended the newest that was read."""
+    """When the broker appended the newest message read."""
     read_at: float = field(default_factory=time.monotonic)
     sought: int = -1
-    """The offset from which it was asked for again, as it was missing."""
+    """The missing offset from which it was last fetched again."""
     sought_at: float = 0.0
     rows: list[Row] = field(default_factory=list)
-    """Rows that were taken and are not stored yet."""
+    """Rows taken from the fold but not stored yet."""
     rejected: list[Rejection] = field(default_factory=list)
-    """Rejections that were taken and are not sent yet."""
+    """Rejections taken from the fold but not sent yet."""
 
     @property
     def next_offset(self) -> int:
-        """The offset that is read next, but for holes."""
+        """Return the offset to read next, ignoring holes."""
         return self.read_through + 1

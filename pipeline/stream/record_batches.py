@@ -1,9 +1,9 @@
-"""Kafka's record batches, made readable before the client sees them: what cannot be read becomes an empty batch.
+"""Makes Kafka's record batches readable before the client sees them: an unreadable batch becomes an empty one.
 
-One batch that its reader cannot decode stops a Kafka consumer for good: the client raises below the message, where
-nobody can go past it. So each fetched set of batches comes through here first. A batch whose checksum, format,
-codec or content is no good, or that would become too large, is replaced by an empty one of the same offsets, and
-named. What is compressed leaves unpacked, within a bound. Pure: bytes in, bytes out. The format is that of
+A single batch that cannot be decoded stops a Kafka consumer for good: the client raises below the message level, where
+it cannot be skipped. So each fetched set of batches passes through here first. A batch with a wrong checksum, format,
+codec or content, or one that would become too large, is replaced by an empty one with the same offsets, and reported.
+Compressed batches are unpacked, up to a limit. Pure: bytes in, bytes out. The format is described at
 https://kafka.apache.org/documentation/#recordbatch.
 """
 
@@ -22,13 +22,13 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 
 MAX_UNPACKED_BYTES = 32 * 1024 * 1024
-"""What a compressed batch may become. A topic takes batches of 8 MiB as they are sent, packed or not."""
+"""Maximum unpacked size of a compressed batch. Topics accept batches of up to 8 MiB as sent, compressed or not."""
 
 KEPT_BYTES = 64 * 1024
-"""What is kept of a batch that cannot be read, to be looked at."""
+"""How much of an unreadable batch is kept for inspection."""
 
 _HEADER = struct.Struct(">qiibIhiqqqhii")
-_BEFORE_LENGTH = 12  # base offset and length: what the length does not count
+_BEFORE_LENGTH = 12  # base offset and length, which the length does not include
 _CRC_AT, _ATTRIBUTES_AT = 17, 21
 _MAGIC_AT = 16
 _MAGIC = 2
@@ -41,11 +41,11 @@ _XERIAL_HEADER_BYTES = 16
 
 
 class UnreadableError(Exception):
-    """Why a batch cannot be read."""
+    """A batch cannot be read; the message says why."""
 
 
 class UnreadableBatch(NamedTuple):
-    """The offsets `first` to `last` of a partition that cannot be read; `append_ms` where the header is sound.
+    """The unreadable offsets `first` to `last` of a partition; `append_ms` is set if the header is intact.
 
     `value` is the beginning of its `size_bytes`.
     """
@@ -59,7 +59,7 @@ class UnreadableBatch(NamedTuple):
 
 
 class Hole(NamedTuple):
-    """The offsets `first` to `last`, which hold no message."""
+    """The offsets `first` to `last`, which contain no message."""
 
     first: int
     last: int
@@ -67,13 +67,13 @@ class Hole(NamedTuple):
 
 @dataclass(slots=True)
 class Sieved:
-    """What goes on to the client, and what does not. `doubted` is the base offset at which it ends too early:
-    what is there cannot be read, and is to be fetched once more before that is believed."""
+    """What is passed on to the client, and what is not. `doubted` is the base offset where it ends early, at a batch
+    that cannot be read and should be fetched again before it is considered unreadable."""
 
     batches: bytes
     unreadable: list[UnreadableBatch] = field(default_factory=list)
     holes: list[Hole] = field(default_factory=list)
-    """Markers of transactions, and what compaction or the broker left out."""
+    """Transaction markers, and offsets left out by compaction or the broker."""
     doubted: int | None = None
 
 
@@ -94,24 +94,24 @@ class _Header(NamedTuple):
 
 
 class Sieve:
-    """Reads batches; holds the room that they are unpacked into, so each thread takes its own."""
+    """Checks batches. Owns the buffer that they are unpacked into, so each thread needs its own."""
 
     def __init__(self, max_unpacked_bytes: int = MAX_UNPACKED_BYTES) -> None:
         self._max_bytes = max_unpacked_bytes
-        self._room: np.ndarray[tuple[int], np.dtype[np.uint8]] | None = None
+        self._buffer: np.ndarray[tuple[int], np.dtype[np.uint8]] | None = None
 
     def sieve(self, fetched: bytes, fetch_offset: int, end_offset: int, believed: int | None) -> Sieved:
-        """Return what can be read of a partition's batches, fetched from `fetch_offset` on.
+        """Return the readable part of a partition's batches, fetched from `fetch_offset` on.
 
-        `end_offset` is the log's end, and `believed` the base offset whose batch was fetched often enough to believe
-        that it cannot be read.
+        `end_offset` is the end of the log. `believed` is the base offset of a batch that was fetched often enough to be
+        considered unreadable.
         """
         out: list[bytes] = []
         sieved = Sieved(fetched)
         next_offset = fetch_offset
         changed = False
-        places = list(_places(fetched))
-        for index, (start, end) in enumerate(places):
+        spans = list(_spans(fetched))
+        for index, (start, end) in enumerate(spans):
             batch = fetched[start:end]
             base = int.from_bytes(batch[:8], "big", signed=True)
             try:
@@ -121,7 +121,7 @@ class Sieve:
                 if base != believed:
                     sieved.doubted = base
                     break
-                following = fetched[places[index + 1][0] :][:8] if index + 1 < len(places) else b""
+                following = fetched[spans[index + 1][0] :][:8] if index + 1 < len(spans) else b""
                 last = _last_offset(batch, next_offset, end_offset, following)
                 sieved.unreadable.append(_unreadable(batch, next_offset, last, str(error)))
                 out.append(empty_batch(next_offset, last))
@@ -132,14 +132,14 @@ class Sieve:
                 sieved.holes += _holes(readable, next_offset)
                 next_offset = max(next_offset, _next_offset(readable, next_offset))
             if sum(map(len, out)) > self._max_bytes:
-                changed = True  # what is behind is fetched again: many may become large together
+                changed = True  # the rest is fetched again: together they could become too large
                 break
         if changed:
             sieved.batches = b"".join(out)
-        elif fetched and not places:
-            # The broker sends the first batch whole, however large it is: so its length is wrong.
+        elif fetched and not spans:
+            # The broker always sends the first batch completely, so its length must be wrong.
             if believed == fetch_offset:
-                detail = f"its length does not fit: {len(fetched)} bytes came"
+                detail = f"its length does not match: {len(fetched)} bytes were received"
                 sieved.unreadable.append(_unreadable(fetched, fetch_offset, fetch_offset, detail))
                 sieved.batches = empty_batch(fetch_offset, fetch_offset)
             else:
@@ -147,19 +147,19 @@ class Sieve:
         return sieved
 
     def _readable(self, batch: bytes) -> bytes:
-        """Return the batch, unpacked; raises UnreadableError."""
+        """Return the unpacked batch; raises UnreadableError."""
         if len(batch) <= _MAGIC_AT:
-            raise UnreadableError(f"it has {len(batch)} bytes, and no header")
+            raise UnreadableError(f"it has {len(batch)} bytes and no header")
         if batch[_MAGIC_AT] in (0, 1):
-            _read_all(batch, check=True)  # of brokers before 2017
+            _read_all(batch, check=True)  # from brokers before 2017
             return batch
         if batch[_MAGIC_AT] != _MAGIC:
-            raise UnreadableError(f"its format is {batch[_MAGIC_AT]}; known is {_MAGIC}")
+            raise UnreadableError(f"its format version is {batch[_MAGIC_AT]}; supported is {_MAGIC}")
         if len(batch) < _HEADER.size:
-            raise UnreadableError(f"it has {len(batch)} bytes; a header takes {_HEADER.size}")
+            raise UnreadableError(f"it has {len(batch)} bytes; a header has {_HEADER.size}")
         header = _Header(*_HEADER.unpack_from(batch))
         if calc_crc32c(batch[_ATTRIBUTES_AT:]) != header.crc:
-            raise UnreadableError("its checksum (CRC-32C) does not fit")
+            raise UnreadableError("its checksum (CRC-32C) does not match")
         codec = header.attributes & _CODEC_MASK
         if codec:
             batch = self._unpacked(batch, header, codec)
@@ -169,13 +169,13 @@ class Sieve:
     def _unpacked(self, batch: bytes, header: _Header, codec: int) -> bytes:
         if codec not in _CODECS:
             raise UnreadableError(
-                f"its compression is number {codec}; known are {', '.join(_CODECS.values())}"
+                f"its compression codec is {codec}; supported are {', '.join(_CODECS.values())}"
             )
         packed = batch[_HEADER.size :]
         try:
             payload = self._unpack(packed, codec)
         except (cramjam.DecompressionError, zlib.error, EOFError, ValueError, struct.error) as error:
-            raise UnreadableError(f"its {_CODECS[codec]} content cannot be unpacked: {error}") from error
+            raise UnreadableError(f"its {_CODECS[codec]} content cannot be decompressed: {error}") from error
         attributes = header.attributes & ~_CODEC_MASK
         return _batch(header._replace(attributes=attributes), payload)
 
@@ -184,20 +184,20 @@ class Sieve:
             return _unpack_gzip(packed, self._max_bytes)
         if codec == 2:
             return _unpack_snappy(packed, self._max_bytes)
-        if self._room is None:
-            self._room = np.empty(self._max_bytes, np.uint8)  # pages are taken when they are written
+        if self._buffer is None:
+            self._buffer = np.empty(self._max_bytes, np.uint8)  # pages are allocated when they are written
         module = cramjam.lz4 if codec == 3 else cramjam.zstd
         try:
-            size = module.decompress_into(packed, self._room)
+            size = module.decompress_into(packed, self._buffer)
         except cramjam.DecompressionError as error:
             if "whole buffer" in str(error):
                 raise ValueError(_too_large(self._max_bytes)) from None
             raise
-        return self._room[:size].tobytes()
+        return self._buffer[:size].tobytes()
 
 
 def _too_large(max_bytes: int) -> str:
-    return f"it becomes more than {max_bytes} bytes"
+    return f"it decompresses to more than {max_bytes} bytes"
 
 
 def _unpack_gzip(packed: bytes, max_bytes: int) -> bytes:
@@ -210,20 +210,20 @@ def _unpack_gzip(packed: bytes, max_bytes: int) -> bytes:
         if size > max_bytes:
             raise ValueError(_too_large(max_bytes))
         if not stream.eof:
-            raise EOFError("it ends within the stream")
+            raise EOFError("it ends in the middle of the stream")
         left = stream.unused_data
     return b"".join(unpacked)
 
 
 def _unpack_snappy(packed: bytes, max_bytes: int) -> bytes:
-    """Raw, or in the blocks of the Java library (xerial), each after its length."""
+    """Unpack raw snappy, or the blocks of the Java library (xerial), each preceded by its length."""
     if not packed.startswith(_XERIAL):
         return _unpack_snappy_block(packed, max_bytes)
     unpacked, at, size = [], _XERIAL_HEADER_BYTES, 0
     while at < len(packed):
         (length,) = struct.unpack_from(">i", packed, at)
         if length <= 0 or at + 4 + length > len(packed):
-            raise EOFError(f"a block of {length} bytes where {len(packed) - at - 4} are left")
+            raise EOFError(f"a block has {length} bytes, but only {len(packed) - at - 4} are left")
         unpacked.append(_unpack_snappy_block(packed[at + 4 : at + 4 + length], max_bytes, size))
         size += len(unpacked[-1])
         at += 4 + length
@@ -242,19 +242,19 @@ def _read_all(batch: bytes, *, check: bool) -> None:
         if check:
             read = MemoryRecords(batch).next_batch()
             if read is None or not read.validate_crc():
-                raise UnreadableError("its checksum (CRC-32) does not fit")
+                raise UnreadableError("its checksum (CRC-32) does not match")
         else:
             read = DefaultRecordBatch(batch)
         for _ in read:
             pass
     except (UnreadableError, MemoryError):
         raise
-    except Exception as error:  # whatever ails a decoder: nothing else may come out of here
+    except Exception as error:  # whatever a decoder raises: no other error may leave this function
         raise UnreadableError(f"its records cannot be read: {error}") from error
 
 
-def _places(fetched: bytes) -> Iterator[tuple[int, int]]:
-    """Yield where each whole batch starts and ends; the last may have come in part."""
+def _spans(fetched: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the start and end of each complete batch; the last one may be truncated."""
     start = 0
     while start + _BEFORE_LENGTH <= len(fetched):
         length = int.from_bytes(fetched[start + 8 : start + _BEFORE_LENGTH], "big", signed=True)
@@ -266,17 +266,17 @@ def _places(fetched: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _holes(batch: bytes, next_offset: int) -> Iterator[Hole]:
-    """Yield the offsets from `next_offset` to the end of a readable batch that hold no message for a consumer."""
+    """Yield the offsets from `next_offset` to the end of a readable batch that contain no message for a consumer."""
     if batch[_MAGIC_AT] != _MAGIC:
-        return  # of brokers before 2017, which know no transactions
+        return  # from brokers before 2017, which have no transactions
     header = _Header(*_HEADER.unpack_from(batch))
-    behind = header.base_offset + header.last_offset_delta + 1
+    after = header.base_offset + header.last_offset_delta + 1
     if header.attributes & _CONTROL:
-        offsets = [behind]
+        offsets = [after]
     elif header.records == header.last_offset_delta + 1:
         offsets = [header.base_offset]
     else:  # compacted
-        offsets = [*(record.offset for record in DefaultRecordBatch(batch)), behind]
+        offsets = [*(record.offset for record in DefaultRecordBatch(batch)), after]
     for offset in offsets:
         if offset > next_offset:
             yield Hole(next_offset, offset - 1)
@@ -291,10 +291,10 @@ def _next_offset(batch: bytes, otherwise: int) -> int:
 
 
 def _last_offset(batch: bytes, first: int, end_offset: int, following: bytes) -> int:
-    """Return the last offset of an unreadable batch, never one too far: what follows it is good.
+    """Return the last offset of an unreadable batch, never too large: the batches after it may be intact.
 
-    The header says it, where two of its numbers agree and it lies within the log; else the batch behind; else it is
-    only known that `first` cannot be read.
+    It is taken from the header if two of its numbers agree and it lies within the log; else from the next batch; else
+    only `first` is known to be unreadable.
     """
     bound = end_offset - 1
     if following:
@@ -319,12 +319,12 @@ def _unreadable(batch: bytes, first: int, last: int, detail: str) -> UnreadableB
 
 
 def empty_batch(first: int, last: int) -> bytes:
-    """Return a batch without records that holds the offsets, as compaction leaves one."""
+    """Return a batch without records that covers the offsets, as compaction leaves them."""
     return _batch(_Header(first, 0, -1, _MAGIC, 0, 0, last - first, -1, -1, -1, -1, -1, 0), b"")
 
 
 def _batch(header: _Header, payload: bytes) -> bytes:
-    """Return the batch with its length and checksum put right."""
+    """Return the batch with its length and checksum corrected."""
     length = _HEADER.size - _BEFORE_LENGTH + len(payload)
     packed = _HEADER.pack(*header._replace(length=length)) + payload
     crc = calc_crc32c(packed[_ATTRIBUTES_AT:])

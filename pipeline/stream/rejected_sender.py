@@ -1,7 +1,7 @@
-"""Sends what cannot be used to the rejected topic, with its reason and its place.
+"""Sends unusable messages to the rejected topic, with the reason and their topic, partition and offset.
 
-An outage of Kafka is waited out. A topic that is missing, or that we may not write to, stops nothing: what cannot be
-sent is in the table `rejected` all the same, and in its own topic; how much that is, is counted and told.
+An outage of Kafka is waited out. If the topic is missing or not writable, nothing stops: unsent messages are still in
+the table `rejected` and in their original topic, and their number is counted and reported.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ log = logging.getLogger(__name__)
 
 WITHIN_S = 10.0
 TRY_EVERY_S = 10.0
-"""A topic that took nothing is tried again so often, not with each message: meanwhile all of the stream waits."""
+"""Retry interval of a topic that refused messages. The whole stream waits meanwhile, so not every message retries."""
 _TOO_LARGE = (MessageSizeTooLargeError, RecordTooLargeError)
 _REFUSALS = (TopicAuthorizationFailedError, InvalidTopicError)
 _FAILURES = (KafkaError, ProducerSendError, OSError, TimeoutError)
-_AT_ONCE = 500
+_BATCH = 500
 
 
 class RejectedSender:
-    """Sends to `topic`, which is Faust's; `settings` are those of aiokafka's clients. `unsent` counts."""
+    """Sends to a Faust `topic`; `settings` are those of aiokafka clients. `unsent` counts unsent messages."""
 
     def __init__(self, topic: Any, name: str, settings: Callable[[], Mapping[str, Any]]) -> None:
         self._topic = topic
@@ -50,37 +50,37 @@ class RejectedSender:
         self._try_at = 0.0
 
     async def send(self, topic: str, partition: int, rejections: Sequence[Rejection]) -> None:
-        """Return when all are stored in the rejected topic, or cannot be for a reason that waiting does not change."""
+        """Send them; returns once all are stored in the topic, or cannot be for a reason that waiting does not fix."""
         _log(topic, partition, rejections)
-        for start in range(0, len(rejections), _AT_ONCE):
-            await self._send([_message(topic, partition, r) for r in rejections[start : start + _AT_ONCE]])
+        for start in range(0, len(rejections), _BATCH):
+            await self._send([_message(topic, partition, r) for r in rejections[start : start + _BATCH]])
 
     async def _send(self, messages: list[bytes]) -> None:
         while messages:
             if time.monotonic() < self._try_at:
                 self.unsent += len(messages)
                 return
-            messages, error = await self._hand_over(messages, WITHIN_S / 10 if self.failure else WITHIN_S)
+            messages, error = await self._try_to_send(messages, WITHIN_S / 10 if self.failure else WITHIN_S)
             if error is None:
                 continue
             if reason := await self._refusal(error):
                 self.failure = reason
                 self._try_at = time.monotonic() + TRY_EVERY_S
-                log.error("%s; it is in the table `rejected`", reason)
+                log.error("%s; the messages are in the table `rejected`", reason)
             else:
-                log.warning("the rejected topic does not take messages yet: %r", error)
+                log.warning("the rejected topic does not accept messages yet, retrying: %r", error)
 
-    async def _hand_over(
+    async def _try_to_send(
         self, messages: list[bytes], within_s: float
     ) -> tuple[list[bytes], BaseException | None]:
-        """Send all, and return what is to be sent again, and why; what is too large is given up."""
+        """Send all, and return those to be sent again and the error; messages that are too large are given up."""
         sending: dict[asyncio.Future[Any], bytes] = {}
         left: list[bytes] = []
         error: BaseException | None = None
         for index, message in enumerate(messages):
             try:
                 async with asyncio.timeout(within_s):
-                    # `send` only hands it to the producer; what it returns is done when the broker has it.
+                    # `send` only passes it to the producer; the returned future is done once the broker has it.
                     sending[asyncio.ensure_future(await self._topic.send(value=message))] = message
             except _FAILURES as failed:
                 if not self._is_too_large(failed):
@@ -89,7 +89,7 @@ class RejectedSender:
                     break
         await self._answered(sending)
         for future, message in sending.items():
-            reason = TimeoutError("it was given up") if future.cancelled() else future.exception()
+            reason = TimeoutError("sending was cancelled") if future.cancelled() else future.exception()
             if reason is None:
                 self.failure = ""
             elif not isinstance(reason, _FAILURES):
@@ -100,42 +100,46 @@ class RejectedSender:
         return left, error
 
     async def _answered(self, sending: Collection[asyncio.Future[Any]]) -> None:
-        """Wait until each is done, and say that we do. Each ends by itself: late is the producer's failure."""
+        """Wait until all are done, and log that. Each ends by itself, at the latest with the producer's timeout."""
         since = time.monotonic()
         waiting = set(sending)
         while waiting:
             _, waiting = await asyncio.wait(waiting, timeout=WITHIN_S)
             if waiting:
                 log.warning(
-                    "the topic %s has not stored %d rejected messages after %.0f s, and they are waited for: see "
-                    "whether each of its partitions has a leader",
+                    "the topic %s has not stored %d rejected messages after %.0f s; still waiting: check that each of "
+                    "its partitions has a leader",
                     self._name,
                     len(waiting),
                     time.monotonic() - since,
                 )
 
     def _is_too_large(self, error: BaseException) -> bool:
-        """Count a message that no broker takes."""
+        """Return whether the message is too large for the broker, and count it if so."""
         if not isinstance(_cause(error), _TOO_LARGE):
             return False
         self.unsent += 1
         self.failure = self._refused(error)
-        log.error("%s; it is in the table `rejected`", self.failure)
+        log.error("%s; the message is in the table `rejected`", self.failure)
         return True
 
     def _refused(self, error: BaseException) -> str:
-        return f"the topic {self._name} takes no message of the worker: {_cause(error)!r}"
+        return f"the topic {self._name} does not accept the worker's messages: {_cause(error)!r}"
 
     async def _refusal(self, error: BaseException) -> str:
-        """Return why waiting does not help, or nothing where it does."""
+        """Return why waiting does not help, or "" if it does."""
         if isinstance(_cause(error), _REFUSALS):
             return self._refused(error)
         try:
             async with asyncio.timeout(WITHIN_S):
-                there = await self._exists()
+                exists = await self._exists()
         except (KafkaError, OSError, TimeoutError):
             return ""
-        return "" if there else f"the topic {self._name} is missing: make it as docs/scale-out.md says"
+        return (
+            ""
+            if exists
+            else f"the topic {self._name} is missing: create it as described in docs/scale-out.md"
+        )
 
     async def _exists(self) -> bool:
         settings = {k: v for k, v in self._settings().items() if k != "max_partition_fetch_bytes"}
@@ -152,13 +156,13 @@ def _cause(error: BaseException) -> BaseException:
 
 
 def _log(topic: str, partition: int, rejections: Sequence[Rejection]) -> None:
-    """Write a line for each reason: of thousands, each says the same."""
+    """Log one line per reason, because thousands may have the same one."""
     reasons: dict[str, list[Rejection]] = {}
     for rejection in rejections:
         reasons.setdefault(rejection.error.reason, []).append(rejection)
-    for alike in reasons.values():
-        first, more = alike[0], len(alike) - 1
-        also = f" (and {more} more up to offset {alike[-1].record.offset})" if more else ""
+    for same in reasons.values():
+        first, more = same[0], len(same) - 1
+        also = f" (and {more} more up to offset {same[-1].record.offset})" if more else ""
         log.warning(
             "rejected %s/%d offset %d: %s%s", topic, partition, first.record.offset, first.error, also
         )

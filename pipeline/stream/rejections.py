@@ -1,8 +1,8 @@
-"""When too much of a partition cannot be used: then something is wrong with us or with all its senders.
+"""Detects that too much of a partition is unusable: then something is wrong with the worker or with all senders.
 
-A pure rule on counts. A few bad senders are rejected and counted for as long as they like, however much they send:
-nearly all messages of nearly all senders must be unusable. A sender is known by the key of its messages, and remembered
-for a while: in a burst of one that is bad the others do not get a word in.
+A pure rule on counts. A few bad senders are rejected and counted indefinitely, however much they send: the rule
+requires that nearly all messages of nearly all senders are unusable. A sender is identified by its message key and
+remembered for a while, because a burst from one bad sender may crowd out the others.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 SPAN_MESSAGES = 2_000
-"""Messages over which the share is taken."""
+"""Number of messages over which the share is computed."""
 
 REMEMBERED_MS = 30_000
-"""So long, by the broker's time, a sender that is silent counts as it was: agents send every second."""
+"""How long, in broker time, a silent sender still counts with its last result: agents send every second."""
 
 
 @dataclass(slots=True)
 class Share:
-    """How much of some messages is usable."""
+    """How many of some messages, and of their senders, are unusable."""
 
     messages: int = 0
     rejected: int = 0
     usable_from: dict[int, bool] = field(default_factory=dict)
-    """By sender (a hash of its key): whether any message of it could be used."""
+    """By sender (a hash of its key): whether any of its messages was usable."""
     silent: int = 0
     silent_useless: int = 0
-    """Senders that sent nothing meanwhile, and how many of them were of no use before."""
+    """Senders that sent nothing in the meantime, and how many of them had sent only unusable messages before."""
 
     def count(self, senders: Iterable[tuple[bytes | None, bool]]) -> None:
-        """Count messages: the key of each, and whether it can be used."""
+        """Count messages, given the key of each and whether it is usable."""
         for key, usable in senders:
             sender = hash(key)
             self.messages += 1
@@ -38,7 +38,7 @@ class Share:
             self.usable_from[sender] = usable or self.usable_from.get(sender, False)
 
     def is_unusable(self, max_share: float) -> bool:
-        """Say whether more than `max_share` of the messages, and of the senders, are of no use."""
+        """Whether more than `max_share` of the messages, and of the senders, are unusable."""
         senders = len(self.usable_from) + self.silent
         useless = len(self.usable_from) - sum(self.usable_from.values()) + self.silent_useless
         return self.rejected > max_share * self.messages and useless > max_share * senders
@@ -49,16 +49,16 @@ class Share:
 
 
 class RejectionLimit:
-    """Judges one partition, span by span; a `max_share` of 1 never objects."""
+    """Judges one partition, one span of messages at a time; a `max_share` of 1 never objects."""
 
     def __init__(self, max_share: float) -> None:
         self._max_share = max_share
         self._share = Share()
         self._heard: dict[int, tuple[int, bool]] = {}
-        """By sender: when it was last heard, and whether any of its last span could be used."""
+        """By sender: when it last sent, and whether any message of its last span was usable."""
 
     def count(self, senders: Sequence[tuple[bytes | None, bool]], at_ms: int) -> Share | None:
-        """Count a read up to `at_ms`; returns the share of a span when one is full, and begins the next."""
+        """Count the messages read up to `at_ms`; when a span is full, returns its share and starts the next."""
         share = self._share
         share.count(senders)
         for sender in {hash(key) for key, _ in senders}:
@@ -74,5 +74,5 @@ class RejectionLimit:
         return share
 
     def objects(self, share: Share) -> bool:
-        """Say whether so much is rejected that somebody should look before it goes on."""
+        """Whether so much is rejected that an operator should check before reading continues."""
         return share.is_unusable(self._max_share)

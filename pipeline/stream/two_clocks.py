@@ -1,10 +1,10 @@
-"""Now, by this machine's clock and ClickHouse's.
+"""The current time, by this machine's clock and ClickHouse's.
 
-A partition is said to be read up to a moment, for ever, and where no message comes only a clock says which moment it
-is. One that is ahead would make the pipeline look current for as long as it is ahead, even when it stands still. So no
-clock is believed alone: the earlier one counts, until the broker's stamps side with the later one.
+A report that a partition is read up to a moment is final, and if no messages arrive, only a clock tells that moment. A
+clock that is ahead would make the pipeline look current for that long, even if it is stuck. So no single clock is
+trusted: the earlier one counts, unless the broker's timestamps agree with the later one.
 
-ClickHouse is asked now and then; in between its clock goes on by ours that never jumps.
+ClickHouse's time is queried now and then; in between it is extrapolated by our monotonic clock.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ASK_EVERY_S, ASK_AGAIN_S = 10.0, 0.5
 
 
 class TwoClocks:
-    """`read_clickhouse_ms` asks ClickHouse for its time; `wall_ms` and `steady_ms` are this machine's clocks."""
+    """`read_clickhouse_ms` queries ClickHouse's time; `wall_ms` and `steady_ms` are this machine's clocks."""
 
     def __init__(
         self,
@@ -41,36 +41,36 @@ class TwoClocks:
         self._agree = True
 
     def now(self) -> Now | None:
-        """Return the time by both; None until ClickHouse has said its own."""
+        """Return the time by both clocks, or None until ClickHouse's time is known."""
         if self._behind_steady_ms is None:
             return None
         here_ms, there_ms = self._wall_ms(), self._steady_ms() + self._behind_steady_ms
         return Now(min(here_ms, there_ms), max(here_ms, there_ms))
 
     async def follow_for_ever(self) -> None:
-        """Ask ClickHouse for its time again and again; while it does not answer, its clock is taken to go on."""
+        """Query ClickHouse's time forever; while it does not respond, its clock is assumed to advance normally."""
         while True:
             try:
                 await self.ask()
             except (StoreError, ClickHouseError, OSError, TimeoutError) as error:
-                log.debug("ClickHouse does not say its time now: %s", error)
+                log.debug("ClickHouse's time cannot be queried now: %s", error)
                 await asyncio.sleep(ASK_AGAIN_S)
             else:
                 await asyncio.sleep(ASK_EVERY_S)
 
     async def ask(self) -> None:
-        """Ask ClickHouse once; raises what reading does."""
+        """Query ClickHouse's time once; raises what `read_clickhouse_ms` raises."""
         asked_ms, asked_steady_ms = self._wall_ms(), self._steady_ms()
         found_ms = await self._read_clickhouse_ms()
-        # It said so between question and answer: what it has by now is no earlier. An answer that was long on the way
-        # says little, and does not put back what is known and fits it.
+        # ClickHouse read its clock between request and response, so its time now is no earlier. A slow response is
+        # imprecise and must not replace a known value that is consistent with it.
         least_ms, most_ms = found_ms - self._steady_ms(), found_ms - asked_steady_ms
         if self._behind_steady_ms is None or not least_ms <= self._behind_steady_ms <= most_ms:
             self._behind_steady_ms = least_ms
         self._compare(asked_ms - found_ms, found_ms - self._wall_ms())
 
     def _compare(self, ahead_ms: int, behind_ms: int) -> None:
-        """Say it when the clocks differ by more than the way to ClickHouse takes, and when they agree again."""
+        """Log when the clocks differ by more than the latency to ClickHouse, and when they agree again."""
         apart_ms = max(ahead_ms, behind_ms)
         if (apart_ms <= CLOCKS_AGREE_MS) == self._agree:
             return
@@ -79,8 +79,8 @@ class TwoClocks:
             log.info("this machine's clock and ClickHouse's agree again")
             return
         log.warning(
-            "this machine's clock is %.0f s %s ClickHouse's: set the one that is wrong. While no message comes the "
-            "earlier one counts, so that a pipeline that stands still is noticed; it may look late for that",
+            "this machine's clock is %.0f s %s ClickHouse's: correct the wrong one. While no messages arrive, the "
+            "earlier one counts, so that a stuck pipeline is noticed; a healthy pipeline may look late meanwhile",
             apart_ms / 1000,
             "ahead of" if ahead_ms > 0 else "behind",
         )

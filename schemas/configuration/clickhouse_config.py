@@ -1,7 +1,7 @@
-"""Where ClickHouse is, as options and variables say it. Nothing here connects.
+"""How to reach ClickHouse, from options and variables. Nothing here connects.
 
-The password comes from the environment or from a file, never from an option or an address (both show in process lists),
-and is in no repr.
+The password comes from the environment or from a file, never from an option or a URL (both show up in process lists),
+and appears in no repr.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _CLUSTER = re.compile(r"[A-Za-z0-9_.{}-]{0,64}", re.ASCII)
 
 
 class ClickHouseConfigError(ConfigurationError):
-    """A setting for ClickHouse that cannot be used."""
+    """A ClickHouse setting is invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClickHouseConfig:
-    """Address, login and database; `cluster` is empty for one server."""
+    """URL, login and database; `cluster` is empty for a single server."""
 
     url: str = DEFAULT_URL
     user: str = "default"
@@ -48,10 +48,10 @@ class ClickHouseConfig:
         parts = parse_url("clickhouse_url", self.url, error=_wrong)
         if parts.username or parts.password:
             raise ClickHouseConfigError(
-                f"the ClickHouse address holds a login; give it in {_PREFIX}USER and {_PREFIX}PASSWORD"
+                f"the ClickHouse URL contains a login: use {_PREFIX}USER and {_PREFIX}PASSWORD instead"
             )
         if parts.query or parts.fragment:
-            raise _wrong("clickhouse_url", self.url, "it must not hold '?' or '#'")
+            raise _wrong("clickhouse_url", self.url, "it must not contain '?' or '#'")
         if not _IDENTIFIER.fullmatch(self.database):
             raise _wrong("clickhouse_database", self.database)
         if not _CLUSTER.fullmatch(self.cluster):
@@ -63,7 +63,7 @@ def _wrong(name: str, value: str, why: str = "") -> ClickHouseConfigError:
 
 
 def read_clickhouse_config(environment: Mapping[str, str] | None = None) -> ClickHouseConfig:
-    """Return what the ENDPOINT_ANALYTICS_CLICKHOUSE_* variables say, with defaults for the rest."""
+    """Return the configuration from ENDPOINT_ANALYTICS_CLICKHOUSE_* variables, with defaults for the rest."""
     given = os.environ if environment is None else environment
     return ClickHouseConfig(
         url=read_text(given, "clickhouse_url") or DEFAULT_URL,
@@ -75,33 +75,39 @@ def read_clickhouse_config(environment: Mapping[str, str] | None = None) -> Clic
 
 
 def add_clickhouse_options(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that `clickhouse_of` reads; each goes before its environment variable."""
+    """Add the flags that `clickhouse_of` reads; each takes precedence over its environment variable."""
     group = parser.add_argument_group(
         "ClickHouse",
-        f"the password is read from a file or from {_PREFIX}PASSWORD; flags go before the variables",
+        f"the password is read from a file or from {_PREFIX}PASSWORD; flags take precedence over variables",
     )
     group.add_argument(
-        "--clickhouse-url", metavar="URL", help=f"HTTP interface ({_PREFIX}URL; {DEFAULT_URL})"
+        "--clickhouse-url", metavar="URL", help=f"HTTP interface (env: {_PREFIX}URL; default: {DEFAULT_URL})"
     )
-    group.add_argument("--clickhouse-user", metavar="NAME", help=f"user ({_PREFIX}USER; default)")
+    group.add_argument(
+        "--clickhouse-user", metavar="NAME", help=f"user name (env: {_PREFIX}USER; default: default)"
+    )
     group.add_argument(
         "--clickhouse-password-file",
         metavar="FILE",
-        help=f"file whose first line is the user's password ({_PREFIX}PASSWORD_FILE)",
+        help=f"file whose first line is the user's password (env: {_PREFIX}PASSWORD_FILE)",
     )
     refuse_secrets(group, "--clickhouse-password")
     group.add_argument(
-        "--clickhouse-database", metavar="NAME", help=f"database ({_PREFIX}DATABASE; {DEFAULT_DATABASE})"
+        "--clickhouse-database",
+        metavar="NAME",
+        help=f"database name (env: {_PREFIX}DATABASE; default: {DEFAULT_DATABASE})",
     )
     group.add_argument(
-        "--clickhouse-cluster", metavar="NAME", help=f"cluster ({_PREFIX}CLUSTER; none: one server)"
+        "--clickhouse-cluster",
+        metavar="NAME",
+        help=f"cluster name (env: {_PREFIX}CLUSTER; default: none, a single server)",
     )
 
 
 def clickhouse_of(
     arguments: argparse.Namespace, environment: Mapping[str, str] | None = None
 ) -> ClickHouseConfig:
-    """Return the configuration of parsed flags and the environment; raises ConfigurationError."""
+    """Return the configuration from parsed flags and the environment; raises ConfigurationError."""
     given = dict(os.environ if environment is None else environment)
     if arguments.clickhouse_password_file:
         given[variable_of("clickhouse_password_file")] = arguments.clickhouse_password_file

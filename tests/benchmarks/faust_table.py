@@ -17,7 +17,7 @@ RESULT = os.dup(1)
 
 
 def main(brokers: str, data: str, events: int) -> None:
-    """Count `events` events, print the rate, and end."""
+    """Count `events` events, print the rate, and exit."""
     app = faust.App(
         "faust-table",
         broker=f"kafka://{brokers}",

@@ -1,7 +1,7 @@
 """Decode and fold, without Kafka and ClickHouse: events per second of one core.
 
-The peer is the plain way: one Python step an event into a dictionary, as a Faust table does it, without the
-table's own cost.
+The peer is the simple approach: one Python step per event into a dictionary, like a Faust table but without the table's
+own cost.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TAKE = 1000
 
 
 def fold_log(records: list[Record]) -> int:
-    """Fold the records as the worker does, reads of TAKE messages, rows encoded twice a second of log."""
+    """Fold the records like the worker: reads of TAKE messages, rows encoded twice per second of log."""
     fold = PartitionFold(RequestsFold(), "requests", 0, ChunkRule(), Bounds())
     events = 0
     for start in range(0, len(records), TAKE):
@@ -66,7 +66,7 @@ def count_log(records: list[Record]) -> int:
 
 
 def main() -> None:
-    """Print events per second a core at 500 and at 10 events a message, and the ratio to the peer."""
+    """Print events per second and core at 500 and at 10 events per message, and the ratio to the peer."""
     for events_a_message, messages in ((500, 4000), (10, 40_000)):
         records = request_log(messages, events_a_message, replicas=200, rng=random.Random(1))
         rounds: dict[str, list[float]] = {"ours": [], "peer": []}

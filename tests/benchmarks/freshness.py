@@ -1,7 +1,7 @@
-"""From a request's last byte to its place in the open-metrics endpoint, at the default settings.
+"""The delay from a request's last byte to its appearance in the open-metrics endpoint, with default settings.
 
-A replica serves a request every now and then, at moments that the agent's flushes do not know; the endpoint is
-asked until it has counted it. There is no peer: the promise is 2 seconds.
+A replica serves a request now and then, at times unrelated to the agent's flushes; the endpoint is polled until it has
+counted it. There is no peer: the promise is 2 seconds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ REQUESTS = 100
 
 
 def main() -> None:
-    """Print the median, the 99th percentile and the greatest time, in seconds."""
+    """Print the median, the 99th percentile and the maximum, in seconds."""
     rng = random.Random(1)
     with tempfile.TemporaryDirectory() as directory, Stack(Path(directory), serve_flags=()) as stack:
         replica = Replica(stack, "fresh", "fresh-0").start()

@@ -1,10 +1,10 @@
-"""What a sample of the hardware costs: time on the clock and of the processor, and the share of a core at one a second.
+"""The cost of a hardware sample: wall-clock and CPU time, and the share of a core at one sample per second.
 
-- container: CPU, memory, pressure, disk and network of this machine's control groups, beside psutil's own figures
-  of the machine (cpu_percent, virtual_memory, net_io_counters, disk_io_counters), which are its peer here.
-- GPUs: eight, by the true modules (pynvml, amdsmi) on the libraries that stand for the drivers in tests. They read a
-  script file at each call, so that this is the cost of our side and Python's, with some of theirs; a real driver adds
-  its own time, which is not ours to measure without one.
+- container: CPU, memory, pressure, disk and network of this machine's control groups; the peer is psutil's figures of
+  the machine (cpu_percent, virtual_memory, net_io_counters, disk_io_counters).
+- GPUs: eight, through the real modules (pynvml, amdsmi) on the libraries that replace the drivers in tests. These read
+  a script file at each call, so this is the cost of our side and Python's, with some of theirs; a real driver adds its
+  own time, which cannot be measured without one.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ AMD = "\n".join(
 
 
 def measure(sample: Callable[[], object], samples: int = SAMPLES) -> tuple[float, float]:
-    """Return the median of milliseconds on the clock and the mean of milliseconds of the processor, of one sample."""
+    """Return the median wall-clock time and the mean CPU time of one sample, in milliseconds."""
     sample()
     walls, began = [], time.process_time()
     for _ in range(samples):
@@ -61,7 +61,7 @@ def measure(sample: Callable[[], object], samples: int = SAMPLES) -> tuple[float
     return statistics.median(walls) * 1e3, (time.process_time() - began) / samples * 1e3
 
 
-def told(name: str, figures: tuple[float, float]) -> None:
+def report(name: str, figures: tuple[float, float]) -> None:
     wall_ms, processor_ms = figures
     print(
         f"{name:<34} {wall_ms:7.3f} ms   processor {processor_ms:7.3f} ms = {processor_ms / 10:.3f} % of a core at 1 Hz"
@@ -102,7 +102,7 @@ def of_gpus(which: str, script: str, directory: Path) -> tuple[float, float]:
 def main() -> None:
     """Print the figures."""
     sampler = Sampler(default_collectors()[:-1])
-    told("container: all but GPUs", measure(lambda: sampler.sample(now_ns())))
+    report("container: all but GPUs", measure(lambda: sampler.sample(now_ns())))
 
     def peer() -> None:
         psutil.cpu_percent()
@@ -110,10 +110,10 @@ def main() -> None:
         psutil.net_io_counters(pernic=True)
         psutil.disk_io_counters()
 
-    told("psutil: the machine's figures", measure(peer))
+    report("psutil: the machine's figures", measure(peer))
     for which, script in (("nvidia", NVIDIA), ("amd", AMD)):
         with tempfile.TemporaryDirectory() as directory:
-            told(f"{GPUS} GPUs, {which}, stand-in", of_gpus(which, script, Path(directory)))
+            report(f"{GPUS} GPUs, {which}, stand-in", of_gpus(which, script, Path(directory)))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""The middleware's cost per request, beside two well-known ones, in one run on one core.
+"""The middleware's cost per request, compared with two well-known ones, in one run on one core.
 
-Each middleware wraps the same bare ASGI application (one start, one body, as a small JSON answer), driven in
-this process by `receive` and `send` that are methods of one object per request, as in uvicorn: so only the
-middleware is measured, not sockets or routing. Rounds are interleaved and the medians told.
+Each middleware wraps the same bare ASGI application (one start, one body, like a small JSON response), driven in this
+process by `receive` and `send` that are methods of one object per request, as in uvicorn: so only the middleware is
+measured, not sockets or routing. Rounds are interleaved and medians reported.
 
-- endpoint-analytics: the agent's thread runs and flushes each second; its Kafka is a port that refuses, so
-  batches are encoded, queued and kept, and retries go on beside it. With uvicorn's own RequestResponseCycle
-  too, so that the questions about the client's presence are asked and paid for.
+- endpoint-analytics: the agent's thread runs and flushes each second; its Kafka is a port that refuses connections, so
+  batches are encoded, queued and kept, and retries continue alongside. Also with uvicorn's own RequestResponseCycle, so
+  that checks of the client's presence are included.
 - prometheus-fastapi-instrumentator: its ASGI middleware as `Instrumentator().instrument(app)` adds it to a
   FastAPI application with that one route (it reads the application's routes to name the handler).
 - OpenTelemetry: OpenTelemetryMiddleware with an SDK MeterProvider and an in-memory reader; no tracing.
@@ -45,7 +45,7 @@ BODY = {"type": "http.response.body", "body": b'{"label":"cat"}'}
 
 
 async def bare(scope: Message, receive: Any, send: Any) -> None:
-    """Read the body and answer: what any framework does in the end."""
+    """Read the body and respond, as every framework eventually does."""
     await receive()
     await send(START)
     await send(BODY)
@@ -65,14 +65,14 @@ class Connection:
 
 
 class Transport:
-    """A transport that is open: what uvicorn's cycle asks of it."""
+    """An open transport, as far as uvicorn's cycle uses it."""
 
     def is_closing(self) -> bool:
         return False
 
 
 class Cycle(RequestResponseCycle):
-    """uvicorn's end of one request, its reading and writing left out."""
+    """uvicorn's end of one request, without its reading and writing."""
 
     def __init__(self) -> None:
         self.disconnected = False
@@ -109,7 +109,7 @@ def make_scope(app: FastAPI) -> Message:
 
 
 async def microseconds(app: Any, connection: Callable[[], Any], fastapi: FastAPI) -> float:
-    """Return the microseconds a request, over REQUESTS requests in a row."""
+    """Return the microseconds per request, over REQUESTS requests in a row."""
     start_ns = time.perf_counter_ns()
     for _ in range(REQUESTS):
         end = connection()

@@ -1,15 +1,15 @@
-"""Served requests' p50 and p99 while Kafka is well, slow, refusing, stopped and dead: with and without the middleware.
+"""Served requests' p50 and p99 with Kafka healthy, slow, refusing, stopped and dead: with and without the middleware.
 
-Four uvicorn processes serve the same bare application: two without the middleware (what is between those is the
-machine's own noise), one with it, and one with it and a spool. One client sends each of them RATE requests a second, in
-turns of random order, on keep-alive connections, whether or not earlier ones were answered; so all see the same machine
-at the same time. A quantile is that of each second, the median of the phase's seconds: what else the machine does now
-and then is not what is told. Kafka is real, and its troubles are too:
+Four uvicorn processes serve the same bare application: two without the middleware (their difference is the machine's
+own noise), one with it, and one with it and a spool. One client sends each of them RATE requests per second, in random
+order, on keep-alive connections, whether or not earlier ones were answered; so all see the same machine at the same
+time. Quantiles are computed per second, and their median over the phase is reported, which hides occasional other
+activity of the machine. Kafka is real, and so are its failures:
 
 - slow: the broker is stopped (SIGSTOP) for 0.9 of each second, so that a batch waits for about as long
-- refuses: its topics take no message of the agents' size, so that each is refused, dropped and counted
-- stopped: SIGSTOP; connections stand, and nothing answers
-- dead: SIGKILL; connections are refused. A broker whose disk is full ends itself, and is dead too
+- refuses: its topics accept no message of the agents' size, so that each is refused, dropped and counted
+- stopped: SIGSTOP; connections stay open, and nothing answers
+- dead: SIGKILL; connections are refused. A broker whose disk is full stops itself, so it is dead too
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ TOPIC_NAMES = [topic.name(DEFAULT_PREFIX) for topic in TOPICS]
 
 
 async def set_largest(bootstrap_servers: str, largest_bytes: int) -> None:
-    """Let the topics take messages of this size at most."""
+    """Set the maximum message size of the topics."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     await admin.start()
     try:
@@ -106,7 +106,7 @@ def main() -> None:
             os.kill(kafka.pid, sign)
 
         def nothing() -> None:
-            """Kafka is left as it is."""
+            """Leave Kafka as it is."""
 
         phases: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
             "well": (nothing, nothing),
@@ -134,7 +134,7 @@ def main() -> None:
 
 
 def quantiles(taken_us: list[float]) -> tuple[float, float]:
-    """Return p50 and p99: of each second's requests, the median of the seconds."""
+    """Return p50 and p99 of each second's requests, as medians over the seconds."""
     seconds = [taken_us[at : at + RATE] for at in range(0, len(taken_us) - RATE + 1, RATE)]
     cuts = [statistics.quantiles(second, n=100) for second in seconds]
     return statistics.median(cut[49] for cut in cuts), statistics.median(cut[98] for cut in cuts)

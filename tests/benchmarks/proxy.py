@@ -1,16 +1,16 @@
-"""What a proxy adds to a request, and how many it passes: ours, nginx and a plain aiohttp proxy in one run.
+"""The latency that a proxy adds, and its throughput: ours, nginx and a plain aiohttp proxy in one run.
 
-All stand before the same server, a bare asyncio protocol that answers every request with the same 15 bytes, in a
-process of its own; each proxy too is one process (nginx with one worker). The client is one process of bare
-sockets with keep-alive, so that it is not what is measured.
+All run in front of the same server, a bare asyncio protocol in its own process that answers every request with the same
+15 bytes; each proxy is one process, too (nginx with one worker). The client is one process with bare keep-alive
+sockets, so that it is not the bottleneck.
 
-- Latency: one connection, one request at a time, proxies in turn round by round; p50 and p99 of all rounds, and what
-  they are above the server asked directly. Client, proxy and server are kept on one core for it: else what it takes
-  to wake a sleeping core is most of what is seen, and is another with each placing.
-- Throughput: 64 connections, each a request at a time, on all cores; the median of the rounds.
+- Latency: one connection, one request at a time, proxies alternating round by round; p50 and p99 of all rounds, and
+  their difference from requests to the server directly. Client, proxy and server are pinned to one core: otherwise the
+  time to wake a sleeping core dominates, and it differs with each placement.
+- Throughput: 64 connections, each with one request at a time, on all cores; the median of the rounds.
 
-The agent of our proxy runs as it does for users, and its Kafka is a port that refuses: it encodes and keeps batches,
-and tries again, beside the requests.
+The agent of our proxy runs as in production, and its Kafka is a port that refuses connections: it encodes and keeps
+batches, and retries, alongside the requests.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ children: list[int] = [os.getpid()]
 
 
 def place(cores: set[int]) -> None:
-    """Let all processes run on these cores alone."""
+    """Pin all processes to these cores."""
     for pid in children:
         for thread in Path(f"/proc/{pid}/task").iterdir():
             os.sched_setaffinity(int(thread.name), cores)
@@ -190,7 +190,7 @@ def latencies_us(port: int) -> list[float]:
 
 
 class Client(asyncio.Protocol):
-    """Asks again as soon as it is answered."""
+    """Sends the next request as soon as it has a response."""
 
     def __init__(self) -> None:
         self.answers = 0

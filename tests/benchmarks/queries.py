@@ -1,8 +1,8 @@
 """Long ranges: an endpoint of 100 replicas, each series over growing ranges, from the levels and from raw rows.
 
-ClickHouse is filled by SQL: 6 h of 10 s windows, which the roller then rolls up; minutes for the 2 days and hours
-for the 30 days before. The peer is the same question answered from the 10 s rows alone, where they are: 6 h, of
-which 30 days would have 120 times as many. Times are of whole answers in process: queries, rows, JSON.
+ClickHouse is filled by SQL: 6 h of 10 s windows, which are then rolled up; minutes for the 2 days and hours for the 30
+days before. The peer is the same query answered only from 10 s rows, where they exist: 6 h; 30 days would have 120
+times as many. Times are of whole answers in process: queries, rows, JSON.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ROUNDS = 15
 METRICS = ("cpu_percent", "memory_used_bytes", "gpu_percent", "gpu_memory_used_bytes")
 _SKETCH = "arrayMap(i -> toUInt16(400 + i + number % 20), range({buckets}))"
 
-# `of`: how many 10 s windows of how many replicas a row holds.
+# `of`: how many 10 s windows of how many replicas a row covers.
 _REQUESTS = """
 INSERT INTO {table} (namespace, endpoint, replica_id, {boot} window_start, version, arrived, finished,
     status_codes, status_counts, {covered} pending_request_us, pending_max, pending_last, latency_count,
@@ -100,7 +100,7 @@ def fill(client: Client, now_s: int) -> None:
 
 
 class _Reader:
-    """Counts the rows that ClickHouse gave."""
+    """Counts the rows that ClickHouse returns."""
 
     def __init__(self, connection: RollupConnection) -> None:
         self._connection = connection

@@ -1,6 +1,6 @@
 """Writing the exposition, and whole scrapes.
 
-Rendering: our two renderers beside prometheus_client's `generate_latest` in the same format, for the same
+Rendering: our two renderers compared with prometheus_client's `generate_latest` in the same format, for the same
 families: 100 replicas with 8 statuses, levels, states and hardware with one GPU each. Scrapes: the real
 service on a real ClickHouse holding the same endpoint; the service's own CPU time gives scrapes per second of
 a core, whatever the clients cost.
@@ -55,7 +55,7 @@ _MAIN = "import sys; from endpoint_analytics.infra.command import main; sys.exit
 
 
 def endpoint_metrics() -> EndpointMetrics:
-    """Return the endpoint that is rendered."""
+    """Return the endpoint to render."""
     hardware = tuple(
         NewestSample(metric.name, "gpu0" if metric.per_device else "", 37.25 * (place + 1))
         for place, metric in enumerate(_EXPORTED)
@@ -78,7 +78,7 @@ def endpoint_metrics() -> EndpointMetrics:
 
 
 class _Ready(Collector):
-    """The same families as prometheus_client's own objects, made beforehand."""
+    """The same families as prometheus_client objects, created beforehand."""
 
     def __init__(self, families: tuple[MetricFamily, ...]) -> None:
         self._metrics = [_metric(family) for family in families]
@@ -112,7 +112,7 @@ def _parsed(text: bytes) -> set[tuple[str, tuple[tuple[str, str], ...], float]]:
 
 
 def render_benchmark() -> None:
-    """Print microseconds a rendering, ours and the peer's, and their ratio."""
+    """Print the microseconds per rendering, ours and the peer's, and their ratio."""
     metrics = endpoint_metrics()
     families = endpoint_families(metrics)
     registry = CollectorRegistry()

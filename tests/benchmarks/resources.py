@@ -1,8 +1,8 @@
-"""What each kind of agent costs in memory and processor time: at rest, and at 200 requests a second.
+"""The memory and CPU time of each kind of agent: at rest, and at 200 requests per second.
 
-Each agent is a process with default settings (hardware sampled) and a real Kafka. The middleware is told as what its
-server needs above the same server without it; the others as the whole process. Memory is what is the process's own
-(unique set size) and its resident set; processor time is user and system time, in per cent of one core.
+Each agent is a process with default settings (hardware sampled) and a real Kafka. The middleware is reported as the
+difference from the same server without it; the others as the whole process. Memory is the unique set size and the
+resident set size; CPU time is user plus system time, in percent of one core.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ NAMES = ["--namespace", "bench", "--endpoint", "resources"]
 
 @contextmanager
 def agent(words: list[str], environment: dict[str, str], said: str = "") -> Iterator[tuple[int, str]]:
-    """Run an agent; yield its process id and the line in which it said that it is ready."""
+    """Run an agent; yield its process id and its ready line."""
     child = subprocess.Popen(
         [*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True
     )
@@ -72,7 +72,7 @@ def cpu_s(process: psutil.Process) -> float:
 
 
 def measured(processes: dict[str, psutil.Process], seconds: float, ports: dict[str, int]) -> dict[str, float]:
-    """Return per cent of a core over a time, in which each port gets the rate of requests."""
+    """Return the percentage of a core used over a time in which each port gets the rate of requests."""
     before, begun = {name: cpu_s(process) for name, process in processes.items()}, time.monotonic()
     if ports:
         asyncio.run(load(ports, RATE, seconds))

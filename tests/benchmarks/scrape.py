@@ -1,6 +1,6 @@
-"""What it costs to scrape a serving engine: reading one answer beside prometheus_client's parser, and the whole agent.
+"""The cost of scraping a serving engine: parsing one response, compared with prometheus_client, and the whole agent.
 
-`python -m tests.benchmarks.scrape`. The answer is as long as vLLM's: a dozen histograms of two engines.
+`python -m tests.benchmarks.scrape`. The response is as long as vLLM's: a dozen histograms of two engines.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HISTOGRAMS, BUCKETS, ROUNDS, SECONDS = 19, 23, 200, 20
 
 
 def answer() -> str:
-    """Return an answer of vLLM's length."""
+    """Return a response of vLLM's length."""
     labels = 'model_name="meta-llama/Llama-3.1-8B-Instruct"'
     lines = [expositions.VLLM]
     for number in range(HISTOGRAMS):

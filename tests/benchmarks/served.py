@@ -53,7 +53,7 @@ def server(which: str, **environment: str) -> Iterator[int]:
 
 
 class Client(asyncio.Protocol):
-    """One connection; goes back to `idle` when its answer is whole."""
+    """One connection; returns to `idle` once its response is complete."""
 
     def __init__(self, idle: list[Client], taken_us: list[float]) -> None:
         self._idle, self._taken_us = idle, taken_us

@@ -1,7 +1,7 @@
-"""Autoscaling signals: what it costs to read one endpoint of 100 replicas, and 1,000 endpoints of 2 at once.
+"""Autoscaling signals: the cost of reading one endpoint with 100 replicas, and 1,000 endpoints with 2 at once.
 
-ClickHouse is filled by SQL with an hour of 10 s windows, as the worker leaves them. The peer is what a scrape of the
-endpoint of 100 replicas reads besides, in the same run.
+ClickHouse is filled by SQL with an hour of 10 s windows, like those of the worker. The peer is the other queries of a
+scrape of the endpoint with 100 replicas, in the same run.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _FILL = (
 
 
 def fill(client: Client, now_s: int) -> None:
-    """Fill the tables with what one hour leaves."""
+    """Fill the tables with the rows of one hour."""
     for statement in _FILL:
         client.command(statement.replace("{now_s}", str(now_s)))
 

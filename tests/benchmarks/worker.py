@@ -1,8 +1,8 @@
-"""The whole worker, Kafka to stored rows: events per second of its processor time.
+"""The whole worker, from Kafka to stored rows: events per second of CPU time.
 
-The log is in Kafka before the worker starts. Its processor time is read from start of reading until the last
-row is in ClickHouse, the start of Python and Faust left out. The peer is Faust as its guide teaches it: one
-step of a windowed table an event, on the same log (a part of it), in memory, without any database.
+The log is in Kafka before the worker starts. Its CPU time is measured from the start of reading until the last row is
+in ClickHouse, without the startup of Python and Faust. The peer is Faust as in its guide: one step of a windowed table
+per event, on (a part of) the same log, in memory, without any database.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHous
 from endpoint_analytics.schemas.topics import REQUESTS, TOPIC_CONFIG, TOPICS
 from tests.benchmarks.log import request_log
 
-SHAPES = ((500, 20_000, 200), (10, 150_000, 2_000))  # events a message, messages, messages for the peer
+SHAPES = ((500, 20_000, 200), (10, 150_000, 2_000))  # events per message, messages, messages for the peer
 REPLICAS = 200
 
 
 def main() -> None:
-    """Print events per second a core of the worker and of the peer, and their ratio."""
+    """Print events per second and core of the worker and of the peer, and their ratio."""
     with tempfile.TemporaryDirectory() as directory:
         for events_a_message, messages, peer_messages in SHAPES:
             data = Path(directory) / str(events_a_message)

@@ -1,9 +1,9 @@
-"""The WSGI middleware's cost per request, beside prometheus_client's own, in one run on one core.
+"""The WSGI middleware's cost per request, compared with prometheus_client, in one run on one core.
 
-Both wrap the same bare WSGI application (one small JSON answer in a list), driven in this process as a server
-does: iterate, close. The agent's thread runs and flushes each second; its Kafka is a port that refuses. Rounds are
-interleaved and the medians told. prometheus_client has no WSGI middleware, so its peer is the least that one could
-be: an in-progress gauge, a counter by status and a histogram around the call.
+Both wrap the same bare WSGI application (one small JSON response in a list), driven in this process as by a server:
+iterate, close. The agent's thread runs and flushes each second; its Kafka is a port that refuses connections. Rounds
+are interleaved and medians reported. prometheus_client has no WSGI middleware, so the peer is a minimal one: an
+in-progress gauge, a counter by status and a histogram around the call.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ App = Callable[..., Iterable[bytes]]
 
 
 def bare(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-    """Answer: what any framework does in the end."""
+    """Respond, as every framework eventually does."""
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", "15")])
     return [b'{"label":"cat"}']
 
@@ -74,7 +74,7 @@ def microseconds(app: App) -> float:
 
 
 def main() -> None:
-    """Print the medians over the bare application's."""
+    """Print the medians above the bare application's."""
     config = AgentConfig(
         namespace="bench",
         endpoint="wsgi",

@@ -1,9 +1,9 @@
-"""Faults mixed at random, from a seed, while a fleet sends; in the end the oracle has to find nothing.
+"""Random combinations of faults, from a seed, while a fleet sends; at the end the oracle must find no difference.
 
     python -m tests.faults.campaign --seeds 10 --seconds 30
 
-prints each round's faults and the table. A round that fails prints its seed: the same seed draws the same
-traffic and the same faults at the same times, as far as a machine keeps to them.
+prints each round's faults and the table. A round that fails prints its seed: the same seed draws the same traffic and
+the same faults at the same times, as far as the machine's timing allows.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ LAWS = ("lognormal", "pareto", "constant", "bimodal")
 
 
 class Campaign:
-    """One round on one rig. Each fault is a method that returns after it has begun, and books its mending."""
+    """One round on one rig. Each fault is a method that starts it, returns, and schedules its repair."""
 
     def __init__(self, rig: Rig, seed: int) -> None:
         self.rig = rig
@@ -58,7 +58,7 @@ class Campaign:
         self._static = self.rng.random() < 0.7
 
     def run(self, seconds: float) -> None:
-        """Play faults for `seconds`, and mend all."""
+        """Cause faults for `seconds`, then repair everything."""
         self._start_worker()
         end = time.monotonic() + seconds
         next_fault = time.monotonic() + 3
@@ -76,16 +76,16 @@ class Campaign:
         while self._due:
             heapq.heappop(self._due)[2]()
         self.rig.proxy.reset()
-        self.rig.parts.mend()
+        self.rig.parts.repair()
         self._supervise()
 
-    def _later(self, seconds: float, mend: Callable[[], None]) -> None:
+    def _later(self, seconds: float, repair: Callable[[], None]) -> None:
         self._number += 1
-        heapq.heappush(self._due, (time.monotonic() + seconds, self._number, mend))
+        heapq.heappush(self._due, (time.monotonic() + seconds, self._number, repair))
 
     @contextmanager
     def supervised(self) -> Iterator[None]:
-        """Go on starting workers that end, until all is read."""
+        """Restart workers that exit until everything is read."""
         done = threading.Event()
 
         def watch() -> None:
@@ -101,7 +101,7 @@ class Campaign:
             thread.join()
 
     def _supervise(self) -> None:
-        """Start workers that ended, as whatever runs them in earnest does."""
+        """Restart workers that exited, like a process supervisor."""
         for name, worker in self._workers.items():
             if worker.process.poll() is not None:
                 self._workers[name] = self.rig.worker(name, static=self._static, ready=False)
@@ -150,7 +150,7 @@ class Campaign:
             self.rng.choice([worker.process.terminate, worker.process.kill])()
 
     def _log_replayed(self) -> None:
-        """A worker of another group reads all from the beginning, into the same tables, and is killed."""
+        """A worker of another group reads everything from the beginning, into the same tables, and is killed."""
         self._number += 1
         group = f"{self.rig.name}-replay-{self._number}"
         replayer = self.rig.worker(f"replayer-{self._number}", group=group, static=False, ready=False)
@@ -195,20 +195,20 @@ class Campaign:
     def _clickhouse_killed(self) -> None:
         if self.rig.parts.clickhouse.poll() is None:
             self.rig.parts.clickhouse.kill()
-            self._later(self.rng.uniform(0, 4), self.rig.parts.mend_clickhouse)
+            self._later(self.rng.uniform(0, 4), self.rig.parts.repair_clickhouse)
 
     def _clickhouse_asleep(self) -> None:
         if self.rig.parts.stop_clickhouse():
-            self._later(self.rng.uniform(0.5, 4), self.rig.parts.mend_clickhouse)
+            self._later(self.rng.uniform(0.5, 4), self.rig.parts.repair_clickhouse)
 
     def _kafka_killed(self) -> None:
         if self.rig.parts.kafka.poll() is None:
             self.rig.parts.kafka.kill()
-            self._later(self.rng.uniform(0, 3), self.rig.parts.mend_kafka)
+            self._later(self.rng.uniform(0, 3), self.rig.parts.repair_kafka)
 
     def _kafka_asleep(self) -> None:
         if self.rig.parts.stop_kafka():
-            self._later(self.rng.uniform(0.5, 3), self.rig.parts.mend_kafka)
+            self._later(self.rng.uniform(0.5, 3), self.rig.parts.repair_kafka)
 
 
 FAULTS: tuple[Callable[[Campaign], None], ...] = (
@@ -235,8 +235,8 @@ FAULTS: tuple[Callable[[Campaign], None], ...] = (
 
 
 def play(parts: Parts, seed: int, seconds: float) -> tuple[Row, Counter[str]]:
-    """Play one round; raises AssertionError with every difference that the oracle finds."""
-    parts.mend()
+    """Run one round; raises AssertionError with every difference that the oracle finds."""
+    parts.repair()
     rng = random.Random(f"traffic of {seed}")
     rig = Rig(parts, f"campaign-{seed}", partitions=rng.choice([1, 3, 4]),
               chunk_ms=rng.choice([1000, 2000, 5000]), chunk_offsets=rng.choice([100, 700, 5000]))  # fmt: skip
@@ -282,7 +282,7 @@ def play(parts: Parts, seed: int, seconds: float) -> tuple[Row, Counter[str]]:
 
 @contextmanager
 def busy(loops: int) -> Iterator[None]:
-    """Keep so many cores busy meanwhile: a loaded machine is slow, and must lose nothing."""
+    """Keep this many cores busy meanwhile: a loaded machine is slow, but must lose nothing."""
     loop = [sys.executable, "-c", "while True: pass"]
     running = [subprocess.Popen(loop) for _ in range(loops)]
     try:
@@ -314,16 +314,16 @@ def main(words: list[str]) -> int:
             print(f"seed {seed} ...", flush=True)
             try:
                 row, faults = play(parts, seed, arguments.seconds)
-                told = ", ".join(f"{name} {count}" for name, count in sorted(faults.items()))
-                rows.append((row, told))
-                print(f"seed {seed}: exact; {told}", flush=True)
+                reported = ", ".join(f"{name} {count}" for name, count in sorted(faults.items()))
+                rows.append((row, reported))
+                print(f"seed {seed}: exact; {reported}", flush=True)
             except AssertionError as error:
                 rows.append((None, f"seed {seed} FAILED"))
                 print(f"seed {seed} FAILED: {str(error)[:5000]}", flush=True)
                 _keep_logs(Path(directory), seed)
     print(f"\n{Row.HEAD}")
-    for row, told in rows:
-        print(row or told)
+    for row, reported in rows:
+        print(row or reported)
     failed = sum(row is None for row, _ in rows)
     print(
         f"{len(rows) - failed} of {len(rows)} seeds exact; --seed {first} --seconds {arguments.seconds:g} again"

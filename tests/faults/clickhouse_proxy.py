@@ -1,7 +1,7 @@
-"""A proxy in front of ClickHouse's HTTP interface that does to requests what networks do, as a test asks of it.
+"""A proxy in front of ClickHouse's HTTP interface that simulates network faults, as configured by a test.
 
-It stands for the network and nothing else: it never answers for ClickHouse, whose refusals are made in the engine
-(refusals.py). A rule looks at each request, and says what becomes of it.
+It simulates only the network: it never answers in place of ClickHouse, whose refusals come from ClickHouse itself
+(refusals.py). A rule looks at each request and decides its fate.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _INSERT = re.compile(r"INSERT\s+INTO\s+[`\"]?(?:\w+[`\"]?\.[`\"]?)?(\w+)", re.IG
 
 @dataclass(frozen=True)
 class Request:
-    """A request whose body has come: an insert into `table`, or (without a table) anything else."""
+    """A request with its complete body: an insert into `table`, or, without a table, anything else."""
 
     number: int
     table: str
@@ -35,13 +35,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Fate:
-    """What becomes of a request. By default it is passed on, and its answer passed back.
+    """What happens to a request. By default, it is forwarded and its response returned.
 
-    `delay_s` waits before. `sent` is the share of the request's body that reaches ClickHouse: below 1 the
-    connection is cut there (0: nothing at all reaches it). `answered` is the share of the answer that comes
-    back: below 1 the connection is cut there, after ClickHouse has answered. `hold_s` waits before the cut.
-    `then` is called when ClickHouse has answered, or when the
-    request has met its end.
+    `delay_s` is waited first. `sent` is the share of the request's body that reaches ClickHouse: below 1, the
+    connection is cut there (0: nothing reaches it). `answered` is the share of the response that is returned: below 1,
+    the connection is cut there, after ClickHouse has responded. `hold_s` is waited before the cut. `then` is called
+    once ClickHouse has responded or the request was cut.
     """
 
     name: str = "passed"
@@ -63,7 +62,7 @@ Rule = Callable[[Request], Fate]
 
 
 class ClickHouseProxy(Listener):
-    """Listens on a free port. `rule` may be set at any time; `counts` says what became of how many inserts."""
+    """Listens on a free port. `rule` may be set at any time; `counts` counts inserts by outcome."""
 
     def __init__(self, host: str, port: int) -> None:
         super().__init__()
@@ -77,7 +76,7 @@ class ClickHouseProxy(Listener):
         return f"http://127.0.0.1:{self.port}"
 
     def reset(self) -> None:
-        """Pass everything on again."""
+        """Forward everything again."""
         self.rule = lambda _: PASS
         self.counts.clear()
 
@@ -89,7 +88,7 @@ class ClickHouseProxy(Listener):
             writer.transport.abort()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Pass one request; returns whether the connection goes on."""
+        """Forward one request; returns whether the connection stays open."""
         head, body = await _read_message(reader)
         self._requests += 1
         request = Request(self._requests, _table(head, body), len(body))
@@ -98,7 +97,7 @@ class ClickHouseProxy(Listener):
             self.counts[fate.name] += 1
         if fate.delay_s:
             await asyncio.sleep(fate.delay_s)
-        answer = await self._ask(head, body, fate)
+        answer = await self._forward(head, body, fate)
         if fate.then is not None:
             fate.then()
         if fate.hold_s:
@@ -107,8 +106,8 @@ class ClickHouseProxy(Listener):
         await writer.drain()
         return bool(answer) and fate.answered == 1.0
 
-    async def _ask(self, head: bytes, body: bytes, fate: Fate) -> bytes:
-        """Return ClickHouse's answer; empty where there is none."""
+    async def _forward(self, head: bytes, body: bytes, fate: Fate) -> bytes:
+        """Return ClickHouse's response, empty if there is none."""
         if fate.sent == 0:
             return b""
         try:
@@ -130,7 +129,7 @@ class ClickHouseProxy(Listener):
 
 
 async def _read_message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
-    """Return the head and the body of a request or an answer, as they came."""
+    """Return the head and the body of a request or response, unchanged."""
     head = await reader.readuntil(b"\r\n\r\n")
     fields = head.lower()
     if length := re.search(rb"\r\ncontent-length:\s*(\d+)", fields):

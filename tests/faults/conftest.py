@@ -1,4 +1,4 @@
-"""Kafka, ClickHouse and the proxy for all fault tests; the table of what they found at the end."""
+"""Kafka, ClickHouse and the proxy for all fault tests; prints the table of results at the end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.faults.rig import TABLE, Parts, Rig, Row
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Waits here end by a stall (patience.py), which says more than the suite's own limit."""
+    """Waits end with a stall (patience.py), which is more informative than the suite's own timeout."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
@@ -25,7 +25,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
 
 @pytest.fixture
 def rig(parts: Parts, request: pytest.FixtureRequest) -> Iterator[Rig]:
-    parts.mend()
+    parts.repair()
     made = Rig(parts, request.node.name.removeprefix("test_").split("[")[0][:30].replace("_", "-"))
     yield made
     parts.proxy.reset()

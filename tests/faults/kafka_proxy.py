@@ -1,7 +1,7 @@
-"""A proxy in front of Kafka: its clients see no other address, and can be cut off or slowed without the others.
+"""A proxy in front of Kafka: its clients see no other address, and can be cut off or slowed independently of others.
 
-Kafka tells clients where its brokers are, so the proxy puts its own port into those answers. Both addresses
-have the same length, so nothing else changes.
+Kafka reports its brokers' addresses to clients, so the proxy replaces the port in those responses. Both addresses have
+the same length, so nothing else changes.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class KafkaProxy(Listener):
         return f"127.0.0.1:{self.port}"
 
     def shut(self) -> None:
-        """Cut all connections, and take no more."""
+        """Cut all connections and refuse new ones."""
         self.is_open = False
         self._loop.call_soon_threadsafe(self._cut)
 
     def open(self) -> None:
-        """Take connections again."""
+        """Accept connections again."""
         self.is_open = True
 
     def cut(self) -> None:

@@ -1,4 +1,4 @@
-"""What the proxies of the fault tests share: a free port, served by an event loop in a thread of its own."""
+"""What the proxies of the fault tests share: a free port, served by an event loop in its own thread."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Self
 
 
 class Listener(ABC):
-    """Listens on `port`, of the loopback, while it is entered."""
+    """Listens on `port` of the loopback interface while entered."""
 
     def __init__(self) -> None:
         self.port = 0

@@ -1,8 +1,8 @@
-"""Waiting that tells slow from lost: as long as anything moves, it waits; when nothing moves, it says why.
+"""Waiting that distinguishes slow from lost: it waits while there is progress, and otherwise reports why it failed.
 
-Progress is what only grows (how far each partition is stored and committed, batches, rejections). While it grows the
-pipeline is slow at worst, however loaded the machine is. What is not right although all of the log is stored is
-lost; what is not right while the log waits and nothing moves is stalled.
+Progress is measured by counts that only grow (how far each partition is stored and committed, batches, rejections).
+While they grow, the pipeline is slow at worst, however loaded the machine is. If the result is wrong although all of
+the Kafka log is stored, data is lost; if messages are waiting and nothing grows, the pipeline is stalled.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ LOOK_FOR_PROGRESS_S = 1.0
 
 
 class LostError(AssertionError):
-    """All of the log is stored, and what is stored is not what was sent."""
+    """All of the Kafka log is stored, but the stored data differs from what was sent."""
 
 
 class SlowError(AssertionError):
-    """Something moves still, after longer than any machine may need."""
+    """There is still progress after longer than any machine should need."""
 
 
 class StalledError(AssertionError):
-    """Messages wait in the log, and nothing has moved for long."""
+    """Messages are waiting in the Kafka log, and there was no progress for long."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """What a wait looks at.
+    """What a wait observes.
 
     `progress` returns counts by name that only grow; `unread` the messages of the log that are not stored, by
-    partition; `evidence` lines for whoever reads why a wait failed.
+    partition; `evidence` lines that explain a failed wait.
     """
 
     progress: Callable[[], Mapping[str, int]]
@@ -51,7 +51,7 @@ class Patience:
     lost_after_s: float = LOST_AFTER_S
 
     def wait(self, read: Callable[[], Value], holds: Callable[[Value], bool], what: str) -> Value:
-        """Return the first value for which `holds`; raises LostError, StalledError or SlowError, with what was seen."""
+        """Return the first value that satisfies `holds`; raises LostError, StalledError or SlowError."""
         best: dict[str, int] = {}
         begun = moved = time.monotonic()
         looked = seen_all = 0.0

@@ -1,4 +1,4 @@
-"""Refusals made in the engine itself, by a setting of a table, a constraint or a view, and how each is taken back."""
+"""Refusals by ClickHouse itself, through a table setting, a constraint or a view, and how to undo each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from endpoint_analytics.pipeline.store.connect import Client
 
 @dataclass(frozen=True)
 class Refusal:
-    """What makes the engine refuse inserts into `table`, what ends that, and the error it names meanwhile."""
+    """Statements that make ClickHouse refuse inserts into `table` and that undo it, and the error in between."""
 
     name: str
     table: str
@@ -18,12 +18,12 @@ class Refusal:
     end: tuple[str, ...]
 
     def start(self, client: Client) -> None:
-        """Refuse from now on."""
+        """Start refusing."""
         for sql in self.begin:
             client.command(sql.format(t=self.table))
 
     def stop(self, client: Client) -> None:
-        """Refuse no more."""
+        """Stop refusing."""
         for sql in self.end:
             client.command(sql.format(t=self.table))
 

@@ -1,4 +1,4 @@
-"""The parts that fault tests break, and the judge: workers on short chunks, a fleet that keeps the truth, the oracle.
+"""The parts that fault tests break, and the judge: workers with short chunks, a fleet that keeps the truth, an oracle.
 
 Kafka and ClickHouse are shared by all tests; each test has its own topics, consumer group and database.
 """
@@ -79,27 +79,27 @@ class Parts:
                     os.kill(process.pid, signal.SIGCONT)
             process.stop()
 
-    def mend(self) -> None:
-        """Put right whatever is broken."""
+    def repair(self) -> None:
+        """Repair everything that is broken."""
         self.proxy.reset()
-        self.mend_clickhouse()
-        self.mend_kafka()
+        self.repair_clickhouse()
+        self.repair_kafka()
 
-    def mend_clickhouse(self) -> None:
-        """Start it or let it go on, where it does not run."""
-        _mend(self.clickhouse)
+    def repair_clickhouse(self) -> None:
+        """Start or continue it if it is not running."""
+        _repair(self.clickhouse)
 
-    def mend_kafka(self) -> None:
-        """Start it or let it go on, where it does not run."""
+    def repair_kafka(self) -> None:
+        """Start or continue it if it is not running."""
         if isinstance(self.kafka, KafkaProcess):
-            _mend(self.kafka)
+            _repair(self.kafka)
 
     def stop_clickhouse(self) -> bool:
-        """SIGSTOP; returns whether it ran."""
+        """Send SIGSTOP; returns whether it was running."""
         return _stop(self.clickhouse)
 
     def stop_kafka(self) -> bool:
-        """SIGSTOP; returns whether it ran."""
+        """Send SIGSTOP; returns whether it was running."""
         assert isinstance(self.kafka, KafkaProcess)
         return _stop(self.kafka)
 
@@ -108,7 +108,7 @@ class Parts:
         return self._made
 
 
-def _mend(process: KafkaProcess | ClickHouseProcess) -> None:
+def _repair(process: KafkaProcess | ClickHouseProcess) -> None:
     if process.poll() is None:
         os.kill(process.pid, signal.SIGCONT)
     else:
@@ -148,7 +148,7 @@ TABLE: list[Row] = []
 
 
 class FleetRun:
-    """A fleet that sends from a thread of its own."""
+    """A fleet that sends from its own thread."""
 
     def __init__(self, fleet: Fleet, work: Coroutine[Any, Any, None]) -> None:
         self.fleet = fleet
@@ -167,7 +167,7 @@ class FleetRun:
         return self._thread.is_alive()
 
     def join(self) -> FleetTruth:
-        """Wait until Kafka has all that it sends, for as long as messages get there."""
+        """Wait until Kafka has everything it sends, as long as messages keep arriving."""
         sent, moved = -1, time.monotonic()
         while self._thread.is_alive():
             self._thread.join(1)
@@ -230,7 +230,7 @@ class Rig:
             self.make_topics()
 
     def kafka_config(self, servers: str = "") -> KafkaConfig:
-        """Return how agents and workers reach Kafka: as this rig was told, or at other servers in the clear."""
+        """Return the Kafka configuration of agents and workers: this rig's, or plaintext to other servers."""
         if self._kafka is not None and not servers:
             return replace(self._kafka, topic_prefix=self.name)
         servers = servers or self.parts.kafka.bootstrap_servers
@@ -271,9 +271,9 @@ class Rig:
         health: bool = False,
         **environment: str,
     ) -> Child:
-        """Return a worker that is started, and that has said so unless `ready` is false.
+        """Start a worker and return it, once it is ready unless `ready` is false.
 
-        With `health`, `not_ready` asks it. `environment` is what it finds beside the rig's.
+        With `health`, `not_ready` queries it. `environment` is added to the rig's environment.
         """
         instance = ["--instance-id", name] if static else []
         if health:
@@ -308,14 +308,14 @@ class Rig:
         return child
 
     def command(self, *words: str) -> str:
-        """Return what an `endpoint-analytics` command says on this rig's database."""
+        """Return the output of an `endpoint-analytics` command on this rig's database."""
         database = {"ENDPOINT_ANALYTICS_CLICKHOUSE_DATABASE": self._database}
         environment = os.environ | self.parts.clickhouse.environment | database
         words = (sys.executable, "-m", "endpoint_analytics.infra.command", *words)
         return subprocess.run(words, env=environment, check=True, capture_output=True, text=True).stdout
 
     def configure(self, topic: Topic, **settings: str) -> None:
-        """Set a topic's settings, as an operator does."""
+        """Set a topic's settings, like an operator."""
         asyncio.run(self._configure(topic.name(self.name), settings))
 
     async def _configure(self, topic: str, settings: dict[str, str]) -> None:
@@ -331,7 +331,7 @@ class Rig:
             await client.close()
 
     def fleet(self, *, kafka: str = "", **settings: Any) -> Fleet:
-        """Return a fleet that is not running yet; the judge knows of it."""
+        """Return a fleet that is not running yet; the judge takes it into account."""
         settings.setdefault("name", self.name)
         settings.setdefault("replicas", 40)
         settings.setdefault("seed", 1)
@@ -340,24 +340,24 @@ class Rig:
         return fleet
 
     def send_fast(self, rounds: int, **settings: Any) -> FleetTruth:
-        """Send with a new fleet, to the end."""
+        """Send with a new fleet, to its end."""
         return FleetRun(fleet := self.fleet(**settings), fleet.run_fast(rounds)).join()
 
     def send_steadily(self, seconds: float, **settings: Any) -> FleetRun:
-        """Begin to send with a new fleet, a batch a replica each half second unless told otherwise."""
+        """Start sending with a new fleet; by default, one batch per replica every half second."""
         settings.setdefault("interval_s", 0.5)
         return FleetRun(fleet := self.fleet(**settings), fleet.run_steadily(seconds))
 
     def refuse(self, refusal: Refusal) -> None:
-        """Have the engine refuse; it answers for that."""
+        """Make ClickHouse refuse, and check that it does."""
         self._tell_engine(refusal.start)
 
     def accept(self, refusal: Refusal) -> None:
-        """Take a refusal back."""
+        """Undo a refusal."""
         self._tell_engine(refusal.stop)
 
     def _tell_engine(self, what: Callable[[Client], None]) -> None:
-        self.parts.mend_clickhouse()
+        self.parts.repair_clickhouse()
         client = connect(self.parts.clickhouse.config(self._database))
         try:
             what(client)
@@ -365,7 +365,7 @@ class Rig:
             client.close()
 
     def not_ready(self) -> str:
-        """Return why the worker with `health` is not ready, in its own words; nothing when it is."""
+        """Return why the worker with `health` is not ready, in its own words, or "" if it is."""
         connection = http.client.HTTPConnection("127.0.0.1", self._health_port, timeout=10)
         try:
             connection.request("GET", "/ready")
@@ -384,9 +384,9 @@ class Rig:
         return int(batches)
 
     def wait_for_commits(self, partitions: int = 2) -> None:
-        """Wait until chunks of so many partitions are closed and committed: whoever comes next begins behind them.
+        """Wait until chunks of this many partitions are closed and committed: later readers start after them.
 
-        Only then does a fault meet the memory of boots, and a beginning that is not the log's.
+        Only then does a fault affect restored boots, and a start that is not the start of the log.
         """
         self.eventually(
             lambda: sum(offset > 0 for offset in self.committed().values()),
@@ -395,7 +395,7 @@ class Rig:
         )
 
     def eventually(self, read: Callable[[], Value], holds: Callable[[Value], bool], what: str) -> Value:
-        """Return the first value for which `holds`, waiting as long as the pipeline gets anywhere."""
+        """Return the first value that satisfies `holds`, waiting as long as the pipeline makes progress."""
         return self.patience.wait(read, holds, what)
 
     @property
@@ -416,7 +416,7 @@ class Rig:
         return found | committed | {"batches": batches + duplicates, "rejected": rejected}
 
     def _unread(self) -> dict[str, int]:
-        """Return how many messages of each partition are behind what is stored of it."""
+        """Return how many messages of each partition are not stored yet."""
         stored = {
             (row[0], row[1]): int(row[2])
             for row in self.rows(
@@ -426,7 +426,7 @@ class Rig:
         return asyncio.run(self._messages_behind(stored))
 
     async def _messages_behind(self, stored: dict[tuple[str, int], int]) -> dict[str, int]:
-        """Count messages, not offsets: markers of transactions take offsets too."""
+        """Count messages, not offsets: transaction markers have offsets too."""
         found: dict[str, int] = {}
         async with AIOKafkaConsumer(
             bootstrap_servers=self.parts.kafka.bootstrap_servers, enable_auto_commit=False
@@ -465,7 +465,7 @@ class Rig:
         return lines + self._holes_between_chunks()
 
     def _holes_between_chunks(self) -> list[str]:
-        """Return the offsets that no chunk holds, and those that two hold: where the log was read wrongly."""
+        """Return the offsets in no chunk, and those in two chunks: there the log was read incorrectly."""
         rows = self.rows(
             "SELECT stream, partition, chunk, max(version) FROM chunks GROUP BY stream, partition, chunk"
             " ORDER BY stream, partition, chunk"
@@ -489,9 +489,9 @@ class Rig:
         rejected: Counter[str] | None = None,
         also: dict[BootKey, Accepted] | None = None,
     ) -> Row:
-        """Assert that each event is stored exactly once, in the end; adds a line to the table.
+        """Assert that each event is eventually stored exactly once; adds a line to the table.
 
-        `rejected` are messages that are to be rejected beside the fleets' poison; `also` are boots beside theirs.
+        `rejected` are expected rejections in addition to the fleets' poison; `also` are additional boots.
         """
         expected = sum((fleet.truth.poison for fleet in self.fleets), Counter()) + (rejected or Counter())
         uncertain = sum(fleet.truth.uncertain for fleet in self.fleets)
@@ -576,7 +576,7 @@ class Rig:
         return found + self.chunk_differences()
 
     def chunk_differences(self) -> list[str]:
-        """Return chunks that overlap: a reader began where no chunk begins."""
+        """Return overlapping chunks: a reader started where no chunk starts."""
         return [
             f"{stream}/{partition}: chunk {chunk} to {version} reaches into chunk {after}"
             for stream, partition, chunk, version, after in self.rows(
@@ -599,7 +599,7 @@ class Rig:
         return [] if stored == expected else [f"rejected: {dict(stored)}, should be {dict(expected)}"]
 
     def rejected_messages(self) -> Counter[tuple[str, int, int]]:
-        """Return how often each source stands in the rejected topic."""
+        """Return how often each source occurs in the rejected topic."""
         return asyncio.run(self._rejected_messages())
 
     async def _rejected_messages(self) -> Counter[tuple[str, int, int]]:
@@ -637,7 +637,7 @@ class Rig:
         return {tp.partition: at.offset for tp, at in found.items() if tp.topic == topic and at.offset >= 0}
 
     def wait_for_last_chunks(self) -> None:
-        """Wait until the group has committed, in each partition, where its last chunk begins: it has read all."""
+        """Wait until the group has committed the start of the last chunk of each partition: it has read everything."""
 
         def behind() -> dict[int, tuple[int, int | None]]:
             committed = self.committed()
@@ -653,7 +653,7 @@ class Rig:
         self.eventually(behind, lambda found: not found, "commits where the last chunks begin")
 
     def replay(self) -> None:
-        """Let workers started from now on read the log from its beginning, as after a reset of offsets."""
+        """Let workers started from now on read the log from its beginning, as after an offset reset."""
         self._group = f"{self.name}-replay-{time.monotonic_ns()}"
 
 

@@ -1,4 +1,4 @@
-"""A broker's log on disk, edited while the broker is down: what a bad disk makes of batches, and a bad packer.
+"""Edits a broker's log on disk while the broker is down, like a faulty disk or a faulty packer.
 
 The format is that of https://kafka.apache.org/documentation/#recordbatch.
 """
@@ -17,7 +17,7 @@ HEADER_BYTES = 61
 
 
 def batches(log: bytes) -> list[tuple[int, int]]:
-    """Return where each batch of a segment starts and ends."""
+    """Return the start and end of each batch of a segment."""
     found, start = [], 0
     while start + HEADER_BYTES <= len(log):
         (length,) = struct.unpack_from(">i", log, start + 8)
@@ -27,7 +27,7 @@ def batches(log: bytes) -> list[tuple[int, int]]:
 
 
 def edit(directory: Path, number: int, change: Callable[[bytes], bytes]) -> tuple[int, int]:
-    """Change the batch `number` of a partition's only segment, and keep its length; returns its offsets."""
+    """Change the batch `number` of a partition's only segment, keeping its length; returns its offsets."""
     [path] = directory.glob("*.log")
     log = path.read_bytes()
     start, end = batches(log)[number]
@@ -41,17 +41,17 @@ def edit(directory: Path, number: int, change: Callable[[bytes], bytes]) -> tupl
 
 
 def signed(batch: bytes) -> bytes:
-    """Return the batch with the checksum that fits, as whoever made it wrong would write it."""
+    """Return the batch with a matching checksum, as a faulty packer would write it."""
     return batch[:17] + struct.pack(">I", calc_crc32c(batch[21:])) + batch[21:]
 
 
 def flipped(batch: bytes) -> bytes:
-    """One bit, which the checksum tells."""
+    """Flip one bit, which the checksum detects."""
     return batch[:-5] + bytes((batch[-5] ^ 1,)) + batch[-4:]
 
 
 def garbage(batch: bytes) -> bytes:
-    """Noise where records should be, under a checksum that fits."""
+    """Replace the records by noise, with a matching checksum."""
     return signed(batch[:HEADER_BYTES] + bytes(n * 37 % 251 for n in range(len(batch) - HEADER_BYTES)))
 
 
@@ -64,7 +64,7 @@ def unknown_format(batch: bytes) -> bytes:
 
 
 def with_codec(codec: int, content: Callable[[int], bytes]) -> Callable[[bytes], bytes]:
-    """Return a change to content of one's own, of just as many bytes as there are, packed as `codec` says."""
+    """Return a change to the given content, of exactly as many bytes as before, compressed with `codec`."""
 
     def change(batch: bytes) -> bytes:
         made = content(len(batch) - HEADER_BYTES)
@@ -74,13 +74,13 @@ def with_codec(codec: int, content: Callable[[int], bytes]) -> Callable[[bytes],
 
 
 def cut_zstd(size: int) -> bytes:
-    """The beginning of a frame whose rest is missing."""
+    """The beginning of a truncated frame."""
     whole = bytes(cramjam.zstd.compress(random.Random(size).randbytes(2 * size)))
     return whole[:size]
 
 
 def zstd_bomb(size: int) -> bytes:
-    """A frame of half a gigabyte of nothing, and one to be passed over, so that it is as long as it has to be."""
+    """A frame with half a gigabyte of zeros, and a skippable frame that fills it up to the required length."""
     bomb = bytes(cramjam.zstd.compress(b"\0" * 2**29))
     rest = size - len(bomb) - 8
     assert rest >= 0, f"a batch of {size} bytes is too small for a bomb of {len(bomb)}"

@@ -1,9 +1,9 @@
-"""A steady rate for long: is memory flat, is the lag, and do parts in ClickHouse stay few?
+"""A steady rate for a long time: do memory and lag stay flat, and do parts in ClickHouse stay few?
 
     python -m tests.faults.soak --minutes 30
 
 samples every 30 s the resident memory of worker, query service and one agent process, the consumer group's
-lag, and ClickHouse's active parts; prints a table and says what is flat; the oracle has the last word.
+lag, and ClickHouse's active parts; prints a table and which of them are flat; finally the oracle checks the data.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Sample:
 
 
 async def read_lag(servers: str) -> int:
-    """Return the messages of the requests topic behind the group's committed offsets: open chunks included."""
+    """Return the number of messages after the group's committed offsets, including open chunks."""
     topic = REQUESTS.name(GROUP)
     admin = AIOKafkaAdminClient(bootstrap_servers=servers)
     await admin.start()

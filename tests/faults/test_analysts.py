@@ -1,4 +1,4 @@
-"""Analysts who ask without end, more of them than there are places: rows are stored exactly all the same."""
+"""Analysts who query without pause, more of them than there are slots: rows are still stored exactly."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HEAVY = (
 
 @contextmanager
 def analysts(parts: Parts, number: int) -> Iterator[Counter[int]]:
-    """Ask until the context ends; yields how often which HTTP status came."""
+    """Query until the context ends; yields the number of responses by HTTP status."""
     config = parts.clickhouse.analyst_config()
     login = {"X-ClickHouse-User": config.user, "X-ClickHouse-Key": config.password}
     statuses: Counter[int] = Counter()

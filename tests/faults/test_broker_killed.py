@@ -1,4 +1,4 @@
-"""Three brokers with replication 3, of which one is killed, and another: nothing is lost, nothing counted twice."""
+"""Three brokers with replication 3; one is killed, then another: nothing is lost or counted twice."""
 
 from __future__ import annotations
 

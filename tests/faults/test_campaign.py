@@ -1,4 +1,4 @@
-"""A short campaign: faults mixed at random from one seed. `make faults` plays ten, for longer."""
+"""A short campaign: random faults from one seed. `make faults` runs ten longer ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_a_short_campaign(parts: Parts) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [SEED + 1, SEED + 2, SEED + 3])
 def test_a_campaign_while_all_cores_are_busy(parts: Parts, seed: int) -> None:
-    """Slower, and as exact."""
+    """Slower, but just as exact."""
     with busy(os.cpu_count() or 1):
         row, _ = play(parts, seed, 12)
     assert row.stored > 50

@@ -1,4 +1,4 @@
-"""ClickHouse away, slow and refusing, and a network that cuts and loses what passes between it and the worker."""
+"""ClickHouse down, slow and refusing, and a network that cuts connections between it and the worker."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_third_of_all_requests_fail(rig: Rig, fate: Fate) -> None:
 
 
 def test_the_engine_refuses_inserts_in_every_way(rig: Rig) -> None:
-    """One refusal after another, each by the engine itself: the worker says which, and goes on when it is over."""
+    """One refusal after another, each by ClickHouse itself: the worker reports it, and continues when it is over."""
     worker = rig.worker(health=True)
     sending = rig.send_steadily(600, **TRAFFIC)
     rig.wait_for_commits()
@@ -69,7 +69,7 @@ def test_the_engine_refuses_inserts_in_every_way(rig: Rig) -> None:
 
 @pytest.mark.slow
 def test_reads_are_refused_for_a_while(rig: Rig) -> None:
-    """What is remembered of boots cannot be read back: nothing may be folded without it."""
+    """The state of boots cannot be read back: nothing may be folded without it."""
     rig.send_fast(10, **TRAFFIC)
     rig.refuse(GONE)
     worker = rig.worker(health=True)
@@ -83,7 +83,7 @@ def test_reads_are_refused_for_a_while(rig: Rig) -> None:
 
 @pytest.mark.slow
 def test_reads_are_cut(rig: Rig) -> None:
-    """Half an answer to the question what a boot's state was is no answer."""
+    """Half a response to the query for a boot's state must not be used."""
     rig.send_fast(12, replicas=120, **TRAFFIC)
     rng = random.Random(4)
 
@@ -163,7 +163,7 @@ def test_away_for_long(rig: Rig) -> None:
 
 @pytest.mark.slow
 def test_stands_still_beyond_the_time_out(rig: Rig) -> None:
-    """An insert that the worker gave up is stored all the same, after the one that it made instead."""
+    """An insert that the worker gave up is stored after all, after the one that replaced it."""
     rig.worker()
     sending = rig.send_steadily(50, **TRAFFIC)
     rig.wait_for_commits()

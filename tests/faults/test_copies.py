@@ -1,7 +1,7 @@
-"""A memory snapshot that is restored twice: two processes go on with one boot, its numbers and its totals.
+"""A memory snapshot restored twice: two processes continue with one boot, its numbers and its totals.
 
-A real agent is copied while it runs, with all its memory, amid what it was doing. The copy finds its connections
-broken, as one on another machine does. Both then send through Kafka.
+A real agent is copied while it runs, with all its memory, in the middle of its work. The copy finds its connections
+broken, like one on another machine. Both then send through Kafka.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ def record(left, number=0):
     if left:
         loop.call_later(0.02, record, left - 1, number)
     else:
-        loop.call_later(0.5, tell)
+        loop.call_later(0.5, report)
 
-def tell():
+def report():
     snapshot = agent.snapshot()
     if snapshot.active or snapshot.waiting["requests"]:
-        loop.call_later(0.1, tell)
+        loop.call_later(0.1, report)
         return
     with open(f"{directory}/{os.getpid()}.json.part", "wb") as file:
         file.write(msgspec.json.encode(snapshot.totals))
@@ -100,11 +100,11 @@ def test_an_agent_copied_while_it_runs(rig: Rig) -> None:
     rig.workers.append(agent)
     boot = agent.start()[1]
     try:
-        told = rig.eventually(
+        reported = rig.eventually(
             lambda: sorted(directory.glob("*.json")), lambda found: len(found) == 3, "three totals"
         )
         before = msgspec.json.decode((directory / "before").read_bytes(), type=Totals)
-        totals = [msgspec.json.decode(path.read_bytes(), type=Totals) for path in told]
+        totals = [msgspec.json.decode(path.read_bytes(), type=Totals) for path in reported]
         arrived = sum(each.arrived for each in totals) - 2 * before.arrived
         statuses = Counter[str]()
         for each in totals:
@@ -144,7 +144,7 @@ def test_an_agent_copied_while_it_runs(rig: Rig) -> None:
 
 @pytest.mark.slow
 def test_copied_replicas_of_a_fleet(rig: Rig) -> None:
-    """Many, with batches sent again and held back, and a worker that is killed amid them."""
+    """Many copies, with resent and delayed batches, and a worker that is killed meanwhile."""
     worker = rig.worker()
     sending = rig.send_steadily(
         9, rate=8.0, copies=0.05, duplicates=0.05, late=0.05, restarts=0.02, hardware=True

@@ -1,4 +1,4 @@
-"""Kafka killed, standing still, and out of reach of one agent alone."""
+"""Kafka killed, stopped, and unreachable from only one agent."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def test_connections_of_the_worker_are_cut(rig: Rig) -> None:
 
 
 def test_topics_that_the_worker_cannot_see_yet(parts: Parts) -> None:
-    """A broker that comes back tells of its topics a little later. Faust assigns nothing, and has to look again."""
-    parts.mend()
+    """A restarted broker lists its topics a little later. Faust assigns nothing at first and must look again."""
+    parts.repair()
     rig = Rig(parts, "topics-come-later", topics=False)
     try:
         rig.worker()
@@ -111,7 +111,7 @@ print("totals", snapshot.boot_id, msgspec.json.encode(snapshot.totals).decode(),
 
 
 def test_unreachable_from_one_agent(rig: Rig) -> None:
-    """Its batches wait in it, and come when they can; others notice nothing."""
+    """Its batches wait in the agent and arrive later; others are not affected."""
     rig.worker()
     agents = []
     with KafkaProxy(rig.parts.kafka.bootstrap_servers) as between:

@@ -1,4 +1,4 @@
-"""The whole through a secured broker: each way in is exact, and each part says what keeps it out."""
+"""End to end through a secured broker: each way in is exact, and each part reports what denies it access."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def clickhouse_of(parts: Parts, rig: Rig) -> dict[str, str]:
 
 
 def values_of(servers: str, topic: str) -> list[bytes]:
-    """Return all that a topic holds."""
+    """Return all values of a topic."""
 
     async def read() -> list[bytes]:
         async with AIOKafkaConsumer(
@@ -121,8 +121,8 @@ def test_agents_and_worker_are_exact_through_it(secure: SecureKafka, secure_part
         rig.send_fast(6, replicas=20, rate=8.0, restarts=0.02, duplicates=0.05)
         rig.judge(f"Kafka with {way}")
         config = rig.kafka_config()
-        told = ("--namespace", "secure", "--endpoint", "e", "--replica-id", "r", "--state", "pending")
-        done = run(config, *COMMAND, "replica", "set", *told)
+        reported = ("--namespace", "secure", "--endpoint", "e", "--replica-id", "r", "--state", "pending")
+        done = run(config, *COMMAND, "replica", "set", *reported)
         assert done.returncode == 0, done.stderr
         done = run(config, sys.executable, "-c", AGENT, "2")
         assert "does not accept messages" not in done.stderr
@@ -133,7 +133,7 @@ def test_agents_and_worker_are_exact_through_it(secure: SecureKafka, secure_part
 
 
 def test_every_other_part_goes_through_it(secure: SecureKafka, secure_parts: Parts, tmp_path: Path) -> None:
-    """What makes topics, sets limits, sends what was spooled, reads back, and sends signals."""
+    """The parts that create topics, set limits, send spooled batches, read back, and send signals."""
     rig = Rig(secure_parts, "every-part", topics=False, kafka=secure.config("SECURE"))
     config, plain = rig.kafka_config(), secure.process.bootstrap_servers
     try:
@@ -205,7 +205,7 @@ def test_each_part_says_what_keeps_it_out(secure: SecureKafka, secure_parts: Par
     ]
     clickhouse = clickhouse_of(secure_parts, rig)
     try:
-        for told, config in wrong.items():
+        for reported, config in wrong.items():
             said = {
                 "command": run(config, *COMMAND, "replica", "set", *replica).stderr,
                 "agent": run(config, sys.executable, "-c", AGENT, "4").stderr,
@@ -213,21 +213,21 @@ def test_each_part_says_what_keeps_it_out(secure: SecureKafka, secure_parts: Par
                 "topics": run(config, *COMMAND, "topics").stderr,
                 "signals": says(config, "are not sent", clickhouse, tmp_path / "signals", "signals"),
             }
-            assert {part for part, text in said.items() if told not in text} == set(), said
+            assert {part for part, text in said.items() if reported not in text} == set(), said
             assert not any("wrong" in text or PASSWORD in text for text in said.values())
     finally:
         rig.close()
 
 
-def says(config: KafkaConfig, told: str, environment: dict[str, str], log: Path, *words: str) -> str:
-    """Return what a process that goes on for ever says, once it has said `told`; it is stopped then."""
+def says(config: KafkaConfig, reported: str, environment: dict[str, str], log: Path, *words: str) -> str:
+    """Return what a process that goes on for ever says, once it has said `reported`; it is stopped then."""
     with log.open("wb") as file:
         process = subprocess.Popen(
             [*COMMAND, *words],
             env=os.environ | kafka_environment(config) | environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=file,
         )  # fmt: skip
     try:
-        return eventually(log.read_text, lambda text: told in text, 60, told)
+        return eventually(log.read_text, lambda text: reported in text, 60, reported)
     finally:
         process.kill()
         process.wait()
@@ -241,10 +241,10 @@ def test_rights_that_are_missing_are_named(secure: SecureKafka, secure_parts: Pa
     try:
         agent = run(nobody, sys.executable, "-c", AGENT, "4").stderr
         assert f"the user 'nobody' may not use the topic {rig.name}." in agent
-        told = f"until this is put right: the user 'nobody' may not use the topic {rig.name}."
-        says(nobody, told, clickhouse, tmp_path / "worker", *worker)
+        reported = f"until this is fixed: the user 'nobody' may not use the topic {rig.name}."
+        says(nobody, reported, clickhouse, tmp_path / "worker", *worker)
         secure.allow(ResourceType.TOPIC, rig.name, AclOperation.READ, AclOperation.WRITE, user="nobody")
-        told = f"until this is put right: the user 'nobody' may not use the consumer group {rig.name}: add the ACL Read"
-        says(nobody, told, clickhouse, tmp_path / "worker", *worker)
+        reported = f"until this is fixed: the user 'nobody' may not use the consumer group {rig.name}: add the ACL Read"
+        says(nobody, reported, clickhouse, tmp_path / "worker", *worker)
     finally:
         rig.close()

@@ -1,4 +1,4 @@
-"""Three brokers without replication, of which one is killed: its partitions have no leader, and all others go on."""
+"""Three brokers without replication, one of which is killed: its partitions have no leader, all others continue."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def rig(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.mark.slow
 def test_a_partition_without_a_leader_stops_no_other(rig: Rig, cluster: Cluster) -> None:
-    """Its messages wait in its log; rows of all others come on, also from workers that begin then; nothing lacks."""
+    """Its messages wait; rows of all others keep arriving, also from workers started then; nothing is missing."""
     first = rig.worker()
     fleet = rig.fleet(replicas=60, rate=8.0, interval_s=STEP_S, hardware=True)
     asyncio.run(_send(rig, fleet, fleet.replicas, 8))
@@ -76,7 +76,7 @@ def test_a_partition_without_a_leader_stops_no_other(rig: Rig, cluster: Cluster)
 
 
 def behind_s(rig: Rig, *, lead: bool) -> float:
-    """Return how old that is to which each of these partitions is known to be read, at most or at least."""
+    """Return how far behind these partitions are known to be read, at most or at least."""
     rows = rig.rows(
         "SELECT partition, (toUnixTimestamp64Milli(now64(3)) - toUnixTimestamp64Milli(max(read_to))) / 1000"
         " FROM partition_progress WHERE stream = 'requests' GROUP BY partition"
@@ -102,7 +102,7 @@ async def _rest(rig: Rig, fleet: Fleet) -> None:
 
 
 async def _make_topics(rig: Rig) -> None:
-    """Partition n of every topic lies with the same broker, so that a replica is reached wholly or not at all."""
+    """Partition n of every topic is on the same broker, so that a replica is reachable completely or not at all."""
     client = AIOKafkaAdminClient(bootstrap_servers=rig.parts.kafka.bootstrap_servers)
     await client.start()
     try:

@@ -1,4 +1,4 @@
-"""Messages that cannot be used, clocks that are off, replicas that share a name: what is good stays exact."""
+"""Unusable messages, wrong clocks, replicas that share a name: the counts of valid messages stay exact."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ HOUR_S = 3600.0
 
 
 def send_each_kind(rig: Rig) -> tuple[Counter[str], list[tuple[str, int, int]]]:
-    """Send one message of each kind of poison, and the too large ones that Kafka takes; returns what is to come."""
+    """Send each kind of poison, and too large messages that Kafka accepts; returns the expected rejections."""
+
     topic = REQUESTS.name(rig.name)
     fleet = rig.fleet(replicas=1, name=f"{rig.name}-good")
     replica: Replica = fleet.replicas[0]
@@ -47,7 +48,7 @@ def send_each_kind(rig: Rig) -> tuple[Counter[str], list[tuple[str, int, int]]]:
 
 
 def test_poison_of_each_kind(rig: Rig) -> None:
-    """Each is one row in `rejected` and one message in the rejected topic; it stops nothing and spoils nothing."""
+    """Each is one row in `rejected` and one message in the rejected topic; it stops and spoils nothing."""
     rig.worker()
     reasons, places = send_each_kind(rig)
     rig.send_fast(5, duplicates=0.1, gaps=0.05)
@@ -104,7 +105,7 @@ def test_late_within_the_bounds(rig: Rig) -> None:
     ids=["49h-late", "30d-late", "2min-early", "24h-early"],
 )
 def test_out_of_bounds(rig: Rig, offset_s: float, reason: str) -> None:
-    """All of it is rejected with the reason, and none of it is counted; batches on time beside it are exact."""
+    """All of it is rejected with the reason and not counted; batches on time are exact."""
     rig.worker()
     off = rig.fleet(name=f"{rig.name}-off", replicas=10, clock_offset_s=offset_s)
     rig.fleets.remove(off)
@@ -126,7 +127,7 @@ def test_ahead_within_the_bounds(rig: Rig) -> None:
 
 @pytest.mark.slow
 def test_a_name_shared_by_two_boots(rig: Rig) -> None:
-    """The old process still sends beside the new one: two boots, each exact."""
+    """The old process still sends alongside the new one: two boots, each exact."""
     rig.worker()
     rig.send_steadily(6, restarts=0.3, overlap=4, duplicates=0.1, late=0.1).join()
     rig.judge("replica names reused while the old boots still send")
@@ -145,7 +146,7 @@ def test_batches_held_back_over_chunks(rig: Rig) -> None:
 
 
 def test_stamps_that_no_clock_gives(rig: Rig) -> None:
-    """On a topic whose stamps are its senders' anything comes as the time of appending: it is rejected by name."""
+    """On a topic with its senders' timestamps, any append time may occur: it is rejected by name."""
     rig.worker()
     rig.configure(REQUESTS, message_timestamp_type="CreateTime")
     [good] = rig.fleet(name=f"{rig.name}-odd", replicas=1).replicas[0].step(*just_now())

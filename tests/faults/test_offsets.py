@@ -1,4 +1,4 @@
-"""The log itself: replays from its beginning, holes in its offsets, gaps in its time."""
+"""The Kafka log itself: replays from its beginning, holes in its offsets, gaps in its time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_offsets_reset_to_the_beginning(rig: Rig) -> None:
 
 @pytest.mark.slow
 def test_a_replay_beside_the_worker_that_goes_on(rig: Rig) -> None:
-    """Another group reads all from the beginning into the same tables, while the first writes on."""
+    """Another group reads everything from the beginning into the same tables, while the first continues."""
     rig.worker()
     sending = rig.send_steadily(8, **TRAFFIC)
     rig.wait_for_commits()
@@ -52,7 +52,7 @@ def test_gaps_in_append_time(rig: Rig) -> None:
 
 
 class Transactions:
-    """Sends what a fleet sends in transactions; every third is aborted, and its messages are sent again."""
+    """Sends a fleet's messages in transactions; every third is aborted, and its messages are sent again."""
 
     def __init__(self, servers: str, number: str) -> None:
         self._producer_of = partial(
@@ -96,7 +96,7 @@ async def _in_transactions(fleet: Fleet, rounds: int, servers: str, name: str) -
 
 
 def test_holes_of_transactions(rig: Rig) -> None:
-    """Markers take offsets that no reader sees; batches of aborted transactions are sent again by honest senders."""
+    """Markers have offsets that no reader sees; batches of aborted transactions are resent by honest senders."""
     worker = rig.worker()
     fleet = rig.fleet(**TRAFFIC)
     asyncio.run(_in_transactions(fleet, 12, rig.parts.kafka.bootstrap_servers, f"{rig.name}-1"))
@@ -139,7 +139,7 @@ def test_holes_of_transactions(rig: Rig) -> None:
 
 @pytest.mark.slow
 def test_commits_are_where_chunks_begin(rig: Rig) -> None:
-    """Whatever is committed, whenever one looks, is the beginning of a chunk, or behind one that ended idly."""
+    """At any time, each committed offset is the start of a chunk, or follows a chunk that ended idle."""
     rig.worker()
     sending = rig.send_steadily(20, **TRAFFIC)
     seen: set[tuple[int, int]] = set()
@@ -155,8 +155,8 @@ def test_commits_are_where_chunks_begin(rig: Rig) -> None:
 
 
 def test_an_idle_chunk_is_committed_and_the_brokers_clock_steps_back(rig: Rig) -> None:
-    """What was read is committed though nothing follows. Should the next message's time lie within that chunk all the
-    same, it is counted into it: by who goes on, by who begins there, and by who reads all again."""
+    """Read messages are committed although nothing follows. If the next message's time still lies within that chunk, it
+    is counted into it: by the same worker, by one that starts there, and by one that rereads everything."""
     worker = rig.worker()
     rig.send_fast(4, **TRAFFIC)
     rig.judge("before it is idle")

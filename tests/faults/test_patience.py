@@ -1,4 +1,4 @@
-"""The harness itself: it waits for what is slow, and says of what does not come whether it is lost or stalled."""
+"""The harness itself: it waits for slow parts, and reports whether missing data is lost or stalled."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TRAFFIC = {"rate": 8.0, "duplicates": 0.05, "hardware": True}
 
 
 def test_what_is_slow_is_waited_for(rig: Rig) -> None:
-    """A worker whose every insert takes 3 s needs longer than a stall may last, and is exact in the end."""
+    """A worker whose inserts take 3 s each needs longer than the stall timeout, but is exact in the end."""
     rig.stalled_after_s = rig.lost_after_s = 8
     rig.send_fast(40, **TRAFFIC)
     rig.proxy.rule = lambda request: Fate("slow", delay_s=3) if request.is_insert else PASS

@@ -1,5 +1,5 @@
-"""What guards the promise from without: a log whose head is gone, floods of names and of unusable messages, a
-database that takes nothing, and an agent's spool."""
+"""Protection against external causes: a log whose head was deleted, floods of names and of unusable messages, a
+database that accepts nothing, and an agent's spool."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def trim(rig: Rig, before: dict[int, int]) -> None:
 
 
 def test_the_head_of_the_log_is_gone_and_offsets_are_reset(rig: Rig) -> None:
-    """The log begins within a chunk that is stored: its rest must not be counted into another chunk."""
+    """The log begins within a stored chunk, the rest of which must not be counted into another chunk."""
     worker = rig.worker()
     rig.send_steadily(6, **TRAFFIC).join()
     rig.judge("before the head is gone")
@@ -72,7 +72,7 @@ def test_the_head_of_the_log_is_gone_and_offsets_are_reset(rig: Rig) -> None:
 
 @pytest.mark.slow
 def test_the_head_is_gone_up_to_within_the_open_chunk(rig: Rig) -> None:
-    """The worker was away for longer than the log is kept; of its open chunk a part is stored, and a part is gone."""
+    """The worker was down for longer than the log's retention; its open chunk is partly stored and partly deleted."""
     worker = rig.worker()
     rig.send_fast(12, **TRAFFIC)
     rig.judge("an open chunk, stored and not committed")
@@ -114,7 +114,7 @@ def page(port: int, path: str) -> tuple[int, str]:
 
 
 def test_a_flood_of_unusable_messages_pauses_its_partition_alone(rig: Rig) -> None:
-    """It is paused in words, after a restart too; all others go on; by itself it goes on when it is well."""
+    """The pause is reported, even after a restart; all others continue; it resumes by itself once it is healthy."""
     port = free_port("127.0.0.1")
     flood(rig, 2_100)
     worker = rig.worker("worker-1", "--health-port", str(port))
@@ -161,7 +161,7 @@ NO_REJECTED = Refusal(
 
 
 def test_a_stream_that_cannot_be_stored_stops_no_other(rig: Rig) -> None:
-    """Far more of it waits than is taken in at once, and meanwhile all is well with the others."""
+    """Far more of it is waiting than the queue's limit, and meanwhile the others are not affected."""
     stuck = 20_000
     flood(rig, stuck, HARDWARE)
     rig.refuse(NO_REJECTED)
@@ -185,8 +185,8 @@ def partition_of(key: bytes, partitions: int) -> int:
 
 
 def test_a_rejected_topic_that_is_missing_stops_nothing(parts: Parts) -> None:
-    """What cannot be used is in the table all the same, and the worker says what is wrong."""
-    parts.mend()
+    """Unusable messages are still in the table, and the worker reports what is wrong."""
+    parts.repair()
     port = free_port("127.0.0.1")
     rig = Rig(parts, "no-rejected-topic", topics=False)
     try:
@@ -202,21 +202,21 @@ def test_a_rejected_topic_that_is_missing_stops_nothing(parts: Parts) -> None:
 
 @pytest.mark.slow
 def test_a_paused_partition_is_resumed_by_a_command(rig: Rig) -> None:
-    """Nobody sends anything usable there: what cannot be used is rejected, message by message."""
+    """All messages there are unusable: they are rejected, one by one."""
     flood(rig, 2_500)
     rig.worker()
     [(partition,)] = rig.eventually(
         lambda: rig.rows("SELECT partition FROM paused_partitions FINAL WHERE paused = 1"), bool, "a pause"
     )
     assert rig.command("partitions", "list").startswith(f"requests/{partition} paused since ")
-    assert "goes on" in rig.command("partitions", "resume", "requests", str(partition))
+    assert "resumes within seconds" in rig.command("partitions", "resume", "requests", str(partition))
     rig.judge("2,500 unusable messages: resumed by a command", rejected=Counter(wrong_shape=2500))
     assert rig.command("partitions", "list") == "no partition is paused\n"
 
 
 @pytest.mark.slow
 def test_a_bad_sender_beside_good_ones_pauses_nothing(rig: Rig) -> None:
-    """However much it sends: of the senders in its partition most are well."""
+    """However much it sends: most senders in its partition are healthy."""
     rig.worker()
     sending = rig.send_steadily(12, replicas=30, **TRAFFIC)
     rig.eventually(rig.stored_batches, lambda found: found > 60, "the good ones")
@@ -230,7 +230,7 @@ def test_a_bad_sender_beside_good_ones_pauses_nothing(rig: Rig) -> None:
 @pytest.mark.slow
 def test_a_flood_of_boots_is_counted_together(parts: Parts) -> None:
     """Totals are kept, the overflow is shown as such, and another namespace is exact."""
-    parts.mend()
+    parts.repair()
     rig = Rig(parts, "flood-of-boots", partitions=1, chunk_ms=3_600_000, chunk_offsets=1_000_000)
     try:
         flood_of_boots(rig)
@@ -267,7 +267,7 @@ def flood_of_boots(rig: Rig) -> None:
 
 @pytest.mark.slow
 def test_a_flood_of_names_keeps_nobody_waiting(rig: Rig) -> None:
-    """What is remembered of thousands of new boots is read at once; another namespace's rows go on coming meanwhile."""
+    """The state of thousands of new boots is read at once; rows of another namespace keep arriving meanwhile."""
     rig.worker()
     calm = rig.send_steadily(20, name=f"{rig.name}-calm", replicas=12, **TRAFFIC)
     rig.wait_for_commits(1)
@@ -292,8 +292,8 @@ def test_a_flood_of_names_keeps_nobody_waiting(rig: Rig) -> None:
     flooding.join()
     calm.join()
     ages.sort()
-    told = f"rows of others at most {ages[-1]:.1f} s old, p90 {ages[len(ages) * 9 // 10]:.1f} s"
-    rig.judge(f"{3 * names} new boots in one namespace: {told}")
+    reported = f"rows of others at most {ages[-1]:.1f} s old, p90 {ages[len(ages) * 9 // 10]:.1f} s"
+    rig.judge(f"{3 * names} new boots in one namespace: {reported}")
     assert reads[0] < 3 * names / 20, f"{reads[0]} reads for {3 * names} names"
 
 
@@ -318,7 +318,7 @@ while True:
 
 
 def test_an_agent_killed_in_an_outage_and_its_spool_replayed_twice(rig: Rig) -> None:
-    """What it recorded a second before its death is counted, once; so is what its heirs send again."""
+    """Everything recorded up to a second before its death is counted once; so are the batches its successors resend."""
     rig.worker()
     at_least: dict[str, int] = {}
     with KafkaProxy(rig.parts.kafka.bootstrap_servers) as between:
@@ -390,7 +390,7 @@ def test_an_agent_killed_in_an_outage_and_its_spool_replayed_twice(rig: Rig) -> 
 
 
 def last_number(agent: Child) -> int:
-    """Return what the agent said last that it recorded."""
+    """Return the number of requests that the agent last reported as recorded."""
     os.set_blocking(agent.process.stdout.fileno(), False)
     said = b""
     while piece := agent.process.stdout.read():

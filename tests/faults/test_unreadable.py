@@ -1,7 +1,7 @@
-"""Record batches that cannot be read: each is passed over, counted and named, and nothing beside it is lost.
+"""Unreadable record batches: each is skipped, counted and reported, and nothing else is lost.
 
-A broker refuses them when they are sent. So they are made where they come from in earnest: on its disk, while it is
-down. And codecs as an operator sets them on a topic: those are read.
+A broker refuses them when they are sent. So they are created where they really come from: on its disk, while it is
+down. Also codecs that an operator sets on a topic: those are read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TRAFFIC = {"rate": 8.0, "duplicates": 0.05, "restarts": 0.02, "hardware": True}
 
 
 def test_codecs_that_an_operator_sets_on_a_topic(rig: Rig) -> None:
-    """The broker packs again what comes; our producers and the worker take each."""
+    """The broker recompresses messages; our producers and the worker support each codec."""
     rig.worker()
     for codec in ("lz4", "zstd", "snappy", "gzip"):
         for topic in (REQUESTS, HARDWARE):
@@ -44,7 +44,7 @@ FAULTS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def sealed(rig: Rig, fleet: Fleet, rounds: int) -> list[list[Message]]:
-    """Send what the fleet has to say in so many rounds to partition 0, each round as one record batch."""
+    """Send this many rounds of the fleet to partition 0, each round as one record batch."""
     interval_us = 500_000
     start_us = time.time_ns() // 1000 - rounds * interval_us
     sent = []
@@ -76,7 +76,7 @@ def spoil(rig: Rig, faults: dict[int, Callable[[bytes], bytes]]) -> dict[int, tu
 
 
 def settle(sent: list[list[Message]], lost: set[int]) -> None:
-    """Tell the fleet's truth what the log holds, and at which offsets it holds nothing more; it is the whole log."""
+    """Adjust the fleet's truth to the contents of the log, which has nothing at these offsets any longer."""
     for offset, message in enumerate(message for messages in sent for message in messages):
         if offset in lost:
             truth, counts, _ = message.stored.args  # type: ignore[attr-defined]
@@ -113,8 +113,8 @@ def unreadable(rig: Rig, faults: dict[str, Callable[[bytes], bytes]], fault: str
 
 
 def test_batches_that_a_disk_and_a_bad_packer_spoilt(parts: Parts) -> None:
-    """A bit that flipped, noise under a good checksum, a codec that is none, a frame cut short, and a bomb."""
-    parts.mend()
+    """A flipped bit, noise with a valid checksum, an unknown codec, a truncated frame, and a decompression bomb."""
+    parts.repair()
     rig = Rig(parts, "unreadable", partitions=1)
     try:
         unreadable(rig, FAULTS, "a batch each: checksum, garbage, codec, cut frame, bomb", worker_runs=False)
@@ -124,8 +124,8 @@ def test_batches_that_a_disk_and_a_bad_packer_spoilt(parts: Parts) -> None:
 
 @pytest.mark.slow
 def test_a_place_where_the_broker_itself_cannot_read(parts: Parts) -> None:
-    """A batch's length is wrong on its disk: the broker finds nothing behind, but by its index."""
-    parts.mend()
+    """A batch's length is wrong on its disk: the broker finds later batches only through its index."""
+    parts.repair()
     rig = Rig(parts, "broken-length", partitions=1)
     try:
         worker = rig.worker()
@@ -143,7 +143,7 @@ def test_a_place_where_the_broker_itself_cannot_read(parts: Parts) -> None:
             lambda found: found == [(end - 1,)],
             "the log's end",
         )
-        # The broker's index leads behind the batch that follows: that one is passed over too, and each offset is named.
+        # The broker's index points past the next batch: that one is skipped too, and each offset is reported.
         named = {offset for (offset,) in rig.rows("SELECT offset FROM rejected FINAL")}
         assert set(range(first, last + 1)) <= named <= set(range(first, last + 1 + len(sent[4])))
         settle(sent, named)

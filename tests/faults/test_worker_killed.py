@@ -1,4 +1,4 @@
-"""SIGKILL of the worker at each point of a chunk's life, told by what the proxy sees pass."""
+"""SIGKILL of the worker at each point of a chunk's life, triggered by the requests that the proxy sees."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TRAFFIC = {"rate": 8.0, "duplicates": 0.05, "gaps": 0.02, "late": 0.03, "restart
 
 
 def killed_at(rig: Rig, rule: Once, fault: str) -> None:
-    """Kill the worker when the rule is met, start it again, and judge."""
+    """Kill the worker when the rule is met, restart it, and judge."""
     worker = rig.worker()
     rule.fate = replace(rule.fate, answered=0.0, then=worker.process.kill)
     sending = rig.send_steadily(9, **TRAFFIC)

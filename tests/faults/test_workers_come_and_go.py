@@ -1,4 +1,4 @@
-"""Rebalances: zombies that wake up, and workers that are added and removed, with and without static membership."""
+"""Rebalances: zombies that wake up, and workers added and removed, with and without static membership."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_zombie_wakes_beside_its_heir(rig: Rig, static: bool) -> None:
 
 @pytest.mark.slow
 def test_a_zombie_wakes_within_an_insert(rig: Rig) -> None:
-    """The insert of the stopped worker is under way: its answer comes when another has the partitions."""
+    """The stopped worker's insert is in progress: its response arrives when another has the partitions."""
     zombie = rig.worker("worker-1")
     stop = Once(into("request_windows"), Fate("stopped", then=lambda: pause(zombie)), 2)
     sending = rig.send_steadily(SESSION_TIMEOUT_S + 12, **TRAFFIC)
@@ -48,7 +48,7 @@ def test_a_zombie_wakes_within_an_insert(rig: Rig) -> None:
 
 @pytest.mark.slow
 def test_two_workers_of_one_name(rig: Rig) -> None:
-    """The second fences the first, which has to end, or be harmless."""
+    """The second fences the first, which must exit or be harmless."""
     rig.worker("worker-1")
     sending = rig.send_steadily(8, **TRAFFIC)
     rig.wait_for_commits()
@@ -65,7 +65,7 @@ def test_what_faust_does_not_deliver_is_fetched_again(rig: Rig) -> None:
     sending.join()
     rig.judge("Faust loses messages, and mixes up generations")
     said = "".join(worker.log.read_text() for worker in rig.workers)
-    assert said.count("was not delivered: it is fetched again") > 5
+    assert said.count("was not delivered; fetching it again") > 5
 
 
 @pytest.mark.parametrize("static", [True, DYNAMIC], ids=["static", "dynamic"])

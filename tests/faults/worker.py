@@ -1,6 +1,6 @@
-"""The worker as it is, but for chunks that a test can wait for: their length comes from the environment.
+"""The real worker, but with chunks short enough for tests: their length comes from the environment.
 
-With LOSSY, Faust loses some of what it fetched, and delivers what it fetched before a rebalance as if it were fetched
+With LOSSY, Faust loses some fetched messages, and delivers messages fetched before a rebalance as if they were fetched
 after it.
 """
 

@@ -1,4 +1,4 @@
-"""A person who looks at a stack's page: a real browser, signed in by the form."""
+"""A user of a stack's page: a real browser, signed in through the form."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.parts import Stack
 
 @contextmanager
 def signed_in(stack: Stack) -> Iterator[Any]:
-    """Yield a browser's context; the entry page is open in its first tab."""
+    """Yield a browser context whose first tab shows the overview page."""
     path = browser_path()
     if path is None:
         pytest.skip("Chromium is not installed: apt-get install chromium")

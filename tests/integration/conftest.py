@@ -1,4 +1,4 @@
-"""One stack of the real parts for all tests of this directory that do it no lasting harm."""
+"""One stack of real parts, shared by the tests of this directory that leave it intact."""
 
 from __future__ import annotations
 

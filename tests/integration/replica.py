@@ -1,4 +1,4 @@
-"""A replica for tests of the whole: the served application in a real uvicorn, and clients that misbehave."""
+"""A replica for end-to-end tests: the served application in a real uvicorn, and clients that misbehave."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ class Replica:
         return connection
 
     def release(self) -> None:
-        """Let the hanging requests go on."""
+        """Let the hanging requests continue."""
         os.kill(self.child.pid, signal.SIGUSR2)
 
     def accepted(self) -> tuple[BootKey, Accepted]:
-        """Return what the agent says that it accepted, once all requests have ended and are flushed."""
+        """Return what the agent reports as accepted, once all requests have ended and are flushed."""
         begun = self._read()
         written = eventually(
             self._read,
@@ -86,7 +86,7 @@ class Replica:
         return msgspec.json.decode(self._totals.read_bytes(), type=Written)
 
     def latencies_us(self, without_path: str) -> list[int]:
-        """Return the durations that the stopwatch around the middleware measured, but for one path's."""
+        """Return the durations measured by the stopwatch around the middleware, except those of one path."""
         lines = [line.split() for line in self._latencies.read_text().splitlines()]
         return [int(duration) for path, duration in lines if path != without_path]
 

@@ -1,7 +1,7 @@
-"""The served application of the tests of the whole: known behaviours, the middleware added in one line.
+"""The served application of the end-to-end tests: known behaviours, the middleware added in one line.
 
-Around the middleware stands a stopwatch that shares nothing with it: it writes each answered request's
-path and duration to the file LATENCIES, and on SIGUSR1 the agent's own totals to the file TOTALS.
+An independent stopwatch around the middleware writes the path and duration of each answered request to the file
+LATENCIES, and on SIGUSR1 the agent's own totals to the file TOTALS.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ async def app(scope, receive, send) -> None:
     try:
         await measured(scope, receive, timed)
     finally:
-        # Not within `timed`: the middleware would measure how long the file takes.
+        # Not inside `timed`: the middleware would also measure writing the file.
         LATENCIES.writelines(f"{scope['path']} {each}\n" for each in taken_us)
 
 

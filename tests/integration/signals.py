@@ -1,4 +1,4 @@
-"""What the topic of autoscaling signals holds, read from its beginning."""
+"""The contents of the topic of autoscaling signals, read from its beginning."""
 
 from __future__ import annotations
 

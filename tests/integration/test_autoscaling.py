@@ -1,4 +1,4 @@
-"""Autoscaling signals on the real parts: SQL, JSON, external metrics, OpenMetrics and topic tell the same truth."""
+"""Autoscaling signals on the real parts: SQL, JSON, external metrics, OpenMetrics and the topic agree."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.whole
 
 NAMESPACE, ENDPOINT = "scaled", "hanging"
 NEAR = 0.9
-"""Agents tell from their start, and the requests come a moment later: means are so near to the levels."""
+"""Agents report from their start, and the requests arrive a moment later: means are so near to the levels."""
 
 
 def ask(stack: Stack, path: str) -> tuple[int, dict]:
@@ -31,7 +31,7 @@ def ask(stack: Stack, path: str) -> tuple[int, dict]:
 
 
 def said(stack: Stack) -> dict[str, float | None]:
-    """The pending requests for each running replica, as each way says them; None where it says nothing."""
+    """The pending requests per running replica according to each outlet; None where it reports nothing."""
     status, body = ask(stack, f"/v2/endpoint/{NAMESPACE}/{ENDPOINT}/autoscaling")
     _, external = ask(
         stack,

@@ -1,6 +1,6 @@
-"""A snapshot restored ten times: one process more than is told apart, said on every way out, and all accounted for.
+"""A snapshot restored ten times: one process more than can be told apart, reported by every outlet, all accounted for.
 
-A real agent is copied while it runs, as in the tests by faults; here the whole chain stands behind it.
+A real agent is copied while it runs, as in the fault tests, but with the whole pipeline behind it.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def copied(stack: Stack) -> Iterator[Child]:
 
 
 def arrived_in_rejected(stack: Stack) -> int:
-    """Requests of the batches that are in no figure, as the topic of rejected messages holds them, each once."""
+    """Requests of the batches that are in no figure, from the topic of rejected messages, each once."""
 
     async def read() -> int:
         found: dict[tuple[int, int], int] = {}
@@ -106,7 +106,7 @@ def answer(stack: Stack, query: str) -> dict:
 def test_a_snapshot_restored_ten_times(stack: Stack) -> None:
     directory = stack.directory / "agents"
     with copied(stack):
-        told = eventually(
+        reported = eventually(
             lambda: sorted(directory.glob("*.json")),
             lambda found: len(found) == 1 + COPIES,
             120,
@@ -114,7 +114,7 @@ def test_a_snapshot_restored_ten_times(stack: Stack) -> None:
         )
         before = msgspec.json.decode((directory / "before").read_bytes(), type=Totals).arrived
         sent = before + sum(
-            msgspec.json.decode(path.read_bytes(), type=Totals).arrived - before for path in told
+            msgspec.json.decode(path.read_bytes(), type=Totals).arrived - before for path in reported
         )
     assert sent > (1 + COPIES) * 400
     # What they sent at the end is read too: that they live, in batches without requests.
@@ -123,7 +123,7 @@ def test_a_snapshot_restored_ten_times(stack: Stack) -> None:
     eventually(lambda: stack.rows(read_to)[0][0], lambda found: found > gone_at, 60, "all is read")
 
     def accounted() -> tuple[int, tuple[int, ...]]:
-        """What came of requests, counted and rejected, and what the table says."""
+        """The requests counted and rejected, and the total in the table."""
         in_rejected = arrived_in_rejected(stack)
         [(arrived, *rest)] = stack.rows(COUNTED)
         return arrived + in_rejected, tuple(rest)

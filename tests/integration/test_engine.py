@@ -1,4 +1,4 @@
-"""A serving engine's own metrics, whole: from its /metrics by an agent through Kafka to SQL, JSON and scrapers."""
+"""A serving engine's own metrics, end to end: from /metrics through an agent and Kafka to SQL, JSON and scrapers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RATE = "engine_generated_tokens_per_second"
 
 
 class Growing(EngineServer):
-    """vLLM's names; waits for nobody, and has generated 100 tokens more at each answer."""
+    """A server with vLLM's metric names; nothing waits, and each response shows 100 more generated tokens."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ def engine() -> Iterator[Growing]:
 
 @pytest.fixture
 def run(stack: Stack, tmp_path):
-    """Start an agent of the endpoint with these words."""
+    """Start an agent of the endpoint with these arguments."""
     started: list[Child] = []
 
     def run(endpoint: str, *words: str, ready: str, **environment: str) -> Child:
@@ -96,7 +96,7 @@ def gauges(stack: Stack, endpoint: str) -> dict[str, float]:
 
 
 def shows(stack: Stack, endpoint: str, name: str, expected: dict[tuple[str, ...], float]) -> None:
-    """Wait until OpenMetrics shows these samples: each topic comes in its own time."""
+    """Wait until OpenMetrics shows these samples: topics arrive at different times."""
     eventually(lambda: stack.samples(endpoint, name), lambda found: found == expected, 30, name)
 
 
@@ -211,7 +211,7 @@ def test_each_answer_is_stored_once_though_the_worker_is_killed(stack, engine, r
         )
         return (samples, *batches())
 
-    # The last answer may have come when the agent had been told to end.
+    # The last response may have arrived after the agent was told to stop.
     all_batches = {(number, number, number, 0) for number in (sent - 1, sent)}
     eventually(stored, lambda found: found in all_batches, 60, f"{sent} answers, each once")
 

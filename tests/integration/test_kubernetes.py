@@ -1,4 +1,4 @@
-"""The agent for Kubernetes, whole: a scripted rolling update reaches SQL, the JSON API and OpenMetrics as it was.
+"""The Kubernetes agent, end to end: a scripted rolling update reaches SQL, the JSON API and OpenMetrics unchanged.
 
 The API server is the tests' own and replays the API's JSON; two agents watch it, and both are killed on the way.
 """
@@ -62,8 +62,8 @@ def agent(stack: Stack, server: ApiServer, directory: Path, name: str) -> Child:
     )
 
 
-def told(stack: Stack) -> dict[str, list[tuple[int, str]]]:
-    """Return each replica's states as SQL has them: (seconds after BEGIN, state)."""
+def reported(stack: Stack) -> dict[str, list[tuple[int, str]]]:
+    """Return each replica's states from SQL: (seconds after BEGIN, state)."""
     rows = stack.rows(
         "SELECT replica_id, toUnixTimestamp(at), toString(state) FROM replica_events FINAL"
         " WHERE namespace = {namespace:String} ORDER BY replica_id, at",
@@ -118,7 +118,7 @@ def test_a_rolling_update_is_told_as_it_was(stack: Stack, server: ApiServer, tmp
         each.start()
     start = [(0, "pending"), (2, "pulling"), (31, "initializing"), (45, "running")]
     expected = {pod.name: list(start) for pod in old}
-    eventually(lambda: told(stack), lambda found: found == expected, 30, "the old pods")
+    eventually(lambda: reported(stack), lambda found: found == expected, 30, "the old pods")
 
     # The update: one more pod, then one less, version by version.
     first = new[0]
@@ -144,7 +144,7 @@ def test_a_rolling_update_is_told_as_it_was(stack: Stack, server: ApiServer, tmp
     expected[old[0].name] += [(342, "draining"), (351, "terminated")]
     expected[old[1].name] += [(423, "draining")]
     expected[first.name] = [(303, "pending"), (305, "pulling"), (323, "initializing"), (341, "running")]
-    eventually(lambda: told(stack), lambda found: found == expected, 30, "the first half of the update")
+    eventually(lambda: reported(stack), lambda found: found == expected, 30, "the first half of the update")
 
     for each in agents:
         each.kill()
@@ -168,12 +168,12 @@ def test_a_rolling_update_is_told_as_it_was(stack: Stack, server: ApiServer, tmp
     expected[first.name] += [(503, "failed"), (505, "initializing"), (524, "running")]
 
     def without_the_last(found: dict[str, list[tuple[int, str]]]) -> dict[str, list[tuple[int, str]]]:
-        """Leave out how the pod went that nobody saw go: each of two agents tells when it found out."""
+        """Leave out the end of the pod whose deletion was not observed: each agent reports when it found out."""
         return {name: [each for each in states if name != old[1].name or each[1] != "terminated"]
                 for name, states in found.items()}  # fmt: skip
 
     eventually(
-        lambda: told(stack),
+        lambda: reported(stack),
         lambda found: without_the_last(found) == expected and found[old[1].name][-1][1] == "terminated",
         30,
         "what happened while nobody watched",
@@ -196,14 +196,14 @@ def test_a_rolling_update_is_told_as_it_was(stack: Stack, server: ApiServer, tmp
     )
     assert reasons == [("OOMKilled: exit code 137",)]
     assert [each.stop() for each in agents] == [0, 0]
-    assert told(stack).keys() == expected.keys()  # an agent that ends ends no replica
+    assert reported(stack).keys() == expected.keys()  # an agent that ends ends no replica
     assert stack.samples(ENDPOINT, "running_replicas", NAMESPACE) == {(): 2.0}
 
 
 def test_a_silent_sidecar_adds_requests_and_no_states(
     stack: Stack, server: ApiServer, tmp_path: Path
 ) -> None:
-    """The variables of the manifest's sidecar: the proxy counts, the watcher of pods tells."""
+    """The variables of the manifest's sidecar: the proxy counts requests, the pod watcher reports states."""
     endpoint = "beside"
     pod = ScriptedPod("beside-1", BEGIN + timedelta(minutes=17, seconds=1), labels={"app": endpoint})
     pod.scheduled(1)
@@ -221,7 +221,7 @@ def test_a_silent_sidecar_adds_requests_and_no_states(
         proxy = stack.child(
             "beside-proxy", "agent", "proxy", "--listen", "127.0.0.1:0", "--to", f"http://127.0.0.1:{port}",
             "--no-hardware", ready=r"proxy ready http://127.0.0.1:(\d+)",
-            ENDPOINT_ANALYTICS_NAMESPACE="models",  # what the agent takes, since it is told nothing else
+            ENDPOINT_ANALYTICS_NAMESPACE="models",  # what the agent takes, since nothing else is configured
             ENDPOINT_ANALYTICS_ENDPOINT=endpoint,
             ENDPOINT_ANALYTICS_REPLICA_ID=pod.name,
             ENDPOINT_ANALYTICS_STATES="off",
@@ -276,7 +276,7 @@ def serving_ok() -> Iterator[int]:
             self.wfile.write(b"ok")
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Do not log."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Ok) as made:
         thread = threading.Thread(target=made.serve_forever)

@@ -1,4 +1,4 @@
-"""The log reader on the real parts: killed at random while its log grows and turns over, nothing lost or doubled."""
+"""The access log reader on the real parts: killed at random while its log grows and rotates; no loss, no double."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KILLS = 7
 
 
 class Writer:
-    """A server that writes its log in pieces, without regard to lines, and what rotates it meanwhile.
+    """A server that writes its log in pieces, regardless of lines, and a program that rotates it meanwhile.
 
     `written` are its requests by status, `windows` by (window, phase).
     """
@@ -77,9 +77,9 @@ class Writer:
         return nginx_line(end_ms / 1_000, status, duration_ms / 1_000, ok="" if is_cut else "OK")
 
     def rotate(self) -> None:
-        """In one of logrotate's ways, each in turn: create, copytruncate, and what they leave compressed.
+        """Rotate in one of logrotate's ways, each in turn: create, copytruncate, and both with compression.
 
-        All are kept: the reader is killed again and again before it may leave a file, so it falls far behind.
+        All files are kept: the reader is killed again and again before it can finish a file, so it falls far behind.
         """
         way, self._rotations = self._rotations % 4, self._rotations + 1
         first = self.path.with_name("access.log.1")

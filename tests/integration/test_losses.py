@@ -1,4 +1,4 @@
-"""What a real agent lost while Kafka was away is said on every way, and is as much as is missing."""
+"""Losses of a real agent during a Kafka outage are reported by every outlet, and match what is missing."""
 
 from __future__ import annotations
 

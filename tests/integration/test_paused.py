@@ -1,6 +1,6 @@
-"""A partition of nonsense: said on every way out with what mends it, and nothing that was sent to it is lost then.
+"""A partition full of unusable messages: every outlet reports it with a hint, and nothing sent to it is lost.
 
-One replica sends its requests to that partition, and goes on to serve while it is paused.
+One replica sends its requests to that partition, and continues to serve while it is paused.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FLOOD = 4_200
 
 @dataclass
 class Ways:
-    """The ways out of the stack."""
+    """The outlets of the stack."""
 
     stack: Stack
     health_port: int
@@ -67,7 +67,7 @@ class Ways:
         return found
 
     def partitions(self, *words: str) -> str:
-        """Run `endpoint-analytics partitions` as an operator does."""
+        """Run `endpoint-analytics partitions` like an operator."""
         command = [sys.executable, "-m", "endpoint_analytics.infra.command", "partitions", *words]
         done = subprocess.run(
             command, env=self.stack.environment, cwd=ROOT, capture_output=True, text=True, check=False
@@ -162,7 +162,7 @@ def test_a_flood_of_unusable_messages_on_one_partition(ways: Ways) -> None:
         assert listed.startswith(f"requests/{partition} paused since ")
         assert paused["reason"] in listed
 
-        assert f"requests/{partition} goes on" in ways.partitions(*command.split()[2:])
+        assert f"requests/{partition} resumes within seconds" in ways.partitions(*command.split()[2:])
         for each in (entry, page):
             each.get_by_role("alert", name="Paused partitions").wait_for(state="hidden", timeout=60_000)
         eventually(

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes the query service, in both texts, and sees what ClickHouse holds."""
+"""A real Prometheus scrapes the query service, in both text formats, and gets the data in ClickHouse."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = [
 
 @contextmanager
 def classic_only(port: int) -> Iterator[int]:
-    """Pass requests on with `Accept: text/plain`, as a scraper that knows no OpenMetrics sends it."""
+    """Pass requests on with `Accept: text/plain`, like a scraper without OpenMetrics support."""
 
     class Pass(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -64,7 +64,7 @@ def classic_only(port: int) -> Iterator[int]:
 
 @contextmanager
 def prometheus(directory: Path, configuration: str) -> Iterator[str]:
-    """Run a Prometheus on a free port; gives its address."""
+    """Run a Prometheus on a free port; yields its address."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     (directory / "prometheus.yml").write_text(configuration)

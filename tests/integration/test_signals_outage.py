@@ -1,4 +1,4 @@
-"""The sender of autoscaling signals while parts are away, and two of them side by side."""
+"""The sender of autoscaling signals during outages of other parts, and two senders at once."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Each part stands still for a while, and all ways out are read before, then and afterwards: nothing is 0 that is not.
+"""Each part is stopped for a while, and all outlets are read before, during and after: no outlet reports a false 0.
 
-One replica lives all the time, and holds one request. So wherever a number is said, it is that: one replica runs and
-one request is pending. What stands is the process itself (SIGSTOP), as on a machine that swaps.
+One replica runs all the time and holds one request. So wherever a number is reported, it must be one running replica
+and one pending request. The process itself is stopped (SIGSTOP), as on a machine that swaps.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ LATE_S = 14
 
 @dataclass
 class Seen:
-    """What one way out said, again and again: a figure each, None where it said that it does not know."""
+    """The figures that one outlet reported over time; None where it reported that it does not know."""
 
     said: list[tuple[float, object]] = field(default_factory=list)
 
@@ -58,7 +58,7 @@ class Seen:
 
 
 class Watch:
-    """Reads all ways out, each in a thread of its own that one which hangs does not hold up."""
+    """Reads all outlets, each in its own thread, so that one that hangs does not delay the others."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -75,7 +75,7 @@ class Watch:
         return (self.open_metrics, self.list, self.series, self.autoscaling, self.external, self.sql)
 
     def newest(self) -> dict[str, tuple[float, object]]:
-        """What each way said last, and when. A way that said something wrong is read no further, and fails here."""
+        """What each outlet reported last, and when; fails if one reported something wrong."""
         assert self.wrong == []
         return {name: seen.said[-1] if seen.said else (-1.0, None) for name, seen in self.seen.items()}
 
@@ -199,14 +199,14 @@ def page(stack, replica):
 
 
 def is_once_begun(running: list[int | None]) -> bool:
-    """Whether it runs from where it began, but for gaps: in a step that has not ended by then, all of it is one."""
+    """Whether it runs from its start on, except in gaps; an unfinished step is one gap."""
     known = [value for value in running if value is not None]
     begun = list(dropwhile(lambda value: value == 0, known))
     return set(begun) <= {1}
 
 
 def on_page(page) -> set[str]:
-    """What the entry page and the timeline say of the replica: running, failed, unknown, or no answer."""
+    """The replica's state on the overview page and the timeline: running, failed, unknown, or no answer."""
     entry, timeline = page
     found = set()
     if entry.locator(".banner:visible").count():
@@ -224,7 +224,7 @@ def on_page(page) -> set[str]:
 
 
 def figures(running: int, pending: float | None) -> tuple[int, int | None]:
-    """A mean that began in the last seconds is near to its level."""
+    """A mean that started in the last seconds is close to its level."""
     return running, None if pending is None else round(pending)
 
 
@@ -243,7 +243,7 @@ RUNS = (1, 1)
 
 
 def all_run(watch: Watch, since: float, within_s: float) -> None:
-    """Wait until the newest that each way said since then is that it runs."""
+    """Wait until the newest report of each outlet since then says that the replica runs."""
 
     def others() -> dict[str, object]:
         return {name: said for name, said in watch.newest().items() if said[1] != RUNS or said[0] < since}
@@ -307,14 +307,14 @@ def test_what_is_not_known_is_never_shown_as_none_or_failed(stack, replica, page
     assert set().union(*shown) <= {"running", "unknown", "no answer"}
     with ThreadPoolExecutor(1) as other:  # this thread's event loop is the browser's
         stored = other.submit(read_signals, stack, NAMESPACE).result()
-    told = [each.signal for each in stored if each.signal.at_us >= begun_us]
-    assert told
-    assert {figures(each.running_replicas, each.pending_requests) for each in told} <= {RUNS, (1, None)}
-    assert {each.silent_replicas for each in told} == {0}
+    reported = [each.signal for each in stored if each.signal.at_us >= begun_us]
+    assert reported
+    assert {figures(each.running_replicas, each.pending_requests) for each in reported} <= {RUNS, (1, None)}
+    assert {each.silent_replicas for each in reported} == {0}
 
 
 def test_an_agent_that_dies_is_failed_on_all_ways(stack, replica, page) -> None:
-    """While the pipeline keeps up, ten seconds of silence in the log are a failure, as ever."""
+    """While the pipeline keeps up, ten seconds of silence in the Kafka log still mean a failure."""
     watch = Watch(stack)
     all_run(watch, 0, 90)
     watch.stop()

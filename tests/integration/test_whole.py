@@ -1,4 +1,4 @@
-"""The whole, on the real parts: requests through a real HTTP server, until the open-metrics endpoint."""
+"""End to end, on the real parts: from requests to a real HTTP server to the open-metrics endpoint."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.whole
 
 
 def hang_up(connection: socket.socket) -> None:
-    """Reset the connection, as a client that dies does."""
+    """Reset the connection, like a client that dies."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 
@@ -96,13 +96,13 @@ def test_what_clients_saw_is_what_the_endpoint_tells(stack: Stack) -> None:
         ("known-1", "streaming"): 0,
     }
 
-    # To the stopwatch, an answer that its client did not wait for looks like any other.
+    # To the stopwatch, a response that its client did not wait for looks like any other.
     true_us = sorted(us for replica in replicas for us in replica.latencies_us(without_path="/sleep/0.5"))
     finished = stack.samples(endpoint, "latency_distribution_count", namespace)[()]
     assert finished == len(true_us)
     for (quantile,), seconds in stack.samples(endpoint, "latency_distribution", namespace).items():
         true = true_us[int(float(quantile) * (len(true_us) - 1))]
-        # The stopwatch stands around the middleware, and so reads some microseconds more.
+        # The stopwatch is outside the middleware, so it measures a few microseconds more.
         assert abs(seconds * 1e6 - true) <= 0.01 * true + 500, quantile
     total = stack.samples(endpoint, "latency_distribution_sum", namespace)[()]
     assert total == pytest.approx(sum(true_us) / 1e6, rel=0.01)
@@ -118,9 +118,9 @@ def test_what_clients_saw_is_what_the_endpoint_tells(stack: Stack) -> None:
         "the stopped replica's state",
     )
     assert stack.samples(endpoint, "running_replicas", namespace) == {(): 1}
-    told = [state for (state,) in stack.rows("SELECT state FROM replica_timeline WHERE replica_id = 'known-1'"
+    reported = [state for (state,) in stack.rows("SELECT state FROM replica_timeline WHERE replica_id = 'known-1'"
                                              " ORDER BY entered_at")]  # fmt: skip
-    assert told == ["initializing", "running", "draining", "terminated"]
+    assert reported == ["initializing", "running", "draining", "terminated"]
     first.child.stop()
 
 
@@ -173,7 +173,7 @@ def test_hardware_agrees_with_psutil(stack: Stack) -> None:
     means = {metric: mean for metric, mean, _ in samples}
     memory = psutil.virtual_memory()
     assert 0 <= means["cpu_percent"] <= 100
-    # Means over some seconds; where a control group is the replica, the machine may do more beside it.
+    # Means over some seconds; if the replica is a control group, the rest of the machine may be busier.
     if OwnCgroup().read().cpu_time is None:
         assert abs(means["cpu_percent"] - machine_cpu) < 35
     assert 0 < means["cpu_limit_cores"] <= (os.cpu_count() or 1)

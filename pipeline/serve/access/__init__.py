@@ -1,1 +1,1 @@
-"""Who may ask: tokens, the page's sessions, requests of other sites, and a limit for guesses."""
+"""Access control: tokens, the page's sessions, cross-site requests, and a rate limit on guesses."""

@@ -1,4 +1,4 @@
-"""The token in a request's headers. Only reading it belongs here; checking it is the token book's work."""
+"""Reads the token from a request's headers. Checking it belongs to the token cache."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ MAX_CREDENTIALS = 512
 
 
 def read_bearer(headers: Headers) -> str | None:
-    """Return the token of the one Authorization header, "" when the header holds none, None without a header.
+    """Return the token of the only Authorization header, "" if it has none, and None without such a header.
 
-    Two headers hold none: which one counts would be a matter of taste between proxies. Query strings and
-    cookies are never looked at.
+    Two headers count as no token, because proxies disagree about which one wins. Query strings and cookies are
+    never read.
     """
     found = headers.getlist("authorization")
     if not found:

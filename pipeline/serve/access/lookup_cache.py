@@ -1,6 +1,6 @@
-"""Rows in force of one table, read from ClickHouse every second while they are asked for.
+"""A cache of one table's active rows, read from ClickHouse every second while it is in use.
 
-The whole book is read at once, so that any number of tokens or sessions, known or made up, costs few queries.
+All rows are read at once, so that any number of lookups, of known or made-up tokens or sessions, costs few queries.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from endpoint_analytics.pipeline.store.shared_cache import SharedCache
 Entry = TypeVar("Entry")
 
 READ_EVERY_S = 1.0
-"""What was revoked or ended opens nothing after it, as long as ClickHouse answers."""
+"""A revoked token or ended session stops working within this time, as long as ClickHouse responds."""
 READ_FOR_REFUSAL_S = 0.1
-"""Refusals make the book be read at most so often."""
+"""Minimum interval between reads that are caused by refusals."""
 GOOD_FOR_S = 4.0
-"""When ClickHouse does not answer, the book is used until it is so old."""
+"""Maximum age of the rows used while ClickHouse does not respond."""
 
 
 class LookupCache(Generic[Entry]):
-    """Entries by their public id; belongs to one event loop. `read` gives all that are in force."""
+    """Entries by their public id. `read` returns all active ones. Belongs to one event loop."""
 
     def __init__(
         self, read: Callable[[], Awaitable[Mapping[str, Entry]]], clock: Callable[[], float]
@@ -38,7 +38,7 @@ class LookupCache(Generic[Entry]):
         return len(self._entries)
 
     async def find(self, entry_id: str) -> Entry | None:
-        """Return the entry of this id, at most READ_EVERY_S old; raises StoreError when that cannot be told."""
+        """Return the entry of this id, at most READ_EVERY_S old; raises StoreError if it cannot be checked."""
         if self._clock() >= self._read_s + READ_EVERY_S:
             await self._refresh(tolerant=True)
         return self._entries.get(entry_id)
@@ -46,10 +46,10 @@ class LookupCache(Generic[Entry]):
     async def pick(
         self, pick: Callable[[Mapping[str, Entry]], Entry | None], *, again: bool = True
     ) -> Entry | None:
-        """Return what `pick` takes of the entries; raises StoreError when that cannot be told.
+        """Return the entry that `pick` selects; raises StoreError if it cannot be checked.
 
-        What does not fit may be new, so the book is read once more before it is refused, unless not `again`: whatever
-        is wrong with it, a refusal takes the same way and as long.
+        If none fits, it may be new, so the rows are read once more before it is refused, unless `again` is False. All
+        refusals take the same path and time, whatever the cause.
         """
         asked_s = self._clock()
         if asked_s >= self._read_s + READ_EVERY_S:
@@ -62,9 +62,9 @@ class LookupCache(Generic[Entry]):
         return found
 
     async def _refresh(self, *, tolerant: bool) -> None:
-        """Read the book, or join who reads it; when it cannot be read, a tolerant asker takes a recent one."""
+        """Read the rows, or join a read in progress. If that fails, a tolerant caller uses recent ones."""
         try:
-            await self._reads.get("book", self._read)
+            await self._reads.get("rows", self._read)
         except StoreError:
             if not tolerant or self._clock() >= self._read_s + GOOD_FOR_S:
                 raise

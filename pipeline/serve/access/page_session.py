@@ -1,8 +1,8 @@
-"""The page's session: a value in place of the token. Opening, checking and ending it belongs here, HTTP does not.
+"""The page's session: a cookie value that stands in for the token. Opens, checks and ends sessions; no HTTP here.
 
-A value is `<session_id>.<secret>`; the session is a row in ClickHouse with the secret's hash. So it goes on over
-restarts and in every query service, nobody who reads the table can make a value, and a session that was signed out is
-over everywhere, whoever kept its cookie. Who revokes the token ends its sessions: each check asks the token book.
+A value is `<session_id>.<secret>`; the session is a row in ClickHouse with the secret's hash. So it survives restarts
+and works in every query service, reading the table does not reveal a value, and signing out ends the session
+everywhere, even for a copied cookie. Revoking a token ends its sessions: each check looks the token up.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any, Protocol
 from endpoint_analytics.pipeline.serve.access.lookup_cache import LookupCache
 from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.page_sessions import (
+    ACTIVE,
     END,
-    IN_FORCE,
     MAX_SESSIONS,
     OPEN,
     PageSession,
-    in_force_parameters,
+    active_parameters,
     parse_rows,
 )
 from endpoint_analytics.pipeline.store.tokens import Token, sha256_hex
@@ -35,22 +35,22 @@ _NO_HASH = "0" * 64
 
 
 class Store(Reader, Protocol):
-    """Where sessions are kept."""
+    """Where sessions are stored."""
 
     async def write(self, sql: str, parameters: Mapping[str, Any]) -> None:
-        """Return when the statement's rows are stored; raises StoreError."""
+        """Run the statement; returns once its rows are stored. Raises StoreError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Who is signed in, and until when."""
+    """The token that is signed in, and until when."""
 
     token: Token
     expires_s: int
 
 
 class Sessions:
-    """Opens, checks and ends sessions; `find` gives the token in force of an id. Belongs to one event loop."""
+    """Opens, checks and ends sessions. `find` returns the active token of an id. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -62,12 +62,12 @@ class Sessions:
         self._store = store
         self._find = find
         self._now_s = now_s
-        self._book: LookupCache[PageSession] = LookupCache(self._read, clock)
-        # What ended here is over here at once, also when ClickHouse cannot be asked.
+        self._cache: LookupCache[PageSession] = LookupCache(self._read, clock)
+        # A session ended by this process is refused here at once, even while ClickHouse is down.
         self._ended: OrderedDict[str, None] = OrderedDict()
 
     async def open(self, token: Token) -> tuple[str, Session]:
-        """Return the value of a new session, and the session, once it is stored; raises StoreError."""
+        """Store a new session, then return its value and itself; raises StoreError."""
         session_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
         opened_s = int(self._now_s())
         kept = PageSession(session_id, sha256_hex(secret), token.token_id, opened_s, opened_s + LASTS_S)
@@ -75,16 +75,16 @@ class Sessions:
         return f"{session_id}.{secret}", Session(token, kept.expires_s)
 
     async def check(self, value: str) -> Session | None:
-        """Return the session of a value; None when it is none or over, or its token is revoked.
+        """Return the session of a value; None if it is unknown or over, or if its token is revoked.
 
-        Raises StoreError when that cannot be told. What is wrong makes no difference in time.
+        Raises StoreError if it cannot be checked. The time taken does not reveal what was wrong.
         """
         kept = await self._kept(value)
         token = await self._find(kept.token_id) if kept is not None else None
         return Session(token, kept.expires_s) if kept is not None and token is not None else None
 
     async def end(self, value: str) -> None:
-        """Return when the session of a value is over in every query service; raises StoreError where it may not be."""
+        """End the session of a value in every query service; raises StoreError if it may still be active."""
         kept = await self._kept(value)
         if kept is None:
             return
@@ -105,10 +105,10 @@ class Sessions:
             same = hmac.compare_digest(secret_sha256, known.secret_sha256 if known else _NO_HASH)
             return known if same else None
 
-        kept = await self._book.pick(fits)
+        kept = await self._cache.pick(fits)
         if kept is None or kept.session_id in self._ended or kept.expires_s <= self._now_s():
             return None
         return kept
 
     async def _read(self) -> Mapping[str, PageSession]:
-        return parse_rows(await self._store.read(IN_FORCE, in_force_parameters(self._now_s())))
+        return parse_rows(await self._store.read(ACTIVE, active_parameters(self._now_s())))

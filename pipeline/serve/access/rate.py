@@ -1,6 +1,7 @@
-"""How often something may be done, for each of many keys: some at once, and then one after the other.
+"""A rate limit per key: a burst, then a steady rate.
 
-Pure but for its memory, which is bounded. This is the virtual scheduling of GCRA (ITU-T I.371): a key's next time.
+Keeps bounded state and does no I/O. The algorithm is the virtual scheduling form of GCRA (ITU-T I.371), which stores
+the next conforming time of each key.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 MAX_KEYS = 10_000
-"""Keys that are remembered, the newest; who has that many addresses has that many rates."""
+"""Only the most recent keys are kept; a client with more addresses than this has no limit anyway."""
 
 
 class Rate:
-    """`burst` at once, and one each `every_s`."""
+    """Allows `burst` at once, then one every `every_s` seconds."""
 
     def __init__(self, burst: int, every_s: float, clock: Callable[[], float]) -> None:
         self._slack_s = (burst - 1) * every_s
@@ -22,18 +23,18 @@ class Rate:
         self._next_s: OrderedDict[str, float] = OrderedDict()
 
     def wait_s(self, key: str) -> float:
-        """Return how long until it may be done again; 0 when it may now."""
+        """Return the seconds until the next one is allowed; 0 if it is allowed now."""
         now_s = self._clock()
         return max(0.0, self._next_s.get(key, now_s) - self._slack_s - now_s)
 
     def count(self, key: str) -> None:
-        """Count that it was done."""
+        """Count one."""
         self._next_s[key] = max(self._next_s.get(key, 0.0), self._clock()) + self._every_s
         self._next_s.move_to_end(key)
         if len(self._next_s) > MAX_KEYS:
             self._next_s.popitem(last=False)
 
     def take_back(self, key: str) -> None:
-        """Take back what was counted once, as it was not done after all."""
+        """Undo one count."""
         if key in self._next_s:
             self._next_s[key] -= self._every_s

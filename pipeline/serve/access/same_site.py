@@ -1,7 +1,7 @@
-"""Whether a request comes from our own page: what browsers say of where it began. Pure.
+"""Whether a request comes from our own page, judged by the headers that browsers add. Pure.
 
-There are no CORS headers, and the cookie is SameSite=Strict; this is the second lock. A program that is no
-browser sends neither header, and no cookie that it did not ask for.
+There are no CORS headers, and the cookie is SameSite=Strict; this is the second line of defense. Clients other than
+browsers send neither header, and no cookie that they did not request.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from starlette.datastructures import Headers
 
 
 def is_same_site(headers: Headers, *, changes: bool) -> bool:
-    """Whether the request may use the cookie; `changes`: it changes something, so that only our page may send it.
+    """Whether the request may use the cookie. With `changes`, it modifies something, so only our page may send it.
 
-    A read may also begin with the person: an address that was typed or kept (Sec-Fetch-Site: none).
+    A read may also be started by the user, from a typed or bookmarked address (Sec-Fetch-Site: none).
     """
     site = headers.get("sec-fetch-site")
     if site is not None and site != "same-origin" and (changes or site != "none"):
@@ -29,5 +29,5 @@ def is_same_site(headers: Headers, *, changes: bool) -> bool:
 
 
 def is_https(scheme: str, headers: Headers) -> bool:
-    """Whether the page came over https, here or at the proxy before us. It can only make a cookie stricter."""
+    """Whether the page was loaded over https, here or at a proxy in front. It can only make a cookie stricter."""
     return scheme == "https" or headers.get("x-forwarded-proto", "").split(",")[0].strip().lower() == "https"

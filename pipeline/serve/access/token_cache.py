@@ -1,4 +1,4 @@
-"""The tokens in force, and checking what was presented against them."""
+"""The active tokens, and checking a presented token against them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from endpoint_analytics.pipeline.serve.access.lookup_cache import (
 )
 from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.tokens import (
-    IN_FORCE,
+    ACTIVE,
     MAX_TOKENS,
     Token,
     parse_rows,
@@ -24,28 +24,28 @@ __all__ = ["GOOD_FOR_S", "READ_EVERY_S", "READ_FOR_REFUSAL_S", "TokenCache"]
 
 
 class TokenCache:
-    """Checks tokens; belongs to one event loop."""
+    """Checks tokens. Belongs to one event loop."""
 
     def __init__(self, reader: Reader, clock: Callable[[], float]) -> None:
         self._reader = reader
-        self._book: LookupCache[Token] = LookupCache(self._read, clock)
+        self._cache: LookupCache[Token] = LookupCache(self._read, clock)
 
     def __len__(self) -> int:
-        return len(self._book)
+        return len(self._cache)
 
     async def check(self, text: str, *, again: bool = True) -> Token | None:
-        """Return the token in force that `text` is, or None; raises StoreError when none can be checked.
+        """Return the active token that `text` is, or None; raises StoreError if tokens cannot be checked.
 
-        When not `again`, one that was made within READ_EVERY_S may be refused, and no refusal costs a query.
+        With `again=False`, a token created within the last READ_EVERY_S may be refused, and no refusal costs a query.
         """
         if parse_token(text) is None:
             return None
-        return await self._book.pick(lambda tokens: verify(text, tokens), again=again)
+        return await self._cache.pick(lambda tokens: verify(text, tokens), again=again)
 
     async def find(self, token_id: str) -> Token | None:
-        """Return the token in force of this id, or None; raises StoreError when that cannot be told."""
-        return await self._book.find(token_id)
+        """Return the active token of this id, or None; raises StoreError if tokens cannot be checked."""
+        return await self._cache.find(token_id)
 
     async def _read(self) -> Mapping[str, Token]:
-        rows = await self._reader.read(IN_FORCE, {"limit": MAX_TOKENS})
+        rows = await self._reader.read(ACTIVE, {"limit": MAX_TOKENS})
         return {token.token_id: token for token in parse_rows(rows)}

@@ -1,6 +1,6 @@
 """`endpoint-analytics token`: create, list and revoke access tokens. Only flags and printing belong here.
 
-`create` prints the token alone on stdout, so that a script can keep it; all else goes to stderr.
+`create` prints only the token to stdout, so that a script can capture it; everything else goes to stderr.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from endpoint_analytics.schemas.errors import InvalidMessageError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands and their flags."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="create|list|revoke")
-    create = actions.add_parser("create", help="make a token and print it: it is shown only this once")
-    create.add_argument("--namespace", required=True, help="namespace that it opens, or '*' for all")
-    create.add_argument("--label", default="", help="what it is for, in your words")
-    listing = actions.add_parser("list", help="show all tokens; their secrets are not stored")
-    revoke = actions.add_parser("revoke", help="make a token open nothing, within 5 s")
+    create = actions.add_parser("create", help="create a token and print it; it is shown only once")
+    create.add_argument("--namespace", required=True, help="namespace it grants access to, or '*' for all")
+    create.add_argument("--label", default="", help="free text that says what it is for")
+    listing = actions.add_parser("list", help="list all tokens; their secrets are not stored")
+    revoke = actions.add_parser("revoke", help="revoke a token; takes effect within 5 s")
     revoke.add_argument("token_id", metavar="TOKEN_ID", help="the part between the underscores of eat_..._")
     for action in (create, listing, revoke):
         add_clickhouse_options(action)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what was asked; 1 with the reason on stderr when it cannot be done."""
-    logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)  # it warns of what we report ourselves
+    """Run the subcommand. Returns 1, with the reason on stderr, if it fails."""
+    logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)  # we report these failures ourselves
     try:
         config = clickhouse_of(arguments)
         client = connect(config)
@@ -57,14 +57,14 @@ def _act(client: Client, arguments: argparse.Namespace, config: ClickHouseConfig
     try:
         if arguments.action == "create":
             token = create_token(client, arguments.namespace, arguments.label, datetime.now(UTC))
-            sys.stderr.write("keep this token: it is shown only now\n")
+            sys.stderr.write("save this token: it is shown only once\n")
             sys.stdout.write(f"{token}\n")
         elif arguments.action == "list":
             sys.stdout.write(_table(list_tokens(client)))
         elif revoke_token(client, arguments.token_id):
             sys.stderr.write(f"token {arguments.token_id} is revoked\n")
         else:
-            sys.stderr.write(f"token {arguments.token_id} was revoked before\n")
+            sys.stderr.write(f"token {arguments.token_id} was already revoked\n")
     except ClickHouseError as error:
         raise store_error(error, config.url, config.database) from error
 
@@ -76,7 +76,7 @@ def _table(tokens: tuple[Token, ...]) -> str:
             token.token_id,
             token.namespace,
             token.created_at.strftime("%Y-%m-%d %H:%M:%S"),
-            "revoked" if token.revoked else "in force",
+            "revoked" if token.revoked else "active",
             token.label,
         )
         for token in tokens

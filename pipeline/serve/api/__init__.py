@@ -1,1 +1,1 @@
-"""The JSON API: the figures of endpoints over time, for the page and for programs."""
+"""The JSON API: figures of endpoints over time, for the page and for other programs."""

@@ -1,6 +1,6 @@
-"""Steps to series: one column of values for each line of a graph. Pure.
+"""From steps to series: one column of values for each line of a graph. Pure.
 
-A step that nothing covers is None in every series: a gap. A covered step without requests counts 0, and has no
+A step without data is None in every series: a gap. A step with data but without requests counts 0 and has no
 quantiles.
 """
 
@@ -29,7 +29,7 @@ _UNITS: dict[str, Unit] = {
     "requests_per_second": "requests_per_second",
     "tokens_per_second": "tokens_per_second",
 }
-# Counted since the sample before: their sum over a time is what passed in it.
+# Counted since the previous sample: their sum over a time range is the total in it.
 PASSED = frozenset(
     metric.name
     for metric in (
@@ -49,7 +49,7 @@ Number = float | int | None
 
 
 def request_series(at: Sequence[int], steps: Steps, by_status: bool) -> list[Series]:
-    """Return requests by class, or by every status that was sent, and the aborted ones."""
+    """Return requests by status class, or by each status that was sent, and the aborted ones."""
     if by_status:
         statuses = sorted({status for step in steps.values() for status in step.status})
         found = [
@@ -65,17 +65,17 @@ def request_series(at: Sequence[int], steps: Steps, by_status: bool) -> list[Ser
 
 
 def of_status(step: RequestStep, status: int) -> int:
-    """Return the requests of a status."""
+    """Return the number of requests with this status."""
     return step.status.get(status, 0)
 
 
 def of_class(step: RequestStep, first_digit: int) -> int:
-    """Return the requests of a status class."""
+    """Return the number of requests of a status class."""
     return sum(count for status, count in step.status.items() if status // 100 == first_digit)
 
 
 def aborted(step: RequestStep) -> int:
-    """Return the requests that ended before their last byte."""
+    """Return the number of requests that ended before their last byte."""
     return step.aborted_pending + step.aborted_streaming
 
 
@@ -109,9 +109,9 @@ def distribution_series(
             group,
             f"p{round(q * 100)}",
             "seconds",
-            [quantiles[moment][place] if moment in quantiles else None for moment in at],
+            [quantiles[moment][index] if moment in quantiles else None for moment in at],
         )
-        for place, q in enumerate(QUANTILES)
+        for index, q in enumerate(QUANTILES)
     ]
 
     def count(step: RequestStep) -> int:
@@ -136,9 +136,9 @@ def distribution_series(
 def replica_series(
     at: Sequence[int], step_s: int, replicas: Replicas, replica: str, now_s: float
 ) -> list[Series]:
-    """Return the running replicas at the end of each step, or now, with the settings as they were then.
+    """Return the running replicas at the end of each step, or now, with the scaling settings at that time.
 
-    Before anything was heard of a replica of the range, while the pipeline is late, and in the future, there is a gap.
+    There is a gap before the first report of any replica, while the pipeline is late, and in the future.
     """
     chosen = [each for each in replicas.replicas if replica in ("", each.replica)]
     running = RunningCount(span for each in chosen for span in each.spans)
@@ -164,7 +164,7 @@ def replica_series(
 
 
 def unit_of(metric: str) -> Unit:
-    """Return the unit of a metric; of an engine's own, which nobody here knows, the one that its name ends with."""
+    """Return the unit of a metric. For a serving engine's unlisted metric, it is taken from the name's suffix."""
     known = _UNIT_OF.get(metric)
     if known is not None:
         return known
@@ -174,7 +174,7 @@ def unit_of(metric: str) -> Unit:
 def sample_series(
     group: Group, at: Sequence[int], found: Sequence[SampleSeries], details: bool
 ) -> list[Series]:
-    """Return the mean of each step, of hardware or engines; bytes that passed become bytes per second of a replica."""
+    """Return the mean of each step, for hardware or serving engines. Byte counts become bytes/s per replica."""
     series = []
     for each in found:
         passed = each.metric in PASSED
@@ -183,8 +183,9 @@ def sample_series(
             samples, total, windows = each.steps.get(moment, (0, 0.0, 0))
             divisor = windows * WINDOW_S if passed else samples
             values.append(total / divisor if divisor else None)
-        who = {"replica": each.replica, "device": each.device} if details else {}
-        series.append(Series(group, each.metric, unit_of(each.metric), values, **who))
+        source = {"replica": each.replica, "device": each.device} if details else {}
+        series.append(Series(group, each.metric, unit_of(each.metric), values, **source))
+
     return series
 
 

@@ -1,12 +1,13 @@
-"""The Kubernetes external metrics API over an endpoint's signals: what a HorizontalPodAutoscaler asks, as it asks.
+"""The Kubernetes external metrics API, which a HorizontalPodAutoscaler queries, backed by an endpoint's signals.
 
     GET /apis/external.metrics.k8s.io/v1beta1
     GET /apis/external.metrics.k8s.io/v1beta1/namespaces/{namespace}/{metric}?labelSelector=endpoint=NAME
 
-The label `endpoint` names the endpoint, `namespace` its namespace where that is not the one of the path. Errors are
-`Status` objects, whose message Kubernetes shows in the autoscaler's events. They come soon and ask for no wait: the
-caller holds one of the few workers that all autoscalers of a cluster share. Discovery asks nobody: were it to fail,
-Kubernetes would take the whole API for gone, and namespaces that are deleted would never go.
+The label `endpoint` names the endpoint; `namespace` names its namespace if that differs from the path's. Errors are
+`Status` objects, whose message Kubernetes shows in the autoscaler's events. They are sent quickly and without
+`Retry-After`, because the caller occupies one of the few workers that all autoscalers of a cluster share. Discovery
+depends on nothing else: if it failed, Kubernetes would consider the whole API unavailable, and deleted namespaces
+would never finish terminating.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from endpoint_analytics.pipeline.store.signals import HARDWARE_WINDOW_S, WINDOW_
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.identity import check_name
 
-# Metric -> seconds that it is a mean of.
+# Metric -> the seconds over which it is a mean.
 METRICS: Mapping[str, int] = {
     "pending_requests": WINDOW_S,
     "pending_per_replica": WINDOW_S,
@@ -45,15 +46,15 @@ METRICS: Mapping[str, int] = {
     "gpu_memory_percent": HARDWARE_WINDOW_S,
 }
 ANSWER_WITHIN_S = 2.0
-"""Of one value: what takes longer is not known."""
+"""Time limit for one value; after it, the value is reported as unknown."""
 _LABELS = ("endpoint", "namespace")
 _SELECT = "send labelSelector=endpoint=NAME, or endpoint=NAME,namespace=NAME"
-# What clients of Kubernetes add to any list; none of it changes the answer.
+# Parameters that Kubernetes clients add to any list request; none changes the answer.
 _OTHERS = ("limit", "timeout", "timeoutSeconds", "resourceVersion", "pretty")
 
 
 async def resources(_: Request) -> Response:
-    """Answer discovery: the metrics, for whoever asks."""
+    """Answer discovery: list the metrics, without authentication."""
     found = [APIResource(name, "", True, "ExternalMetricValueList", ["get"]) for name in METRICS]
     return plain_reply(APIResourceList("APIResourceList", "v1", GROUP_VERSION, found))
 
@@ -66,7 +67,9 @@ async def values(request: Request, access: Access, signals: Signals) -> Response
     namespace = labels.get("namespace", request.path_params["namespace"])
     await access.opened(request, namespace)
     if metric not in METRICS:
-        raise QueryError(f"there is no metric {metric[:64]!r}", "path", f"ask for {', '.join(METRICS)}", 404)
+        raise QueryError(
+            f"there is no metric {metric[:64]!r}", "path", f"use one of {', '.join(METRICS)}", 404
+        )
     endpoint = _named(namespace, labels)
     found, value = await signals.value(namespace, endpoint, metric)
     item = ExternalMetricValue(
@@ -80,10 +83,10 @@ async def values(request: Request, access: Access, signals: Signals) -> Response
 
 
 def parse_selector(items: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return the labels that the query string's `labelSelector` asks to be equal; raises QueryError.
+    """Return the labels and values of the query string's `labelSelector`; raises QueryError.
 
-    The grammar is that of Kubernetes's equality-based selectors (`=`, `==`), and no more: what else a selector
-    can say would choose among endpoints, whose values an autoscaler would add up.
+    Only Kubernetes's equality-based selectors (`=`, `==`) are accepted: any other selector could match several
+    endpoints, whose values an autoscaler would add up.
     """
     selectors = []
     for name, value in items:
@@ -94,17 +97,17 @@ def parse_selector(items: Iterable[tuple[str, str]]) -> dict[str, str]:
     where = "query parameter labelSelector"
     if len(selectors) != 1:
         raise QueryError(
-            "no endpoint is named" if not selectors else "labelSelector is given twice", where, _SELECT
+            "labelSelector is missing" if not selectors else "labelSelector is given twice", where, _SELECT
         )
     labels: dict[str, str] = {}
     for part in selectors[0].split(","):
         label, equals, value = part.partition("=")
         label, value = label.strip(), value.removeprefix("=").strip()
         if not equals or label not in _LABELS or not value or label in labels:
-            raise QueryError(f"labelSelector holds {part[:80]!r}", where, _SELECT)
+            raise QueryError(f"labelSelector contains {part[:80]!r}", where, _SELECT)
         labels[label] = value
     if "endpoint" not in labels:
-        raise QueryError("labelSelector names no endpoint", where, _SELECT)
+        raise QueryError("labelSelector has no endpoint label", where, _SELECT)
     return labels
 
 
@@ -113,4 +116,4 @@ def _named(namespace: str, labels: Mapping[str, str]) -> str:
         check_name("namespace", namespace)
         return check_name("endpoint", labels["endpoint"])
     except InvalidMessageError as error:
-        raise QueryError(error.detail, "path", "give the names that the agents send", 404) from error
+        raise QueryError(error.detail, "path", "use the names that the agents report", 404) from error

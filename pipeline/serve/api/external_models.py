@@ -1,7 +1,7 @@
-"""What the Kubernetes external metrics API answers: the shapes that a HorizontalPodAutoscaler's controller reads.
+"""Response models of the Kubernetes external metrics API, as the HorizontalPodAutoscaler controller reads them.
 
-Members are those of k8s.io/metrics/pkg/apis/external_metrics/v1beta1 and of meta/v1, with their names. Only shapes
-and how a quantity is written belong here.
+Members have the names of k8s.io/metrics/pkg/apis/external_metrics/v1beta1 and of meta/v1. Only models and the format
+of a quantity belong here.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class APIResource(Struct, frozen=True, rename="camel"):
 
 
 class APIResourceList(Struct, frozen=True, rename="camel"):
-    """The metrics that can be asked for."""
+    """The available metrics."""
 
     kind: str
     api_version: str
@@ -41,11 +41,11 @@ class APIResourceList(Struct, frozen=True, rename="camel"):
 
 
 class ListMeta(Struct, frozen=True):
-    """Nothing is told of a list."""
+    """List metadata; always empty."""
 
 
 class ExternalMetricValue(Struct, frozen=True, rename="camel"):
-    """One value: of when it is, and over how many seconds."""
+    """One value, with its time and the seconds that it covers."""
 
     metric_name: str
     metric_labels: dict[str, str]
@@ -64,7 +64,7 @@ class ExternalMetricValueList(Struct, frozen=True, rename="camel"):
 
 
 class Status(Struct, frozen=True, rename="camel"):
-    """Why there is no answer, as Kubernetes says it."""
+    """Why there is no answer, in Kubernetes's format."""
 
     kind: str
     api_version: str
@@ -76,12 +76,12 @@ class Status(Struct, frozen=True, rename="camel"):
 
     @classmethod
     def of(cls, code: int, message: str) -> Status:
-        """Return the failure of an HTTP status."""
+        """Return a failure with this HTTP status."""
         return cls("Status", "v1", ListMeta(), "Failure", message, _REASONS.get(code, ""), code)
 
 
 def quantity_text(value: float) -> str:
-    """Return the number, which is not negative, as a Kubernetes quantity: whole, or rounded to thousandths."""
+    """Return a non-negative number as a Kubernetes quantity: whole, or rounded to thousandths."""
     thousandths = int(value * 1000 + 0.5)
     whole, rest = divmod(thousandths, 1000)
     return f"{thousandths}m" if rest else str(whole)

@@ -1,9 +1,9 @@
 """The API's handlers: from a request to an answer, through one cache. Decisions are made elsewhere.
 
-Live updates are polled with `since`, not pushed. A poll of the newest step costs two small queries, which
-everyone who looks at the same endpoint shares, and a 304 when nothing changed; it goes through every proxy,
-needs no connection that stays open for each tab, and after a lost connection simply asks from where it was.
-Server-sent events would have to run the same queries on the same beat for each view.
+Live updates are polled with `since`, not pushed. A poll of the newest step costs two small queries, shared by all
+clients that watch the same endpoint, and returns 304 when nothing changed. Polling works through every proxy, needs no
+open connection per tab, and after a lost connection simply continues from where it was. Server-sent events would have
+to run the same queries at the same rate for each view.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from endpoint_analytics.schemas.identity import check_name
 
 Handler = Callable[[Request], Awaitable[Response]]
 ANSWER_WITHIN_S = 10.0
-"""Of one answer with all its queries, those that wait for their turn included."""
+"""Time limit for one answer with all its queries, including their time in the queue."""
 _ABSENT = Body(b"")
-"""Kept in the cache for an endpoint that does not exist."""
+"""The cache entry for an endpoint that does not exist."""
 _NO_ANSWER = QueryError(
-    "the figures cannot be read from ClickHouse now",
+    "ClickHouse cannot be queried right now",
     "ClickHouse",
-    "try again; if it stays, ask for a shorter range, and see /ready and the service's log",
+    "try again; if this persists, request a shorter range, and check /ready and the service's log",
     503,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """What the handlers work with; `cache` holds answers for a moment, for all who ask the same."""
+    """The handlers and their dependencies; `cache` briefly keeps answers for identical requests."""
 
     reader: Reader
     access: Access
@@ -60,7 +60,7 @@ class Api:
     version: str
 
     def routes(self) -> dict[str, dict[str, Handler]]:
-        """Return the handlers by path and method; GET brings HEAD with it."""
+        """Return the handlers by path and method; GET also answers HEAD."""
         one = "/v2/endpoint/{namespace}/{name}"
         parts: tuple[Part, ...] = ("summary", "replicas", "timeline", "events")
         found: dict[str, dict[str, Handler]] = {
@@ -94,7 +94,7 @@ class Api:
         fail: Callable[[QueryError], Response] = failure,
         within_s: float = ANSWER_WITHIN_S,
     ) -> Handler:
-        """Return the handler with its errors as JSON."""
+        """Return the handler with a time limit and with its errors as JSON."""
 
         async def guarded(request: Request) -> Response:
             try:
@@ -111,18 +111,18 @@ class Api:
         namespace, name = request.path_params["namespace"], request.path_params["name"]
         await self.access.opened(request, namespace)
         _check_names(namespace, name)
-        ask = parse_query(namespace, name, request.query_params.multi_items(), part)
+        query = parse_query(namespace, name, request.query_params.multi_items(), part)
 
         async def read() -> Body:
-            answer = await self.figures.answer(ask)
+            answer = await self.figures.answer(query)
             return _ABSENT if answer is None else Body(encode(answer))
 
-        body = await self._kept(ask, read)
+        body = await self._cached(query, read)
         if body is _ABSENT:
             raise QueryError(
                 f"there is no endpoint {name!r} in namespace {namespace!r}",
                 "path",
-                "no agent and no event ever told of it: see GET /v2/endpoint/{namespace} for those that are",
+                "no agent or event has ever reported it: GET /v2/endpoint/{namespace} lists the known endpoints",
                 404,
             )
         return reply(request, body)
@@ -136,7 +136,7 @@ class Api:
         async def read() -> Body:
             return Body(encode(await self.overview.endpoints(namespace)))
 
-        return reply(request, await self._kept(("endpoints", namespace), read))
+        return reply(request, await self._cached(("endpoints", namespace), read))
 
     async def _autoscaling(self, request: Request) -> Response:
         namespace, name = request.path_params["namespace"], request.path_params["name"]
@@ -153,12 +153,12 @@ class Api:
             known = await read_namespaces(self.reader)
             return Body(encode(Namespaces([each for each in known if token.opens(each)])))
 
-        return reply(request, await self._kept(("namespaces", token.namespace), read))
+        return reply(request, await self._cached(("namespaces", token.namespace), read))
 
     async def _openapi(self, request: Request) -> Response:
         return reply(request, Body(msgspec.json.encode(openapi_document(self.version))))
 
-    async def _kept(self, key: Hashable, read: Callable[[], Awaitable[Body]]) -> Body:
+    async def _cached(self, key: Hashable, read: Callable[[], Awaitable[Body]]) -> Body:
         body, _ = await self.cache.get(key, read)
         return body
 
@@ -168,4 +168,4 @@ def _check_names(namespace: str, name: str) -> None:
         check_name("namespace", namespace)
         check_name("endpoint", name)
     except InvalidMessageError as error:
-        raise QueryError(error.detail, "path", "give the names that the agents send", 404) from error
+        raise QueryError(error.detail, "path", "use the names that the agents report", 404) from error

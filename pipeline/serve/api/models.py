@@ -1,6 +1,6 @@
-"""What the JSON API answers: one struct a response, from which both the bytes and the OpenAPI document come.
+"""The JSON API's response models: one struct per response, used for both the bytes and the OpenAPI document.
 
-Only models belong here. Moments are Unix seconds, durations seconds, and None is what is not known: a gap.
+Only models belong here. Moments are Unix seconds, durations are seconds, and None means unknown: a gap.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ JSON, PROBLEM = "application/json", "application/problem+json"
 Seconds = Annotated[float, Meta(description="Unix seconds")]
 Values = Annotated[
     list[float | int | None],
-    Meta(description="One for each moment of `at`; null where nothing is known of the step"),
+    Meta(description="One for each moment of `at`; null where nothing is known about the step"),
 ]
 Group = Literal["requests", "pending", "latency", "ttfb", "replicas", "hardware", "engine"]
 Unit = Literal[
@@ -36,7 +36,7 @@ Unit = Literal[
 
 
 class Problem(Struct, frozen=True):
-    """The body of every answer that is no success: problem details (RFC 9457), and what fixes it."""
+    """The body of every error: problem details (RFC 9457) with a hint on how to fix it."""
 
     type: str
     title: Annotated[str, Meta(description="The status in words")]
@@ -47,13 +47,13 @@ class Problem(Struct, frozen=True):
 
 
 class Namespaces(Struct, frozen=True):
-    """The namespaces that the token or the session may see, those with data only."""
+    """The namespaces with data that the token or session may see."""
 
     namespaces: list[str]
 
 
 class Session(Struct, frozen=True):
-    """What the page is signed in to. `all`: an operator's token, good for every namespace."""
+    """What the page is signed in to. `all`: an operator's token, valid for every namespace."""
 
     namespaces: list[str]
     all: bool
@@ -67,48 +67,52 @@ class SignIn(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Spark(Struct, frozen=True):
-    """Small series of the last 30 minutes, one value for each moment of the list's `at`."""
+    """Small series of the last 30 minutes, one value for each moment of `at` in the list."""
 
     requests: Annotated[Values, Meta(description="Requests with a final status in the step")]
-    errors: Annotated[Values, Meta(description="Of these, 5xx")]
+    errors: Annotated[Values, Meta(description="Those of them with status 5xx")]
     p95: Annotated[Values, Meta(description="95th percentile of the latency, in seconds")]
     pending: Annotated[Values, Meta(description="Time-weighted mean of pending requests")]
 
 
 class EndpointCard(Struct, frozen=True):
-    """One endpoint on the entry page. Rates, shares and p95 are over the last `over_seconds`."""
+    """One endpoint on the overview page. Rates, shares and p95 are over the last `over_seconds`."""
 
     endpoint: str
-    running: Annotated[int | None, Meta(description="Replicas that run now; null while that is not known")]
+    running: Annotated[int | None, Meta(description="Replicas running now; null if unknown")]
     replicas: Annotated[int | None, Meta(description="Replicas in a state other than terminated and failed")]
     unknown_since: Annotated[
         Seconds | None,
-        Meta(description="Since when the pipeline is late: which replicas run is not known; null: it is"),
+        Meta(
+            description="Since when the pipeline is late, so that running replicas are unknown; null if known"
+        ),
     ]
     min_replicas: int | None
     max_replicas: int | None
     request_rate: Annotated[float | None, Meta(description="Requests with a final status, per second")]
-    error_share: Annotated[float | None, Meta(description="5xx among them, 0 to 1; null without requests")]
+    error_share: Annotated[
+        float | None, Meta(description="Share of 5xx among them, 0 to 1; null without requests")
+    ]
     p95_seconds: float | None
     pending: Annotated[
         int | None,
-        Meta(description="Pending now, in living replicas; null when none lives or it is not known"),
+        Meta(description="Requests pending now in live replicas; null if none is live or it is unknown"),
     ]
-    newest_at: Annotated[Seconds | None, Meta(description="End of the newest interval that is stored")]
+    newest_at: Annotated[Seconds | None, Meta(description="End of the newest stored interval")]
     spark: Spark
 
 
 class Paused(Struct, frozen=True):
-    """A partition of Kafka that the worker reads no further, as nearly all its messages were unusable.
+    """A Kafka partition that the worker stopped reading because nearly all its messages were unusable.
 
-    Of replicas whose agents send to it nothing is known since; what they send waits.
+    Nothing is known since then about replicas whose agents send to it; their messages wait in Kafka.
     """
 
     stream: str
     partition: int
     since: Seconds
     reason: str
-    command: Annotated[str, Meta(description="Has the worker read it again, and reject what it must")]
+    command: Annotated[str, Meta(description="Makes the worker resume reading and reject what it cannot use")]
 
 
 class Endpoints(Struct, frozen=True):
@@ -119,11 +123,11 @@ class Endpoints(Struct, frozen=True):
     over_seconds: int
     at: Annotated[list[int], Meta(description="Starts of the sparklines' steps, Unix seconds")]
     endpoints: list[EndpointCard]
-    paused: Annotated[list[Paused], Meta(description="Partitions that are not read, whoever sends to them")]
+    paused: Annotated[list[Paused], Meta(description="Paused partitions, whichever endpoints send to them")]
 
 
 class Series(Struct, frozen=True, omit_defaults=True):
-    """One line of a graph; `replica` and `device` are there with details=true only."""
+    """One line of a graph; `replica` and `device` are present only with details=true."""
 
     group: Group
     name: str
@@ -134,7 +138,7 @@ class Series(Struct, frozen=True, omit_defaults=True):
 
 
 class ClassCount(Struct, frozen=True):
-    """A box: requests of a status class, and their share of all with a final status."""
+    """Requests of a status class, and their share of all with a final status."""
 
     name: Annotated[str, Meta(description="2xx, 3xx, 4xx or 5xx")]
     count: int
@@ -162,11 +166,11 @@ class Distribution(Struct, frozen=True):
 
 
 class Summary(Struct, frozen=True):
-    """The boxes: figures of the whole range [from, to). `covered`: whether any replica reported in it."""
+    """Figures of the whole range [from, to). `covered`: whether any replica reported in it."""
 
     covered: bool
     arrived: int
-    final: Annotated[int, Meta(description="Requests that got a final status; 1xx are none")]
+    final: Annotated[int, Meta(description="Requests that got a final status; 1xx is not final")]
     informational: int
     classes: list[ClassCount]
     statuses: Annotated[dict[str, int], Meta(description="Every status that was sent, 1xx included")]
@@ -175,13 +179,15 @@ class Summary(Struct, frozen=True):
     ttfb: Distribution
     pending_mean: float | None
     pending_max: int | None
-    oldest_pending: Annotated[float | None, Meta(description="The longest that one waited, in seconds")]
+    oldest_pending: Annotated[
+        float | None, Meta(description="The longest time that a request waited, in seconds")
+    ]
 
 
 class StateSpan(Struct, frozen=True, rename={"from_": "from"}):
-    """A time that a replica spent in a state; `to` is null while it is in it, `seconds` then goes on.
+    """A time that a replica spent in a state. `to` is null for the current state, whose `seconds` still grows.
 
-    In `unknown`, the pipeline is late: nothing is known of the replica since.
+    `unknown` means that the pipeline is late: nothing is known about the replica since then.
     """
 
     state: ShownState
@@ -189,40 +195,45 @@ class StateSpan(Struct, frozen=True, rename={"from_": "from"}):
     to: Seconds | None
     seconds: float | None
     reason: str
-    inferred: Annotated[bool, Meta(description="Told by heartbeats or their absence, not by an event")]
+    inferred: Annotated[
+        bool, Meta(description="Inferred from heartbeats or their absence, not reported by an event")
+    ]
 
 
 class Replica(Struct, frozen=True):
-    """A replica that was seen in the range. `unassigned` holds requests while none runs: it has no state."""
+    """A replica seen in the range. `unassigned` holds requests that wait while none runs; it has no state."""
 
     replica: str
     state: ShownState | None
-    unknown_since: Annotated[Seconds | None, Meta(description="null: its state is known")]
+    unknown_since: Annotated[Seconds | None, Meta(description="null if its state is known")]
     unknown_reason: Annotated[
         str,
         Meta(
-            description="The paused partition that its state, or `pending` alone, waits for; empty where there is none"
+            description="The paused partition that makes its state, or only `pending`, unknown; empty if none"
         ),
     ]
     first_seen: Seconds | None
     last_seen: Seconds | None
-    boots: Annotated[int, Meta(description="Starts of its agent, and copies of it")]
+    boots: Annotated[int, Meta(description="Starts of its agent, including copies")]
     copies: Annotated[
         int,
         Meta(
-            description="Processes that sent as one that was there (a snapshot restored twice), counted apart"
+            description="Processes that sent under the identity of another (a snapshot restored twice), counted apart"
         ),
     ]
     conflicting_batches: Annotated[
-        int, Meta(description="Batches that are in no figure, as more than nine processes sent as one")
+        int,
+        Meta(
+            description="Batches left out of all figures, because more than nine processes sent under one identity"
+        ),
     ]
     pending: Annotated[
-        int | None, Meta(description="Now; 0 when it does not live, null while it is not known")
+        int | None, Meta(description="Requests pending now; 0 if the replica is not live, null if unknown")
     ]
 
 
 class Bar(Struct, frozen=True):
-    """A replica's bar of the timeline. `ready_seconds`: from its first state to running, the first time."""
+    """A replica's bar in the timeline. `ready_seconds`: from its first state until it first ran."""
 
     replica: str
     states: list[StateSpan]
@@ -230,7 +241,7 @@ class Bar(Struct, frozen=True):
 
 
 class ScaleEvent(Struct, frozen=True):
-    """Settings that changed, or a replica that entered a state."""
+    """A change of the scaling settings, or a replica's change of state."""
 
     at: Seconds
     kind: Literal["settings", "state"]
@@ -239,24 +250,24 @@ class ScaleEvent(Struct, frozen=True):
     reason: str
     min_replicas: int | None
     max_replicas: int | None
-    running: Annotated[int | None, Meta(description="Running replicas right after it")]
+    running: Annotated[int | None, Meta(description="Running replicas right after the event")]
 
 
 class Loss(Struct, frozen=True, rename={"from_": "from"}):
-    """Requests of a replica that are in no figure: they were lost at some time between `from` and `to`."""
+    """Requests of a replica that are in no figure: they were lost between `from` and `to`."""
 
     replica: str
     from_: Seconds
     to: Seconds
     requests: Annotated[
-        int, Meta(description="That its agent could not record, and those in batches that never came")
+        int, Meta(description="Requests its agent could not record, and those in batches that never arrived")
     ]
-    batches: Annotated[int, Meta(description="Batches of requests that never came")]
+    batches: Annotated[int, Meta(description="Batches of requests that never arrived")]
     reasons: Annotated[dict[str, int], Meta(description="Requests by reason")]
 
 
 class Conflict(Struct, frozen=True, rename={"from_": "from"}):
-    """Batches that came between `from` and `to` and are in no figure: too many processes sent as one."""
+    """Batches that arrived between `from` and `to` and are in no figure: too many processes sent under one identity."""
 
     replica: str
     stream: Annotated[str, Meta(description="requests, hardware or engine")]
@@ -266,20 +277,24 @@ class Conflict(Struct, frozen=True, rename={"from_": "from"}):
 
 
 class Answer(Struct, frozen=True, omit_defaults=True, rename={"from_": "from"}):
-    """Series and what else was asked for, all of the same range, replicas and moment.
+    """Series and the other requested parts, all for the same range, replicas and moment.
 
-    Steps are [at, at + step). Those from `incomplete_from` on may still change: ask with
-    `since=<incomplete_from>` for them and what is new.
+    Steps are [at, at + step). Those from `incomplete_from` on may still change: poll with
+    `since=<incomplete_from>` for them and newer ones.
     """
 
     namespace: str
     endpoint: str
-    from_: Annotated[int, Meta(description="Start of the range, on a step")]
-    to: Annotated[int, Meta(description="End of the range, on a step")]
+    from_: Annotated[int, Meta(description="Start of the range, aligned to a step")]
+    to: Annotated[int, Meta(description="End of the range, aligned to a step")]
     step: Annotated[int, Meta(description="Seconds")]
-    level: Annotated[int, Meta(description="Seconds of the stored windows that the figures come from")]
+    level: Annotated[
+        int, Meta(description="Length in seconds of the stored windows that the figures come from")
+    ]
     at: Annotated[list[int], Meta(description="Starts of the steps")]
-    incomplete_from: Annotated[int | None, Meta(description="null: no step of the range can change soon")]
+    incomplete_from: Annotated[
+        int | None, Meta(description="First step that may still change; null if none will change soon")
+    ]
     newest_at: Annotated[Seconds | None, Meta(description="End of the endpoint's newest stored interval")]
     series: list[Series]
     replica: str | None = None
@@ -289,32 +304,30 @@ class Answer(Struct, frozen=True, omit_defaults=True, rename={"from_": "from"}):
     events: list[ScaleEvent] | None = None
     losses: Annotated[
         list[Loss] | None,
-        Meta(description="Lost in a time that touches the range; left out where nothing was"),
+        Meta(description="Losses whose time overlaps the range; omitted if there are none"),
     ] = None
     conflicts: Annotated[
         list[Conflict] | None,
-        Meta(
-            description="Batches in no figure, in a time that touches the range; left out where there are none"
-        ),
+        Meta(description="Batches in no figure whose time overlaps the range; omitted if there are none"),
     ] = None
     unknown_since: Annotated[
         Seconds | None,
         Meta(
-            description="Since when the pipeline is late: which replicas run is not known. Left out while it is,"
-            " and where no replicas were asked for"
+            description="Since when the pipeline is late, so that running replicas are unknown. Omitted if they are"
+            " known, and if no replicas were requested"
         ),
     ] = None
     paused: Annotated[
         list[Paused] | None,
         Meta(
-            description="Partitions that are not read, whoever sends to them. Left out where none is,"
-            " and where no replicas were asked for"
+            description="Paused partitions, whichever endpoints send to them. Omitted if there are none,"
+            " and if no replicas were requested"
         ),
     ] = None
 
 
 class ReplicaLoad(Struct, frozen=True):
-    """What a replica had to do in the last seconds; null is what is not known. `unassigned` has no state."""
+    """The load of a replica over the last seconds; null means unknown. `unassigned` has no state."""
 
     replica: str
     state: ShownState | None
@@ -328,26 +341,29 @@ class ReplicaLoad(Struct, frozen=True):
 
 
 class Autoscaling(Struct, frozen=True):
-    """What an autoscaler reads of an endpoint. A figure that is not known is null, never 0."""
+    """An endpoint's signals for an autoscaler. An unknown figure is null, never 0."""
 
     namespace: str
     endpoint: str
-    as_of: Annotated[Seconds, Meta(description="When the broker took the newest that an agent told")]
+    as_of: Annotated[Seconds, Meta(description="When the broker appended the newest message of an agent")]
     age_seconds: float
-    window_seconds: Annotated[int, Meta(description="Of means of requests")]
-    hardware_window_seconds: Annotated[int, Meta(description="Of means of hardware")]
+    window_seconds: Annotated[int, Meta(description="Window over which request figures are averaged")]
+    hardware_window_seconds: Annotated[
+        int, Meta(description="Window over which hardware figures are averaged")
+    ]
     running_replicas: int
     late_replicas: Annotated[
-        int, Meta(description="Of these, such whose figures are late: the others stand for them")
+        int,
+        Meta(description="Running replicas whose figures are late; the others are taken to represent them"),
     ]
     silent_replicas: Annotated[
-        int, Meta(description="Fell silent without a goodbye within 5 minutes; not counted")
+        int, Meta(description="Went silent in the last 5 minutes without signing off; not counted as running")
     ]
-    pending_requests: Annotated[float | None, Meta(description="Of the whole endpoint")]
+    pending_requests: Annotated[float | None, Meta(description="Total of the endpoint")]
     pending_per_replica: Annotated[
-        float | None, Meta(description="For each running replica, or for 1 when none runs")
+        float | None, Meta(description="Per running replica, or divided by 1 if none is running")
     ]
-    active_requests: Annotated[float | None, Meta(description="Pending and streaming, of the whole endpoint")]
+    active_requests: Annotated[float | None, Meta(description="Pending and streaming, total of the endpoint")]
     active_per_replica: float | None
     cpu_percent: Annotated[float | None, Meta(description="Mean over the running replicas")]
     memory_percent: float | None
@@ -356,6 +372,6 @@ class Autoscaling(Struct, frozen=True):
     replicas: list[ReplicaLoad]
 
 
-def encode(shape: Struct) -> bytes:
-    """Return the shape as JSON; NaN becomes null."""
-    return msgspec.json.encode(shape)
+def encode(model: Struct) -> bytes:
+    """Return the model as JSON; NaN becomes null."""
+    return msgspec.json.encode(model)

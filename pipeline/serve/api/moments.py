@@ -1,4 +1,4 @@
-"""Moments as people and programs write them: ISO 8601, Unix seconds, or relative to now. Pure."""
+"""Parses moments as people and programs write them: ISO 8601, Unix seconds, or relative to now. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_CHARACTERS = 40
 
 
 class MomentError(ValueError):
-    """A text that is no moment."""
+    """The text is not a valid moment."""
 
 
 def parse_moment(text: str, now_s: float) -> float:
@@ -29,10 +29,10 @@ def parse_moment(text: str, now_s: float) -> float:
             return _bounded((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp(), text)
         except (ValueError, OverflowError):
             pass
-    raise MomentError(f"{text[:MAX_CHARACTERS]!r} is no moment")
+    raise MomentError(f"{text[:MAX_CHARACTERS]!r} is not a moment in time")
 
 
 def _bounded(at_s: float, text: str) -> float:
     if not 0 <= at_s <= _LATEST_S:
-        raise MomentError(f"{text!r} does not lie between 1970 and 2100")
+        raise MomentError(f"{text!r} is not between 1970 and 2100")
     return at_s

@@ -1,4 +1,4 @@
-"""Putting the API together from its parts, with the wall clock. Only wiring belongs here."""
+"""Assembles the API from its parts, with the wall clock. Only wiring belongs here."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from endpoint_analytics.pipeline.store.rollup_levels import RollupProgress
 from endpoint_analytics.pipeline.store.shared_cache import SharedCache
 
 CACHE_ENTRIES = 200
-"""Answers of at most a few megabytes each; most have a few kilobytes."""
-REACH_FOR_S = 5.0
-"""How far levels reach is read again after so long; an older answer only makes more be read of finer levels."""
+"""Each answer has at most a few megabytes; most have a few kilobytes."""
+PROGRESS_FOR_S = 5.0
+"""How long rollup progress is cached; with an older value, more is read from finer levels."""
 
 
 def make_api(reader: Store, tokens: TokenCache, presence: Presence, keep_s: float) -> Api:
-    """Return the API over a reader; answers are used again for `keep_s`."""
-    reaches: SharedCache[str, RollupProgress] = SharedCache(REACH_FOR_S, 1, time.monotonic)
+    """Return the API over a reader; answers are cached for `keep_s`."""
+    cached_progress: SharedCache[str, RollupProgress] = SharedCache(PROGRESS_FOR_S, 1, time.monotonic)
 
-    async def reach() -> RollupProgress:
-        found, _ = await reaches.get("reach", lambda: read_rollup_progress(reader))
+    async def progress() -> RollupProgress:
+        found, _ = await cached_progress.get("progress", lambda: read_rollup_progress(reader))
         return found
 
     cache: SharedCache[Hashable, Body] = SharedCache(keep_s, CACHE_ENTRIES, time.monotonic)
@@ -44,8 +44,8 @@ def make_api(reader: Store, tokens: TokenCache, presence: Presence, keep_s: floa
             failures=Rate(20, RETRY_AFTER_S, time.monotonic),
             openings=Rate(100, RETRY_AFTER_S, time.monotonic),
         ),
-        Figures(reader, reach, presence, time.time),
-        Overview(reader, reach, presence, time.time),
+        Figures(reader, progress, presence, time.time),
+        Overview(reader, progress, presence, time.time),
         Signals(reader, SharedCache(keep_s, CACHE_ENTRIES, time.monotonic), lambda: datetime.now(UTC)),
         cache,
         package_version("endpoint-analytics"),

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document: every path and parameter, with the shapes of `shapes`. Data and its assembly only."""
+"""The OpenAPI 3.1 document: every path and parameter, with the schemas of `models`. Only data and its assembly."""
 
 from __future__ import annotations
 
@@ -21,22 +21,25 @@ def _parameter(name: str, where: str, schema: dict[str, Any], text: str) -> dict
     return {"name": name, "in": where, "required": where == "path", "schema": schema, "description": text}
 
 
-_NAMESPACE = _parameter("namespace", "path", {"type": "string"}, "Owner of the endpoint")
-_NAME = _parameter("name", "path", {"type": "string"}, "The endpoint")
+_NAMESPACE = _parameter("namespace", "path", {"type": "string"}, "Namespace of the endpoint")
+_NAME = _parameter("name", "path", {"type": "string"}, "Name of the endpoint")
 _FROM = _parameter(
     "from", "query", {"type": "string", "default": "now-15m"}, f"Start of the range: {_MOMENT}"
 )
 _TO = _parameter("to", "query", {"type": "string", "default": "now"}, f"End of the range: {_MOMENT}")
 _STEP = _parameter(
-    "step", "query", {"type": "integer", "minimum": 1}, "Seconds a step; rounded up to what is stored"
+    "step",
+    "query",
+    {"type": "integer", "minimum": 1},
+    "Seconds per step; rounded up to a stored window length",
 )
 _POINTS = _parameter(
     "points",
     "query",
     {"type": "integer", "minimum": 1, "maximum": MAX_POINTS, "default": DEFAULT_POINTS},
-    "About how many steps, when `step` is absent",
+    "Approximate number of steps if `step` is absent",
 )
-_REPLICA = _parameter("replica", "query", {"type": "string"}, "One replica; absent: all of them")
+_REPLICA = _parameter("replica", "query", {"type": "string"}, "One replica; absent: all replicas")
 _SINCE = _parameter(
     "since", "query", {"type": "string"}, f"Only steps from this moment on, for live updates: {_MOMENT}"
 )
@@ -44,41 +47,50 @@ _SERIES = _parameter(
     "series",
     "query",
     {"type": "string", "default": "requests,pending,latency"},
-    "Groups, by comma: requests, pending, latency, ttfb, replicas, hardware, engine; empty: none",
+    "Groups, comma-separated: requests, pending, latency, ttfb, replicas, hardware, engine; empty: none",
 )
 _INCLUDE = _parameter(
-    "include", "query", {"type": "string"}, "Also, by comma: summary, replicas, timeline, events"
+    "include",
+    "query",
+    {"type": "string"},
+    "Additional parts, comma-separated: summary, replicas, timeline, events",
 )
 _BY = _parameter(
-    "by", "query", {"enum": ["class", "status"], "default": "class"}, "How the group requests is split"
+    "by", "query", {"enum": ["class", "status"], "default": "class"}, "How the group `requests` is split"
 )
 _DETAILS = _parameter(
     "details",
     "query",
     {"enum": ["true", "false"], "default": "false"},
-    "Hardware and engine of each replica (and device) instead of the average",
+    "Hardware and engine metrics of each replica (and device) instead of the average",
 )
 _METRICS = _parameter(
-    "metrics", "query", {"type": "string"}, "Metrics of the groups hardware and engine, by comma; absent: all"
+    "metrics",
+    "query",
+    {"type": "string"},
+    "Metrics of the groups `hardware` and `engine`, comma-separated; absent: all",
 )
 _METRIC = _parameter(
-    "metric", "path", {"type": "string"}, "As discovery lists them: pending_per_replica, cpu_percent ..."
+    "metric",
+    "path",
+    {"type": "string"},
+    "A metric that discovery lists: pending_per_replica, cpu_percent ...",
 )
 _SELECTOR = _parameter(
     "labelSelector",
     "query",
     {"type": "string"},
-    "endpoint=NAME, and namespace=NAME where it is not the path's",
+    "endpoint=NAME, and namespace=NAME if it differs from the path's",
 )
 _RANGE = [_NAMESPACE, _NAME, _FROM, _TO, _STEP, _POINTS, _REPLICA]
 
 _FAILURES = {
-    "400": "A parameter that cannot be used",
-    "401": "No token, or one that opens nothing",
-    "403": "Another namespace's token, or a request from another site",
-    "404": "Nothing was ever heard of the endpoint",
-    "413": "More values than one answer takes",
-    "429": "Too many sign-ins that failed, or sessions of one token",
+    "400": "Invalid parameter",
+    "401": "Missing or invalid token",
+    "403": "Token for another namespace, or a cross-site request",
+    "404": "The endpoint has never been reported",
+    "413": "More values than fit in one answer",
+    "429": "Too many failed sign-ins, or too many sessions of one token",
     "503": "ClickHouse does not answer in time, or nothing current is known",
 }
 
@@ -99,7 +111,7 @@ def _answers(
 
 
 def _get(text: str, model: type[msgspec.Struct], parameters: list[dict[str, Any]]) -> dict[str, Any]:
-    not_modified = {"304": {"description": "The ETag of If-None-Match still holds"}}
+    not_modified = {"304": {"description": "The ETag in If-None-Match still matches"}}
     found = _answers(model, "400", "401", "403", "404", "413", "503") | not_modified
     return {"summary": text, "parameters": parameters, "responses": found}
 
@@ -131,13 +143,13 @@ def openapi_document(version: str) -> dict[str, Any]:
         "info": {"title": "endpoint-analytics", "version": version, "license": {"name": "Apache-2.0"}},
         "security": [{"token": []}, {"session": []}],
         "paths": {
-            "/v2/namespaces": {"get": _get("Namespaces that may be seen", models.Namespaces, [])},
+            "/v2/namespaces": {"get": _get("Namespaces visible to the token", models.Namespaces, [])},
             "/v2/endpoint/{namespace}": {
                 "get": _get("Endpoints with their figures and sparklines", models.Endpoints, [_NAMESPACE])
             },
             f"{one}/series": {
                 "get": _get(
-                    "Series over time, and with `include` all else that a page shows",
+                    "Series over time and, with `include`, everything else that the page shows",
                     models.Answer,
                     [*_RANGE, _SERIES, _INCLUDE, _BY, _DETAILS, _METRICS, _SINCE],
                 )
@@ -147,7 +159,7 @@ def openapi_document(version: str) -> dict[str, Any]:
             f"{one}/timeline": {"get": _get("States of each replica", models.Answer, _RANGE)},
             f"{one}/events": {"get": _get("Scale events", models.Answer, _RANGE)},
             f"{one}/autoscaling": {
-                "get": {"summary": "What an autoscaler reads", "parameters": [_NAMESPACE, _NAME]}
+                "get": {"summary": "Current signals for an autoscaler", "parameters": [_NAMESPACE, _NAME]}
                 | {"responses": _answers(models.Autoscaling, *failures)}
             },
             external: {
@@ -165,7 +177,7 @@ def openapi_document(version: str) -> dict[str, Any]:
                 "post": {"summary": "Sign in: sets the page's cookie", "requestBody": sign_in}
                 | {"responses": _answers(models.Session, "400", "401", "403", "429", "503")}
                 | token_free,
-                "delete": {"summary": "Sign out: takes the cookie back"}
+                "delete": {"summary": "Sign out: clears the page's cookie"}
                 | {"responses": {"204": {"description": "Signed out"}}}
                 | token_free,
             },
@@ -175,7 +187,7 @@ def openapi_document(version: str) -> dict[str, Any]:
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer"},
                 "session": {"type": "apiKey", "in": "cookie", "name": "endpoint_analytics_session"}
-                | {"description": "Over https its name begins with `__Host-`"},
+                | {"description": "Over https, its name has the prefix `__Host-`"},
             },
         },
     }

@@ -1,4 +1,4 @@
-"""The entry page's list: every endpoint of a namespace with its figures of the last minutes and sparklines."""
+"""The overview page's list: every endpoint of a namespace with its figures of the last minutes and sparklines."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from endpoint_analytics.pipeline.store.query_group import query_group
 from endpoint_analytics.pipeline.store.rollup_levels import MINUTE, RollupProgress
 from endpoint_analytics.pipeline.store.series import (
     QUANTILES,
-    Question,
     RequestStep,
+    SeriesQuery,
     read_quantiles_of_all,
     read_requests_of_all,
 )
@@ -27,29 +27,29 @@ from endpoint_analytics.pipeline.store.series_plan import time_ranges
 STEP_S = 60
 STEPS = 30
 OVER_S = 300
-"""Rates, shares and p95 are over so many seconds: whole 10 s windows, the newest one left out."""
+"""Rates, shares and p95 cover this many seconds: whole 10 s windows, without the newest one."""
 _P95 = QUANTILES.index(0.95)
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Answers for namespaces from a reader; `reach` says how far each level reaches."""
+    """Answers for namespaces from a reader; `progress` returns how far each level is rolled up."""
 
     reader: Reader
-    reach: Callable[[], Awaitable[RollupProgress]]
+    progress: Callable[[], Awaitable[RollupProgress]]
     presence: Presence
     now_s: Callable[[], float]
 
     async def endpoints(self, namespace: str) -> Endpoints:
         """Return the list; raises StoreError."""
         now_s = self.now_s()
-        reach = await self.reach()
+        progress = await self.progress()
         last = -int(-now_s // STEP_S) * STEP_S
         first = last - STEPS * STEP_S
         recent = int(now_s) // 10 * 10
-        spark = Question(namespace, "", "", first, STEP_S, time_ranges(first, last, MINUTE, reach))
-        over = Question(
-            namespace, "", "", recent - OVER_S, OVER_S, time_ranges(recent - OVER_S, recent, MINUTE, reach)
+        spark = SeriesQuery(namespace, "", "", first, STEP_S, time_ranges(first, last, MINUTE, progress))
+        over = SeriesQuery(
+            namespace, "", "", recent - OVER_S, OVER_S, time_ranges(recent - OVER_S, recent, MINUTE, progress)
         )
         async with query_group() as group:
             now = datetime.fromtimestamp(now_s, UTC)

@@ -1,4 +1,4 @@
-"""What is asked: the parameters of a request, read and checked. Pure; nothing is looked up here."""
+"""Parses and checks the parameters of a request. Pure; nothing is looked up here."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SERIES_PARAMETERS = (*RANGE_PARAMETERS, "series", "include", "by", "details", "m
 
 
 class QueryError(Exception):
-    """A request that cannot be answered as it stands: what is wrong, where, and how to fix it."""
+    """A request that cannot be answered: what is wrong, where, and how to fix it."""
 
     def __init__(self, what: str, where: str, hint: str, status: int = 400) -> None:
         super().__init__(what)
@@ -37,7 +37,7 @@ class QueryError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A question about an endpoint. Moments are as they were written, since `now` moves; so it is a cache's key."""
+    """A query for one endpoint. Moments stay as text, because `now` moves; so a query can be a cache key."""
 
     namespace: str
     endpoint: str
@@ -52,7 +52,7 @@ class Query:
     details: bool = False
     metrics: tuple[str, ...] = METRICS
     engine_metrics: tuple[str, ...] | None = None
-    """None: all of them, also those that only agents know."""
+    """None: all of them, including those known only to agents."""
     since_text: str = ""
 
     def moments(self, now_s: float) -> tuple[float, float, float | None]:
@@ -64,14 +64,14 @@ class Query:
 def parse_query(
     namespace: str, endpoint: str, items: Iterable[tuple[str, str]], part: Part | None = None
 ) -> Query:
-    """Return what the query string asks; with `part`, of the path that answers this part alone.
+    """Return the query of a query string; `part` is set for a path that answers only this part.
 
-    Raises QueryError, also for a parameter that is unknown or given twice.
+    Raises QueryError, including for a parameter that is unknown or given twice.
     """
     allowed = SERIES_PARAMETERS if part is None else RANGE_PARAMETERS
     given = parse_parameters(items, allowed)
     metrics, engine_metrics = _metrics(given.get("metrics", ""))
-    ask = Query(
+    query = Query(
         namespace=namespace,
         endpoint=endpoint,
         from_text=given.get("from", "now-15m"),
@@ -89,8 +89,8 @@ def parse_query(
         engine_metrics=engine_metrics,
         since_text=given.get("since", ""),
     )
-    ask.moments(0x7FFFFFFF)  # what is no moment now never is one
-    return ask
+    query.moments(0x7FFFFFFF)  # an invalid moment is invalid at any time
+    return query
 
 
 def parse_parameters(items: Iterable[tuple[str, str]], allowed: Sequence[str]) -> dict[str, str]:
@@ -99,8 +99,8 @@ def parse_parameters(items: Iterable[tuple[str, str]], allowed: Sequence[str]) -
     for name, value in items:
         where = f"query parameter {name[:40]}"
         if name not in allowed:
-            takes = f"this path takes {', '.join(allowed)}" if allowed else "this path takes none"
-            raise QueryError(f"there is no parameter {name[:40]!r}", where, takes)
+            hint = f"this path accepts {', '.join(allowed)}" if allowed else "this path accepts no parameters"
+            raise QueryError(f"there is no parameter {name[:40]!r}", where, hint)
         if name in given:
             raise QueryError(f"{name} is given twice", where, "give it once")
         given[name] = value
@@ -131,16 +131,16 @@ def _list(name: str, text: str, allowed: Sequence[_Name]) -> list[_Name]:
 
 
 def _metrics(text: str) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
-    """Return the metrics of hardware and those of engines."""
+    """Return the hardware metrics and the serving engine metrics."""
     chosen = {item.strip() for item in text.split(",") if item.strip()}
     if not chosen:
         return METRICS, None
     engine = tuple(sorted(item for item in chosen if _ENGINE_METRIC.fullmatch(item)))
     if len(engine) > _MAX_METRICS:
         raise QueryError(
-            f"metrics holds {len(engine)} of engines",
+            f"metrics lists {len(engine)} engine metrics",
             "query parameter metrics",
-            f"name {_MAX_METRICS} at most",
+            f"list at most {_MAX_METRICS}",
         )
     return tuple(_list("metrics", ",".join(chosen - set(engine)), METRICS)), engine
 
@@ -148,7 +148,7 @@ def _metrics(text: str) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
 def _one_of(name: str, text: str, allowed: Sequence[str]) -> str:
     if text not in allowed:
         raise QueryError(
-            f"{name} holds {text[:40]!r}", f"query parameter {name}", f"choose of {', '.join(allowed)}"
+            f"{name} contains {text[:40]!r}", f"query parameter {name}", f"use {', '.join(allowed)}"
         )
     return text
 
@@ -160,5 +160,5 @@ def _replica(text: str) -> str:
         return check_name("replica", text)
     except InvalidMessageError as error:
         raise QueryError(
-            error.detail, "query parameter replica", "give one replica's id, or leave it out"
+            error.detail, "query parameter replica", "give one replica's id, or omit it"
         ) from error

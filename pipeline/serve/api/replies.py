@@ -1,4 +1,4 @@
-"""JSON over HTTP: bodies with their ETag, 304, gzip, and errors that say how to fix them. No figures here."""
+"""JSON over HTTP: bodies with ETags, 304, gzip, and errors with a hint. No figures here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from endpoint_analytics.pipeline.serve.api.query import QueryError
 from endpoint_analytics.pipeline.serve.scrape.scrapes import GZIP_FROM_BYTES, compress
 from endpoint_analytics.pipeline.serve.static.page_headers import DATA_HEADERS
 
-# Kept by the browser of one person alone, and asked about each time: the ETag answers.
+# Cached only by the user's own browser and revalidated each time, by its ETag.
 _KEPT = {"Cache-Control": "private, no-cache", "Vary": "Accept-Encoding, Authorization, Cookie"}
 _NOT_KEPT = {"Cache-Control": "no-store"}
 RETRY_AFTER_S = 5
@@ -26,7 +26,7 @@ RETRY_AFTER_S = 5
 
 @dataclass(slots=True)
 class Body:
-    """An answer's bytes, made once for all who ask the same: plain, in gzip, and their hash."""
+    """An answer's bytes, made once for identical requests: plain, compressed, and their hash."""
 
     plain: bytes
     tag: str = field(init=False)
@@ -36,16 +36,16 @@ class Body:
         self.tag = hashlib.sha256(self.plain).hexdigest()[:32]
 
     def gzip(self) -> bytes:
-        """Return the bytes in gzip."""
+        """Return the gzip-compressed bytes."""
         if self._gzip is None:
             self._gzip = compress(self.plain)
         return self._gzip
 
 
 def reply(request: Request, body: Body) -> Response:
-    """Return 200 with the body, or 304 when the client has it.
+    """Return 200 with the body, or 304 if the client already has it.
 
-    ETags are strong, so that the same figures in gzip have another one (RFC 9110, 8.8.3.3).
+    ETags are strong, so the gzip form of the same figures has a different one (RFC 9110, 8.8.3.3).
     """
     zipped = len(body.plain) >= GZIP_FROM_BYTES and accepts_gzip(request.headers.get("accept-encoding"))
     tag = f'"{body.tag}-gzip"' if zipped else f'"{body.tag}"'
@@ -66,7 +66,7 @@ def _matches(if_none_match: str | None, tag: str) -> bool:
 
 
 def plain_reply(model: Struct, headers: Mapping[str, str] | None = None) -> Response:
-    """Return 200 with an answer that nobody keeps."""
+    """Return 200 with an answer that must not be cached."""
     return _response(200, encode(model), {**_NOT_KEPT, **(headers or {})})
 
 
@@ -84,8 +84,8 @@ def failure(error: QueryError) -> Response:
 
 
 def status_failure(error: QueryError) -> Response:
-    """Return the error as Kubernetes says it, without `Retry-After`: client-go would wait so long, up to ten times,
-    and hold one of the five workers that all HorizontalPodAutoscalers of a cluster share."""
+    """Return the error in Kubernetes's format, without `Retry-After`: client-go would wait that long up to ten times,
+    occupying one of the five workers that all HorizontalPodAutoscalers of a cluster share."""
     return _failed(error, Status.of(error.status, f"{error.what} ({error.where}): {error.hint}"), {})
 
 

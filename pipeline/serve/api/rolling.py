@@ -1,7 +1,7 @@
-"""The roller's loop and its own connection: looks every few seconds for windows to roll up, as long as we serve.
+"""The rollup loop and its own connection: checks every few seconds for windows to roll up while the service runs.
 
-Each query service does it. It is right with any number of them, and cheap: a look that another one has just
-made is passed over. An outage is said once, and its looks are made up for afterwards.
+Every query service runs it. Any number of them give correct results, and cheaply: a check that another one has just
+made is skipped. An outage is logged once, and the missed rollups are made up for afterwards.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHous
 log = logging.getLogger(__name__)
 
 STATEMENT_TIMEOUT_S = 120
-"""Rolling up a busy endpoint's backlog takes longer than a person waits for an answer."""
+"""Rolling up a busy endpoint's backlog takes longer than an interactive query may."""
 
 
 class RollupConnection:
-    """Runs the roller's statements; belongs to one event loop."""
+    """Runs the rollup statements. Belongs to one event loop."""
 
     def __init__(self, config: ClickHouseConfig) -> None:
         self._config = config
@@ -67,7 +67,7 @@ class RollupConnection:
 async def roll_for_ever(config: ClickHouseConfig, every_s: float) -> None:
     """Roll up every `every_s` seconds, with jitter, until cancelled."""
     connection = RollupConnection(config)
-    chance = random.Random()  # noqa: S311 - spreads looks, guards nothing
+    chance = random.Random()  # noqa: S311 - jitter only, nothing secret
     failing = False
     try:
         while True:
@@ -77,18 +77,18 @@ async def roll_for_ever(config: ClickHouseConfig, every_s: float) -> None:
                     await roll_up(connection)
             except StoreError as error:
                 if not failing:
-                    log.error("windows are not rolled up, and it is tried again until it works: %s", error)
+                    log.error("rolling up windows failed; retrying until it succeeds: %s", error)
                 failing = True
             else:
                 if failing:
-                    log.info("windows are rolled up again")
+                    log.info("rolling up windows works again")
                 failing = False
     finally:
         await connection.close()
 
 
 async def _just_looked(connection: RollupConnection, within_s: float) -> bool:
-    """Whether another roller has just looked at everything that there is to look at."""
+    """Whether another query service has just checked all rollup targets."""
     states = await read_states(connection)
     if len(states) < len(TARGETS):
         return False

@@ -1,4 +1,4 @@
-"""/session: a token once, then a cookie. GET says who is signed in, POST signs in, DELETE signs out."""
+"""/session exchanges a token for a cookie. GET returns the current session, POST signs in, DELETE signs out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.responses import Response
 from endpoint_analytics.pipeline.serve.access.page_session import LASTS_S, Session
 from endpoint_analytics.pipeline.serve.access.same_site import is_https
 from endpoint_analytics.pipeline.serve.api.access import Access, cookie_name, refuse_other_sites
-from endpoint_analytics.pipeline.serve.api.models import Session as SessionShape
+from endpoint_analytics.pipeline.serve.api.models import Session as SessionModel
 from endpoint_analytics.pipeline.serve.api.models import SignIn
 from endpoint_analytics.pipeline.serve.api.query import QueryError
 from endpoint_analytics.pipeline.serve.api.replies import no_content, plain_reply
@@ -20,45 +20,45 @@ from endpoint_analytics.pipeline.store.tokens import ALL_NAMESPACES
 
 MAX_BODY_BYTES = 4096
 BODY_WITHIN_S = 10.0
-_SHAPE = 'send {"token": "eat_..."} as application/json'
+_HINT = 'send {"token": "eat_..."} as application/json'
 
 
 async def said(request: Request, access: Access) -> Response:
     """Answer GET: the session of the cookie."""
-    return plain_reply(_shape(await access.session(request)))
+    return plain_reply(_model(await access.session(request)))
 
 
 async def signed_in(request: Request, access: Access) -> Response:
-    """Answer POST: check the token in the body, set the cookie, and end the session of the one that it replaces.
+    """Answer POST: check the token in the body, set the cookie, and end the session of the cookie it replaces.
 
-    Only application/json is read, which no form of another site can send.
+    Only application/json is accepted, because a form on another site cannot send it.
     """
     refuse_other_sites(request, changes=True)
     if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
-        raise QueryError("the body is no JSON", "header Content-Type", _SHAPE)
+        raise QueryError("the body is not JSON", "header Content-Type", _HINT)
     try:
         given = msgspec.json.decode(await _body(request), type=SignIn)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
-        raise QueryError(f"the body cannot be read: {error}", "body", _SHAPE) from error
+        raise QueryError(f"the body cannot be parsed: {error}", "body", _HINT) from error
     token = await access.signs_in(request, given.token)
     value, session = await access.sessions.open(token)
     if before := request.cookies.get(cookie_name(request)):
         await access.sessions.end(before)
-    return plain_reply(_shape(session), {"Set-Cookie": _cookie(request, value, LASTS_S)})
+    return plain_reply(_model(session), {"Set-Cookie": _cookie(request, value, LASTS_S)})
 
 
 async def signed_out(request: Request, access: Access) -> Response:
-    """Answer DELETE: end the session of the cookie, and take the cookie back; raises StoreError where it goes on."""
+    """Answer DELETE: end the session and clear the cookie; raises StoreError if the session could not be ended."""
     refuse_other_sites(request, changes=True)
     if value := request.cookies.get(cookie_name(request)):
         await access.sessions.end(value)
     return no_content({"Set-Cookie": _cookie(request, "", 0)})
 
 
-def _shape(session: Session) -> SessionShape:
+def _model(session: Session) -> SessionModel:
     namespace = session.token.namespace
     every = namespace == ALL_NAMESPACES
-    return SessionShape([] if every else [namespace], every, session.expires_s)
+    return SessionModel([] if every else [namespace], every, session.expires_s)
 
 
 def _cookie(request: Request, value: str, max_age_s: int) -> str:
@@ -80,7 +80,7 @@ async def _body(request: Request) -> bytes:
             async for piece in request.stream():
                 body += piece
                 if len(body) > MAX_BODY_BYTES:
-                    raise QueryError(f"the body is longer than {MAX_BODY_BYTES} bytes", "body", _SHAPE, 413)
+                    raise QueryError(f"the body is longer than {MAX_BODY_BYTES} bytes", "body", _HINT, 413)
     except (TimeoutError, ClientDisconnect) as error:
-        raise QueryError("the body did not come", "body", _SHAPE, 408) from error
+        raise QueryError("the body did not arrive in time", "body", _HINT, 408) from error
     return body

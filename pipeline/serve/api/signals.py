@@ -1,6 +1,6 @@
-"""An endpoint's autoscaling signals for who asks: current ones, or an error that says why there are none.
+"""An endpoint's autoscaling signals: current ones, or an error that says why there are none.
 
-An autoscaler that gets an error keeps its replicas. So what is not known is never answered with a number.
+An autoscaler that gets an error keeps its replicas, so an unknown value is never answered with a number.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from endpoint_analytics.pipeline.serve.api.models import Autoscaling, ReplicaLoa
 from endpoint_analytics.pipeline.serve.api.query import QueryError
 from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.paused_partitions import PausedPartition, read_still_paused
-from endpoint_analytics.pipeline.store.progress import Place
+from endpoint_analytics.pipeline.store.progress import StreamPartition
 from endpoint_analytics.pipeline.store.series_replicas import read_known
 from endpoint_analytics.pipeline.store.shared_cache import SharedCache
 from endpoint_analytics.pipeline.store.signal_queries import read_signals
@@ -27,19 +27,19 @@ from endpoint_analytics.pipeline.store.signals import (
 )
 
 _FIGURES = ("pending_requests", "cpu_percent", "memory_percent", "gpu_percent", "gpu_memory_percent")
-_WAIT = "an autoscaler keeps its replicas until then: see whether agents, Kafka, worker and ClickHouse run"
+_WAIT = "autoscalers keep their replicas until then: check that agents, Kafka, worker and ClickHouse are up"
 
 
 class _Found(NamedTuple):
     signals: EndpointSignals | None
     is_known: bool
     paused: tuple[PausedPartition, ...]
-    """Those by which the endpoint's agents send, where something is not known of it."""
+    """Paused partitions that the endpoint's agents send to; read only if one of its figures is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """Reads the signals of endpoints, once for all who ask at the same time."""
+    """Reads the signals of endpoints, once for all concurrent requests."""
 
     reader: Reader
     cache: SharedCache[tuple[str, str], _Found]
@@ -51,21 +51,21 @@ class Signals:
         return signals
 
     async def value(self, namespace: str, endpoint: str, metric: str) -> tuple[EndpointSignals, float]:
-        """Return current signals and one of them; raises as `current` does, and QueryError for an unknown one."""
+        """Return current signals and one value of them; raises as `current` does, and QueryError if it is unknown."""
         stream = "requests" if metric.startswith(("pending_", "active_")) else "hardware"
         signals, paused = await self._current(namespace, endpoint, stream)
         value: float | None = getattr(signals, metric)
         if value is None:
-            what = f"{metric} is not known of {endpoint!r} now"
+            what = f"{metric} of {endpoint!r} is currently unknown"
             if (cause := _of_stream(paused, stream)) is not None:
                 raise _unknown(what, "pipeline", cause)
-            raise QueryError(what, "endpoint", "no running replica tells of it: see its agents", 503)
+            raise QueryError(what, "endpoint", "no running replica reports it: check its agents", 503)
         return signals, value
 
     async def _current(
         self, namespace: str, endpoint: str, stream: str = ""
     ) -> tuple[EndpointSignals, tuple[PausedPartition, ...]]:
-        """Return current signals, and what is paused; `stream` is that of the figure that is asked for, if of one."""
+        """Return current signals and paused partitions; `stream` is that of the requested figure, if only one."""
 
         async def read() -> _Found:
             signals = await read_signals(self.reader, namespace, endpoint, self.now())
@@ -81,22 +81,22 @@ class Signals:
             raise QueryError(
                 f"there is no endpoint {endpoint!r} in namespace {namespace!r}",
                 "path",
-                "no agent and no event ever told of it: see GET /v2/endpoint/{namespace} for those that are",
+                "no agent or event has ever reported it: GET /v2/endpoint/{namespace} lists the known endpoints",
                 404,
             )
         if signals is None:
-            raise QueryError("no agent of the endpoint was heard in days", "endpoint", _WAIT, 503)
+            raise QueryError("no agent of this endpoint has been heard from in days", "endpoint", _WAIT, 503)
         if signals.unknown_since is not None:
             late_s = (signals.at - signals.unknown_since).total_seconds()
             cause = next(iter(_among(paused, signals.unknown_places)), None)
-            raise _unknown(f"nothing has been known of the endpoint for {late_s:.0f} s", "pipeline", cause)
-        if not signals.is_current:
-            what = (
-                f"nothing current is known: the endpoint's agents were last heard {signals.age_s:.0f} s ago"
+            raise _unknown(
+                f"nothing is known about this endpoint for the last {late_s:.0f} s", "pipeline", cause
             )
+        if not signals.is_current:
+            what = f"nothing current is known: this endpoint's agents were last heard from {signals.age_s:.0f} s ago"
             cause = next(iter(paused), None)
             if signals.age_s <= FRESH_FOR_S:
-                what = "no replica's agent tells of requests or hardware that are current"
+                what = "no replica's agent reports current requests or hardware"
                 cause = _of_stream(paused, stream) if stream else cause
             if cause is not None:
                 raise _unknown(what, "pipeline", cause)
@@ -104,8 +104,10 @@ class Signals:
         return signals, paused
 
 
-def _among(paused: Iterable[PausedPartition], places: Collection[Place]) -> tuple[PausedPartition, ...]:
-    return tuple(each for each in paused if (each.stream, each.partition) in places)
+def _among(
+    paused: Iterable[PausedPartition], partitions: Collection[StreamPartition]
+) -> tuple[PausedPartition, ...]:
+    return tuple(each for each in paused if (each.stream, each.partition) in partitions)
 
 
 def _of_stream(paused: Iterable[PausedPartition], stream: str) -> PausedPartition | None:
@@ -113,15 +115,15 @@ def _of_stream(paused: Iterable[PausedPartition], stream: str) -> PausedPartitio
 
 
 def _unknown(what: str, where: str, paused: PausedPartition | None) -> QueryError:
-    """Return the error for what is not known as the pipeline is late, or stands for a reason that is known."""
+    """Return the error for a value that is unknown because the pipeline is late, or paused for a known reason."""
     if paused is None:
         return QueryError(f"{what}: the pipeline is late", where, _WAIT, 503)
-    hint = f"an autoscaler keeps its replicas until then; once you know why, run `{paused.command}`"
+    hint = f"autoscalers keep their replicas until then; once the cause is fixed, run `{paused.command}`"
     return QueryError(f"{what}: {paused}", where, hint, 503)
 
 
 def autoscaling_shape(found: EndpointSignals) -> Autoscaling:
-    """Return the signals as the JSON API answers them."""
+    """Return the signals as a response of the JSON API."""
     return Autoscaling(
         namespace=found.namespace,
         endpoint=found.endpoint,

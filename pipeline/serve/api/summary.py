@@ -1,4 +1,4 @@
-"""The figures of a whole range: boxes, replicas, timeline, scale events. Pure; shares of nothing are None."""
+"""The figures of a whole range: summary, replicas, timeline, scale events. Pure; a share of nothing is None."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Quantiles = tuple[float, ...] | None
 
 
 def summary_of(step: RequestStep | None, latency: Quantiles, ttfb: Quantiles) -> Summary:
-    """Return the boxes of one step that is the whole range; None: nothing covers it."""
+    """Return the summary of one step that spans the whole range; `step` is None if there is no data."""
     classes = [(f"{each}xx", of_class(step, each) if step else 0) for each in (2, 3, 4, 5)]
     final = sum(count for _, count in classes)
     lost = aborted(step) if step else 0
@@ -89,7 +89,7 @@ def replicas_of(replicas: Replicas, replica: str) -> list[Replica]:
 
 
 def timeline_of(replicas: Replicas, replica: str, from_s: float, to_s: float) -> list[Bar]:
-    """Return a bar for each replica with a state, the first that began first; spans outside are left out."""
+    """Return a bar for each replica with a state, by start time; spans outside the range are left out."""
     bars = []
     for each in replicas.replicas:
         inside = [span for span in each.spans if span.from_s < to_s and span.to_s > from_s]
@@ -99,7 +99,7 @@ def timeline_of(replicas: Replicas, replica: str, from_s: float, to_s: float) ->
 
 
 def losses_of(losses: Sequence[Lost]) -> list[Loss] | None:
-    """Return what was lost in the range, None where nothing was."""
+    """Return what was lost in the range, or None if nothing was."""
     return [
         Loss(each.replica, each.from_s, each.to_s, each.requests, each.batches, dict(each.reasons))
         for each in losses
@@ -107,14 +107,14 @@ def losses_of(losses: Sequence[Lost]) -> list[Loss] | None:
 
 
 def conflicts_of(conflicts: Sequence[InNoFigure]) -> list[Conflict] | None:
-    """Return the batches of the range that are in no figure, None where there are none."""
+    """Return the batches of the range that are in no figure, or None if there are none."""
     return [
         Conflict(each.replica, each.stream, each.from_s, each.to_s, each.batches) for each in conflicts
     ] or None
 
 
 def paused_of(paused: Sequence[PausedPartition]) -> list[Paused]:
-    """Return the partitions that are not read."""
+    """Return the paused partitions."""
     return [
         Paused(each.stream, each.partition, each.since_ms / 1e3, each.reason, each.command) for each in paused
     ]
@@ -126,7 +126,7 @@ def _state_span(span: Span) -> StateSpan:
 
 
 def events_of(replicas: Replicas, replica: str, from_s: float, to_s: float) -> list[ScaleEvent]:
-    """Return, by time, settings that changed and states that replicas entered; the newest MAX_EVENTS."""
+    """Return the newest MAX_EVENTS setting changes and replica state changes, by time."""
     running = RunningCount(span for each in replicas.replicas for span in each.spans)
     events = [
         ScaleEvent(

@@ -1,1 +1,1 @@
-"""HTTP itself: bounded connections, TLS, and plain answers. Knows nothing of metrics."""
+"""HTTP itself: bounded connections, TLS, and plain responses. Knows nothing about metrics."""

@@ -1,4 +1,4 @@
-"""HTTP answers: text, status and the headers that every answer carries. What they say is told elsewhere."""
+"""HTTP responses: text, status and the headers that every response carries. Their content is decided elsewhere."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from starlette.responses import Response
 
-# Numbers change with every scrape and are for the token's holder alone; nothing here is a document to a browser.
+# Figures change with every scrape and are only for the token's holder; no browser should render them as a document.
 _EVERY: dict[str, str] = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -18,23 +18,23 @@ RETRY_AFTER_S = 5
 
 
 def answer(status: int, body: bytes, content_type: str, headers: Mapping[str, str] | None = None) -> Response:
-    """Return an answer of exactly this content type."""
+    """Return a response of exactly this content type."""
     response = Response(body, status, {**_EVERY, **(headers or {})})
     response.headers["Content-Type"] = content_type
     return response
 
 
 def text(status: int, line: str, headers: Mapping[str, str] | None = None) -> Response:
-    """Return one line for people."""
+    """Return one line of text for people."""
     return answer(status, f"{line}\n".encode(), "text/plain; charset=utf-8", headers)
 
 
 def unauthorized(line: str, *, presented: bool) -> Response:
-    """Return 401 with the challenge of RFC 6750; `presented`: a token came and is no good."""
+    """Return 401 with the challenge of RFC 6750; `presented`: a token was sent but is invalid."""
     challenge = 'Bearer realm="endpoint-analytics"' + (', error="invalid_token"' if presented else "")
     return text(401, line, {"WWW-Authenticate": challenge})
 
 
 def unavailable(line: str) -> Response:
-    """Return 503: the same request may be answered a little later."""
+    """Return 503: the same request may succeed a little later."""
     return text(503, line, {"Retry-After": str(RETRY_AFTER_S)})

@@ -1,4 +1,4 @@
-"""TLS of the query service: its certificate, read again when it is renewed, and what it means to have none."""
+"""TLS for the query service: its certificate, reloaded when it is renewed, and the warning when there is none."""
 
 from __future__ import annotations
 
@@ -20,18 +20,21 @@ def add_tls_arguments(parser: argparse.ArgumentParser) -> None:
         "--tls-certificate",
         type=Path,
         metavar="FILE",
-        help="serve https with this certificate chain, PEM (none: http)",
+        help="serve https with this PEM certificate chain (default: none, serve http)",
     )
     parser.add_argument(
-        "--tls-key", type=Path, metavar="FILE", help="the certificate's key, PEM (in the certificate's file)"
+        "--tls-key",
+        type=Path,
+        metavar="FILE",
+        help="the certificate's private key, PEM (default: read from the certificate file)",
     )
 
 
 def make_server_context(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
-    """Return the context to serve with; None without a certificate. Raises ConfigurationError."""
+    """Return the TLS context to serve with, or None without a certificate. Raises ConfigurationError."""
     if certificate is None:
         if key is not None:
-            raise ConfigurationError("--tls-key is given and --tls-certificate is not: give both")
+            raise ConfigurationError("--tls-key is given without --tls-certificate: give both")
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     load_certificate(context, certificate, key)
@@ -39,7 +42,7 @@ def make_server_context(certificate: Path | None, key: Path | None) -> ssl.SSLCo
 
 
 def load_certificate(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:
-    """Read the files into the context, for connections from now on; raises ConfigurationError."""
+    """Load the files into the context, for new connections; raises ConfigurationError."""
 
     def refuse_to_ask() -> str:
         raise ValueError("the key is encrypted")
@@ -48,13 +51,13 @@ def load_certificate(context: ssl.SSLContext, certificate: Path, key: Path | Non
         context.load_cert_chain(certificate, key, refuse_to_ask)
     except (OSError, ValueError) as error:
         raise ConfigurationError(
-            f"--tls-certificate {certificate} and --tls-key {key or certificate} cannot be used ({error}): they take a "
-            "PEM certificate chain and its key, without a password"
+            f"--tls-certificate {certificate} and --tls-key {key or certificate} cannot be used ({error}): give a "
+            "PEM certificate chain and its private key without a passphrase"
         ) from error
 
 
 async def renew(context: ssl.SSLContext, certificate: Path, key: Path | None, every_s: float = 60.0) -> None:
-    """Read the files again whenever they change, for ever; what cannot be used is logged, and the old one goes on."""
+    """Reload the files whenever they change, forever. If they cannot be used, log it and keep the old certificate."""
     seen = _changed_at(certificate, key)
     while True:
         await asyncio.sleep(every_s)
@@ -63,14 +66,17 @@ async def renew(context: ssl.SSLContext, certificate: Path, key: Path | None, ev
         try:
             load_certificate(context, certificate, key)
         except ConfigurationError as error:
-            log.error("the certificate has changed and the one before is kept: %s", error)
+            log.error(
+                "the certificate files changed but cannot be used; keeping the previous certificate: %s",
+                error,
+            )
         else:
             seen = found
-            log.info("the certificate was read again")
+            log.info("the certificate was reloaded")
 
 
 def _changed_at(*paths: Path | None) -> tuple[int, ...]:
-    """Return when the files changed; 0 for one that cannot be seen now."""
+    """Return when the files were last changed; 0 for one that cannot be read now."""
     found = []
     for path in filter(None, paths):
         try:
@@ -81,14 +87,13 @@ def _changed_at(*paths: Path | None) -> tuple[int, ...]:
 
 
 def exposure(host: str) -> str | None:
-    """Return what serving without TLS at this address means; None where only this machine can come."""
+    """Return a warning about serving without TLS at this address; None if only this machine can connect."""
     try:
         if ipaddress.ip_address(host).is_loopback:
             return None
     except ValueError:
         pass
     return (
-        f"listening on {host} without TLS: whoever is on the way can read tokens and sessions and use them. Give "
-        "--tls-certificate and --tls-key, or let only a proxy with TLS reach this address, one that sets "
-        "X-Forwarded-Proto"
+        f"listening on {host} without TLS: anyone on the network path can read and reuse tokens and sessions. Give "
+        "--tls-certificate and --tls-key, or let only a TLS proxy that sets X-Forwarded-Proto reach this address"
     )

@@ -1,1 +1,1 @@
-"""What a scrape is answered: the families of an endpoint, of its signals, and of the service itself."""
+"""What a scrape returns: the metric families of an endpoint, of its signals, and of the service itself."""

@@ -1,6 +1,6 @@
-"""An endpoint's numbers as metric families: which family, which labels, in which order. Pure.
+"""An endpoint's numbers as metric families: which families, labels and order. Pure.
 
-Names come from schemas.metrics alone.
+All names come from schemas.metrics.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from endpoint_analytics.schemas.replicas import STATES
 
 
 def endpoint_families(metrics: EndpointMetrics) -> tuple[MetricFamily, ...]:
-    """Return all families that have something to say, always in the same order.
+    """Return all families that have samples, always in the same order.
 
-    A family without samples is left out: what is not known is. A summary always has its count and sum.
+    An unknown value has no sample, and a family without samples is left out. A summary always has a count and a sum.
     """
     families = (
         family_of(names.LATENCY, _summary(metrics.latency)),
@@ -119,7 +119,7 @@ def _hardware(replicas: Sequence[ReplicaMetrics]) -> Iterable[MetricFamily]:
 
 
 def _engine(replicas: Sequence[ReplicaMetrics]) -> Iterable[MetricFamily]:
-    """The known metrics, then by name those that agents were told to send beside them."""
+    """Yield the standard metrics, then, by name, the additional ones that agents are configured to send."""
     samples: dict[str, list[Sample]] = {}
     for replica in replicas:
         for sample in replica.engine:
@@ -132,7 +132,11 @@ def _engine(replicas: Sequence[ReplicaMetrics]) -> Iterable[MetricFamily]:
             )
     for name in sorted(samples):
         yield MetricFamily(
-            name, "gauge", "Metric of the engine that its agent was told to send", "", tuple(samples[name])
+            name,
+            "gauge",
+            "Metric of the serving engine that its agent is configured to send",
+            "",
+            tuple(samples[name]),
         )
 
 

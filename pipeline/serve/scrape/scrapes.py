@@ -1,4 +1,4 @@
-"""One endpoint's exposition, made once for all who ask for it within a second.
+"""One endpoint's exposition, made once for all scrapes within a second.
 
 HTTP and tokens do not belong here: a scrape in, bytes out.
 """
@@ -25,28 +25,28 @@ from endpoint_analytics.pipeline.store.shared_cache import Outcome, SharedCache
 from endpoint_analytics.pipeline.store.signal_queries import read_signals
 
 GZIP_FROM_BYTES = 1400
-"""A smaller body fits into one packet as it is."""
+"""A smaller body fits into one packet uncompressed."""
 
 
 def render(families: tuple[MetricFamily, ...], form: Format) -> bytes:
-    """Return the families as text of this format."""
+    """Return the families as text in this format."""
     return openmetrics.render(families) if form is OPENMETRICS else prometheus_text.render(families)
 
 
 def compress(body: bytes) -> bytes:
-    """Return the body in gzip, the same bytes each time; the fastest level takes text metrics to a tenth."""
+    """Compress with gzip, deterministically; even the fastest level reduces text metrics to a tenth."""
     return gzip.compress(body, compresslevel=1, mtime=0)
 
 
 @dataclass(slots=True)
 class Exposition:
-    """An endpoint's families with the bodies made of them so far."""
+    """An endpoint's families and the bodies rendered so far."""
 
     families: tuple[MetricFamily, ...]
     _bodies: dict[tuple[Format, bool], bytes] = field(default_factory=dict)
 
     def body(self, form: Format, gzip_accepted: bool) -> tuple[bytes, bool]:
-        """Return the body and whether it is gzip."""
+        """Return the body and whether it is compressed."""
         plain = self._made(form, False)
         if gzip_accepted and len(plain) >= GZIP_FROM_BYTES:
             return self._made(form, True), True
@@ -61,7 +61,7 @@ class Exposition:
 
 
 class Scrapes:
-    """Answers scrapes from a bounded cache over the queries."""
+    """Answers scrapes from a bounded cache in front of the queries."""
 
     def __init__(
         self,
@@ -82,9 +82,9 @@ class Scrapes:
         return len(self._cache)
 
     async def scrape(self, namespace: str, endpoint: str) -> tuple[Exposition | None, Outcome]:
-        """Return the exposition, None for an endpoint that does not exist; raises StoreError."""
+        """Return the exposition, or None for an endpoint that does not exist; raises StoreError."""
 
-        async def ask() -> Exposition | None:
+        async def read() -> Exposition | None:
             reader, now = self._reader, self._now()
             async with query_group() as group:
                 metrics = group.create_task(
@@ -96,4 +96,4 @@ class Scrapes:
                 return None
             return Exposition((*endpoint_families(found), *signal_families(signals.result())))
 
-        return await self._cache.get((namespace, endpoint), ask)
+        return await self._cache.get((namespace, endpoint), read)

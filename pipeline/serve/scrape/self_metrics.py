@@ -1,4 +1,4 @@
-"""What the service tells of itself: plain counters that rise, and their families.
+"""The service's own metrics: plain counters, and their families.
 
 Labels are routes, statuses, outcomes and streams, each from a fixed set: nothing here grows with endpoints or tokens.
 """
@@ -22,10 +22,10 @@ Outcome = Literal["hit", "joined", "miss"]
 
 
 class SelfMetrics:
-    """Counts of one process; used from its event loop alone."""
+    """Counts of one process; used only from its event loop."""
 
     def __init__(self, closed: Mapping[Phase, int] | None = None, queries: QueryCounts | None = None) -> None:
-        """`closed` counts the connections that are closed, `queries` those asked of ClickHouse."""
+        """`closed` counts closed connections, `queries` counts queries to ClickHouse."""
         self._closed: Mapping[Phase, int] = {} if closed is None else closed
         self.requests: Counter[tuple[Route, int]] = Counter()
         self.lookups: Counter[Outcome] = Counter({"hit": 0, "joined": 0, "miss": 0})
@@ -47,7 +47,7 @@ class SelfMetrics:
         data_timestamp_s: float | None,
         paused: Mapping[str, int] | None,
     ) -> tuple[MetricFamily, ...]:
-        """Return all families, given what is known elsewhere."""
+        """Return all families, given the values known elsewhere."""
         requests = (
             Sample("_total", (("route", route), ("status_code", str(status))), count)
             for (route, status), count in sorted(self.requests.items())

@@ -1,6 +1,6 @@
 """An endpoint's autoscaling signals as metric families. Pure.
 
-What is not known has no sample, and so no family: Prometheus then has a gap, never a 0.
+An unknown value has no sample, and so no family: Prometheus then shows a gap, never a 0.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from endpoint_analytics.schemas import metrics as names
 
 
 def signal_families(signals: EndpointSignals | None) -> tuple[MetricFamily, ...]:
-    """Return the families of what is known, always in the same order."""
+    """Return the families of the known values, always in the same order."""
+
     if signals is None:
         return ()
     values = (

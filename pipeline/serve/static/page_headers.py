@@ -1,4 +1,4 @@
-"""The headers of everything that a browser shows: nothing from elsewhere, in no frame, told to nobody. Data only."""
+"""The headers of everything a browser shows: no foreign content, no framing, no referrer. Data only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'self'; base-uri 'none'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; "
     "img-src 'self' data:; object-src 'none'; script-src 'self'; style-src 'self'"
 )
-"""Of the page and its files. Scripts that set an element's style do so through the CSSOM, which it allows."""
+"""For the page and its files. Scripts set styles through the CSSOM, which this policy allows."""
 
 PAGE_HEADERS: dict[str, str] = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
@@ -22,4 +22,4 @@ DATA_HEADERS: dict[str, str] = {
     **PAGE_HEADERS,
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
-"""Of JSON, which is no document to a browser."""
+"""For JSON, which a browser should not render as a document."""

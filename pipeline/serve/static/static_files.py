@@ -1,6 +1,6 @@
-"""The page's files, read once at the start: each with its compressed form, type, tag and how long it is kept.
+"""The page's files, read once at startup, each with its compressed form, type, ETag and cache lifetime.
 
-Names of assets hold a hash of their content, so that a browser may keep them for good and asks only for the page.
+Asset names contain a hash of their content, so browsers may cache them forever and revalidate only the page.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DIST = Path(__file__).parents[1] / "page" / "dist"
-"""Made by build_page.py from the sources beside it."""
+"""Made by build_page.py from the sources next to it."""
 
 _TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -20,15 +20,15 @@ _TYPES = {
     ".txt": "text/plain; charset=utf-8",
     ".woff2": "font/woff2",
 }
-_FOR_GOOD = "public, max-age=31536000, immutable"
-_ASK_EACH_TIME = "no-cache"
+_CACHE_FOREVER = "public, max-age=31536000, immutable"
+_REVALIDATE = "no-cache"
 _BY_NAME = {"index.html": "/", "licences.txt": "/licences.txt"}
-"""Files that keep their name; all others are assets."""
+"""Files with a fixed path; all others are assets."""
 
 
 @dataclass(frozen=True, slots=True)
 class StaticFile:
-    """A file as it is sent; `gzip_body` is None where compression gains nothing."""
+    """A file as it is sent; `gzip_body` is None if compression gains nothing."""
 
     body: bytes
     gzip_body: bytes | None
@@ -37,14 +37,14 @@ class StaticFile:
     etag: str
 
     def encoded(self, *, gzip: bool) -> tuple[bytes, str, dict[str, str]]:
-        """Return the body, its ETag and the headers of its encoding."""
+        """Return the body, its ETag and its encoding headers."""
         if gzip and self.gzip_body is not None:
             return self.gzip_body, f'"{self.etag}-gzip"', {"Content-Encoding": "gzip"}
         return self.body, f'"{self.etag}"', {}
 
 
 def read_static_files(directory: Path = DIST) -> dict[str, StaticFile]:
-    """Return the files by path; none when the page was not built."""
+    """Return the files by path; empty if the page was not built."""
     if not directory.is_dir():
         return {}
     return {
@@ -61,6 +61,6 @@ def _read(path: Path) -> StaticFile:
         body,
         compressed.read_bytes() if compressed.is_file() else None,
         _TYPES[path.suffix],
-        _ASK_EACH_TIME if path.name in _BY_NAME else _FOR_GOOD,
+        _REVALIDATE if path.name in _BY_NAME else _CACHE_FOREVER,
         hashlib.sha256(body).hexdigest()[:16],
     )

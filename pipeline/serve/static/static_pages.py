@@ -1,4 +1,4 @@
-"""Serving the page's files over HTTP: encodings, 304, and a clear word where the page was not built."""
+"""Serves the page's files over HTTP: encodings, 304, and a clear message if the page was not built."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from endpoint_analytics.pipeline.serve.static.page_headers import PAGE_HEADERS
 from endpoint_analytics.pipeline.serve.static.static_files import StaticFile
 
 _NOT_BUILT = (
-    "this installation has no page: run `make page` in the sources and install them again, or install a wheel that "
-    "`make dist` built; the JSON API and open-metrics work without it"
+    "this installation has no page: run `make page` in the source tree and reinstall, or install a wheel built by "
+    "`make dist`; the JSON API and open-metrics work without it"
 )
 
 
 class StaticPages:
-    """The page's routes: `/`, `/assets/{name}` and `/licences.txt`. Open to all: they hold no figures."""
+    """The page's routes: `/`, `/assets/{name}` and `/licences.txt`. Public: they contain no figures."""
 
     def __init__(self, files: Mapping[str, StaticFile]) -> None:
         self._files = files

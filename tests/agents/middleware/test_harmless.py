@@ -256,7 +256,7 @@ def test_under_waitress(make_config):
     harms_nobody(
         waitress_of,
         wsgi_app,
-        lambda: wsgi.AnalyticsMiddleware(wsgi_app, config=make_config(exclude_paths=("/nothing",))),
+        lambda: wsgi.WSGIAnalyticsMiddleware(wsgi_app, config=make_config(exclude_paths=("/nothing",))),
         lambda middleware: middleware.process.agent,
         REQUESTS,
         {"Recorder.arrive", "Request.respond", "Request.finish", "Request.abort", "WsgiExchange.__init__",

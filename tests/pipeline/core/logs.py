@@ -1,6 +1,6 @@
-"""Logs of one partition, from a seed: several boots whose batches come doubled, late, lost, dishonest or broken.
+"""Kafka logs of one partition, from a seed: several boots with duplicate, late, lost, dishonest or broken batches.
 
-What hypothesis draws are the log's sizes and the seed, so that a failing log shrinks.
+Hypothesis draws the log's sizes and the seed, so that a failing log shrinks.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ DAY_US = 86_400_000_000
 
 @dataclass(frozen=True)
 class Log:
-    """Records of one partition and the rule that cuts them into chunks."""
+    """Records of one partition and the rule that divides them into chunks."""
 
     stream: str
     rule: ChunkRule
@@ -47,7 +47,7 @@ class Log:
 
 
 class Replica:
-    """One boot of a replica that serves requests, and tells them in honest batches."""
+    """One boot of a replica that serves requests and reports them in honest batches."""
 
     def __init__(self, rng: random.Random, number: int, start_us: int) -> None:
         self._rng = rng
@@ -222,7 +222,7 @@ def _spoil(rng: random.Random, batch: RequestBatch) -> RequestBatch:
 
 
 def _misplace(rng: random.Random, message):
-    """Return the message as of long ago, late, or ahead of time."""
+    """Return the message with a time long ago, late, or in the future."""
     shift_us = rng.choice([-3 * DAY_US, -DAY_US, 3_600_000_000])
     times = {
         name: getattr(message, name) + shift_us
@@ -248,7 +248,7 @@ def make_log(
     honest: bool = False,
     start_us: int = START_US,
 ) -> Log:
-    """Return a log. An honest one has doubles and disorder, and all batches come."""
+    """Return a log. An honest one has duplicates and disorder, but all batches arrive."""
     rng = random.Random(seed)
     making = {
         "requests": Replica.request_batch,

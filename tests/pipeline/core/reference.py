@@ -1,4 +1,4 @@
-"""The fold once more, as simple as can be: message by message, event by event, plain dicts, exact integers.
+"""A second, simplest possible fold: message by message, event by event, plain dicts, exact integers.
 
 Only decoding is shared with the sources. Returns rows as `Worker.table.final()` does, except that pairs of
 arrays (`x_codes` and `x_counts` ...) are dicts here; `comparable` brings stored rows into the same form.
@@ -391,7 +391,7 @@ PAIRS = (
 
 
 def comparable(final: Final) -> Final:
-    """Return stored rows with pairs of arrays as dicts, and without what errors say in words."""
+    """Return stored rows with pairs of arrays as dicts, and without the texts of errors."""
     return {
         table: {key: _comparable(values) for key, values in rows.items()} for table, rows in final.items()
     }

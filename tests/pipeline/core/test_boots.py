@@ -1,4 +1,4 @@
-"""Which batches of a boot were counted: the memory of seq."""
+"""Which batches of a boot were counted: the state by seq."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Two processes under one boot: each batch of each is counted once, in whatever order they come and are read."""
+"""Two processes under one boot: each batch of each is counted once, in whatever order they arrive and are read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RULE = ChunkRule(5_000, 1_000_000)
 
 
 class Process:
-    """An agent: each batch begins where the last ended, and holds some requests that arrive, respond and finish."""
+    """An agent: each batch begins where the last ended and has some requests that arrive, respond and finish."""
 
     def __init__(self, seed: int, at_us: int = START_US) -> None:
         self.rng = random.Random(seed)
@@ -69,7 +69,7 @@ def log_of(batches: list[RequestBatch]) -> list[Record]:
 
 
 def fold(records: list[Record], restarts: int = 0, seed: int = 0) -> Table:
-    """Fold the log, with workers that begin again where the chunk at some place begins."""
+    """Fold the log, with workers that restart at the start of the chunk at some position."""
     table, rng = Table(), random.Random(seed)
     begin = 0
     for _ in range(restarts):
@@ -120,7 +120,7 @@ def test_each_batch_of_each_process_is_counted_once(
     assert sum(boot["arrived"] for boot in found.values()) == events
     assert sum(row["arrived"] for row in table.final()["request_windows"].values()) == events
     assert found["b"]["copies"] == processes - 1 == len(found) - 1
-    # Each process is told apart, so that its own totals agree with what is counted of it.
+    # The processes are distinguished, so that the totals of each agree with what is counted of it.
     assert all(boot["arrived"] == boot["agent_arrived"] for boot in found.values())
     assert {boot["copy_of"] for name, boot in found.items() if name != "b"} == {"b"}
 
@@ -129,7 +129,7 @@ def test_each_batch_of_each_process_is_counted_once(
 def test_batches_of_copies_that_are_held_up_are_counted_once_too(
     seed: int, before: int, behind: int, restarts: int, processes: int
 ) -> None:
-    """Which process one is counted to may then be another; that it is counted, and once, may not."""
+    """It may then be counted to another process, but it must be counted exactly once."""
     rng = random.Random(seed)
     first = Process(seed)
     early = [first.batch() for _ in range(before)]
@@ -185,7 +185,7 @@ def test_more_processes_than_are_told_apart_are_rejected_by_name() -> None:
 
 @pytest.mark.parametrize("seed", [*range(60), 2586, 2932, 3764, 3887, 3919])
 def test_a_fleet_that_is_copied_is_counted_exactly(seed: int) -> None:
-    """Copies of copies, batches sent again and held up, restarts, and a sender that lags now and then."""
+    """Copies of copies, resent and delayed batches, restarts, and a sender that lags now and then."""
     rng = random.Random(seed)
     config = FleetConfig(
         replicas=1, endpoints=1, rate=4.0, duplicates=0.1, late=rng.choice([0.0, 0.1]), copies=0.03,

@@ -1,4 +1,4 @@
-"""The laws of the fold: what is stored depends on the log alone, and is what a simple count of it gives."""
+"""The laws of the fold: the stored rows depend only on the Kafka log, and equal a simple count of it."""
 
 import random
 
@@ -30,7 +30,7 @@ def read_at_once(log: Log) -> Worker:
 
 
 def read_in_pieces(worker: Worker, records, rng: random.Random):
-    """Read on in reads of any size, with flushes at any time; a generator of pauses."""
+    """Continue reading in reads of any size, with flushes at any time; a generator of pauses."""
     done = 0
     while done < len(records):
         size = rng.choice([1, 1, 2, 5, 20])

@@ -1,4 +1,4 @@
-"""Holes of a log: whatever way they are told, what is past them is the same."""
+"""Holes of a log: however they are reported, the next offset past them is the same."""
 
 from __future__ import annotations
 

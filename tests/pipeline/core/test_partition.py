@@ -1,4 +1,4 @@
-"""Where the log is cut, what is refused, and what a chunk's tally says."""
+"""Where the log is divided, which messages are refused, and what a chunk's row counts."""
 
 import pytest
 from hypothesis import given
@@ -128,7 +128,7 @@ def test_more_leave_than_were_there_is_not_conserved(name):
     worker = fold(request_batch(**DISHONEST[name]))
     assert worker.refused == {0: "not_conserved"}
     (row,) = rows(worker, "rejected")
-    assert row["detail"].startswith("more requests left than were there: pending or streaming falls to -1")
+    assert row["detail"].startswith("more requests ended than there were: pending or streaming falls to -1")
 
 
 PHASES = {

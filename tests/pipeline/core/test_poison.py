@@ -1,4 +1,4 @@
-"""The largest values that messages may hold, in any number: no row leaves the 64 bits of its column."""
+"""The largest values that messages may contain, in any number: no row overflows the 64 bits of its column."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +25,7 @@ def check_columns(rows: dict[str, list[dict[str, object]]]) -> None:
 
 
 def read_all(stream: str, messages) -> Worker:
-    """Read messages that the broker got when they ended."""
+    """Read messages that the broker received when they ended."""
     worker = Worker(stream)
     worker.read([Record(i, m.end_us // 1000, encode(m)) for i, m in enumerate(messages)])
     worker.flush()

@@ -72,8 +72,8 @@ def test_the_shortest_millisecond_is_in_order():
 
 @given(durations_us)
 def test_a_buckets_value_is_within_one_per_cent_of_what_it_holds(value):
-    told = value_of(int(buckets_of(np.array([value]))[0]))
-    assert abs(told - value) <= value * 0.01 * (1 + 1e-12)
+    reported = value_of(int(buckets_of(np.array([value]))[0]))
+    assert abs(reported - value) <= value * 0.01 * (1 + 1e-12)
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -103,8 +103,8 @@ def test_merging_is_associative_and_commutative_and_loses_nothing(a, b, c):
 def test_quantiles_rise(values):
     merged = sketch(values)
     buckets = sorted(merged)
-    told = quantiles(buckets, [merged[bucket] for bucket in buckets], QS)
-    assert told == sorted(told)
+    reported = quantiles(buckets, [merged[bucket] for bucket in buckets], QS)
+    assert reported == sorted(reported)
 
 
 def test_an_empty_sketch_has_no_quantile():

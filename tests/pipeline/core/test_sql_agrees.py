@@ -1,4 +1,4 @@
-"""On a real engine: rows stored again and again, out of order, read back as what the reference counted."""
+"""On a real ClickHouse: rows stored repeatedly and out of order read back as the reference counts."""
 
 import asyncio
 import random
@@ -49,7 +49,7 @@ def client(config):
 
 
 def recent_log(stream: str, seed: int) -> Log:
-    """Return a log of two days ago: the tables let go of what is old."""
+    """Return a log of two days ago: the tables delete older data."""
     start_s = int(time.time()) // 86_400 * 86_400 - 2 * 86_400
     return make_log(stream, seed, 4, 80, ChunkRule(10_000, 30), start_us=start_s * 1_000_000)
 
@@ -260,11 +260,11 @@ def test_sketch_quantile_is_the_quantile_of_core(client):
     for size in (1, 2, 3, 10, 100, 1_000, 20_000):
         values = np.clip(rng.lognormal(11, 4, size), 0, MAX_DURATION_US).astype(np.int64)
         buckets, counts = np.unique(buckets_of(values), return_counts=True)
-        told = client.query(
+        reported = client.query(
             "SELECT arrayMap(q -> sketchQuantile({b:Array(UInt16)}, {c:Array(UInt64)}, q), {qs:Array(Float64)})",
             parameters={"b": buckets.tolist(), "c": counts.tolist(), "qs": qs},
         ).result_rows[0][0]
-        assert told == pytest.approx(quantiles(buckets.tolist(), counts.tolist(), qs), rel=1e-12)
+        assert reported == pytest.approx(quantiles(buckets.tolist(), counts.tolist(), qs), rel=1e-12)
 
 
 def test_merging_in_sql_is_merging_in_core(client):

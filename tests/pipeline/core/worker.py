@@ -1,7 +1,7 @@
 """A worker without Faust and ClickHouse: the fold, driven as stream.reader drives it, over a table in memory.
 
-`Table` is a ReplacingMergeTree: of each sorting key the row of the highest version stays, of equal
-versions the one inserted last. It also holds the fold to its promise that equal versions are equal rows.
+`Table` is a ReplacingMergeTree: for each sorting key, the row with the highest version stays, and of equal versions the
+last one inserted. It also checks the fold's promise that equal versions are equal rows.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Table:
         return self._final
 
     def read_boots(self, stream: str, partition: int, chunk: int, wanted: Iterable[BootKey]) -> list[Boot]:
-        """Return the boots as of before `chunk`, as store.boot_states reads them."""
+        """Return the boots as they were before `chunk`, like store.boot_states."""
         newest: dict[BootKey, Values] = {}
         for values in self._final["boot_states"].values():
             if (values["stream"], values["partition"]) == (stream, partition) and values["chunk"] < chunk:
@@ -136,7 +136,7 @@ class Worker:
             yield
 
     def flush(self) -> None:
-        """Store what changed, as the reader does when it is due and when a chunk closes."""
+        """Store the changes, as the reader does when they are due and when a chunk closes."""
         if not self._open:
             return
         rejected, rows = self._fold.take_rejected()

@@ -82,7 +82,7 @@ class ServeProcess:
         )
 
     def stop(self) -> tuple[int, float]:
-        """SIGTERM; returns the exit status and the seconds until it came."""
+        """Send SIGTERM; returns the exit status and the seconds until the exit."""
         started_s = time.monotonic()
         self._process.send_signal(signal.SIGTERM)
         try:
@@ -137,7 +137,7 @@ def operator_token(client) -> str:
 
 @pytest.fixture(scope="session")
 def start_service(tmp_path_factory):
-    """Start a service of one's own; it is stopped at the end at the latest."""
+    """Start a separate service; it is stopped at the end at the latest."""
     started = []
 
     def start(config: ClickHouseConfig, *flags: str) -> ServeProcess:

@@ -1,4 +1,4 @@
-"""The service where ClickHouse is not there: before it starts, and after it died; and how it ends."""
+"""The service without ClickHouse: before it starts and after it died; and how the service stops."""
 
 import http.client
 import socket
@@ -24,7 +24,7 @@ def test_it_waits_for_clickhouse_and_outlives_it(tmp_path, start_service):
     assert f"no ClickHouse answers at {url}" in ready.text
     scrape = service.scrape(f"eat_{'0' * 16}_{'a' * 43}")
     assert (scrape.status, scrape.headers["retry-after"]) == (503, "5")
-    assert "cannot be read from ClickHouse" in scrape.text
+    assert "ClickHouse cannot be queried right now" in scrape.text
     assert url not in scrape.text
     assert url not in service.get("/ready", {"X-Forwarded-For": "203.0.113.9"}).text
     assert service.get("/v2/endpoint/acme/llm/open-metrics").status == 401

@@ -1,4 +1,4 @@
-"""When signals are sent: at multiples of the interval, so that two senders speak of the same moments."""
+"""When signals are sent: at multiples of the interval, so that two senders refer to the same moments."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ def test_kafka_that_is_not_there_is_an_error_in_time():
 
 @dataclass
 class Sent:
-    """A producer that takes everything, and a clock that reading moves."""
+    """A producer that accepts everything, and a clock that advances when it is read."""
 
     reading_s: float
     now_s: float = 1_800_000_000.0

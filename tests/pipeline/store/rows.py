@@ -1,4 +1,4 @@
-"""Rows as the worker stores them: absolute, with a version, several chunks; and a way to put them in."""
+"""Rows as the worker stores them: absolute, with a version, in several chunks; and a function to insert them."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def progress(
     partition: int = 0,
     streams: Iterable[str] = STREAMS,
 ) -> list[dict[str, object]]:
-    """A partition of each topic as the worker that reads it tells of it; without more, read steadily for days."""
+    """Progress rows of one partition per topic, as its worker reports them; by default, read steadily for days."""
     return [
         {
             "stream": stream,
@@ -181,7 +181,7 @@ def progress(
 
 
 def all_known(client: Client, partitions: int = 8) -> None:
-    """Say that the pipeline keeps up, for the next hour."""
+    """Report that the pipeline keeps up for the next hour."""
     read_to = datetime.now(UTC) + timedelta(hours=1)
     insert(
         client,

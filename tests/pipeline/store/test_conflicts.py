@@ -1,4 +1,4 @@
-"""Batches that are in no figure, and when they came: also when the states of their boot are gone."""
+"""Batches that are in no figure, and when they arrived, even if the states of their boot are gone."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -37,13 +37,13 @@ def conflicts(client):
 
 
 def age(client):
-    """Have ClickHouse delete what its TTL says."""
+    """Make ClickHouse delete rows past their TTL."""
     client.command("OPTIMIZE TABLE boot_states FINAL")
 
 
 def test_they_came_between_one_state_and_the_next(client, conflicts):
-    told = ((500, 10, 0), (400, 20, 3), (300, 30, 3), (200, 40, 5))
-    insert(client, "boot_states", [state("new", *each, first_ago_s=600) for each in told])
+    reported = ((500, 10, 0), (400, 20, 3), (300, 30, 3), (200, 40, 5))
+    insert(client, "boot_states", [state("new", *each, first_ago_s=600) for each in reported])
     expected = [
         Conflict("r1", "requests", NOW_S - 500, NOW_S - 400, 3),
         Conflict("r1", "requests", NOW_S - 300, NOW_S - 200, 2),
@@ -54,8 +54,8 @@ def test_they_came_between_one_state_and_the_next(client, conflicts):
 
 
 def test_they_stand_in_the_whole_life_of_a_boot_whose_states_are_gone(client, conflicts):
-    told = ((20 * DAY_S, 10, 2), (19 * DAY_S, 20, 7))
-    insert(client, "boot_states", [state("old", *each, first_ago_s=21 * DAY_S) for each in told])
+    reported = ((20 * DAY_S, 10, 2), (19 * DAY_S, 20, 7))
+    insert(client, "boot_states", [state("old", *each, first_ago_s=21 * DAY_S) for each in reported])
     age(client)
     assert client.query("SELECT count() FROM boot_states WHERE endpoint = 'old'").result_rows == [(0,)]
     assert conflicts("old") == [Conflict("r1", "requests", NOW_S - 21 * DAY_S, NOW_S - 19 * DAY_S, 7)]
@@ -64,8 +64,8 @@ def test_they_stand_in_the_whole_life_of_a_boot_whose_states_are_gone(client, co
 
 
 def test_they_came_before_the_first_state_that_is_kept(client, conflicts):
-    told = ((20 * DAY_S, 10, 2), (3 * DAY_S, 20, 7), (2 * DAY_S, 30, 8), (DAY_S, 40, 8))
-    insert(client, "boot_states", [state("half", *each, first_ago_s=21 * DAY_S) for each in told])
+    reported = ((20 * DAY_S, 10, 2), (3 * DAY_S, 20, 7), (2 * DAY_S, 30, 8), (DAY_S, 40, 8))
+    insert(client, "boot_states", [state("half", *each, first_ago_s=21 * DAY_S) for each in reported])
     age(client)
     assert conflicts("half") == [
         Conflict("r1", "requests", NOW_S - 21 * DAY_S, NOW_S - 3 * DAY_S, 7),
@@ -74,7 +74,10 @@ def test_they_came_before_the_first_state_that_is_kept(client, conflicts):
 
 
 def test_each_partition_counts_for_itself(client, conflicts):
-    """As when the topic got more of them: a boot's messages come by one, and then by another."""
-    told = [state("two", 500, 10, 4, first_ago_s=600), state("two", 300, 10, 1, first_ago_s=400, partition=1)]
-    insert(client, "boot_states", told)
+    """As after adding partitions to the topic: a boot's messages arrive through one, and then through another."""
+    reported = [
+        state("two", 500, 10, 4, first_ago_s=600),
+        state("two", 300, 10, 1, first_ago_s=400, partition=1),
+    ]
+    insert(client, "boot_states", reported)
     assert [each.batches for each in conflicts("two")] == [4, 1]

@@ -52,7 +52,7 @@ def read(config, endpoint):
 
 @pytest.fixture
 def put(client, endpoint):
-    """Insert rows of this test's endpoint; boots come in by boot_states, as the worker writes them."""
+    """Insert rows of this test's endpoint; boots are inserted through boot_states, as by the worker."""
 
     def run(table, *rows):
         insert(client, table, [{**row, "endpoint": endpoint} for row in rows])
@@ -180,7 +180,7 @@ def test_the_newest_sample_of_each_metric_and_device(read, put):
         hardware(NOW, "gpu_percent", 7, device="gpu1"),
         hardware(NOW, "gpu_percent", 5, device="gpu0"),
         hardware(NOW, "network_sent_bytes", 1),
-        hardware(NOW, "memory_used_bytes", 1, age_s=15),  # the agent no longer tells it
+        hardware(NOW, "memory_used_bytes", 1, age_s=15),  # the agent no longer reports it
     )
     assert replica(read()).hardware == (
         NewestSample("cpu_percent", "", 60),
@@ -196,7 +196,7 @@ def test_the_newest_sample_of_each_metric_of_the_engine(read, put):
         hardware(NOW, "engine_waiting_requests", 5, age_s=2),
         hardware(NOW, "engine_waiting_requests", 6, age_s=1),
         hardware(NOW, "engine_of_its_own", 7),
-        hardware(NOW, "engine_kv_cache_percent", 1, age_s=15),  # the agent no longer tells it
+        hardware(NOW, "engine_kv_cache_percent", 1, age_s=15),  # the agent no longer reports it
     )
     found = replica(read())
     assert found.engine == (
@@ -286,7 +286,7 @@ Rows = st.lists(
 @settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=Rows, order=st.randoms())
 def test_replays_in_any_order_change_nothing_and_counters_never_go_down(client, config, rows, order):
-    """A boot's state at version v is the same whoever writes it; only how far it got is the newest."""
+    """A boot's state at version v is the same, whichever worker writes it; the newest version wins."""
     name = f"e-{uuid.uuid4().hex[:8]}"
     written = [(boot_id, version) for boot_id, version, _ in rows] * 2
     order.shuffle(written)

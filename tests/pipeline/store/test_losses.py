@@ -1,4 +1,4 @@
-"""What was lost, of how much, and when."""
+"""How much was lost, and when."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Queries side by side: what comes out when one, several or none of them fail."""
+"""Concurrent queries: the outcome if one, several or none of them fail."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Rolling up on a real ClickHouse: replays, late rows, several rollers, a backlog."""
+"""Rollups on a real ClickHouse: replays, late rows, concurrent rollups, a backlog."""
 
 import asyncio
 import random
@@ -122,7 +122,7 @@ def test_several_rollers_at_once_agree(client, config):
 
 
 class StopsAfter(ClientExecutor):
-    """Goes away after some statements, as a process that is killed."""
+    """Stops after some statements, like a killed process."""
 
     def __init__(self, client, statements):
         super().__init__(client)
@@ -162,7 +162,7 @@ def test_a_window_that_is_not_over_waits(client):
 
 
 def test_what_settles_later_is_found_by_a_later_look(client, monkeypatch):
-    """A row that was stored while its minute went on, and none after it."""
+    """A row stored before its minute was over, and none after it."""
     monkeypatch.setattr(rollup, "SETTLE_S", 7 * 3600)
     insert(client, "request_windows", window_rows(made(), covered()))
     look(client)
@@ -207,7 +207,7 @@ def test_samples_of_replicas_that_do_not_run_are_theirs_alone(client, kind):
 
 
 def test_the_last_day_that_is_kept_is_left_as_it_is(client):
-    """Some of its rows may be gone: computing a window anew would lose what they added."""
+    """Some of its rows may be gone: recomputing a window would lose their counts."""
     old = datetime.now(UTC) - timedelta(days=6, hours=12)
     at = int(old.timestamp()) // 10 * 10
     insert(client, "request_windows", window_rows([], [("r1", "b1", at)]))

@@ -12,11 +12,11 @@ from endpoint_analytics.pipeline.store.rollup_levels import (
     Retention,
     RollupProgress,
 )
-from endpoint_analytics.pipeline.store.series_plan import NOWHERE, RangeError, choose_steps, time_ranges
+from endpoint_analytics.pipeline.store.series_plan import EMPTY, RangeError, choose_steps, time_ranges
 
 NOW = 1_700_000_000.0
 DAY = 86_400
-REACH = RollupProgress(Retention(7, 30, 400), int(NOW) // 60 * 60, int(NOW) // 3600 * 3600)
+PROGRESS = RollupProgress(Retention(7, 30, 400), int(NOW) // 60 * 60, int(NOW) // 3600 * 3600)
 
 
 @given(
@@ -33,24 +33,21 @@ def test_stretches_cover_the_range_once(begin, length, minutes, hours, coarsest)
     hour_to = min(minute_to, base + hours * 10) // 3600 * 3600
     read = time_ranges(first, last, coarsest, RollupProgress(Retention(), minute_to, hour_to))
     found = sorted(
-        each for part in (read.hours, read.minutes, read.windows) for each in part if each != NOWHERE
+        each for part in (read.hours, read.minutes, read.windows) for each in part if each != EMPTY
     )
     found = [each for each in found if each[0] < each[1]]
     assert (found[0][0], found[-1][1]) == (first, last)
     assert all(one[1] == other[0] for one, other in pairwise(found))
     assert all(
-        moment % 60 == 0 and moment <= minute_to
-        for each in read.minutes
-        if each != NOWHERE
-        for moment in each
+        moment % 60 == 0 and moment <= minute_to for each in read.minutes if each != EMPTY for moment in each
     )
     assert all(
-        moment % 3600 == 0 and moment <= hour_to for each in read.hours if each != NOWHERE for moment in each
+        moment % 3600 == 0 and moment <= hour_to for each in read.hours if each != EMPTY for moment in each
     )
 
 
-def steps(length, step=None, points=300, ago=0.0, reach=REACH):
-    return choose_steps(NOW - ago - length, NOW - ago, step, points, 2000, NOW, reach)
+def steps(length, step=None, points=300, ago=0.0, progress=PROGRESS):
+    return choose_steps(NOW - ago - length, NOW - ago, step, points, 2000, NOW, progress)
 
 
 @pytest.mark.parametrize(
@@ -91,4 +88,4 @@ def test_a_range_that_cannot_be_answered():
         steps(403 * DAY)
     with pytest.raises(RangeError, match="at most 2000") as found:
         steps(DAY, 10)
-    assert found.value.hint == "ask for a step of 44 s or more, or for a shorter range"
+    assert found.value.hint == "use a step of 44 s or more, or a shorter range"

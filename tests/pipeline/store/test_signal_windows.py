@@ -1,4 +1,4 @@
-"""The last 20 s of an agent's requests, as SQL has them, against sums over the requests themselves."""
+"""The last 20 s of an agent's requests according to SQL, against sums over the requests themselves."""
 
 import random
 import time
@@ -21,7 +21,7 @@ START_US = (int(time.time()) // 10 - 60) * 10 * S
 
 @dataclass(frozen=True)
 class Case:
-    """Requests by when they arrive and get their status, and for how long the agent told, all after START_US."""
+    """Requests by when they arrive and get their status, and how long the agent reported, all after START_US."""
 
     requests: tuple[tuple[int, int], ...]
     until_us: int
@@ -59,7 +59,7 @@ def pending_us(case: Case, from_us: int, to_us: int) -> int:
 
 
 def expected(case: Case) -> float:
-    """The mean over the last 20 s, the window that they cut taken as even throughout."""
+    """The mean over the last 20 s; a partly covered window is assumed to be uniform."""
     until, total, length = case.until_us, 0.0, 0.0
     for window in range(0, until, 10 * S):
         begin, end = max(window, case.from_us), min(window + 10 * S, until)
@@ -128,7 +128,7 @@ def moment(case: Case) -> str:
 
 @pytest.fixture(scope="module")
 def means(config):
-    """Means of all cases, by name, cut into chunks in three ways, the last with each message twice."""
+    """Means of all cases, by name, divided into chunks in three ways, the last with each message twice."""
     client = connect(config)
     rows = []
     for name, case in CASES.items():
@@ -172,7 +172,7 @@ def test_neither_chunks_nor_doubles_change_it(means, name):
 
 
 def test_at_a_window_s_end_it_is_exact():
-    """Without a window that is cut, the reference is the plain mean of the last 20 s."""
+    """Without a partly covered window, the reference is the plain mean of the last 20 s."""
     for case in CASES.values():
         if case.until_us % (10 * S) == 0 and case.until_us - case.from_us >= 20 * S:
             exact = pending_us(case, case.until_us - 20 * S, case.until_us) / (20 * S)

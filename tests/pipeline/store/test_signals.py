@@ -1,4 +1,4 @@
-"""Signals of endpoints from rows, in Python and in SQL: what each rule says, and that both say the same of anything."""
+"""Signals of endpoints from rows, in Python and in SQL: each rule, and that both agree on arbitrary rows."""
 
 import asyncio
 import random
@@ -49,7 +49,7 @@ class Endpoint:
         stream="requests",
         partition=0,
     ):
-        """An agent heard `age_s` ago that told until `told_s` ago, of even levels."""
+        """An agent last heard `age_s` ago whose reports end `told_s` ago, with constant levels."""
         row = boot(
             NOW,
             replica=replica,
@@ -93,7 +93,7 @@ class Endpoint:
                 self.add("hardware_windows", row)
         return self
 
-    def told(self, replica, state, age_s=30.0, partition=0):
+    def reported(self, replica, state, age_s=30.0, partition=0):
         row = event(NOW, state, replica=replica, age_s=age_s, partition=partition, **self.of)
         self.add("replica_events", row)
         return self
@@ -114,7 +114,7 @@ THREE = ("r1", "r2", "r3")
 
 
 def endpoint_cases() -> dict[str, tuple[Endpoint, dict[str, object]]]:
-    """Endpoints by what they are, and what must be said of them."""
+    """Endpoints by description, and their expected signals."""
 
     def some(name):
         return Endpoint(name.replace(" ", "-").replace(",", ""))
@@ -202,7 +202,7 @@ def endpoint_cases() -> dict[str, tuple[Endpoint, dict[str, object]]]:
     name = "states are late"
     case(
         name,
-        some(name).agent("r1", 2, age_s=20).told("r1", "running", 100, partition=14),
+        some(name).agent("r1", 2, age_s=20).reported("r1", "running", 100, partition=14),
         running_replicas=None,
         silent_replicas=0,
     )
@@ -249,19 +249,24 @@ def endpoint_cases() -> dict[str, tuple[Endpoint, dict[str, object]]]:
     name = "what is held by one on its way counts"
     case(
         name,
-        some(name).agent("r1", 1).agent("r2", 5).told("r2", "initializing"),
+        some(name).agent("r1", 1).agent("r2", 5).reported("r2", "initializing"),
         running_replicas=1,
         pending_per_replica=6.0,
     )
     name = "what is held by one that drains does not"
     case(
         name,
-        some(name).agent("r1", 1).agent("r2", 5).told("r2", "draining"),
+        some(name).agent("r1", 1).agent("r2", 5).reported("r2", "draining"),
         running_replicas=1,
         pending_per_replica=1.0,
     )
     name = "only one that drains"
-    case(name, some(name).agent("r2", 5).told("r2", "draining"), running_replicas=0, pending_per_replica=None)
+    case(
+        name,
+        some(name).agent("r2", 5).reported("r2", "draining"),
+        running_replicas=0,
+        pending_per_replica=None,
+    )
     name = "one is late, the other stands for it"
     case(
         name,
@@ -289,10 +294,10 @@ def endpoint_cases() -> dict[str, tuple[Endpoint, dict[str, object]]]:
     )
     name = "a clock that is 30 s behind"
     case(name, some(name).agent("r1", 2, told_s=31).agent("r2", 4), pending_per_replica=3.0)
-    name = "told to run, and no agent"
+    name = "reported to run, and no agent"
     case(
         name,
-        some(name).told("r1", "running").told("r2", "running").agent(UNASSIGNED, 4),
+        some(name).reported("r1", "running").reported("r2", "running").agent(UNASSIGNED, 4),
         running_replicas=2,
         pending_per_replica=2.0,
         pending_requests=4.0,
@@ -313,7 +318,7 @@ def endpoint_cases() -> dict[str, tuple[Endpoint, dict[str, object]]]:
         some(name)
         .hardware("r1", cpu=40.0, memory=10.0, gpu=90.0, gpu_memory=30.0)
         .hardware("r2", cpu=100.0)
-        .told("r2", "draining")
+        .reported("r2", "draining")
         .hardware("r3", cpu=50.0, memory=20.0),
         running_replicas=2,
         cpu_percent=45.0,
@@ -336,7 +341,7 @@ def endpoint_cases() -> dict[str, tuple[Endpoint, dict[str, object]]]:
 
 
 def random_endpoint(seed: int) -> Endpoint:
-    """Anything that may be stored, with ages on both sides of every bound and on it."""
+    """Arbitrary storable rows, with ages on both sides of every limit and exactly on it."""
     chance = random.Random(seed)
     ages = (
         0.0,
@@ -381,7 +386,7 @@ def random_endpoint(seed: int) -> Endpoint:
                 **({"gpu": 50.0} if chance.random() < 0.5 else {}),
             )
         for _ in range(chance.randrange(3)):
-            endpoint.told(replica, chance.choice(STATES), chance.choice(ages), chance.choice(places))
+            endpoint.reported(replica, chance.choice(STATES), chance.choice(ages), chance.choice(places))
     return endpoint
 
 

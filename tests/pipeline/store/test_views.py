@@ -1,4 +1,4 @@
-"""What analysts see: the views over rows of several chunks, versions and boots, and a comment on everything."""
+"""What analysts see: the views over rows of several chunks, versions and boots, and comments on everything."""
 
 from datetime import UTC, datetime
 

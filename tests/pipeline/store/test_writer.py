@@ -1,4 +1,4 @@
-"""The writer: what it tries again for ever, and what it gives up."""
+"""The writer: what it retries forever, and what it gives up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a partition is stored: what may be said of it, and what not."""
+"""How far a partition is stored: what may be reported, and what may not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IDLE = Stored(5, None)
 
 
 def at(now_ms: int) -> Now:
-    """The time by two clocks that agree."""
+    """The time of two clocks that agree."""
     return Now(now_ms, now_ms)
 
 
@@ -38,7 +38,7 @@ def test_what_is_not_stored_yet_is_not_said_to_be_read() -> None:
 
 
 def test_a_look_that_is_never_quite_reached_gives_way_to_none() -> None:
-    """Under a steady stream each look is behind the next one: the oldest that waits is kept until it is reached."""
+    """In a steady stream, a new look always precedes reaching the last: the oldest is kept until reached."""
     progress = PartitionProgress()
     progress.look(Look(T, 10))
     progress.look(Look(T + 1_000, 20))
@@ -93,7 +93,7 @@ def test_only_partitions_that_are_ours_are_told_of() -> None:
 
 
 def test_a_stamp_of_the_future_says_nothing_of_it() -> None:
-    """A topic of CreateTime holds what its senders say; a row of progress is believed for ever."""
+    """A CreateTime topic has its senders' timestamps, but a progress row is believed forever."""
     progress = Progress()
     progress.look(at(T), [("requests", 0, 5)])
     [row] = progress.advance(at(T + 500), [("requests", 0, Stored(5, T + 86_400_000))])

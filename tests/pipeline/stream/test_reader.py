@@ -1,4 +1,4 @@
-"""The reader: what is acknowledged when, what a new generation does, and what an outage does."""
+"""The reader: what is acknowledged and when, and the effects of a new generation and of an outage."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ REPLICAS = 10  # a second of the log is ten messages, a chunk of ten seconds a h
 
 
 class Shell:
-    """A reader with what surrounds it, which is its group too.
+    """A reader and its environment, which is also its group.
 
-    `log` is what Kafka has, and delivers again where it is asked to; `begins` is where the group begins, if not at the
-    first delivery; the next `unreachable` questions are not answered; of the partitions `queued` messages wait.
+    `log` is what Kafka has, and delivers again when requested; `begins` is where the group begins, if not at the first
+    delivery; the next `unreachable` requests are not answered; the partitions in `queued` have waiting messages.
     """
 
     def __init__(self, config: ClickHouseConfig, max_rejected_share: float = 1.0) -> None:
@@ -70,7 +70,7 @@ class Shell:
         return delivered if self.begins is None else self.begins
 
     def look(self, committed: int = 0) -> None:
-        """Have the reader see what the log holds, of two partitions."""
+        """Show the reader the ranges of the logs of two partitions."""
         span = LogSpan(self.log[0].offset, self.log[-1].offset + 1, committed)
         self.reader.saw_logs({0: span, 1: span})
 
@@ -100,7 +100,7 @@ class Shell:
         await self.reader.read([Delivery(partition, generation or self.number, record) for record in records])
 
     async def read(self, records: Sequence[Record], partition: int = 0) -> None:
-        """Deliver the records, and on that what the reader asked for."""
+        """Deliver the records, and then what the reader requested."""
         answered = len(self.fetched_from)
         await self.deliver(records, partition)
         while answered < len(self.fetched_from):
@@ -288,7 +288,7 @@ def state_of(config: ClickHouseConfig) -> list[tuple[object, ...]]:
 def test_a_partition_of_bad_messages_is_paused_until_it_is_well(
     config: ClickHouseConfig,
 ) -> None:
-    """Its offset stays, over a restart too; once its newest messages are usable all of it is read."""
+    """Its offset stays, even after a restart; once its newest messages are usable, all of it is read."""
     good = log(2300)
     records = [Record(r.offset, r.append_ms, b"{}") for r in good[:2100]] + good[2100:]
 
@@ -297,16 +297,16 @@ def test_a_partition_of_bad_messages_is_paused_until_it_is_well(
         shell.log = records[:2100]
         await shell.read(records[:2050])
         await shell.read(records[2050:2100])
-        await shell.reader.resume_what_is_well()
+        await shell.reader.resume_healthy()
 
     async def well(shell: Shell) -> None:
         shell.reader._max_rejected_share = shell.reader.pauses._max_share = 0.9
         shell.log = records[:2100]
         await shell.read(records[2000:2100])
-        await shell.reader.resume_what_is_well()
+        await shell.reader.resume_healthy()
         assert shell.committed == 0
         shell.log = records
-        await shell.reader.resume_what_is_well()
+        await shell.reader.resume_healthy()
         await shell.read(records[2000:])
 
     shell = run(config, bad)
@@ -325,7 +325,7 @@ def test_a_partition_of_bad_messages_is_paused_until_it_is_well(
 def test_what_is_idle_is_acknowledged_and_belongs_to_its_chunk_all_the_same(
     config: ClickHouseConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Should the broker's clock step back, whoever begins behind what was acknowledged reads the chunk again."""
+    """If the broker's clock steps back, a reader that begins after the acknowledged offset rereads the chunk."""
     monkeypatch.setattr(reader, "IDLE_MARGIN_S", -10.0)
     records = log(250)
 
@@ -361,7 +361,7 @@ def without(records: Sequence[Record], first: int, last: int) -> list[Record]:
 
 
 def test_what_is_not_delivered_is_fetched_again(config: ClickHouseConfig) -> None:
-    """Whether within a chunk or at a chunk's end, and once however much comes from behind it meanwhile."""
+    """Within a chunk or at its end, and only once, however much arrives after it meanwhile."""
     records = log(250)
 
     async def scenario(shell: Shell) -> None:
@@ -382,7 +382,7 @@ def test_what_is_not_delivered_is_fetched_again(config: ClickHouseConfig) -> Non
 def test_what_was_lost_at_the_end_is_fetched_again(
     config: ClickHouseConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing behind it tells that it lacks: the log's end does. Of partition 1 nothing was ever delivered."""
+    """Only the end of the log shows that it is missing. Nothing of partition 1 was ever delivered."""
     monkeypatch.setattr(reader, "MISSED_AFTER_S", 0.0)
     records = log(250)
 
@@ -406,7 +406,7 @@ def test_what_was_lost_at_the_end_is_fetched_again(
 def test_what_waits_in_the_queue_or_in_our_hands_is_not_missed(
     config: ClickHouseConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would be delivered twice, and again for as long as storing is slow."""
+    """It would be delivered twice, or more often while storing is slow."""
     monkeypatch.setattr(reader, "MISSED_AFTER_S", 0.0)
     records = log(250)
 
@@ -434,7 +434,7 @@ def test_what_waits_in_the_queue_or_in_our_hands_is_not_missed(
 def test_what_is_delivered_from_behind_the_beginning_loses_nothing_before_it(
     config: ClickHouseConfig,
 ) -> None:
-    """Fetched before a rebalance, and labelled as of the new generation: the beginning comes after it."""
+    """Fetched before a rebalance but labelled with the new generation: the beginning is delivered after it."""
     records = log(250)
 
     async def scenario(shell: Shell) -> None:
@@ -526,7 +526,7 @@ def test_a_head_that_goes_while_its_chunk_is_fetched_again_is_not_counted_twice(
 
 
 def test_what_the_log_leaves_out_is_not_missing(config: ClickHouseConfig) -> None:
-    """Markers of transactions, and batches that cannot be read: nobody waits for them, and progress passes them."""
+    """Transaction markers and unreadable batches: the reader does not wait for them, and progress passes them."""
     records = without(log(250), 50, 60)[:-1]
 
     async def scenario(shell: Shell) -> None:
@@ -559,8 +559,8 @@ def test_where_to_begin_is_asked_until_it_is_known(config: ClickHouseConfig) -> 
 
 def test_reports_without_room_are_to_be_told_again(config: ClickHouseConfig) -> None:
     async def scenario(shell: Shell) -> None:
-        told = [shell.reader.report(0, [], [Hole(n, n)]) for n in range(reader.MAX_REPORTS + 1)]
-        assert told == [True] * reader.MAX_REPORTS + [False]
+        reported = [shell.reader.report(0, [], [Hole(n, n)]) for n in range(reader.MAX_REPORTS + 1)]
+        assert reported == [True] * reader.MAX_REPORTS + [False]
         await shell.reader.flush_when_due()
         assert shell.reader.report(0, [], [Hole(0, 0)])
 
@@ -591,7 +591,7 @@ def test_rows_of_a_store_that_was_cancelled_are_stored_the_next_time(config: Cli
 
 
 def test_a_read_that_outlives_its_generation_pauses_nothing_in_the_next(config: ClickHouseConfig) -> None:
-    """Faust has just begun to fetch the partition anew, and nobody would tell it to go on."""
+    """Faust has just started to fetch the partition again, and nothing would resume it."""
     at_ms = int(time.time() * 1000)
     unusable = [Record(offset, at_ms, b"junk") for offset in range(2_000)]
 
@@ -620,7 +620,7 @@ def test_a_read_that_outlives_its_generation_pauses_nothing_in_the_next(config: 
 
 
 def test_a_partition_that_is_cancelled_from_within_ends_the_read(config: ClickHouseConfig) -> None:
-    """What it had taken would be passed over."""
+    """Otherwise the messages it had taken would be skipped."""
 
     async def scenario(shell: Shell) -> None:
         async def cancelled(*_: object) -> None:

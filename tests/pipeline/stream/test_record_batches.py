@@ -1,4 +1,4 @@
-"""Batches of each codec as aiokafka packs them, and what a disk, a bad packer and a malicious one make of them."""
+"""Batches of each codec as packed by aiokafka, and as damaged by a disk, a faulty packer and a malicious one."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def packed(first: int, count: int, codec: int = 0, value: bytes = VALUE) -> byte
 
 
 def signed(batch: bytes) -> bytes:
-    """Return the batch with the checksum that fits."""
+    """Return the batch with a matching checksum."""
     return batch[:17] + struct.pack(">I", calc_crc32c(batch[21:])) + batch[21:]
 
 
 def offsets(batches: bytes) -> list[int]:
-    """Return the offsets that a client reads of these."""
+    """Return the offsets that a client reads from these batches."""
     found, records = [], MemoryRecords(batches)
     while records.has_next():
         found += [record.offset for record in records.next_batch()]
@@ -106,7 +106,7 @@ def test_many_that_become_large_together_come_a_few_at_a_time() -> None:
 
 
 def test_what_a_log_leaves_out_is_told() -> None:
-    """By compaction of whole batches, and of records within one."""
+    """After compaction of whole batches, and of records within one."""
     compacted = packed(110, 10)
     builder = DefaultRecordBatchBuilder(2, 0, True, -1, -1, -1, 10_000)
     for offset in (0, 4, 5, 9):

@@ -1,4 +1,4 @@
-"""What cannot be sent to the rejected topic holds up nothing, however much it is."""
+"""Messages that cannot be sent to the rejected topic block nothing, however many there are."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REJECTIONS = [Rejection(Record(n, 0, b"junk"), InvalidMessageError("not_json", "
 
 
 class Topic:
-    """Refuses what is sent to it."""
+    """Refuses all messages."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -79,7 +79,7 @@ def test_what_is_waited_for_is_said_and_not_sent_again(monkeypatch: pytest.Monke
 
 
 def test_the_producer_gives_up_in_less_than_a_minute_what_no_leader_takes() -> None:
-    """Else its own 20 minutes pass before the sender looks whether waiting helps."""
+    """Otherwise its default of 20 minutes passes before the sender checks whether waiting helps."""
     worker = Worker(WorkerConfig(ClickHouseConfig()))
     settings = worker.app.producer._settings_default()
     assert settings["request_timeout_ms"] < 60_000

@@ -39,7 +39,7 @@ def test_a_share_of_one_never_objects() -> None:
 
 
 def judged(limit: RejectionLimit, at_ms: int, *senders: tuple[bytes, bool]) -> bool:
-    """Count a span in which these senders take turns, and return whether it is objected to."""
+    """Count a span in which these senders take turns, and return whether the limit objects."""
     found = limit.count([senders[n % len(senders)] for n in range(SPAN_MESSAGES)], at_ms)
     assert found is not None
     return limit.objects(found)
@@ -69,7 +69,7 @@ def test_senders_that_all_turn_bad_are_too_much_at_once() -> None:
 
 
 def test_bad_senders_that_take_the_place_of_good_ones_are_too_much_once_those_are_silent() -> None:
-    """As when a new version is rolled out under new names."""
+    """As during a rollout of a new version under new names."""
     limit = RejectionLimit(0.9)
     assert not judged(limit, 0, *((b"old-%d" % n, True) for n in range(30)))
     assert judged(limit, REMEMBERED_MS, *((b"new-%d" % n, False) for n in range(30)))

@@ -1,4 +1,4 @@
-"""Delivering on the spot: the same as Faust's own way, whether the delivery waits or not."""
+"""Direct delivery: the same result as Faust's own way, whether or not the delivery waits."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_an_error_of_a_delivery_is_passed_on() -> None:
 
 
 def test_what_was_delivered_before_is_no_reason_to_drop() -> None:
-    """Faust may note it after a rebalance that put the partition back; it would drop what lies before it."""
+    """Faust may record it after a rebalance that reset the partition; it would then drop earlier messages."""
     offsets = transport._NoOffsets()
     offsets[TP("requests", 0)] = 500
     offsets.update({TP("requests", 0): 500})
@@ -113,7 +113,7 @@ def test_committed_is_what_was_acknowledged_and_nothing_for_what_is_gone() -> No
 
 
 def test_what_was_acknowledged_in_another_generation_is_not_committed() -> None:
-    """Another worker may have read on meanwhile: its commit would be put back."""
+    """Another worker may have read further meanwhile: its commit would be reset."""
 
     async def scenario(consumer: Bare) -> None:
         consumer.acknowledge(OURS, 299)
@@ -156,7 +156,7 @@ def test_what_is_held_stays_so_when_it_is_resumed_and_what_is_paused_when_it_is_
 
 
 class Log:
-    """What the broker says of a partition: where its log begins and ends, and what is committed."""
+    """What the broker reports for a partition: the start and end of its log, and the committed offset."""
 
     def __init__(self, start: int | None, end: int | None, committed: int | None) -> None:
         self.start, self.end, self._committed = start, end, committed

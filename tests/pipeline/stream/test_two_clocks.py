@@ -1,4 +1,4 @@
-"""No clock is believed alone: a worker's that is ahead says nothing of the future, and one that stands is noticed."""
+"""No single clock is trusted: a worker with a fast clock reports nothing in the future, and a stuck one is noticed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HOUR_MS = 3_600_000
 
 
 class Machine:
-    """A machine's clocks, and a ClickHouse whose answer takes a second on the way here."""
+    """A machine's clocks, and a ClickHouse whose response takes a second to arrive."""
 
     def __init__(self, wall_ahead_ms: int = 0) -> None:
         self.true_ms, self.wall_ahead_ms, self.clickhouse_ahead_ms = T, wall_ahead_ms, 0
@@ -40,7 +40,7 @@ class Machine:
         return said_ms
 
     def ahead_ms(self) -> int | None:
-        """How far what we take for now is ahead of the truth."""
+        """How far our idea of now is ahead of the true time."""
         now = self.clocks.now()
         return None if now is None else now.earliest_ms - self.true_ms
 
@@ -142,7 +142,7 @@ FROM partition_progress FINAL
 
 
 def start_shifted(stack: Stack, seconds: int) -> Child:
-    """Return a worker in the place of the stack's, with a clock that is so far ahead; nothing is known before it."""
+    """Replace the stack's worker by one whose clock is this far ahead; earlier progress is deleted."""
     assert stack.worker.stop() == 0
     stack.client.command("TRUNCATE TABLE partition_progress")
     words = [sys.executable, "-c", SHIFTED, str(seconds), "worker", "--instance-id", "worker-1"]
@@ -153,7 +153,7 @@ def start_shifted(stack: Stack, seconds: int) -> Child:
 
 @pytest.mark.whole
 def test_a_worker_whose_clock_is_ahead_is_late_when_it_stands(tmp_path) -> None:
-    """No message ever comes, so that only clocks say how far the log was read."""
+    """No message ever arrives, so only clocks show how far the log was read."""
     with Stack(tmp_path, partitions=2) as stack:
         worker = start_shifted(stack, 3600)
 

@@ -1,4 +1,4 @@
-"""A topic's queue: there is always room, and the partitions that fill it wait."""
+"""A topic's queue: it is never full, and the partitions that fill it are held."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mode.utils.queues import FlowControlEvent
 from endpoint_analytics.pipeline.stream.waiting_messages import (
     MAX_WAITING,
     MAX_WAITING_BYTES,
-    ROOM_AGAIN,
+    RELEASE_BELOW,
     WaitingMessages,
 )
 
 
 class Partition:
-    """A partition as Faust sees it: handed over, or waiting."""
+    """A partition as Faust sees it: delivered, or held."""
 
     def __init__(self, queue: WaitingMessages) -> None:
         self.queue = queue
@@ -56,7 +56,7 @@ def test_who_fills_it_waits_until_most_is_taken() -> None:
         assert not other.waits
         other.deliver()
         assert other.waits
-        while queue.qsize() > ROOM_AGAIN * MAX_WAITING:
+        while queue.qsize() > RELEASE_BELOW * MAX_WAITING:
             assert one.waits
             queue.get_nowait()
         queue.get_nowait()

@@ -1,4 +1,4 @@
-"""The worker as a process on a real Kafka: its HTTP, and how it ends."""
+"""The worker as a process on a real Kafka: its HTTP endpoints, and how it stops."""
 
 from __future__ import annotations
 
@@ -102,7 +102,8 @@ def test_readiness_follows_clickhouse(stack: Stack) -> None:
 
 
 def test_a_worker_that_clickhouse_does_not_let_in_takes_no_partition(stack: Stack) -> None:
-    """Others read them: a wrong password beside a running pipeline harms nobody."""
+    """Other workers read them: one with a wrong password does not harm a running pipeline."""
+
     port = free_port("127.0.0.1")
     stranger = stack.child(
         "stranger", "worker", "--health-port", str(port), ready="never",

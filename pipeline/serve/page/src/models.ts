@@ -6,7 +6,7 @@ export type State = StateSpan["state"];
 export type Values = Series["values"];
 
 /**
- * What the page is signed in to. `all`: an operator's token, good for every namespace.
+ * What the page is signed in to. `all`: an operator's token, valid for every namespace.
  */
 export interface Session {
   namespaces: string[];
@@ -27,8 +27,8 @@ export interface Endpoints {
 }
 
 /**
- * Series and what else was asked for, all of the same range, replicas and moment. Steps are [at, at + step).
- * Those from `incomplete_from` on may still change: ask with `since=<incomplete_from>` for them and what is new.
+ * Series and the other requested parts, all for the same range, replicas and moment. Steps are [at, at + step).
+ * Those from `incomplete_from` on may still change: poll with `since=<incomplete_from>` for them and newer ones.
  */
 export interface Answer {
   namespace: string;
@@ -53,7 +53,7 @@ export interface Answer {
 }
 
 /**
- * One endpoint on the entry page. Rates, shares and p95 are over the last `over_seconds`.
+ * One endpoint on the overview page. Rates, shares and p95 are over the last `over_seconds`.
  */
 export interface EndpointCard {
   endpoint: string;
@@ -71,8 +71,8 @@ export interface EndpointCard {
 }
 
 /**
- * A partition of Kafka that the worker reads no further, as nearly all its messages were unusable. Of replicas
- * whose agents send to it nothing is known since; what they send waits.
+ * A Kafka partition that the worker stopped reading because nearly all its messages were unusable. Nothing is
+ * known since then about replicas whose agents send to it; their messages wait in Kafka.
  */
 export interface Paused {
   stream: string;
@@ -83,7 +83,7 @@ export interface Paused {
 }
 
 /**
- * One line of a graph; `replica` and `device` are there with details=true only.
+ * One line of a graph; `replica` and `device` are present only with details=true.
  */
 export interface Series {
   group: "engine" | "hardware" | "latency" | "pending" | "replicas" | "requests" | "ttfb";
@@ -95,7 +95,7 @@ export interface Series {
 }
 
 /**
- * The boxes: figures of the whole range [from, to). `covered`: whether any replica reported in it.
+ * Figures of the whole range [from, to). `covered`: whether any replica reported in it.
  */
 export interface Summary {
   covered: boolean;
@@ -113,7 +113,7 @@ export interface Summary {
 }
 
 /**
- * A replica that was seen in the range. `unassigned` holds requests while none runs: it has no state.
+ * A replica seen in the range. `unassigned` holds requests that wait while none runs; it has no state.
  */
 export interface Replica {
   replica: string;
@@ -129,7 +129,7 @@ export interface Replica {
 }
 
 /**
- * A replica's bar of the timeline. `ready_seconds`: from its first state to running, the first time.
+ * A replica's bar in the timeline. `ready_seconds`: from its first state until it first ran.
  */
 export interface Bar {
   replica: string;
@@ -138,7 +138,7 @@ export interface Bar {
 }
 
 /**
- * Settings that changed, or a replica that entered a state.
+ * A change of the scaling settings, or a replica's change of state.
  */
 export interface ScaleEvent {
   at: number;
@@ -152,7 +152,7 @@ export interface ScaleEvent {
 }
 
 /**
- * Requests of a replica that are in no figure: they were lost at some time between `from` and `to`.
+ * Requests of a replica that are in no figure: they were lost between `from` and `to`.
  */
 export interface Loss {
   replica: string;
@@ -164,7 +164,7 @@ export interface Loss {
 }
 
 /**
- * Batches that came between `from` and `to` and are in no figure: too many processes sent as one.
+ * Batches that arrived between `from` and `to` and are in no figure: too many processes sent under one identity.
  */
 export interface Conflict {
   replica: string;
@@ -175,7 +175,7 @@ export interface Conflict {
 }
 
 /**
- * Small series of the last 30 minutes, one value for each moment of the list's `at`.
+ * Small series of the last 30 minutes, one value for each moment of `at` in the list.
  */
 export interface Spark {
   requests: (number | null)[];
@@ -185,7 +185,7 @@ export interface Spark {
 }
 
 /**
- * A box: requests of a status class, and their share of all with a final status.
+ * Requests of a status class, and their share of all with a final status.
  */
 export interface ClassCount {
   name: string;
@@ -229,8 +229,8 @@ export interface Distribution {
 }
 
 /**
- * A time that a replica spent in a state; `to` is null while it is in it, `seconds` then goes on. In `unknown`,
- * the pipeline is late: nothing is known of the replica since.
+ * A time that a replica spent in a state. `to` is null for the current state, whose `seconds` still grows.
+ * `unknown` means that the pipeline is late: nothing is known about the replica since then.
  */
 export interface StateSpan {
   state: "downloading" | "draining" | "failed" | "initializing" | "pending" | "pulling" | "running" | "terminated" | "unknown";

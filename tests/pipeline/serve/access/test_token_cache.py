@@ -18,7 +18,7 @@ ROW = ("0" * 16, sha256_hex(SECRET).encode(), "acme", "", datetime(2026, 1, 2, t
 
 
 class Reader:
-    """Stands in for ClickHouse: the book's own rules are tested here, the query in the service's tests."""
+    """Stands in for ClickHouse: the cache's own rules are tested here, the query in the service's tests."""
 
     def __init__(self):
         self.rows, self.reads, self.works = [ROW], 0, True

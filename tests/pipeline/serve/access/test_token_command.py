@@ -23,7 +23,7 @@ def test_create_prints_the_token_alone(token_command):
     status, out, err = token_command("create", "--namespace", "acme", "--label", "grafana")
     assert status == 0
     assert re.fullmatch(r"eat_[0-9a-f]{16}_[A-Za-z0-9_-]{43}\n", out)
-    assert err == "keep this token: it is shown only now\n"
+    assert err == "save this token: it is shown only once\n"
 
 
 def test_list_and_revoke(token_command):
@@ -32,7 +32,7 @@ def test_list_and_revoke(token_command):
     _, listed, _ = token_command("list")
     (line,) = [line for line in listed.splitlines() if line.startswith(token_id)]
     assert line.split()[1] == "*"
-    assert line.endswith("in force  operator")
+    assert line.endswith("active  operator")
     assert token.strip().split("_", 2)[2] not in listed
     assert token_command("revoke", token_id) == (0, "", f"token {token_id} is revoked\n")
     _, listed, _ = token_command("list")

@@ -1,4 +1,4 @@
-"""The roller's statements and the readers' queries on a plain client, for tests."""
+"""Rollup statements and queries on a plain client, for tests."""
 
 from __future__ import annotations
 

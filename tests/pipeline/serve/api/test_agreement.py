@@ -1,7 +1,7 @@
-"""One truth: the API, the SQL views and the open-metrics endpoint say the same of the same data.
+"""Agreement: the API, the SQL views and the open-metrics endpoint give the same figures for the same data.
 
-The data is a log of batches as agents send them, folded and stored as the worker does, then once more as a
-worker that starts again does, and rolled up.
+The data is a Kafka log of batches like those of agents, folded and stored as by a worker, then once more as by a
+restarted worker, and rolled up.
 """
 
 import asyncio
@@ -147,7 +147,7 @@ def test_pending_is_the_views_for_each_replica(ask, client):
 
 def test_replicas_now(ask, scraped, service, headers):
     def running_of_all() -> tuple[int, int, int]:
-        """Return what the answer says before and after the card, and the card."""
+        """Return the counts of the answers before and after the card, and the card."""
         before = running(ask("series?series=replicas&include=replicas"))
         cards = json.loads(service.get("/v2/endpoint/bench", headers).body)["endpoints"]
         return before, cards[0]["running"], running(ask("series?series=replicas&include=replicas"))

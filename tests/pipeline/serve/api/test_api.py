@@ -39,7 +39,7 @@ def requests_made():
 
 @pytest.fixture(scope="module")
 def service(config, client, requests_made, start_service):
-    """Rows as replays leave them: an older version, then all, then some of it again."""
+    """Rows as replays leave them: an older version, then all rows, then some of them again."""
     covered = [
         (replica, each, window)
         for replica, each in BOOTS

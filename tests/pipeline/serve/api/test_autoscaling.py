@@ -1,4 +1,4 @@
-"""What autoscalers ask over HTTP: the JSON and the Kubernetes external metrics API, their values and their errors."""
+"""What autoscalers request over HTTP: the JSON and the Kubernetes external metrics API, their values and errors."""
 
 import json
 import re
@@ -23,7 +23,7 @@ PATHS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def _rows(client):
-    """Five requests wait at three replicas; an endpoint that is silent; one of which only settings are known."""
+    """Five requests waiting at three replicas; a silent endpoint; an endpoint of which only settings are known."""
     now = datetime.now(UTC)
     alive = -3600  # what is said with a time to come counts as said just now, however long the tests take
     windows, boots = [], []

@@ -1,4 +1,4 @@
-"""A paused partition, and processes that send as one another, on every way out."""
+"""A paused partition, and processes that send under one identity, in every outlet."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHOWN = {
 
 
 def _long(now, **columns):
-    """A boot that is alive for as long as the test takes."""
+    """A boot that stays alive as long as the test takes."""
     return boot(now, endpoint="copied", age_s=-600, **columns) | {
         "first_at": text(now - timedelta(seconds=60))
     }
@@ -119,20 +119,24 @@ SAID = f"requests/{PARTITION} is paused: {PAUSED.reason}"
 def test_where_it_is_that_of_requests_alone_it_is_the_reason_why_those_are_unknown(
     service, token, paused
 ) -> None:
-    """The replica's hardware comes by another partition, so that it is known to run."""
+    """The replica's hardware arrives through another partition, so it is known to run."""
     answer = asked(service, token, f"/half{ALL}")
     (found,) = answer["replicas"]
     assert (found["state"], found["unknown_since"]) == ("running", None)
     assert (found["pending"], found["unknown_reason"]) == (None, SAID)
-    assert {span["reason"] for span in answer["timeline"][0]["states"]} == {"its agent speaks"}
+    assert {span["reason"] for span in answer["timeline"][0]["states"]} == {"its agent is reporting"}
 
 
 @pytest.mark.parametrize(
     ("endpoint", "path", "what"),
     [
-        ("waits", "/v2/endpoint/acme/waits/autoscaling", "nothing has been known of the endpoint for "),
-        ("waits", "{external}/cpu_percent", "nothing has been known of the endpoint for "),
-        ("half", "{external}/pending_requests", "pending_requests is not known of 'half' now"),
+        (
+            "waits",
+            "/v2/endpoint/acme/waits/autoscaling",
+            "nothing is known about this endpoint for the last ",
+        ),
+        ("waits", "{external}/cpu_percent", "nothing is known about this endpoint for the last "),
+        ("half", "{external}/pending_requests", "pending_requests of 'half' is currently unknown"),
     ],
 )
 def test_an_autoscaler_is_told_that_a_partition_is_paused(
@@ -160,7 +164,7 @@ def hardware_paused(client):
 
 
 def external(service, token, metric, endpoint):
-    """The words of an error of the external metrics API."""
+    """The message of an error of the external metrics API."""
     path = f"/apis/external.metrics.k8s.io/v1beta1/namespaces/acme/{metric}?labelSelector=endpoint={endpoint}"
     answer = service.get(path, {"Authorization": f"Bearer {token}"})
     assert answer.status == 503, answer.text
@@ -171,7 +175,7 @@ def external(service, token, metric, endpoint):
 def test_an_autoscaler_of_hardware_is_told_that_its_partition_is_paused(
     service, token, hardware_paused, metric
 ) -> None:
-    """The agents' requests come by another, so that hardware never speaks last."""
+    """The agents' requests arrive through another partition, so hardware is never the newest."""
     text = external(service, token, metric, "warm")
     assert f"hardware/{PARTITION} is paused: {PAUSED.reason}" in text
     assert f"run `{hardware_paused.command}`" in text
@@ -181,7 +185,7 @@ def test_an_autoscaler_of_hardware_is_told_that_its_partition_is_paused(
 def test_of_two_that_are_paused_the_one_is_named_that_the_figure_waits_for(
     service, token, paused, hardware_paused
 ) -> None:
-    """Where nothing is known, it is the one by which the agents spoke last."""
+    """If nothing is known, it is the one that the agents' newest messages came through."""
     assert f"hardware/{PARTITION} is paused" in external(service, token, "cpu_percent", "warm")
     for metric in ("cpu_percent", "pending_requests"):
         assert SAID in external(service, token, metric, "both")

@@ -1,4 +1,4 @@
-"""Signing in to the page: the cookie over real HTTP, and what other sites may not do with it."""
+"""Signing in to the page: the cookie over real HTTP, and what other sites must not be able to do with it."""
 
 import asyncio
 import http.client
@@ -89,7 +89,7 @@ def test_signing_in_again_ends_the_session_before(service, token, operator_token
 
 
 def until_too_often(service, body):
-    """What is free again meanwhile is soon used up."""
+    """Attempts that become available meanwhile are soon used up."""
     return next(
         answer
         for answer, _ in (send(service, "POST", "/session", body) for _ in range(200))
@@ -108,7 +108,7 @@ def test_sign_ins_that_fail_are_bounded_and_one_that_is_right_is_not_kept_out(co
 
 
 class Held:
-    """Tokens that are not told apart before all have asked."""
+    """Tokens whose check completes only once all requests have started."""
 
     def __init__(self):
         self.answer = asyncio.Event()
@@ -289,7 +289,7 @@ def test_a_forged_cookie_opens_nothing(service, token, change):
 
 
 class Kept:
-    """Stands in for ClickHouse: only the time is looked at."""
+    """Stands in for ClickHouse: only the timing matters."""
 
     rows: tuple = ()
 

@@ -1,4 +1,4 @@
-"""Requests whose truth is known, stored as the worker would: chunks, older versions, boots, late rows."""
+"""Requests with known figures, stored as by the worker: chunks, older versions, boots, late rows."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def window_rows(
     chunks: int = 2,
     version: int = 10,
 ) -> list[dict[str, object]]:
-    """Rows of request_windows: each window's requests dealt out over `chunks`; `covered` ones without any, too.
+    """Rows of request_windows: each window's requests distributed over `chunks`, including `covered` ones without any.
 
     In each window of 10 s there are 2 requests pending for 5 s in the first chunk, so that the mean is 1.
     """

@@ -1,4 +1,4 @@
-"""Clients that keep connections and do not do their part, over real sockets, beside an honest one."""
+"""Clients that hold connections without doing their part, over real sockets, alongside an honest one."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_600_half_heads_take_the_service_from_nobody(start_service, config):
 
 
 def test_a_head_and_a_body_that_do_not_come_end_and_a_busy_connection_goes_on(service):
-    """Side by side, since each takes HEAD_WITHIN_S: half a head, a body that trickles behind its answer, requests."""
+    """Concurrently, as each takes HEAD_WITHIN_S: half a head, a body trickling after its response, requests."""
     with (
         socket.create_connection(("127.0.0.1", service.port), timeout=HEAD_WITHIN_S * 3) as half,
         socket.create_connection(("127.0.0.1", service.port), timeout=30) as slow,
@@ -89,7 +89,7 @@ def test_a_head_and_a_body_that_do_not_come_end_and_a_busy_connection_goes_on(se
         answers = 0
 
         def trickle() -> bool:
-            """Each request of `busy` comes with the beginning of the next: between two there is always half a head."""
+            """Each request of `busy` is sent with the start of the next one: there is always half a head in between."""
             nonlocal answers
             busy.sendall((b"" if answers else HALF[:10]) + HALF[10:] + b"\r\n\r\n" + HALF[:10])
             answer = b""
@@ -111,7 +111,7 @@ def test_a_head_and_a_body_that_do_not_come_end_and_a_busy_connection_goes_on(se
 
 @pytest.mark.parametrize("begin", [HALF, HALF_BODY], ids=["heads", "bodies"])
 def test_the_service_lives_with_few_descriptors(config, tmp_path, begin):
-    """A limit of 300 is less than the bound on connections: the bound is lowered, and honest clients are served."""
+    """300 descriptors are fewer than the connection limit: the limit is lowered, and honest clients are served."""
     words = [
         "/bin/sh", "-c", 'ulimit -n 300; exec "$0" -m endpoint_analytics.infra.command "$@"', sys.executable,
         "serve", "--port", "0",
@@ -187,30 +187,30 @@ def test_without_tls_for_others_it_says_what_that_means(config, start_service, t
     ]  # fmt: skip
     with running(words, config, tmp_path / "log"):
         said = (tmp_path / "log").read_text()
-    assert "without TLS: whoever is on the way can read tokens and sessions" in said
+    assert "without TLS: anyone on the network path can read and reuse tokens and sessions" in said
     assert "--tls-certificate" in said
     assert "without TLS" not in start_service(config).log.read_text()
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "reported"),
     [
-        (["--tls-key", "k.pem"], "--tls-key is given and --tls-certificate is not"),
+        (["--tls-key", "k.pem"], "--tls-key is given without --tls-certificate"),
         (
             ["--tls-certificate", "/nowhere.pem"],
             "--tls-certificate /nowhere.pem and --tls-key /nowhere.pem cannot",
         ),
     ],
 )
-def test_certificates_that_cannot_be_used(flags, told):
+def test_certificates_that_cannot_be_used(flags, reported):
     words = [sys.executable, "-m", "endpoint_analytics.infra.command", "serve", "--port", "0", *flags]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert told in done.stderr
+    assert reported in done.stderr
 
 
 def test_a_renewed_certificate_is_read_and_a_broken_one_is_not(tmp_path):
-    """A real handshake against the context itself: the service looks each minute."""
+    """A real handshake against the context itself, because the service checks only every minute."""
     path = tmp_path / "serve.pem"
     old, new = trustme.CA(), trustme.CA()
     old.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(path)
@@ -251,8 +251,8 @@ def test_a_renewed_certificate_is_read_and_a_broken_one_is_not(tmp_path):
     asyncio.run(main())
 
 
-def test_whoever_does_not_read_the_answer_is_let_go(service):
-    """Pipelined requests, none of whose answers is read: the page's largest file, until the buffers are full."""
+def test_a_client_that_does_not_read_its_answer_is_disconnected(service):
+    """Pipelined requests for the page's largest file, whose responses are not read, until the buffers are full."""
     files = [entry for entry in os.scandir(PAGE) if entry.name.endswith(".js")]
     path = max(files, key=lambda entry: entry.stat().st_size).name
     request = f"GET /assets/{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
@@ -283,8 +283,8 @@ async def large_answer(scope, receive, send):
 LARGE = 16_000_000
 
 
-async def tasks_beside(connections: Connections, client) -> None:
-    """A server with these connections, on a free port, while a client is at it."""
+async def serve_while(connections: Connections, client) -> None:
+    """Run a server with these connections, on a free port, while a client uses it."""
     config = uvicorn.Config(
         large_answer, http=connections.protocol, lifespan="off", ws="none", log_config=None
     )
@@ -302,7 +302,7 @@ async def tasks_beside(connections: Connections, client) -> None:
 
 
 def test_a_closed_connections_answer_is_read_to_its_end_however_slowly():
-    """The phases' patience is short here, so that reading takes some times as long."""
+    """The phases' time limits are short here, so that reading takes several times as long."""
     connections = Connections(9, time.monotonic, patience_s={**PATIENCE_S, "closing": 0.5, "answer": 5.0})
 
     def read_slowly(port: int) -> None:
@@ -317,7 +317,7 @@ def test_a_closed_connections_answer_is_read_to_its_end_however_slowly():
                 time.sleep(len(piece) / 4_000_000)
             assert size > LARGE
 
-    asyncio.run(tasks_beside(connections, read_slowly))
+    asyncio.run(serve_while(connections, read_slowly))
 
 
 def test_a_sweep_that_fails_is_told_once_and_the_next_one_comes(caplog):
@@ -339,9 +339,9 @@ def test_a_sweep_that_fails_is_told_once_and_the_next_one_comes(caplog):
             half.sendall(HALF)
             assert half.recv(1000).startswith(b"HTTP/1.1 408 ")
 
-    asyncio.run(tasks_beside(connections, send_half))
+    asyncio.run(serve_while(connections, send_half))
     assert failed == 2
-    assert caplog.text.count("cannot be looked through") == 1
+    assert caplog.text.count("cannot be checked") == 1
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Run by Datadog's own Python: the OpenMetrics check against an endpoint, and what it took in, as lines of JSON."""
+"""Run by Datadog's own Python: the OpenMetrics check against an endpoint; prints what it collected as lines of JSON."""
 
 import json
 import sys

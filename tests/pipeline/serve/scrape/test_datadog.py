@@ -1,4 +1,4 @@
-"""Datadog's own OpenMetrics check takes an exposition in, whole and right: metrics `.*`, its defaults otherwise."""
+"""Datadog's own OpenMetrics check collects an exposition completely: metrics `.*`, otherwise its defaults."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GAUGE, MONOTONIC_COUNT = 0, 3
 
 @pytest.fixture(scope="session")
 def datadog() -> Iterator[Path]:
-    """Datadog's Python, in an environment of its own: its pins are not ours. Fetched once."""
+    """Datadog's Python, in a separate environment, since its pins differ from ours. Fetched once."""
     DIRECTORY.parent.mkdir(parents=True, exist_ok=True)
     python, ready = DIRECTORY / "bin" / "python", DIRECTORY / ".ready"
     with DIRECTORY.with_suffix(".lock").open("w") as lock:
@@ -45,7 +45,7 @@ def datadog() -> Iterator[Path]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _rows(client):
-    """An endpoint that has something to say in every kind of family."""
+    """An endpoint with samples in every kind of family."""
     now = datetime.now(UTC)
     full = {"covered_to_us": 10_000_000, "pending_request_us": 20_000_000}
     insert(
@@ -69,7 +69,7 @@ def _rows(client):
 
 
 def expected(text: str, latest: bool) -> dict[tuple[str, int, frozenset[str]], float]:
-    """What Datadog is to have of the exposition: by name, kind and tags."""
+    """What Datadog should have collected from the exposition, by name, kind and tags."""
     parse = text_string_to_metric_families if latest else classic_families
     found = {}
     for family in parse(text):
@@ -122,13 +122,13 @@ def test_it_takes_in_everything(datadog, service, token, latest) -> None:
         "ea.cpu_usage_percent", "ea.oom_kills.count", "ea.autoscaling_pending_requests",
     }  # fmt: skip
     assert latest or "ea.replica_state" in names
-    told = {
+    reported = {
         (name, tag): value
         for (name, _, tags), value in taken.items()
         for tag in tags
         if tag.startswith("stream:") and name.startswith(("ea.copied_boots", "ea.conflicting_batches"))
     }
-    assert told == {
+    assert reported == {
         ("ea.copied_boots", "stream:requests"): 2, ("ea.copied_boots", "stream:hardware"): 1,
         ("ea.conflicting_batches.count", "stream:requests"): 12,
         ("ea.conflicting_batches.count", "stream:hardware"): 5,

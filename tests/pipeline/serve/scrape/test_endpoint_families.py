@@ -157,7 +157,7 @@ def test_engines_metrics_are_gauges_the_known_ones_first():
         "# TYPE engine_generated_tokens_per_second gauge\n"
         "# UNIT engine_generated_tokens_per_second tokens_per_second\n"
         'engine_generated_tokens_per_second{replica_id="b"} 1843.25\n'
-        "# HELP engine_own Metric of the engine that its agent was told to send\n"
+        "# HELP engine_own Metric of the serving engine that its agent is configured to send\n"
         "# TYPE engine_own gauge\n"
         'engine_own{replica_id="a"} 1.5\n'
         "# EOF\n"

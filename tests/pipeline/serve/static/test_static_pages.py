@@ -1,4 +1,4 @@
-"""The page's files over HTTP: types, encodings, how long they are kept, and the word where there are none."""
+"""The page's files over HTTP: types, encodings, cache lifetimes, and the message if there are none."""
 
 import asyncio
 import gzip
