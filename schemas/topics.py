@@ -30,6 +30,9 @@ REPLICAS = Topic("replicas", "replica states and endpoint settings", 7 * DAY_MS,
 REJECTED = Topic("rejected", "messages that could not be used, with reason and source", 30 * DAY_MS, 1)
 SIGNALS = Topic("signals", "autoscaling signals", DAY_MS, 8)
 
+AGENT_TOPICS = (REPLICAS, REQUESTS, HARDWARE, ENGINE)
+"""What agents send. States go first: they are few and small."""
+
 TOPICS = (REQUESTS, HARDWARE, ENGINE, REPLICAS, REJECTED, SIGNALS)
 
 # The broker's clock timestamps every message: the worker's chunks and its limits on lateness depend on it.

@@ -20,11 +20,10 @@ from endpoint_analytics.agents.spool.figures import SpoolFigures
 from endpoint_analytics.agents.spool.outbox import SpoolOutbox
 from endpoint_analytics.agents.spool.spool import Spool
 from endpoint_analytics.schemas.identity import partition_key
-from endpoint_analytics.schemas.topics import ENGINE, HARDWARE, REPLICAS, REQUESTS
+from endpoint_analytics.schemas.topics import AGENT_TOPICS
 
 logger = logging.getLogger("endpoint_analytics")
 
-TOPICS = (REPLICAS, REQUESTS, HARDWARE, ENGINE)
 SAVE_WITHIN_S = 1.0
 """At shutdown: time for the disk to store what Kafka has not."""
 
@@ -40,7 +39,7 @@ class Sending:
         self._tasks: list[asyncio.Task[None]] = []
         outage = Outage(config.kafka.bootstrap_servers)
         key = partition_key(config.namespace, config.endpoint, config.replica_id)
-        names = {topic.suffix: topic.name(config.kafka.topic_prefix) for topic in TOPICS}
+        names = {topic.suffix: topic.name(config.kafka.topic_prefix) for topic in AGENT_TOPICS}
 
         def producer() -> Producer:
             return Producer(config.kafka, ssl_context, outage)

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 from endpoint_analytics.agents.spool.claim import Claim
 from endpoint_analytics.agents.spool.log import Segment, SpoolLog
-from endpoint_analytics.schemas.topics import HARDWARE, REPLICAS, REQUESTS
-
-TOPIC_SUFFIXES = (REPLICAS.suffix, REQUESTS.suffix, HARDWARE.suffix)
+from endpoint_analytics.schemas.topics import AGENT_TOPICS, REPLICAS
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,8 @@ class SpoolPart:
 def open_part(claim: Claim, segment_bytes: int) -> SpoolPart:
     """Return the claimed part with its contents. On error, releases the claim and raises OSError."""
     try:
-        logs = {topic: SpoolLog(claim.directory, topic, segment_bytes) for topic in TOPIC_SUFFIXES}
+        suffixes = (topic.suffix for topic in AGENT_TOPICS)
+        logs = {suffix: SpoolLog(claim.directory, suffix, segment_bytes) for suffix in suffixes}
     except OSError:
         claim.release()
         raise

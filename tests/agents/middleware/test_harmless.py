@@ -30,6 +30,7 @@ AGENTS = str(Path(asgi.__file__).resolve().parents[1])
 BOUNDARY = {
     # These catch; what they call is broken. Entering them cannot fail.
     "AnalyticsMiddleware.__call__",
+    "WSGIAnalyticsMiddleware.__call__",
     "AnalyticsMiddleware._serve_lifespan",
     "Exchange.send",
     "Exchange.receive",

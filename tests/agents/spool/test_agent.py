@@ -15,6 +15,7 @@ from endpoint_analytics.agents.replica.agent import Agent
 from endpoint_analytics.agents.spool import log as spool_log
 from endpoint_analytics.agents.spool.spool import Spool
 from endpoint_analytics.schemas.codec import decode_replicas, decode_requests
+from endpoint_analytics.schemas.topics import AGENT_TOPICS
 
 
 def left(directory, topic="requests"):
@@ -61,6 +62,14 @@ def test_states_are_on_disk_too(start, tmp_path):
     agent.stop()
     states = [decode_replicas(message).state for message in left(tmp_path, "replicas")]
     assert states == ["initializing", "terminated"]
+
+
+@pytest.mark.parametrize("topic", AGENT_TOPICS, ids=lambda topic: topic.suffix)
+def test_each_topic_of_an_agent_has_a_place_on_disk(start, tmp_path, topic):
+    agent = start(tmp_path)
+    agent._loop.call_soon_threadsafe(agent._put, topic, b"what was posted")
+    agent.stop()
+    assert b"what was posted" in left(tmp_path, topic.suffix)
 
 
 def test_memory_holds_nothing_that_is_on_disk(start, tmp_path):
