@@ -13,8 +13,8 @@ from pathlib import Path
 from endpoint_analytics.agents.command.agent_options import add_timeout_option, log_to_stderr
 from endpoint_analytics.agents.core.config import ENVIRONMENT_PREFIX, ConfigurationError
 from endpoint_analytics.agents.delivery.quiet import quiet_client
-from endpoint_analytics.agents.kubernetes.access import Access, access_of_pod
-from endpoint_analytics.agents.kubernetes.agent import Settings, watch_until
+from endpoint_analytics.agents.kubernetes.access import ClusterAccess, access_of_pod
+from endpoint_analytics.agents.kubernetes.agent import KubernetesSettings, watch_until
 from endpoint_analytics.agents.kubernetes.containers import Rules
 from endpoint_analytics.agents.kubernetes.kubeconfig import access_of_kubeconfig
 from endpoint_analytics.agents.kubernetes.naming import REPLICA_FROM, Naming
@@ -96,7 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_timeout_option(parser)
 
 
-def settings_of(arguments: argparse.Namespace) -> Settings:
+def settings_of(arguments: argparse.Namespace) -> KubernetesSettings:
     """Return the settings from the options and the environment; raises ConfigurationError."""
 
     def value_of(option: str) -> str:
@@ -123,7 +123,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         check_name("Kubernetes namespace", kubernetes_namespace)
     except InvalidMessageError as error:
         raise ConfigurationError(error.detail) from error
-    return Settings(
+    return KubernetesSettings(
         namespace=namespace,
         naming=naming,
         selector=selector,
@@ -136,7 +136,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
     )
 
 
-def find_access(kubeconfig: str | None, context: str | None, environment: Mapping[str, str]) -> Access:
+def find_access(kubeconfig: str | None, context: str | None, environment: Mapping[str, str]) -> ClusterAccess:
     """Return the access that the options name, else the pod's own, else the user's kubeconfig's.
 
     Raises ConfigurationError.
@@ -160,7 +160,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _watch(settings: Settings) -> None:
+async def _watch(settings: KubernetesSettings) -> None:
     stopping = asyncio.Event()
     for number in SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)

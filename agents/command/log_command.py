@@ -24,7 +24,7 @@ from endpoint_analytics.agents.delivery.producer import Producer
 from endpoint_analytics.agents.delivery.quiet import quiet_client
 from endpoint_analytics.agents.log.formats import FORMATS, Parser, pattern_parser
 from endpoint_analytics.agents.log.journal import Journal
-from endpoint_analytics.agents.log.reader import LogReader, now_us
+from endpoint_analytics.agents.log.reader import AccessLogReader, now_us
 from endpoint_analytics.agents.replica.agent import Agent
 from endpoint_analytics.agents.replica.process_group import runtime_directory
 from endpoint_analytics.schemas.configuration.kafka_client import make_ssl_context
@@ -130,7 +130,7 @@ def parser_of(arguments: argparse.Namespace) -> Parser:
 async def _read(agent: Agent, path: Path, parser: Parser, journal: Journal, *, from_end: bool) -> int:
     config = agent.config
     producer = Producer(config.kafka, make_ssl_context(config.kafka), Outage(config.kafka.bootstrap_servers))
-    reader = LogReader(config, path, parser, journal, producer, from_end=from_end)
+    reader = AccessLogReader(config, path, parser, journal, producer, from_end=from_end)
     agent.start()
     agent.enter("running")
     loop = asyncio.get_running_loop()
@@ -147,12 +147,12 @@ async def _read(agent: Agent, path: Path, parser: Parser, journal: Journal, *, f
     return 0
 
 
-async def _follow(reader: LogReader, path: Path) -> None:
+async def _follow(reader: AccessLogReader, path: Path) -> None:
     await reader.begin()
     print(f"log reader ready {path}", flush=True)
     await reader.run()
 
 
-def _stop(reader: LogReader, reading: asyncio.Task[None], timeout_s: float) -> None:
+def _stop(reader: AccessLogReader, reading: asyncio.Task[None], timeout_s: float) -> None:
     reader.stop()
     asyncio.get_running_loop().call_later(timeout_s, reading.cancel)

@@ -20,7 +20,7 @@ from endpoint_analytics.agents.command.agent_options import (
     log_to_stderr,
 )
 from endpoint_analytics.agents.core.config import ConfigurationError
-from endpoint_analytics.agents.proxy.fields import Limits
+from endpoint_analytics.agents.proxy.fields import HeadLimits
 from endpoint_analytics.agents.proxy.forwarding import Forwarded
 from endpoint_analytics.agents.proxy.server import ProxyServer
 from endpoint_analytics.agents.proxy.settings import ProxySettings, parse_listen, parse_upstream
@@ -79,14 +79,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-head-bytes",
         type=int,
-        default=Limits().head_bytes,
+        default=HeadLimits().head_bytes,
         metavar="BYTES",
         help="largest request head (default: %(default)s)",
     )
     parser.add_argument(
         "--max-header-lines",
         type=int,
-        default=Limits().fields,
+        default=HeadLimits().fields,
         metavar="N",
         help="most header lines of a request (default: %(default)s)",
     )
@@ -103,7 +103,7 @@ def settings_of(arguments: argparse.Namespace) -> ProxySettings:
         host=host,
         port=port,
         forwarded=arguments.forwarded,
-        limits=Limits(arguments.max_head_bytes, arguments.max_header_lines),
+        limits=HeadLimits(arguments.max_head_bytes, arguments.max_header_lines),
         **{setting: getattr(arguments, setting) for setting, _ in _TIMES.values()},
     )
 

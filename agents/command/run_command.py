@@ -31,7 +31,7 @@ from endpoint_analytics.agents.run.child import (
     reap,
     spawn,
 )
-from endpoint_analytics.agents.run.life import Life
+from endpoint_analytics.agents.run.life import ChildLife
 from endpoint_analytics.agents.run.oom import OomWatch
 from endpoint_analytics.agents.run.probe import ReadyProbe
 from endpoint_analytics.agents.run.tree import run_collectors
@@ -85,14 +85,16 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     block_signals()
     agent.start()
-    life = Life(agent.enter, arguments.ready_within)
+    life = ChildLife(agent.enter, arguments.ready_within)
     try:
         return _run(command, child_environment(os.environ, config), life, probe)
     finally:
         agent.stop()
 
 
-def _run(command: Sequence[str], environment: Mapping[str, str], life: Life, probe: ReadyProbe | None) -> int:
+def _run(
+    command: Sequence[str], environment: Mapping[str, str], life: ChildLife, probe: ReadyProbe | None
+) -> int:
     try:
         child = spawn(command, environment)
     except OSError as error:
@@ -122,7 +124,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str], life: Life, pro
     return exit_status(status)
 
 
-def _forward(number: int, child: int, life: Life) -> None:
+def _forward(number: int, child: int, life: ChildLife) -> None:
     """Forward the signal to the server, except SIGCHLD, which is for the launcher."""
     if number == signal.SIGCHLD:
         return

@@ -16,7 +16,7 @@ from endpoint_analytics.agents.core.in_range import (
     status_in_range,
     totals_in_range,
 )
-from endpoint_analytics.agents.core.recorder import Request, Snapshot
+from endpoint_analytics.agents.core.recorder import RecordedRequest, Snapshot
 from endpoint_analytics.schemas.limits import MAX_DURATION_US, MAX_EVENTS, MAX_LEVEL
 from endpoint_analytics.schemas.requests import (
     Aborted,
@@ -37,7 +37,7 @@ class Batcher:
         self._boot_id = boot_id
         self._max_events = max_events
         self._seq = 0
-        self._pending: dict[Request, None] = {}  # in order of arrival
+        self._pending: dict[RecordedRequest, None] = {}  # in order of arrival
         self._streaming = 0
         self._arrived = self._finished = self._aborted_pending = self._aborted_streaming = 0
         self._wait_us = self._duration_us = 0
@@ -167,7 +167,7 @@ def split(snapshot: Snapshot, max_events: int) -> Iterator[Snapshot]:
     def clamp(at_ns: int) -> int:
         return min(max(at_ns, snapshot.start_ns), snapshot.end_ns)
 
-    events: list[tuple[int, int, Request | tuple[int, int]]] = [
+    events: list[tuple[int, int, RecordedRequest | tuple[int, int]]] = [
         *((clamp(r.arrived_ns), 0, r) for r in snapshot.arrived),
         *((clamp(row[0]), 1, row) for row in snapshot.informational),
         *((clamp(r.responded_ns), 2, r) for r in snapshot.responded),
@@ -191,7 +191,7 @@ def _offsets(times_ns: list[int], start_ns: int, length_us: int) -> list[int]:
     return [0 if (at_us := (at_ns - start_ns) // 1_000) < 0 else min(at_us, length_us) for at_ns in times_ns]
 
 
-def _aborted(requests: list[Request], start_ns: int, length_us: int) -> Aborted:
+def _aborted(requests: list[RecordedRequest], start_ns: int, length_us: int) -> Aborted:
     return Aborted(
         at_us=_offsets([request.ended_ns for request in requests], start_ns, length_us),
         age_us=durations_in_range((request.ended_ns - request.arrived_ns) // 1_000 for request in requests),

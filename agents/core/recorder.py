@@ -18,7 +18,7 @@ Row = TypeVar("Row")
 PENDING, STREAMING, ENDED = 0, 1, 2
 
 
-class Request:
+class RecordedRequest:
     """One request: call `respond(status)` once its status is sent, then `finish()`; or `abort()` at any time.
 
     Calls out of order do nothing: an ended request does not change. Times are monotonic nanoseconds.
@@ -87,12 +87,12 @@ class Snapshot:
 
     start_ns: int
     end_ns: int
-    arrived: list[Request]
+    arrived: list[RecordedRequest]
     informational: list[tuple[int, int]]
-    responded: list[Request]
-    finished: list[Request]
-    aborted_pending: list[Request]
-    aborted_streaming: list[Request]
+    responded: list[RecordedRequest]
+    finished: list[RecordedRequest]
+    aborted_pending: list[RecordedRequest]
+    aborted_streaming: list[RecordedRequest]
 
 
 class Recorder:
@@ -119,30 +119,30 @@ class Recorder:
     def __init__(self, limit: int = 20_000, clock: Callable[[], int] = now_ns) -> None:
         self.limit = limit
         self.clock = clock
-        self.arrived: list[Request] = []
+        self.arrived: list[RecordedRequest] = []
         self.informational: list[tuple[int, int]] = []
-        self.responded: list[Request] = []
-        self.finished: list[Request] = []
-        self.aborted_pending: list[Request] = []
-        self.aborted_streaming: list[Request] = []
+        self.responded: list[RecordedRequest] = []
+        self.finished: list[RecordedRequest] = []
+        self.aborted_pending: list[RecordedRequest] = []
+        self.aborted_streaming: list[RecordedRequest] = []
         # itertools.count takes one C call, so threads can share the counter without a lock.
         self.unadmitted = count()
         self.uninformed = count()
-        self._skipped = Request(self, 0, ENDED)
+        self._skipped = RecordedRequest(self, 0, ENDED)
         self._last_snapshot_ns = clock()
 
-    def arrive(self) -> Request:
+    def arrive(self) -> RecordedRequest:
         """A request arrived, just now. If the recorder is full, the request is counted as dropped and its
         later phases are not recorded."""
         arrived = self.arrived
         if len(arrived) >= self.limit:
             next(self.unadmitted)
             return self._skipped
-        request = Request(self, self.clock())
+        request = RecordedRequest(self, self.clock())
         arrived.append(request)
         return request
 
-    def pass_over(self) -> Request:
+    def pass_over(self) -> RecordedRequest:
         """Return a request that is not recorded: calls on it do nothing."""
         return self._skipped
 

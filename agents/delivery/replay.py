@@ -11,7 +11,7 @@ import asyncio
 from endpoint_analytics.agents.delivery.backlog import GROUP_BYTES, GROUP_MESSAGES, pause_s, send_group
 from endpoint_analytics.agents.delivery.producer import Producer
 from endpoint_analytics.agents.spool.disk import DiskThread
-from endpoint_analytics.agents.spool.frame import Record
+from endpoint_analytics.agents.spool.frame import SpoolRecord
 from endpoint_analytics.agents.spool.outbox import SpoolOutbox
 from endpoint_analytics.agents.spool.spool import Spool
 
@@ -65,7 +65,7 @@ class Replay:
         return True
 
 
-def _first(records: list[Record]) -> list[Record]:
+def _first(records: list[SpoolRecord]) -> list[SpoolRecord]:
     total = 0
     for index, record in enumerate(records[:GROUP_MESSAGES]):
         total += len(record.message)

@@ -19,7 +19,7 @@ MOUNTS = Path("/proc/self/mountinfo")
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ControlGroup:
     """One controller's group: its own directory first, then its ancestors up to the highest visible one."""
 
     version: int
@@ -38,12 +38,12 @@ class Cgroup:
     `cpu` and `cpuset` limit the CPUs, `cpu_time` and `pressure` report their use.
     """
 
-    cpu: Group | None = None
-    cpu_time: Group | None = None
-    cpuset: Group | None = None
-    memory: Group | None = None
-    disk: Group | None = None
-    pressure: Group | None = None
+    cpu: ControlGroup | None = None
+    cpu_time: ControlGroup | None = None
+    cpuset: ControlGroup | None = None
+    memory: ControlGroup | None = None
+    disk: ControlGroup | None = None
+    pressure: ControlGroup | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def parse_mounts(text: str) -> list[Mount]:
 def find_groups(paths: Mapping[str, str], mounts: Sequence[Mount]) -> Cgroup:
     """Return the existing groups of a process that is in `paths` (by controller)."""
 
-    def find(controller: str) -> Group | None:
+    def find(controller: str) -> ControlGroup | None:
         version = 1 if controller and controller in paths else 2
         path = paths.get(controller if version == 1 else "")
         fitting = [
@@ -121,9 +121,9 @@ def find_groups(paths: Mapping[str, str], mounts: Sequence[Mount]) -> Cgroup:
             (mount, directory) for mount in fitting if (directory := _own_directory(mount, path)) is not None
         ]
         mount, directory = own[0] if own else (fitting[0], fitting[0].at)
-        return Group(version, tuple(_upwards(directory, mount.at)))
+        return ControlGroup(version, tuple(_upwards(directory, mount.at)))
 
-    def find_with(controller: str, *names: str) -> Group | None:
+    def find_with(controller: str, *names: str) -> ControlGroup | None:
         """Return the group if it has one of the files and is not the whole machine."""
         group = find(controller)
         if group is None or is_whole_machine(group) or not any((group.own / name).exists() for name in names):
@@ -140,7 +140,7 @@ def find_groups(paths: Mapping[str, str], mounts: Sequence[Mount]) -> Cgroup:
     )
 
 
-def is_whole_machine(group: Group) -> bool:
+def is_whole_machine(group: ControlGroup) -> bool:
     """Whether it is the real root of its hierarchy: only these files show that, since a container's root is a group."""
     if group.version == 2:
         return not (group.own / "cgroup.type").exists()

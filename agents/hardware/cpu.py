@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psutil
 
-from endpoint_analytics.agents.hardware.cgroup import Cgroup, Group, OwnCgroup, parse_cpu_list
-from endpoint_analytics.agents.hardware.reading import Delta, Reading
+from endpoint_analytics.agents.hardware.cgroup import Cgroup, ControlGroup, OwnCgroup, parse_cpu_list
+from endpoint_analytics.agents.hardware.reading import Delta, HardwareReading
 from endpoint_analytics.agents.hardware.system_files import SystemFiles, parse_number
 from endpoint_analytics.schemas.metrics import CPU_LIMIT_CORES, CPU_PERCENT, CPU_THROTTLED_RATIO
 
@@ -30,7 +30,7 @@ class CpuCollector:
     _periods: Delta = field(default_factory=Delta)
     _throttled: Delta = field(default_factory=Delta)
 
-    def collect(self, at_ns: int) -> Reading:
+    def collect(self, at_ns: int) -> HardwareReading:
         """Return `cpu_percent` (0 to 100, except for clock error), `cpu_limit_cores` and `cpu_throttled_ratio`.
 
         The first and the last are None for the first sample; the last is also None without a quota.
@@ -45,7 +45,7 @@ class CpuCollector:
             # If the limit changed within the interval, the time of the change is unknown.
             percent = round(100 * used * 1_000 / (elapsed_ns * max(cores, self._cores_before)), 3)
         self._cores_before = cores
-        return Reading(
+        return HardwareReading(
             replica={
                 CPU_PERCENT.name: percent,
                 CPU_LIMIT_CORES.name: round(cores, 3),
@@ -72,7 +72,7 @@ def read_cores(files: SystemFiles, group: Cgroup, machine_cores: int) -> float:
     return min([*limits, float(processors)] if processors else limits)
 
 
-def read_quotas(files: SystemFiles, group: Group | None) -> dict[Path, float]:
+def read_quotas(files: SystemFiles, group: ControlGroup | None) -> dict[Path, float]:
     """Return the quota in cores of each directory up the tree that has one."""
     quotas = {}
     for directory in () if group is None else group.directories:
@@ -86,7 +86,7 @@ def read_quotas(files: SystemFiles, group: Group | None) -> dict[Path, float]:
     return quotas
 
 
-def read_processors(files: SystemFiles, group: Group) -> int:
+def read_processors(files: SystemFiles, group: ControlGroup) -> int:
     """Return how many CPUs the group's cpuset has, 0 if unknown.
 
     The nearest directory with a value counts: the kernel keeps each set within its parent's.
@@ -100,7 +100,7 @@ def read_processors(files: SystemFiles, group: Group) -> int:
     return 0
 
 
-def read_used_us(files: SystemFiles, group: Group) -> float | None:
+def read_used_us(files: SystemFiles, group: ControlGroup) -> float | None:
     """Return the CPU time that the group has used, in microseconds."""
     if group.version == 2:
         return files.table(group.own / "cpu.stat").get("usage_usec")

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import psutil
 
-from endpoint_analytics.agents.hardware.cgroup import Group, OwnCgroup
-from endpoint_analytics.agents.hardware.reading import Delta, Reading
+from endpoint_analytics.agents.hardware.cgroup import ControlGroup, OwnCgroup
+from endpoint_analytics.agents.hardware.reading import Delta, HardwareReading
 from endpoint_analytics.agents.hardware.stacks import (
     BLOCK,
     DEVICES,
@@ -43,12 +43,12 @@ class DiskCollector:
     _written: Delta = field(default_factory=Delta)
     _disks: dict[str, Disk] = field(default_factory=dict)
 
-    def collect(self, at_ns: int) -> Reading:  # noqa: ARG002  # the Collector's signature
+    def collect(self, at_ns: int) -> HardwareReading:  # noqa: ARG002  # the Collector's signature
         """Return `disk_read_bytes` and `disk_written_bytes`; None for the first sample or without disks."""
         group = self.own.read().disk
         moved = read_machine_bytes() if group is None else read_group_bytes(self.own.files, group)
         read, written = (None, None) if moved is None else self._add_up(moved)
-        return Reading(
+        return HardwareReading(
             replica={
                 DISK_READ_BYTES.name: self._read.since_last(read, group),
                 DISK_WRITTEN_BYTES.name: self._written.since_last(written, group),
@@ -64,7 +64,7 @@ class DiskCollector:
         return read, add_up_once({number: each.written for number, each in moved.items()}, self._disks)
 
 
-def read_group_bytes(files: SystemFiles, group: Group) -> dict[str, Moved] | None:
+def read_group_bytes(files: SystemFiles, group: ControlGroup) -> dict[str, Moved] | None:
     """Return the bytes of each device since the group was created; None if unreadable."""
     text = files.text(group.own / "io.stat")
     return None if text is None else parse_io_stat(text)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from endpoint_analytics.agents.hardware.gpu_amd import AmdGpus
 from endpoint_analytics.agents.hardware.gpu_nvidia import NvidiaGpus
 from endpoint_analytics.agents.hardware.gpu_vendor import Gpu, NoGpusError, Vendor
-from endpoint_analytics.agents.hardware.reading import Reading
+from endpoint_analytics.agents.hardware.reading import HardwareReading
 from endpoint_analytics.schemas.hardware import Accelerator
 
 logger = logging.getLogger("endpoint_analytics")
@@ -37,7 +37,7 @@ class GpuCollector:
     _samples_amiss: int = 0
     _look_after: int | None = None
 
-    def collect(self, at_ns: int) -> Reading:  # noqa: ARG002  # the Collector's signature
+    def collect(self, at_ns: int) -> HardwareReading:  # noqa: ARG002  # the Collector's signature
         """Return one accelerator for each GPU and each GPU instance, `gpu0` first."""
         if not self._has_looked:
             self._has_looked = True
@@ -45,10 +45,10 @@ class GpuCollector:
         elif self._look_after is not None and self._samples_amiss >= self._look_after:
             self._find_again()
         if self._vendor is None:
-            return Reading()
+            return HardwareReading()
         readings = self._vendor.read(self._gpus)
         self._watch(readings)
-        return Reading(
+        return HardwareReading(
             accelerators=tuple(
                 Accelerator(
                     device=gpu.device,

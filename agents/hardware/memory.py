@@ -11,8 +11,8 @@ from pathlib import Path
 
 import psutil
 
-from endpoint_analytics.agents.hardware.cgroup import Group, OwnCgroup
-from endpoint_analytics.agents.hardware.reading import Reading
+from endpoint_analytics.agents.hardware.cgroup import ControlGroup, OwnCgroup
+from endpoint_analytics.agents.hardware.reading import HardwareReading
 from endpoint_analytics.agents.hardware.system_files import SystemFiles
 from endpoint_analytics.schemas.metrics import (
     MEMORY_LIMIT_BYTES,
@@ -32,7 +32,7 @@ class MemoryCollector:
     machine_bytes: int = field(default_factory=lambda: int(psutil.virtual_memory().total))
     vmstat: Path = VMSTAT
 
-    def collect(self, at_ns: int) -> Reading:  # noqa: ARG002  # the Collector's signature
+    def collect(self, at_ns: int) -> HardwareReading:  # noqa: ARG002  # the Collector's signature
         """Return `memory_used_bytes`, `memory_limit_bytes` (at most the machine's memory), and two counts since the
         group was created (or the machine booted): `oom_kills` and, for a group, `memory_limit_hits`.
         """
@@ -45,7 +45,7 @@ class MemoryCollector:
         else:
             used, limit = read_used_bytes(files, group), read_limit_bytes(files, group, self.machine_bytes)
             hits, kills = read_limit_hits(files, group), read_oom_kills(files, group)
-        return Reading(
+        return HardwareReading(
             replica={
                 MEMORY_USED_BYTES.name: used,
                 MEMORY_LIMIT_BYTES.name: limit,
@@ -55,7 +55,7 @@ class MemoryCollector:
         )
 
 
-def read_used_bytes(files: SystemFiles, group: Group) -> int | None:
+def read_used_bytes(files: SystemFiles, group: ControlGroup) -> int | None:
     """Return the group's usage without its inactive file pages; None if unknown."""
     if group.version == 2:
         usage, cache = "memory.current", "inactive_file"
@@ -66,7 +66,7 @@ def read_used_bytes(files: SystemFiles, group: Group) -> int | None:
     return None if used is None or inactive is None else max(used - inactive, 0)
 
 
-def read_limit_bytes(files: SystemFiles, group: Group | None, machine_bytes: int) -> int:
+def read_limit_bytes(files: SystemFiles, group: ControlGroup | None, machine_bytes: int) -> int:
     """Return the lowest limit of the group and its ancestors, at most the machine's memory.
 
     Version 1 also reports the limits of invisible ancestors; its largest number means no limit.
@@ -80,7 +80,7 @@ def read_limit_bytes(files: SystemFiles, group: Group | None, machine_bytes: int
     return min([machine_bytes, *(limit for limit in limits if limit is not None and limit >= 0)])
 
 
-def read_oom_kills(files: SystemFiles, group: Group) -> int | None:
+def read_oom_kills(files: SystemFiles, group: ControlGroup) -> int | None:
     """Return how many processes of the group the OOM killer has killed, for the group's limit or the machine's.
 
     Descendant groups count too; version 2 sums them up (`memory.events`, not `memory.events.local`).
@@ -89,7 +89,7 @@ def read_oom_kills(files: SystemFiles, group: Group) -> int | None:
     return files.table(group.own / name).get("oom_kill")
 
 
-def read_limit_hits(files: SystemFiles, group: Group) -> int | None:
+def read_limit_hits(files: SystemFiles, group: ControlGroup) -> int | None:
     """Return how often the group's usage hit its limit, so that pages had to be reclaimed."""
     if group.version == 2:
         return files.table(group.own / "memory.events").get("max")

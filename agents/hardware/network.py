@@ -9,7 +9,7 @@ from typing import Protocol
 
 import psutil
 
-from endpoint_analytics.agents.hardware.reading import Delta, Reading
+from endpoint_analytics.agents.hardware.reading import Delta, HardwareReading
 from endpoint_analytics.agents.hardware.stacks import NETWORK, counted_interfaces, read_interfaces
 from endpoint_analytics.schemas.metrics import NETWORK_RECEIVED_BYTES, NETWORK_SENT_BYTES
 
@@ -42,14 +42,14 @@ class NetworkCollector:
     _counted: frozenset[str] = frozenset()
     _looked_ns: int = 0
 
-    def collect(self, at_ns: int) -> Reading:
+    def collect(self, at_ns: int) -> HardwareReading:
         """Return `network_received_bytes` and `network_sent_bytes`; None for the first sample."""
         interfaces = psutil.net_io_counters(pernic=True, nowrap=True)
         if self._names != interfaces.keys() or at_ns - self._looked_ns >= LOOK_EVERY_NS:
             self._names, self._looked_ns = frozenset(interfaces), at_ns
             self._counted = counted_interfaces(read_interfaces(self._names, self.root))
         received, sent = add_up(interfaces, self._counted)
-        return Reading(
+        return HardwareReading(
             replica={
                 NETWORK_RECEIVED_BYTES.name: self._received.since_last(received, self._counted),
                 NETWORK_SENT_BYTES.name: self._sent.since_last(sent, self._counted),

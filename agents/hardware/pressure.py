@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from endpoint_analytics.agents.hardware.cgroup import OwnCgroup
-from endpoint_analytics.agents.hardware.reading import Delta, Reading
+from endpoint_analytics.agents.hardware.reading import Delta, HardwareReading
 from endpoint_analytics.schemas.metrics import CPU_PRESSURE_RATIO, MEMORY_PRESSURE_RATIO, HardwareMetric
 
 MACHINE = Path("/proc/pressure")
@@ -30,7 +30,7 @@ class PressureCollector:
     _waited_us: dict[str, Delta] = field(default_factory=lambda: {name: Delta() for _, name in _RESOURCES})
     _at_ns: Delta = field(default_factory=Delta)
 
-    def collect(self, at_ns: int) -> Reading:
+    def collect(self, at_ns: int) -> HardwareReading:
         """Return `cpu_pressure_ratio` and `memory_pressure_ratio`, 0 to 1; None for the first sample."""
         group, elapsed_ns = self.own.read().pressure, self._at_ns.since_last(at_ns)
         readings: dict[str, float | None] = {}
@@ -41,7 +41,7 @@ class PressureCollector:
             readings[metric.name] = None
             if waited_us is not None and elapsed_ns:
                 readings[metric.name] = round(min(waited_us * 1_000 / elapsed_ns, 1.0), 6)
-        return Reading(replica=readings)
+        return HardwareReading(replica=readings)
 
 
 def parse_some_us(text: str) -> int | None:

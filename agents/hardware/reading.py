@@ -9,7 +9,7 @@ from endpoint_analytics.schemas.hardware import Accelerator
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class HardwareReading:
     """Metric name -> value (None: could not be read), for the replica and each of its accelerators.
 
     The accelerators' columns hold one value each.
@@ -22,7 +22,7 @@ class Reading:
 class Collector(Protocol):
     """A resource that is read every second. `collect` may block; an exception is logged once."""
 
-    def collect(self, at_ns: int) -> Reading:
+    def collect(self, at_ns: int) -> HardwareReading:
         """Return the readings at monotonic time `at_ns`."""
         ...
 

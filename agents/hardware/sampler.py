@@ -18,7 +18,7 @@ from endpoint_analytics.agents.hardware.gpu import GpuCollector
 from endpoint_analytics.agents.hardware.memory import MemoryCollector
 from endpoint_analytics.agents.hardware.network import NetworkCollector
 from endpoint_analytics.agents.hardware.pressure import PressureCollector
-from endpoint_analytics.agents.hardware.reading import Collector, Reading
+from endpoint_analytics.agents.hardware.reading import Collector, HardwareReading
 from endpoint_analytics.schemas.hardware import Accelerator, HardwareBatch
 from endpoint_analytics.schemas.limits import MAX_DEVICES, MAX_NAME_LENGTH
 
@@ -47,7 +47,7 @@ class Sampler:
         self._collectors = tuple(collectors)
         self._failed: set[int] = set()
 
-    def sample(self, at_ns: int) -> Reading:
+    def sample(self, at_ns: int) -> HardwareReading:
         """Return the readings of all collectors at monotonic time `at_ns`."""
         replica: dict[str, float | None] = {}
         accelerators: list[Accelerator] = []
@@ -66,10 +66,12 @@ class Sampler:
                 continue
             replica.update(reading.replica)
             accelerators.extend(reading.accelerators)
-        return Reading(replica, tuple(accelerators))
+        return HardwareReading(replica, tuple(accelerators))
 
 
-def make_batch(config: AgentConfig, boot_id: str, interval: Interval, reading: Reading) -> HardwareBatch:
+def make_batch(
+    config: AgentConfig, boot_id: str, interval: Interval, reading: HardwareReading
+) -> HardwareBatch:
     """Return the batch of one sample, taken at the interval's end."""
     return HardwareBatch(
         namespace=config.namespace,

@@ -16,7 +16,7 @@ from endpoint_analytics.agents.kubernetes.tokens import Token, TokenFile
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class ClusterAccess:
     """Access to one API server.
 
     `server` is its URL; `ssl_context` is None for plain HTTP; `namespace` is the pod's own, or the context's.
@@ -49,7 +49,7 @@ class Access:
                 self.ssl_context.load_verify_locations(cafile=self.authority)
 
 
-def access_of_pod(directory: Path, environment: Mapping[str, str]) -> Access:
+def access_of_pod(directory: Path, environment: Mapping[str, str]) -> ClusterAccess:
     """Return the access of a pod's service account, mounted at `directory`."""
     host, port = environment.get("KUBERNETES_SERVICE_HOST"), environment.get("KUBERNETES_SERVICE_PORT", "443")
     if not host:
@@ -60,7 +60,7 @@ def access_of_pod(directory: Path, environment: Mapping[str, str]) -> Access:
     except OSError as error:
         raise ConfigurationError(f"the service account in {directory} cannot be used: {error}") from error
     host = f"[{host}]" if ":" in host else host
-    return Access(
+    return ClusterAccess(
         f"https://{host}:{port}",
         TokenFile(directory / "token"),
         namespace,

@@ -12,10 +12,10 @@ from endpoint_analytics.agents.core.config import KafkaConfig
 from endpoint_analytics.agents.delivery.outage import Outage
 from endpoint_analytics.agents.delivery.producer import Producer
 from endpoint_analytics.agents.delivery.topic_sender import cancel_all
-from endpoint_analytics.agents.kubernetes.access import Access
-from endpoint_analytics.agents.kubernetes.client import ApiError, Client
+from endpoint_analytics.agents.kubernetes.access import ClusterAccess
+from endpoint_analytics.agents.kubernetes.client import ApiError, KubernetesClient
 from endpoint_analytics.agents.kubernetes.containers import Rules
-from endpoint_analytics.agents.kubernetes.endpoints import Endpoints
+from endpoint_analytics.agents.kubernetes.endpoints import KnownEndpoints
 from endpoint_analytics.agents.kubernetes.limits_watcher import LimitsWatcher
 from endpoint_analytics.agents.kubernetes.naming import Naming
 from endpoint_analytics.agents.kubernetes.objects import AutoscalerObject, Pod, ScaledObject, WorkloadObject
@@ -38,7 +38,7 @@ _Resources = tuple[Resource[Pod], _Workloads, _Workloads, Resource[AutoscalerObj
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class KubernetesSettings:
     """What to watch, and how to report it; `timeout_s` is how long to wait for Kafka at the end."""
 
     namespace: str
@@ -46,13 +46,15 @@ class Settings:
     selector: Selector
     rules: Rules
     origin: Origin
-    access: Access
+    access: ClusterAccess
     kafka: KafkaConfig
     timeout_s: float
     watch_s: float
 
 
-async def watch_until(stopping: asyncio.Event, settings: Settings, ready: Callable[[int], None]) -> None:
+async def watch_until(
+    stopping: asyncio.Event, settings: KubernetesSettings, ready: Callable[[int], None]
+) -> None:
     """Watch until `stopping` is set, then wait for Kafka; calls `ready` with the number of pods once listed."""
     ssl_context = make_ssl_context(settings.kafka)
     ending = asyncio.create_task(stopping.wait())
@@ -64,7 +66,7 @@ async def watch_until(stopping: asyncio.Event, settings: Settings, ready: Callab
     producer = Producer(settings.kafka, ssl_context, Outage(settings.kafka.bootstrap_servers))
     outgoing = Outgoing(REPLICAS.name(settings.kafka.topic_prefix), producer)
     recalled = recalling.result()
-    endpoints = Endpoints(settings.namespace, settings.naming)
+    endpoints = KnownEndpoints(settings.namespace, settings.naming)
     origin = settings.origin
     pods = PodWatcher(
         endpoints,
@@ -88,7 +90,7 @@ async def watch_until(stopping: asyncio.Event, settings: Settings, ready: Callab
             listed.set()
             ready(pods.pods)
 
-    async with Client(settings.access) as client:
+    async with KubernetesClient(settings.access) as client:
         work = [
             *_watchings(client, settings, pods.sink(settled), limits),
             outgoing.run(),
@@ -138,7 +140,7 @@ def resources_of(namespace: str, selector: str) -> _Resources:
 
 
 def _watchings(
-    client: Client, settings: Settings, pod_sink: Sink[Pod], limits: LimitsWatcher
+    client: KubernetesClient, settings: KubernetesSettings, pod_sink: Sink[Pod], limits: LimitsWatcher
 ) -> list[Coroutine[None, None, None]]:
     found = resources_of(settings.origin.namespace, settings.selector.text)
     pods, deployments, stateful_sets, autoscalers, scaled_objects = found
@@ -152,7 +154,9 @@ def _watchings(
     ]
 
 
-async def _find_vanished(client: Client, settings: Settings, pods: PodWatcher, listed: asyncio.Event) -> None:
+async def _find_vanished(
+    client: KubernetesClient, settings: KubernetesSettings, pods: PodWatcher, listed: asyncio.Event
+) -> None:
     """Query each pod that was reported before and is not listed now: it is gone, or belongs to another agent."""
     await listed.wait()
     for replica, pod in pods.vanished().items():
@@ -160,7 +164,7 @@ async def _find_vanished(client: Client, settings: Settings, pods: PodWatcher, l
             pods.confirm_gone(replica)
 
 
-async def _is_gone(client: Client, namespace: str, pod: str) -> bool:
+async def _is_gone(client: KubernetesClient, namespace: str, pod: str) -> bool:
     pace = Pace()
     while True:
         retry_after_s = None

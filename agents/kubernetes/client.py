@@ -18,8 +18,8 @@ from typing import Any, Self
 import aiohttp
 import msgspec
 
-from endpoint_analytics.agents.kubernetes.access import Access
-from endpoint_analytics.agents.kubernetes.objects import UNREADABLE, Status
+from endpoint_analytics.agents.kubernetes.access import ClusterAccess
+from endpoint_analytics.agents.kubernetes.objects import UNREADABLE, ObjectStatus
 
 ANSWER_WITHIN_S = 30.0
 CONNECT_WITHIN_S = 10.0
@@ -44,14 +44,14 @@ class BrokenStreamError(Exception):
     """A watch that cannot continue: it does not contain JSON lines, or has gone silent."""
 
 
-class Client:
+class KubernetesClient:
     """Connections to one API server.
 
     Calls raise ApiError, AccessError, BrokenStreamError, and what aiohttp and the system raise: aiohttp.ClientError,
     OSError, TimeoutError.
     """
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: ClusterAccess) -> None:
         self._access = access
         self._session: aiohttp.ClientSession | None = None
 
@@ -143,7 +143,7 @@ def retry_after_s(value: str | None, now: datetime | None = None) -> float | Non
 
 def _message_of(body: bytes, otherwise: str) -> str:
     try:
-        return msgspec.json.decode(body, type=Status).message or otherwise
+        return msgspec.json.decode(body, type=ObjectStatus).message or otherwise
     except UNREADABLE:
         return otherwise
 

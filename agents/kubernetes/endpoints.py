@@ -15,7 +15,7 @@ MAX_REMEMBERED = 1_000
 """Most warnings remembered, so that each is logged only once."""
 
 
-class Endpoints:
+class KnownEndpoints:
     """The endpoints of `namespace`, named by `naming`."""
 
     def __init__(self, namespace: str, naming: Naming) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import msgspec
 
 from endpoint_analytics.agents.core.config import ConfigurationError
-from endpoint_analytics.agents.kubernetes.access import Access
+from endpoint_analytics.agents.kubernetes.access import ClusterAccess
 from endpoint_analytics.agents.kubernetes.kubeconfig_models import Cluster, Context, File, User
 from endpoint_analytics.agents.kubernetes.tokens import (
     CommandToken,
@@ -32,7 +32,7 @@ _In = tuple[Path, Part]
 """A part, and the directory of its file, which its relative paths are based on."""
 
 
-def access_of_kubeconfig(named: str, context: str | None) -> Access:
+def access_of_kubeconfig(named: str, context: str | None) -> ClusterAccess:
     """Return the access of a context (default: the current one); `named` is a file, or several separated by `:`.
 
     Of several entries with the same name, the first one counts. Raises ConfigurationError.
@@ -71,7 +71,7 @@ def access_of_kubeconfig(named: str, context: str | None) -> Access:
     for why in _unsupported(cluster[1], user[1]):
         raise ConfigurationError(f"{named}: context {name!r}: {why}")
     trusted = _trusted(cluster, user) if server.startswith("https") else None
-    return Access(
+    return ClusterAccess(
         server.rstrip("/"),
         _token_of(user, cluster, trusted),
         chosen.namespace or "default",

@@ -68,7 +68,7 @@ class User(Read, frozen=True):
     auth_provider: dict[str, object] | None = None
 
 
-class Entry(Read, frozen=True):
+class NamedEntry(Read, frozen=True):
     """A named context, cluster or user."""
 
     name: str
@@ -81,6 +81,6 @@ class File(Read, frozen=True):
     """A kubeconfig file."""
 
     current_context: str | None = None
-    contexts: tuple[Entry, ...] | None = None
-    clusters: tuple[Entry, ...] | None = None
-    users: tuple[Entry, ...] | None = None
+    contexts: tuple[NamedEntry, ...] | None = None
+    clusters: tuple[NamedEntry, ...] | None = None
+    users: tuple[NamedEntry, ...] | None = None

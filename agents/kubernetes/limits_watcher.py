@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from endpoint_analytics.agents.kubernetes.endpoints import Endpoints
+from endpoint_analytics.agents.kubernetes.endpoints import KnownEndpoints
 from endpoint_analytics.agents.kubernetes.naming import NoNameError
 from endpoint_analytics.agents.kubernetes.objects import AutoscalerObject, ScaledObject, WorkloadObject
 from endpoint_analytics.agents.kubernetes.reported_limits import LimitsReporter, ReportedLimits
@@ -35,7 +35,7 @@ class LimitsWatcher:
 
     def __init__(
         self,
-        endpoints: Endpoints,
+        endpoints: KnownEndpoints,
         selector: Selector,
         recalled: Mapping[str, ReportedLimits],
         put: Callable[[EndpointSettings], None],

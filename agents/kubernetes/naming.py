@@ -15,7 +15,7 @@ from endpoint_analytics.schemas.identity import check_name
 REPLICA_FROM = "name, uid, label:KEY or annotation:KEY"
 
 
-class Replica(NamedTuple):
+class NamedReplica(NamedTuple):
     """A replica of an endpoint in the agent's namespace."""
 
     endpoint: str
@@ -49,7 +49,7 @@ class Naming:
         if not (self.replica_from in {"name", "uid"} or (kind in {"label", "annotation"} and key)):
             raise ConfigurationError(f"--replica-from is {self.replica_from!r}: expected {REPLICA_FROM}")
 
-    def replica_of(self, pod: Pod) -> Replica:
+    def replica_of(self, pod: Pod) -> NamedReplica:
         """Return the pod's replica; raises NoNameError."""
         metadata = pod.metadata
         endpoint = self.endpoint_of(metadata.labels or {})
@@ -62,7 +62,7 @@ class Naming:
         }[kind]
         if not found:
             raise NoNameError(f"it has no {kind} {key}")
-        return Replica(endpoint, _checked("replica_id", found))
+        return NamedReplica(endpoint, _checked("replica_id", found))
 
     def joined_us(self, pod: Pod, selecting: Iterable[str]) -> int:
         """Return since when the pod has its current labels, in microseconds; 0 if since its creation.

@@ -73,7 +73,7 @@ class Waiting(_Read, frozen=True):
     message: str = ""
 
 
-class Running(_Read, frozen=True):
+class RunningState(_Read, frozen=True):
     """A running container."""
 
     started_at: datetime | None = None
@@ -93,7 +93,7 @@ class ContainerState(_Read, frozen=True):
     """One of the three; none of them means waiting."""
 
     waiting: Waiting | None = None
-    running: Running | None = None
+    running: RunningState | None = None
     terminated: Ended | None = None
 
 
@@ -249,7 +249,7 @@ class Versioned(msgspec.Struct, frozen=True):
     metadata: ListMetadata
 
 
-class Status(_Read, frozen=True):
+class ObjectStatus(_Read, frozen=True):
     """The object of an ERROR event, and the body of an error response."""
 
     code: int = 0

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 from msgspec.structs import replace
 
 from endpoint_analytics.agents.kubernetes.containers import Rules, lacks_server
-from endpoint_analytics.agents.kubernetes.endpoints import Endpoints
-from endpoint_analytics.agents.kubernetes.naming import NoNameError, Replica
+from endpoint_analytics.agents.kubernetes.endpoints import KnownEndpoints
+from endpoint_analytics.agents.kubernetes.naming import NamedReplica, NoNameError
 from endpoint_analytics.agents.kubernetes.objects import Pod
 from endpoint_analytics.agents.kubernetes.recall import Recalled
 from endpoint_analytics.agents.kubernetes.reported import SECOND_US, Reporter
@@ -26,12 +26,12 @@ from endpoint_analytics.schemas.replicas import ReplicaState
 class _Member:
     """A pod as last seen, its replica, and since when it has been that replica (0: since its creation)."""
 
-    replica: Replica
+    replica: NamedReplica
     pod: Pod
     joined_us: int
 
 
-_Affected = dict[Replica, _Member | None]
+_Affected = dict[NamedReplica, _Member | None]
 """Replicas with something to report, and the pod that each lost, if any."""
 
 
@@ -44,7 +44,7 @@ class PodWatcher:
 
     def __init__(
         self,
-        endpoints: Endpoints,
+        endpoints: KnownEndpoints,
         rules: Rules,
         recalled: Recalled,
         put: Callable[[ReplicaState, str], None],
@@ -58,7 +58,7 @@ class PodWatcher:
         self._rules = rules
         self._reporter = Reporter(rules)
         self._pods: dict[str, _Member] = {}
-        self._uids: dict[Replica, set[str]] = {}
+        self._uids: dict[NamedReplica, set[str]] = {}
         self._recalled = recalled.living()
         for replica, (reported, _) in recalled.replicas.items():
             self._reporter.recall(replica, reported)
@@ -76,12 +76,12 @@ class PodWatcher:
         """Return whether a pod of that name is reported."""
         return any(each.pod.metadata.name == name for each in self._pods.values())
 
-    def vanished(self) -> dict[Replica, str]:
+    def vanished(self) -> dict[NamedReplica, str]:
         """Return the replicas that were reported before and have no pod now, with the pods' names. Call after the first
         list. Unless `has` finds a pod of that name, query it: it may match another selector. Then `confirm_gone`."""
         return {replica: pod for replica, pod in self._recalled.items() if replica not in self._uids}
 
-    def confirm_gone(self, replica: Replica) -> None:
+    def confirm_gone(self, replica: NamedReplica) -> None:
         """The pod of a replica that was reported before no longer exists."""
         if replica not in self._uids:
             pod = self._recalled.get(replica, "")
@@ -144,7 +144,7 @@ class PodWatcher:
             del self._uids[member.replica]
         return {member.replica: member}
 
-    def _replica_of(self, pod: Pod) -> Replica | None:
+    def _replica_of(self, pod: Pod) -> NamedReplica | None:
         """Return the pod's replica; None, logged once, for a pod that is left out."""
         try:
             replica = self._endpoints.naming.replica_of(pod)
@@ -166,7 +166,7 @@ class PodWatcher:
             stages = observe(replica, newest.pod, self._now_us(), newest.joined_us)
             self._put_all(replica, stages, newest.pod.metadata.name)
 
-    def _put_all(self, replica: Replica, stages: list[Stage], pod: str) -> None:
+    def _put_all(self, replica: NamedReplica, stages: list[Stage], pod: str) -> None:
         for stage in stages:
             message = ReplicaState(
                 namespace=self._endpoints.namespace,

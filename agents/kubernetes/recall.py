@@ -25,7 +25,7 @@ from aiokafka.errors import (
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from endpoint_analytics.agents.delivery.outage import Outage
-from endpoint_analytics.agents.kubernetes.naming import Replica
+from endpoint_analytics.agents.kubernetes.naming import NamedReplica
 from endpoint_analytics.agents.kubernetes.origin import HEADER, Origin
 from endpoint_analytics.agents.kubernetes.reported import Reported
 from endpoint_analytics.agents.kubernetes.reported_limits import ReportedLimits
@@ -55,7 +55,7 @@ UNREADABLE = (CorruptRecordException, RecordTooLargeError, UnsupportedCodecError
 class Recalled:
     """The last report of each of our replicas, its pod's name, and the last limits of each endpoint."""
 
-    replicas: dict[Replica, tuple[Reported, str]] = field(default_factory=dict)
+    replicas: dict[NamedReplica, tuple[Reported, str]] = field(default_factory=dict)
     limits: dict[str, ReportedLimits] = field(default_factory=dict)
 
     def take(self, value: bytes | None, header: bytes | None, namespace: str, origin: Origin) -> None:
@@ -75,12 +75,12 @@ class Recalled:
                 reported = ReportedLimits(message.at_us, message.min_replicas, message.max_replicas)
                 self.limits[message.endpoint] = reported
             return
-        replica = Replica(message.endpoint, message.replica_id)
+        replica = NamedReplica(message.endpoint, message.replica_id)
         known = self.replicas.get(replica)
         if known is None or message.at_us >= known[0].at_us:
             self.replicas[replica] = (Reported(message.at_us, message.state, message.reason), pod)
 
-    def living(self) -> dict[Replica, str]:
+    def living(self) -> dict[NamedReplica, str]:
         """Return the pod names of the replicas whose last state was not terminated."""
         return {replica: pod for replica, (last, pod) in self.replicas.items() if last.state != "terminated"}
 

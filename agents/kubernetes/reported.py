@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from endpoint_analytics.agents.kubernetes.containers import Rules
 from endpoint_analytics.agents.kubernetes.departure import is_over
-from endpoint_analytics.agents.kubernetes.naming import Replica
+from endpoint_analytics.agents.kubernetes.naming import NamedReplica
 from endpoint_analytics.agents.kubernetes.objects import Pod
 from endpoint_analytics.agents.kubernetes.pod_life import reason_of_going, stages_of
 from endpoint_analytics.agents.kubernetes.stage import Stage
@@ -55,18 +55,18 @@ class Reporter:
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
-        self._reported: dict[Replica, Reported] = {}
-        self._ended: OrderedDict[Replica, Reported] = OrderedDict()
+        self._reported: dict[NamedReplica, Reported] = {}
+        self._ended: OrderedDict[NamedReplica, Reported] = OrderedDict()
 
-    def recall(self, replica: Replica, reported: Reported) -> None:
+    def recall(self, replica: NamedReplica, reported: Reported) -> None:
         """Restore what an earlier process of this agent reported."""
         self._reported[replica] = reported
 
-    def reported(self, replica: Replica) -> Reported | None:
+    def reported(self, replica: NamedReplica) -> Reported | None:
         """Return the replica's last report."""
         return self._reported.get(replica) or self._ended.get(replica)
 
-    def observe(self, replica: Replica, pod: Pod, now_us: int, joined_us: int = 0) -> list[Stage]:
+    def observe(self, replica: NamedReplica, pod: Pod, now_us: int, joined_us: int = 0) -> list[Stage]:
         """Return the new stages of the pod's life since it joined its endpoint."""
         last, uid = self.reported(replica), pod.metadata.uid
         if last is not None and last.state == "terminated" and last.uid in {"", uid} and is_over(pod):
@@ -84,7 +84,7 @@ class Reporter:
         self._keep(replica, new, uid, current.at_us)
         return new
 
-    def gone(self, replica: Replica, pod: Pod, now_us: int, joined_us: int = 0) -> list[Stage]:
+    def gone(self, replica: NamedReplica, pod: Pod, now_us: int, joined_us: int = 0) -> list[Stage]:
         """The pod was deleted, or left its endpoint; `pod` is its last known state. Report the rest, and its end."""
         new = self.observe(replica, pod, now_us, joined_us)
         reason = reason_of_going(pod, self._rules, now_us)
@@ -93,7 +93,7 @@ class Reporter:
         self._retire(replica)
         return new
 
-    def missing(self, replica: Replica, now_us: int, reason: str) -> list[Stage]:
+    def missing(self, replica: NamedReplica, now_us: int, reason: str) -> list[Stage]:
         """The replica disappeared unseen: report that it has ended by now."""
         last = self.reported(replica)
         if last is None:
@@ -102,7 +102,7 @@ class Reporter:
         self._keep(replica, [end], last.uid, last.pod_us)
         return [end]
 
-    def _keep(self, replica: Replica, stages: Sequence[Stage], uid: str, pod_us: int) -> None:
+    def _keep(self, replica: NamedReplica, stages: Sequence[Stage], uid: str, pod_us: int) -> None:
         if not stages:
             return
         last = stages[-1]
@@ -111,7 +111,7 @@ class Reporter:
         if last.state == "terminated":
             self._retire(replica)
 
-    def _retire(self, replica: Replica) -> None:
+    def _retire(self, replica: NamedReplica) -> None:
         last = self._reported.pop(replica, None)
         if last is not None:
             self._ended[replica] = last

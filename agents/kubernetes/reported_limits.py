@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from endpoint_analytics.agents.kubernetes.reported import AGAIN_US, LATE_US
-from endpoint_analytics.agents.kubernetes.scaling import Limits
+from endpoint_analytics.agents.kubernetes.scaling import ReplicaLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class ReportedLimits:
     min_replicas: int
     max_replicas: int
 
-    def same(self, other: Limits) -> bool:
+    def same(self, other: ReplicaLimits) -> bool:
         """Return whether these are the same numbers."""
         return (self.min_replicas, self.max_replicas) == (other.min_replicas, other.max_replicas)
 
@@ -36,11 +36,14 @@ class LimitsReporter:
         """Restore what an earlier process of this agent reported."""
         self._reported[endpoint] = reported
 
-    def observe(self, limits: Mapping[str, Limits], now_us: int) -> dict[str, ReportedLimits]:
+    def observe(self, limits: Mapping[str, ReplicaLimits], now_us: int) -> dict[str, ReportedLimits]:
         """Given the limits of all endpoints, return what to report. An endpoint that no longer exists gets 0 to 0."""
         new: dict[str, ReportedLimits] = {}
         gone = self._seen - limits.keys()
-        for endpoint, found in [*limits.items(), *((each, Limits(0, 0, None)) for each in sorted(gone))]:
+        for endpoint, found in [
+            *limits.items(),
+            *((each, ReplicaLimits(0, 0, None)) for each in sorted(gone)),
+        ]:
             last = self._reported.get(endpoint)
             if last is None or not last.same(found):
                 at_us = _at_us(found.at_us, last, now_us)

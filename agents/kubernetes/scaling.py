@@ -34,7 +34,7 @@ class WorkloadName(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ReplicaLimits:
     """The minimum and maximum replicas, requested at `at_us` (None: the server does not say when)."""
 
     min_replicas: int
@@ -52,9 +52,9 @@ class Workload:
     at_us: int | None
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> ReplicaLimits:
         """Return the requested number as both limits."""
-        return Limits(self.replicas, self.replicas, self.at_us)
+        return ReplicaLimits(self.replicas, self.replicas, self.at_us)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Scaler:
     """What scales a workload. `limits` is None for a paused scaler, which leaves the workload alone."""
 
     target: WorkloadName
-    limits: Limits | None
+    limits: ReplicaLimits | None
 
 
 def workload_of(kind: str, found: WorkloadObject) -> Workload:
@@ -103,11 +103,11 @@ def scaler_of_scaled_object(found: ScaledObject) -> Scaler:
 
 def limits_by_endpoint(
     workloads: Iterable[tuple[str, Workload]], autoscalers: Iterable[Scaler], scaled_objects: Iterable[Scaler]
-) -> dict[str, Limits]:
+) -> dict[str, ReplicaLimits]:
     """Return the limits of each endpoint; `workloads` are paired with their endpoints."""
     autoscaler_of = {scaler.target: scaler for scaler in autoscalers}
     scaled_object_of = {scaler.target: scaler for scaler in scaled_objects}
-    found: dict[str, Limits] = {}
+    found: dict[str, ReplicaLimits] = {}
     for endpoint, workload in workloads:
         name = workload.name
         limits = _active(workload, autoscaler_of.get(name), scaled_object_of.get(name))
@@ -115,7 +115,7 @@ def limits_by_endpoint(
     return found
 
 
-def _active(workload: Workload, autoscaler: Scaler | None, scaled_object: Scaler | None) -> Limits:
+def _active(workload: Workload, autoscaler: Scaler | None, scaled_object: Scaler | None) -> ReplicaLimits:
     if scaled_object is not None:
         return scaled_object.limits or workload.limits
     if autoscaler is None or autoscaler.limits is None:
@@ -147,14 +147,14 @@ def requested_us(metadata: SpecMetadata, *names: str) -> int | None:
     return None if moment is None else second_us(moment)
 
 
-def _sum(one: Limits, other: Limits) -> Limits:
+def _sum(one: ReplicaLimits, other: ReplicaLimits) -> ReplicaLimits:
     at_us = None if one.at_us is None or other.at_us is None else max(one.at_us, other.at_us)
     return _limits(one.min_replicas + other.min_replicas, one.max_replicas + other.max_replicas, at_us)
 
 
-def _limits(least: int, most: int, at_us: int | None) -> Limits:
+def _limits(least: int, most: int, at_us: int | None) -> ReplicaLimits:
     most = _bounded(most)
-    return Limits(min(_bounded(least), most), most, at_us)
+    return ReplicaLimits(min(_bounded(least), most), most, at_us)
 
 
 def _bounded(number: int) -> int:

@@ -20,8 +20,8 @@ from typing import Generic, TypeVar
 import aiohttp
 import msgspec
 
-from endpoint_analytics.agents.kubernetes.client import GONE, ApiError, BrokenStreamError, Client
-from endpoint_analytics.agents.kubernetes.objects import UNREADABLE, Page, Status, Versioned, WatchEvent
+from endpoint_analytics.agents.kubernetes.client import GONE, ApiError, BrokenStreamError, KubernetesClient
+from endpoint_analytics.agents.kubernetes.objects import UNREADABLE, ObjectStatus, Page, Versioned, WatchEvent
 from endpoint_analytics.agents.kubernetes.pace import Pace
 from endpoint_analytics.agents.kubernetes.refusal import Refusal
 from endpoint_analytics.agents.kubernetes.tokens import AccessError
@@ -45,7 +45,7 @@ FAILURES = (aiohttp.ClientError, OSError, TimeoutError, BrokenStreamError, Acces
 _page = msgspec.json.Decoder(Page)
 _event = msgspec.json.Decoder(WatchEvent)
 _versioned = msgspec.json.Decoder(Versioned)
-_status = msgspec.json.Decoder(Status)
+_status = msgspec.json.Decoder(ObjectStatus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Watching(Generic[Object]):
     """Lists and watches one resource; asks the server to end each watch after about `watch_s` seconds."""
 
     def __init__(
-        self, client: Client, resource: Resource[Object], sink: Sink[Object], watch_s: float
+        self, client: KubernetesClient, resource: Resource[Object], sink: Sink[Object], watch_s: float
     ) -> None:
         self._client = client
         self._resource = resource

@@ -23,7 +23,7 @@ GRACE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Lines:
+class LogLines:
     """Complete lines of one file, without line ends; `ends` are the offsets after each."""
 
     file: LogFile
@@ -54,7 +54,7 @@ class Follower:
             self._file = self._opened()
         return self._file
 
-    def poll(self, now_s: float) -> Lines | None:
+    def poll(self, now_s: float) -> LogLines | None:
         """Return the next lines, each once; None if there are none yet."""
         file = self.open()
         if file is None:
@@ -185,7 +185,7 @@ class Follower:
         is_done = file.is_compressed or now_s - self._idle_since_s >= GRACE_S
         return (following or self._path) if is_done else None
 
-    def _advance(self, file: LogFile, following: Path | Rotated, rest: bytes) -> Lines | None:
+    def _advance(self, file: LogFile, following: Path | Rotated, rest: bytes) -> LogLines | None:
         """Switch to the next file; an unterminated last line counts as a line."""
         done = self._rotations.done_after(file)
         opened: LogFile | None = None
@@ -199,7 +199,7 @@ class Follower:
         self._file = opened
         self._idle_since_s = None
         file.close()
-        return Lines(file, [rest], [file.offset + len(rest)]) if rest else None
+        return LogLines(file, [rest], [file.offset + len(rest)]) if rest else None
 
 
 def _is_non_empty(path: Path) -> bool:
@@ -209,20 +209,20 @@ def _is_non_empty(path: Path) -> bool:
         return False
 
 
-def _lines(file: LogFile, data: bytes) -> Lines:
+def _lines(file: LogFile, data: bytes) -> LogLines:
     lines, ends, at = [], [], file.offset
     for line in data.split(b"\n")[:-1]:
         at += len(line) + 1
         lines.append(line.removesuffix(b"\r"))
         ends.append(at)
     file.offset = at
-    return Lines(file, lines, ends)
+    return LogLines(file, lines, ends)
 
 
-def _too_long(file: LogFile, data: bytes) -> Lines:
+def _too_long(file: LogFile, data: bytes) -> LogLines:
     """Return the start of an overlong line; the rest of it will not parse either."""
     file.offset += len(data)
-    return Lines(file, [data[:MAX_LINE_BYTES]], [file.offset])
+    return LogLines(file, [data[:MAX_LINE_BYTES]], [file.offset])
 
 
 def _whole_lines(file: LogFile) -> int:

@@ -37,7 +37,7 @@ BOOT_US = 24 * 3_600 * 1_000_000
 VERSION = 2
 
 
-class Entry(msgspec.Struct, frozen=True):
+class JournalEntry(msgspec.Struct, frozen=True):
     """The journal's content. `message` is the batch before `state.next_seq`, sent or not; None at the start."""
 
     version: int
@@ -66,11 +66,11 @@ class Journal:
         if self._lock is None:
             raise ConfigurationError(f"another log reader uses {path}: choose another file with --position")
 
-    def _read(self, now_us: int) -> Entry:
+    def _read(self, now_us: int) -> JournalEntry:
         try:
             entry = decode_entry(self._path.read_bytes())
         except FileNotFoundError:
-            return Entry(VERSION, self._owner, ReaderState(uuid4().hex), now_us)
+            return JournalEntry(VERSION, self._owner, ReaderState(uuid4().hex), now_us)
         except ValueError as error:
             raise ConfigurationError(
                 f"{self._path} is damaged, so the read position is unknown: {error}. Remove it to start at the log's "
@@ -84,7 +84,7 @@ class Journal:
             )
         return entry
 
-    def write(self, entry: Entry) -> None:
+    def write(self, entry: JournalEntry) -> None:
         """Replace the content, durably even across a power loss; raises OSError."""
         new = self._path.with_name(f"{self._path.name}.new")
         with os.fdopen(
@@ -107,21 +107,21 @@ class Journal:
             self._lock.release()
 
 
-def encode_entry(entry: Entry) -> bytes:
+def encode_entry(entry: JournalEntry) -> bytes:
     """Return the file's content: a line of JSON, and its CRC-32 (zlib's) in hexadecimal."""
     line = msgspec.json.encode(entry)
     return b"%s\n%08x\n" % (line, zlib.crc32(line))
 
 
-def decode_entry(content: bytes) -> Entry:
+def decode_entry(content: bytes) -> JournalEntry:
     """Return the entry in a file's content, clamped; raises ValueError if the content was altered."""
     line, _, rest = content.partition(b"\n")
     if rest != b"%08x\n" % zlib.crc32(line):
         raise ValueError("checksum mismatch")
     try:
-        entry = msgspec.json.decode(line, type=Entry)
+        entry = msgspec.json.decode(line, type=JournalEntry)
     except msgspec.ValidationError:
-        entry = msgspec.convert(_repaired(orjson.loads(line), "book"), type=Entry)
+        entry = msgspec.convert(_repaired(orjson.loads(line), "book"), type=JournalEntry)
     try:
         if entry.message is not None:
             decode_requests(entry.message)
@@ -156,17 +156,19 @@ def _repaired(found: dict[str, Any], holder: str) -> dict[str, Any]:
     return {**found, holder: {**found[holder], "totals": msgspec.to_builtins(totals)}}
 
 
-def with_batch(entry: Entry, state: ReaderState, position: Position | None, message: bytes) -> Entry:
+def with_batch(
+    entry: JournalEntry, state: ReaderState, position: Position | None, message: bytes
+) -> JournalEntry:
     """Return the entry to write before `message` is sent."""
-    return Entry(VERSION, entry.owner, state, entry.boot_began_us, position or entry.position, message)
+    return JournalEntry(VERSION, entry.owner, state, entry.boot_began_us, position or entry.position, message)
 
 
-def with_position(entry: Entry, position: Position | None) -> Entry:
+def with_position(entry: JournalEntry, position: Position | None) -> JournalEntry:
     """Return the entry for reading from `position`, unless it already has a position."""
     return entry if entry.position is not None else replace(entry, position=position)
 
 
-def with_lost_batch(entry: Entry) -> Entry:
+def with_lost_batch(entry: JournalEntry) -> JournalEntry:
     """Return the entry after its batch was dropped as too large for Kafka."""
     totals = entry.state.totals
     lost = {**totals.dropped_batches, "too_large": totals.dropped_batches.get("too_large", 0) + 1}
@@ -174,9 +176,9 @@ def with_lost_batch(entry: Entry) -> Entry:
     return replace(entry, state=state, message=None)
 
 
-def with_new_boot(entry: Entry, now_us: int) -> Entry:
+def with_new_boot(entry: JournalEntry, now_us: int) -> JournalEntry:
     """Return the entry of a new boot that continues where the old one ended, whose last batch must be stored."""
-    return Entry(
+    return JournalEntry(
         VERSION,
         entry.owner,
         ReaderState(uuid4().hex, end_us=entry.state.end_us),

@@ -17,12 +17,12 @@ from endpoint_analytics.agents.core.config import AgentConfig
 from endpoint_analytics.agents.core.exclusion import is_excluded, path_of
 from endpoint_analytics.agents.delivery.producer import Producer, TooLargeError
 from endpoint_analytics.agents.log.files import UNREADABLE, Position
-from endpoint_analytics.agents.log.following import Follower, Lines
+from endpoint_analytics.agents.log.following import Follower, LogLines
 from endpoint_analytics.agents.log.formats import Parser
 from endpoint_analytics.agents.log.journal import (
     BOOT_US,
-    Entry,
     Journal,
+    JournalEntry,
     with_batch,
     with_lost_batch,
     with_new_boot,
@@ -41,7 +41,7 @@ SHOWN_CHARACTERS = 300
 RETRY_S = 1.0
 
 
-class LogReader:
+class AccessLogReader:
     """Reads one access log: call `begin`, then `run` until `stop`, then `close`."""
 
     def __init__(
@@ -60,7 +60,7 @@ class LogReader:
         self._journal = journal
         self._producer = producer
         self._follower = Follower(path, journal.entry.position, from_end=from_end)
-        self._unsent: deque[tuple[Logged | Other | None, Lines, int]] = deque()
+        self._unsent: deque[tuple[Logged | Other | None, LogLines, int]] = deque()
         self._topic = REQUESTS.name(config.kafka.topic_prefix)
         self._key = partition_key(config.namespace, config.endpoint, config.replica_id)
         self._excluded = frozenset(config.exclude_paths)
@@ -179,7 +179,7 @@ class LogReader:
         requests: list[Logged] = []
         dropped = Counter[str]()
         position = None if self._unsent else self._follower.position
-        last: tuple[Lines, int] | None = None
+        last: tuple[LogLines, int] | None = None
         while self._unsent:
             logged, lines, end = self._unsent[0]
             if logged is None:
@@ -201,7 +201,7 @@ class LogReader:
             logger.warning("lost a batch that is too large for Kafka: %s", error)
             await self._write(with_lost_batch(self._journal.entry))
 
-    async def _write(self, entry: Entry) -> None:
+    async def _write(self, entry: JournalEntry) -> None:
         """Write the journal, retrying until it succeeds: nothing may be sent before."""
         while True:
             try:

@@ -21,7 +21,7 @@ from endpoint_analytics.agents.core.config import ConfigurationError
 from endpoint_analytics.agents.core.exclusion import is_excluded
 from endpoint_analytics.agents.core.recorder import Recorder
 from endpoint_analytics.agents.middleware.asgi_connection import Message, Receive, Send
-from endpoint_analytics.agents.middleware.asgi_exchange import Exchange
+from endpoint_analytics.agents.middleware.asgi_exchange import AsgiExchange
 from endpoint_analytics.agents.middleware.asgi_handshake import Handshake
 from endpoint_analytics.agents.middleware.asgi_lifespan import Lifespan, refuse_start
 from endpoint_analytics.agents.middleware.harmless import report_bug
@@ -104,12 +104,12 @@ class AnalyticsMiddleware(Middleware[App]):
 
 def begin(
     kind: str, recorder: Recorder, scope: Message, receive: Receive, send: Send
-) -> Exchange | Handshake | None:
+) -> AsgiExchange | Handshake | None:
     """Start recording a scope; None for a scope type that is not recorded."""
     if kind == "http":
         request = recorder.arrive()
         try:
-            return Exchange(request, scope, receive, send)
+            return AsgiExchange(request, scope, receive, send)
         except Exception:
             request.abort()
             raise

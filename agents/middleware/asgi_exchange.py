@@ -10,7 +10,7 @@ import asyncio
 from typing import Any
 
 from endpoint_analytics.agents.core.clock import now_ns
-from endpoint_analytics.agents.core.recorder import ENDED, PENDING, STREAMING, Request
+from endpoint_analytics.agents.core.recorder import ENDED, PENDING, STREAMING, RecordedRequest
 from endpoint_analytics.agents.middleware.asgi_connection import (
     Message,
     QueueReceive,
@@ -27,7 +27,7 @@ EARLY_HINTS = 103
 _BODYLESS = frozenset({204, 304})
 
 
-class Exchange:
+class AsgiExchange:
     """Pass `receive` and `send` to the application; call `returned` or `failed` when it is done."""
 
     __slots__ = (
@@ -43,7 +43,7 @@ class Exchange:
         "_start",
     )
 
-    def __init__(self, request: Request, scope: Message, receive: Receive, send: Send) -> None:
+    def __init__(self, request: RecordedRequest, scope: Message, receive: Receive, send: Send) -> None:
         owner: Any = getattr(receive, "__self__", None)
         if isinstance(owner, asyncio.Queue):
             owner = QueueReceive(owner)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from endpoint_analytics.agents.core.recorder import PENDING, Recorder, Request
+from endpoint_analytics.agents.core.recorder import PENDING, RecordedRequest, Recorder
 from endpoint_analytics.agents.middleware.asgi_connection import Message, Receive, Send, server_of
 from endpoint_analytics.agents.middleware.harmless import harmless, report_bug
 
@@ -26,7 +26,7 @@ class Handshake:
         self._arrived_ns = recorder.clock()
         self._receive = receive
         self._send = send
-        self._refusal: Request | None = None
+        self._refusal: RecordedRequest | None = None
         self._is_over = False
 
     async def receive(self) -> Message:
@@ -53,7 +53,7 @@ class Handshake:
             kind = message["type"]
             if kind == "websocket.accept":
                 self._is_over = True
-                Request(self._recorder, self._arrived_ns).inform(SWITCHED)
+                RecordedRequest(self._recorder, self._arrived_ns).inform(SWITCHED)
             elif kind == "websocket.close":
                 self._end(REFUSED)
             elif kind == "websocket.http.response.start":
@@ -80,7 +80,7 @@ class Handshake:
         """The server failed to send."""
         self._end(None)
 
-    def _admit(self) -> Request:
+    def _admit(self) -> RecordedRequest:
         """Return the request of a refused handshake, with its original arrival time."""
         if self._refusal is None:
             self._refusal = self._recorder.arrive()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from endpoint_analytics.agents.core.clock import now_ns
-from endpoint_analytics.agents.core.recorder import ENDED, PENDING, STREAMING, Request
+from endpoint_analytics.agents.core.recorder import ENDED, PENDING, STREAMING, RecordedRequest
 from endpoint_analytics.agents.middleware.harmless import harmless, report_bug
 from endpoint_analytics.agents.middleware.wsgi_connection import is_closed
 
@@ -39,7 +39,7 @@ class WsgiExchange:
         "_taken_bytes",
     )
 
-    def __init__(self, request: Request, environ: Environ, start_response: StartResponse) -> None:
+    def __init__(self, request: RecordedRequest, environ: Environ, start_response: StartResponse) -> None:
         self._request = request
         self._environ = environ
         self._start_response = start_response
@@ -86,7 +86,7 @@ class WsgiExchange:
             self.offer(b"")
             self._request.respond(self._status or 500)
             return result  # the server may send the file itself: it checks for exactly this type
-        return SizedBody(result, self) if hasattr(result, "__len__") else Body(result, self)
+        return SizedBody(result, self) if hasattr(result, "__len__") else RecordedBody(result, self)
 
     @harmless
     def started(self, status: str, headers: list[tuple[str, str]]) -> None:
@@ -164,7 +164,7 @@ class WsgiExchange:
         return False
 
 
-class Body:
+class RecordedBody:
     """Wraps the application's iterable, and observes it."""
 
     __slots__ = ("_exchange", "_is_read", "_iterator", "_result")
@@ -209,7 +209,7 @@ class Body:
             close()
 
 
-class SizedBody(Body):
+class SizedBody(RecordedBody):
     """Usually a list: a server may use its length to send a Content-Length itself."""
 
     __slots__ = ()

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import cast
 
 from endpoint_analytics.agents.core.peer import peer_closed
-from endpoint_analytics.agents.proxy.exchange import Exchange
+from endpoint_analytics.agents.proxy.exchange import ProxyExchange
 from endpoint_analytics.agents.proxy.fields import BadHeadError
 from endpoint_analytics.agents.proxy.forwarding import refusal_bytes, request_body
-from endpoint_analytics.agents.proxy.framing import BadBodyError, Body
+from endpoint_analytics.agents.proxy.framing import BadBodyError, BodyFraming
 from endpoint_analytics.agents.proxy.head import find_end, parse_request
 from endpoint_analytics.agents.proxy.sides import BLOCKED, PIPELINED, UNSENT, Shared
 
@@ -49,10 +49,10 @@ class ClientConnection(asyncio.Protocol):
         open_connections.add(self)
         self.transport: asyncio.Transport
         self.address = b"unknown"
-        self.exchange: Exchange | None = None
+        self.exchange: ProxyExchange | None = None
         self._buffer = b""
         self._searched = 0
-        self._body: Body | None = None
+        self._body: BodyFraming | None = None
         self._paused = 0
         self._started_s = shared.loop.time()
         self._has_ended = False
@@ -112,10 +112,10 @@ class ClientConnection(asyncio.Protocol):
         self._searched = 0
         self._buffer = buffer[end + taken :]
         self._body = body if body is not None and not body.is_done else None
-        self.exchange = Exchange(self, head, self._shared)
+        self.exchange = ProxyExchange(self, head, self._shared)
         self.exchange.begin(buffer[end : end + taken], is_last=self._body is None)
 
-    def _read_body(self, exchange: Exchange | None, data: bytes) -> None:
+    def _read_body(self, exchange: ProxyExchange | None, data: bytes) -> None:
         body = self._body
         if self._linger_until_s or body is None:
             self._linger_left -= len(data)

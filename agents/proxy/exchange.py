@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 
 from endpoint_analytics.agents.core.exclusion import is_excluded, path_of
-from endpoint_analytics.agents.core.recorder import Recorder, Request
+from endpoint_analytics.agents.core.recorder import RecordedRequest, Recorder
 from endpoint_analytics.agents.proxy.forwarding import request_bytes, response_bytes
 from endpoint_analytics.agents.proxy.head import RequestHead, ResponseHead
-from endpoint_analytics.agents.proxy.sides import BLOCKED, UNSENT, Client, Shared
+from endpoint_analytics.agents.proxy.sides import BLOCKED, UNSENT, ClientSide, Shared
 from endpoint_analytics.agents.proxy.upstream import SWITCHED, UpstreamConnection
 
 UNSENT_BYTES = 65_536
@@ -21,7 +21,7 @@ CONTINUE = 100
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 
 
-class Exchange:
+class ProxyExchange:
     """Created when a request's head was read; `client_gone` may be called at any time."""
 
     __slots__ = (
@@ -48,7 +48,7 @@ class Exchange:
         "upstream",
     )
 
-    def __init__(self, client: Client, head: RequestHead, shared: Shared) -> None:
+    def __init__(self, client: ClientSide, head: RequestHead, shared: Shared) -> None:
         self._client = client
         self._shared = shared
         self.head = head
@@ -75,7 +75,7 @@ class Exchange:
             self._is_unrecorded = False
             self.request = recorder.pass_over()
         elif self._is_unrecorded:
-            self.request = Request(recorder, recorder.clock())
+            self.request = RecordedRequest(recorder, recorder.clock())
         else:
             self.request = recorder.arrive()
         self.upstream = upstream

@@ -29,7 +29,7 @@ class BadHeadError(Exception):
         self.reason = reason
 
 
-class Limits(NamedTuple):
+class HeadLimits(NamedTuple):
     """At most `head_bytes` bytes including the first line, and `fields` header lines."""
 
     head_bytes: int = 65_536
@@ -44,7 +44,7 @@ class Fields:
 
     __slots__ = ("connection", "forwarded", "hosts", "lengths", "lines", "te", "transfer", "upgrade")
 
-    def __init__(self, block: bytes, limits: Limits, special: frozenset[bytes]) -> None:
+    def __init__(self, block: bytes, limits: HeadLimits, special: frozenset[bytes]) -> None:
         if not _FIELDS.fullmatch(block):
             raise BadHeadError(400, "a header line is malformed")
         self.lines: list[bytes] = []

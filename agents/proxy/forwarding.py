@@ -9,7 +9,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Literal
 
-from endpoint_analytics.agents.proxy.framing import Body, ChunkedBody, LengthBody, UntilClose
+from endpoint_analytics.agents.proxy.framing import BodyFraming, ChunkedBody, LengthBody, UntilClose
 from endpoint_analytics.agents.proxy.head import RequestHead, ResponseHead
 
 Forwarded = Literal["append", "set", "keep"]
@@ -70,14 +70,14 @@ def refusal_bytes(status: int, reason: str, *, closes: bool, is_head: bool = Fal
     return b"\r\n".join([*lines, b"", b"" if is_head else body])
 
 
-def request_body(head: RequestHead) -> Body | None:
+def request_body(head: RequestHead) -> BodyFraming | None:
     """Return the framing of the request's body; None without a body."""
     if head.is_chunked:
         return ChunkedBody()
     return LengthBody(head.length) if head.length else None
 
 
-def response_body(head: ResponseHead, method: bytes) -> Body | None:
+def response_body(head: ResponseHead, method: bytes) -> BodyFraming | None:
     """Return the framing of a final response's body for `method` (RFC 9112, section 6.3); None without a body."""
     if method == b"HEAD" or head.status in _BODYLESS:
         return None

@@ -22,7 +22,7 @@ class BadBodyError(Exception):
     """A body whose framing is malformed or too large, so that its end is unknown."""
 
 
-class Body(Protocol):
+class BodyFraming(Protocol):
     """`feed` returns how many bytes of `data` belong to the body; after `is_done` it takes no more."""
 
     is_done: bool

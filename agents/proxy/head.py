@@ -16,7 +16,7 @@ from endpoint_analytics.agents.proxy.fields import (
     TOKEN,
     BadHeadError,
     Fields,
-    Limits,
+    HeadLimits,
     forwardable_upgrade,
 )
 
@@ -64,7 +64,7 @@ class ResponseHead(msgspec.Struct, frozen=True, gc=False):
     upgrade: bytes
 
 
-def find_end(buffer: bytes, limits: Limits, searched: int = 0) -> int:
+def find_end(buffer: bytes, limits: HeadLimits, searched: int = 0) -> int:
     """Return where the head in `buffer` ends, including its empty line; 0 if it is incomplete.
 
     The first `searched` bytes were searched before. Raises BadHeadError for a head that is too large or has bare line
@@ -83,7 +83,7 @@ def find_end(buffer: bytes, limits: Limits, searched: int = 0) -> int:
     return end
 
 
-def parse_request(head: bytes, limits: Limits) -> RequestHead:
+def parse_request(head: bytes, limits: HeadLimits) -> RequestHead:
     """Parse a request head (including its empty line); raises BadHeadError."""
     line, _, block = head[:-2].partition(b"\r\n")
     match = _REQUEST_LINE.fullmatch(line)
@@ -115,7 +115,7 @@ def parse_request(head: bytes, limits: Limits) -> RequestHead:
     )
 
 
-def parse_response(head: bytes, limits: Limits) -> ResponseHead:
+def parse_response(head: bytes, limits: HeadLimits) -> ResponseHead:
     """Parse a response head; raises BadHeadError, whose status is then meaningless."""
     line, _, block = head[:-2].partition(b"\r\n")
     match = _STATUS_LINE.fullmatch(line)

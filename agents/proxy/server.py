@@ -6,7 +6,7 @@ import asyncio
 
 from endpoint_analytics.agents.proxy.client import ClientConnection
 from endpoint_analytics.agents.proxy.pool import Pool
-from endpoint_analytics.agents.proxy.presence import Presence
+from endpoint_analytics.agents.proxy.presence import UpstreamPresence
 from endpoint_analytics.agents.proxy.settings import ProxySettings
 from endpoint_analytics.agents.replica.agent import Agent
 
@@ -29,7 +29,7 @@ class ProxyServer:
         self.unassigned = (unassigned or agent).recorder
         self.excluded = frozenset(agent.config.exclude_paths)
         self.pool = Pool(settings, self.loop)
-        self.presence = Presence(agent, self.pool, str(settings.upstream))
+        self.presence = UpstreamPresence(agent, self.pool, str(settings.upstream))
         self.is_draining = False
         self.clients: set[ClientConnection] = set()
         self._agent = agent

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 from endpoint_analytics.agents.core.config import ConfigurationError
-from endpoint_analytics.agents.proxy.fields import Limits
+from endpoint_analytics.agents.proxy.fields import HeadLimits
 from endpoint_analytics.agents.proxy.forwarding import Forwarded
 from endpoint_analytics.schemas.configuration.settings import parse_url, shown_value
 
@@ -40,7 +40,7 @@ class ProxySettings:
     host: str = "127.0.0.1"
     port: int = 0
     forwarded: Forwarded = "append"
-    limits: Limits = field(default_factory=Limits)
+    limits: HeadLimits = field(default_factory=HeadLimits)
     connect_timeout_s: float = 5.0
     response_timeout_s: float = 600.0
     head_timeout_s: float = 30.0

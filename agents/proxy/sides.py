@@ -7,7 +7,7 @@ from typing import Protocol
 
 from endpoint_analytics.agents.core.recorder import Recorder
 from endpoint_analytics.agents.proxy.pool import Pool
-from endpoint_analytics.agents.proxy.presence import Presence
+from endpoint_analytics.agents.proxy.presence import UpstreamPresence
 from endpoint_analytics.agents.proxy.settings import ProxySettings
 
 BLOCKED, UNSENT, PIPELINED = 1, 2, 4
@@ -24,11 +24,11 @@ class Shared(Protocol):
     unassigned: Recorder
     excluded: frozenset[str]
     pool: Pool
-    presence: Presence
+    presence: UpstreamPresence
     is_draining: bool
 
 
-class Client(Protocol):
+class ClientSide(Protocol):
     """The client's connection, as an exchange uses it."""
 
     transport: asyncio.Transport

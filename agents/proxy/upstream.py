@@ -10,14 +10,14 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from endpoint_analytics.agents.core.peer import peer_closed
-from endpoint_analytics.agents.proxy.fields import BadHeadError, Limits
+from endpoint_analytics.agents.proxy.fields import BadHeadError, HeadLimits
 from endpoint_analytics.agents.proxy.forwarding import response_body
-from endpoint_analytics.agents.proxy.framing import BadBodyError, Body, UntilClose
+from endpoint_analytics.agents.proxy.framing import BadBodyError, BodyFraming, UntilClose
 from endpoint_analytics.agents.proxy.head import ResponseHead, find_end, parse_response
 
 SWITCHED = 101
 HIGH_WATER_BYTES = 65_536
-RESPONSE_LIMITS = Limits(head_bytes=262_144, fields=1_000)
+RESPONSE_LIMITS = HeadLimits(head_bytes=262_144, fields=1_000)
 """Higher than a request's: the server is trusted, and the limit only bounds memory."""
 
 
@@ -74,7 +74,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._buffer = b""
         self._in_body = False
         self._closes = False
-        self._body: Body | None = None
+        self._body: BodyFraming | None = None
         self._descriptor = -1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

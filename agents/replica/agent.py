@@ -24,7 +24,7 @@ from endpoint_analytics.agents.core.recorder import Recorder
 from endpoint_analytics.agents.core.sampling import Interval, Sample, SamplingThread
 from endpoint_analytics.agents.delivery.quiet import quiet_client
 from endpoint_analytics.agents.delivery.sending import Sending
-from endpoint_analytics.agents.hardware.reading import Collector, Reading
+from endpoint_analytics.agents.hardware.reading import Collector, HardwareReading
 from endpoint_analytics.agents.hardware.sampler import SAMPLE_EVERY_S, Sampler, default_collectors, make_batch
 from endpoint_analytics.agents.replica.process_group import ProcessGroup
 from endpoint_analytics.agents.scrape.readings import EngineReading
@@ -190,12 +190,12 @@ class Agent:
             self._process_group.leave()
             await self._sending.stop()
 
-    def _start_hardware(self, loop: asyncio.AbstractEventLoop) -> SamplingThread[Reading] | None:
+    def _start_hardware(self, loop: asyncio.AbstractEventLoop) -> SamplingThread[HardwareReading] | None:
         if not self.config.hardware:
             return None
         sampler = Sampler(default_collectors() if self._collectors is None else self._collectors)
 
-        def post(interval: Interval, reading: Reading) -> None:
+        def post(interval: Interval, reading: HardwareReading) -> None:
             batch = make_batch(self.config, self.boot_id, interval, reading)
             loop.call_soon_threadsafe(self._put, HARDWARE, encode(batch))
 

@@ -13,7 +13,7 @@ from endpoint_analytics.schemas.replicas import State
 Enter = Callable[[State, str], object]
 
 
-class Life:
+class ChildLife:
     """Calls `enter(state, reason)` for each state; `ready_within_s` bounds the time until the server is ready."""
 
     def __init__(self, enter: Enter, ready_within_s: float) -> None:

@@ -21,7 +21,7 @@ from endpoint_analytics.agents.hardware.gpu import GpuCollector
 from endpoint_analytics.agents.hardware.memory import MemoryCollector, read_limit_bytes
 from endpoint_analytics.agents.hardware.network import NetworkCollector
 from endpoint_analytics.agents.hardware.pressure import PressureCollector
-from endpoint_analytics.agents.hardware.reading import Collector, Delta, Reading
+from endpoint_analytics.agents.hardware.reading import Collector, Delta, HardwareReading
 from endpoint_analytics.schemas.metrics import CPU_PERCENT, MEMORY_USED_BYTES
 
 
@@ -54,7 +54,7 @@ class LaunchedCollector:
         self._memory = MemoryCollector(self.own, self.machine_bytes)
         self._restart()
 
-    def collect(self, at_ns: int) -> Reading:
+    def collect(self, at_ns: int) -> HardwareReading:
         """Return CPU and memory readings; when the source changes, those of a first sample."""
         of_group = has_limit(self.own, self.machine_cores, self.machine_bytes)
         if of_group != self._of_group:
@@ -63,7 +63,7 @@ class LaunchedCollector:
         readings = self._memory.collect(at_ns).replica | self._cpu.collect(at_ns).replica
         if not of_group:
             readings |= self._tree.collect(at_ns).replica
-        return Reading(replica=readings)
+        return HardwareReading(replica=readings)
 
     def _restart(self) -> None:
         self._cpu = CpuCollector(self.own, self.machine_cores)
@@ -90,7 +90,7 @@ class TreeCollector:
     _used_s: Delta = field(default_factory=Delta)
     _at_ns: Delta = field(default_factory=Delta)
 
-    def collect(self, at_ns: int) -> Reading:
+    def collect(self, at_ns: int) -> HardwareReading:
         """Return `cpu_percent` (None for the first sample) and `memory_used_bytes`."""
         used_s, private_bytes, shared_bytes = 0.0, 0, 0
         for process in self._processes():
@@ -109,7 +109,7 @@ class TreeCollector:
         percent = None
         if used is not None and elapsed_ns:
             percent = round(100 * used * 1e9 / (elapsed_ns * self.machine_cores), 3)
-        return Reading(
+        return HardwareReading(
             replica={CPU_PERCENT.name: percent, MEMORY_USED_BYTES.name: private_bytes + shared_bytes}
         )
 

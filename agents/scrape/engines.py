@@ -32,7 +32,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class ServingEngine:
     """A serving engine, recognized by its metrics.
 
     `part` is the label of components that may call each other (models of an ensemble, deployments): if it has several
@@ -64,7 +64,7 @@ def _counter(metric: names.EngineMetric, *found: str, where: str = "") -> Source
 # If a response has metrics of two engines (vLLM in Ray Serve), each metric comes from the first that has it.
 ENGINES = (
     # https://docs.vllm.ai/en/v0.12.0/design/metrics/ and vllm/v1/metrics/loggers.py; gpu_* until 0.9
-    Engine(
+    ServingEngine(
         "vllm",
         (
             _running("vllm:num_requests_running"),
@@ -92,7 +92,7 @@ ENGINES = (
     # sglang/srt/metrics/collector.py (0.4.6 to 0.5.6), srt/observability/metrics_collector.py (0.5.23). With
     # --enable-priority-scheduling the total has an empty priority, next to one sample per priority. Aborted requests
     # are mostly ones that clients cancelled, not failures
-    Engine(
+    ServingEngine(
         "sglang",
         (
             _running("sglang:num_running_reqs", where='priority=""'),
@@ -107,7 +107,7 @@ ENGINES = (
     ),
     # https://huggingface.co/docs/text-generation-inference/reference/metrics (3.3): tokens are counted when a
     # request ends
-    Engine(
+    ServingEngine(
         "tgi",
         (
             _running("tgi_batch_current_size"),
@@ -119,7 +119,7 @@ ENGINES = (
         ),
     ),
     # text-embeddings-inference, core/src/{infer,queue,tokenization}.rs (1.8): the queue is the only gauge
-    Engine(
+    ServingEngine(
         "tei",
         (
             _waiting("te_queue_size"),
@@ -130,7 +130,7 @@ ENGINES = (
     ),
     # https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/metrics.html (25.x), and
     # what its TensorRT-LLM backend adds
-    Engine(
+    ServingEngine(
         "triton",
         (
             _running("nv_trt_llm_request_metrics", where='request_type="active"'),
@@ -145,7 +145,7 @@ ENGINES = (
         part="model",
     ),
     # llama.cpp, tools/server/README.md (b6000 and later; the cache ratio until b5900)
-    Engine(
+    ServingEngine(
         "llamacpp",
         (
             _running("llamacpp:requests_processing"),
@@ -156,7 +156,7 @@ ENGINES = (
         ),
     ),
     # https://docs.ray.io/en/latest/serve/monitoring.html (2.4x to 2.5x). Per node; Ray updates them every 10 s
-    Engine(
+    ServingEngine(
         "ray",
         (
             _running(

@@ -36,7 +36,7 @@ class ExpositionError(ValueError):
     """A response that cannot be used at all; the message says why."""
 
 
-class Sample(NamedTuple):
+class ScrapedSample(NamedTuple):
     """One wanted sample: its labels and a finite value."""
 
     labels: Mapping[str, str]
@@ -47,13 +47,13 @@ class Sample(NamedTuple):
 class Exposition:
     """The wanted samples by name, in order, and how many wanted lines were malformed."""
 
-    samples: Mapping[str, list[Sample]]
+    samples: Mapping[str, list[ScrapedSample]]
     malformed: int = 0
 
 
 def parse_exposition(text: str, wanted: Container[str]) -> Exposition:
     """Return the samples whose names are wanted; raises ExpositionError if there are more than MAX_SAMPLES."""
-    samples: dict[str, list[Sample]] = {}
+    samples: dict[str, list[ScrapedSample]] = {}
     count = malformed = 0
     for match in _NAME.finditer(text):
         name = match[1]
@@ -70,7 +70,7 @@ def parse_exposition(text: str, wanted: Container[str]) -> Exposition:
     return Exposition(samples, malformed)
 
 
-def _read_sample(text: str, at: int) -> Sample | None:
+def _read_sample(text: str, at: int) -> ScrapedSample | None:
     """Return the sample whose name ends at `at`, None if the line is not a sample."""
     labels: dict[str, str] = {}
     opening = at
@@ -90,7 +90,7 @@ def _read_sample(text: str, at: int) -> Sample | None:
     elif opening == at:
         return None  # nothing separates the name from the value
     rest = _REST.match(text, at)
-    return None if rest is None else Sample(labels, float(rest[1]))
+    return None if rest is None else ScrapedSample(labels, float(rest[1]))
 
 
 def _unescape(match: re.Match[str]) -> str:

@@ -7,7 +7,7 @@ import time
 import zlib
 
 from endpoint_analytics.agents.scrape.engine_tls import explained
-from endpoint_analytics.agents.scrape.settings import Target
+from endpoint_analytics.agents.scrape.settings import ScrapeTarget
 
 ANSWER_WITHIN_S = 2.0
 MAX_BYTES = 8 * 1024 * 1024
@@ -33,7 +33,7 @@ class ScrapeError(Exception):
     """The engine's metrics could not be fetched; the message says why."""
 
 
-def fetch(target: Target, within_s: float = ANSWER_WITHIN_S, max_bytes: int = MAX_BYTES) -> str:
+def fetch(target: ScrapeTarget, within_s: float = ANSWER_WITHIN_S, max_bytes: int = MAX_BYTES) -> str:
     """Return the response's text; raises ScrapeError. Redirects are errors: they are not followed."""
     end_s = time.monotonic() + within_s
     try:
@@ -60,7 +60,7 @@ def fetch(target: Target, within_s: float = ANSWER_WITHIN_S, max_bytes: int = MA
         raise ScrapeError(explained(error)) from error
 
 
-def _connection(target: Target, timeout_s: float) -> http.client.HTTPConnection:
+def _connection(target: ScrapeTarget, timeout_s: float) -> http.client.HTTPConnection:
     if target.is_tls:
         return target.tls.connect(target.host, target.port, timeout_s)
     return http.client.HTTPConnection(target.host, target.port, timeout=timeout_s)

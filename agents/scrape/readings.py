@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from endpoint_analytics.agents.scrape.engines import ENGINES, Engine, Source
-from endpoint_analytics.agents.scrape.exposition import Exposition, Sample
+from endpoint_analytics.agents.scrape.engines import ENGINES, ServingEngine, Source
+from endpoint_analytics.agents.scrape.exposition import Exposition, ScrapedSample
 from endpoint_analytics.agents.scrape.growth import Growth
 from endpoint_analytics.agents.scrape.selector import EVERYTHING, Selector, fits, fits_where_it_can
 from endpoint_analytics.schemas.limits import MAX_READING
@@ -39,7 +39,7 @@ class EngineReader:
     def __init__(
         self,
         own: Sequence[Source] = (),
-        engines: Sequence[Engine] = ENGINES,
+        engines: Sequence[ServingEngine] = ENGINES,
         select: Selector = EVERYTHING,
     ) -> None:
         self._select = select
@@ -52,7 +52,7 @@ class EngineReader:
 
     def read(self, exposition: Exposition, at_ns: int) -> EngineReading:
         """Return the readings of the response received at `at_ns` (monotonic)."""
-        samples: dict[str, list[Sample]] = {}
+        samples: dict[str, list[ScrapedSample]] = {}
         for name, found in exposition.samples.items():
             samples.setdefault(self.spelled[name], found)
         engine, hint, readings, known = "", "", dict[str, float](), set[str]()
@@ -68,7 +68,7 @@ class EngineReader:
                 readings[source.metric] = value * source.factor
         return EngineReading(engine, readings, len(known), hint)
 
-    def _hint(self, engine: str, source: Source, chosen: Sequence[Sample]) -> str:
+    def _hint(self, engine: str, source: Source, chosen: Sequence[ScrapedSample]) -> str:
         """Return what to do if requests may be counted several times, else an empty text."""
         part = self._parts.get(engine)
         values = (
@@ -83,7 +83,9 @@ class EngineReader:
         )
 
 
-def _value(source: Source, name: str, chosen: Sequence[Sample], growth: Growth, at_ns: int) -> float | None:
+def _value(
+    source: Source, name: str, chosen: Sequence[ScrapedSample], growth: Growth, at_ns: int
+) -> float | None:
     if source.how == "rate":
         counters = {(name, tuple(sorted(sample.labels.items()))): sample.value for sample in chosen}
         return growth.per_second(counters, at_ns)
@@ -94,8 +96,8 @@ def _value(source: Source, name: str, chosen: Sequence[Sample], growth: Growth, 
 
 
 def _choose(
-    source: Source, samples: Mapping[str, list[Sample]], select: Selector
-) -> tuple[str, list[Sample]]:
+    source: Source, samples: Mapping[str, list[ScrapedSample]], select: Selector
+) -> tuple[str, list[ScrapedSample]]:
     """Return the first name of the source that has samples, and those samples."""
     for name in source.names:
         found = [
@@ -108,16 +110,16 @@ def _choose(
     return "", []
 
 
-def _without_copies(samples: Iterable[Sample]) -> list[Sample]:
+def _without_copies(samples: Iterable[ScrapedSample]) -> list[ScrapedSample]:
     """Return the samples; of those that differ only by rank, the first."""
-    seen: dict[tuple[tuple[str, str], ...], Sample] = {}
+    seen: dict[tuple[tuple[str, str], ...], ScrapedSample] = {}
     for sample in samples:
         key = tuple(sorted(item for item in sample.labels.items() if item[0] not in _COPIES))
         seen.setdefault(key, sample)
     return list(seen.values())
 
 
-def _spellings(engines: Iterable[Engine]) -> dict[str, str]:
+def _spellings(engines: Iterable[ServingEngine]) -> dict[str, str]:
     sources = [source for engine in engines for source in engine.sources]
     found = {
         prefix + spelled.replace(":", colon): name

@@ -13,7 +13,7 @@ from endpoint_analytics.agents.core.sampling import Interval
 from endpoint_analytics.agents.scrape.exposition import ExpositionError, parse_exposition
 from endpoint_analytics.agents.scrape.fetch import ScrapeError, fetch
 from endpoint_analytics.agents.scrape.readings import EngineReader, EngineReading
-from endpoint_analytics.agents.scrape.settings import ScrapeSettings, Target
+from endpoint_analytics.agents.scrape.settings import ScrapeSettings, ScrapeTarget
 from endpoint_analytics.schemas.engine import EngineBatch
 
 logger = logging.getLogger("endpoint_analytics")
@@ -36,7 +36,7 @@ class ScrapeFigures:
 class Scraper:
     """Scrapes one engine; used by one thread. Any thread may read `figures`."""
 
-    def __init__(self, settings: ScrapeSettings, fetch_text: Callable[[Target], str] = fetch) -> None:
+    def __init__(self, settings: ScrapeSettings, fetch_text: Callable[[ScrapeTarget], str] = fetch) -> None:
         self.figures = ScrapeFigures()
         self.target = settings.target
         self._reader = EngineReader(settings.own, select=settings.select)

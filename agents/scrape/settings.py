@@ -25,7 +25,7 @@ _RESERVED = ("_total", "_created", "_bucket", "_count", "_sum", "_info")
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class ScrapeTarget:
     """Where a serving engine's metrics are; `token` is sent as a bearer token and never shown."""
 
     host: str
@@ -45,7 +45,7 @@ class Target:
 class ScrapeSettings:
     """Scrape `target` every `interval_s` seconds; `own` are the user's own sources."""
 
-    target: Target
+    target: ScrapeTarget
     interval_s: float
     own: tuple[Source, ...] = ()
     select: Selector = EVERYTHING
@@ -60,7 +60,7 @@ def scrape_settings(config: AgentConfig) -> ScrapeSettings | None:
     return ScrapeSettings(target, config.scrape_interval_s, own, select)
 
 
-def parse_target(url: str) -> Target:
+def parse_target(url: str) -> ScrapeTarget:
     """Parse `http://host:port/path` (default path: /metrics); raises ConfigurationError."""
     parts = parse_url("scrape", url, default_scheme="http")
     if parts.username is not None:
@@ -71,7 +71,7 @@ def parse_target(url: str) -> Target:
         )
     path = parts.path if parts.path not in {"", "/"} else DEFAULT_PATH
     is_tls = parts.scheme == "https"
-    return Target(
+    return ScrapeTarget(
         parts.hostname or "",
         parts.port or (443 if is_tls else 80),
         path + (f"?{parts.query}" if parts.query else ""),

@@ -18,7 +18,7 @@ _UNCHECKED = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class SpoolRecord:
     """A message as sent to Kafka: `topic` is a suffix from schemas.topics, `index` is its position in the segment."""
 
     index: int
@@ -34,7 +34,7 @@ class Found:
     `damaged` counts those known to be missing; damage at the very end hides how many there were, and counts as one.
     """
 
-    records: list[Record]
+    records: list[SpoolRecord]
     damaged: int
 
 
@@ -43,7 +43,7 @@ def frame_bytes(topic: str, key: bytes, message: bytes) -> int:
     return _HEAD.size + len(topic) + len(key) + len(message)
 
 
-def frame(record: Record) -> bytes:
+def frame(record: SpoolRecord) -> bytes:
     """Return the record's frame."""
     topic = record.topic.encode("ascii")
     head = _HEAD.pack(MAGIC, 0, record.index, len(record.message), len(topic), len(record.key))
@@ -53,7 +53,7 @@ def frame(record: Record) -> bytes:
 
 def read_frames(data: bytes) -> Found:
     """Return every intact record in a segment's bytes, whatever the state of the others; raises nothing."""
-    records: list[Record] = []
+    records: list[SpoolRecord] = []
     damaged = expected = end = 0
     for start, record in _whole_frames(data):
         end = start + frame_bytes(record.topic, record.key, record.message)
@@ -64,7 +64,7 @@ def read_frames(data: bytes) -> Found:
     return Found(records, damaged + (end < len(data)))
 
 
-def _whole_frames(data: bytes) -> Iterator[tuple[int, Record]]:
+def _whole_frames(data: bytes) -> Iterator[tuple[int, SpoolRecord]]:
     at = data.find(MAGIC)
     while at >= 0:
         record = _parse(data, at)
@@ -75,7 +75,7 @@ def _whole_frames(data: bytes) -> Iterator[tuple[int, Record]]:
             at = data.find(MAGIC, at + frame_bytes(record.topic, record.key, record.message))
 
 
-def _parse(data: bytes, at: int) -> Record | None:
+def _parse(data: bytes, at: int) -> SpoolRecord | None:
     if len(data) - at < _HEAD.size:
         return None
     _, checksum, index, message_bytes, topic_bytes, key_bytes = _HEAD.unpack_from(data, at)
@@ -85,4 +85,4 @@ def _parse(data: bytes, at: int) -> Record | None:
     key_at = at + _HEAD.size + topic_bytes
     message_at = key_at + key_bytes
     topic = data[at + _HEAD.size : key_at].decode("latin-1")
-    return Record(index, topic, data[key_at:message_at], data[message_at:end])
+    return SpoolRecord(index, topic, data[key_at:message_at], data[message_at:end])

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from endpoint_analytics.agents.spool.frame import Found, Record, frame, read_frames
+from endpoint_analytics.agents.spool.frame import Found, SpoolRecord, frame, read_frames
 
 SUFFIX = ".spool"
 
@@ -77,7 +77,8 @@ class SpoolLog:
         """Write messages with consecutive numbers and fsync once; on OSError, none of them was kept."""
         segment = self._tail(messages[0].number, sum(len(message) for _, message in messages))
         frames = b"".join(
-            frame(Record(number - segment.first, self.topic, key, message)) for number, message in messages
+            frame(SpoolRecord(number - segment.first, self.topic, key, message))
+            for number, message in messages
         )
         try:
             if self._fd is None:
@@ -92,7 +93,7 @@ class SpoolLog:
         segment.size_bytes += len(frames)
         segment.count = messages[-1].number - segment.first + 1
 
-    def read(self) -> list[tuple[int, Record]] | None:
+    def read(self) -> list[tuple[int, SpoolRecord]] | None:
         """Return the numbered records of the oldest unread segment, without those that Kafka is known to have.
 
         None if every segment was read. Damaged records are left out and added to `damaged`; a file that cannot be

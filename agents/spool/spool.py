@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from endpoint_analytics.agents.spool.claim import Claim, claim, claim_left
 from endpoint_analytics.agents.spool.figures import SpoolFigures, SpoolTally
-from endpoint_analytics.agents.spool.frame import Record, frame_bytes
+from endpoint_analytics.agents.spool.frame import SpoolRecord, frame_bytes
 from endpoint_analytics.agents.spool.log import Numbered, SpoolLog
 from endpoint_analytics.agents.spool.part import SpoolPart, open_part
 
@@ -119,7 +119,7 @@ class Spool:
             self._own.logs[topic].taken(through)
             self._publish()
 
-    def read_adopted(self, topic: str) -> list[Record] | None:
+    def read_adopted(self, topic: str) -> list[SpoolRecord] | None:
         """Return records that a dead process left, oldest first; None if there are none now."""
         found = self._next_adopted(topic)
         if found is None:
@@ -153,7 +153,7 @@ class Spool:
             self._adopted.append(part)
         self._forget_empty()
 
-    def _next_adopted(self, topic: str) -> list[Record] | None:
+    def _next_adopted(self, topic: str) -> list[SpoolRecord] | None:
         for part in self._adopted:
             while (records := self._read(part.logs[topic], "adopted_damaged")) is not None:
                 if records:
@@ -162,7 +162,7 @@ class Spool:
         self._forget_empty()
         return None
 
-    def _read(self, log: SpoolLog, reason: str) -> list[tuple[int, Record]] | None:
+    def _read(self, log: SpoolLog, reason: str) -> list[tuple[int, SpoolRecord]] | None:
         before = log.damaged
         records = log.read()
         self._tally.count_damaged(log.topic, reason, log.damaged - before)

@@ -27,7 +27,7 @@ _Event = tuple[int, int, int, int, int]  # time, request number, kind, arrival t
 _EARLY_HINTS = 103
 
 
-class Boot:
+class SimulatedBoot:
     """One run of a replica's agent, starting at `start_us` on its own clock."""
 
     def __init__(self, name: BootName, config: FleetConfig, rng: random.Random, start_us: int) -> None:
@@ -46,7 +46,7 @@ class Boot:
         self._pending: dict[int, int] = {}  # request number -> arrival time, in order of arrival
         self._streaming = 0
 
-    def copy(self, rng: random.Random, number: int) -> Boot:
+    def copy(self, rng: random.Random, number: int) -> SimulatedBoot:
         """Return a copy, as if the process were restored from a snapshot: the same state, its own randomness.
 
         `number` must differ for each copy of a replica.

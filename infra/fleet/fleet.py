@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 
 from endpoint_analytics.infra.fleet.config import FleetConfig
-from endpoint_analytics.infra.fleet.replica import Replica
-from endpoint_analytics.infra.fleet.sender import Message, Sender
+from endpoint_analytics.infra.fleet.replica import FleetReplica
+from endpoint_analytics.infra.fleet.sender import FleetSender, Message
 from endpoint_analytics.infra.fleet.truth import FleetTruth
 from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
 
@@ -29,7 +29,8 @@ class Fleet:
         self._kafka = kafka
         mark = f"{time.time_ns() // 1_000:x}"
         self.replicas = [
-            Replica(number, config, mark, kafka.topic_prefix, self.truth) for number in range(config.replicas)
+            FleetReplica(number, config, mark, kafka.topic_prefix, self.truth)
+            for number in range(config.replicas)
         ]
         self._interval_us = int(config.interval_s * 1_000_000)
         self._now_us = 0
@@ -46,7 +47,7 @@ class Fleet:
         """
         length_us = rounds * self._interval_us
         begin_us = start_us or self._now_us or time.time_ns() // 1_000 - length_us
-        async with Sender(self._kafka) as sender:
+        async with FleetSender(self._kafka) as sender:
             for number in range(rounds):
                 if self._stopping:
                     break
@@ -68,7 +69,7 @@ class Fleet:
         slices = [self.replicas[number::SLICES] for number in range(SLICES)]
         flushed_us = [time.time_ns() // 1_000 - self._interval_us] * SLICES
         begun, slice_s, number = time.monotonic(), self.config.interval_s / SLICES, 0
-        async with Sender(self._kafka) as sender:
+        async with FleetSender(self._kafka) as sender:
             while not self._stopping and time.monotonic() < begun + seconds:
                 turn = number % SLICES
                 now_us = time.time_ns() // 1_000
@@ -81,10 +82,10 @@ class Fleet:
                 await asyncio.sleep(max(0.0, begun + number * slice_s - time.monotonic()))
             await self._rest(sender)
 
-    async def _rest(self, sender: Sender) -> None:
+    async def _rest(self, sender: FleetSender) -> None:
         await self._deliver(sender, [message for replica in self.replicas for message in replica.rest()])
 
-    async def _deliver(self, sender: Sender, messages: list[Message]) -> None:
+    async def _deliver(self, sender: FleetSender, messages: list[Message]) -> None:
         before = sender.uncertain
         await sender.deliver(messages)
         self.truth.uncertain += sender.uncertain - before

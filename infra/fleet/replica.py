@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from endpoint_analytics.infra.fleet.boot import Boot
+from endpoint_analytics.infra.fleet.boot import SimulatedBoot
 from endpoint_analytics.infra.fleet.config import FleetConfig
 from endpoint_analytics.infra.fleet.hardware import hardware_batch
 from endpoint_analytics.infra.fleet.poison import any_poison
@@ -29,7 +29,7 @@ class _Held:
     rounds: int
 
 
-class Replica:
+class FleetReplica:
     """Replica `number` of the fleet; `mark` distinguishes this run's boots from those of other runs."""
 
     def __init__(self, number: int, config: FleetConfig, mark: str, prefix: str, truth: FleetTruth) -> None:
@@ -48,7 +48,7 @@ class Replica:
         self._clock_us = int(
             (config.clock_offset_s + self._rng.uniform(-1, 1) * config.clock_spread_s) * 1_000_000
         )
-        self._boots: list[Boot] = []
+        self._boots: list[SimulatedBoot] = []
         self._leaving: dict[str, int] = {}  # boot ID -> batches that it still sends
         self._sent: list[tuple[BootTruth, bytes]] = []
         self._held: list[_Held] = []
@@ -89,9 +89,9 @@ class Replica:
         name = BootName(self._namespace, self._endpoint, self._replica_id, f"{self._mark}-{self._count}")
         self._count += 1
         self._truth.boots[name] = BootTruth()
-        self._boots.append(Boot(name, self._config, self._rng, start_us + self._clock_us))
+        self._boots.append(SimulatedBoot(name, self._config, self._rng, start_us + self._clock_us))
 
-    def _flush(self, boot: Boot, end_us: int) -> Iterator[Message]:
+    def _flush(self, boot: SimulatedBoot, end_us: int) -> Iterator[Message]:
         config, rng, truth = self._config, self._rng, self._truth.boots[boot.name]
         batch, counts = boot.batch(end_us + self._clock_us)
         truth.accepted.add(counts)

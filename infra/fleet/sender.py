@@ -36,7 +36,7 @@ class Message:
     stored: Callable[[int, int], None]
 
 
-class Sender:
+class FleetSender:
     """An idempotent producer, replaced when it gives up.
 
     `uncertain` counts messages sent again for lack of an answer: they may be in the Kafka log twice.

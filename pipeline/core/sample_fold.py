@@ -23,7 +23,7 @@ MAX_SERIES = 1_000
 """Maximum number of (device, metric) pairs of one boot in one chunk."""
 
 
-class Series(NamedTuple):
+class WindowSeries(NamedTuple):
     """One metric's column in a batch, and additional table columns, which the first sample determines."""
 
     device: str
@@ -32,7 +32,7 @@ class Series(NamedTuple):
     about: Mapping[str, object]
 
 
-def series_of(batch: HardwareBatch | EngineBatch) -> Iterator[Series]:
+def series_of(batch: HardwareBatch | EngineBatch) -> Iterator[WindowSeries]:
     """Return the columns of a batch."""
     if isinstance(batch, EngineBatch):
         about: Mapping[str, object] = {"engine": batch.engine}
@@ -45,8 +45,8 @@ def series_of(batch: HardwareBatch | EngineBatch) -> Iterator[Series]:
 
 def _columns(
     device: str, readings: Mapping[str, Sequence[float | None]], about: Mapping[str, object]
-) -> Iterable[Series]:
-    return (Series(device, metric, column, about) for metric, column in readings.items())
+) -> Iterable[WindowSeries]:
+    return (WindowSeries(device, metric, column, about) for metric, column in readings.items())
 
 
 @dataclass(slots=True)

@@ -32,7 +32,7 @@ QUIET_MS = 15 * 60 * 1000
 
 
 @dataclass(slots=True)
-class Outcome:
+class FoldOutcome:
     """The result of folding a run of messages."""
 
     events: int = 0
@@ -60,7 +60,7 @@ class StreamFold(Protocol[Message]):
     def open(self, first: Record) -> None:
         """Open a chunk."""
 
-    def fold(self, run: Sequence[tuple[Record, Message]]) -> Outcome:
+    def fold(self, run: Sequence[tuple[Record, Message]]) -> FoldOutcome:
         """Fold messages of the open chunk, in order."""
 
     def take_rows(self, chunk: Chunk) -> list[Row]:
@@ -93,7 +93,9 @@ class _BootFold(Generic[Batch]):
     def restore(self, boot: Boot) -> None:
         self._boots.restore(boot)
 
-    def _new(self, run: Sequence[tuple[Record, Batch]], outcome: Outcome) -> list[tuple[Boot, Batch, Record]]:
+    def _new(
+        self, run: Sequence[tuple[Record, Batch]], outcome: FoldOutcome
+    ) -> list[tuple[Boot, Batch, Record]]:
         """Return the messages whose seq was not counted before; count the others."""
         new = []
         for record, message in run:
@@ -143,9 +145,9 @@ class RequestsFold(_BootFold[RequestBatch]):
         self._windows = Windows()
         self._open_boots(first)
 
-    def fold(self, run: Sequence[tuple[Record, RequestBatch]]) -> Outcome:
+    def fold(self, run: Sequence[tuple[Record, RequestBatch]]) -> FoldOutcome:
         """Fold all batches of the run at once."""
-        outcome = Outcome()
+        outcome = FoldOutcome()
         accepted: list[Accepted] = [
             (boot, batch, record.offset) for boot, batch, record in self._new(run, outcome)
         ]
@@ -172,9 +174,9 @@ class _SampleFold(_BootFold[Sampled]):
         self._windows = SampleWindows(self.table)
         self._open_boots(first)
 
-    def fold(self, run: Sequence[tuple[Record, Sampled]]) -> Outcome:
+    def fold(self, run: Sequence[tuple[Record, Sampled]]) -> FoldOutcome:
         """Fold the batches one by one: a replica sends one per second."""
-        outcome = Outcome()
+        outcome = FoldOutcome()
         for boot, batch, record in self._new(run, outcome):
             try:
                 outcome.events += self._windows.fold(boot.key, batch, record.offset)
@@ -237,10 +239,10 @@ class ReplicasFold:
     def open(self, first: Record) -> None:
         """Open a chunk: no state is kept between messages."""
 
-    def fold(self, run: Sequence[tuple[Record, ReplicaMessage]]) -> Outcome:
+    def fold(self, run: Sequence[tuple[Record, ReplicaMessage]]) -> FoldOutcome:
         """Keep the messages until their rows are taken."""
         self._rows.extend(run)
-        return Outcome(events=len(run))
+        return FoldOutcome(events=len(run))
 
     def take_rows(self, chunk: Chunk) -> list[Row]:
         """Return one row per message."""

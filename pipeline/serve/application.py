@@ -17,7 +17,7 @@ from endpoint_analytics.pipeline.serve.http import answers
 from endpoint_analytics.pipeline.serve.scrape.scrapes import GZIP_FROM_BYTES, Scrapes, compress, render
 from endpoint_analytics.pipeline.serve.scrape.self_metrics import SelfMetrics
 from endpoint_analytics.pipeline.store.errors import StoreError
-from endpoint_analytics.pipeline.store.tokens import ALL_NAMESPACES, Token
+from endpoint_analytics.pipeline.store.tokens import ALL_NAMESPACES, AccessToken
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.identity import check_name
 
@@ -101,7 +101,7 @@ class Service:
         presented = read_bearer(request.headers)
         if presented is None:
             return answers.unauthorized("send 'Authorization: Bearer <token>'", presented=False)
-        token: Token | None = await self.tokens.check(presented) if presented else None
+        token: AccessToken | None = await self.tokens.check(presented) if presented else None
         if token is None:
             return answers.unauthorized("this token is unknown or revoked", presented=True)
         if not token.opens(namespace):

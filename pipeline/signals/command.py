@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 
 from endpoint_analytics.pipeline.signals.producer import SignalProducer
-from endpoint_analytics.pipeline.signals.sender import Sender
+from endpoint_analytics.pipeline.signals.sender import SignalSender
 from endpoint_analytics.pipeline.store.database import Database
 from endpoint_analytics.schemas.configuration.clickhouse_config import (
     ClickHouseConfig,
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _run(config: ClickHouseConfig, producer: SignalProducer, every_s: float) -> None:
     database = Database(config)
-    sender = Sender(database, producer, every_s, time.time)
+    sender = SignalSender(database, producer, every_s, time.time)
     sending = asyncio.ensure_future(sender.run(lambda: print("signals ready", flush=True)))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, sending.cancel)

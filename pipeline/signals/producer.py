@@ -21,7 +21,7 @@ LINGER_MS = 20
 STOP_WITHIN_S = 0.5
 
 
-class SendError(Exception):
+class SignalSendError(Exception):
     """Kafka did not store the messages in time; the message says why."""
 
 
@@ -46,7 +46,7 @@ class SignalProducer:
         except Exception as error:
             await self.close()
             why = await explain_failure(error, self._config, self._ssl_context)
-            raise SendError(f"Kafka at {self._config.bootstrap_servers}: {why}") from error
+            raise SignalSendError(f"Kafka at {self._config.bootstrap_servers}: {why}") from error
 
     async def close(self) -> None:
         """Close the connection and give up messages that Kafka has not stored yet."""

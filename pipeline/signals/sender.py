@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from endpoint_analytics.pipeline.signals.messages import signal_message
-from endpoint_analytics.pipeline.signals.producer import SendError, SignalProducer
+from endpoint_analytics.pipeline.signals.producer import SignalProducer, SignalSendError
 from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.signal_queries import read_all_signals
@@ -31,7 +31,7 @@ GIVEN_UP_AFTER_S = 5.0
 
 
 @dataclass(slots=True)
-class Sender:
+class SignalSender:
     """Reads and sends every `every_s` seconds; `now_s` is the wall clock, in Unix seconds."""
 
     reader: Reader
@@ -79,7 +79,7 @@ class Sender:
     async def _send(self, messages: Sequence[tuple[bytes, bytes]], within_s: float) -> bool:
         try:
             await self.producer.send(messages, within_s)
-        except SendError as error:
+        except SignalSendError as error:
             self._complain(str(error))
             return False
         if self._failing:

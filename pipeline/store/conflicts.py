@@ -51,7 +51,7 @@ LIMIT {limit:UInt32}
 
 
 @dataclass(frozen=True, slots=True)
-class Conflict:
+class BatchConflict:
     """Batches of one stream that a replica's agents sent between two moments and that are not counted."""
 
     replica: str
@@ -63,11 +63,11 @@ class Conflict:
 
 async def read_conflicts(
     reader: Reader, namespace: str, endpoint: str, replica: str, from_s: float, to_s: float
-) -> list[Conflict]:
+) -> list[BatchConflict]:
     """Return the conflicts whose time overlaps the range, in order of time; raises StoreError."""
     of = {"namespace": namespace, "endpoint": endpoint, "replica": replica, "from": from_s, "to": to_s}
     rows = await reader.read(RISES, of | {"limit": MAX_CONFLICTS})
     return [
-        Conflict(replica, stream, before_ms / 1e3, newest_ms / 1e3, int(batches))
+        BatchConflict(replica, stream, before_ms / 1e3, newest_ms / 1e3, int(batches))
         for replica, stream, before_ms, newest_ms, batches in reversed(rows)
     ]

@@ -76,7 +76,7 @@ class NewestSample:
 
 
 @dataclass(frozen=True, slots=True)
-class Levels:
+class RequestLevels:
     """Requests currently held by a replica's live processes."""
 
     pending: int
@@ -95,7 +95,7 @@ class RequestTotals:
     aborted_pending: int
     aborted_streaming: int
     dropped: tuple[tuple[str, int], ...]
-    levels: Levels | None
+    levels: RequestLevels | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class ReplicaMetrics:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class DurationSummary:
     """Quantiles of the last minutes in seconds (NaN without events, none if unknown), and all-time count and sum."""
 
     quantiles_s: tuple[tuple[float, float], ...]
@@ -131,8 +131,8 @@ class EndpointMetrics:
     """
 
     replicas: tuple[ReplicaMetrics, ...]
-    latency: Summary
-    time_to_first_byte: Summary
+    latency: DurationSummary
+    time_to_first_byte: DurationSummary
     running_replicas: int | None
     unknown_since: datetime | None
     min_replicas: int | None
@@ -226,7 +226,7 @@ def _request_totals(boot: BootsRow, late: bool) -> RequestTotals:
         aborted_pending=boot.aborted_pending,
         aborted_streaming=boot.aborted_streaming,
         dropped=tuple(sorted(lost.reasons.items())),
-        levels=None if late else Levels(boot.pending, boot.streaming, boot.oldest_pending_us),
+        levels=None if late else RequestLevels(boot.pending, boot.streaming, boot.oldest_pending_us),
     )
 
 
@@ -250,11 +250,11 @@ def _sketch(rows: Iterable[Row], which: str) -> Sketch:
     return [bucket for bucket, _ in found], [count for _, count in found]
 
 
-def _summary(sketch: Sketch | None, count: int, sum_us: int) -> Summary:
+def _summary(sketch: Sketch | None, count: int, sum_us: int) -> DurationSummary:
     if sketch is None:
-        return Summary((), count, sum_us)
+        return DurationSummary((), count, sum_us)
     seconds = (quantile_us / 1e6 for quantile_us in quantiles(*sketch, QUANTILES))
-    return Summary(tuple(zip(QUANTILES, seconds, strict=True)), count, sum_us)
+    return DurationSummary(tuple(zip(QUANTILES, seconds, strict=True)), count, sum_us)
 
 
 def _current_samples(

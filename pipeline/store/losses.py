@@ -53,7 +53,7 @@ ORDER BY replica_id, boot_id, chunk
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
+class LostRequests:
     """Requests and batches of a replica that were lost between two moments, by reason."""
 
     replica: str
@@ -91,7 +91,7 @@ class _State(NamedTuple):
 
 async def read_losses(
     reader: Reader, namespace: str, endpoint: str, replica: str, from_s: float, to_s: float
-) -> list[Loss]:
+) -> list[LostRequests]:
     """Return the losses whose time overlaps the range, in order of time; raises StoreError."""
     of = {"namespace": namespace, "endpoint": endpoint}
     chosen = {"replica": replica, "from": from_s, "to": to_s, "limit": MAX_BOOTS}
@@ -103,7 +103,7 @@ async def read_losses(
     return sorted(found, key=lambda loss: (loss.from_s, loss.replica))[-MAX_LOSSES:]
 
 
-def parse_losses(boots: Iterable[Sequence[Any]], changes: Iterable[Sequence[Any]]) -> list[Loss]:
+def parse_losses(boots: Iterable[Sequence[Any]], changes: Iterable[Sequence[Any]]) -> list[LostRequests]:
     """Return the losses in the rows of LOSSY and CHANGES, by boot."""
     states: dict[tuple[str, str], list[_State]] = {}
     for replica, boot_id, *state in changes:
@@ -115,7 +115,7 @@ def parse_losses(boots: Iterable[Sequence[Any]], changes: Iterable[Sequence[Any]
     ]
 
 
-def _losses_of(replica: str, chunks: Sequence[_State], whole: _State) -> list[Loss]:
+def _losses_of(replica: str, chunks: Sequence[_State], whole: _State) -> list[LostRequests]:
     """Return the increases from state to state. Late arrivals are subtracted from the newest losses before them."""
     found: list[tuple[_State, Lost]] = []
     known = Lost({}, 0)
@@ -129,7 +129,7 @@ def _losses_of(replica: str, chunks: Sequence[_State], whole: _State) -> list[Lo
         settled, recovered = lost.less(recovered)
         if settled.requests or settled.batches:
             losses.append(
-                Loss(
+                LostRequests(
                     replica,
                     _seconds(state.before_at),
                     _seconds(state.last_at),

@@ -20,8 +20,8 @@ from endpoint_analytics.pipeline.store.rollup_levels import (
     TABLES,
     TEN_SECONDS,
     TTLS,
-    Level,
     Retention,
+    RollupLevel,
     RollupProgress,
     parse_ttls,
     stored_retention,
@@ -53,26 +53,26 @@ class Executor(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class RollupTarget:
     """A table of rolled-up windows and its source."""
 
     table: str
     source: str
-    level: Level
-    source_level: Level
+    level: RollupLevel
+    source_level: RollupLevel
     roll: str
 
 
 TARGETS = (
-    Target(MINUTE.requests, TEN_SECONDS.requests, MINUTE, TEN_SECONDS, sql.REQUESTS_OF_WINDOWS),
-    Target(
+    RollupTarget(MINUTE.requests, TEN_SECONDS.requests, MINUTE, TEN_SECONDS, sql.REQUESTS_OF_WINDOWS),
+    RollupTarget(
         MINUTE.hardware,
         TEN_SECONDS.hardware,
         MINUTE,
         TEN_SECONDS,
         sql.samples_of_windows(TEN_SECONDS.hardware, MINUTE.hardware),
     ),
-    Target(
+    RollupTarget(
         MINUTE.engine,
         TEN_SECONDS.engine,
         MINUTE,
@@ -81,11 +81,13 @@ TARGETS = (
     ),
     # Hours are rolled up from minutes. Late rows change a minute, and the minute's new row marks its hour as changed,
     # through the `stored_at` of the minutes.
-    Target(HOUR.requests, MINUTE.requests, HOUR, MINUTE, sql.REQUESTS_OF_MINUTES),
-    Target(
+    RollupTarget(HOUR.requests, MINUTE.requests, HOUR, MINUTE, sql.REQUESTS_OF_MINUTES),
+    RollupTarget(
         HOUR.hardware, MINUTE.hardware, HOUR, MINUTE, sql.samples_of_minutes(MINUTE.hardware, HOUR.hardware)
     ),
-    Target(HOUR.engine, MINUTE.engine, HOUR, MINUTE, sql.samples_of_minutes(MINUTE.engine, HOUR.engine)),
+    RollupTarget(
+        HOUR.engine, MINUTE.engine, HOUR, MINUTE, sql.samples_of_minutes(MINUTE.engine, HOUR.engine)
+    ),
 )
 
 
@@ -108,7 +110,7 @@ async def read_rollup_progress(executor: Any) -> RollupProgress:
     ttls = await executor.read(TTLS, {"tables": TABLES})
     states = await read_states(executor)
 
-    def rolled_to(level: Level) -> int:
+    def rolled_to(level: RollupLevel) -> int:
         return min(states[table].rolled_to_s if table in states else 0 for table in level.tables)
 
     minute_to = rolled_to(MINUTE)
@@ -122,7 +124,7 @@ async def roll_up(executor: Executor) -> int:
     return sum([await look(executor, target, retention) for target in TARGETS])
 
 
-async def look(executor: Executor, target: Target, retention: Retention) -> int:
+async def look(executor: Executor, target: RollupTarget, retention: Retention) -> int:
     """Roll up what changed in one target since the last check, and record it once all of it is done.
 
     If interrupted, the old record stays: readers keep using the finer level, and the next check computes only the
@@ -163,7 +165,7 @@ async def look(executor: Executor, target: Target, retention: Retention) -> int:
     return windows
 
 
-def _statements(found: Iterable[Sequence[Any]], level: Level) -> Iterable[dict[str, Any]]:
+def _statements(found: Iterable[Sequence[Any]], level: RollupLevel) -> Iterable[dict[str, Any]]:
     """Yield the parameters of each statement: windows of one endpoint that lie close together."""
     windows_of: dict[tuple[str, str], list[int]] = {}
     for namespace, endpoint, window in found:

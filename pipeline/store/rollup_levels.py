@@ -27,7 +27,7 @@ class RetentionError(ConfigurationError):
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class RollupLevel:
     """Windows of `seconds`, in three tables. `least_days`: late data needs the finer rows that it is added to."""
 
     name: str
@@ -50,9 +50,9 @@ class Level:
 
 
 # Agents may be 48 h late, and a window is recomputed from all its rows: they must be kept for a day more.
-TEN_SECONDS = Level("10S", 10, "request_windows", "hardware_windows", "engine_windows", 7, 4)
-MINUTE = Level("1MIN", 60, "request_minutes", "hardware_minutes", "engine_minutes", 30, 4)
-HOUR = Level("1H", 3600, "request_hours", "hardware_hours", "engine_hours", 400, 4)
+TEN_SECONDS = RollupLevel("10S", 10, "request_windows", "hardware_windows", "engine_windows", 7, 4)
+MINUTE = RollupLevel("1MIN", 60, "request_minutes", "hardware_minutes", "engine_minutes", 30, 4)
+HOUR = RollupLevel("1H", 3600, "request_hours", "hardware_hours", "engine_hours", 400, 4)
 LEVELS = (TEN_SECONDS, MINUTE, HOUR)
 
 
@@ -77,11 +77,11 @@ class Retention:
                     f"set {variable_of(level.setting)}"
                 )
 
-    def days(self, level: Level) -> int:
+    def days(self, level: RollupLevel) -> int:
         """Return the days of a level."""
         return (self.ten_seconds, self.minute, self.hour)[LEVELS.index(level)]
 
-    def kept_from(self, level: Level, now_s: float) -> int:
+    def kept_from(self, level: RollupLevel, now_s: float) -> int:
         """Return the time from which a level's windows are available."""
         return int(now_s) - self.days(level) * DAY_S
 

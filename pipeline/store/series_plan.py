@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from endpoint_analytics.pipeline.store.rollup_levels import DAY_S, HOUR, LEVELS, MINUTE, Level, RollupProgress
+from endpoint_analytics.pipeline.store.rollup_levels import (
+    DAY_S,
+    HOUR,
+    LEVELS,
+    MINUTE,
+    RollupLevel,
+    RollupProgress,
+)
 
 NICE_STEPS_S = (
     *(10, 20, 30, 60, 120, 300, 600, 900, 1800),
@@ -31,7 +38,7 @@ class Steps:
     from_s: int
     to_s: int
     step_s: int
-    level: Level
+    level: RollupLevel
 
     @property
     def count(self) -> int:
@@ -99,7 +106,7 @@ def choose_steps(
     return Steps(first, last, step_s, level)
 
 
-def time_ranges(from_s: int, to_s: int, coarsest: Level, progress: RollupProgress) -> TimeRanges:
+def time_ranges(from_s: int, to_s: int, coarsest: RollupLevel, progress: RollupProgress) -> TimeRanges:
     """Return what to read of each level for [from_s, to_s), using no level coarser than `coarsest`."""
     hours = _inner(from_s, to_s, HOUR, progress.hour_to) if coarsest is HOUR else EMPTY
     outside = _outside(from_s, to_s, hours)
@@ -119,7 +126,7 @@ def time_ranges(from_s: int, to_s: int, coarsest: Level, progress: RollupProgres
     return TimeRanges((hours, EMPTY), (first, second), (rest[0], rest[1]))
 
 
-def _inner(from_s: int, to_s: int, level: Level, rolled_to: int) -> TimeRange:
+def _inner(from_s: int, to_s: int, level: RollupLevel, rolled_to: int) -> TimeRange:
     """Return the whole windows of the level in the range that are rolled up."""
     first = -(-from_s // level.seconds) * level.seconds
     last = min(to_s, rolled_to) // level.seconds * level.seconds

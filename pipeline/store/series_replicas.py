@@ -15,7 +15,14 @@ from endpoint_analytics.pipeline.store.paused_partitions import PausedPartition,
 from endpoint_analytics.pipeline.store.presence import LastHeard, Presence, is_alive, is_present, shown_state
 from endpoint_analytics.pipeline.store.progress import Progress, StreamPartition, read_progress
 from endpoint_analytics.pipeline.store.query_group import query_group
-from endpoint_analytics.pipeline.store.series_states import LATE, Event, Life, Span, spans_of, unknown_from
+from endpoint_analytics.pipeline.store.series_states import (
+    LATE,
+    AgentLife,
+    Event,
+    Span,
+    spans_of,
+    unknown_from,
+)
 from endpoint_analytics.schemas.replicas import ShownState
 
 MAX_ROWS = 50_000
@@ -72,7 +79,7 @@ ORDER BY at, offset
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ReplicaSettings:
     """Minimum and maximum replicas, in effect from `at_s` on."""
 
     at_s: float
@@ -112,12 +119,12 @@ class Replicas:
     """
 
     replicas: tuple[KnownReplica, ...]
-    settings: tuple[Settings, ...]
+    settings: tuple[ReplicaSettings, ...]
     unknown_since_s: float | None = None
     paused: tuple[PausedPartition, ...] = ()
     """The paused partitions, of all endpoints."""
 
-    def in_force(self, moment_s: float) -> Settings | None:
+    def in_force(self, moment_s: float) -> ReplicaSettings | None:
         """Return the settings in effect at a moment, or None before the first."""
         return next((each for each in reversed(self.settings) if each.at_s <= moment_s), None)
 
@@ -176,7 +183,7 @@ async def read_replicas(
     unknown_since = progress.unknown_since(present, presence, now)
     return Replicas(
         tuple(each for each in found if _was_there(each, from_s, to_s)),
-        tuple(Settings(_seconds(at), least, most) for at, least, most in settings.result()),
+        tuple(ReplicaSettings(_seconds(at), least, most) for at, least, most in settings.result()),
         None if unknown_since is None else unknown_since.timestamp(),
         paused.result(),
     )
@@ -229,7 +236,7 @@ def _replica(
     presence: Presence,
 ) -> KnownReplica:
     past = [event for event, _ in events]
-    lives = [Life(_seconds(boot.first_at), _seconds(boot.append)) for boot in boots]
+    lives = [AgentLife(_seconds(boot.first_at), _seconds(boot.append)) for boot in boots]
     begun = [life.first_s for life in lives] + [event.at_s for event in past[:1]]
     heard_s = [_seconds(boot.last_at) for boot in boots] + [event.at_s for event in past[-1:]]
     present = is_present(heard, presence, now)

@@ -32,7 +32,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class AgentLife:
     """One boot of an agent: from its first interval to the newest message that the broker appended."""
 
     first_s: float
@@ -56,7 +56,7 @@ class Span:
 
 
 def spans_of(
-    replica: str, events: Sequence[Event], lives: Sequence[Life], presence: Presence, now_s: float
+    replica: str, events: Sequence[Event], lives: Sequence[AgentLife], presence: Presence, now_s: float
 ) -> tuple[Span, ...]:
     """Return the replica's spans in order of time, without overlap; `events` must be in order, `lives` need not be.
 
@@ -82,7 +82,9 @@ def spans_of(
     return _joined(begun)
 
 
-def _start_with_boot(events: Sequence[Event], lives: Sequence[Life], heartbeat_s: float) -> Sequence[Event]:
+def _start_with_boot(
+    events: Sequence[Event], lives: Sequence[AgentLife], heartbeat_s: float
+) -> Sequence[Event]:
     """Return the events, with `initializing` moved back to the start of the boot that reported it.
 
     An agent records from its first moment but reports its state a little later; before that it was not running.

@@ -112,7 +112,7 @@ class Heard(NamedTuple):
     hardware_partition: int
 
 
-class Level(NamedTuple):
+class PendingLevel(NamedTuple):
     """A row of LEVELS: the end of an agent's reports, and its means."""
 
     reported_us: int
@@ -129,7 +129,7 @@ class Hardware(NamedTuple):
 
 @dataclass(slots=True)
 class _Replica:
-    agents: list[tuple[Heard, Level | None]] = field(default_factory=list)
+    agents: list[tuple[Heard, PendingLevel | None]] = field(default_factory=list)
     state: State | None = None
     state_at: datetime | None = None
     state_partition: int | None = None
@@ -165,7 +165,7 @@ def parse_signals(
     now: datetime,
 ) -> dict[Key, EndpointSignals]:
     """Return the signals of each endpoint with an agent that reported in the last days."""
-    level_of = {tuple(row[:4]): Level._make(row[4:]) for row in levels}
+    level_of = {tuple(row[:4]): PendingLevel._make(row[4:]) for row in levels}
     endpoints: dict[Key, dict[str, _Replica]] = {}
 
     def replica_of(row: Row) -> _Replica:

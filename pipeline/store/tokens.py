@@ -33,7 +33,7 @@ class TokenError(StoreError):
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class AccessToken:
     """A stored token, without its secret."""
 
     token_id: str
@@ -85,7 +85,7 @@ def parse_token(text: str) -> tuple[str, str] | None:
     return (match[1], match[2]) if match else None
 
 
-def verify(text: str, tokens: Mapping[str, Token]) -> Token | None:
+def verify(text: str, tokens: Mapping[str, AccessToken]) -> AccessToken | None:
     """Return the active token that `text` is, or None; an unknown id takes as long as a wrong secret."""
     parsed = parse_token(text)
     if parsed is None:
@@ -97,10 +97,10 @@ def verify(text: str, tokens: Mapping[str, Token]) -> Token | None:
     return known if same and known is not None and not known.revoked else None
 
 
-def parse_rows(rows: Sequence[Sequence[Any]]) -> tuple[Token, ...]:
+def parse_rows(rows: Sequence[Sequence[Any]]) -> tuple[AccessToken, ...]:
     """Return the tokens in the rows of LIST or ACTIVE."""
     return tuple(
-        Token(
+        AccessToken(
             token_id=row[0],
             secret_sha256=row[1].decode() if isinstance(row[1], bytes) else row[1],
             namespace=row[2],
@@ -138,7 +138,7 @@ def create_token(client: Client, namespace: str, label: str, now: datetime) -> s
     return f"eat_{token_id}_{secret}"
 
 
-def list_tokens(client: Client) -> tuple[Token, ...]:
+def list_tokens(client: Client) -> tuple[AccessToken, ...]:
     """Return all tokens, including revoked ones, oldest first."""
     return parse_rows(client.query(LIST).result_rows)
 

@@ -30,7 +30,7 @@ from endpoint_analytics.pipeline.store.writer import RowWriter
 from endpoint_analytics.pipeline.stream.config import WorkerConfig
 from endpoint_analytics.pipeline.stream.group import FaustGroup
 from endpoint_analytics.pipeline.stream.health import HealthServer
-from endpoint_analytics.pipeline.stream.log_reader import LogReader
+from endpoint_analytics.pipeline.stream.log_reader import KafkaLogReader
 from endpoint_analytics.pipeline.stream.pauses import LOOK_EVERY_S
 from endpoint_analytics.pipeline.stream.progress_writer import ProgressWriter
 from endpoint_analytics.pipeline.stream.reader import StreamReader
@@ -80,7 +80,7 @@ class Worker:
         self.app.transport = Transport(self.app.conf.broker_consumer, self.app)
         self.app.transport.report = self._report
         self._group = FaustGroup(self.app)
-        self._log_reader = LogReader(self._kafka_settings)
+        self._log_reader = KafkaLogReader(self._kafka_settings)
         self.readers: list[StreamReader[Any]] = []
         self.failed: BaseException | None = None
         self.rejected = RejectedSender(

@@ -11,7 +11,7 @@ from aiokafka.errors import IllegalStateError
 from faust.types import TP
 
 
-class Group(Protocol):
+class WorkerGroup(Protocol):
     """The consumer group, as one worker sees it."""
 
     def generation(self) -> int:

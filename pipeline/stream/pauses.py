@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 from endpoint_analytics.pipeline.core.chunks import Record
 from endpoint_analytics.pipeline.store.paused_partitions import PausedPartition, newer_than
 from endpoint_analytics.pipeline.store.writer import RowWriter
-from endpoint_analytics.pipeline.stream.log_reader import LogReader
+from endpoint_analytics.pipeline.stream.log_reader import KafkaLogReader
 from endpoint_analytics.pipeline.stream.rejections import Share
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Pauses:
         stream: str,
         topic: str,
         writer: RowWriter,
-        log_reader: LogReader,
+        log_reader: KafkaLogReader,
         is_usable: Callable[[Record], bool],
         max_share: float,
     ) -> None:

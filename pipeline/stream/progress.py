@@ -37,7 +37,7 @@ class Look(NamedTuple):
 
 
 @dataclass(slots=True)
-class PartitionProgress:
+class PartitionLooks:
     """The progress of one partition: looks not reached yet, and how far it was read."""
 
     waiting: list[Look] = field(default_factory=list)
@@ -100,19 +100,19 @@ class BrokerClock:
         return min(now.earliest_ms - ahead_ms, now.latest_ms)
 
 
-class Progress:
+class WorkerProgress:
     """All partitions of one worker."""
 
     def __init__(self) -> None:
         self._clock = BrokerClock()
-        self._partitions: dict[tuple[str, int], PartitionProgress] = {}
+        self._partitions: dict[tuple[str, int], PartitionLooks] = {}
 
     def look(self, now: Now, ends: Iterable[tuple[str, int, int]]) -> None:
         """Record the ends of the log by stream and partition; `now` must be from before they were queried."""
         at_ms = self._clock.broker_ms(now)
         found = {(stream, partition): end for stream, partition, end in ends}
         # Partitions that are no longer ours are reported by their new owner.
-        self._partitions = {key: self._partitions.get(key) or PartitionProgress() for key in found}
+        self._partitions = {key: self._partitions.get(key) or PartitionLooks() for key in found}
         for key, end in found.items():
             self._partitions[key].look(Look(at_ms, end))
 
@@ -132,7 +132,7 @@ class Progress:
         return rows
 
 
-def _row(stream: str, partition: int, progress: PartitionProgress, stored: Stored) -> Row:
+def _row(stream: str, partition: int, progress: PartitionLooks, stored: Stored) -> Row:
     row: dict[str, object] = {
         "stream": stream,
         "partition": partition,

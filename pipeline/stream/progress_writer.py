@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 from faust.exceptions import ConsumerNotStarted
 
 from endpoint_analytics.pipeline.store.writer import RowWriter
-from endpoint_analytics.pipeline.stream.progress import Progress, Stored
+from endpoint_analytics.pipeline.stream.progress import Stored, WorkerProgress
 from endpoint_analytics.pipeline.stream.reader import StreamReader
 from endpoint_analytics.pipeline.stream.reading import LogSpan
 from endpoint_analytics.pipeline.stream.two_clocks import NOW, TwoClocks
@@ -35,7 +35,7 @@ class ProgressWriter:
         self._readers = {reader.topic: reader for reader in readers}
         self._writer = writer
         self._consumer = consumer
-        self._progress = Progress()
+        self._progress = WorkerProgress()
         self._clocks = TwoClocks(self._clickhouse_ms)
 
     async def look_for_ever(self) -> None:

@@ -39,11 +39,11 @@ from endpoint_analytics.pipeline.store.paused_partitions import (
     read_paused,
 )
 from endpoint_analytics.pipeline.store.writer import FIRST_WAIT_S, LONGEST_WAIT_S, RowWriter
-from endpoint_analytics.pipeline.stream.group import Group
-from endpoint_analytics.pipeline.stream.log_reader import LogReader
+from endpoint_analytics.pipeline.stream.group import WorkerGroup
+from endpoint_analytics.pipeline.stream.log_reader import KafkaLogReader
 from endpoint_analytics.pipeline.stream.pauses import Pauses
 from endpoint_analytics.pipeline.stream.progress import Stored
-from endpoint_analytics.pipeline.stream.reading import Delivery, LogSpan, Reading
+from endpoint_analytics.pipeline.stream.reading import Delivery, LogSpan, StreamReading
 from endpoint_analytics.pipeline.stream.record_batches import Hole, UnreadableBatch
 from endpoint_analytics.pipeline.stream.rejections import RejectionLimit
 from endpoint_analytics.schemas.errors import InvalidMessageError
@@ -73,12 +73,12 @@ class StreamReader(Generic[Message]):
         topic: str,
         make_fold: Callable[[], StreamFold[Message]],
         writer: RowWriter,
-        group: Group,
+        group: WorkerGroup,
         send_rejected: Callable[[str, int, Sequence[Rejection]], Awaitable[None]],
         rule: ChunkRule,
         bounds: Bounds,
         flush_s: float,
-        log_reader: LogReader,
+        log_reader: KafkaLogReader,
         max_rejected_share: float = 1.0,
     ) -> None:
         self.topic = topic
@@ -92,7 +92,7 @@ class StreamReader(Generic[Message]):
         self._flush_s = flush_s
         self._log_reader = log_reader
         self._max_rejected_share = max_rejected_share
-        self._readings: dict[int, Reading[Message]] = {}
+        self._readings: dict[int, StreamReading[Message]] = {}
         self._lock = asyncio.Lock()
         self._flushed_at = time.monotonic()
         self._dirty: set[int] = set()
@@ -204,7 +204,7 @@ class StreamReader(Generic[Message]):
             await self._fetch_again(partition, reading)
 
     def _without_gap(
-        self, partition: int, reading: Reading[Message], delivered: Sequence[Delivery]
+        self, partition: int, reading: StreamReading[Message], delivered: Sequence[Delivery]
     ) -> Sequence[Delivery]:
         """Return the deliveries that continue what was read, up to the first missing offset that the log contains."""
         delivered = [delivery for delivery in delivered if delivery.record.offset > reading.read_through]
@@ -217,7 +217,7 @@ class StreamReader(Generic[Message]):
             next_offset = delivery.record.offset + 1
         return delivered
 
-    async def _fetch_again(self, partition: int, reading: Reading[Message]) -> None:
+    async def _fetch_again(self, partition: int, reading: StreamReading[Message]) -> None:
         """Fetch the partition again after what was read, because the next message was not delivered."""
         offset, now = reading.next_offset, time.monotonic()
         if self._current(partition) is not reading or (
@@ -284,7 +284,7 @@ class StreamReader(Generic[Message]):
                 return await self._group.begin(self.topic, partition, delivered)
         return None
 
-    async def _locate(self, partition: int, reading: Reading[Message], first: Record) -> None:
+    async def _locate(self, partition: int, reading: StreamReading[Message], first: Record) -> None:
         """If a stored chunk contains the first message, read that chunk from its start.
 
         If the log no longer has its start, the stored part of the chunk is kept and skipped.
@@ -305,13 +305,13 @@ class StreamReader(Generic[Message]):
             else:
                 reading.read_through = chunk.chunk - 1
 
-    def _current(self, partition: int) -> Reading[Message] | None:
+    def _current(self, partition: int) -> StreamReading[Message] | None:
         """Return the reading of the partition in the group's current generation, if any."""
         reading = self._readings.get(partition)
         return reading if reading is not None and reading.generation == self._group.generation() else None
 
     async def _fold_deliveries(
-        self, partition: int, reading: Reading[Message], delivered: Sequence[Delivery]
+        self, partition: int, reading: StreamReading[Message], delivered: Sequence[Delivery]
     ) -> None:
         fold = reading.fold
         by_offset = {delivery.record.offset: delivery for delivery in delivered}
@@ -337,7 +337,7 @@ class StreamReader(Generic[Message]):
             )
 
     async def _limit(
-        self, partition: int, reading: Reading[Message], senders: Sequence[tuple[bytes | None, bool]]
+        self, partition: int, reading: StreamReading[Message], senders: Sequence[tuple[bytes | None, bool]]
     ) -> None:
         """Pause the partition if too much of it is rejected, unless an operator accepted that."""
         share = reading.limit.count(senders, reading.read_append_ms or 0)
@@ -359,7 +359,9 @@ class StreamReader(Generic[Message]):
             reading.state = state
             await self._group.fetch_from(self.topic, state.partition, reading.next_offset)
 
-    async def _reading(self, partition: int, generation: int, delivered: int) -> Reading[Message] | None:
+    async def _reading(
+        self, partition: int, generation: int, delivered: int
+    ) -> StreamReading[Message] | None:
         """Return the reading of the partition in this generation, or None if it is unknown where that begins."""
         reading = self._readings.get(partition)
         if reading is not None and reading.generation == generation:
@@ -370,7 +372,7 @@ class StreamReader(Generic[Message]):
             return None
         state = (await self._read_with_retries(read_paused)).get((self.stream, partition))
         limit = self._limits.setdefault(partition, RejectionLimit(self._max_rejected_share))
-        reading = self._readings[partition] = Reading(
+        reading = self._readings[partition] = StreamReading(
             generation, self._fold(partition), limit, state, begin - 1
         )
         if state is not None and state.paused and self._max_rejected_share < 1:
@@ -389,7 +391,7 @@ class StreamReader(Generic[Message]):
         self.stored = {p: stored for p, stored in self.stored.items() if p in self._readings}
         self.pauses.keep(set(self._readings))
 
-    async def _close_chunk(self, partition: int, reading: Reading[Message]) -> None:
+    async def _close_chunk(self, partition: int, reading: StreamReading[Message]) -> None:
         """Store the open chunk's rows and acknowledge its messages, in order."""
         if not reading.fold.is_open:
             return
@@ -398,7 +400,7 @@ class StreamReader(Generic[Message]):
             self._dirty.discard(partition)
         self._acknowledge(partition, reading)
 
-    def _acknowledge(self, partition: int, reading: Reading[Message]) -> None:
+    def _acknowledge(self, partition: int, reading: StreamReading[Message]) -> None:
         if self._current(partition) is reading:
             self._group.acknowledge(self.topic, partition, reading.read_through)
         reading.acknowledged = reading.read_through
@@ -423,7 +425,7 @@ class StreamReader(Generic[Message]):
             self._dirty.clear()
             self._flushed_at = time.monotonic()
 
-    async def _store(self, readings: dict[int, Reading[Message]]) -> None:
+    async def _store(self, readings: dict[int, StreamReading[Message]]) -> None:
         """Store the changes. If this is cancelled, rows already taken are kept and stored the next time."""
         for partition, reading in readings.items():
             rejected, rejected_rows = reading.fold.take_rejected()

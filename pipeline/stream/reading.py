@@ -39,7 +39,7 @@ class LogSpan(NamedTuple):
 
 
 @dataclass(slots=True)
-class Reading(Generic[Message]):
+class StreamReading(Generic[Message]):
     """A partition as read in one generation of the consumer group, starting at the committed offset."""
 
     generation: int

@@ -35,12 +35,12 @@ from endpoint_analytics.pipeline.exposition.families import MetricFamily
 from endpoint_analytics.pipeline.serve.scrape.endpoint_families import endpoint_families
 from endpoint_analytics.pipeline.store.connect import Client, connect
 from endpoint_analytics.pipeline.store.endpoint_numbers import (
+    DurationSummary,
     EndpointMetrics,
-    Levels,
     NewestSample,
     ReplicaMetrics,
+    RequestLevels,
     RequestTotals,
-    Summary,
 )
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.tokens import create_token
@@ -65,13 +65,19 @@ def endpoint_metrics() -> EndpointMetrics:
             f"replica-{number:03d}-hskoj",
             "running",
             RequestTotals(
-                tuple((status, 1_000_000 + status) for status in STATUSES), 3, 1, (), Levels(4, 2, 150_000)
+                tuple((status, 1_000_000 + status) for status in STATUSES),
+                3,
+                1,
+                (),
+                RequestLevels(4, 2, 150_000),
             ),
             hardware,
         )
         for number in range(REPLICAS)
     )
-    summary = Summary(((0.5, 0.0063), (0.9, 0.0075), (0.95, 0.008), (0.99, 0.02)), 800_000_000, 10**12)
+    summary = DurationSummary(
+        ((0.5, 0.0063), (0.9, 0.0075), (0.95, 0.008), (0.99, 0.02)), 800_000_000, 10**12
+    )
     return EndpointMetrics(
         replicas, summary, summary, REPLICAS, None, 1, 200, datetime(2026, 1, 2, tzinfo=UTC)
     )

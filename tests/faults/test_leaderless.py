@@ -13,8 +13,8 @@ from tests.faults.rig import Parts, Rig
 from tests.support.kafka_cluster import Cluster
 
 from endpoint_analytics.infra.fleet.fleet import Fleet
-from endpoint_analytics.infra.fleet.replica import Replica
-from endpoint_analytics.infra.fleet.sender import Sender
+from endpoint_analytics.infra.fleet.replica import FleetReplica
+from endpoint_analytics.infra.fleet.sender import FleetSender
 
 BROKERS = (1, 2, 3)
 PARTITIONS = 6
@@ -85,9 +85,9 @@ def behind_s(rig: Rig, *, lead: bool) -> float:
     return max(ages) if lead else min(ages)
 
 
-async def _send(rig: Rig, fleet: Fleet, replicas: Sequence[Replica], rounds: int) -> None:
+async def _send(rig: Rig, fleet: Fleet, replicas: Sequence[FleetReplica], rounds: int) -> None:
     step_us = int(STEP_S * 1e6)
-    async with Sender(rig.kafka_config()) as sender:
+    async with FleetSender(rig.kafka_config()) as sender:
         for _ in range(rounds):
             now_us = time.time_ns() // 1000
             await sender.deliver([m for r in replicas for m in r.step(now_us - step_us, now_us)])
@@ -96,7 +96,7 @@ async def _send(rig: Rig, fleet: Fleet, replicas: Sequence[Replica], rounds: int
 
 
 async def _rest(rig: Rig, fleet: Fleet) -> None:
-    async with Sender(rig.kafka_config()) as sender:
+    async with FleetSender(rig.kafka_config()) as sender:
         await sender.deliver([message for replica in fleet.replicas for message in replica.rest()])
         fleet.truth.uncertain += sender.uncertain
 
@@ -127,6 +127,6 @@ def _broker_of(partition: int) -> int:
     return BROKERS[partition % len(BROKERS)]
 
 
-def _partition_of(replica: Replica) -> int:
+def _partition_of(replica: FleetReplica) -> int:
     numbers = list(range(PARTITIONS))
     return int(DefaultPartitioner()(replica.key, numbers, numbers))

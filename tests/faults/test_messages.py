@@ -12,8 +12,8 @@ from aiokafka.errors import MessageSizeTooLargeError
 from tests.faults.rig import Rig
 
 from endpoint_analytics.infra.fleet.poison import KINDS, TOO_LARGE, poison
-from endpoint_analytics.infra.fleet.replica import Replica
-from endpoint_analytics.infra.fleet.sender import Message, Sender
+from endpoint_analytics.infra.fleet.replica import FleetReplica
+from endpoint_analytics.infra.fleet.sender import FleetSender, Message
 from endpoint_analytics.schemas.codec import decode_requests
 from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
 from endpoint_analytics.schemas.topics import REQUESTS
@@ -26,7 +26,7 @@ def send_each_kind(rig: Rig) -> tuple[Counter[str], list[tuple[str, int, int]]]:
 
     topic = REQUESTS.name(rig.name)
     fleet = rig.fleet(replicas=1, name=f"{rig.name}-good")
-    replica: Replica = fleet.replicas[0]
+    replica: FleetReplica = fleet.replicas[0]
     now_us = 0
     reasons: Counter[str] = Counter()
     places: list[tuple[str, int, int]] = []
@@ -34,7 +34,7 @@ def send_each_kind(rig: Rig) -> tuple[Counter[str], list[tuple[str, int, int]]]:
     async def send() -> None:
         nonlocal now_us
         now_us = time.time_ns() // 1000 - 60_000_000
-        async with Sender(KafkaConfig(bootstrap_servers=rig.parts.kafka.bootstrap_servers)) as sender:
+        async with FleetSender(KafkaConfig(bootstrap_servers=rig.parts.kafka.bootstrap_servers)) as sender:
             for kind in (*KINDS, TOO_LARGE):
                 good = list(replica.step(now_us, now_us + 500_000))
                 now_us += 500_000

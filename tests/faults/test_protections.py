@@ -22,7 +22,7 @@ from tests.support.parts import Child
 from tests.support.waiting import eventually
 
 from endpoint_analytics.infra.deploy.topics import ensure_topics
-from endpoint_analytics.infra.fleet.sender import Message, Sender
+from endpoint_analytics.infra.fleet.sender import FleetSender, Message
 from endpoint_analytics.infra.local.system.port import free_port
 from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
 from endpoint_analytics.schemas.topics import HARDWARE, REJECTED, REQUESTS, Topic
@@ -96,7 +96,7 @@ def flood(rig: Rig, number: int, topic: Topic = REQUESTS) -> None:
     """Send unusable messages under one key: to one partition."""
 
     async def send() -> None:
-        async with Sender(KafkaConfig(bootstrap_servers=rig.parts.kafka.bootstrap_servers)) as sender:
+        async with FleetSender(KafkaConfig(bootstrap_servers=rig.parts.kafka.bootstrap_servers)) as sender:
             bad = Message(topic.name(rig.name), b"flood", b"{}", lambda *_: None)
             await sender.deliver([bad] * number)
 

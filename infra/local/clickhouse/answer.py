@@ -12,15 +12,15 @@ from collections.abc import Coroutine
 from typing import IO, Any
 
 from endpoint_analytics.infra.local.clickhouse.access import ANALYST_RESULT_BYTES
-from endpoint_analytics.infra.local.clickhouse.body import Body, Receive
-from endpoint_analytics.infra.local.clickhouse.engine import Outcome
+from endpoint_analytics.infra.local.clickhouse.body import Receive, RequestBody
+from endpoint_analytics.infra.local.clickhouse.engine import QueryOutcome
 from endpoint_analytics.infra.local.clickhouse.errors import ClickHouseError, refusal
 from endpoint_analytics.infra.local.clickhouse.native import MIN_REVISION, BlockRewriter
 from endpoint_analytics.infra.local.clickhouse.pipe import Feed, Pipe
 from endpoint_analytics.infra.local.clickhouse.query_pool import QueryPool
-from endpoint_analytics.infra.local.clickhouse.reading import Query
+from endpoint_analytics.infra.local.clickhouse.reading import ReceivedQuery
 from endpoint_analytics.infra.local.clickhouse.reply import Reply
-from endpoint_analytics.infra.local.clickhouse.request import Request
+from endpoint_analytics.infra.local.clickhouse.request import QueryRequest
 from endpoint_analytics.infra.local.clickhouse.statement import Kind, Statement
 from endpoint_analytics.infra.local.clickhouse.work import Work, kill_queries, start_work
 
@@ -33,7 +33,12 @@ _ANALYST_HELD_BYTES = 64 << 20
 
 
 async def answer(
-    pool: QueryPool, request: Request, query: Query, body: Body, receive: Receive, reply: Reply
+    pool: QueryPool,
+    request: QueryRequest,
+    query: ReceivedQuery,
+    body: RequestBody,
+    receive: Receive,
+    reply: Reply,
 ) -> None:
     """Run the query and reply. Raises ClickHouseError before the reply has begun, and ClientGoneError."""
     statement = query.statement
@@ -48,7 +53,7 @@ async def answer(
         await _run_watched(_query(work, statement, request, reply), receive, statement.kind)
 
 
-async def _insert(work: Work, data: bytes, body: Body, reply: Reply, *, last: bool) -> None:
+async def _insert(work: Work, data: bytes, body: RequestBody, reply: Reply, *, last: bool) -> None:
     """Feed the engine the incoming data, and acknowledge once it reports that everything is stored."""
     feed = Feed()
     stored = work.insert(feed)
@@ -64,7 +69,7 @@ async def _insert(work: Work, data: bytes, body: Body, reply: Reply, *, last: bo
     await reply.whole(b"", "TabSeparated", await asyncio.shield(stored))
 
 
-async def _feed(feed: Feed, data: bytes, body: Body, *, last: bool) -> None:
+async def _feed(feed: Feed, data: bytes, body: RequestBody, *, last: bool) -> None:
     try:
         await feed.write(data)
         while not last:
@@ -75,7 +80,7 @@ async def _feed(feed: Feed, data: bytes, body: Body, *, last: bool) -> None:
         pass  # the engine ended early, and its error says why
 
 
-async def _query(work: Work, statement: Statement, request: Request, reply: Reply) -> None:
+async def _query(work: Work, statement: Statement, request: QueryRequest, reply: Reply) -> None:
     result_format = statement.format or request.default_format
     future = work.run(piped=statement.kind is Kind.RESULT)
     try:
@@ -96,7 +101,7 @@ async def _query(work: Work, statement: Statement, request: Request, reply: Repl
             await asyncio.shield(work.abandon(future))
 
 
-def _most_bytes(request: Request) -> float:
+def _most_bytes(request: QueryRequest) -> float:
     """Return the maximum size of an analyst's result: the engine's own check counts columns, not their text."""
     if not request.analyst:
         return math.inf
@@ -132,7 +137,7 @@ class Rows:
 
 async def _rows(
     rows: Rows,
-    future: asyncio.Future[Outcome],
+    future: asyncio.Future[QueryOutcome],
     result_format: str,
     reply: Reply,
     held_bytes: int,

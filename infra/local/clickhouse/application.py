@@ -11,7 +11,7 @@ from typing import Any
 
 from endpoint_analytics.infra.local.clickhouse.accounts import Account, find_account
 from endpoint_analytics.infra.local.clickhouse.answer import answer
-from endpoint_analytics.infra.local.clickhouse.body import Body, ClientGoneError, Receive
+from endpoint_analytics.infra.local.clickhouse.body import ClientGoneError, Receive, RequestBody
 from endpoint_analytics.infra.local.clickhouse.errors import ClickHouseError, refusal
 from endpoint_analytics.infra.local.clickhouse.form import is_form
 from endpoint_analytics.infra.local.clickhouse.origin import refusal_reason
@@ -27,7 +27,7 @@ from endpoint_analytics.infra.local.clickhouse.request import (
     parse_request,
     restrict_to_analyst,
 )
-from endpoint_analytics.infra.local.clickhouse.start import Service
+from endpoint_analytics.infra.local.clickhouse.start import ServerSettings
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ _HEALTH = frozenset({"/ping", "/replicas_status"})
 class Application:
     """ClickHouse's HTTP interface on top of a query pool."""
 
-    def __init__(self, pool: QueryPool, service: Service) -> None:
+    def __init__(self, pool: QueryPool, service: ServerSettings) -> None:
         self._pool = pool
         self._service = service
 
@@ -73,7 +73,7 @@ class Application:
         }
         stall_s = self._service.stall_timeout_s
         reply = Reply(send, headers, engine.version, stall_s)
-        body = Body(receive, stall_s)
+        body = RequestBody(receive, stall_s)
         try:
             header = parse_headers(scope["headers"])
             account = self._authenticate(parse_credentials(scope["query_string"], header))

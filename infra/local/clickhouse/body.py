@@ -20,7 +20,7 @@ class ClientGoneError(Exception):
     """The client closed its connection before its request was complete."""
 
 
-class Body:
+class RequestBody:
     """A request's body while it is being received."""
 
     def __init__(self, receive: Receive, stall_timeout_s: float) -> None:

@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT; print `clickhouse ready URL` once the server answers."""
     from endpoint_analytics.infra.local.clickhouse.errors import DirectoryHeldError
-    from endpoint_analytics.infra.local.clickhouse.start import Service, start
+    from endpoint_analytics.infra.local.clickhouse.start import ServerSettings, start
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     data = arguments.data.resolve()
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         os.dup2(2, 1)  # keep the engine's own output off stdout after this line
 
     try:
-        service = Service(
+        service = ServerSettings(
             arguments.host,
             arguments.port,
             _accounts(data, arguments.user),

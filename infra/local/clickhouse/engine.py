@@ -31,7 +31,7 @@ _ENGINE_ERRORS = (RuntimeError, UnicodeDecodeError)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class QueryOutcome:
     """The result of a query: its output unless that was written elsewhere, and its counts."""
 
     output: bytes = b""
@@ -49,13 +49,13 @@ class Handle:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
-    def execute(self, sql: bytes, result_format: str = "TabSeparated") -> Outcome:
+    def execute(self, sql: bytes, result_format: str = "TabSeparated") -> QueryOutcome:
         """Run one statement to completion; raises ClickHouseError."""
         try:
             result = self._connection.query(sql, result_format)
         except _ENGINE_ERRORS as error:
             raise _as_clickhouse_error(error) from None
-        return Outcome(
+        return QueryOutcome(
             output=bytes(result.bytes()),
             read_rows=result.storage_rows_read(),
             read_bytes=result.storage_bytes_read(),
@@ -80,7 +80,7 @@ class Handle:
         self._connection.close()
 
 
-class Engine:
+class ClickHouseEngine:
     """The engine on one data directory; only one per process is possible."""
 
     def __init__(self, directory: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from endpoint_analytics.infra.local.clickhouse.lexer import Token
+from endpoint_analytics.infra.local.clickhouse.lexer import LexerToken
 
 _TAGGED = "concat(Settings['log_comment'], ' ', query)"
 _TAG = "http:([0-9a-f]*):([0-9a-f]*):"
@@ -43,7 +43,7 @@ def _hex(text: str) -> str:
     return text.encode(errors="surrogateescape").hex()
 
 
-def rewrite_for_client(text: bytes, found: Sequence[Token], query_id: bytes) -> bytes:
+def rewrite_for_client(text: bytes, found: Sequence[LexerToken], query_id: bytes) -> bytes:
     """Return a query's text with the view instead of system.processes, and `query_id` instead of queryID()."""
     parts: list[bytes] = []
     at = 0

@@ -34,7 +34,7 @@ _OPENING_QUOTE = b"\xe2\x80\x9c"
 _WORD = re.compile(rb"[A-Za-z_$][A-Za-z0-9_$]*")
 
 
-class Token(NamedTuple):
+class LexerToken(NamedTuple):
     """One token: its kind (a group of the pattern), its text and position, and its nesting depth in brackets.
 
     A tuple, because a text can have as many tokens as bytes.
@@ -58,7 +58,7 @@ class Token(NamedTuple):
         return self.text[mark:-mark]
 
 
-def is_ambiguous(token: Token) -> bool:
+def is_ambiguous(token: LexerToken) -> bool:
     """Whether it is of no known kind and not a visible ASCII character: the engine may read it differently."""
     return token.kind == "other" and not b"!" <= token.text <= b"~"
 
@@ -73,7 +73,7 @@ def stays_within_brackets(text: bytes) -> bool:
     return open_brackets == 0
 
 
-def tokens(text: bytes) -> Iterator[Token]:
+def tokens(text: bytes) -> Iterator[LexerToken]:
     """Yield the tokens of `text`, without white space and comments. A bracket's own depth is the outer one."""
     depth = at = 0
     last_tags: Mapping[bytes, int] | None = None
@@ -90,7 +90,7 @@ def tokens(text: bytes) -> Iterator[Token]:
                 kind, at = "word", word.end()
         elif kind == "close":
             depth = max(0, depth - 1)
-        yield Token(kind, text[start:at], start, at, depth)
+        yield LexerToken(kind, text[start:at], start, at, depth)
         if kind == "open":
             depth += 1
 

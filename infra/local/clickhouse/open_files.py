@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 
 from endpoint_analytics.infra.local.clickhouse.errors import refusal
-from endpoint_analytics.infra.local.clickhouse.lexer import Token, is_ambiguous, tokens
+from endpoint_analytics.infra.local.clickhouse.lexer import LexerToken, is_ambiguous, tokens
 
 _NAME = b"file"
 _ANYWHERE = re.compile(rb"(?<![A-Za-z0-9_])file(?![A-Za-z0-9_])|[`\"\xe2][^`\"\xe2]*\\")
@@ -41,7 +41,7 @@ def refuse_open_files(query: bytes, parameters: Mapping[str, str] = _NO_PARAMETE
         )
 
 
-def _may_be(token: Token) -> bool:
+def _may_be(token: LexerToken) -> bool:
     if token.kind == "quoted":
         return token.quoted == _NAME or b"\\" in token.text  # an escape sequence may spell it
     return token.kind == "word" and token.text == _NAME

@@ -12,10 +12,10 @@ from typing import TypeVar
 
 from endpoint_analytics.infra.local.clickhouse.access import ANALYST_QUERIES
 from endpoint_analytics.infra.local.clickhouse.admission_queue import AdmissionQueue, Slot
-from endpoint_analytics.infra.local.clickhouse.engine import Engine
+from endpoint_analytics.infra.local.clickhouse.engine import ClickHouseEngine
 from endpoint_analytics.infra.local.clickhouse.errors import ClickHouseError, refusal
 from endpoint_analytics.infra.local.clickhouse.pipe import Feed
-from endpoint_analytics.infra.local.clickhouse.session import Sessions
+from endpoint_analytics.infra.local.clickhouse.session import EngineSessions
 
 _KILL_AGAIN_S = 0.05
 _AT_ONCE_BYTES = 1 << 12
@@ -23,7 +23,7 @@ _Result = TypeVar("_Result")
 
 
 @dataclass(slots=True)
-class Running:
+class RunningQuery:
     """A running query: its user, since analysts may end only their own, and the feed if it is an INSERT."""
 
     user: str
@@ -33,11 +33,11 @@ class Running:
 class QueryPool:
     """The pool of one asyncio loop. `running` holds the running queries by their IDs."""
 
-    def __init__(self, engine: Engine, *, running: int = 16, waiting: int = 64) -> None:
+    def __init__(self, engine: ClickHouseEngine, *, running: int = 16, waiting: int = 64) -> None:
         """`running` and `waiting` limit the writer; analysts have their own slots and waiting line."""
         self.engine = engine
-        self.sessions = Sessions(engine)
-        self.running: dict[str, Running] = {}
+        self.sessions = EngineSessions(engine)
+        self.running: dict[str, RunningQuery] = {}
         self._admission = AdmissionQueue(running, waiting)
         self._analyst_admission = AdmissionQueue(ANALYST_QUERIES, ANALYST_QUERIES * 4)
         self._threads = ThreadPoolExecutor(running + ANALYST_QUERIES, thread_name_prefix="query")

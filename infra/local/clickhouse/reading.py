@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from endpoint_analytics.infra.local.clickhouse.body import Body
+from endpoint_analytics.infra.local.clickhouse.body import RequestBody
 from endpoint_analytics.infra.local.clickhouse.engine import quote
 from endpoint_analytics.infra.local.clickhouse.errors import ClickHouseError, refusal
 from endpoint_analytics.infra.local.clickhouse.form import parse_form
 from endpoint_analytics.infra.local.clickhouse.open_files import refuse_open_files
 from endpoint_analytics.infra.local.clickhouse.query_pool import QueryPool
-from endpoint_analytics.infra.local.clickhouse.request import Request, parse_request
+from endpoint_analytics.infra.local.clickhouse.request import QueryRequest, parse_request
 from endpoint_analytics.infra.local.clickhouse.statement import Kind, Statement, parse_statement
 
 _HEAD_BYTES = 1 << 18  # ClickHouse's max_query_size: an INSERT's head must be within this many bytes
@@ -25,7 +25,7 @@ _ANALYST_QUERY_BYTES = _HEAD_BYTES
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class ReceivedQuery:
     """The parsed statement, the beginning of an INSERT's data, and whether that is all of the data."""
 
     statement: Statement
@@ -34,7 +34,7 @@ class Query:
 
 
 async def receive_analyst_body(
-    pool: QueryPool, body: Body, slots: AsyncExitStack, within_s: float, *, is_form: bool
+    pool: QueryPool, body: RequestBody, slots: AsyncExitStack, within_s: float, *, is_form: bool
 ) -> None:
     """Receive an analyst's body before its turn, so that a slow sender does not delay others.
 
@@ -53,12 +53,12 @@ async def receive_analyst_body(
 
 async def read_form(
     pool: QueryPool,
-    body: Body,
+    body: RequestBody,
     content_type: str,
     given: tuple[str, str, Mapping[str, str], Mapping[str, str]],
     *,
     analyst: bool,
-) -> Request:
+) -> QueryRequest:
     """Return the request in a form; `given` are the method, the user, the URL's parameters and the headers."""
     data, is_whole = await body.read(MAX_QUERY_BYTES)
     if not is_whole:
@@ -68,7 +68,7 @@ async def read_form(
     )
 
 
-async def read_query(pool: QueryPool, request: Request, body: Body) -> Query:
+async def read_query(pool: QueryPool, request: QueryRequest, body: RequestBody) -> ReceivedQuery:
     """Return the query of a request; raises ClickHouseError, ClientGoneError."""
     text = request.query + b"\n" if request.query else b""
     more, is_whole = await body.read(_HEAD_BYTES)
@@ -80,10 +80,12 @@ async def read_query(pool: QueryPool, request: Request, body: Body) -> Query:
         if not is_whole:
             raise _too_large(MAX_QUERY_BYTES)
         statement = await _parse(pool, request, text)
-    return Query(statement, text[statement.data_at :] if statement.kind is Kind.INSERT else b"", is_whole)
+    return ReceivedQuery(
+        statement, text[statement.data_at :] if statement.kind is Kind.INSERT else b"", is_whole
+    )
 
 
-async def _parse(pool: QueryPool, request: Request, text: bytes) -> Statement:
+async def _parse(pool: QueryPool, request: QueryRequest, text: bytes) -> Statement:
     most_bytes = _ANALYST_QUERY_BYTES if request.analyst else MAX_QUERY_BYTES
     if len(text) > most_bytes:
         raise _too_large(most_bytes)

@@ -13,7 +13,7 @@ from typing import Any
 
 from endpoint_analytics.infra.local.clickhouse.blocks import pack_blocks
 from endpoint_analytics.infra.local.clickhouse.encoding import Encoder, choose_encoding, make_encoder
-from endpoint_analytics.infra.local.clickhouse.engine import Outcome
+from endpoint_analytics.infra.local.clickhouse.engine import QueryOutcome
 from endpoint_analytics.infra.local.clickhouse.errors import ClickHouseError, exception_block
 from endpoint_analytics.infra.local.clickhouse.request import ReplyOptions
 
@@ -77,7 +77,7 @@ class Reply:
         self._tag = uuid.uuid4().hex[:16]
         self.begun = False
 
-    async def whole(self, body: bytes, result_format: str, outcome: Outcome, status: int = 200) -> None:
+    async def whole(self, body: bytes, result_format: str, outcome: QueryOutcome, status: int = 200) -> None:
         """Send a complete result, with a summary of the query."""
         counts = summary(outcome, len(body))
         headers = {**self._result_headers(result_format), "X-ClickHouse-Summary": counts}
@@ -168,7 +168,7 @@ def _header_value(value: str) -> bytes:
     return "".join(c for c in value if c.isprintable()).encode("latin-1", errors="replace")
 
 
-def summary(outcome: Outcome, result_bytes: int) -> str:
+def summary(outcome: QueryOutcome, result_bytes: int) -> str:
     """Return the X-ClickHouse-Summary header, with numbers as strings like ClickHouse's."""
     return json.dumps(
         {

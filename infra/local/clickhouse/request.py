@@ -79,7 +79,7 @@ class ReplyOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class QueryRequest:
     """A parsed request. `settings` are the engine's, `parameters` those of `{name:Type}`."""
 
     query: bytes
@@ -140,7 +140,7 @@ def parse_credentials(query_string: bytes, header: Mapping[str, str]) -> Credent
 
 def parse_request(
     method: str, user: str, given: Mapping[str, str], header: Mapping[str, str], form: Form = _NO_FORM
-) -> Request:
+) -> QueryRequest:
     """Return a user's request; raises ClickHouseError for anything that ClickHouse would reject.
 
     A form's fields are parameters like the URL's; the query is the URL's followed by the form's.
@@ -172,7 +172,7 @@ def parse_request(
         raise refusal(62, f"Syntax error: {default_format!r} is not a valid format name.")
     compressible = _switch(given, "enable_http_compression", "1")
     framed = _switch(given, "decompress")
-    return Request(
+    return QueryRequest(
         query=query.encode(errors="surrogateescape"),
         user=user,
         database=given.get("database") or header.get("x-clickhouse-database", ""),
@@ -198,7 +198,7 @@ def parse_request(
     )
 
 
-def restrict_to_analyst(request: Request) -> Request:
+def restrict_to_analyst(request: QueryRequest) -> QueryRequest:
     """Return the request restricted to the read-only account; raises ClickHouseError.
 
     A read-only user can create nothing that a session would keep, so each request runs outside a session. Another

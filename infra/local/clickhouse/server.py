@@ -21,9 +21,9 @@ import uvicorn
 
 from endpoint_analytics.infra.local.clickhouse.application import Application
 from endpoint_analytics.infra.local.clickhouse.confine import hide_memory
-from endpoint_analytics.infra.local.clickhouse.engine import Engine
+from endpoint_analytics.infra.local.clickhouse.engine import ClickHouseEngine
 from endpoint_analytics.infra.local.clickhouse.query_pool import QueryPool
-from endpoint_analytics.infra.local.clickhouse.start import Service
+from endpoint_analytics.infra.local.clickhouse.start import ServerSettings
 from endpoint_analytics.pipeline.serve.http.connections import (
     BACKLOG,
     PATIENCE_S,
@@ -52,7 +52,7 @@ class _Server(uvicorn.Server):
 
 def serve(
     directory: Path,
-    service: Service,
+    service: ServerSettings,
     listener: socket.socket,
     ready: Callable[[str], None],
     *,
@@ -64,7 +64,7 @@ def serve(
     """
     sys.setswitchinterval(_SWITCH_S)
     most = connection_limit(others=_ENGINE_DESCRIPTORS)
-    engine = Engine(directory)
+    engine = ClickHouseEngine(directory)
     hide_memory()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -78,8 +78,8 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _serve(
-    engine: Engine,
-    service: Service,
+    engine: ClickHouseEngine,
+    service: ServerSettings,
     most: int,
     listener: socket.socket,
     ready: Callable[[str], None],

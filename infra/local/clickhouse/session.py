@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from endpoint_analytics.infra.local.clickhouse.engine import Engine, Handle, quote
+from endpoint_analytics.infra.local.clickhouse.engine import ClickHouseEngine, Handle, quote
 from endpoint_analytics.infra.local.clickhouse.errors import refusal
 from endpoint_analytics.infra.local.clickhouse.request import SessionTicket
 
@@ -17,7 +17,7 @@ _MAX_SESSIONS = 2000
 
 
 @dataclass(slots=True)
-class Session:
+class EngineSession:
     """One named session. `database` is the one chosen by USE, `applied` the handle's current one."""
 
     name: str
@@ -68,17 +68,17 @@ class Session:
         return before
 
 
-class Sessions:
+class EngineSessions:
     """All named sessions; used by one asyncio loop."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: ClickHouseEngine) -> None:
         self._engine = engine
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, EngineSession] = {}
 
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def acquire(self, ticket: SessionTicket, user: str, now: float) -> Session:
+    def acquire(self, ticket: SessionTicket, user: str, now: float) -> EngineSession:
         """Return the session of a ticket, for the exclusive use of one request; raises ClickHouseError 372 or 373."""
         self.expire(now)
         key = f"{user}\0{ticket.session_id}"
@@ -88,7 +88,7 @@ class Sessions:
                 raise refusal(372, f"Session {ticket.session_id} not found.")
             if len(self._sessions) >= _MAX_SESSIONS:
                 self._close_oldest()
-            session = Session(key, self._engine.open(), ticket.timeout_s)
+            session = EngineSession(key, self._engine.open(), ticket.timeout_s)
         self._sessions[key] = session
         if session.busy:
             raise refusal(373, f"Session {ticket.session_id} is locked by a concurrent client.")
@@ -96,7 +96,7 @@ class Sessions:
         session.busy = True
         return session
 
-    def release(self, session: Session, now: float, *, close: bool = False) -> None:
+    def release(self, session: EngineSession, now: float, *, close: bool = False) -> None:
         """Release a session; its idle time starts."""
         session.busy = False
         session.expires_at = now + session.timeout_s
@@ -119,6 +119,6 @@ class Sessions:
             raise refusal(202, "Too many sessions.")
         self._drop(oldest)
 
-    def _drop(self, session: Session) -> None:
+    def _drop(self, session: EngineSession) -> None:
         self._sessions.pop(session.name, None)
         session.handle.close()

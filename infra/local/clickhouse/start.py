@@ -26,7 +26,7 @@ _DESCRIPTORS = 65536
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class ServerSettings:
     """Where to listen, the accounts, the allowed host names, and how long a client may stall."""
 
     host: str
@@ -37,7 +37,7 @@ class Service:
 
 
 def start(
-    directory: Path, service: Service, ready: Callable[[str], None], *, until_stdin_closes: bool
+    directory: Path, service: ServerSettings, ready: Callable[[str], None], *, until_stdin_closes: bool
 ) -> None:
     """Serve until stopped. `ready` is called with the URL once the server answers.
 

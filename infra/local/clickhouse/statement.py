@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from endpoint_analytics.infra.local.clickhouse.errors import refusal
 from endpoint_analytics.infra.local.clickhouse.identity import rewrite_for_client
-from endpoint_analytics.infra.local.clickhouse.lexer import Token, stays_within_brackets, tokens
+from endpoint_analytics.infra.local.clickhouse.lexer import LexerToken, stays_within_brackets, tokens
 
 _RESULT_WORDS = frozenset(
     {"SELECT", "WITH", "FROM", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS", "CHECK"}
@@ -74,7 +74,7 @@ def parse_statement(text: bytes, query_id: bytes = b"''") -> Statement:
     Raises ClickHouseError for anything that ClickHouse's HTTP server refuses: an empty query, two statements, and
     files on the server.
     """
-    found: list[Token] = []
+    found: list[LexerToken] = []
     insert = has_source = False
     for token in tokens(text):
         if not found and token.kind == "end":
@@ -121,7 +121,7 @@ def parse_statement(text: bytes, query_id: bytes = b"''") -> Statement:
     return Statement(Kind.RESULT, text[:stop], format=name, tail_at=tail_at)
 
 
-def _kill(text: bytes, body: list[Token]) -> Statement:
+def _kill(text: bytes, body: list[LexerToken]) -> Statement:
     """KILL QUERY WHERE ... [SYNC|ASYNC|TEST] [FORMAT ...]."""
     name, stop = _trailing_format(body)
     ahead = [token for token in body if token.stop <= stop]
@@ -135,7 +135,7 @@ def _kill(text: bytes, body: list[Token]) -> Statement:
     return Statement(Kind.KILL, head + b"(" + where.rstrip() + b"\n)", format=name, mode=mode)
 
 
-def _insert_head(text: bytes, found: list[Token], *, has_source: bool) -> Statement | None:
+def _insert_head(text: bytes, found: list[LexerToken], *, has_source: bool) -> Statement | None:
     """Return the INSERT once its last token ends the head; None before that, or if no data follows."""
     last, previous = found[-1], found[-2]
     if last.word == "INFILE" and previous.word == "FROM":
@@ -151,7 +151,7 @@ def _insert_head(text: bytes, found: list[Token], *, has_source: bool) -> Statem
     return None
 
 
-def _insert(text: bytes, found: list[Token], stop: int, name: str, data_at: int) -> Statement:
+def _insert(text: bytes, found: list[LexerToken], stop: int, name: str, data_at: int) -> Statement:
     head = text[:stop].rstrip()
     try:
         head.decode()
@@ -165,7 +165,7 @@ def _insert(text: bytes, found: list[Token], stop: int, name: str, data_at: int)
     return Statement(Kind.INSERT, head, format=name, data_at=data_at, tail_at=next(settings, len(head)))
 
 
-def _one_statement(found: list[Token]) -> list[Token]:
+def _one_statement(found: list[LexerToken]) -> list[LexerToken]:
     """Return the tokens before the final semicolons; two statements are refused."""
     ends = [index for index, token in enumerate(found) if token.kind == "end"]
     if not ends:
@@ -175,7 +175,7 @@ def _one_statement(found: list[Token]) -> list[Token]:
     return found[: ends[0]]
 
 
-def _trailing_format(body: list[Token]) -> tuple[str, int]:
+def _trailing_format(body: list[LexerToken]) -> tuple[str, int]:
     """Return the trailing format (before or after SETTINGS) and where its clause begins, or "" and the end."""
     for index in range(len(body) - 2, 0, -1):
         word, name = body[index], body[index + 1]

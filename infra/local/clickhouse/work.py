@@ -12,13 +12,13 @@ import json
 import time
 
 from endpoint_analytics.infra.local.clickhouse.admission_queue import Slot
-from endpoint_analytics.infra.local.clickhouse.engine import Handle, Outcome, quote, quote_name
+from endpoint_analytics.infra.local.clickhouse.engine import Handle, QueryOutcome, quote, quote_name
 from endpoint_analytics.infra.local.clickhouse.errors import ClickHouseError, refusal
 from endpoint_analytics.infra.local.clickhouse.identity import tag
 from endpoint_analytics.infra.local.clickhouse.pipe import Feed, Pipe, memory_file
-from endpoint_analytics.infra.local.clickhouse.query_pool import QueryPool, Running
-from endpoint_analytics.infra.local.clickhouse.request import Request
-from endpoint_analytics.infra.local.clickhouse.session import Session
+from endpoint_analytics.infra.local.clickhouse.query_pool import QueryPool, RunningQuery
+from endpoint_analytics.infra.local.clickhouse.request import QueryRequest
+from endpoint_analytics.infra.local.clickhouse.session import EngineSession
 from endpoint_analytics.infra.local.clickhouse.statement import Kind, Statement
 
 _KILL_AGAIN_S = 0.1
@@ -27,7 +27,7 @@ _FOUND_WITHIN_S = "2"
 _CUT_OFF = 354  # ZLIB_INFLATE_FAILED
 
 
-async def start_work(pool: QueryPool, request: Request, statement: Statement) -> Work:
+async def start_work(pool: QueryPool, request: QueryRequest, statement: Statement) -> Work:
     """Acquire a slot, the query ID, and the session if any, for one statement; raises ClickHouseError."""
     if request.readonly and statement.kind in (Kind.INSERT, Kind.COMMAND):
         # Checked before waiting for data, and not left to the engine: a session's handle cannot be made readonly for a
@@ -45,7 +45,7 @@ async def start_work(pool: QueryPool, request: Request, statement: Statement) ->
         raise
 
 
-async def _take_query_id(pool: QueryPool, request: Request) -> None:
+async def _take_query_id(pool: QueryPool, request: QueryRequest) -> None:
     """Raise ClickHouseError 216 if a query with this ID is running and does not end."""
     replaces = request.replaces_running and pool.is_of(request.query_id, request.user)
     given_up_at = time.monotonic() + (_REPLACED_WITHIN_S if replaces else 0)
@@ -56,7 +56,7 @@ async def _take_query_id(pool: QueryPool, request: Request) -> None:
         await asyncio.sleep(_KILL_AGAIN_S)
 
 
-async def kill_queries(pool: QueryPool, request: Request, statement: Statement) -> Outcome:
+async def kill_queries(pool: QueryPool, request: QueryRequest, statement: Statement) -> QueryOutcome:
     """Run a KILL QUERY without waiting for a slot, since the queries to kill may hold all of them.
 
     A read-only account can end only its own queries. Raises ClickHouseError.
@@ -65,13 +65,13 @@ async def kill_queries(pool: QueryPool, request: Request, statement: Statement) 
         return await _kill_queries(pool, request, statement)
 
 
-async def _kill_queries(pool: QueryPool, request: Request, statement: Statement) -> Outcome:
+async def _kill_queries(pool: QueryPool, request: QueryRequest, statement: Statement) -> QueryOutcome:
     if request.readonly > 1:
         raise refusal(164, "Cannot execute query in readonly mode.")
     of_user = f" AND user = {quote(request.user)}" if request.readonly else ""
     text = statement.head + of_user.encode()
 
-    def find() -> tuple[list[str], Outcome]:
+    def find() -> tuple[list[str], QueryOutcome]:
         handle = pool.engine.open(analyst=request.analyst)
         try:
             parameters = {f"param_{name}": value for name, value in request.parameters.items()}
@@ -103,10 +103,10 @@ class Work:
     def __init__(
         self,
         pool: QueryPool,
-        request: Request,
+        request: QueryRequest,
         statement: Statement,
         slot: Slot,
-        session: Session | None,
+        session: EngineSession | None,
     ) -> None:
         self._pool = pool
         self._request = request
@@ -116,16 +116,16 @@ class Work:
         self._handle: Handle | None = None
         self._mark = tag(request.query_id, request.user)
         self.pipe: Pipe | None = None
-        self._running = pool.running[request.query_id] = Running(request.user)
+        self._running = pool.running[request.query_id] = RunningQuery(request.user)
 
-    def run(self, *, piped: bool) -> asyncio.Future[Outcome]:
+    def run(self, *, piped: bool) -> asyncio.Future[QueryOutcome]:
         """Run a statement that needs no data, in a thread; its rows go into `pipe` if `piped`.
 
         Everything is released when the future is done.
         """
         pipe = self.pipe = Pipe() if piped else None
 
-        def job() -> Outcome:
+        def job() -> QueryOutcome:
             try:
                 handle = self._open()
                 if pipe is None:
@@ -144,7 +144,7 @@ class Work:
         future.add_done_callback(lambda _: self._end())
         return future
 
-    def insert(self, feed: Feed) -> asyncio.Future[Outcome]:
+    def insert(self, feed: Feed) -> asyncio.Future[QueryOutcome]:
         """Run an INSERT in a thread; its data arrives through `feed`.
 
         Everything is released when the future is done, and the feed is closed.
@@ -152,7 +152,7 @@ class Work:
 
         self._running.feed = feed
 
-        def job() -> Outcome:
+        def job() -> QueryOutcome:
             try:
                 text = self._statement.from_file(feed.path, feed.COMPRESSION, self._mark)
                 return self._open().execute(text)
@@ -170,7 +170,7 @@ class Work:
         future.add_done_callback(lambda _: self._end())
         return future
 
-    async def abandon(self, future: asyncio.Future[Outcome]) -> None:
+    async def abandon(self, future: asyncio.Future[QueryOutcome]) -> None:
         """Stop a running query whose rows are no longer wanted, and wait until it has stopped."""
         if self.pipe is not None:
             self.pipe.close_reading()

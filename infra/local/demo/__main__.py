@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from endpoint_analytics.infra.local.demo.arrivals import Arrivals
-from endpoint_analytics.infra.local.demo.life import Life
+from endpoint_analytics.infra.local.demo.life import DemoLife
 from endpoint_analytics.infra.local.demo.replica import Environment
 from endpoint_analytics.infra.local.demo.traffic import Tally, Traffic
 from endpoint_analytics.schemas.configuration.command_line import Parser
@@ -67,7 +67,7 @@ async def live(arguments: argparse.Namespace) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     arguments.data.mkdir(parents=True, exist_ok=True)
     environment = Environment(arguments.kafka, arguments.data, arguments.logs)
-    life = Life(environment, arguments.port, arguments.pace, say, log)
+    life = DemoLife(environment, arguments.port, arguments.pace, say, log)
     traffic = Traffic(life.targets, Arrivals(arguments.rate), arguments.seed)
     counted = arguments.data / "traffic.json"
 

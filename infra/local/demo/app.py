@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 from endpoint_analytics import AnalyticsMiddleware
 from endpoint_analytics.infra.local.demo import engine_metrics
 from endpoint_analytics.infra.local.demo.inference import Inference, OverloadedError
-from endpoint_analytics.infra.local.demo.model import Model, Verdict
+from endpoint_analytics.infra.local.demo.model import Classification, Model
 
 MAX_BODY_BYTES = 256 * 1024
 MAX_PARTS = 64
@@ -86,10 +86,10 @@ async def predict_stream(request: Request) -> Response:
             async for part in parts:
                 yield render(await inference.detect(part, admitted=True))
 
-    return Lines(lines())
+    return InputLines(lines())
 
 
-class Lines(Response):
+class InputLines(Response):
     """Sends lines as they are produced.
 
     Starlette's StreamingResponse waits for the client's disconnect on the channel from which the body is still being
@@ -164,7 +164,7 @@ async def read_parts(request: Request) -> AsyncIterator[bytes]:
         yield held
 
 
-def render(verdict: Verdict, min_score: float = 0.0) -> bytes:
+def render(verdict: Classification, min_score: float = 0.0) -> bytes:
     """Return one line of JSON."""
     label = verdict.label if verdict.score >= min_score else "unknown"
     return orjson.dumps({"label": label, "score": verdict.score}) + b"\n"

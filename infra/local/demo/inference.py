@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-from endpoint_analytics.infra.local.demo.model import Model, Verdict
+from endpoint_analytics.infra.local.demo.model import Classification, Model
 
 QUEUE_LIMIT = 16
 
@@ -24,7 +24,7 @@ class Inference:
         self.finished = self.refused = self.bytes_read = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
 
-    async def detect(self, content: bytes, *, admitted: bool = False) -> Verdict:
+    async def detect(self, content: bytes, *, admitted: bool = False) -> Classification:
         """Return the model's verdict. Raises OverloadedError at the limit, unless the request was `admitted` before."""
         if self._held >= self._limit and not admitted:
             self.refused += 1

@@ -12,13 +12,13 @@ from endpoint_analytics.agents.delivery.events import SendError, send_replica_me
 from endpoint_analytics.infra.local.demo.identity import ENDPOINT, EXTRA, FIRST, KILLED, NAMESPACE, RESTARTED
 from endpoint_analytics.infra.local.demo.replica import (
     REPORTED_WITHIN_S,
+    DemoReplica,
     Environment,
-    Replica,
     ReplicaError,
     Step,
 )
 from endpoint_analytics.infra.local.demo.timetable import Event, due
-from endpoint_analytics.infra.local.demo.traffic import Target
+from endpoint_analytics.infra.local.demo.traffic import TrafficTarget
 from endpoint_analytics.infra.local.system.restart import RestartRule
 from endpoint_analytics.schemas.replicas import EndpointSettings
 
@@ -36,7 +36,7 @@ DRAIN_S = 3.0
 FAILED_S = 6.0
 
 
-class Life:
+class DemoLife:
     """The replicas by their IDs. `say` shows a line to the user, `log` only logs it."""
 
     def __init__(
@@ -48,7 +48,7 @@ class Life:
         log: Callable[[str], None],
     ) -> None:
         self.replicas = {
-            name: Replica(name, environment, port if name == FIRST else 0)
+            name: DemoReplica(name, environment, port if name == FIRST else 0)
             for name in (FIRST, RESTARTED, KILLED, EXTRA)
         }
         self._kafka = environment.kafka
@@ -59,7 +59,7 @@ class Life:
         self._failures = dict.fromkeys(self.replicas, 0)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def targets(self) -> Sequence[Target]:
+    def targets(self) -> Sequence[TrafficTarget]:
         """Return the replicas that accept requests now."""
         return [replica.target for replica in self.replicas.values() if replica.target is not None]
 
@@ -107,14 +107,14 @@ class Life:
                     await self.replicas[EXTRA].end(DRAIN_S)
                 await self._settings(MAX_REPLICAS)
 
-    async def _kill(self, replica: Replica) -> None:
+    async def _kill(self, replica: DemoReplica) -> None:
         async with replica.busy:
             await replica.kill()
             await replica.report("failed", "killed by signal 9")
             await asyncio.sleep(FAILED_S)
         await self._start(replica, AGAIN)
 
-    async def _recover(self, replica: Replica) -> None:
+    async def _recover(self, replica: DemoReplica) -> None:
         """Restart a replica that ended unexpectedly, after a growing delay."""
         async with replica.busy:
             if (status := replica.status()) is None:
@@ -127,7 +127,7 @@ class Life:
             await asyncio.sleep(wait_s)
         await self._start(replica, SCHEDULED)
 
-    async def _start(self, replica: Replica, story: Sequence[Step]) -> None:
+    async def _start(self, replica: DemoReplica, story: Sequence[Step]) -> None:
         async with replica.busy:
             while True:
                 try:

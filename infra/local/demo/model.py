@@ -13,7 +13,7 @@ ZIP = b"PK\x03\x04"
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Classification:
     """The model's output: a label such as `python`, and a score from 0 to 1."""
 
     label: str
@@ -35,7 +35,7 @@ class Model:
     def __init__(self) -> None:
         self._magika = _OneThread()
 
-    def detect(self, content: bytes) -> Verdict:
+    def detect(self, content: bytes) -> Classification:
         """Return the type of `content`, and for an archive also its number of entries.
 
         A truncated archive raises: a deliberate bug that the demo's users run into now and then.
@@ -45,4 +45,4 @@ class Model:
         if content.startswith(ZIP):
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 label = f"{label}:{len(archive.namelist())}"
-        return Verdict(label, round(float(found.score), 4))
+        return Classification(label, round(float(found.score), 4))

@@ -20,7 +20,7 @@ from endpoint_analytics.agents.core.config import KafkaConfig
 from endpoint_analytics.agents.delivery.events import SendError, send_replica_message
 from endpoint_analytics.infra.local.demo import engine_metrics
 from endpoint_analytics.infra.local.demo.identity import ENDPOINT, NAMESPACE
-from endpoint_analytics.infra.local.demo.traffic import Target
+from endpoint_analytics.infra.local.demo.traffic import TrafficTarget
 from endpoint_analytics.infra.local.system.child import spawn
 from endpoint_analytics.infra.local.system.logs import rotate
 from endpoint_analytics.infra.local.system.port import free_port
@@ -61,14 +61,14 @@ class Environment:
             await send_replica_message(message, KafkaConfig(bootstrap_servers=self.kafka), REPORTED_WITHIN_S)
 
 
-class Replica:
+class DemoReplica:
     """A replica that can be started and stopped any number of times; each start is a new boot. Port 0: a free port."""
 
     def __init__(self, replica_id: str, environment: Environment, port: int = 0) -> None:
         self.replica_id = replica_id
         self.busy = asyncio.Lock()
         """Held while its state changes, so that only one task changes it."""
-        self.target: Target | None = None
+        self.target: TrafficTarget | None = None
         """Its address while it accepts requests; None otherwise."""
         self._environment = environment
         self._port = port
@@ -112,7 +112,7 @@ class Replica:
             spawn, [sys.executable, *words], cwd=self._environment.directory, output=log, environ=environ
         )
         await self._until_it_listens(port)
-        self.target = Target(self.replica_id, f"http://{HOST}:{port}")
+        self.target = TrafficTarget(self.replica_id, f"http://{HOST}:{port}")
 
     async def end(self, drain_s: float = 0.0) -> None:
         """Accept no more requests, let the running ones finish, and stop; its agent reports `terminated`."""

@@ -21,7 +21,7 @@ REQUEST_S = 30.0
 
 
 @dataclass(slots=True)
-class Target:
+class TrafficTarget:
     """A replica as the balancer sees it."""
 
     replica_id: str
@@ -50,7 +50,7 @@ class Tally:
         }
 
 
-def pick(targets: Sequence[Target], rng: random.Random) -> Target | None:
+def pick(targets: Sequence[TrafficTarget], rng: random.Random) -> TrafficTarget | None:
     """Return the less busy of two random targets; None if there are none."""
     if not targets:
         return None
@@ -60,7 +60,7 @@ def pick(targets: Sequence[Target], rng: random.Random) -> Target | None:
 class Traffic:
     """Sends requests until cancelled. `targets` returns the replicas that accept requests now."""
 
-    def __init__(self, targets: Callable[[], Sequence[Target]], arrivals: Arrivals, seed: int) -> None:
+    def __init__(self, targets: Callable[[], Sequence[TrafficTarget]], arrivals: Arrivals, seed: int) -> None:
         self.tally = Tally()
         self._targets = targets
         self._arrivals = arrivals
@@ -98,7 +98,7 @@ class Traffic:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _request(self, session: aiohttp.ClientSession, plan: Plan, target: Target) -> None:
+    async def _request(self, session: aiohttp.ClientSession, plan: Plan, target: TrafficTarget) -> None:
         self.tally.sent[target.replica_id] += 1
         target.open += 1
         patience_s = plan.patience_s if plan.leaves != "never" else None

@@ -26,7 +26,7 @@ from endpoint_analytics.pipeline.store.page_sessions import (
     active_parameters,
     parse_rows,
 )
-from endpoint_analytics.pipeline.store.tokens import Token, sha256_hex
+from endpoint_analytics.pipeline.store.tokens import AccessToken, sha256_hex
 
 LASTS_S = 12 * 3600
 
@@ -42,20 +42,20 @@ class Store(Reader, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class SignedIn:
     """The token that is signed in, and until when."""
 
-    token: Token
+    token: AccessToken
     expires_s: int
 
 
-class Sessions:
+class PageSessions:
     """Opens, checks and ends sessions. `find` returns the active token of an id. Belongs to one event loop."""
 
     def __init__(
         self,
         store: Store,
-        find: Callable[[str], Awaitable[Token | None]],
+        find: Callable[[str], Awaitable[AccessToken | None]],
         now_s: Callable[[], float],
         clock: Callable[[], float],
     ) -> None:
@@ -66,22 +66,22 @@ class Sessions:
         # A session ended by this process is refused here at once, even while ClickHouse is down.
         self._ended: OrderedDict[str, None] = OrderedDict()
 
-    async def open(self, token: Token) -> tuple[str, Session]:
+    async def open(self, token: AccessToken) -> tuple[str, SignedIn]:
         """Store a new session, then return its value and itself; raises StoreError."""
         session_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
         opened_s = int(self._now_s())
         kept = PageSession(session_id, sha256_hex(secret), token.token_id, opened_s, opened_s + LASTS_S)
         await self._store.write(OPEN, kept.parameters())
-        return f"{session_id}.{secret}", Session(token, kept.expires_s)
+        return f"{session_id}.{secret}", SignedIn(token, kept.expires_s)
 
-    async def check(self, value: str) -> Session | None:
+    async def check(self, value: str) -> SignedIn | None:
         """Return the session of a value; None if it is unknown or over, or if its token is revoked.
 
         Raises StoreError if it cannot be checked. The time taken does not reveal what was wrong.
         """
         kept = await self._kept(value)
         token = await self._find(kept.token_id) if kept is not None else None
-        return Session(token, kept.expires_s) if kept is not None and token is not None else None
+        return SignedIn(token, kept.expires_s) if kept is not None and token is not None else None
 
     async def end(self, value: str) -> None:
         """End the session of a value in every query service; raises StoreError if it may still be active."""

@@ -14,7 +14,7 @@ from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.tokens import (
     ACTIVE,
     MAX_TOKENS,
-    Token,
+    AccessToken,
     parse_rows,
     parse_token,
     verify,
@@ -28,12 +28,12 @@ class TokenCache:
 
     def __init__(self, reader: Reader, clock: Callable[[], float]) -> None:
         self._reader = reader
-        self._cache: LookupCache[Token] = LookupCache(self._read, clock)
+        self._cache: LookupCache[AccessToken] = LookupCache(self._read, clock)
 
     def __len__(self) -> int:
         return len(self._cache)
 
-    async def check(self, text: str, *, again: bool = True) -> Token | None:
+    async def check(self, text: str, *, again: bool = True) -> AccessToken | None:
         """Return the active token that `text` is, or None; raises StoreError if tokens cannot be checked.
 
         With `again=False`, a token created within the last READ_EVERY_S may be refused, and no refusal costs a query.
@@ -42,10 +42,10 @@ class TokenCache:
             return None
         return await self._cache.pick(lambda tokens: verify(text, tokens), again=again)
 
-    async def find(self, token_id: str) -> Token | None:
+    async def find(self, token_id: str) -> AccessToken | None:
         """Return the active token of this id, or None; raises StoreError if tokens cannot be checked."""
         return await self._cache.find(token_id)
 
-    async def _read(self) -> Mapping[str, Token]:
+    async def _read(self) -> Mapping[str, AccessToken]:
         rows = await self._reader.read(ACTIVE, {"limit": MAX_TOKENS})
         return {token.token_id: token for token in parse_rows(rows)}

@@ -14,7 +14,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from endpoint_analytics.pipeline.store.connect import Client, connect
 from endpoint_analytics.pipeline.store.errors import StoreError, store_error
-from endpoint_analytics.pipeline.store.tokens import Token, create_token, list_tokens, revoke_token
+from endpoint_analytics.pipeline.store.tokens import AccessToken, create_token, list_tokens, revoke_token
 from endpoint_analytics.schemas.configuration.clickhouse_config import (
     ClickHouseConfig,
     ClickHouseConfigError,
@@ -69,7 +69,7 @@ def _act(client: Client, arguments: argparse.Namespace, config: ClickHouseConfig
         raise store_error(error, config.url, config.database) from error
 
 
-def _table(tokens: tuple[Token, ...]) -> str:
+def _table(tokens: tuple[AccessToken, ...]) -> str:
     rows = [("TOKEN_ID", "NAMESPACE", "CREATED", "STATE", "LABEL")]
     rows += [
         (

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from endpoint_analytics.pipeline.serve.access.bearer import read_bearer
-from endpoint_analytics.pipeline.serve.access.page_session import Session, Sessions
+from endpoint_analytics.pipeline.serve.access.page_session import PageSessions, SignedIn
 from endpoint_analytics.pipeline.serve.access.rate import Rate
 from endpoint_analytics.pipeline.serve.access.same_site import is_https, is_same_site
 from endpoint_analytics.pipeline.serve.access.token_cache import TokenCache
 from endpoint_analytics.pipeline.serve.api.query import QueryError
-from endpoint_analytics.pipeline.store.tokens import Token
+from endpoint_analytics.pipeline.store.tokens import AccessToken
 
 COOKIE = "endpoint_analytics_session"
 HOST_COOKIE = f"__Host-{COOKIE}"
@@ -21,15 +21,15 @@ _HOW = "send 'Authorization: Bearer <token>', or sign in with POST /session"
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class ApiAccess:
     """Checks tokens and sessions. `failures` limits failed sign-ins by address, `openings` new sessions by token."""
 
     tokens: TokenCache
-    sessions: Sessions
+    sessions: PageSessions
     failures: Rate
     openings: Rate
 
-    async def token(self, request: Request) -> Token:
+    async def token(self, request: Request) -> AccessToken:
         """Return the token of this request; the header takes precedence over the cookie.
 
         Raises QueryError (401; 403 for a cookie on a cross-site request) and StoreError.
@@ -39,14 +39,14 @@ class Access:
             return (await self.session(request)).token
         return await self.checked(presented, "header Authorization")
 
-    async def checked(self, presented: str, where: str) -> Token:
+    async def checked(self, presented: str, where: str) -> AccessToken:
         """Return the presented token if it is active; raises QueryError (401) and StoreError."""
         token = await self.tokens.check(presented) if presented else None
         if token is None:
             raise _unknown(where)
         return token
 
-    async def signs_in(self, request: Request, presented: str) -> Token:
+    async def signs_in(self, request: Request, presented: str) -> AccessToken:
         """Return the token presented to sign in if it is active; raises QueryError (401, 429) and StoreError.
 
         An address with too many failures is refused without a query and without a wait. A valid token still works:
@@ -64,7 +64,7 @@ class Access:
         self.openings.count(token.token_id)
         return token
 
-    async def _check_counted(self, address: str, presented: str) -> Token:
+    async def _check_counted(self, address: str, presented: str) -> AccessToken:
         """Return the presented token if it is active; raises QueryError (401) and StoreError.
 
         It counts as a failure until it is found valid, so that concurrent attempts cannot exceed the limit.
@@ -81,7 +81,7 @@ class Access:
             raise _unknown("body")
         return token
 
-    async def session(self, request: Request) -> Session:
+    async def session(self, request: Request) -> SignedIn:
         """Return the session of the request's cookie; raises QueryError and StoreError."""
         name = cookie_name(request)
         value = request.cookies.get(name)
@@ -93,7 +93,7 @@ class Access:
             raise QueryError("this session has ended", f"cookie {name}", "sign in again", 401)
         return session
 
-    async def opened(self, request: Request, namespace: str) -> Token:
+    async def opened(self, request: Request, namespace: str) -> AccessToken:
         """Return the token if it grants access to the namespace; raises QueryError (401, 403) and StoreError."""
         token = await self.token(request)
         if not token.opens(namespace):

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from starlette.requests import Request
 from starlette.responses import Response
 
-from endpoint_analytics.pipeline.serve.api.access import Access
+from endpoint_analytics.pipeline.serve.api.access import ApiAccess
 from endpoint_analytics.pipeline.serve.api.external_models import (
     GROUP_VERSION,
     APIResource,
@@ -59,7 +59,7 @@ async def resources(_: Request) -> Response:
     return plain_reply(APIResourceList("APIResourceList", "v1", GROUP_VERSION, found))
 
 
-async def values(request: Request, access: Access, signals: Signals) -> Response:
+async def values(request: Request, access: ApiAccess, signals: Signals) -> Response:
     """Answer one metric of the endpoint that the label selector names."""
     await access.token(request)
     metric = request.path_params["metric"]

@@ -15,9 +15,9 @@ from endpoint_analytics.pipeline.serve.api import summary as summaries
 from endpoint_analytics.pipeline.serve.api.models import Answer, Group, Series, Summary
 from endpoint_analytics.pipeline.serve.api.openapi import MAX_POINTS
 from endpoint_analytics.pipeline.serve.api.query import Query, QueryError
-from endpoint_analytics.pipeline.store.conflicts import Conflict, read_conflicts
+from endpoint_analytics.pipeline.store.conflicts import BatchConflict, read_conflicts
 from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
-from endpoint_analytics.pipeline.store.losses import Loss, read_losses
+from endpoint_analytics.pipeline.store.losses import LostRequests, read_losses
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.query_group import query_group
 from endpoint_analytics.pipeline.store.rollup_levels import RollupProgress
@@ -61,8 +61,8 @@ class _Rows:
     engine: list[SampleSeries]
     summary: Summary | None
     replicas: Replicas
-    losses: list[Loss]
-    conflicts: list[Conflict]
+    losses: list[LostRequests]
+    conflicts: list[BatchConflict]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,14 +18,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from endpoint_analytics.pipeline.serve.api import external_metrics, sign_in
-from endpoint_analytics.pipeline.serve.api.access import Access
+from endpoint_analytics.pipeline.serve.api.access import ApiAccess
 from endpoint_analytics.pipeline.serve.api.external_models import GROUP_VERSION
 from endpoint_analytics.pipeline.serve.api.figures import Figures
 from endpoint_analytics.pipeline.serve.api.models import Namespaces, encode
 from endpoint_analytics.pipeline.serve.api.openapi import openapi_document
 from endpoint_analytics.pipeline.serve.api.overview import Overview
 from endpoint_analytics.pipeline.serve.api.query import Part, QueryError, parse_parameters, parse_query
-from endpoint_analytics.pipeline.serve.api.replies import Body, failure, plain_reply, reply, status_failure
+from endpoint_analytics.pipeline.serve.api.replies import (
+    ReplyBody,
+    failure,
+    plain_reply,
+    reply,
+    status_failure,
+)
 from endpoint_analytics.pipeline.serve.api.signals import Signals, autoscaling_shape
 from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.errors import StoreError
@@ -37,7 +43,7 @@ from endpoint_analytics.schemas.identity import check_name
 Handler = Callable[[Request], Awaitable[Response]]
 ANSWER_WITHIN_S = 10.0
 """Time limit for one answer with all its queries, including their time in the queue."""
-_ABSENT = Body(b"")
+_ABSENT = ReplyBody(b"")
 """The cache entry for an endpoint that does not exist."""
 _NO_ANSWER = QueryError(
     "ClickHouse cannot be queried right now",
@@ -52,11 +58,11 @@ class Api:
     """The handlers and their dependencies; `cache` briefly keeps answers for identical requests."""
 
     reader: Reader
-    access: Access
+    access: ApiAccess
     figures: Figures
     overview: Overview
     signals: Signals
-    cache: SharedCache[Hashable, Body]
+    cache: SharedCache[Hashable, ReplyBody]
     version: str
 
     def routes(self) -> dict[str, dict[str, Handler]]:
@@ -113,9 +119,9 @@ class Api:
         _check_names(namespace, name)
         query = parse_query(namespace, name, request.query_params.multi_items(), part)
 
-        async def read() -> Body:
+        async def read() -> ReplyBody:
             answer = await self.figures.answer(query)
-            return _ABSENT if answer is None else Body(encode(answer))
+            return _ABSENT if answer is None else ReplyBody(encode(answer))
 
         body = await self._cached(query, read)
         if body is _ABSENT:
@@ -133,8 +139,8 @@ class Api:
         _check_names(namespace, "any")
         parse_parameters(request.query_params.multi_items(), ())
 
-        async def read() -> Body:
-            return Body(encode(await self.overview.endpoints(namespace)))
+        async def read() -> ReplyBody:
+            return ReplyBody(encode(await self.overview.endpoints(namespace)))
 
         return reply(request, await self._cached(("endpoints", namespace), read))
 
@@ -149,16 +155,16 @@ class Api:
         token = await self.access.token(request)
         parse_parameters(request.query_params.multi_items(), ())
 
-        async def read() -> Body:
+        async def read() -> ReplyBody:
             known = await read_namespaces(self.reader)
-            return Body(encode(Namespaces([each for each in known if token.opens(each)])))
+            return ReplyBody(encode(Namespaces([each for each in known if token.opens(each)])))
 
         return reply(request, await self._cached(("namespaces", token.namespace), read))
 
     async def _openapi(self, request: Request) -> Response:
-        return reply(request, Body(msgspec.json.encode(openapi_document(self.version))))
+        return reply(request, ReplyBody(msgspec.json.encode(openapi_document(self.version))))
 
-    async def _cached(self, key: Hashable, read: Callable[[], Awaitable[Body]]) -> Body:
+    async def _cached(self, key: Hashable, read: Callable[[], Awaitable[ReplyBody]]) -> ReplyBody:
         body, _ = await self.cache.get(key, read)
         return body
 

@@ -145,7 +145,7 @@ class ClassCount(Struct, frozen=True):
     share: Annotated[float | None, Meta(description="0 to 1; null when no request got a final status")]
 
 
-class Aborted(Struct, frozen=True):
+class AbortedShare(Struct, frozen=True):
     """Requests that ended before their last byte, and their share of all that ended."""
 
     count: int
@@ -174,7 +174,7 @@ class Summary(Struct, frozen=True):
     informational: int
     classes: list[ClassCount]
     statuses: Annotated[dict[str, int], Meta(description="Every status that was sent, 1xx included")]
-    aborted: Aborted
+    aborted: AbortedShare
     latency: Distribution
     ttfb: Distribution
     pending_mean: float | None

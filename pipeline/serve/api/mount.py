@@ -7,14 +7,14 @@ from collections.abc import Hashable
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 
-from endpoint_analytics.pipeline.serve.access.page_session import Sessions, Store
+from endpoint_analytics.pipeline.serve.access.page_session import PageSessions, Store
 from endpoint_analytics.pipeline.serve.access.rate import Rate
 from endpoint_analytics.pipeline.serve.access.token_cache import TokenCache
-from endpoint_analytics.pipeline.serve.api.access import Access
+from endpoint_analytics.pipeline.serve.api.access import ApiAccess
 from endpoint_analytics.pipeline.serve.api.figures import Figures
 from endpoint_analytics.pipeline.serve.api.handlers import Api
 from endpoint_analytics.pipeline.serve.api.overview import Overview
-from endpoint_analytics.pipeline.serve.api.replies import RETRY_AFTER_S, Body
+from endpoint_analytics.pipeline.serve.api.replies import RETRY_AFTER_S, ReplyBody
 from endpoint_analytics.pipeline.serve.api.signals import Signals
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.rollup import read_rollup_progress
@@ -35,12 +35,12 @@ def make_api(reader: Store, tokens: TokenCache, presence: Presence, keep_s: floa
         found, _ = await cached_progress.get("progress", lambda: read_rollup_progress(reader))
         return found
 
-    cache: SharedCache[Hashable, Body] = SharedCache(keep_s, CACHE_ENTRIES, time.monotonic)
+    cache: SharedCache[Hashable, ReplyBody] = SharedCache(keep_s, CACHE_ENTRIES, time.monotonic)
     return Api(
         reader,
-        Access(
+        ApiAccess(
             tokens,
-            Sessions(reader, tokens.find, time.time, time.monotonic),
+            PageSessions(reader, tokens.find, time.time, time.monotonic),
             failures=Rate(20, RETRY_AFTER_S, time.monotonic),
             openings=Rate(100, RETRY_AFTER_S, time.monotonic),
         ),

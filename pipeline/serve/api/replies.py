@@ -25,7 +25,7 @@ RETRY_AFTER_S = 5
 
 
 @dataclass(slots=True)
-class Body:
+class ReplyBody:
     """An answer's bytes, made once for identical requests: plain, compressed, and their hash."""
 
     plain: bytes
@@ -42,7 +42,7 @@ class Body:
         return self._gzip
 
 
-def reply(request: Request, body: Body) -> Response:
+def reply(request: Request, body: ReplyBody) -> Response:
     """Return 200 with the body, or 304 if the client already has it.
 
     ETags are strong, so the gzip form of the same figures has a different one (RFC 9110, 8.8.3.3).

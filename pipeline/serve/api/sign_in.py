@@ -9,9 +9,9 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from endpoint_analytics.pipeline.serve.access.page_session import LASTS_S, Session
+from endpoint_analytics.pipeline.serve.access.page_session import LASTS_S, SignedIn
 from endpoint_analytics.pipeline.serve.access.same_site import is_https
-from endpoint_analytics.pipeline.serve.api.access import Access, cookie_name, refuse_other_sites
+from endpoint_analytics.pipeline.serve.api.access import ApiAccess, cookie_name, refuse_other_sites
 from endpoint_analytics.pipeline.serve.api.models import Session as SessionModel
 from endpoint_analytics.pipeline.serve.api.models import SignIn
 from endpoint_analytics.pipeline.serve.api.query import QueryError
@@ -23,12 +23,12 @@ BODY_WITHIN_S = 10.0
 _HINT = 'send {"token": "eat_..."} as application/json'
 
 
-async def said(request: Request, access: Access) -> Response:
+async def said(request: Request, access: ApiAccess) -> Response:
     """Answer GET: the session of the cookie."""
     return plain_reply(_model(await access.session(request)))
 
 
-async def signed_in(request: Request, access: Access) -> Response:
+async def signed_in(request: Request, access: ApiAccess) -> Response:
     """Answer POST: check the token in the body, set the cookie, and end the session of the cookie it replaces.
 
     Only application/json is accepted, because a form on another site cannot send it.
@@ -47,7 +47,7 @@ async def signed_in(request: Request, access: Access) -> Response:
     return plain_reply(_model(session), {"Set-Cookie": _cookie(request, value, LASTS_S)})
 
 
-async def signed_out(request: Request, access: Access) -> Response:
+async def signed_out(request: Request, access: ApiAccess) -> Response:
     """Answer DELETE: end the session and clear the cookie; raises StoreError if the session could not be ended."""
     refuse_other_sites(request, changes=True)
     if value := request.cookies.get(cookie_name(request)):
@@ -55,7 +55,7 @@ async def signed_out(request: Request, access: Access) -> Response:
     return no_content({"Set-Cookie": _cookie(request, "", 0)})
 
 
-def _model(session: Session) -> SessionModel:
+def _model(session: SignedIn) -> SessionModel:
     namespace = session.token.namespace
     every = namespace == ALL_NAMESPACES
     return SessionModel([] if every else [namespace], every, session.expires_s)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from endpoint_analytics.pipeline.serve.api.columns import aborted, of_class
 from endpoint_analytics.pipeline.serve.api.models import (
-    Aborted,
+    AbortedShare,
     Bar,
     ClassCount,
     Conflict,
@@ -19,8 +19,8 @@ from endpoint_analytics.pipeline.serve.api.models import (
     StateSpan,
     Summary,
 )
-from endpoint_analytics.pipeline.store.conflicts import Conflict as InNoFigure
-from endpoint_analytics.pipeline.store.losses import Loss as Lost
+from endpoint_analytics.pipeline.store.conflicts import BatchConflict
+from endpoint_analytics.pipeline.store.losses import LostRequests
 from endpoint_analytics.pipeline.store.paused_partitions import PausedPartition
 from endpoint_analytics.pipeline.store.series import RequestStep
 from endpoint_analytics.pipeline.store.series_replicas import KnownReplica, Replicas
@@ -43,7 +43,7 @@ def summary_of(step: RequestStep | None, latency: Quantiles, ttfb: Quantiles) ->
         informational=of_class(step, 1) if step else 0,
         classes=[ClassCount(name, count, count / final if final else None) for name, count in classes],
         statuses={str(status): count for status, count in sorted(step.status.items())} if step else {},
-        aborted=Aborted(lost, step.aborted_pending if step else 0, lost / ended if ended else None),
+        aborted=AbortedShare(lost, step.aborted_pending if step else 0, lost / ended if ended else None),
         latency=_distribution(step, "latency", latency),
         ttfb=_distribution(step, "ttfb", ttfb),
         pending_mean=step.pending_request_us / step.covered_us if step and step.covered_us else None,
@@ -98,7 +98,7 @@ def timeline_of(replicas: Replicas, replica: str, from_s: float, to_s: float) ->
     return sorted(bars, key=lambda bar: (bar.states[0].from_, bar.replica))
 
 
-def losses_of(losses: Sequence[Lost]) -> list[Loss] | None:
+def losses_of(losses: Sequence[LostRequests]) -> list[Loss] | None:
     """Return what was lost in the range, or None if nothing was."""
     return [
         Loss(each.replica, each.from_s, each.to_s, each.requests, each.batches, dict(each.reasons))
@@ -106,7 +106,7 @@ def losses_of(losses: Sequence[Lost]) -> list[Loss] | None:
     ] or None
 
 
-def conflicts_of(conflicts: Sequence[InNoFigure]) -> list[Conflict] | None:
+def conflicts_of(conflicts: Sequence[BatchConflict]) -> list[Conflict] | None:
     """Return the batches of the range that are in no figure, or None if there are none."""
     return [
         Conflict(each.replica, each.stream, each.from_s, each.to_s, each.batches) for each in conflicts

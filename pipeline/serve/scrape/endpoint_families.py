@@ -9,7 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 
 from endpoint_analytics.pipeline.exposition.families import Labels, MetricFamily, Sample, family_of
-from endpoint_analytics.pipeline.store.endpoint_numbers import EndpointMetrics, ReplicaMetrics, Summary
+from endpoint_analytics.pipeline.store.endpoint_numbers import (
+    DurationSummary,
+    EndpointMetrics,
+    ReplicaMetrics,
+)
 from endpoint_analytics.schemas import metrics as names
 from endpoint_analytics.schemas.replicas import STATES
 
@@ -52,7 +56,7 @@ def _unknown(replicas: Sequence[ReplicaMetrics]) -> int:
     return sum(replica.state == "unknown" for replica in replicas)
 
 
-def _summary(summary: Summary) -> tuple[Sample, ...]:
+def _summary(summary: DurationSummary) -> tuple[Sample, ...]:
     lines = [Sample("", (("quantile", str(q)),), seconds) for q, seconds in summary.quantiles_s]
     return (*lines, Sample("_count", (), summary.count), Sample("_sum", (), summary.sum_us / 1e6))
 

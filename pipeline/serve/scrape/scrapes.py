@@ -39,7 +39,7 @@ def compress(body: bytes) -> bytes:
 
 
 @dataclass(slots=True)
-class Exposition:
+class RenderedExposition:
     """An endpoint's families and the bodies rendered so far."""
 
     families: tuple[MetricFamily, ...]
@@ -76,15 +76,17 @@ class Scrapes:
         self._reader = reader
         self._settings = settings
         self._now = now
-        self._cache: SharedCache[tuple[str, str], Exposition | None] = SharedCache(keep_s, entries, clock)
+        self._cache: SharedCache[tuple[str, str], RenderedExposition | None] = SharedCache(
+            keep_s, entries, clock
+        )
 
     def __len__(self) -> int:
         return len(self._cache)
 
-    async def scrape(self, namespace: str, endpoint: str) -> tuple[Exposition | None, Outcome]:
+    async def scrape(self, namespace: str, endpoint: str) -> tuple[RenderedExposition | None, Outcome]:
         """Return the exposition, or None for an endpoint that does not exist; raises StoreError."""
 
-        async def read() -> Exposition | None:
+        async def read() -> RenderedExposition | None:
             reader, now = self._reader, self._now()
             async with query_group() as group:
                 metrics = group.create_task(
@@ -94,6 +96,6 @@ class Scrapes:
             found = metrics.result()
             if found is None:
                 return None
-            return Exposition((*endpoint_families(found), *signal_families(signals.result())))
+            return RenderedExposition((*endpoint_families(found), *signal_families(signals.result())))
 
         return await self._cache.get((namespace, endpoint), read)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from endpoint_analytics.agents.core.batching import Batcher
 from endpoint_analytics.agents.core.clock import read_offset_us, steady_offset_us
 from endpoint_analytics.agents.core.config import AgentConfig
-from endpoint_analytics.agents.core.recorder import Recorder, Request
+from endpoint_analytics.agents.core.recorder import RecordedRequest, Recorder
 from endpoint_analytics.schemas.codec import decode_requests, encode
 from endpoint_analytics.schemas.limits import MAX_INTERVAL_US
 from endpoint_analytics.schemas.requests import RequestBatch
@@ -45,7 +45,7 @@ def play(steps: list[tuple[str, int]], max_events: int, limit: int) -> tuple[lis
     clock = Clock()
     recorder = Recorder(limit, clock)
     batcher = Batcher(CONFIG, "boot-1", max_events)
-    requests: list[Request] = []
+    requests: list[RecordedRequest] = []
     batches: list[RequestBatch] = []
     for step, number in [*steps, ("cut", 0)]:
         if step == "pass":
@@ -194,7 +194,7 @@ def test_an_event_that_was_late_for_its_snapshot_is_reported_at_the_next_start()
     clock = Clock()
     recorder = Recorder(clock=clock)
     batcher = Batcher(CONFIG, "boot-1")
-    request = Request(recorder, clock.now_ns)  # the clock was read, and the row not yet written
+    request = RecordedRequest(recorder, clock.now_ns)  # the clock was read, and the row not yet written
     clock.now_ns += 1_000_000
     list(batcher.batches(recorder.snapshot(), OFFSET_US, {}, {}))
     recorder.arrived.append(request)

@@ -24,10 +24,10 @@ from endpoint_analytics.agents.core.batching import Batcher
 from endpoint_analytics.agents.core.in_range import INVALID_STATUS, interval_in_range, status_in_range
 from endpoint_analytics.agents.core.recorder import Recorder
 from endpoint_analytics.agents.core.sampling import Interval
-from endpoint_analytics.agents.hardware.reading import Reading
+from endpoint_analytics.agents.hardware.reading import HardwareReading
 from endpoint_analytics.agents.hardware.sampler import make_batch
 from endpoint_analytics.agents.log.formats import FORMATS, pattern_parser
-from endpoint_analytics.agents.log.journal import VERSION, Entry, decode_entry, encode_entry
+from endpoint_analytics.agents.log.journal import VERSION, JournalEntry, decode_entry, encode_entry
 from endpoint_analytics.agents.log.ledger import ReaderState, next_batch, take
 from endpoint_analytics.agents.log.logged import Logged
 from endpoint_analytics.agents.replica import agent as agent_module
@@ -35,7 +35,7 @@ from endpoint_analytics.agents.replica.agent import Agent
 from endpoint_analytics.agents.scrape.exposition import parse_exposition
 from endpoint_analytics.agents.scrape.readings import EngineReader
 from endpoint_analytics.agents.scrape.scraper import make_engine_batch
-from endpoint_analytics.agents.spool.frame import Record, frame, read_frames
+from endpoint_analytics.agents.spool.frame import SpoolRecord, frame, read_frames
 from endpoint_analytics.schemas.codec import (
     decode_engine,
     decode_hardware,
@@ -68,7 +68,7 @@ TEXTS = st.one_of(st.text(), st.sampled_from(["\ud800", "\x00", "é" * 1_000, "a
 
 def spooled(topic: str, message: bytes) -> bytes:
     """Return the message as it is read again from a spool."""
-    (record,) = read_frames(frame(Record(0, topic, b"key", message))).records
+    (record,) = read_frames(frame(SpoolRecord(0, topic, b"key", message))).records
     return record.message
 
 
@@ -164,7 +164,7 @@ def test_a_logs_requests(requests, times_us):
 
 
 def journal_entry(state: ReaderState, message: bytes):
-    return Entry(VERSION, "owner", state, 0, None, message)
+    return JournalEntry(VERSION, "owner", state, 0, None, message)
 
 
 FIELD = st.one_of(
@@ -266,7 +266,7 @@ INTERVALS = st.builds(
     max_size=100,
 ))  # fmt: skip
 def test_hardware(interval, replica, accelerators):
-    message = encode(make_batch(CONFIG, "boot-1", interval, Reading(replica, tuple(accelerators))))
+    message = encode(make_batch(CONFIG, "boot-1", interval, HardwareReading(replica, tuple(accelerators))))
     batch = decode_hardware(spooled("hardware", message))
     assert {each.device for each in batch.accelerators} <= {each.device for each in accelerators}
     assert set(batch.replica) == set(replica)

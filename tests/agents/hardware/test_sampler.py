@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from endpoint_analytics.agents.core.sampling import Interval
-from endpoint_analytics.agents.hardware.reading import Reading
+from endpoint_analytics.agents.hardware.reading import HardwareReading
 from endpoint_analytics.agents.hardware.sampler import (
     Sampler,
     default_collectors,
@@ -31,11 +31,14 @@ GPU = Accelerator(device="gpu0", readings={"gpu_percent": [1.0]})
 
 
 def test_one_collectors_failure_is_said_once_and_stops_no_other(caplog):
-    first, last = Fixed(Reading({"cpu_percent": 1.0})), Fixed(Reading({"memory_used_bytes": 2}, (GPU,)))
+    first, last = (
+        Fixed(HardwareReading({"cpu_percent": 1.0})),
+        Fixed(HardwareReading({"memory_used_bytes": 2}, (GPU,))),
+    )
     sampler = Sampler([first, Broken(), last])
     for _ in range(3):
         reading = sampler.sample(0)
-        assert reading == Reading({"cpu_percent": 1.0, "memory_used_bytes": 2}, (GPU,))
+        assert reading == HardwareReading({"cpu_percent": 1.0, "memory_used_bytes": 2}, (GPU,))
     assert caplog.text.count("no such sensor") == 1
 
 

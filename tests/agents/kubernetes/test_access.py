@@ -17,8 +17,8 @@ from tests.agents.kubernetes.api_server import ApiServer
 
 from endpoint_analytics.agents.command import kubernetes_command as module
 from endpoint_analytics.agents.core.config import ConfigurationError
-from endpoint_analytics.agents.kubernetes.access import Access, access_of_pod
-from endpoint_analytics.agents.kubernetes.client import Client
+from endpoint_analytics.agents.kubernetes.access import ClusterAccess, access_of_pod
+from endpoint_analytics.agents.kubernetes.client import KubernetesClient
 from endpoint_analytics.agents.kubernetes.kubeconfig import access_of_kubeconfig
 from endpoint_analytics.agents.kubernetes.tokens import AccessError, TokenFile
 
@@ -53,9 +53,9 @@ def secure(certificate: Path):
         yield server
 
 
-def ask(found: Access) -> str:
+def ask(found: ClusterAccess) -> str:
     async def run() -> str:
-        async with Client(found) as client:
+        async with KubernetesClient(found) as client:
             return json.loads(await client.get(PODS, {}))["kind"]
 
     return asyncio.run(run())

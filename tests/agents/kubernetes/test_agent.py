@@ -24,7 +24,7 @@ from endpoint_analytics.agents.core.config import KafkaConfig
 from endpoint_analytics.agents.delivery.outage import Outage
 from endpoint_analytics.agents.delivery.producer import Producer
 from endpoint_analytics.agents.kubernetes import recall as module
-from endpoint_analytics.agents.kubernetes.naming import Replica
+from endpoint_analytics.agents.kubernetes.naming import NamedReplica
 from endpoint_analytics.agents.kubernetes.origin import HEADER, Origin
 from endpoint_analytics.agents.kubernetes.outgoing import Outgoing
 from endpoint_analytics.agents.kubernetes.recall import recall
@@ -171,7 +171,7 @@ def test_what_was_reported_is_read_back(kafka_config, server, start):
     eventually(lambda: states(kafka_config), lambda found: len(found) >= 4, 30, "the states")
     agent.stop()
     found = asyncio.run(recall(kafka_config, None, "models", Origin("", "models")))
-    assert found.living() == {Replica("llm", "llm-1"): "llm-1"}
+    assert found.living() == {NamedReplica("llm", "llm-1"): "llm-1"}
     assert asyncio.run(recall(kafka_config, None, "models", Origin("eu", "models"))).living() == {}
     assert asyncio.run(recall(kafka_config, None, "other", Origin("", "models"))).living() == {}
 

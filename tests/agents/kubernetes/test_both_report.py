@@ -12,7 +12,7 @@ from tests.agents.kubernetes.test_pod_life import RULES, read, serving
 
 from endpoint_analytics.agents.kubernetes.pod_life import stages_of
 from endpoint_analytics.pipeline.store.presence import Presence
-from endpoint_analytics.pipeline.store.series_states import Event, Life, spans_of
+from endpoint_analytics.pipeline.store.series_states import AgentLife, Event, spans_of
 
 Said = tuple[float, str]
 
@@ -27,7 +27,7 @@ def spans(
         for stage in stages_of(read(pod), RULES, us(pod.at(now)))
     ]
     events += [Event(begin_s + at, state, "") for at, state in sidecar]
-    lives = [Life(begin_s + heard[0], begin_s + heard[1])] if heard else []
+    lives = [AgentLife(begin_s + heard[0], begin_s + heard[1])] if heard else []
     ordered = sorted(events, key=lambda event: event.at_s)
     found = spans_of("llm-1", ordered, lives, Presence(), begin_s + now)
     return [(round(span.from_s - begin_s, 1), span.state) for span in found]

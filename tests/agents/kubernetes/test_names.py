@@ -7,7 +7,7 @@ from tests.agents.kubernetes.pods import ScriptedPod
 from tests.agents.kubernetes.test_pod_life import read
 
 from endpoint_analytics.agents.core.config import ConfigurationError
-from endpoint_analytics.agents.kubernetes.naming import Naming, NoNameError, Replica
+from endpoint_analytics.agents.kubernetes.naming import NamedReplica, Naming, NoNameError
 from endpoint_analytics.agents.kubernetes.origin import Origin
 from endpoint_analytics.agents.kubernetes.selector import parse_selector
 
@@ -47,8 +47,8 @@ def pod(**options) -> object:
 
 
 def test_a_pods_name_is_its_replica():
-    assert Naming(endpoint="llm").replica_of(pod()) == Replica("llm", "llm-7d9fc5b8-x2x9q")
-    assert Naming(endpoint_label="endpoint").replica_of(pod()) == Replica("chat", "llm-7d9fc5b8-x2x9q")
+    assert Naming(endpoint="llm").replica_of(pod()) == NamedReplica("llm", "llm-7d9fc5b8-x2x9q")
+    assert Naming(endpoint_label="endpoint").replica_of(pod()) == NamedReplica("chat", "llm-7d9fc5b8-x2x9q")
 
 
 def test_other_names_on_request():

@@ -10,7 +10,7 @@ from tests.agents.kubernetes.pods import ScriptedPod, us
 from tests.agents.kubernetes.test_pod_life import read, serving, started
 
 from endpoint_analytics.agents.kubernetes.containers import Rules
-from endpoint_analytics.agents.kubernetes.naming import Replica
+from endpoint_analytics.agents.kubernetes.naming import NamedReplica
 from endpoint_analytics.agents.kubernetes.objects import Pod
 from endpoint_analytics.agents.kubernetes.reported import (
     AGAIN_FAILED_US,
@@ -20,7 +20,7 @@ from endpoint_analytics.agents.kubernetes.reported import (
     Reporter,
 )
 
-REPLICA = Replica("llm", "llm-1")
+REPLICA = NamedReplica("llm", "llm-1")
 SECOND = 1_000_000
 
 
@@ -241,7 +241,7 @@ def test_what_was_reported_and_is_not_there_has_ended():
     assert [(stage.at_us, stage.state) for stage in reporter.missing(REPLICA, 9 * SECOND, "gone")] == [
         (9 * SECOND, "terminated")
     ]
-    assert reporter.missing(Replica("llm", "unknown"), 9 * SECOND, "gone") == []
+    assert reporter.missing(NamedReplica("llm", "unknown"), 9 * SECOND, "gone") == []
 
 
 FITS = {"crashes": "running", "ready": "running", "unready": "running", "backs_off": "terminated"}

@@ -13,7 +13,7 @@ from endpoint_analytics.agents.kubernetes.objects import AutoscalerObject, Scale
 from endpoint_analytics.agents.kubernetes.reported import AGAIN_US, LATE_US
 from endpoint_analytics.agents.kubernetes.reported_limits import LimitsReporter, ReportedLimits
 from endpoint_analytics.agents.kubernetes.scaling import (
-    Limits,
+    ReplicaLimits,
     WorkloadName,
     limits_by_endpoint,
     scaler_of_autoscaler,
@@ -93,10 +93,10 @@ def test_limits_hold_from_when_they_were_written():
     assert workload.name == WorkloadName("Deployment", "llm")
     assert workload.at_us == us(T0) + 60 * SECOND  # not when its status was, which names replicas too
     scaler = scaler_of_autoscaler(read(autoscaler("llm", 1, 4, written=90), AutoscalerObject))
-    assert scaler.limits == Limits(1, 4, us(T0) + 90 * SECOND)
+    assert scaler.limits == ReplicaLimits(1, 4, us(T0) + 90 * SECOND)
     bare = autoscaler("llm", 1, 4)
     del bare["metadata"]["managedFields"]
-    assert scaler_of_autoscaler(read(bare, AutoscalerObject)).limits == Limits(1, 4, None)
+    assert scaler_of_autoscaler(read(bare, AutoscalerObject)).limits == ReplicaLimits(1, 4, None)
 
 
 def test_what_was_scaled_by_hand_has_no_time():
@@ -110,22 +110,26 @@ def test_what_was_scaled_by_hand_has_no_time():
 def test_limits_are_reported_when_they_change_and_from_when_they_did():
     reporter = LimitsReporter()
     asked = us(T0)
-    assert reporter.observe({"llm": Limits(1, 4, asked)}, NOW) == {"llm": ReportedLimits(asked, 1, 4)}
-    assert reporter.observe({"llm": Limits(1, 4, asked + 5)}, NOW) == {}
-    assert reporter.observe({"llm": Limits(1, 8, asked + 9)}, NOW) == {"llm": ReportedLimits(asked + 9, 1, 8)}
+    assert reporter.observe({"llm": ReplicaLimits(1, 4, asked)}, NOW) == {"llm": ReportedLimits(asked, 1, 4)}
+    assert reporter.observe({"llm": ReplicaLimits(1, 4, asked + 5)}, NOW) == {}
+    assert reporter.observe({"llm": ReplicaLimits(1, 8, asked + 9)}, NOW) == {
+        "llm": ReportedLimits(asked + 9, 1, 8)
+    }
 
 
 def test_what_holds_again_holds_from_now_on():
     """A scaler was removed: the deployment's own number is older than what it replaces."""
     reporter = LimitsReporter()
-    reporter.observe({"llm": Limits(1, 8, us(T0) + 60)}, NOW)
-    assert reporter.observe({"llm": Limits(3, 3, us(T0))}, NOW + 5) == {"llm": ReportedLimits(NOW + 5, 3, 3)}
+    reporter.observe({"llm": ReplicaLimits(1, 8, us(T0) + 60)}, NOW)
+    assert reporter.observe({"llm": ReplicaLimits(3, 3, us(T0))}, NOW + 5) == {
+        "llm": ReportedLimits(NOW + 5, 3, 3)
+    }
 
 
 def test_an_endpoint_without_workloads_has_no_replicas():
     reporter = LimitsReporter()
     reporter.recall("elsewhere", ReportedLimits(5, 1, 1))
-    reporter.observe({"llm": Limits(1, 4, NOW)}, NOW)
+    reporter.observe({"llm": ReplicaLimits(1, 4, NOW)}, NOW)
     assert reporter.observe({}, NOW + 1) == {"llm": ReportedLimits(NOW + 1, 0, 0)}
     assert reporter.observe({}, NOW + 2) == {}
 
@@ -133,15 +137,15 @@ def test_an_endpoint_without_workloads_has_no_replicas():
 def test_a_restart_reports_nothing_twice():
     reporter = LimitsReporter()
     reporter.recall("llm", ReportedLimits(us(T0), 1, 4))
-    assert reporter.observe({"llm": Limits(1, 4, us(T0))}, NOW) == {}
+    assert reporter.observe({"llm": ReplicaLimits(1, 4, us(T0))}, NOW) == {}
 
 
 @pytest.mark.parametrize("days", [3, 300])
 def test_old_limits_are_reported_within_what_the_worker_takes(days):
     now_us = us(T0) + days * 86_400 * SECOND
-    first = LimitsReporter().observe({"llm": Limits(1, 4, us(T0))}, now_us)["llm"]
+    first = LimitsReporter().observe({"llm": ReplicaLimits(1, 4, us(T0))}, now_us)["llm"]
     assert now_us - LATE_US <= first.at_us < now_us
-    again = LimitsReporter().observe({"llm": Limits(1, 4, us(T0))}, now_us + 5)["llm"]
+    again = LimitsReporter().observe({"llm": ReplicaLimits(1, 4, us(T0))}, now_us + 5)["llm"]
     assert again == first or first.at_us % AGAIN_US == 0
 
 

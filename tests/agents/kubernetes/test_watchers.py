@@ -13,9 +13,9 @@ from tests.agents.kubernetes.test_pod_life import read, serving
 
 from endpoint_analytics.agents.kubernetes import endpoints as module
 from endpoint_analytics.agents.kubernetes.containers import Rules
-from endpoint_analytics.agents.kubernetes.endpoints import Endpoints
+from endpoint_analytics.agents.kubernetes.endpoints import KnownEndpoints
 from endpoint_analytics.agents.kubernetes.limits_watcher import LimitsWatcher
-from endpoint_analytics.agents.kubernetes.naming import Naming, Replica
+from endpoint_analytics.agents.kubernetes.naming import NamedReplica, Naming
 from endpoint_analytics.agents.kubernetes.objects import AutoscalerObject, ScaledObject, WorkloadObject
 from endpoint_analytics.agents.kubernetes.origin import Origin
 from endpoint_analytics.agents.kubernetes.pod_watcher import PodWatcher
@@ -41,7 +41,7 @@ class Heard:
         self.messages: list[tuple[ReplicaMessage, str]] = []
         self.now = T0 + timedelta(seconds=200)
         recalled = recalled or Recalled()
-        endpoints = Endpoints("acme", naming or Naming("llm"))
+        endpoints = KnownEndpoints("acme", naming or Naming("llm"))
         self.watcher = PodWatcher(
             endpoints,
             rules or Rules(),
@@ -285,15 +285,15 @@ def test_pods_that_a_new_list_lacks_have_ended():
 def test_what_was_reported_before_and_is_gone_has_ended_once_that_is_certain():
     recalled = Recalled()
     for name, state in (("llm-1", "running"), ("llm-2", "running"), ("llm-3", "terminated")):
-        recalled.replicas[Replica("llm", name)] = (Reported(us(T0), state), name)
+        recalled.replicas[NamedReplica("llm", name)] = (Reported(us(T0), state), name)
     heard = Heard(recalled=recalled)
     heard.pods.listed([read(serving())])
     heard.states()
-    assert heard.watcher.vanished() == {Replica("llm", "llm-2"): "llm-2"}
-    heard.watcher.confirm_gone(Replica("llm", "llm-2"))
+    assert heard.watcher.vanished() == {NamedReplica("llm", "llm-2"): "llm-2"}
+    heard.watcher.confirm_gone(NamedReplica("llm", "llm-2"))
     assert heard.messages[0][1] == "llm-2"
     assert heard.states() == [("llm", "llm-2", "terminated")]
-    heard.watcher.confirm_gone(Replica("llm", "llm-1"))  # it is back
+    heard.watcher.confirm_gone(NamedReplica("llm", "llm-1"))  # it is back
     assert heard.states() == []
 
 
@@ -355,14 +355,14 @@ def test_a_pod_that_took_a_name_over_while_no_agent_watched_has_its_own_times():
 def test_what_was_reported_of_a_pod_under_another_name_has_ended():
     """The replicas are named by uid, and a pod of the same name took the place of the one before."""
     recalled = Recalled()
-    recalled.replicas[Replica("llm", "uid-before")] = (Reported(us(T0), "running"), "llm-1")
-    recalled.replicas[Replica("llm", "uid-of-another")] = (Reported(us(T0), "running"), "llm-2")
+    recalled.replicas[NamedReplica("llm", "uid-before")] = (Reported(us(T0), "running"), "llm-1")
+    recalled.replicas[NamedReplica("llm", "uid-of-another")] = (Reported(us(T0), "running"), "llm-2")
     heard = Heard(Naming("llm", replica_from="uid"), recalled=recalled)
     heard.pods.listed([read(serving())])
     heard.states()
     assert heard.watcher.vanished() == {
-        Replica("llm", "uid-before"): "llm-1",
-        Replica("llm", "uid-of-another"): "llm-2",
+        NamedReplica("llm", "uid-before"): "llm-1",
+        NamedReplica("llm", "uid-of-another"): "llm-2",
     }
     assert heard.watcher.has("llm-1")
     assert not heard.watcher.has("llm-2")
@@ -383,7 +383,7 @@ def test_only_what_comes_from_here_is_taken_up():
     take("another owner's", HERE.header_of("x"), "other")
     take("a sidecar's", None)
     recalled.take(b"no message", HERE.header_of("x"), "acme", HERE)
-    assert recalled.living() == {Replica("llm", "ours"): "ours"}
+    assert recalled.living() == {NamedReplica("llm", "ours"): "ours"}
     settings = EndpointSettings(
         namespace="acme", endpoint="llm", at_us=us(T0), min_replicas=1, max_replicas=2
     )

@@ -12,8 +12,8 @@ from tests.agents.kubernetes.api_server import ApiServer, status
 from tests.agents.kubernetes.pods import ScriptedPod
 
 from endpoint_analytics.agents.kubernetes import refusal, tokens, watching
-from endpoint_analytics.agents.kubernetes.access import Access
-from endpoint_analytics.agents.kubernetes.client import Client, retry_after_s
+from endpoint_analytics.agents.kubernetes.access import ClusterAccess
+from endpoint_analytics.agents.kubernetes.client import KubernetesClient, retry_after_s
 from endpoint_analytics.agents.kubernetes.objects import Pod
 from endpoint_analytics.agents.kubernetes.pace import Pace
 from endpoint_analytics.agents.kubernetes.tokens import FixedToken, TokenFile
@@ -80,7 +80,9 @@ def watch(server: ApiServer, script, *, resource=PODS, token=None, watch_s: floa
     seen = Seen()
 
     async def run() -> None:
-        async with Client(Access(server.url, token or FixedToken("good"), "models")) as client:
+        async with KubernetesClient(
+            ClusterAccess(server.url, token or FixedToken("good"), "models")
+        ) as client:
             task = asyncio.create_task(Watching(client, resource, seen.sink(), watch_s).run())
             try:
                 await script(seen)

@@ -17,7 +17,7 @@ from tests.agents.log.lines import nginx_line
 from endpoint_analytics.agents.core.config import AgentConfig, ConfigurationError
 from endpoint_analytics.agents.log.formats import FORMATS, Parser, pattern_parser
 from endpoint_analytics.agents.log.journal import BOOT_US, Journal, decode_entry, encode_entry
-from endpoint_analytics.agents.log.reader import LogReader
+from endpoint_analytics.agents.log.reader import AccessLogReader
 from endpoint_analytics.schemas.codec import decode_requests
 
 CONFIG = AgentConfig(
@@ -59,10 +59,10 @@ def run(
     crash: str | None = None,
     config: AgentConfig = CONFIG,
     parser: Parser = FORMATS["nginx"],
-) -> LogReader:
+) -> AccessLogReader:
     """Start a reader, let it read everything, and stop it; optionally by a crash at its first message."""
     journal = Journal(path.with_name("position"), config, now_us())
-    reader = LogReader(config, path, parser, journal, topic, from_end=False)
+    reader = AccessLogReader(config, path, parser, journal, topic, from_end=False)
 
     async def main() -> None:
         topic.crash = None if crash == "in the second" else crash
@@ -229,7 +229,7 @@ def test_nothing_is_sent_while_the_position_cannot_be_written(tmp_path, caplog):
     append(path, *[nginx_line(time.time())] * 3)
     journal = Journal(tmp_path / "position", CONFIG, now_us())
     (tmp_path / "position.new").mkdir()  # as a full disk: opening it fails
-    reader = LogReader(CONFIG, path, FORMATS["nginx"], journal, topic, from_end=False)
+    reader = AccessLogReader(CONFIG, path, FORMATS["nginx"], journal, topic, from_end=False)
 
     async def main() -> None:
         reader.stop()
@@ -251,7 +251,7 @@ def test_a_reading_has_begun_before_the_first_batch(tmp_path):
     path = tmp_path / "access.log"
     append(path, nginx_line(time.time()))
     journal = Journal(tmp_path / "position", CONFIG, now_us())
-    first = LogReader(CONFIG, path, FORMATS["nginx"], journal, Topic(), from_end=True)
+    first = AccessLogReader(CONFIG, path, FORMATS["nginx"], journal, Topic(), from_end=True)
     asyncio.run(first.begin())
     asyncio.run(first.close())
     append(path, nginx_line(time.time()))

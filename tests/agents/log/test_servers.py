@@ -28,7 +28,7 @@ from tests.support.waiting import eventually
 from endpoint_analytics.agents.core.config import AgentConfig
 from endpoint_analytics.agents.log.formats import FORMATS
 from endpoint_analytics.agents.log.journal import Journal
-from endpoint_analytics.agents.log.reader import LogReader
+from endpoint_analytics.agents.log.reader import AccessLogReader
 from endpoint_analytics.schemas.requests import Totals
 
 pytestmark = pytest.mark.outside
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.outside
 class Reading(Captured):
     """A server whose log is read in a thread."""
 
-    reader: LogReader
+    reader: AccessLogReader
     topic: Topic
 
     def accepted(self) -> Accepted:
@@ -71,7 +71,7 @@ def read_log(
 ) -> Iterator[Reading]:
     captured = Reading(port, control_port, [], kill, detects_truncation)
     captured.topic = Topic()
-    captured.reader = LogReader(
+    captured.reader = AccessLogReader(
         config,
         path,
         FORMATS[log_format],

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from endpoint_analytics.agents.proxy.fields import BadHeadError, Limits
+from endpoint_analytics.agents.proxy.fields import BadHeadError, HeadLimits
 from endpoint_analytics.agents.proxy.forwarding import request_bytes
 from endpoint_analytics.agents.proxy.head import (
     find_end,
@@ -15,7 +15,7 @@ from endpoint_analytics.agents.proxy.head import (
     parse_response,
 )
 
-LIMITS = Limits()
+LIMITS = HeadLimits()
 
 
 def request(*lines: str, first: str = "GET /path?q=1 HTTP/1.1") -> bytes:

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from endpoint_analytics.agents.run.child import exit_status, failed, reason_of
-from endpoint_analytics.agents.run.life import Life
+from endpoint_analytics.agents.run.life import ChildLife
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def reported():
 
 @pytest.fixture
 def life(reported):
-    return Life(lambda state, reason: reported.append((state, reason)), ready_within_s=10)
+    return ChildLife(lambda state, reason: reported.append((state, reason)), ready_within_s=10)
 
 
 def test_a_life_in_order(life, reported):

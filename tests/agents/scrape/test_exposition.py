@@ -15,7 +15,7 @@ from tests.agents.scrape import expositions
 from endpoint_analytics.agents.scrape.exposition import (
     MAX_SAMPLES,
     ExpositionError,
-    Sample,
+    ScrapedSample,
     parse_exposition,
 )
 
@@ -40,7 +40,7 @@ def test_every_engines_answer_is_read_as_the_reference_parser_reads_it(text):
         for sample in family.samples:
             # It names a counter with _total, whatever the text said.
             name = sample.name if f"\n{sample.name}" in text else sample.name.removesuffix("_total")
-            expected.setdefault(name, []).append(Sample(sample.labels, sample.value))
+            expected.setdefault(name, []).append(ScrapedSample(sample.labels, sample.value))
     found = parse_exposition(text, Any())
     assert found.malformed == 0
     assert found.samples == expected
@@ -54,20 +54,20 @@ def test_openmetrics_with_timestamps_and_exemplars():
     )
     found = samples(text, "a_total")
     (family,) = openmetrics_families(text.replace("# UNIT a bytes\n", ""))
-    assert found == {"a_total": [Sample({"path": "x"}, family.samples[0].value)]}
+    assert found == {"a_total": [ScrapedSample({"path": "x"}, family.samples[0].value)]}
 
 
 @pytest.mark.parametrize(
     ("line", "sample"),
     [
-        ("a 1", Sample({}, 1.0)),
-        ("a\t1.5e3", Sample({}, 1500.0)),
-        ("  a {} -.5 1395066363000", Sample({}, -0.5)),
-        ('a{b="c",} 1', Sample({"b": "c"}, 1.0)),
-        ('a{ b = "c" , d="e"} +2.', Sample({"b": "c", "d": "e"}, 2.0)),
-        (r'a{b="x\"y\\z\nw"} 3', Sample({"b": 'x"y\\z\nw'}, 3.0)),
-        ('a{b="} 7"} 3\r', Sample({"b": "} 7"}, 3.0)),
-        ('a{b="é"} 3', Sample({"b": "é"}, 3.0)),
+        ("a 1", ScrapedSample({}, 1.0)),
+        ("a\t1.5e3", ScrapedSample({}, 1500.0)),
+        ("  a {} -.5 1395066363000", ScrapedSample({}, -0.5)),
+        ('a{b="c",} 1', ScrapedSample({"b": "c"}, 1.0)),
+        ('a{ b = "c" , d="e"} +2.', ScrapedSample({"b": "c", "d": "e"}, 2.0)),
+        (r'a{b="x\"y\\z\nw"} 3', ScrapedSample({"b": 'x"y\\z\nw'}, 3.0)),
+        ('a{b="} 7"} 3\r', ScrapedSample({"b": "} 7"}, 3.0)),
+        ('a{b="é"} 3', ScrapedSample({"b": "é"}, 3.0)),
     ],
 )
 def test_lines_that_are_samples(line, sample):
@@ -96,7 +96,7 @@ def test_lines_that_are_samples(line, sample):
 )
 def test_lines_that_are_none_are_counted_and_leave_the_others(line):
     found = parse_exposition(f"{line}\nb 2\n", {"a", "b"})
-    assert (found.samples, found.malformed) == ({"b": [Sample({}, 2.0)]}, 1)
+    assert (found.samples, found.malformed) == ({"b": [ScrapedSample({}, 2.0)]}, 1)
 
 
 @pytest.mark.parametrize("value", ["NaN", "+Inf", "-Inf", "nan", "inf"])
@@ -134,7 +134,7 @@ def test_whatever_is_written_as_the_format_says_comes_back(rows):
     ]
     found = parse_exposition("# TYPE a gauge\n" + "".join(lines), {"a"})
     assert found.malformed == 0
-    assert found.samples.get("a", []) == [Sample(labels, value) for labels, value in rows]
+    assert found.samples.get("a", []) == [ScrapedSample(labels, value) for labels, value in rows]
 
 
 words = st.sampled_from(

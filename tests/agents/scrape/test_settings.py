@@ -8,7 +8,7 @@ from endpoint_analytics.agents.core.config import ConfigurationError, read_confi
 from endpoint_analytics.agents.scrape.engines import Source
 from endpoint_analytics.agents.scrape.settings import (
     MAX_OWN_METRICS,
-    Target,
+    ScrapeTarget,
     parse_own,
     parse_target,
     scrape_settings,
@@ -20,11 +20,14 @@ NAMES = {"ENDPOINT_ANALYTICS_NAMESPACE": "acme", "ENDPOINT_ANALYTICS_ENDPOINT": 
 @pytest.mark.parametrize(
     ("url", "target"),
     [
-        ("http://127.0.0.1:8000/metrics", Target("127.0.0.1", 8000, "/metrics")),
-        ("http://127.0.0.1:8000", Target("127.0.0.1", 8000, "/metrics")),
-        ("localhost:8000/", Target("localhost", 8000, "/metrics")),
-        ("https://engine/prometheus/metrics?x=1", Target("engine", 443, "/prometheus/metrics?x=1", True)),
-        ("http://[::1]:9/m", Target("::1", 9, "/m")),
+        ("http://127.0.0.1:8000/metrics", ScrapeTarget("127.0.0.1", 8000, "/metrics")),
+        ("http://127.0.0.1:8000", ScrapeTarget("127.0.0.1", 8000, "/metrics")),
+        ("localhost:8000/", ScrapeTarget("localhost", 8000, "/metrics")),
+        (
+            "https://engine/prometheus/metrics?x=1",
+            ScrapeTarget("engine", 443, "/prometheus/metrics?x=1", True),
+        ),
+        ("http://[::1]:9/m", ScrapeTarget("::1", 9, "/m")),
     ],
 )
 def test_addresses(url, target):

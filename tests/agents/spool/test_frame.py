@@ -5,19 +5,19 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from endpoint_analytics.agents.spool.frame import MAGIC, Record, frame, frame_bytes, read_frames
+from endpoint_analytics.agents.spool.frame import MAGIC, SpoolRecord, frame, frame_bytes, read_frames
 
 TEXT = st.text(max_size=40).map(str.encode)
 RECORDS = st.lists(st.tuples(st.sampled_from(["requests", "hardware"]), TEXT, TEXT), max_size=8).map(
-    lambda rows: [Record(index, *row) for index, row in enumerate(rows)]
+    lambda rows: [SpoolRecord(index, *row) for index, row in enumerate(rows)]
 )
 
 
-def frames_of(records: list[Record]) -> bytes:
+def frames_of(records: list[SpoolRecord]) -> bytes:
     return b"".join(map(frame, records))
 
 
-def ends_of(records: list[Record]) -> list[int]:
+def ends_of(records: list[SpoolRecord]) -> list[int]:
     ends, end = [], 0
     for record in records:
         end += len(frame(record))
@@ -78,6 +78,6 @@ def test_noise_holds_no_record(noise):
 
 
 def test_records_missing_between_two_are_counted():
-    records = [Record(index, "requests", b"key", b"{}") for index in range(5)]
+    records = [SpoolRecord(index, "requests", b"key", b"{}") for index in range(5)]
     data = frame(records[0]) + frame(records[4])
     assert read_frames(data).damaged == 3

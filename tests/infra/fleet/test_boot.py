@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from endpoint_analytics.infra.fleet.boot import Boot
+from endpoint_analytics.infra.fleet.boot import SimulatedBoot
 from endpoint_analytics.infra.fleet.config import FleetConfig
 from endpoint_analytics.infra.fleet.law import parse_law
 from endpoint_analytics.infra.fleet.truth import BootName, Counts
@@ -17,7 +17,7 @@ START_US = 1_790_000_000_000_000
 
 
 def batches(count: int, **settings: object):
-    boot = Boot(NAME, FleetConfig(**settings), random.Random(7), START_US)
+    boot = SimulatedBoot(NAME, FleetConfig(**settings), random.Random(7), START_US)
     for _ in range(count):
         batch, counts = boot.batch(boot.end_us + 1_000_000)
         yield decode_requests(encode(batch)), counts

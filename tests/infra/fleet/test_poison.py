@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from endpoint_analytics.infra.fleet.boot import Boot
+from endpoint_analytics.infra.fleet.boot import SimulatedBoot
 from endpoint_analytics.infra.fleet.config import FleetConfig
 from endpoint_analytics.infra.fleet.poison import KINDS, TOO_LARGE, poison
 from endpoint_analytics.infra.fleet.truth import BootName
@@ -18,7 +18,7 @@ FOUND_BY_THE_FOLD = {"out_of_interval", "not_conserved", "too_late", "too_early"
 
 @pytest.mark.parametrize("kind", [*KINDS, TOO_LARGE])
 def test_poison_is_refused_for_the_reason_it_names(kind: str) -> None:
-    boot = Boot(
+    boot = SimulatedBoot(
         BootName("tests", "llm", "llm-0", "boot-0"), FleetConfig(), random.Random(1), 1_790_000_000_000_000
     )
     made = poison(kind, boot.batch(boot.end_us + 1_000_000)[0])

@@ -12,7 +12,7 @@ from tests.pipeline.core.logs import START_US
 from tests.pipeline.core.worker import Table, Worker
 
 from endpoint_analytics.infra.fleet.config import FleetConfig
-from endpoint_analytics.infra.fleet.replica import Replica
+from endpoint_analytics.infra.fleet.replica import FleetReplica
 from endpoint_analytics.infra.fleet.truth import FleetTruth
 from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
 from endpoint_analytics.pipeline.core.copies import MAX_COPIES
@@ -192,7 +192,7 @@ def test_a_fleet_that_is_copied_is_counted_exactly(seed: int) -> None:
         restarts=rng.choice([0.0, 0.1]), overlap=rng.choice([0, 3]), seed=seed,
     )  # fmt: skip
     truth = FleetTruth()
-    replica, now_us = Replica(0, config, "m", "p", truth), START_US
+    replica, now_us = FleetReplica(0, config, "m", "p", truth), START_US
     records: list[Record] = []
 
     def store(messages) -> None:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from endpoint_analytics.pipeline.signals.producer import SendError, SignalProducer
-from endpoint_analytics.pipeline.signals.sender import Sender, next_beat_s
+from endpoint_analytics.pipeline.signals.producer import SignalProducer, SignalSendError
+from endpoint_analytics.pipeline.signals.sender import SignalSender, next_beat_s
 from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
 
 
@@ -28,7 +28,7 @@ def test_all_senders_have_the_same_beats(now_s):
 def test_kafka_that_is_not_there_is_an_error_in_time():
     async def send() -> None:
         producer = SignalProducer(KafkaConfig(bootstrap_servers="127.0.0.1:1"), "topic")
-        with pytest.raises(SendError, match=r"Kafka at 127\.0\.0\.1:1"):
+        with pytest.raises(SignalSendError, match=r"Kafka at 127\.0\.0\.1:1"):
             await producer.send([(b"k", b"v")], 0.5)
         await producer.close()
 
@@ -57,7 +57,7 @@ class Sent:
 )
 def test_a_busy_machine_makes_signals_late_and_not_missing(every_s, reading_s, left_s, caplog):
     sent = Sent(reading_s)
-    sender = Sender(sent, sent, every_s, lambda: sent.now_s)
+    sender = SignalSender(sent, sent, every_s, lambda: sent.now_s)
     asyncio.run(sender.beat(sent.now_s))
     assert sent.within == ([] if left_s is None else [left_s])
     assert ("reading takes longer than 5 s" in caplog.text) == (left_s is None)

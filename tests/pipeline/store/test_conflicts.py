@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.pipeline.store.rows import boot, insert, text
 
-from endpoint_analytics.pipeline.store.conflicts import Conflict, read_conflicts
+from endpoint_analytics.pipeline.store.conflicts import BatchConflict, read_conflicts
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 NOW_S = NOW.timestamp()
@@ -45,8 +45,8 @@ def test_they_came_between_one_state_and_the_next(client, conflicts):
     reported = ((500, 10, 0), (400, 20, 3), (300, 30, 3), (200, 40, 5))
     insert(client, "boot_states", [state("new", *each, first_ago_s=600) for each in reported])
     expected = [
-        Conflict("r1", "requests", NOW_S - 500, NOW_S - 400, 3),
-        Conflict("r1", "requests", NOW_S - 300, NOW_S - 200, 2),
+        BatchConflict("r1", "requests", NOW_S - 500, NOW_S - 400, 3),
+        BatchConflict("r1", "requests", NOW_S - 300, NOW_S - 200, 2),
     ]
     assert conflicts("new") == expected
     assert conflicts("new", from_s=NOW_S - 290) == expected[1:]
@@ -58,7 +58,7 @@ def test_they_stand_in_the_whole_life_of_a_boot_whose_states_are_gone(client, co
     insert(client, "boot_states", [state("old", *each, first_ago_s=21 * DAY_S) for each in reported])
     age(client)
     assert client.query("SELECT count() FROM boot_states WHERE endpoint = 'old'").result_rows == [(0,)]
-    assert conflicts("old") == [Conflict("r1", "requests", NOW_S - 21 * DAY_S, NOW_S - 19 * DAY_S, 7)]
+    assert conflicts("old") == [BatchConflict("r1", "requests", NOW_S - 21 * DAY_S, NOW_S - 19 * DAY_S, 7)]
     assert conflicts("old", from_s=NOW_S - 18 * DAY_S) == []
     assert conflicts("old", to_s=NOW_S - 22 * DAY_S) == []
 
@@ -68,8 +68,8 @@ def test_they_came_before_the_first_state_that_is_kept(client, conflicts):
     insert(client, "boot_states", [state("half", *each, first_ago_s=21 * DAY_S) for each in reported])
     age(client)
     assert conflicts("half") == [
-        Conflict("r1", "requests", NOW_S - 21 * DAY_S, NOW_S - 3 * DAY_S, 7),
-        Conflict("r1", "requests", NOW_S - 3 * DAY_S, NOW_S - 2 * DAY_S, 1),
+        BatchConflict("r1", "requests", NOW_S - 21 * DAY_S, NOW_S - 3 * DAY_S, 7),
+        BatchConflict("r1", "requests", NOW_S - 3 * DAY_S, NOW_S - 2 * DAY_S, 1),
     ]
 
 

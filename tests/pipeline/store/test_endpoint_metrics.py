@@ -14,7 +14,7 @@ from tests.pipeline.store.rows import boot, event, hardware, insert, setting, te
 from endpoint_analytics.pipeline.core.sketch import value_of
 from endpoint_analytics.pipeline.store.connect import connect_async
 from endpoint_analytics.pipeline.store.endpoint_metrics import MetricsSettings, read_endpoint_metrics
-from endpoint_analytics.pipeline.store.endpoint_numbers import Levels, NewestSample
+from endpoint_analytics.pipeline.store.endpoint_numbers import NewestSample, RequestLevels
 
 NOW = datetime.now(UTC).replace(second=5, microsecond=0)
 """Near the present, since tables drop what is old; in the middle of a window."""
@@ -117,9 +117,9 @@ def test_a_dead_boot_takes_its_levels_with_it(read, put):
     put("boot_states", boot(NOW, pending=2, streaming=1, oldest_pending_us=1_500_000))
     put("boot_states", boot(NOW, boot_id="b0", age_s=11, pending=50, streaming=9, oldest_pending_us=9**9))
     requests = replica(read()).requests
-    assert requests.levels == Levels(2, 1, 1_500_000)
+    assert requests.levels == RequestLevels(2, 1, 1_500_000)
     later = replica(read(NOW + timedelta(seconds=12))).requests
-    assert later.levels == Levels(0, 0, 0)
+    assert later.levels == RequestLevels(0, 0, 0)
 
 
 def test_the_processes_of_a_replica_are_added(read, put):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.pipeline.store.rows import boot, insert, text
 
-from endpoint_analytics.pipeline.store.losses import Loss, read_losses
+from endpoint_analytics.pipeline.store.losses import LostRequests, read_losses
 from endpoint_analytics.pipeline.store.lost import Lost, lost_of
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -57,7 +57,7 @@ def test_a_gap_lies_between_what_was_told_before_and_after(client, losses):
             state("gap", 180, 40, arrived=350, agent=4950, missing=300, batches={"spool_full": 300}),
         ],
     )
-    expected = Loss("r1", NOW_S - 490, NOW_S - 190, 4600, 300, {"spool_full": 4600})
+    expected = LostRequests("r1", NOW_S - 490, NOW_S - 190, 4600, 300, {"spool_full": 4600})
     assert losses("gap") == [expected]
     assert losses("gap", from_s=NOW_S - 300) == [expected]
     assert losses("gap", from_s=NOW_S - 100) == []
@@ -76,7 +76,7 @@ def test_what_comes_late_after_all_is_not_lost(client, losses):
             state("late", 200, 40, arrived=500, agent=560, missing=6),
         ],
     )
-    assert losses("late") == [Loss("r1", NOW_S - 500, NOW_S - 400, 60, 6, {"missing": 60})]
+    assert losses("late") == [LostRequests("r1", NOW_S - 500, NOW_S - 400, 60, 6, {"missing": 60})]
 
 
 def test_requests_that_were_not_recorded_have_their_reasons(client, losses):
@@ -90,14 +90,14 @@ def test_requests_that_were_not_recorded_have_their_reasons(client, losses):
         ],
     )
     assert losses("full") == [
-        Loss("r1", NOW_S - 500, NOW_S - 400, 7, 0, {"buffer_full": 7}),
-        Loss("r1", NOW_S - 400, NOW_S - 300, 2, 0, {"clock": 2}),
+        LostRequests("r1", NOW_S - 500, NOW_S - 400, 7, 0, {"buffer_full": 7}),
+        LostRequests("r1", NOW_S - 400, NOW_S - 300, 2, 0, {"clock": 2}),
     ]
 
 
 def test_what_is_older_than_the_states_lies_in_the_whole_life(client, losses):
     insert(client, "boots", [state("old", 100, 10, arrived=1, agent=11, missing=2)])
-    assert losses("old") == [Loss("r1", NOW_S - 600, NOW_S - 100, 10, 2, {"missing": 10})]
+    assert losses("old") == [LostRequests("r1", NOW_S - 600, NOW_S - 100, 10, 2, {"missing": 10})]
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from endpoint_analytics.pipeline.store.presence import LastHeard, Presence, is_present, shown_state
 from endpoint_analytics.pipeline.store.series_states import (
     FOREVER,
+    AgentLife,
     Event,
-    Life,
     RunningCount,
     ready_seconds,
     spans_of,
@@ -22,7 +22,11 @@ NOW = 100_000.0
 
 def spans(events=(), lives=(), now=NOW):
     found = spans_of(
-        "r1", [Event(at, state, "") for at, state in events], [Life(*life) for life in lives], PRESENCE, now
+        "r1",
+        [Event(at, state, "") for at, state in events],
+        [AgentLife(*life) for life in lives],
+        PRESENCE,
+        now,
     )
     return [(span.state, span.from_s, span.to_s, span.inferred) for span in found]
 
@@ -42,7 +46,7 @@ def test_events_follow_each_other():
 )
 def test_a_state_told_twice_is_one_unless_the_reasons_differ(first, again, reasons):
     events = [Event(10, "draining", first), Event(20, "draining", again), Event(30, "terminated", "")]
-    found = spans_of("r1", events, [Life(5, 30)], PRESENCE, NOW)
+    found = spans_of("r1", events, [AgentLife(5, 30)], PRESENCE, NOW)
     draining = [span for span in found if span.state == "draining"]
     assert [span.reason for span in draining] == reasons
     assert (draining[0].from_s, draining[-1].to_s) == (10, 30)
@@ -75,14 +79,14 @@ def test_before_an_agent_spoke_silence_says_nothing():
 
 def test_ready_is_the_first_time_that_it_runs():
     found = spans_of(
-        "r1", [Event(10, "pending", ""), Event(52.5, "running", "")], [Life(52, NOW)], PRESENCE, NOW
+        "r1", [Event(10, "pending", ""), Event(52.5, "running", "")], [AgentLife(52, NOW)], PRESENCE, NOW
     )
     assert ready_seconds(found) == 42.5
 
 
 def test_an_agent_that_says_that_it_initializes_did_not_run_in_the_moment_before():
     events = [Event(100.007, "initializing", ""), Event(160, "running", "")]
-    found = spans_of("r1", events, [Life(100, NOW)], PRESENCE, NOW)
+    found = spans_of("r1", events, [AgentLife(100, NOW)], PRESENCE, NOW)
     assert [(span.state, span.from_s) for span in found] == [("initializing", 100), ("running", 160)]
     assert ready_seconds(found) == 60
     again = spans([(10, "running"), (500.007, "initializing"), (560, "running")], [(10, 200), (500, NOW)])
@@ -92,13 +96,13 @@ def test_an_agent_that_says_that_it_initializes_did_not_run_in_the_moment_before
 
 
 def test_requests_that_no_replica_holds_have_no_states():
-    assert spans_of("unassigned", [], [Life(1, NOW)], PRESENCE, NOW) == ()
+    assert spans_of("unassigned", [], [AgentLife(1, NOW)], PRESENCE, NOW) == ()
 
 
 def test_running_replicas_are_counted_at_each_moment():
     found = [
         *spans_of("a", [Event(10, "running", ""), Event(30, "terminated", "")], [], PRESENCE, NOW),
-        *spans_of("b", [], [Life(20, NOW)], PRESENCE, NOW),
+        *spans_of("b", [], [AgentLife(20, NOW)], PRESENCE, NOW),
     ]
     running = RunningCount(found)
     assert [running.at(at) for at in (5, 10, 20, 29.9, 30, NOW, 2 * NOW)] == [0, 1, 2, 2, 1, 1, 1]

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 import pytest
 
 from endpoint_analytics.pipeline.store.tokens import (
-    Token,
+    AccessToken,
     TokenError,
     create_token,
     list_tokens,
@@ -80,7 +80,7 @@ def test_a_label_is_one_printable_line(client):
 
 def test_wrong_secrets_and_wrong_shapes_open_nothing():
     secret = "s" * 43
-    token = Token("0" * 16, sha256_hex(secret), "acme", "", NOW, False)
+    token = AccessToken("0" * 16, sha256_hex(secret), "acme", "", NOW, False)
     tokens = {token.token_id: token}
     assert verify(f"eat_{'0' * 16}_{secret}", tokens) is token
     for wrong in (

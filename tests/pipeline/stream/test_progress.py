@@ -6,9 +6,9 @@ from endpoint_analytics.pipeline.stream.progress import (
     BrokerClock,
     Look,
     Now,
-    PartitionProgress,
-    Progress,
+    PartitionLooks,
     Stored,
+    WorkerProgress,
 )
 
 T = 1_800_000_000_000
@@ -21,7 +21,7 @@ def at(now_ms: int) -> Now:
 
 
 def test_an_idle_partition_is_read_to_when_its_end_was_asked_for() -> None:
-    progress = PartitionProgress()
+    progress = PartitionLooks()
     assert not progress.advance(IDLE)
     progress.look(Look(T, 5))
     assert progress.advance(IDLE)
@@ -29,7 +29,7 @@ def test_an_idle_partition_is_read_to_when_its_end_was_asked_for() -> None:
 
 
 def test_what_is_not_stored_yet_is_not_said_to_be_read() -> None:
-    progress = PartitionProgress()
+    progress = PartitionLooks()
     progress.look(Look(T, 7))
     assert progress.advance(Stored(6, T - 60_000))
     assert progress.read_to_ms == T - 60_000
@@ -39,7 +39,7 @@ def test_what_is_not_stored_yet_is_not_said_to_be_read() -> None:
 
 def test_a_look_that_is_never_quite_reached_gives_way_to_none() -> None:
     """In a steady stream, a new look always precedes reaching the last: the oldest is kept until reached."""
-    progress = PartitionProgress()
+    progress = PartitionLooks()
     progress.look(Look(T, 10))
     progress.look(Look(T + 1_000, 20))
     progress.look(Look(T + 2_000, 30))
@@ -51,7 +51,7 @@ def test_a_look_that_is_never_quite_reached_gives_way_to_none() -> None:
 
 
 def test_it_never_goes_back() -> None:
-    progress = PartitionProgress()
+    progress = PartitionLooks()
     progress.look(Look(T, 5))
     progress.advance(IDLE)
     assert not progress.advance(Stored(6, T - 1))
@@ -59,7 +59,7 @@ def test_it_never_goes_back() -> None:
 
 
 def test_a_pause_begins_a_new_steady_time() -> None:
-    progress = PartitionProgress()
+    progress = PartitionLooks()
     for at_ms in (T, T + 5_000, T + 10_000):
         progress.look(Look(at_ms, 5))
         progress.advance(IDLE)
@@ -81,7 +81,7 @@ def test_a_clock_that_is_ahead_puts_looks_back() -> None:
 
 
 def test_only_partitions_that_are_ours_are_told_of() -> None:
-    progress = Progress()
+    progress = WorkerProgress()
     progress.look(at(T), [("requests", 0, 5), ("requests", 1, 5)])
     rows = progress.advance(at(T), [("requests", 0, IDLE), ("requests", 2, IDLE)])
     assert [(row.values["stream"], row.values["partition"]) for row in rows] == [("requests", 0)]
@@ -94,7 +94,7 @@ def test_only_partitions_that_are_ours_are_told_of() -> None:
 
 def test_a_stamp_of_the_future_says_nothing_of_it() -> None:
     """A CreateTime topic has its senders' timestamps, but a progress row is believed forever."""
-    progress = Progress()
+    progress = WorkerProgress()
     progress.look(at(T), [("requests", 0, 5)])
     [row] = progress.advance(at(T + 500), [("requests", 0, Stored(5, T + 86_400_000))])
     assert row.values["read_to"] == "1800000000.500"

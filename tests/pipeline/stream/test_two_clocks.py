@@ -15,7 +15,7 @@ from tests.support.parts import Child, Stack
 from tests.support.waiting import eventually
 
 from endpoint_analytics.pipeline.stream import two_clocks
-from endpoint_analytics.pipeline.stream.progress import Progress, Stored
+from endpoint_analytics.pipeline.stream.progress import Stored, WorkerProgress
 from endpoint_analytics.pipeline.stream.two_clocks import TwoClocks
 
 T = 1_800_000_000_000
@@ -96,7 +96,7 @@ def test_a_clock_that_was_set_is_followed_however_slow_the_answer(by_ms: int) ->
 @pytest.mark.parametrize("which", ["wall_ahead_ms", "clickhouse_ahead_ms"])
 @pytest.mark.parametrize("is_mended", [False, True])
 def test_with_the_brokers_stamps_one_clock_that_is_wrong_does_no_harm(which, wrong_ms, is_mended) -> None:
-    machine, progress = Machine(), Progress()
+    machine, progress = Machine(), WorkerProgress()
     setattr(machine, which, wrong_ms)
     asyncio.run(machine.clocks.ask())
     progress.look(machine.clocks.now(), [("requests", 0, 5)])

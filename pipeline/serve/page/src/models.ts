@@ -104,7 +104,7 @@ export interface Summary {
   informational: number;
   classes: ClassCount[];
   statuses: Record<string, number>;
-  aborted: Aborted;
+  aborted: AbortedShare;
   latency: Distribution;
   ttfb: Distribution;
   pending_mean: number | null;
@@ -196,7 +196,7 @@ export interface ClassCount {
 /**
  * Requests that ended before their last byte, and their share of all that ended.
  */
-export interface Aborted {
+export interface AbortedShare {
   count: number;
   before_status: number;
   share: number | null;

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 from tests.agents.kubernetes.real.cluster import TOKEN, Cluster, sign
 
-from endpoint_analytics.agents.kubernetes.client import ApiError, Client
+from endpoint_analytics.agents.kubernetes.client import ApiError, KubernetesClient
 from endpoint_analytics.agents.kubernetes.kubeconfig import access_of_kubeconfig
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -25,7 +25,7 @@ def ask(config: Path, path: str = PODS) -> str:
     """Return the kind of the answer."""
 
     async def run() -> str:
-        async with Client(access_of_kubeconfig(str(config), None)) as client:
+        async with KubernetesClient(access_of_kubeconfig(str(config), None)) as client:
             return json.loads(await client.get(path, {}))["kind"]
 
     return asyncio.run(run())
@@ -53,7 +53,7 @@ def test_a_client_certificate_and_one_that_is_changed_in_its_files(models: Clust
                 (models.directory / f"stranger.{kind}").read_bytes()
             )
         user = {"client-certificate": "changing.crt", "client-key": "changing.key"}
-        async with Client(access_of_kubeconfig(str(models.kubeconfig(user, "k")), None)) as client:
+        async with KubernetesClient(access_of_kubeconfig(str(models.kubeconfig(user, "k")), None)) as client:
             with pytest.raises(ApiError, match="401"):
                 await client.get(PODS, {})
             for kind in ("crt", "key"):
@@ -141,7 +141,7 @@ def test_a_proxy_on_the_way(models: Cluster, name: dict[str, str]):
     async def run() -> tuple[str, list[str]]:
         async with tunnels() as (port, asked):
             config = models.kubeconfig(name="k", **{"proxy-url": f"http://127.0.0.1:{port}", **name})
-            async with Client(access_of_kubeconfig(str(config), None)) as client:
+            async with KubernetesClient(access_of_kubeconfig(str(config), None)) as client:
                 return json.loads(await client.get(PODS, {}))["kind"], asked
 
     assert asyncio.run(run()) == ("PodList", [f"127.0.0.1:{models.port}"])

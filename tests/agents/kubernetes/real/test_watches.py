@@ -12,7 +12,7 @@ import pytest
 from tests.agents.kubernetes.real.cluster import Cluster
 
 from endpoint_analytics.agents.kubernetes.agent import resources_of
-from endpoint_analytics.agents.kubernetes.client import ApiError, Client
+from endpoint_analytics.agents.kubernetes.client import ApiError, KubernetesClient
 from endpoint_analytics.agents.kubernetes.kubeconfig import access_of_kubeconfig
 from endpoint_analytics.agents.kubernetes.objects import Pod
 from endpoint_analytics.agents.kubernetes.watching import PAGE, Resource, Sink, Watching
@@ -60,7 +60,7 @@ def watch(
     seen = Seen()
 
     async def run() -> None:
-        async with Client(access_of_kubeconfig(str(config), None)) as client:
+        async with KubernetesClient(access_of_kubeconfig(str(config), None)) as client:
             task = asyncio.create_task(Watching(client, resource, seen.sink(), watch_s).run())
             try:
                 await script(seen)
@@ -90,7 +90,7 @@ def now() -> str:
 
 def test_the_role_is_enough_and_not_more(models: Cluster, agent: Path):
     async def run() -> None:
-        async with Client(access_of_kubeconfig(str(agent), None)) as client:
+        async with KubernetesClient(access_of_kubeconfig(str(agent), None)) as client:
             for resource in resources_of("models", ""):
                 if resource.name == "scaledobjects":
                     with pytest.raises(ApiError, match="404"):

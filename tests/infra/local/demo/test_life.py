@@ -14,7 +14,7 @@ from endpoint_analytics.agents.core.lifecycle import may_follow
 from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
 from endpoint_analytics.infra.local.demo import life as life_module
 from endpoint_analytics.infra.local.demo.identity import EXTRA, FIRST, KILLED, RESTARTED
-from endpoint_analytics.infra.local.demo.life import Life
+from endpoint_analytics.infra.local.demo.life import DemoLife
 from endpoint_analytics.infra.local.demo.replica import Environment
 from endpoint_analytics.infra.local.kafka.process import KafkaProcess
 from endpoint_analytics.schemas.codec import decode_replicas
@@ -58,7 +58,7 @@ def test_every_figure_of_a_replicas_life_moves(kafka: str, tmp_path: Path) -> No
     said: list[str] = []
 
     async def live() -> list[ReplicaMessage]:
-        life = Life(Environment(kafka, tmp_path, tmp_path), 0, 1.0, said.append, said.append)
+        life = DemoLife(Environment(kafka, tmp_path, tmp_path), 0, 1.0, said.append, said.append)
         try:
             await life.begin()
             assert {target.replica_id for target in life.targets()} == {FIRST, RESTARTED}

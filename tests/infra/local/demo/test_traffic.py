@@ -10,7 +10,7 @@ from aiohttp import web
 
 from endpoint_analytics.infra.local.demo.arrivals import Arrivals
 from endpoint_analytics.infra.local.demo.inputs import WEIGHTS, choose, plan
-from endpoint_analytics.infra.local.demo.traffic import Target, Traffic, pick
+from endpoint_analytics.infra.local.demo.traffic import Traffic, TrafficTarget, pick
 
 
 def arrivals_until(end_s: float, arrivals: Arrivals, seed: int = 1) -> list[float]:
@@ -47,14 +47,14 @@ def test_every_kind_of_request_can_be_made_and_weighs_its_share() -> None:
 
 def test_the_balancer_prefers_the_less_busy_of_two() -> None:
     rng = random.Random(1)
-    busy, idle = Target("busy", "", open=9), Target("idle", "")
+    busy, idle = TrafficTarget("busy", "", open=9), TrafficTarget("idle", "")
     assert {pick([busy, idle], rng).replica_id for _ in range(20)} == {"idle"}
     assert pick([busy], rng) is busy
     assert pick([], rng) is None
 
 
 def test_the_clients_counts_are_those_of_the_server_and_nothing_is_left_open() -> None:
-    async def talk() -> tuple[Traffic, Target, Counter[int]]:
+    async def talk() -> tuple[Traffic, TrafficTarget, Counter[int]]:
         served: Counter[int] = Counter()
 
         async def handler(request: web.Request) -> web.Response:
@@ -69,7 +69,7 @@ def test_the_clients_counts_are_those_of_the_server_and_nothing_is_left_open() -
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
-        target = Target("r1", f"http://127.0.0.1:{runner.addresses[0][1]}")
+        target = TrafficTarget("r1", f"http://127.0.0.1:{runner.addresses[0][1]}")
         traffic = Traffic(lambda: [target], Arrivals(rate=150), seed=3)
         running = asyncio.create_task(traffic.run())
         while traffic.tally.status.total() < 200:
@@ -90,7 +90,7 @@ def test_the_clients_counts_are_those_of_the_server_and_nothing_is_left_open() -
 @pytest.mark.outside
 def test_a_replica_that_is_gone_is_counted_as_broken() -> None:
     async def talk() -> Traffic:
-        traffic = Traffic(lambda: [Target("r1", "http://127.0.0.1:1")], Arrivals(rate=100), seed=3)
+        traffic = Traffic(lambda: [TrafficTarget("r1", "http://127.0.0.1:1")], Arrivals(rate=100), seed=3)
         running = asyncio.create_task(traffic.run())
         while traffic.tally.broken < 5:
             await asyncio.sleep(0.02)

@@ -10,11 +10,11 @@ from starlette.requests import Request
 from tests.pipeline.store.rows import boot, insert
 from tests.support.waiting import eventually
 
-from endpoint_analytics.pipeline.serve.access.page_session import LASTS_S, Sessions
+from endpoint_analytics.pipeline.serve.access.page_session import LASTS_S, PageSessions
 from endpoint_analytics.pipeline.serve.access.rate import Rate
-from endpoint_analytics.pipeline.serve.api.access import Access
+from endpoint_analytics.pipeline.serve.api.access import ApiAccess
 from endpoint_analytics.pipeline.store.errors import StoreError
-from endpoint_analytics.pipeline.store.tokens import Token, create_token, parse_token, revoke_token
+from endpoint_analytics.pipeline.store.tokens import AccessToken, create_token, parse_token, revoke_token
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -120,7 +120,9 @@ class Held:
             await self.answer.wait()
         if text == "broken":
             raise StoreError("down")
-        return Token("0" * 16, "a" * 64, "acme", "", datetime.now(UTC), False) if text == "right" else None
+        return (
+            AccessToken("0" * 16, "a" * 64, "acme", "", datetime.now(UTC), False) if text == "right" else None
+        )
 
 
 def test_of_sign_ins_at_the_same_time_no_more_may_fail_and_only_those_that_do_are_counted():
@@ -135,8 +137,8 @@ def test_of_sign_ins_at_the_same_time_no_more_may_fail_and_only_those_that_do_ar
 
     async def main():
         tokens = Held()
-        access = Access(tokens, None, Rate(20, 5.0, lambda: 0.0), Rate(100, 5.0, lambda: 0.0))
-        assert await at_once(access, tokens, "right", 50) == ["Token"] * 50
+        access = ApiAccess(tokens, None, Rate(20, 5.0, lambda: 0.0), Rate(100, 5.0, lambda: 0.0))
+        assert await at_once(access, tokens, "right", 50) == ["AccessToken"] * 50
         assert await at_once(access, tokens, "broken", 15) == ["StoreError"] * 15
         tokens.asked = 0
         assert await at_once(access, tokens, "wrong", 60) == [401] * 20 + [429] * 40
@@ -301,14 +303,14 @@ class Kept:
 
 
 def test_a_session_ends_by_its_time():
-    token = Token("0" * 16, "a" * 64, "acme", "", datetime.now(UTC), False)
+    token = AccessToken("0" * 16, "a" * 64, "acme", "", datetime.now(UTC), False)
     now = [1000.0]
 
     async def find(token_id):
         return token if token_id == token.token_id else None
 
     async def main():
-        sessions = Sessions(Kept(), find, lambda: now[0], lambda: now[0])
+        sessions = PageSessions(Kept(), find, lambda: now[0], lambda: now[0])
         value, _ = await sessions.open(token)
         assert (await sessions.check(value)).token is token
         now[0] += LASTS_S - 1

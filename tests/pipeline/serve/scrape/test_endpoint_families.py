@@ -4,19 +4,21 @@ from datetime import UTC, datetime
 from endpoint_analytics.pipeline.exposition.openmetrics import render
 from endpoint_analytics.pipeline.serve.scrape.endpoint_families import endpoint_families
 from endpoint_analytics.pipeline.store.endpoint_numbers import (
+    DurationSummary,
     EndpointMetrics,
-    Levels,
     NewestSample,
     ReplicaMetrics,
+    RequestLevels,
     RequestTotals,
-    Summary,
 )
 
-NOTHING = Summary(((0.5, math.nan), (0.9, math.nan), (0.95, math.nan), (0.99, math.nan)), 0, 0)
+NOTHING = DurationSummary(((0.5, math.nan), (0.9, math.nan), (0.95, math.nan), (0.99, math.nan)), 0, 0)
 
 
 def test_an_endpoint_is_exactly_this():
-    requests = RequestTotals(((200, 1152), (503, 1)), 2, 0, (("buffer_full", 3),), Levels(4, 1, 2_500_000))
+    requests = RequestTotals(
+        ((200, 1152), (503, 1)), 2, 0, (("buffer_full", 3),), RequestLevels(4, 1, 2_500_000)
+    )
     hardware = (
         NewestSample("cpu_percent", "", 37.25),
         NewestSample("oom_kills", "", 1.0),
@@ -27,9 +29,9 @@ def test_an_endpoint_is_exactly_this():
         replicas=(
             ReplicaMetrics("q9cv", "downloading", None, ()),
             ReplicaMetrics("fqwg", "running", requests, hardware),
-            ReplicaMetrics("unassigned", None, RequestTotals((), 0, 0, (), Levels(7, 0, 100)), ()),
+            ReplicaMetrics("unassigned", None, RequestTotals((), 0, 0, (), RequestLevels(7, 0, 100)), ()),
         ),
-        latency=Summary(((0.5, 0.006339203), (0.99, 0.020140918)), 4, 42048),
+        latency=DurationSummary(((0.5, 0.006339203), (0.99, 0.020140918)), 4, 42048),
         time_to_first_byte=NOTHING,
         running_replicas=1,
         unknown_since=None,
@@ -172,7 +174,7 @@ def test_what_is_not_known_is_left_out():
 
 def test_while_the_pipeline_is_late_counters_stay_and_the_rest_is_left_out():
     late = RequestTotals(((200, 5),), 0, 0, (), None)
-    quiet = Summary((), 5, 42)
+    quiet = DurationSummary((), 5, 42)
     metrics = EndpointMetrics(
         (ReplicaMetrics("r", "unknown", late, (), missing_batches=(("requests", 2),)),),
         quiet,
