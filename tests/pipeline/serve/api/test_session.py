@@ -143,7 +143,7 @@ def test_of_sign_ins_at_the_same_time_no_more_may_fail_and_only_those_that_do_ar
         tokens.asked = 0
         assert await at_once(access, tokens, "wrong", 60) == [401] * 20 + [429] * 40
         assert tokens.asked == 20
-        assert await at_once(access, tokens, "right", 3) == ["Token"] * 3
+        assert await at_once(access, tokens, "right", 3) == ["AccessToken"] * 3
         assert await at_once(access, tokens, "wrong", 1) == [429]
 
     asyncio.run(main())
