@@ -15,6 +15,7 @@ from endpoint_analytics.pipeline.store.endpoint_numbers import EndpointMetrics, 
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.progress import read_progress
 from endpoint_analytics.pipeline.store.query_group import query_group
+from endpoint_analytics.pipeline.store.read_model import Moment
 from endpoint_analytics.schemas.metrics import HARDWARE_METRICS
 
 
@@ -177,9 +178,7 @@ async def read_endpoint_metrics(
         sketches.result(),
         hardware.result(),
         engine.result(),
-        progress,
-        now,
-        presence,
+        Moment(progress, presence, now),
     )
 
 

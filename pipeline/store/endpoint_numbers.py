@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 from endpoint_analytics.pipeline.core.sketch import quantiles
 from endpoint_analytics.pipeline.store.lost import lost_of
-from endpoint_analytics.pipeline.store.presence import Presence, is_present, shown_state
-from endpoint_analytics.pipeline.store.progress import Progress, StreamPartition
+from endpoint_analytics.pipeline.store.presence import Presence
+from endpoint_analytics.pipeline.store.progress import StreamPartition
+from endpoint_analytics.pipeline.store.read_model import AgentReport, Moment, StateReport
 from endpoint_analytics.schemas.replicas import ShownState, State
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
@@ -55,6 +56,12 @@ class BootsRow(NamedTuple):
     copies: Mapping[str, int]
     conflicts: Mapping[str, int]
 
+    @property
+    def report(self) -> AgentReport:
+        """Its newest message."""
+        requests_partition = self.requests_partition if self.request_boots else None
+        return AgentReport(self.newest_append, self.newest_partition, requests_partition)
+
 
 class EventsRow(NamedTuple):
     """A row of EVENTS: a replica's last state, or, with an empty replica_id, the number of events."""
@@ -64,6 +71,11 @@ class EventsRow(NamedTuple):
     state: State
     at: datetime
     partition: int
+
+    @property
+    def report(self) -> StateReport:
+        """The state that it was last reported in."""
+        return StateReport(self.state, self.at, self.partition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +159,7 @@ def parse_endpoint_metrics(
     sketches: Sequence[Row],
     hardware: Iterable[Row],
     engine: Iterable[Row],
-    progress: Progress,
-    now: datetime,
-    presence: Presence,
+    moment: Moment,
 ) -> EndpointMetrics | None:
     """Combine the six results; returns None if the endpoint was never reported."""
     boots_of = {row.replica_id: row for row in map(BootsRow._make, boots) if row.boots}
@@ -161,34 +171,26 @@ def parse_endpoint_metrics(
     hardware_of = _current_samples(
         hardware,
         {name: (boot.hardware_append, boot.hardware_at) for name, boot in boots_of.items()},
-        now,
-        presence,
+        moment.now,
+        moment.presence,
     )
     engine_of = _current_samples(
-        engine, {name: (boot.engine_append, boot.engine_at) for name, boot in boots_of.items()}, now, presence
+        engine,
+        {name: (boot.engine_append, boot.engine_at) for name, boot in boots_of.items()},
+        moment.now,
+        moment.presence,
     )
-    replicas, present = [], []
+    replicas, known = [], []
     for replica_id in sorted(boots_of.keys() | events_of.keys()):
         boot, event = boots_of.get(replica_id), events_of.get(replica_id)
-        heard = progress.heard(
-            append_at=boot.newest_append if boot else None,
-            partition=boot.newest_partition if boot else None,
-            state=event.state if event else None,
-            state_at=event.at if event else None,
-            state_partition=event.partition if event else None,
-        )
-        if is_present(heard, presence, now):
-            present.append((replica_id, heard))
-            state = shown_state(replica_id, heard, presence, now)
-            requests = None
-            if boot and boot.request_boots:
-                late = progress.is_late(("requests", boot.requests_partition), presence, now)
-                requests = _request_totals(boot, late)
+        replica = moment.replica(replica_id, boot.report if boot else None, event.report if event else None)
+        known.append(replica)
+        if replica.is_present:
             replicas.append(
                 ReplicaMetrics(
                     replica_id,
-                    state,
-                    requests,
+                    replica.state,
+                    _request_totals(boot, replica.is_late) if boot and boot.request_boots else None,
                     hardware_of.get(replica_id, ()),
                     engine_of.get(replica_id, ()),
                     _missing(boot) if boot else (),
@@ -196,7 +198,6 @@ def parse_endpoint_metrics(
                     _any(boot.conflicts) if boot else (),
                 )
             )
-    unknown_since = progress.unknown_since(present, presence, now)
     # While the pipeline is late, data of the last minutes is still missing.
     late = any(each.requests is not None and each.requests.levels is None for each in replicas)
     latency, ttfb = (None if late else _sketch(sketches, which) for which in ("latency", "ttfb"))
@@ -206,8 +207,8 @@ def parse_endpoint_metrics(
         time_to_first_byte=_summary(
             ttfb, whole.ttfb_count if whole else 0, whole.ttfb_sum_us if whole else 0
         ),
-        running_replicas=None if unknown_since else sum(each.state == "running" for each in replicas),
-        unknown_since=unknown_since,
+        running_replicas=moment.running(known),
+        unknown_since=moment.unknown_since(known),
         min_replicas=least if in_force else None,
         max_replicas=most if in_force else None,
         data_at=whole.newest_at if whole else None,

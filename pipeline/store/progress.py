@@ -81,23 +81,6 @@ class Progress:
         )
         return min((*moments, now)) - presence.heartbeat
 
-    def is_late(self, partition: StreamPartition, presence: Presence, now: datetime) -> bool:
-        """Whether the partition's data is too old to describe the present."""
-        return self.of(partition).read_to < now - presence.heartbeat
-
-    def unknown_since(
-        self, heard: Iterable[tuple[str, LastHeard]], presence: Presence, now: datetime
-    ) -> datetime | None:
-        """Return since when the running replicas of an endpoint are unknown; None if they are known.
-
-        `heard` are its present replicas. If there are none, a late partition may still contain new ones.
-        """
-        since = [at for name, each in heard if (at := each.unknown_since(name, presence, now)) is not None]
-        if since:
-            return min(since)
-        slowest = self.slowest(now)
-        return slowest if not any(True for _ in heard) and slowest < now - presence.heartbeat else None
-
 
 def parse_progress(rows: Iterable[Sequence[Any]]) -> Progress:
     """Return the progress in the rows of PROGRESS."""

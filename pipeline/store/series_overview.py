@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
-from endpoint_analytics.pipeline.store.presence import LastHeard, Presence, is_alive, is_present, shown_state
-from endpoint_analytics.pipeline.store.progress import Progress, StreamPartition, read_progress
+from endpoint_analytics.pipeline.store.presence import Presence
+from endpoint_analytics.pipeline.store.progress import read_progress
 from endpoint_analytics.pipeline.store.query_group import query_group
+from endpoint_analytics.pipeline.store.read_model import AgentReport, Moment, StateReport
 from endpoint_analytics.schemas.identity import UNASSIGNED
-from endpoint_analytics.schemas.replicas import State
 
 MAX_ENDPOINTS = 1000
 
@@ -91,18 +90,19 @@ async def read_endpoints(
         heard = group.create_task(reader.read(HEARD, of | {"alive_from": _text(alive_from)[:-3]}))
         reported = group.create_task(reader.read(STATES, of))
         current = group.create_task(reader.read(SETTINGS, {"namespace": namespace, "now": _text(now)}))
-    agents: dict[str, dict[str, _Agents]] = {}
+    agents: dict[str, dict[str, tuple[AgentReport, int]]] = {}
     newest: dict[str, float] = {}
-    for endpoint, replica, last_at, *agent in heard.result():
+    for endpoint, replica, last_at, *agent, pending in heard.result():
         if replica:
-            agents.setdefault(endpoint, {})[replica] = _Agents._make(agent)
+            agents.setdefault(endpoint, {})[replica] = AgentReport._make(agent), pending
         else:
             newest[endpoint] = last_at.timestamp()
-    states: dict[str, dict[str, _State]] = {}
+    states: dict[str, dict[str, StateReport]] = {}
     for endpoint, replica, *state in reported.result():
         of_endpoint = states.setdefault(endpoint, {})
         if replica:
-            of_endpoint[replica] = _State._make(state)
+            of_endpoint[replica] = StateReport._make(state)
+    moment = Moment(progress, presence, now)
     settings = {row[0]: (row[2], row[3]) if row[1] else (None, None) for row in current.result()}
     return [
         _endpoint(
@@ -111,70 +111,38 @@ async def read_endpoints(
             states.get(endpoint, {}),
             settings.get(endpoint, (None, None)),
             newest.get(endpoint),
-            progress,
-            now,
-            presence,
+            moment,
         )
         for endpoint in sorted(newest.keys() | states.keys() | settings.keys())[:MAX_ENDPOINTS]
     ]
 
 
-class _Agents(NamedTuple):
-    """A replica's row of HEARD."""
-
-    append: datetime
-    newest_partition: StreamPartition
-    requests_partition: int
-    pending: int
-
-
-class _State(NamedTuple):
-    """A replica's row of STATES."""
-
-    state: State
-    at: datetime
-    partition: int
-
-
 def _endpoint(
     endpoint: str,
-    agents: dict[str, _Agents],
-    states: dict[str, _State],
+    agents: dict[str, tuple[AgentReport, int]],
+    states: dict[str, StateReport],
     settings: tuple[int | None, int | None],
     newest_at_s: float | None,
-    progress: Progress,
-    now: datetime,
-    presence: Presence,
+    moment: Moment,
 ) -> EndpointNow:
-    present: list[tuple[str, LastHeard]] = []
-    alive = False
-    for replica in agents.keys() | states.keys():
-        agent, state = agents.get(replica), states.get(replica)
-        heard = progress.heard(
-            append_at=agent.append if agent else None,
-            partition=agent.newest_partition if agent else None,
-            state=state.state if state else None,
-            state_at=state.at if state else None,
-            state_partition=state.partition if state else None,
-        )
-        if is_present(heard, presence, now):
-            present.append((replica, heard))
-            alive = alive or is_alive(heard, presence, now)
-    late = any(
-        progress.is_late(("requests", agents[name].requests_partition), presence, now)
-        for name, _ in present
-        if name in agents
+    """`agents` are each replica's newest message and its pending requests."""
+    known = [
+        moment.replica(name, agents[name][0] if name in agents else None, states.get(name))
+        for name in agents.keys() | states.keys()
+    ]
+    named = [each for each in known if each.is_present and each.replica_id != UNASSIGNED]
+    unknown_since = moment.unknown_since(known)
+    is_current = any(each.is_present and each.is_alive for each in known) and not any(
+        each.is_late for each in known
     )
-    shown = [shown_state(*each, presence, now) for each in present if each[0] != UNASSIGNED]
-    unknown_since = progress.unknown_since(present, presence, now)
     return EndpointNow(
         endpoint=endpoint,
-        running=None if unknown_since else shown.count("running"),
-        replicas=None if unknown_since else sum(state not in ("terminated", "failed") for state in shown),
+        running=moment.running(known),
+        replicas=None if unknown_since else sum(each.state not in ("terminated", "failed") for each in named),
         unknown_since_s=unknown_since.timestamp() if unknown_since else None,
         min_replicas=settings[0],
         max_replicas=settings[1],
-        pending=sum(agent.pending for agent in agents.values()) if alive and not late else None,
+        pending=sum(pending for _, pending in agents.values()) if is_current else None,
         newest_at_s=newest_at_s,
     )
 

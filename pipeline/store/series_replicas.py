@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.paused_partitions import PausedPartition, read_still_paused
-from endpoint_analytics.pipeline.store.presence import LastHeard, Presence, is_alive, is_present, shown_state
-from endpoint_analytics.pipeline.store.progress import Progress, StreamPartition, read_progress
+from endpoint_analytics.pipeline.store.presence import Presence
+from endpoint_analytics.pipeline.store.progress import StreamPartition, read_progress
 from endpoint_analytics.pipeline.store.query_group import query_group
+from endpoint_analytics.pipeline.store.read_model import AgentReport, Moment, ReplicaNow, StateReport
 from endpoint_analytics.pipeline.store.series_states import (
     LATE,
     AgentLife,
@@ -172,15 +173,14 @@ async def read_replicas(
         event = Event(_seconds(at), state, reason)
         if event.at_s <= now_s:
             events_of.setdefault(replica, []).append((event, partition))
+    moment = Moment(progress, presence, now)
     found: list[KnownReplica] = []
-    present: list[tuple[str, LastHeard]] = []
+    known: list[ReplicaNow] = []
     for replica in sorted(boots_of.keys() | events_of.keys()):
         own_boots, own_events = boots_of.get(replica, []), events_of.get(replica, [])
-        heard = _heard(own_boots, own_events, progress)
-        if is_present(heard, presence, now):
-            present.append((replica, heard))
-        found.append(_replica(replica, own_boots, own_events, heard, reasons, progress, now, presence))
-    unknown_since = progress.unknown_since(present, presence, now)
+        known.append(moment.replica(replica, _agent_report(own_boots), _state_report(own_events)))
+        found.append(_replica(known[-1], own_boots, own_events, reasons, moment))
+    unknown_since = moment.unknown_since(known)
     return Replicas(
         tuple(each for each in found if _was_there(each, from_s, to_s)),
         tuple(ReplicaSettings(_seconds(at), least, most) for at, least, most in settings.result()),
@@ -202,69 +202,56 @@ class _Boot(NamedTuple):
     conflicts: int
 
 
-def _partitions(boots: list[_Boot], events: list[tuple[Event, int]]) -> list[StreamPartition]:
-    """Return the partitions that the replica's state depends on."""
-    newest = max(boots, key=lambda boot: boot.append, default=None)
-    of_events = [("replicas", partition) for _, partition in events[-1:]]
-    return ([newest.newest_partition] if newest else []) + of_events
-
-
 def _reason(partitions: Iterable[StreamPartition], reasons: Mapping[StreamPartition, str]) -> str:
     return next((reasons[partition] for partition in partitions if partition in reasons), "")
 
 
-def _heard(boots: list[_Boot], events: list[tuple[Event, int]], progress: Progress) -> LastHeard:
-    newest = max(boots, key=lambda boot: boot.append, default=None)
-    event, partition = events[-1] if events else (None, None)
-    return progress.heard(
-        append_at=_moment(_seconds(newest.append)) if newest else None,
-        partition=newest.newest_partition if newest else None,
-        state=event.state if event else None,
-        state_at=_moment(event.at_s) if event else None,
-        state_partition=partition,
-    )
+def _agent_report(boots: list[_Boot]) -> AgentReport | None:
+    if not boots:
+        return None
+    newest = max(boots, key=lambda boot: boot.append)
+    return AgentReport(_moment(_seconds(newest.append)), newest.newest_partition, boots[0].requests_partition)
+
+
+def _state_report(events: list[tuple[Event, int]]) -> StateReport | None:
+    if not events:
+        return None
+    event, partition = events[-1]
+    return StateReport(event.state, _moment(event.at_s), partition)
 
 
 def _replica(
-    replica: str,
+    replica: ReplicaNow,
     boots: list[_Boot],
     events: list[tuple[Event, int]],
-    heard: LastHeard,
     reasons: Mapping[StreamPartition, str],
-    progress: Progress,
-    now: datetime,
-    presence: Presence,
+    moment: Moment,
 ) -> KnownReplica:
     past = [event for event, _ in events]
     lives = [AgentLife(_seconds(boot.first_at), _seconds(boot.append)) for boot in boots]
     begun = [life.first_s for life in lives] + [event.at_s for event in past[:1]]
     heard_s = [_seconds(boot.last_at) for boot in boots] + [event.at_s for event in past[-1:]]
-    present = is_present(heard, presence, now)
-    unknown_since = heard.unknown_since(replica, presence, now) if present else None
-    requests = [("requests", boot.requests_partition) for boot in boots[:1]]
-    late = present and any(progress.is_late(partition, presence, now) for partition in requests)
-    paused = (
-        _reason(_partitions(boots, events), reasons)
-        if unknown_since
-        else _reason(requests, reasons)
-        if late
-        else ""
-    )
-    spans = spans_of(replica, past, lives, presence, heard.moment(now).timestamp())
+    unknown_since = replica.unknown_since
+    paused = ""
+    if unknown_since:
+        paused = _reason(replica.partitions, reasons)
+    elif replica.is_late:
+        paused = _reason([("requests", boots[0].requests_partition)], reasons)
+    seen_to = replica.heard.moment(moment.now)
+    spans = spans_of(replica.replica_id, past, lives, moment.presence, seen_to.timestamp())
     return KnownReplica(
-        replica=replica,
-        # One that is no longer present entered its state long before.
-        state=shown_state(replica, heard, presence, now if present else heard.moment(now)),
+        replica=replica.replica_id,
+        state=replica.state,
         unknown_since_s=None if unknown_since is None else unknown_since.timestamp(),
         unknown_reason=paused,
-        present=present,
-        alive=is_alive(heard, presence, now),
+        present=replica.is_present,
+        alive=replica.is_alive,
         first_s=min(begun, default=None),
         last_s=max(heard_s, default=None),
         boots=len(boots),
         copies=sum(boot.copies for boot in boots),
         conflicts=sum(boot.conflicts for boot in boots),
-        pending=None if late else sum(boot.pending for boot in boots),
+        pending=None if replica.is_late else sum(boot.pending for boot in boots),
         spans=spans
         if unknown_since is None or not spans
         else unknown_from(spans, unknown_since.timestamp(), paused or LATE),

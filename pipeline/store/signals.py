@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from endpoint_analytics.pipeline.store.presence import Presence, is_present, shown_state
+from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.progress import Progress, StreamPartition
+from endpoint_analytics.pipeline.store.read_model import AgentReport, Moment, ReplicaNow, StateReport
 from endpoint_analytics.schemas import metrics as names
-from endpoint_analytics.schemas.replicas import ShownState, State
+from endpoint_analytics.schemas.replicas import ShownState
 
 Row = Sequence[Any]
 Key = tuple[str, str]
@@ -130,21 +131,25 @@ class Hardware(NamedTuple):
 @dataclass(slots=True)
 class _Replica:
     agents: list[tuple[Heard, PendingLevel | None]] = field(default_factory=list)
-    state: State | None = None
-    state_at: datetime | None = None
-    state_partition: int | None = None
+    state: StateReport | None = None
     hardware: dict[str, Hardware] = field(default_factory=dict)
 
     @property
-    def newest(self) -> Heard | None:
-        return max((heard for heard, _ in self.agents), key=lambda heard: heard.append, default=None)
+    def newest(self) -> AgentReport | None:
+        """The newest message of all its agents."""
+        heard = max((heard for heard, _ in self.agents), key=lambda heard: heard.append, default=None)
+        return None if heard is None else AgentReport(heard.append, heard.newest_partition, None)
+
+    def at(self, replica_id: str, moment: Moment) -> ReplicaNow:
+        """Return what is known of it at the moment."""
+        return moment.replica(replica_id, self.newest, self.state)
 
     def judged_by(self) -> Iterator[StreamPartition]:
         """Yield the partitions that determine whether it is present, and its state."""
         if self.newest is not None:
-            yield self.newest.newest_partition
-        if self.state_partition is not None:
-            yield "replicas", self.state_partition
+            yield self.newest.partition
+        if self.state is not None:
+            yield "replicas", self.state.partition
 
     def partitions(self) -> Iterator[StreamPartition]:
         yield from self.judged_by()
@@ -174,53 +179,45 @@ def parse_signals(
     for row in heard:
         replica_of(row).agents.append((Heard._make(row[4:]), level_of.get(tuple(row[:4]))))
     for row in states:
-        replica = replica_of(row)
-        replica.state, replica.state_at, replica.state_partition = row[3:6]
+        replica_of(row).state = StateReport._make(row[3:6])
     for row in hardware:
         replica_of(row).hardware[row[3]] = Hardware._make(row[4:])
+    moment = Moment(progress, _PRESENCE, now)
     found = {}
     for key, replicas in endpoints.items():
         present = [
-            each
-            for name in sorted(replicas)
-            if (each := _replica_signals(name, replicas[name], progress, now))
+            each for name in sorted(replicas) if (each := _replica_signals(name, replicas[name], moment))
         ]
         unknown = [replicas[each.replica_id] for each in present if each.unknown_since]
         newest = max((each.as_of for each in present if each.as_of is not None), default=None)
         if newest is not None:
             places = frozenset(each for replica in replicas.values() for each in replica.partitions())
-            unknown_places = frozenset(each for replica in unknown for each in replica.judged_by())
+            unknown_places = frozenset(place for replica in unknown for place in replica.judged_by())
             found[key] = _endpoint_signals(key, tuple(present), newest, places, unknown_places, now)
     return found
 
 
-def _replica_signals(
-    replica_id: str, replica: _Replica, progress: Progress, now: datetime
-) -> ReplicaSignals | None:
+def _replica_signals(replica_id: str, replica: _Replica, moment: Moment) -> ReplicaSignals | None:
     """Return the replica's signals, or None if it is no longer present."""
-    newest = replica.newest
-    last = progress.heard(
-        append_at=newest.append if newest else None,
-        partition=newest.newest_partition if newest else None,
-        state=replica.state,
-        state_at=replica.state_at,
-        state_partition=replica.state_partition,
-    )
-    if not is_present(last, _PRESENCE, now):
+    known = replica.at(replica_id, moment)
+    if not known.is_present:
         return None
-    state = shown_state(replica_id, last, _PRESENCE, now)
-    alive_from = now - _PRESENCE.heartbeat
-    live = [(heard, level) for heard, level in replica.agents if _is_live(heard, progress, now)]
+    now = moment.now
+    alive_from = now - moment.presence.heartbeat
+    live = [
+        (heard, level)
+        for heard, level in replica.agents
+        if moment.is_reporting(heard.requests_append, ("requests", heard.requests_partition))
+    ]
     current = [
         level
         for heard, level in live
         if level is not None
         and _is_current(level.reported_us, now)
-        and not progress.is_late(("requests", heard.requests_partition), _PRESENCE, now)
+        and not moment.is_late(("requests", heard.requests_partition))
     ]
     is_measured = any(heard.hardware_append >= alive_from for heard, _ in replica.agents)
-    unknown_since = last.unknown_since(replica_id, _PRESENCE, now)
-    if unknown_since is not None:
+    if known.unknown_since is not None:
         current, is_measured = [], False
     means = {
         metric: found.mean
@@ -229,11 +226,11 @@ def _replica_signals(
     }
     return ReplicaSignals(
         replica_id=replica_id,
-        state=state,
-        unknown_since=unknown_since,
-        as_of=last.append_at,
+        state=known.state,
+        unknown_since=known.unknown_since,
+        as_of=known.heard.append_at,
         is_live=bool(live),
-        is_silent=state == "failed" and replica.state != "failed",
+        is_silent=known.state == "failed" and (replica.state is None or replica.state.state != "failed"),
         pending_requests=sum(level.pending for level in current) if current else None,
         streaming_requests=sum(level.streaming for level in current) if current else None,
         cpu_percent=means.get(names.CPU_PERCENT.name),
@@ -241,12 +238,6 @@ def _replica_signals(
         gpu_percent=means.get(names.GPU_PERCENT.name),
         gpu_memory_percent=_share(means, names.GPU_MEMORY_USED_BYTES, names.GPU_MEMORY_TOTAL_BYTES),
     )
-
-
-def _is_live(heard: Heard, progress: Progress, now: datetime) -> bool:
-    """Whether the agent reports its requests, judged at the moment up to which its partition was read."""
-    read_to = progress.of(("requests", heard.requests_partition)).read_to
-    return heard.requests_append >= min(now, read_to) - _PRESENCE.heartbeat
 
 
 def _is_current(reported_us: int, now: datetime) -> bool:
