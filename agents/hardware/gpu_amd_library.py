@@ -1,4 +1,4 @@
-"""Calls to AMD's management library (the module `amdsmi`): an error just returns None.
+"""Calls to AMD's management library (the module `amdsmi`): an error becomes None.
 
 The module comes with ROCm and must match the library's version. Importing it without the library prints and fails, so
 it is imported only where AMD's driver exists.

@@ -1,4 +1,4 @@
-"""Calls to NVIDIA's management library (the module `pynvml` of nvidia-ml-py): an error just returns None."""
+"""Calls to NVIDIA's management library (the module `pynvml` of nvidia-ml-py): an error becomes None."""
 
 from __future__ import annotations
 

@@ -25,8 +25,8 @@ from msgspec.structs import replace
 from endpoint_analytics.agents.core.config import AgentConfig, ConfigurationError
 from endpoint_analytics.agents.core.file_lock import FileLock, acquire
 from endpoint_analytics.agents.core.in_range import status_in_range, totals_in_range
+from endpoint_analytics.agents.log.batching import ReaderState
 from endpoint_analytics.agents.log.files import Position
-from endpoint_analytics.agents.log.ledger import ReaderState
 from endpoint_analytics.schemas.codec import decode_requests
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.requests import Totals

@@ -16,6 +16,7 @@ from pathlib import Path
 from endpoint_analytics.agents.core.config import AgentConfig
 from endpoint_analytics.agents.core.exclusion import is_excluded, path_of
 from endpoint_analytics.agents.delivery.producer import Producer, TooLargeError
+from endpoint_analytics.agents.log.batching import MAX_REQUESTS, next_batch, take
 from endpoint_analytics.agents.log.files import UNREADABLE, Position
 from endpoint_analytics.agents.log.following import Follower, LogLines
 from endpoint_analytics.agents.log.formats import Parser
@@ -28,7 +29,6 @@ from endpoint_analytics.agents.log.journal import (
     with_new_boot,
     with_position,
 )
-from endpoint_analytics.agents.log.ledger import MAX_REQUESTS, next_batch, take
 from endpoint_analytics.agents.log.logged import OTHER, OUTGOING, Logged, Other, Unfit
 from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.identity import partition_key

@@ -126,11 +126,11 @@ class ProxyExchange:
                 upstream = await shared.pool.connect()
             except OSError as error:
                 reason = str(error) or f"no connection within {shared.settings.connect_timeout_s:g} s"
-                shared.presence.missed(reason)
+                shared.reachability.missed(reason)
                 left_s = until_s - shared.loop.time()
                 if left_s > 0 and not self.head.upgrade:
                     self._admit(shared.unassigned)
-                    if await shared.presence.wait(left_s):
+                    if await shared.reachability.wait(left_s):
                         continue
                 self._refuse(502, "the server cannot be reached")
                 return

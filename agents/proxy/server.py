@@ -6,7 +6,7 @@ import asyncio
 
 from endpoint_analytics.agents.proxy.client import ClientConnection
 from endpoint_analytics.agents.proxy.pool import Pool
-from endpoint_analytics.agents.proxy.presence import UpstreamPresence
+from endpoint_analytics.agents.proxy.reachability import UpstreamReachability
 from endpoint_analytics.agents.proxy.settings import ProxySettings
 from endpoint_analytics.agents.replica.agent import Agent
 
@@ -29,7 +29,7 @@ class ProxyServer:
         self.unassigned = (unassigned or agent).recorder
         self.excluded = frozenset(agent.config.exclude_paths)
         self.pool = Pool(settings, self.loop)
-        self.presence = UpstreamPresence(agent, self.pool, str(settings.upstream))
+        self.reachability = UpstreamReachability(agent, self.pool, str(settings.upstream))
         self.is_draining = False
         self.clients: set[ClientConnection] = set()
         self._agent = agent
@@ -45,7 +45,7 @@ class ProxyServer:
             backlog=BACKLOG,
         )
         self._ticking = self.loop.create_task(self._tick())
-        self.presence.probe()
+        self.reachability.probe()
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
@@ -53,7 +53,7 @@ class ProxyServer:
         """Stop accepting connections, wait at most `drain_s` for requests to finish, and abort the rest."""
         self.is_draining = True
         self._agent.enter("draining")
-        self.presence.stop()
+        self.reachability.stop()
         if self._server is not None:
             self._server.close()
         for client in list(self.clients):

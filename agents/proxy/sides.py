@@ -7,7 +7,7 @@ from typing import Protocol
 
 from endpoint_analytics.agents.core.recorder import Recorder
 from endpoint_analytics.agents.proxy.pool import Pool
-from endpoint_analytics.agents.proxy.presence import UpstreamPresence
+from endpoint_analytics.agents.proxy.reachability import UpstreamReachability
 from endpoint_analytics.agents.proxy.settings import ProxySettings
 
 BLOCKED, UNSENT, PIPELINED = 1, 2, 4
@@ -24,7 +24,7 @@ class Shared(Protocol):
     unassigned: Recorder
     excluded: frozenset[str]
     pool: Pool
-    presence: UpstreamPresence
+    reachability: UpstreamReachability
     is_draining: bool
 
 

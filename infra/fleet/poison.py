@@ -42,7 +42,7 @@ _CHANGES: dict[str, tuple[str, _Change]] = {
     "negative offset": ("wrong_shape", _set(arrived={"at_us": [-1]})),
     "negative duration": ("wrong_shape", _set(responded={"at_us": [1], "wait_us": [-5], "status": [200]})),
     "float offset": ("wrong_shape", _set(arrived={"at_us": [0.5]})),
-    "status of no HTTP": ("wrong_shape", _set(responded={"at_us": [1], "wait_us": [5], "status": [999]})),
+    "not an HTTP status": ("wrong_shape", _set(responded={"at_us": [1], "wait_us": [5], "status": [999]})),
     "text for a number": ("wrong_shape", _set(pending="many")),
     "list for an object": ("wrong_shape", _set(arrived=[1, 2, 3])),
     "null seq": ("wrong_shape", _set(seq=None)),
@@ -78,7 +78,7 @@ _RAW: dict[str, tuple[str, bytes | None]] = {
     "broken JSON": ("not_json", b'{"namespace": "a", '),
     "NaN": ("not_json", b'{"version": 1, "seq": NaN}'),
     "Infinity": ("not_json", b'{"version": 1, "pending": Infinity}'),
-    "no UTF-8": ("not_json", b'{"namespace": "\xff\xfe"}'),
+    "not UTF-8": ("not_json", b'{"namespace": "\xff\xfe"}'),
     "bytes": ("not_json", bytes(range(256))),
     "deep nesting": ("not_json", b'{"x":' * 100_000),
     "a list": ("wrong_shape", b"[1, 2, 3]"),
@@ -86,7 +86,7 @@ _RAW: dict[str, tuple[str, bytes | None]] = {
 }
 
 KINDS = (*_CHANGES, *_RAW)
-TOO_LARGE = "larger than messages may be"
+TOO_LARGE = "over the message size limit"
 """A separate kind, because its message is larger than 4 MiB."""
 
 

@@ -1,6 +1,6 @@
 """Which replicas are present, and the state that each is shown in: pure rules on their last reports.
 
-No SQL and no clock: `now` and the settings are arguments. Every outlet that shows a state uses these rules.
+No SQL and no clock: `now` and the settings are arguments. `read_model` applies them for everything that shows a state.
 
 **Silence is judged by the Kafka log, never by the clock alone.** A replica is judged at the moment up to which its
 partitions were read. It is silent if they were read, without interruption, for longer than the heartbeat timeout past

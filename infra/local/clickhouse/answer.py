@@ -11,12 +11,12 @@ import tempfile
 from collections.abc import Coroutine
 from typing import IO, Any
 
-from endpoint_analytics.infra.local.clickhouse.access import ANALYST_RESULT_BYTES
 from endpoint_analytics.infra.local.clickhouse.body import Receive, RequestBody
 from endpoint_analytics.infra.local.clickhouse.engine import QueryOutcome
 from endpoint_analytics.infra.local.clickhouse.errors import ClickHouseError, refusal
 from endpoint_analytics.infra.local.clickhouse.native import MIN_REVISION, BlockRewriter
 from endpoint_analytics.infra.local.clickhouse.pipe import Feed, Pipe
+from endpoint_analytics.infra.local.clickhouse.privileges import ANALYST_RESULT_BYTES
 from endpoint_analytics.infra.local.clickhouse.query_pool import QueryPool
 from endpoint_analytics.infra.local.clickhouse.reading import ReceivedQuery
 from endpoint_analytics.infra.local.clickhouse.reply import Reply

@@ -18,14 +18,14 @@ from typing import Any
 from chdb.state.sqlitelike import Connection
 
 from endpoint_analytics.infra.local.clickhouse import identity
-from endpoint_analytics.infra.local.clickhouse.access import (
+from endpoint_analytics.infra.local.clickhouse.errors import ClickHouseError, parse_engine_error, refusal
+from endpoint_analytics.infra.local.clickhouse.passwords import ANALYST
+from endpoint_analytics.infra.local.clickhouse.privileges import (
     analyst_settings,
     machine,
     write_access,
     writer_settings,
 )
-from endpoint_analytics.infra.local.clickhouse.errors import ClickHouseError, parse_engine_error, refusal
-from endpoint_analytics.infra.local.clickhouse.passwords import ANALYST
 
 _ENGINE_ERRORS = (RuntimeError, UnicodeDecodeError)
 

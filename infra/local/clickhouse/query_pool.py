@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from endpoint_analytics.infra.local.clickhouse.access import ANALYST_QUERIES
 from endpoint_analytics.infra.local.clickhouse.admission_queue import AdmissionQueue, Slot
 from endpoint_analytics.infra.local.clickhouse.engine import ClickHouseEngine
 from endpoint_analytics.infra.local.clickhouse.errors import ClickHouseError, refusal
 from endpoint_analytics.infra.local.clickhouse.pipe import Feed
+from endpoint_analytics.infra.local.clickhouse.privileges import ANALYST_QUERIES
 from endpoint_analytics.infra.local.clickhouse.session import EngineSessions
 
 _KILL_AGAIN_S = 0.05

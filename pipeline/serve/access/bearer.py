@@ -1,4 +1,4 @@
-"""Reads the token from a request's headers. Checking it belongs to the token cache."""
+"""Reads the token from a request's headers. `token_cache` looks it up, and `store.tokens.verify` compares it."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from starlette.requests import Request
 from starlette.responses import Response
 
-from endpoint_analytics.pipeline.serve.api.access import ApiAccess
+from endpoint_analytics.pipeline.serve.api.authorization import ApiAccess
 from endpoint_analytics.pipeline.serve.api.external_models import (
     GROUP_VERSION,
     APIResource,

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from endpoint_analytics.pipeline.serve.api import external_metrics, sign_in
-from endpoint_analytics.pipeline.serve.api.access import ApiAccess
+from endpoint_analytics.pipeline.serve.api.authorization import ApiAccess
 from endpoint_analytics.pipeline.serve.api.external_models import GROUP_VERSION
 from endpoint_analytics.pipeline.serve.api.figures import Figures
 from endpoint_analytics.pipeline.serve.api.models import Namespaces, encode

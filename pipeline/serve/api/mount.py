@@ -10,7 +10,7 @@ from importlib.metadata import version as package_version
 from endpoint_analytics.pipeline.serve.access.page_session import PageSessions, Store
 from endpoint_analytics.pipeline.serve.access.rate import Rate
 from endpoint_analytics.pipeline.serve.access.token_cache import TokenCache
-from endpoint_analytics.pipeline.serve.api.access import ApiAccess
+from endpoint_analytics.pipeline.serve.api.authorization import ApiAccess
 from endpoint_analytics.pipeline.serve.api.figures import Figures
 from endpoint_analytics.pipeline.serve.api.handlers import Api
 from endpoint_analytics.pipeline.serve.api.overview import Overview
@@ -22,7 +22,7 @@ from endpoint_analytics.pipeline.store.rollup_levels import RollupProgress
 from endpoint_analytics.pipeline.store.shared_cache import SharedCache
 
 CACHE_ENTRIES = 200
-"""Each answer has at most a few megabytes; most have a few kilobytes."""
+"""An answer is at most a few megabytes; most are a few kilobytes."""
 PROGRESS_FOR_S = 5.0
 """How long rollup progress is cached; with an older value, more is read from finer levels."""
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from endpoint_analytics.pipeline.serve.access.page_session import LASTS_S, SignedIn
 from endpoint_analytics.pipeline.serve.access.same_site import is_https
-from endpoint_analytics.pipeline.serve.api.access import ApiAccess, cookie_name, refuse_other_sites
+from endpoint_analytics.pipeline.serve.api.authorization import ApiAccess, cookie_name, refuse_other_sites
 from endpoint_analytics.pipeline.serve.api.models import Session as SessionModel
 from endpoint_analytics.pipeline.serve.api.models import SignIn
 from endpoint_analytics.pipeline.serve.api.query import QueryError

@@ -26,9 +26,9 @@ from endpoint_analytics.agents.core.recorder import Recorder
 from endpoint_analytics.agents.core.sampling import Interval
 from endpoint_analytics.agents.hardware.reading import HardwareReading
 from endpoint_analytics.agents.hardware.sampler import make_batch
+from endpoint_analytics.agents.log.batching import ReaderState, next_batch, take
 from endpoint_analytics.agents.log.formats import FORMATS, pattern_parser
 from endpoint_analytics.agents.log.journal import VERSION, JournalEntry, decode_entry, encode_entry
-from endpoint_analytics.agents.log.ledger import ReaderState, next_batch, take
 from endpoint_analytics.agents.log.logged import Logged
 from endpoint_analytics.agents.replica import agent as agent_module
 from endpoint_analytics.agents.replica.agent import Agent

@@ -1,4 +1,4 @@
-// What a graph draws: lines with a name, a colour, and a dash that distinguishes them without the colour.
+// The data of a graph's lines: a name, a colour, a dash that distinguishes them without it. plot.ts draws them.
 
 import type { Answer, Series, Values } from "./models.ts";
 

