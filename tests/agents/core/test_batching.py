@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from endpoint_analytics.agents.core.batching import Batcher
+from endpoint_analytics.agents.core.batching import Batcher, split
 from endpoint_analytics.agents.core.clock import read_offset_us, steady_offset_us
 from endpoint_analytics.agents.core.config import AgentConfig
 from endpoint_analytics.agents.core.recorder import RecordedRequest, Recorder
@@ -188,6 +188,48 @@ def test_exact_batch():
     assert batch.totals.dropped_batches == {"buffer_full": 3}
     (idle,) = batcher.batches(recorder.snapshot(), OFFSET_US, {}, {})
     assert (idle.events, idle.seq, idle.pending, idle.streaming) == (0, 1, 1, 0)
+
+
+def test_aborted_requests_have_their_ages():
+    clock = Clock(10_000_000_000)
+    recorder = Recorder(clock=clock)
+    waiting, streaming = recorder.arrive(), recorder.arrive()
+    clock.now_ns += 1_500_000
+    streaming.respond(200)
+    clock.now_ns += 2_000_000
+    waiting.abort()
+    clock.now_ns += 500_000
+    streaming.abort()
+    (batch,) = Batcher(CONFIG, "boot-1").batches(recorder.snapshot(), OFFSET_US, {}, {})
+    assert (batch.aborted_pending.at_us, batch.aborted_pending.age_us) == ([3_500], [3_500])
+    assert (batch.aborted_streaming.at_us, batch.aborted_streaming.age_us) == ([4_000], [4_000])
+
+
+def test_a_busy_snapshot_is_split_at_its_events_and_the_parts_meet():
+    """Every kind of event counts towards the limit."""
+    clock = Clock(10_000_000_000)
+    recorder = Recorder(clock=clock)
+    requests = []
+    for _ in range(4):
+        clock.now_ns += 1_000_000
+        requests.append(recorder.arrive())
+    requests[0].inform(103)
+    for request in requests[:3]:
+        clock.now_ns += 1_000_000
+        request.respond(200)
+    requests[0].finish()
+    requests[1].abort()
+    requests[3].abort()
+    clock.now_ns += 1_000_000
+    snapshot = recorder.snapshot()
+    rows = 4 + 1 + 3 + 1 + 1 + 1
+    assert list(split(snapshot, rows)) == [snapshot]
+    parts = list(split(snapshot, rows - 1))
+    assert len(parts) == 2
+    assert (parts[0].start_ns, parts[1].end_ns) == (snapshot.start_ns, snapshot.end_ns)
+    assert parts[0].end_ns == parts[1].start_ns == 10_007_000_000  # of the last event in the first part
+    assert len(parts[1].aborted_pending) + len(parts[1].aborted_streaming) == 1
+    assert [len(part.arrived) for part in split(snapshot, 3)] == [3, 1, 0, 0]
 
 
 def test_an_event_that_was_late_for_its_snapshot_is_reported_at_the_next_start():

@@ -331,3 +331,8 @@ def test_the_commands_say_what_is_wrong(name, reason, at_us, least, most):
 def test_what_is_no_status_is_of_class_5xx(status):
     assert status_in_range(10**5_000) == INVALID_STATUS
     assert status_in_range(status) == INVALID_STATUS
+
+
+def test_the_first_and_the_last_status_of_http_are_in_range():
+    found = [status_in_range(status) for status in (99, 100, "100", 599, "599", 600)]
+    assert found == [INVALID_STATUS, 100, 100, 599, 599, INVALID_STATUS]
