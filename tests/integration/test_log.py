@@ -131,20 +131,20 @@ def test_kills_and_rotations_lose_nothing_and_double_nothing(stack: Stack, tmp_p
     expected = sum(writer.written.values())
     reader.start()
     eventually(
-        lambda: read_entry(position).book.totals.arrived, lambda n: n >= expected, 180, "all lines read"
+        lambda: read_entry(position).state.totals.arrived, lambda n: n >= expected, 180, "all lines read"
     )
     assert reader.stop(30) == 0
     entry = read_entry(position)
-    totals = entry.book.totals
+    totals = entry.state.totals
     assert (totals.arrived, totals.aborted_streaming) == (expected, writer.aborted)
     assert totals.status == dict(writer.written)
     assert totals.dropped == {}
-    key = BootKey("logged", "known", "known-0", entry.book.boot_id)
+    key = BootKey("logged", "known", "known-0", entry.state.boot_id)
     accepted = {key: Accepted(totals, windows=writer.windows)}
     eventually(lambda: differences(stack.client, "logged", accepted), lambda found: not found, 30, "equality")
     ((missing, duplicates),) = stack.rows(
         "SELECT missing, duplicates FROM boots FINAL WHERE stream = 'requests' AND boot_id = {boot:String}",
-        boot=entry.book.boot_id,
+        boot=entry.state.boot_id,
     )
     assert missing == 0
     print(

@@ -161,7 +161,7 @@ def test_nobody_there_and_no_http(engine):
     ("status", "hint"),
     [
         (401, "ENDPOINT_ANALYTICS_SCRAPE_TOKEN"),
-        (404, "not switched on"),
+        (404, "not enabled"),
         (307, "not followed"),
         (500, "500$"),
     ],
