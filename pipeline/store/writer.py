@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
 
 import orjson
 from clickhouse_connect.driver.asyncclient import AsyncClient
@@ -18,6 +19,8 @@ from endpoint_analytics.pipeline.core.rows import Row
 from endpoint_analytics.pipeline.store.connect import connect_async
 from endpoint_analytics.pipeline.store.errors import StoreError, store_error
 from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
+
+Value = TypeVar("Value")
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +126,14 @@ class RowWriter:
             if self._client is None:
                 self._client = await connect_async(self._config)
             return self._client
+
+    async def read(self, read: Callable[[AsyncClient], Awaitable[Value]]) -> Value:
+        """Return what `read` reads through the client; raises StoreError, which says how to fix it."""
+        client = await self.client()
+        try:
+            return await read(client)
+        except (ClickHouseError, OSError) as error:
+            raise store_error(error, self._config.url, self._config.database) from error
 
     async def close(self) -> None:
         """Close the connection."""

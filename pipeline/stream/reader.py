@@ -23,7 +23,6 @@ from typing import Generic, TypeVar
 
 from aiokafka.errors import KafkaError
 from clickhouse_connect.driver.asyncclient import AsyncClient
-from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from endpoint_analytics.pipeline.core.boots import Boot, BootKey
 from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
@@ -473,10 +472,10 @@ class StreamReader(Generic[Message]):
         wait_s = FIRST_WAIT_S
         while True:
             try:
-                value = await read(await self._writer.client())
+                value = await self._writer.read(read)
                 self.failure = ""
                 return value
-            except (StoreError, ClickHouseError, OSError) as error:
+            except StoreError as error:
                 failure = f"ClickHouse cannot be read: {error}"
                 if failure != self.failure:
                     log.warning("%s: reading of %s is suspended, retrying", failure, self.topic)

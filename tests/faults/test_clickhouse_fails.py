@@ -75,6 +75,7 @@ def test_reads_are_refused_for_a_while(rig: Rig) -> None:
     worker = rig.worker(health=True)
     sending = rig.send_steadily(3, name=f"{rig.name}-more", **TRAFFIC)
     until(lambda: "ClickHouse cannot be read" in rig.not_ready(), 60, "a refused read is told")
+    assert "endpoint-analytics migrate" in rig.not_ready()
     rig.accept(GONE)
     sending.join()
     rig.judge("reads refused at the start")
