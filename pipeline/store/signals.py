@@ -134,25 +134,14 @@ class _Replica:
     state: StateReport | None = None
     hardware: dict[str, Hardware] = field(default_factory=dict)
 
-    @property
-    def newest(self) -> AgentReport | None:
-        """The newest message of all its agents."""
-        heard = max((heard for heard, _ in self.agents), key=lambda heard: heard.append, default=None)
-        return None if heard is None else AgentReport(heard.append, heard.newest_partition, None)
-
     def at(self, replica_id: str, moment: Moment) -> ReplicaNow:
         """Return what is known of it at the moment."""
-        return moment.replica(replica_id, self.newest, self.state)
+        newest = max((heard for heard, _ in self.agents), key=lambda heard: heard.append, default=None)
+        agent = None if newest is None else AgentReport(newest.append, newest.newest_partition, None)
+        return moment.replica(replica_id, agent, self.state)
 
-    def judged_by(self) -> Iterator[StreamPartition]:
-        """Yield the partitions that determine whether it is present, and its state."""
-        if self.newest is not None:
-            yield self.newest.partition
-        if self.state is not None:
-            yield "replicas", self.state.partition
-
-    def partitions(self) -> Iterator[StreamPartition]:
-        yield from self.judged_by()
+    def agent_partitions(self) -> Iterator[StreamPartition]:
+        """Yield the partitions that its agents report through."""
         for heard, _ in self.agents:
             yield heard.newest_partition
             if heard.requests_append > _EPOCH:
@@ -185,23 +174,23 @@ def parse_signals(
     moment = Moment(progress, _PRESENCE, now)
     found = {}
     for key, replicas in endpoints.items():
+        known = [replica.at(name, moment) for name, replica in sorted(replicas.items())]
         present = [
-            each for name in sorted(replicas) if (each := _replica_signals(name, replicas[name], moment))
+            _replica_signals(each, replicas[each.replica_id], moment) for each in known if each.is_present
         ]
-        unknown = [replicas[each.replica_id] for each in present if each.unknown_since]
         newest = max((each.as_of for each in present if each.as_of is not None), default=None)
         if newest is not None:
-            places = frozenset(each for replica in replicas.values() for each in replica.partitions())
-            unknown_places = frozenset(place for replica in unknown for place in replica.judged_by())
-            found[key] = _endpoint_signals(key, tuple(present), newest, places, unknown_places, now)
+            places = {place for replica in replicas.values() for place in replica.agent_partitions()}
+            places |= {place for each in known for place in each.partitions}
+            unknown_places = {place for each in known if each.unknown_since for place in each.partitions}
+            found[key] = _endpoint_signals(
+                key, tuple(present), newest, frozenset(places), frozenset(unknown_places), now
+            )
     return found
 
 
-def _replica_signals(replica_id: str, replica: _Replica, moment: Moment) -> ReplicaSignals | None:
-    """Return the replica's signals, or None if it is no longer present."""
-    known = replica.at(replica_id, moment)
-    if not known.is_present:
-        return None
+def _replica_signals(known: ReplicaNow, replica: _Replica, moment: Moment) -> ReplicaSignals:
+    """Return the signals of a present replica."""
     now = moment.now
     alive_from = now - moment.presence.heartbeat
     live = [
@@ -225,7 +214,7 @@ def _replica_signals(replica_id: str, replica: _Replica, moment: Moment) -> Repl
         if is_measured and _is_current(found.reported_us, now)
     }
     return ReplicaSignals(
-        replica_id=replica_id,
+        replica_id=known.replica_id,
         state=known.state,
         unknown_since=known.unknown_since,
         as_of=known.heard.append_at,
