@@ -34,7 +34,7 @@ def running(data: Path) -> Iterator[subprocess.Popen[str]]:
 def wait_ready(process: subprocess.Popen[str]) -> tuple[str, int]:
     assert process.stdout is not None
     line = process.stdout.readline()
-    assert line.startswith("kafka ready 127.0.0.1:"), line
+    assert line.startswith("kafka ready 127.0.0.1:"), (line, process.communicate(timeout=15))
     host, port = line.removeprefix("kafka ready ").split(":")
     return host, int(port)
 

