@@ -21,12 +21,12 @@ from endpoint_analytics.schemas.configuration.settings import (
     PREFIX,
     ConfigurationError,
     check_environment,
-    missing,
+    invalid_setting,
+    missing_setting,
     parse_list,
     parse_number,
     parse_switch,
     read_text,
-    wrong,
 )
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.identity import check_name
@@ -103,15 +103,15 @@ class AgentConfig:
             try:
                 check_name(name, getattr(self, name))
             except InvalidMessageError as error:
-                raise wrong(name, getattr(self, name)) from error
+                raise invalid_setting(name, getattr(self, name)) from error
         for name, (least, most) in _BOUNDS.items():
             if not least <= getattr(self, name) <= most:
-                raise wrong(name, getattr(self, name))
+                raise invalid_setting(name, getattr(self, name))
         if not (self.scrape_token.isascii() and self.scrape_token.isprintable()):
-            raise wrong("scrape_token", self.scrape_token)
+            raise invalid_setting("scrape_token", self.scrape_token)
         for path in self.exclude_paths:
             if not path.startswith("/"):
-                raise wrong("exclude_paths", path)
+                raise invalid_setting("exclude_paths", path)
         _check_choice("spool_drop", self.spool_drop, get_args(SpoolDrop))
         if self.spool and not CAN_LOCK:
             raise ConfigurationError(
@@ -191,10 +191,10 @@ def _read_list(name: str, value: Sequence[str] | None, environment: Mapping[str,
 def _required(name: str, value: str | None, environment: Mapping[str, str]) -> str:
     found = value or read_text(environment, name)
     if not found:
-        raise missing(name)
+        raise missing_setting(name)
     return found
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise wrong(name, value)
+        raise invalid_setting(name, value)

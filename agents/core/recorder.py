@@ -32,14 +32,14 @@ class RecordedRequest:
         self.stage = stage
         # responded_ns, status and ended_ns are set once known: three fewer stores per request.
 
-    def inform(self, status: int) -> None:
+    def respond_interim(self, status: int) -> None:
         """An interim status (1xx) was sent; the request stays pending."""
         if self.stage == PENDING:
             recorder = self._recorder
             if len(recorder.informational) < recorder.limit:
                 recorder.informational.append((recorder.clock(), status))
             else:
-                next(recorder.uninformed)
+                next(recorder.informational_lost)
 
     def respond(self, status: int) -> None:
         """The final status was sent, just now."""
@@ -110,10 +110,10 @@ class Recorder:
         "clock",
         "finished",
         "informational",
+        "informational_lost",
         "limit",
+        "requests_lost",
         "responded",
-        "unadmitted",
-        "uninformed",
     )
 
     def __init__(self, limit: int = 20_000, clock: Callable[[], int] = now_ns) -> None:
@@ -126,8 +126,8 @@ class Recorder:
         self.aborted_pending: list[RecordedRequest] = []
         self.aborted_streaming: list[RecordedRequest] = []
         # itertools.count takes one C call, so threads can share the counter without a lock.
-        self.unadmitted = count()
-        self.uninformed = count()
+        self.requests_lost = count()
+        self.informational_lost = count()
         self._skipped = RecordedRequest(self, 0, ENDED)
         self._last_snapshot_ns = clock()
 
@@ -136,7 +136,7 @@ class Recorder:
         later phases are not recorded."""
         arrived = self.arrived
         if len(arrived) >= self.limit:
-            next(self.unadmitted)
+            next(self.requests_lost)
             return self._skipped
         request = RecordedRequest(self, self.clock())
         arrived.append(request)
@@ -173,7 +173,10 @@ class Recorder:
 
     def read_dropped(self) -> dict[str, int]:
         """Return how many events were dropped since the start, by reason."""
-        counts = {"recorder_full": _value(self.unadmitted), "informational_full": _value(self.uninformed)}
+        counts = {
+            "recorder_full": _value(self.requests_lost),
+            "informational_full": _value(self.informational_lost),
+        }
         return {reason: number for reason, number in counts.items() if number}
 
 

@@ -119,8 +119,8 @@ async def _read(
         enable_auto_commit=False,
         request_timeout_ms=ANSWER_WITHIN_MS,
     )
-    await consumer.start()
     try:
+        await consumer.start()
         partitions = sorted(consumer.assignment())
         ends = await consumer.end_offsets(partitions)
         since_ms = int(time.time() * 1000) - BACK_MS

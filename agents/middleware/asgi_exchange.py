@@ -106,7 +106,7 @@ class AsgiExchange:
             elif kind == "http.response.body":
                 self._body_bytes += len(message.get("body", b""))
             elif kind == "http.response.early_hint":
-                request.inform(EARLY_HINTS)
+                request.respond_interim(EARLY_HINTS)
         except Exception as error:  # noqa: BLE001  # a bug of the middleware
             self.give_up(error)
 

@@ -53,7 +53,7 @@ class Handshake:
             kind = message["type"]
             if kind == "websocket.accept":
                 self._is_over = True
-                RecordedRequest(self._recorder, self._arrived_ns).inform(SWITCHED)
+                RecordedRequest(self._recorder, self._arrived_ns).respond_interim(SWITCHED)
             elif kind == "websocket.close":
                 self._end(REFUSED)
             elif kind == "websocket.http.response.start":

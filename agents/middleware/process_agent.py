@@ -21,7 +21,7 @@ from endpoint_analytics.agents.core.recorder import Recorder
 from endpoint_analytics.agents.replica.agent import Agent
 from endpoint_analytics.agents.scrape.settings import scrape_settings
 from endpoint_analytics.schemas.configuration.kafka_client import make_ssl_context
-from endpoint_analytics.schemas.configuration.settings import wrong
+from endpoint_analytics.schemas.configuration.settings import invalid_setting
 
 logger = logging.getLogger("endpoint_analytics")
 
@@ -98,7 +98,7 @@ def check_spool(directory: str) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         if error.errno not in _TRANSIENT:
-            raise wrong("spool", directory, error.strerror or str(error)) from error
+            raise invalid_setting("spool", directory, error.strerror or str(error)) from error
         logger.warning("cannot write to the spool %s now, will try again: %s", directory, error)
 
 

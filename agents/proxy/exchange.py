@@ -153,7 +153,7 @@ class ProxyExchange:
             self._give_up("the server switched protocols without being asked to")
             return
         if head.status != CONTINUE:
-            self.request.inform(head.status)
+            self.request.respond_interim(head.status)
         if head.status == SWITCHED:
             self.is_tunnel = self.is_responded = True
         if self.head.minor_version:

@@ -68,15 +68,15 @@ class ProxySettings:
 
 def parse_upstream(url: str) -> Upstream:
     """Parse `http://host:port`; raises ConfigurationError. A path is refused: each request keeps its own."""
-    parts = parse_url("--to", url, default_scheme="http", error=_wrong_upstream)
+    parts = parse_url("--to", url, default_scheme="http", error=_invalid_upstream)
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
-        raise _wrong_upstream("--to", url, "it has a path, but each request keeps its own")
+        raise _invalid_upstream("--to", url, "it has a path, but each request keeps its own")
     if parts.username is not None:
-        raise _wrong_upstream("--to", url, "it has a login")
+        raise _invalid_upstream("--to", url, "it has a login")
     return Upstream(parts.hostname or "", parts.port or _PORTS[parts.scheme], parts.scheme == "https")
 
 
-def _wrong_upstream(name: str, url: str, why: str) -> ConfigurationError:
+def _invalid_upstream(name: str, url: str, why: str) -> ConfigurationError:
     return ConfigurationError(
         f"{name} is {shown_value(url)} ({why}): expected http://HOST:PORT or https://HOST:PORT"
     )

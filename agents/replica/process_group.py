@@ -65,7 +65,7 @@ class ProcessGroup:
         if self._directory is None:
             return alone
         try:
-            with locked(self._directory / "door", LOCK_WAIT_S):
+            with locked(self._directory / "lock", LOCK_WAIT_S):
                 return self._enter(self._directory, state, at_us, reason)
         except OSError as error:
             logger.warning("the processes of this replica cannot share %s: %s", self._directory, error)
@@ -103,7 +103,7 @@ class ProcessGroup:
 
     def _enter(self, directory: Path, state: State, at_us: int, reason: str) -> tuple[State, int, str] | None:
         others = self._others(directory)
-        reported_file = directory / f"{self._replica}.told"
+        reported_file = directory / f"{self._replica}.reported"
         reported, reported_at_us = _read_reported(reported_file)
         if not others and self._own is None:
             reported = None  # the process that reported it is gone

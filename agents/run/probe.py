@@ -20,7 +20,7 @@ class ReadyProbe:
     """
 
     def __init__(self, url: str, tls: EngineTls | None = None, every_s: float = EVERY_S) -> None:
-        parts = parse_url("--ready-url", url, error=_wrong)
+        parts = parse_url("--ready-url", url, error=_invalid)
         self.url = url
         self.last_error = "not probed yet"
         self._tls = (tls or EngineTls()) if parts.scheme == "https" else None
@@ -69,5 +69,5 @@ class ReadyProbe:
         return None if status < 400 else f"status {status}"
 
 
-def _wrong(name: str, url: str, why: str) -> ConfigurationError:
+def _invalid(name: str, url: str, why: str) -> ConfigurationError:
     return ConfigurationError(f"{name} is {shown_value(url)} ({why}): expected http://HOST:PORT/PATH")

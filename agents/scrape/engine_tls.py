@@ -11,7 +11,7 @@ import ssl
 from dataclasses import dataclass, field
 
 from endpoint_analytics.agents.core.config import AgentConfig
-from endpoint_analytics.schemas.configuration.settings import wrong
+from endpoint_analytics.schemas.configuration.settings import invalid_setting
 
 _HINT = (
     "; set --engine-ca-file to the authority that signed it, --engine-server-name to the host name it is issued for, "
@@ -43,7 +43,7 @@ def engine_tls(config: AgentConfig) -> EngineTls:
         try:
             context.load_verify_locations(config.engine_ca_file)
         except (OSError, ssl.SSLError) as error:
-            raise wrong("engine_ca_file", config.engine_ca_file, _why(error)) from error
+            raise invalid_setting("engine_ca_file", config.engine_ca_file, _why(error)) from error
     if config.engine_insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -51,9 +51,13 @@ def engine_tls(config: AgentConfig) -> EngineTls:
         try:
             context.load_cert_chain(config.engine_certificate_file, config.engine_key_file or None)
         except (OSError, ssl.SSLError) as error:
-            raise wrong("engine_certificate_file", config.engine_certificate_file, _why(error)) from error
+            raise invalid_setting(
+                "engine_certificate_file", config.engine_certificate_file, _why(error)
+            ) from error
     elif config.engine_key_file:
-        raise wrong("engine_key_file", config.engine_key_file, "a key without engine_certificate_file")
+        raise invalid_setting(
+            "engine_key_file", config.engine_key_file, "a key without engine_certificate_file"
+        )
     return EngineTls(context, config.engine_server_name)
 
 

@@ -11,7 +11,7 @@ from endpoint_analytics.agents.core.config import AgentConfig, ConfigurationErro
 from endpoint_analytics.agents.scrape.engine_tls import EngineTls, engine_tls
 from endpoint_analytics.agents.scrape.engines import How, Source
 from endpoint_analytics.agents.scrape.selector import EVERYTHING, Selector, parse_selector
-from endpoint_analytics.schemas.configuration.settings import parse_url, wrong
+from endpoint_analytics.schemas.configuration.settings import invalid_setting, parse_url
 
 MAX_OWN_METRICS = 16
 DEFAULT_PATH = "/metrics"
@@ -64,7 +64,7 @@ def parse_target(url: str) -> ScrapeTarget:
     """Parse `http://host:port/path` (default path: /metrics); raises ConfigurationError."""
     parts = parse_url("scrape", url, default_scheme="http")
     if parts.username is not None:
-        raise wrong(
+        raise invalid_setting(
             "scrape",
             url,
             "a login in the URL is not supported; set ENDPOINT_ANALYTICS_SCRAPE_TOKEN to a token",

@@ -160,20 +160,20 @@ def _start_and_tend(
     began_s = time.monotonic()
     error = ""
     try:
-        terminal.say(f"\nEndpoint Analytics, data in {installation.data}\n")
+        terminal.print(f"\nEndpoint Analytics, data in {installation.data}\n")
         _until(lambda: supervisor.is_up, supervisor, stopping)
         for name, work in (("Topics", make_topics), ("Tables", make_tables), ("Token", make_token)):
             _in_background(name, work, installation, supervisor, terminal, stopping)
         supervisor.add(programs(installation, terminal))
         _until(lambda: supervisor.is_up, supervisor, stopping)
-        terminal.say(greeting(installation, time.monotonic() - began_s))
+        terminal.print(greeting(installation, time.monotonic() - began_s))
         _until(lambda: False, supervisor, stopping)
     except _AskedToEndError:
         pass
     except (GivenUpError, SetupError) as failure:
         error = str(failure)
     terminal.forget()
-    terminal.say("\nStopping.\n")
+    terminal.print("\nStopping.\n")
     supervisor.stop(STOP_ORDER)
     return _fail(error) if error else 0
 

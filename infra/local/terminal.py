@@ -26,7 +26,7 @@ class Terminal:
         self._lock = threading.Lock()
         self._waiting: dict[str, str] = {}
 
-    def say(self, text: str) -> None:
+    def print(self, text: str) -> None:
         """Print lines."""
         with self._lock:
             self._write(text)

@@ -18,7 +18,7 @@ import uvicorn
 
 from endpoint_analytics.pipeline.serve.access.token_cache import TokenCache
 from endpoint_analytics.pipeline.serve.api.mount import make_api
-from endpoint_analytics.pipeline.serve.api.rolling import roll_for_ever
+from endpoint_analytics.pipeline.serve.api.rolling import roll_forever
 from endpoint_analytics.pipeline.serve.application import Service
 from endpoint_analytics.pipeline.serve.health import Health
 from endpoint_analytics.pipeline.serve.http.connections import (
@@ -198,7 +198,7 @@ async def _serve(
         log.warning("%s", warning)
     background: list[Callable[[], Coroutine[Any, Any, None]]] = [connections.watch]
     if every_s:
-        background.append(lambda: roll_for_ever(config, every_s))
+        background.append(lambda: roll_forever(config, every_s))
     if (context := connections.ssl_context) is not None:
         background.append(lambda: renew(context, arguments.tls_certificate, arguments.tls_key))
     server = _Announcing(

@@ -92,8 +92,8 @@ class Worker:
             self._run_in_background(partial(self._flush, reader))
             self._run_in_background(partial(self._resume, reader))
         progress = ProgressWriter(self.readers, self.writer, lambda: self.app.consumer)
-        self._run_in_background(progress.look_for_ever)
-        self._run_in_background(progress.write_for_ever)
+        self._run_in_background(progress.run)
+        self._run_in_background(progress.write_forever)
         self.health = HealthServer(self.readers, self.writer, self.rejected, self._assigned)
 
     async def start(self) -> None:

@@ -38,13 +38,13 @@ class ProgressWriter:
         self._progress = WorkerProgress()
         self._clocks = TwoClocks(self._clickhouse_ms)
 
-    async def look_for_ever(self) -> None:
+    async def run(self) -> None:
         """Query the ends of our partitions and ClickHouse's time, forever."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._clocks.follow_for_ever())
-            group.create_task(self._look_for_ever())
+            group.create_task(self._clocks.follow())
+            group.create_task(self._look_forever())
 
-    async def _look_for_ever(self) -> None:
+    async def _look_forever(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             asked_at = self._clocks.now()  # before the query: it makes no claim about later messages
@@ -72,7 +72,7 @@ class ProgressWriter:
                     ((self._readers[tp.topic].stream, tp.partition, int(end)) for tp, end in ends.items()),
                 )
 
-    async def write_for_ever(self) -> None:
+    async def write_forever(self) -> None:
         """Write the progress that advanced, every second."""
         while True:
             await asyncio.sleep(WRITE_EVERY_S)

@@ -16,8 +16,8 @@ from aiokafka.protocol.fetch import FetchRequest
 
 from endpoint_analytics.pipeline.stream.record_batches import (
     MAX_UNPACKED_BYTES,
+    BatchChecker,
     Hole,
-    Sieve,
     UnreadableBatch,
     empty_batch,
 )
@@ -48,7 +48,7 @@ def make_readable(consumer: AIOKafkaConsumer, report: Report) -> None:
     async def send_readably(node_id: Any, request: Any, **options: Any) -> Any:
         response = await send(node_id, request, **options)
         if isinstance(request, FetchRequest):
-            response = fetches.sieved(request, response)
+            response = fetches.checked(request, response)
             if fetches.is_full:
                 await asyncio.sleep(FULL_WAIT_S)
         return response
@@ -59,7 +59,7 @@ def make_readable(consumer: AIOKafkaConsumer, report: Report) -> None:
 class _Fetches:
     def __init__(self, report: Report) -> None:
         self._report = report
-        self._sieve = Sieve()
+        self._checker = BatchChecker()
         self._bytes = 0
         self.is_full = False
         """Whether some report of the newest response was not accepted yet."""
@@ -67,7 +67,7 @@ class _Fetches:
             tuple[str, int], tuple[int, int]
         ] = {}  # the doubtful offset, and how often it was fetched
 
-    def sieved(self, request: FetchRequest, response: Any) -> Any:
+    def checked(self, request: FetchRequest, response: Any) -> Any:
         asked = {
             (topic, partition): offset
             for topic, partitions in request.topics
@@ -90,9 +90,9 @@ class _Fetches:
             return found
         if error_code == CorruptRecordException.errno:
             # The broker itself cannot parse the log here.
-            believed = self._believed(key)
-            self._doubt(key, offset)
-            if believed != offset or offset >= end_offset >= 0:
+            confirmed = self._confirmed(key)
+            self._suspect(key, offset)
+            if confirmed != offset or offset >= end_offset >= 0:
                 return found
             detail = f"record batch, offset {offset}: the broker cannot read it (CORRUPT_MESSAGE)"
             batch = UnreadableBatch(offset, offset, None, detail, b"", 0)
@@ -103,13 +103,13 @@ class _Fetches:
             return found
         if self._bytes > MAX_RESPONSE_BYTES:
             return (partition, error_code, end_offset, *about, b"")  # fetched again later
-        sieved = self._sieve.sieve(bytes(fetched), offset, end_offset, self._believed(key))
-        if not self._accepts(topic, partition, sieved.unreadable, sieved.holes):
+        checked = self._checker.check(bytes(fetched), offset, end_offset, self._confirmed(key))
+        if not self._accepts(topic, partition, checked.unreadable, checked.holes):
             return (partition, error_code, end_offset, *about, b"")
-        if sieved.doubted is not None:
-            self._doubt(key, sieved.doubted)
-        self._bytes += len(sieved.batches)
-        return (partition, error_code, end_offset, *about, sieved.batches)
+        if checked.suspect is not None:
+            self._suspect(key, checked.suspect)
+        self._bytes += len(checked.batches)
+        return (partition, error_code, end_offset, *about, checked.batches)
 
     def _accepts(
         self, topic: str, partition: int, unreadable: Sequence[UnreadableBatch], holes: Sequence[Hole]
@@ -118,11 +118,11 @@ class _Fetches:
         self.is_full = self.is_full or not accepted
         return accepted
 
-    def _believed(self, key: tuple[str, int]) -> int | None:
+    def _confirmed(self, key: tuple[str, int]) -> int | None:
         offset, looks = self._doubts.get(key, (None, 0))
         return offset if looks >= LOOKS - 1 else None
 
-    def _doubt(self, key: tuple[str, int], offset: int) -> None:
+    def _suspect(self, key: tuple[str, int], offset: int) -> None:
         before, looks = self._doubts.get(key, (None, 0))
         self._doubts[key] = (offset, looks + 1 if before == offset else 1)
         log.warning("%s/%d: the batch at offset %d cannot be read; fetching it again", *key, offset)

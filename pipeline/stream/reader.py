@@ -343,7 +343,7 @@ class StreamReader(Generic[Message]):
         if share is None:
             return
         state = reading.state
-        if not reading.limit.objects(share):
+        if not reading.limit.is_exceeded_by(share):
             if state is not None and state.accept_until == FOR_EVER:
                 reading.state = await self.pauses.close(state, reading.read_through)
         elif state is None or reading.read_through >= state.accept_until:

@@ -66,15 +66,15 @@ class Hole(NamedTuple):
 
 
 @dataclass(slots=True)
-class Sieved:
-    """What is passed on to the client, and what is not. `doubted` is the base offset where it ends early, at a batch
+class CheckedBatches:
+    """What is passed on to the client, and what is not. `suspect` is the base offset where it ends early, at a batch
     that cannot be read and should be fetched again before it is considered unreadable."""
 
     batches: bytes
     unreadable: list[UnreadableBatch] = field(default_factory=list)
     holes: list[Hole] = field(default_factory=list)
     """Transaction markers, and offsets left out by compaction or the broker."""
-    doubted: int | None = None
+    suspect: int | None = None
 
 
 class _Header(NamedTuple):
@@ -93,21 +93,23 @@ class _Header(NamedTuple):
     records: int
 
 
-class Sieve:
+class BatchChecker:
     """Checks batches. Owns the buffer that they are unpacked into, so each thread needs its own."""
 
     def __init__(self, max_unpacked_bytes: int = MAX_UNPACKED_BYTES) -> None:
         self._max_bytes = max_unpacked_bytes
         self._buffer: np.ndarray[tuple[int], np.dtype[np.uint8]] | None = None
 
-    def sieve(self, fetched: bytes, fetch_offset: int, end_offset: int, believed: int | None) -> Sieved:
+    def check(
+        self, fetched: bytes, fetch_offset: int, end_offset: int, confirmed: int | None
+    ) -> CheckedBatches:
         """Return the readable part of a partition's batches, fetched from `fetch_offset` on.
 
-        `end_offset` is the end of the log. `believed` is the base offset of a batch that was fetched often enough to be
-        considered unreadable.
+        `end_offset` is the end of the log. `confirmed` is the base offset of a batch that was unreadable each time it
+        was fetched, and so is replaced.
         """
         out: list[bytes] = []
-        sieved = Sieved(fetched)
+        checked = CheckedBatches(fetched)
         next_offset = fetch_offset
         changed = False
         spans = list(_spans(fetched))
@@ -118,33 +120,33 @@ class Sieve:
                 readable = self._readable(batch)
             except UnreadableError as error:
                 changed = True
-                if base != believed:
-                    sieved.doubted = base
+                if base != confirmed:
+                    checked.suspect = base
                     break
                 following = fetched[spans[index + 1][0] :][:8] if index + 1 < len(spans) else b""
                 last = _last_offset(batch, next_offset, end_offset, following)
-                sieved.unreadable.append(_unreadable(batch, next_offset, last, str(error)))
+                checked.unreadable.append(_unreadable(batch, next_offset, last, str(error)))
                 out.append(empty_batch(next_offset, last))
                 next_offset = last + 1
             else:
                 changed = changed or readable is not batch
                 out.append(readable)
-                sieved.holes += _holes(readable, next_offset)
+                checked.holes += _holes(readable, next_offset)
                 next_offset = max(next_offset, _next_offset(readable, next_offset))
             if sum(map(len, out)) > self._max_bytes:
                 changed = True  # the rest is fetched again: together they could become too large
                 break
         if changed:
-            sieved.batches = b"".join(out)
+            checked.batches = b"".join(out)
         elif fetched and not spans:
             # The broker always sends the first batch completely, so its length must be wrong.
-            if believed == fetch_offset:
+            if confirmed == fetch_offset:
                 detail = f"its length does not match: {len(fetched)} bytes were received"
-                sieved.unreadable.append(_unreadable(fetched, fetch_offset, fetch_offset, detail))
-                sieved.batches = empty_batch(fetch_offset, fetch_offset)
+                checked.unreadable.append(_unreadable(fetched, fetch_offset, fetch_offset, detail))
+                checked.batches = empty_batch(fetch_offset, fetch_offset)
             else:
-                sieved.doubted, sieved.batches = fetch_offset, b""
-        return sieved
+                checked.suspect, checked.batches = fetch_offset, b""
+        return checked
 
     def _readable(self, batch: bytes) -> bytes:
         """Return the unpacked batch; raises UnreadableError."""

@@ -49,7 +49,7 @@ class Share:
 
 
 class RejectionLimit:
-    """Judges one partition, one span of messages at a time; a `max_share` of 1 never objects."""
+    """Judges one partition, one span of messages at a time; a `max_share` of 1 is never exceeded."""
 
     def __init__(self, max_share: float) -> None:
         self._max_share = max_share
@@ -73,6 +73,6 @@ class RejectionLimit:
         share.silent, share.silent_useless = len(silent), silent.count(False)
         return share
 
-    def objects(self, share: Share) -> bool:
+    def is_exceeded_by(self, share: Share) -> bool:
         """Whether so much is rejected that an operator should check before reading continues."""
         return share.is_unusable(self._max_share)

@@ -22,7 +22,7 @@ from endpoint_analytics.pipeline.stream.progress import CLOCKS_AGREE_MS, Now
 log = logging.getLogger(__name__)
 
 NOW = "SELECT toUnixTimestamp64Milli(now64(3))"
-ASK_EVERY_S, ASK_AGAIN_S = 10.0, 0.5
+QUERY_EVERY_S, RETRY_S = 10.0, 0.5
 
 
 class TwoClocks:
@@ -44,29 +44,29 @@ class TwoClocks:
         """Return the time by both clocks, or None until ClickHouse's time is known."""
         if self._behind_steady_ms is None:
             return None
-        here_ms, there_ms = self._wall_ms(), self._steady_ms() + self._behind_steady_ms
-        return Now(min(here_ms, there_ms), max(here_ms, there_ms))
+        local_ms, server_ms = self._wall_ms(), self._steady_ms() + self._behind_steady_ms
+        return Now(min(local_ms, server_ms), max(local_ms, server_ms))
 
-    async def follow_for_ever(self) -> None:
+    async def follow(self) -> None:
         """Query ClickHouse's time forever; while it does not respond, its clock is assumed to advance normally."""
         while True:
             try:
-                await self.ask()
+                await self.query()
             except (StoreError, ClickHouseError, OSError, TimeoutError) as error:
                 log.debug("ClickHouse's time cannot be queried now: %s", error)
-                await asyncio.sleep(ASK_AGAIN_S)
+                await asyncio.sleep(RETRY_S)
             else:
-                await asyncio.sleep(ASK_EVERY_S)
+                await asyncio.sleep(QUERY_EVERY_S)
 
-    async def ask(self) -> None:
+    async def query(self) -> None:
         """Query ClickHouse's time once; raises what `read_clickhouse_ms` raises."""
         asked_ms, asked_steady_ms = self._wall_ms(), self._steady_ms()
         found_ms = await self._read_clickhouse_ms()
         # ClickHouse read its clock between request and response, so its time now is no earlier. A slow response is
         # imprecise and must not replace a known value that is consistent with it.
-        least_ms, most_ms = found_ms - self._steady_ms(), found_ms - asked_steady_ms
-        if self._behind_steady_ms is None or not least_ms <= self._behind_steady_ms <= most_ms:
-            self._behind_steady_ms = least_ms
+        lowest_ms, highest_ms = found_ms - self._steady_ms(), found_ms - asked_steady_ms
+        if self._behind_steady_ms is None or not lowest_ms <= self._behind_steady_ms <= highest_ms:
+            self._behind_steady_ms = lowest_ms
         self._compare(asked_ms - found_ms, found_ms - self._wall_ms())
 
     def _compare(self, ahead_ms: int, behind_ms: int) -> None:

@@ -16,10 +16,10 @@ from endpoint_analytics.schemas.configuration.command_line import refuse_secrets
 from endpoint_analytics.schemas.configuration.secret import read_secret
 from endpoint_analytics.schemas.configuration.settings import (
     ConfigurationError,
+    invalid_setting,
     parse_url,
     read_text,
     variable_of,
-    wrong,
 )
 
 DEFAULT_URL = "http://127.0.0.1:8123"
@@ -45,21 +45,21 @@ class ClickHouseConfig:
     cluster: str = ""
 
     def __post_init__(self) -> None:
-        parts = parse_url("clickhouse_url", self.url, error=_wrong)
+        parts = parse_url("clickhouse_url", self.url, error=_invalid)
         if parts.username or parts.password:
             raise ClickHouseConfigError(
                 f"the ClickHouse URL contains a login: use {_PREFIX}USER and {_PREFIX}PASSWORD instead"
             )
         if parts.query or parts.fragment:
-            raise _wrong("clickhouse_url", self.url, "it must not contain '?' or '#'")
+            raise _invalid("clickhouse_url", self.url, "it must not contain '?' or '#'")
         if not _IDENTIFIER.fullmatch(self.database):
-            raise _wrong("clickhouse_database", self.database)
+            raise _invalid("clickhouse_database", self.database)
         if not _CLUSTER.fullmatch(self.cluster):
-            raise _wrong("clickhouse_cluster", self.cluster)
+            raise _invalid("clickhouse_cluster", self.cluster)
 
 
-def _wrong(name: str, value: str, why: str = "") -> ClickHouseConfigError:
-    return ClickHouseConfigError(str(wrong(name, value, why)))
+def _invalid(name: str, value: str, why: str = "") -> ClickHouseConfigError:
+    return ClickHouseConfigError(str(invalid_setting(name, value, why)))
 
 
 def read_clickhouse_config(environment: Mapping[str, str] | None = None) -> ClickHouseConfig:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
-from endpoint_analytics.schemas.configuration.settings import PREFIX, ConfigurationError, wrong
+from endpoint_analytics.schemas.configuration.settings import PREFIX, ConfigurationError, invalid_setting
 
 
 def make_ssl_context(config: KafkaConfig) -> ssl.SSLContext | None:
@@ -65,9 +65,9 @@ def _load_certificate(context: ssl.SSLContext, config: KafkaConfig) -> None:
     except (OSError, ValueError) as error:
         if asked:
             name = f"{PREFIX}KAFKA_KEY_PASSWORD"
-            wrong = f"{name} does not open it" if config.key_password else f"it is encrypted: set {name}"
+            reason = f"{name} does not open it" if config.key_password else f"it is encrypted: set {name}"
             raise ConfigurationError(
-                f"the key in {key!r} cannot be used: {wrong} (or {name}_FILE)"
+                f"the key in {key!r} cannot be used: {reason} (or {name}_FILE)"
             ) from error
         if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
             raise ConfigurationError(
@@ -85,4 +85,4 @@ def _path(path: str) -> str | None:
 
 
 def _unusable(name: str, path: str, error: OSError) -> ConfigurationError:
-    return wrong(name, path, error.strerror or str(error))
+    return invalid_setting(name, path, error.strerror or str(error))

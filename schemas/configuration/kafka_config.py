@@ -15,10 +15,10 @@ from endpoint_analytics.schemas.configuration.secret import read_secret
 from endpoint_analytics.schemas.configuration.settings import (
     PREFIX,
     ConfigurationError,
+    invalid_setting,
     parse_servers,
     parse_switch,
     read_text,
-    wrong,
 )
 from endpoint_analytics.schemas.topics import DEFAULT_PREFIX
 
@@ -53,7 +53,7 @@ class KafkaConfig:
     def __post_init__(self) -> None:
         parse_servers("kafka", self.bootstrap_servers)
         if not _TOPIC_PREFIX.fullmatch(self.topic_prefix):
-            raise wrong("topic_prefix", self.topic_prefix)
+            raise invalid_setting("topic_prefix", self.topic_prefix)
         object.__setattr__(self, "security_protocol", self.security_protocol.strip().upper())
         object.__setattr__(self, "sasl_mechanism", self.sasl_mechanism.strip().upper())
         _check_protocol(self)
@@ -79,15 +79,15 @@ class KafkaConfig:
 
 def _check_protocol(config: KafkaConfig) -> None:
     if config.security_protocol not in PROTOCOLS:
-        raise wrong("kafka_security_protocol", config.security_protocol)
+        raise invalid_setting("kafka_security_protocol", config.security_protocol)
     if config.sasl_mechanism in {"GSSAPI", "OAUTHBEARER"}:
-        raise wrong(
+        raise invalid_setting(
             "kafka_sasl_mechanism",
             config.sasl_mechanism,
             "it is not supported; use SSL with a client certificate instead",
         )
     if config.sasl_mechanism and config.sasl_mechanism not in MECHANISMS:
-        raise wrong("kafka_sasl_mechanism", config.sasl_mechanism)
+        raise invalid_setting("kafka_sasl_mechanism", config.sasl_mechanism)
     if config.uses_sasl and not (config.username and config.password):
         raise ConfigurationError(
             f"kafka_security_protocol is {config.security_protocol}, which needs kafka_username and "

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from endpoint_analytics.schemas.configuration.settings import (
     ConfigurationError,
+    invalid_setting,
     read_text,
     variable_of,
-    wrong,
 )
 
 
@@ -28,7 +28,7 @@ def read_secret(environment: Mapping[str, str], name: str) -> str:
     try:
         lines = Path(file).expanduser().read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise wrong(f"{name}_file", file, str(error)) from error
+        raise invalid_setting(f"{name}_file", file, str(error)) from error
     if not lines or not lines[0]:
-        raise wrong(f"{name}_file", file, "its first line is empty")
+        raise invalid_setting(f"{name}_file", file, "its first line is empty")
     return lines[0]

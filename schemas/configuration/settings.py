@@ -167,7 +167,7 @@ def variable_of(name: str) -> str:
     return PREFIX + name.upper()
 
 
-def wrong(name: str, value: object, why: str = "") -> ConfigurationError:
+def invalid_setting(name: str, value: object, why: str = "") -> ConfigurationError:
     """Return the error for an invalid value; `why` adds to what SETTINGS says about the expected value."""
     setting = SETTINGS[name]
     why = why if not setting.is_secret else ""
@@ -180,7 +180,7 @@ def wrong(name: str, value: object, why: str = "") -> ConfigurationError:
     )
 
 
-def missing(name: str) -> ConfigurationError:
+def missing_setting(name: str) -> ConfigurationError:
     """Return the error for a required setting that is not set."""
     option = SETTINGS[name].option
     return ConfigurationError(
@@ -233,7 +233,7 @@ def parse_switch(name: str, text: str) -> bool:
     try:
         return _SWITCHES[text.strip().lower()]
     except KeyError:
-        raise wrong(name, text) from None
+        raise invalid_setting(name, text) from None
 
 
 def parse_number(name: str, text: str, kind: type[int | float] = float) -> float:
@@ -241,7 +241,7 @@ def parse_number(name: str, text: str, kind: type[int | float] = float) -> float
     text = text.strip()
     if (_WHOLE if kind is int else _NUMBER).fullmatch(text) and math.isfinite(float(text)):
         return kind(text)
-    raise wrong(name, text)
+    raise invalid_setting(name, text)
 
 
 def parse_list(text: str) -> tuple[str, ...]:
@@ -256,9 +256,9 @@ def parse_servers(name: str, text: str) -> tuple[str, ...]:
         match = _ADDRESS.fullmatch(server)
         if match is None:
             why = "it has no port" if re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]", server) else ""
-            raise wrong(name, text, why)
+            raise invalid_setting(name, text, why)
         if not 0 < int(match[1]) <= 65_535:
-            raise wrong(name, text, f"{match[1]} is not a port")
+            raise invalid_setting(name, text, f"{match[1]} is not a port")
     return servers
 
 
@@ -268,7 +268,7 @@ def parse_url(
     *,
     schemes: frozenset[str] = HTTP,
     default_scheme: Literal["http", ""] = "",
-    error: Callable[[str, str, str], ConfigurationError] = wrong,
+    error: Callable[[str, str, str], ConfigurationError] = invalid_setting,
 ) -> SplitResult:
     """Return the parts of a URL with one of the `schemes`, a host, and a valid port if any.
 

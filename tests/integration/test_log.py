@@ -40,7 +40,7 @@ class Writer:
         self.aborted = 0
         self._chance = chance
         self._file = path.open("ab", buffering=0)
-        self._door = threading.Lock()
+        self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._rotations = 0
         self._thread = threading.Thread(target=self._write_on)
@@ -56,7 +56,7 @@ class Writer:
 
     def _write_on(self) -> None:
         while not self._stopping.wait(self._chance.random() * 0.02):
-            with self._door:
+            with self._lock:
                 self._write(self._chance.randrange(1, 40))
 
     def _write(self, number: int) -> None:
@@ -91,11 +91,11 @@ class Writer:
         if way in {0, 2}:
             self.path.rename(first)
             time.sleep(0.05)  # the server still writes into it
-            with self._door:
+            with self._lock:
                 self._file.close()
                 self._file = self.path.open("ab", buffering=0)
         else:
-            with self._door:  # what is written between copying and truncating is lost by logrotate itself
+            with self._lock:  # what is written between copying and truncating is lost by logrotate itself
                 shutil.copy2(self.path, first)
                 os.truncate(self.path, 0)
         if way >= 2:

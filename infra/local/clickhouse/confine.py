@@ -57,17 +57,17 @@ _THREAD_COUNTERS = "/proc/self/task"
 
 def confine(directory: Path) -> list[str]:
     """Confine this process to `directory`; return what the kernel could not restrict, in words."""
-    left = []
+    unrestricted = []
     libc = ctypes.CDLL(None, use_errno=True)
     if sys.platform != "linux" or libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0) != 0:
         return ["files", "connections", "programs"]
     more = (_THREAD_COUNTERS,) if hide_memory() else ()
     libc.prctl(_SET_DUMPABLE, 1, 0, 0, 0)  # the engine reads its auxv when it starts
     if not _restrict_files(libc, directory, more):
-        left.append("files")
+        unrestricted.append("files")
     if not _restrict_calls(libc):
-        left += ["connections", "programs"]
-    return left
+        unrestricted += ["connections", "programs"]
+    return unrestricted
 
 
 def _restrict_calls(libc: ctypes.CDLL) -> bool:

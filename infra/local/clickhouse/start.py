@@ -53,11 +53,11 @@ def start(
             temporary = directory / "tmp"
             temporary.mkdir(exist_ok=True)
             os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
-            if left := confine(directory):
+            if unrestricted := confine(directory):
                 _log.warning(
                     "this kernel cannot restrict queries' access to: %s. Anything that privileges do not cover is open "
                     "to anyone with a password",
-                    ", ".join(left),
+                    ", ".join(unrestricted),
                 )
             from endpoint_analytics.infra.local.clickhouse.server import serve
 

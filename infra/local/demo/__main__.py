@@ -54,20 +54,20 @@ def log(text: str) -> None:
     sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Show a line to the user, and log it."""
     log(text)
     print(text, flush=True)
 
 
-async def live(arguments: argparse.Namespace) -> None:
+async def run(arguments: argparse.Namespace) -> None:
     """Run replicas and traffic until a signal arrives; stop the traffic first, then the replicas."""
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     arguments.data.mkdir(parents=True, exist_ok=True)
     environment = Environment(arguments.kafka, arguments.data, arguments.logs)
-    life = DemoLife(environment, arguments.port, arguments.pace, say, log)
+    life = DemoLife(environment, arguments.port, arguments.pace, print_line, log)
     traffic = Traffic(life.targets, Arrivals(arguments.rate), arguments.seed)
     counted = arguments.data / "traffic.json"
 
@@ -104,4 +104,4 @@ def write_count(tally: Tally, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(live(parse()))
+    asyncio.run(run(parse()))

@@ -64,7 +64,7 @@ class RollupConnection:
             await self._client.close()
 
 
-async def roll_for_ever(config: ClickHouseConfig, every_s: float) -> None:
+async def roll_forever(config: ClickHouseConfig, every_s: float) -> None:
     """Roll up every `every_s` seconds, with jitter, until cancelled."""
     connection = RollupConnection(config)
     chance = random.Random()  # noqa: S311 - jitter only, nothing secret

@@ -34,7 +34,7 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("pass"), st.integers(0, 3_000_000)),
         st.tuples(st.just("arrive"), st.just(0)),
-        st.tuples(st.sampled_from(["inform", "respond", "finish", "abort"]), st.integers(0, 20)),
+        st.tuples(st.sampled_from(["respond_interim", "respond", "finish", "abort"]), st.integers(0, 20)),
         st.tuples(st.just("cut"), st.just(0)),
     ),
     max_size=120,
@@ -56,8 +56,8 @@ def play(steps: list[tuple[str, int]], max_events: int, limit: int) -> tuple[lis
             batches += batcher.batches(recorder.snapshot(), OFFSET_US, recorder.read_dropped(), {})
         elif requests:
             request = requests[number % len(requests)]
-            if step in {"inform", "respond"}:
-                getattr(request, step)(103 if step == "inform" else 200 + number)
+            if step in {"respond_interim", "respond"}:
+                getattr(request, step)(103 if step == "respond_interim" else 200 + number)
             else:
                 getattr(request, step)()
     return batches, recorder
@@ -213,7 +213,7 @@ def test_a_busy_snapshot_is_split_at_its_events_and_the_parts_meet():
     for _ in range(4):
         clock.now_ns += 1_000_000
         requests.append(recorder.arrive())
-    requests[0].inform(103)
+    requests[0].respond_interim(103)
     for request in requests[:3]:
         clock.now_ns += 1_000_000
         request.respond(200)

@@ -86,8 +86,8 @@ class Requests:
         self.at_ns += jump_ns
         if what == "arrive":
             self.open.append(self.recorder.arrive())
-        elif self.open and what == "inform":
-            self.open[0].inform(status)
+        elif self.open and what == "respond_interim":
+            self.open[0].respond_interim(status)
         elif self.open and what == "respond":
             self.open[-1].respond(status)
         elif self.open and what in {"finish", "abort"}:
@@ -104,7 +104,9 @@ class Requests:
 
 
 STEP = st.tuples(
-    st.sampled_from(["arrive", "arrive", "inform", "respond", "respond", "finish", "abort", "flush"]),
+    st.sampled_from(
+        ["arrive", "arrive", "respond_interim", "respond", "respond", "finish", "abort", "flush"]
+    ),
     STATUSES,
     JUMPS,
 )

@@ -21,7 +21,7 @@ class Clock:
 def test_a_request_leaves_one_row_in_each_phase():
     recorder = Recorder(clock=Clock())
     request = recorder.arrive()
-    request.inform(103)
+    request.respond_interim(103)
     request.respond(201)
     request.finish()
     snapshot = recorder.snapshot()
@@ -62,7 +62,7 @@ def test_an_ended_request_stays_as_it_ended():
         request = recorder.arrive()
         request.respond(200)
         getattr(request, end)()
-        request.inform(103)
+        request.respond_interim(103)
         request.respond(500)
         request.finish()
         request.abort()
@@ -111,7 +111,7 @@ def test_interim_statuses_are_bounded_too():
     recorder = Recorder(limit=2)
     request = recorder.arrive()
     for _ in range(5):
-        request.inform(102)
+        request.respond_interim(102)
     assert len(recorder.snapshot().informational) == 2
     assert recorder.read_dropped() == {"informational_full": 3}
 

@@ -54,4 +54,4 @@ def test_a_terminal_that_is_gone_is_no_error() -> None:
     file = io.StringIO()
     terminal = Terminal(file)
     file.close()
-    terminal.say("nobody reads this")
+    terminal.print("nobody reads this")

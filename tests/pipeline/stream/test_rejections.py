@@ -25,24 +25,24 @@ def test_a_span_is_judged_when_it_is_full() -> None:
 
 
 def test_nearly_all_messages_of_nearly_all_senders_are_too_much() -> None:
-    assert RejectionLimit(0.9).objects(share(2000, 0))
-    assert RejectionLimit(0.9).objects(share(1980, 20, bad_senders=100, good_senders=5))
+    assert RejectionLimit(0.9).is_exceeded_by(share(2000, 0))
+    assert RejectionLimit(0.9).is_exceeded_by(share(1980, 20, bad_senders=100, good_senders=5))
 
 
 def test_a_few_bad_senders_are_borne_however_much_they_send() -> None:
-    assert not RejectionLimit(0.9).objects(share(1990, 10, bad_senders=2, good_senders=3))
-    assert not RejectionLimit(0.9).objects(share(1700, 300, bad_senders=100, good_senders=1))
+    assert not RejectionLimit(0.9).is_exceeded_by(share(1990, 10, bad_senders=2, good_senders=3))
+    assert not RejectionLimit(0.9).is_exceeded_by(share(1700, 300, bad_senders=100, good_senders=1))
 
 
 def test_a_share_of_one_never_objects() -> None:
-    assert not RejectionLimit(1.0).objects(share(2000, 0))
+    assert not RejectionLimit(1.0).is_exceeded_by(share(2000, 0))
 
 
 def judged(limit: RejectionLimit, at_ms: int, *senders: tuple[bytes, bool]) -> bool:
     """Count a span in which these senders take turns, and return whether the limit objects."""
     found = limit.count([senders[n % len(senders)] for n in range(SPAN_MESSAGES)], at_ms)
     assert found is not None
-    return limit.objects(found)
+    return limit.is_exceeded_by(found)
 
 
 def test_a_burst_of_one_bad_sender_is_borne_while_the_others_are_remembered() -> None:

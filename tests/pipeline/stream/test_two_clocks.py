@@ -50,27 +50,27 @@ def test_nothing_is_known_until_clickhouse_has_spoken() -> None:
     assert machine.ahead_ms() is None
     machine.is_down = True
     with pytest.raises(OperationalError):
-        asyncio.run(machine.clocks.ask())
+        asyncio.run(machine.clocks.query())
     assert machine.ahead_ms() is None
 
 
-@pytest.mark.parametrize("here_ms", [0, HOUR_MS, -HOUR_MS])
-@pytest.mark.parametrize("there_ms", [0, HOUR_MS, -HOUR_MS])
-def test_the_earlier_clock_counts(here_ms: int, there_ms: int) -> None:
-    machine = Machine(here_ms)
-    machine.clickhouse_ahead_ms = there_ms
-    asyncio.run(machine.clocks.ask())
+@pytest.mark.parametrize("local_ms", [0, HOUR_MS, -HOUR_MS])
+@pytest.mark.parametrize("server_ms", [0, HOUR_MS, -HOUR_MS])
+def test_the_earlier_clock_counts(local_ms: int, server_ms: int) -> None:
+    machine = Machine(local_ms)
+    machine.clickhouse_ahead_ms = server_ms
+    asyncio.run(machine.clocks.query())
     assert machine.ahead_ms() == min(
-        here_ms, there_ms - 1_000
+        local_ms, server_ms - 1_000
     )  # the answer's way makes it earlier, never later
     machine.true_ms += 50_000
-    assert machine.ahead_ms() == min(here_ms, there_ms - 1_000)
-    assert machine.clocks.now().latest_ms - machine.true_ms == max(here_ms, there_ms - 1_000)
+    assert machine.ahead_ms() == min(local_ms, server_ms - 1_000)
+    assert machine.clocks.now().latest_ms - machine.true_ms == max(local_ms, server_ms - 1_000)
 
 
 def test_a_clock_that_is_set_ahead_is_not_followed() -> None:
     machine = Machine()
-    asyncio.run(machine.clocks.ask())
+    asyncio.run(machine.clocks.query())
     machine.wall_ahead_ms = HOUR_MS
     assert machine.ahead_ms() == -1_000
 
@@ -79,16 +79,16 @@ def test_a_slow_answer_does_not_put_back_what_is_known() -> None:
     machine = Machine()
     for way_ms, behind_ms in ((8_000, 8_000), (20, 20), (30_000, 20), (5, 5), (700, 5)):
         machine.way_ms = way_ms
-        asyncio.run(machine.clocks.ask())
+        asyncio.run(machine.clocks.query())
         assert machine.ahead_ms() == -behind_ms
 
 
 @pytest.mark.parametrize("by_ms", [HOUR_MS, -HOUR_MS])
 def test_a_clock_that_was_set_is_followed_however_slow_the_answer(by_ms: int) -> None:
     machine = Machine(2 * HOUR_MS)
-    asyncio.run(machine.clocks.ask())
+    asyncio.run(machine.clocks.query())
     machine.clickhouse_ahead_ms, machine.way_ms = by_ms, 30_000
-    asyncio.run(machine.clocks.ask())
+    asyncio.run(machine.clocks.query())
     assert machine.ahead_ms() == by_ms - 30_000
 
 
@@ -98,13 +98,13 @@ def test_a_clock_that_was_set_is_followed_however_slow_the_answer(by_ms: int) ->
 def test_with_the_brokers_stamps_one_clock_that_is_wrong_does_no_harm(which, wrong_ms, is_mended) -> None:
     machine, progress = Machine(), WorkerProgress()
     setattr(machine, which, wrong_ms)
-    asyncio.run(machine.clocks.ask())
+    asyncio.run(machine.clocks.query())
     progress.look(machine.clocks.now(), [("requests", 0, 5)])
     machine.true_ms += 1_000
     progress.advance(machine.clocks.now(), [("requests", 0, Stored(6, machine.true_ms - 500))])
     if is_mended:
         setattr(machine, which, 0)
-        asyncio.run(machine.clocks.ask())
+        asyncio.run(machine.clocks.query())
     machine.true_ms += 30_000
     looked_ms = machine.true_ms
     progress.look(machine.clocks.now(), [("requests", 0, 6)])
@@ -119,7 +119,7 @@ def test_clocks_that_differ_are_said_once(caplog) -> None:
     machine = Machine()
     for ahead_ms in (0, HOUR_MS, HOUR_MS, 0, 0, -HOUR_MS):
         machine.wall_ahead_ms = ahead_ms
-        asyncio.run(machine.clocks.ask())
+        asyncio.run(machine.clocks.query())
     assert [record.message.split(":")[0] for record in caplog.records] == [
         "this machine's clock is 3600 s ahead of ClickHouse's",
         "this machine's clock and ClickHouse's agree again",

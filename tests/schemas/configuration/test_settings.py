@@ -16,6 +16,7 @@ from endpoint_analytics.schemas.configuration.settings import (
     SETTINGS,
     ConfigurationError,
     check_environment,
+    invalid_setting,
     number_option,
     parse_number,
     parse_servers,
@@ -23,7 +24,6 @@ from endpoint_analytics.schemas.configuration.settings import (
     parse_url,
     read_text,
     variable_of,
-    wrong,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -126,8 +126,8 @@ def test_variables_that_kubernetes_sets_for_a_service_are_ignored():
 
 
 def test_a_secret_is_not_shown():
-    assert "s3cret" not in str(wrong("kafka_password", "s3cret", "why s3cret"))
-    assert "s3cret" not in str(wrong("scrape", "ftp://user:s3cret@host/?key=s3cret"))
+    assert "s3cret" not in str(invalid_setting("kafka_password", "s3cret", "why s3cret"))
+    assert "s3cret" not in str(invalid_setting("scrape", "ftp://user:s3cret@host/?key=s3cret"))
     for value in (
         "u:s3cret@host:9092",
         "http://u:a/s3cret@h:1/x",
@@ -135,8 +135,8 @@ def test_a_secret_is_not_shown():
         "http://u:p@s3cret@h",
         "a:1,u:s3cret@b:2",
     ):
-        assert "s3cret" not in str(wrong("kafka", value))
-    assert wrong("scrape", "x" * 900).args[0].count("x") < 250
+        assert "s3cret" not in str(invalid_setting("kafka", value))
+    assert invalid_setting("scrape", "x" * 900).args[0].count("x") < 250
 
 
 @pytest.mark.parametrize("text", ["on", "TRUE", " yes ", "1"])
