@@ -22,7 +22,7 @@ from endpoint_analytics.agents.kubernetes.origin import Origin
 from endpoint_analytics.agents.kubernetes.selector import parse_selector
 from endpoint_analytics.schemas.configuration.kafka_client import make_ssl_context
 from endpoint_analytics.schemas.configuration.kafka_options import add_kafka_options, kafka_of
-from endpoint_analytics.schemas.configuration.settings import read_text
+from endpoint_analytics.schemas.configuration.settings import number_option, read_text
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.identity import check_name
 
@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     watched.add_argument(
         "--watch-seconds",
-        type=float,
+        type=number_option(1, 3600),
         default=120.0,
         metavar="SECONDS",
         help="length of one watch, 1 to 3600 (default: %(default)g)",
@@ -103,8 +103,6 @@ def settings_of(arguments: argparse.Namespace) -> KubernetesSettings:
         given: str | None = getattr(arguments, option)
         return given if given is not None else read_text(os.environ, option)
 
-    if not 1 <= arguments.watch_seconds <= 3600:
-        raise ConfigurationError(f"--watch-seconds is {arguments.watch_seconds:g}: expected 1 to 3600")
     endpoint_label = value_of("endpoint_label")
     endpoint = arguments.endpoint or ("" if arguments.endpoint_label else value_of("endpoint"))
     naming = Naming(endpoint, endpoint_label, value_of("replica_from") or "name")

@@ -34,6 +34,7 @@ from endpoint_analytics.infra.local.preflight import PreflightError, choose_port
 from endpoint_analytics.infra.local.setup import SetupError, make_tables, make_token, make_topics
 from endpoint_analytics.infra.local.supervise import GivenUpError, Part, Supervisor
 from endpoint_analytics.infra.local.terminal import Terminal
+from endpoint_analytics.schemas.configuration.settings import number_option, port_option
 
 POLL_EVERY_S = 0.1
 CHECK_DISK_EVERY_S = 1.0
@@ -96,14 +97,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--rate",
-        type=_rate,
+        type=number_option(0, 1000),
         default=30.0,
         metavar="N",
         help="requests per second sent to the demo (default: %(default)g)",
     )
     parser.add_argument(
         "--pace",
-        type=_pace,
+        type=number_option(0, 20),
         default=1.0,
         metavar="N",
         help="speed of the demo's timetable; at 10, replicas restart and scale ten times as often "
@@ -112,7 +113,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_port(parser: argparse.ArgumentParser, name: str, text: str) -> None:
-    parser.add_argument(f"--{name}-port", type=_port, metavar="PORT", help=text)
+    parser.add_argument(f"--{name}-port", type=port_option, metavar="PORT", help=text)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -250,24 +251,3 @@ def greeting(installation: Installation, seconds: float) -> str:
 def _fail(text: str) -> int:
     print(f"endpoint-analytics run: {text}", file=sys.stderr, flush=True)
     return 1
-
-
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65_535:
-        raise argparse.ArgumentTypeError(f"{port} is not a port: expected 1 to 65535, or 0 for a free one")
-    return port
-
-
-def _rate(text: str) -> float:
-    rate = float(text)
-    if not 0 <= rate <= 1000:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1000")
-    return rate
-
-
-def _pace(text: str) -> float:
-    pace = float(text)
-    if not 0 <= pace <= 20:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 (nothing happens) and 20")
-    return pace

@@ -40,7 +40,7 @@ from endpoint_analytics.schemas.configuration.clickhouse_config import (
     add_clickhouse_options,
     clickhouse_of,
 )
-from endpoint_analytics.schemas.configuration.settings import ConfigurationError
+from endpoint_analytics.schemas.configuration.settings import ConfigurationError, number_option, port_option
 from endpoint_analytics.schemas.migrations import read_migrations
 
 KEEP_ALIVE_S = 75
@@ -50,22 +50,6 @@ STOP_WITHIN_S = 2
 log = logging.getLogger(__name__)
 
 
-def seconds(text: str) -> float:
-    """Parse a flag in seconds, at most one day."""
-    value = float(text)
-    if not 0 <= value <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text} is not in the range 0 to 86400")
-    return value
-
-
-def port_number(text: str) -> int:
-    """Parse a port; 0 requests a free one."""
-    value = int(text)
-    if not 0 <= value <= 65_535:
-        raise argparse.ArgumentTypeError(f"{text} is not a port number")
-    return value
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's flags."""
     parser.add_argument(
@@ -73,28 +57,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--port",
-        type=port_number,
+        type=port_option,
         default=8080,
         metavar="PORT",
         help="port to listen on; 0 picks a free one (default: 8080)",
     )
     parser.add_argument(
         "--quantile-window",
-        type=seconds,
+        type=number_option(0, 86_400),
         default=300,
         metavar="SECONDS",
         help="time range that quantiles cover (default: 300)",
     )
     parser.add_argument(
         "--replica-grace",
-        type=seconds,
+        type=number_option(0, 86_400),
         default=300,
         metavar="SECONDS",
         help="how long the series of a departed replica are kept (default: 300)",
     )
     parser.add_argument(
         "--cache",
-        type=seconds,
+        type=number_option(0, 86_400),
         default=0.3,
         metavar="SECONDS",
         help="how long an answer is served from the cache (default: 0.3)",
@@ -108,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--rollup-every",
-        type=seconds,
+        type=number_option(0, 86_400),
         default=15,
         metavar="SECONDS",
         help="how often to roll up windows into minutes and hours; 0 disables it (default: 15)",

@@ -10,29 +10,19 @@ Only this SQL belongs here. Each step reads the rows of the previous one:
 
 from __future__ import annotations
 
-_SUMS = (
-    "arrived",
-    "finished",
-    "aborted_pending",
-    "aborted_streaming",
-    "pending_request_us",
-    "streaming_request_us",
-    "latency_count",
-    "latency_sum_us",
-    "ttfb_count",
-    "ttfb_sum_us",
-)
+from endpoint_analytics.pipeline.core.windows import ADDED
+
 _PEAKS = ("pending_max", "streaming_max", "active_max")  # peak of a process: summed over processes
 _LASTS = ("pending_last", "streaming_last")
 _GREATEST = ("oldest_pending_us", "latency_max_us", "ttfb_max_us")
 _SKETCHES = ("latency", "ttfb")
 
-COUNTS = (*_SUMS, *_PEAKS, *_LASTS, *_GREATEST, "covered_us", "status")
+COUNTS = (*ADDED, *_PEAKS, *_LASTS, *_GREATEST, "covered_us", "status")
 """The columns that the time step yields, in this order; `status` is a pair of arrays."""
 
 
 def _chunks() -> str:
-    columns = [f"sum(w.{name}) AS {name}" for name in _SUMS]
+    columns = [f"sum(w.{name}) AS {name}" for name in ADDED]
     columns += [f"max(w.{name}) AS {name}" for name in (*_PEAKS, *_GREATEST)]
     columns += [f"argMax(w.{name}, w.covered_to_us) AS {name}" for name in _LASTS]
     columns += ["min(w.covered_from_us) AS from_us", "max(w.covered_to_us) AS to_us"]
@@ -41,7 +31,7 @@ def _chunks() -> str:
 
 
 def _boots() -> str:
-    columns = [f"sum(b.{name}) AS {name}" for name in (*_SUMS, *_PEAKS, *_LASTS)]
+    columns = [f"sum(b.{name}) AS {name}" for name in (*ADDED, *_PEAKS, *_LASTS)]
     columns += [f"max(b.{name}) AS {name}" for name in _GREATEST]
     # From the first report to the last: the time that two concurrent replicas cover counts once.
     columns += ["toUInt64(greatest(max(b.to_us) - min(b.from_us), 0)) AS covered_us"]
@@ -50,7 +40,7 @@ def _boots() -> str:
 
 
 def _time(sketches: bool) -> str:
-    columns = [f"sum(t.{name}) AS {name}" for name in _SUMS]
+    columns = [f"sum(t.{name}) AS {name}" for name in ADDED]
     columns += [f"max(t.{name}) AS {name}" for name in (*_PEAKS,)]
     columns += [f"argMax(t.{name}, t.window_start) AS {name}" for name in _LASTS]
     columns += [f"max(t.{name}) AS {name}" for name in _GREATEST]
@@ -62,7 +52,7 @@ def _time(sketches: bool) -> str:
 
 def _rolled(sketches: bool) -> str:
     """Return the columns of a rolled-up row as the time step reads them."""
-    columns = [*_SUMS, *_PEAKS, *_LASTS, *_GREATEST, "covered_us", "(status_codes, status_counts) AS status"]
+    columns = [*ADDED, *_PEAKS, *_LASTS, *_GREATEST, "covered_us", "(status_codes, status_counts) AS status"]
     if sketches:
         columns += [f"({name}_buckets, {name}_counts) AS {name}" for name in _SKETCHES]
     return ", ".join(columns)

@@ -17,7 +17,7 @@ from endpoint_analytics.schemas.configuration.clickhouse_config import (
 from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
 from endpoint_analytics.schemas.configuration.kafka_options import add_kafka_options, kafka_of
 from endpoint_analytics.schemas.configuration.settings import PREFIX as _PREFIX
-from endpoint_analytics.schemas.configuration.settings import number_option, read_text
+from endpoint_analytics.schemas.configuration.settings import number_option, port_option, read_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--health-port",
-        type=number_option(0, 65_535, int),
+        type=port_option,
         default=0,
         metavar="PORT",
         help="port to serve them on; 0 disables HTTP (default: 0)",

@@ -310,3 +310,7 @@ def number_option(
         return value
 
     return parse
+
+
+port_option = number_option(0, 65_535, int)
+"""argparse's `type` for a port to listen on; 0 requests a free one."""

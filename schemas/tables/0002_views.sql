@@ -1,4 +1,4 @@
--- For analysts: one row a replica and window, chunks and boots put together, ready to sum and chart.
+-- For analysts: one row per replica and window, with chunks and boots combined, ready to sum and chart.
 
 CREATE FUNCTION IF NOT EXISTS sketchQuantile {on_cluster} AS (buckets, counts, q) ->
     if(arraySum(counts) = 0, nan,
@@ -9,7 +9,7 @@ CREATE FUNCTION IF NOT EXISTS sketchQuantile {on_cluster} AS (buckets, counts, q
 CREATE VIEW IF NOT EXISTS requests_10s {on_cluster}
 (
     namespace String COMMENT 'Owner of the endpoint',
-    endpoint String COMMENT 'Name behind which the replicas serve',
+    endpoint String COMMENT 'Name of the endpoint',
     replica_id String COMMENT 'Replica',
     window_start DateTime('UTC') COMMENT 'Start of the 10 s window',
     arrived UInt64 COMMENT 'Requests that arrived',
@@ -21,7 +21,7 @@ CREATE VIEW IF NOT EXISTS requests_10s {on_cluster}
     pending_max UInt64 COMMENT 'Most pending at once, summed over the replica''s processes',
     streaming_mean Float64 COMMENT 'Time-weighted mean of streaming requests',
     streaming_max UInt64 COMMENT 'Most streaming at once, summed over the replica''s processes',
-    oldest_pending_seconds Float64 COMMENT 'Greatest age of a pending request',
+    oldest_pending_seconds Float64 COMMENT 'Maximum age of a pending request',
     latency Tuple(Array(UInt16), Array(UInt64)) COMMENT 'Latency sketch: merge with sumMap, read with sketchQuantile',
     latency_count UInt64 COMMENT 'Requests in the sketch',
     latency_sum_seconds Float64 COMMENT 'Sum of arrival to last byte',
@@ -63,15 +63,15 @@ COMMENT 'Requests by replica and 10 s window';
 CREATE VIEW IF NOT EXISTS hardware_10s {on_cluster}
 (
     namespace String COMMENT 'Owner of the endpoint',
-    endpoint String COMMENT 'Name behind which the replicas serve',
+    endpoint String COMMENT 'Name of the endpoint',
     replica_id String COMMENT 'Replica',
     device String COMMENT 'Empty for the replica itself, else gpu0, gpu1 ...',
     metric String COMMENT 'Metric, named with its unit',
     window_start DateTime('UTC') COMMENT 'Start of the 10 s window',
     samples UInt64 COMMENT 'Samples in the window',
     mean Float64 COMMENT 'Mean of the samples',
-    min Float64 COMMENT 'Least sample',
-    max Float64 COMMENT 'Greatest sample'
+    min Float64 COMMENT 'Smallest sample',
+    max Float64 COMMENT 'Largest sample'
 )
 AS SELECT namespace, endpoint, replica_id, device, metric, window_start,
     sum(w.samples) AS samples, sum(w.sum) / sum(w.samples) AS mean, min(w.min) AS min, max(w.max) AS max
@@ -82,10 +82,10 @@ COMMENT 'Hardware by replica, device, metric and 10 s window';
 CREATE VIEW IF NOT EXISTS replica_timeline {on_cluster}
 (
     namespace String COMMENT 'Owner of the endpoint',
-    endpoint String COMMENT 'Name behind which the replicas serve',
+    endpoint String COMMENT 'Name of the endpoint',
     replica_id String COMMENT 'Replica',
     state String COMMENT 'State that the replica was in',
-    reason String COMMENT 'Why, for people',
+    reason String COMMENT 'Reason, as text',
     entered_at DateTime64(6, 'UTC') COMMENT 'When it entered the state',
     left_at Nullable(DateTime64(6, 'UTC')) COMMENT 'When it left the state; NULL while it is in it',
     seconds Nullable(Float64) COMMENT 'Time spent in the state'

@@ -1,11 +1,10 @@
--- What an autoscaler reads: what the replicas of an endpoint had to do in the last seconds.
+-- What an autoscaler reads: the load of an endpoint's replicas in the last seconds.
 --
--- The views that end with `_at` take the moment that is spoken of; those without speak of now. The 20 s of
--- an agent's requests (60 s of a replica's hardware) end where it has told until, so that neither the way to
--- here nor a clock that is some seconds wrong cuts them short. Of the oldest 10 s window that they touch, as
--- large a share counts as lies within them.
+-- The views that end in `_at` take the time as a parameter; the others describe now. The 20 s of an agent's requests (60 s
+-- of a replica's hardware) end at its newest report, so that neither the pipeline's latency nor a clock that is a few
+-- seconds off shortens them. The oldest 10 s window counts with the share that lies within these seconds.
 
--- Rows are (end of the window, length that was told, pending, streaming), one for each chunk of a window.
+-- Rows are (end of the window, reported length, pending, streaming), one for each chunk of a window.
 CREATE VIEW IF NOT EXISTS agent_levels_at {on_cluster}
 AS SELECT namespace, endpoint, replica_id, boot_id,
     max(toInt64(toUnixTimestamp(window_start)) * 1000000 + covered_to_us) AS told_us,
@@ -21,7 +20,7 @@ AS SELECT namespace, endpoint, replica_id, boot_id,
 FROM request_windows FINAL
 WHERE window_start >= toDateTime({at:DateTime64(3, 'UTC')}, 'UTC') - INTERVAL 90 SECOND AND covered_to_us > covered_from_us
 GROUP BY namespace, endpoint, replica_id, boot_id
-COMMENT 'Means of pending and streaming requests, weighted by time, over the last 20 s that each agent told of';
+COMMENT 'Time-weighted means of pending and streaming requests over the last 20 s that each agent reported';
 
 -- Rows are (end of the window, sum, samples), one for each chunk and device of a window, each of its newest version
 -- (several times as fast as FINAL for many endpoints at once).
@@ -45,7 +44,7 @@ FROM
     GROUP BY namespace, endpoint, replica_id, metric, window_start, device, boot_id, partition, chunk
 )
 GROUP BY namespace, endpoint, replica_id, metric
-COMMENT 'Means over the last 60 s that each replica told of, of all its devices together';
+COMMENT 'Means over the last 60 s that each replica reported, of all its devices together';
 
 CREATE VIEW IF NOT EXISTS replica_signals_at {on_cluster}
 AS
@@ -90,7 +89,7 @@ WITH
                 CAST(NULL, 'Nullable(Float64)') AS gpu, CAST(NULL, 'Nullable(Float64)') AS gpu_memory
             FROM agents
             UNION ALL
-            -- The state that was told last. One of a week ago says no more than that its agent speaks.
+            -- The state reported last. After a week without another one, only the agent's reports count.
             SELECT namespace, endpoint, replica_id, toDateTime64(0, 3, 'UTC'), toDateTime64(0, 3, 'UTC'), 0, 0, 0., 0.,
                 toString(argMax(state, (at, offset))), max(at), NULL, NULL, NULL, NULL
             FROM replica_events
@@ -111,7 +110,7 @@ WITH
         )
         GROUP BY namespace, endpoint, replica_id
     ),
-    -- What a state is when agents fall silent: the rules of pipeline/store/presence.py.
+    -- What a state becomes when agents go silent: the rules of pipeline/store/presence.py.
     shown AS
     (
         SELECT *,
@@ -133,12 +132,12 @@ SELECT namespace, endpoint, replica_id,
     if(is_measured, gpu_mean, NULL) AS gpu_percent,
     if(is_measured, gpu_memory_mean, NULL) AS gpu_memory_percent
 FROM shown
-COMMENT 'What each replica had to do at a moment: replica_signals_at(at = now64(3, ''UTC''))';
+COMMENT 'Load of each replica at a given time: replica_signals_at(at = now64(3, ''UTC''))';
 
--- Agents speak once a second. Where none of an endpoint was heard for 5 s, the way to here stands still, or all
--- are gone at once: nothing is known, before any replica is taken for dead and missing requests for none.
--- What counts is held by replicas that run or are on their way to it, and by none (unassigned). What a replica
--- that drains holds needs no other. For replicas whose figures are late the mean of the others is taken.
+-- Agents report once a second. If none of an endpoint's agents was heard for 5 s, the pipeline is stuck or all replicas
+-- are gone at once: the load is unknown, long before a replica counts as failed, so that missing reports never look like
+-- zero requests. Requests count at running and starting replicas and at none (unassigned); a draining replica's requests
+-- need no other replica. Replicas whose figures are late are assumed to have the mean load of the others.
 CREATE VIEW IF NOT EXISTS endpoint_signals_at {on_cluster}
 AS
 WITH
@@ -172,44 +171,44 @@ SELECT namespace, endpoint, newest AS as_of,
     if(is_fresh, gpu, NULL) AS gpu_percent, if(is_fresh, gpu_memory, NULL) AS gpu_memory_percent
 FROM endpoints
 WHERE newest > toDateTime64(0, 3, 'UTC')
-COMMENT 'What the replicas of each endpoint had to do at a moment: endpoint_signals_at(at = now64(3, ''UTC''))';
+COMMENT 'Load of each endpoint''s replicas at a given time: endpoint_signals_at(at = now64(3, ''UTC''))';
 
 CREATE VIEW IF NOT EXISTS replica_signals {on_cluster}
 (
     namespace String COMMENT 'Owner of the endpoint',
-    endpoint String COMMENT 'Name behind which the replicas serve',
+    endpoint String COMMENT 'Name of the endpoint',
     replica_id String COMMENT 'Replica; unassigned for requests held while no replica runs',
-    state String COMMENT 'State that the replica is in; failed where its agent fell silent; empty for unassigned',
-    as_of DateTime64(3, 'UTC') COMMENT 'When the broker took the newest that an agent told; 1970 where none ever did',
-    is_live UInt8 COMMENT '1 when an agent told of its requests within 10 s',
-    is_silent UInt8 COMMENT '1 when it is failed for no other reason than that its agent is silent',
-    pending_requests Nullable(Float64) COMMENT 'Time-weighted mean of pending requests over the last 20 s that its living agents told of; NULL when it is not known: none lives, or what they tell is older than 60 s',
-    streaming_requests Nullable(Float64) COMMENT 'The same of streaming requests',
-    cpu_percent Nullable(Float64) COMMENT 'Mean of the last 60 s; NULL when it is not known',
-    memory_percent Nullable(Float64) COMMENT 'Memory used, of its limit: mean of the last 60 s; NULL when it is not known',
-    gpu_percent Nullable(Float64) COMMENT 'Mean of the last 60 s over its GPUs; NULL when it is not known',
-    gpu_memory_percent Nullable(Float64) COMMENT 'GPU memory used, of all that its GPUs have: mean of the last 60 s; NULL when it is not known'
+    state String COMMENT 'State of the replica; failed if its agent went silent; empty for unassigned',
+    as_of DateTime64(3, 'UTC') COMMENT 'When the broker appended the newest message of its agents; 1970 if there is none',
+    is_live UInt8 COMMENT '1 if an agent reported its requests within the last 10 s',
+    is_silent UInt8 COMMENT '1 if it counts as failed only because its agent is silent',
+    pending_requests Nullable(Float64) COMMENT 'Time-weighted mean of pending requests over the last 20 s that its live agents reported; NULL if no agent is alive or the reports are older than 60 s',
+    streaming_requests Nullable(Float64) COMMENT 'Like pending_requests, for streaming requests',
+    cpu_percent Nullable(Float64) COMMENT 'Mean of the last 60 s; NULL if unknown',
+    memory_percent Nullable(Float64) COMMENT 'Used share of its memory limit: mean of the last 60 s; NULL if unknown',
+    gpu_percent Nullable(Float64) COMMENT 'Mean of the last 60 s over its GPUs; NULL if unknown',
+    gpu_memory_percent Nullable(Float64) COMMENT 'Used share of the memory of all its GPUs: mean of the last 60 s; NULL if unknown'
 )
 AS SELECT * FROM replica_signals_at(at = now64(3, 'UTC'))
-COMMENT 'What each replica had to do in the last seconds, for autoscaling';
+COMMENT 'Load of each replica in the last seconds, for autoscaling';
 
 CREATE VIEW IF NOT EXISTS endpoint_signals {on_cluster}
 (
     namespace String COMMENT 'Owner of the endpoint',
-    endpoint String COMMENT 'Name behind which the replicas serve',
-    as_of DateTime64(3, 'UTC') COMMENT 'When the broker took the newest that an agent of the endpoint told',
-    age_seconds Float64 COMMENT 'Time since then; all figures but the counts of replicas are NULL when it is more than 5',
-    running_replicas UInt64 COMMENT 'Replicas that run',
-    late_replicas UInt64 COMMENT 'Of these, living ones whose figures are older than 60 s: the others stand for them',
-    silent_replicas UInt64 COMMENT 'Replicas whose agent fell silent within the last 5 minutes without a goodbye: they are not counted',
-    pending_requests Nullable(Float64) COMMENT 'pending_per_replica times running_replicas (or 1): what is pending at the endpoint, mean of 20 s',
-    pending_per_replica Nullable(Float64) COMMENT 'Pending requests, mean of 20 s, of unassigned and of replicas that are not on their way out, divided by the running replicas, or by 1 when none runs; NULL when it is not known',
-    active_requests Nullable(Float64) COMMENT 'The same as pending_requests for pending and streaming requests together',
-    active_per_replica Nullable(Float64) COMMENT 'The same as pending_per_replica for pending and streaming requests together',
-    cpu_percent Nullable(Float64) COMMENT 'Mean of 60 s over the running replicas of which it is known',
-    memory_percent Nullable(Float64) COMMENT 'Mean of 60 s over the running replicas of which it is known',
-    gpu_percent Nullable(Float64) COMMENT 'Mean of 60 s over the running replicas of which it is known',
-    gpu_memory_percent Nullable(Float64) COMMENT 'Mean of 60 s over the running replicas of which it is known'
+    endpoint String COMMENT 'Name of the endpoint',
+    as_of DateTime64(3, 'UTC') COMMENT 'When the broker appended the newest message of any of the endpoint''s agents',
+    age_seconds Float64 COMMENT 'Time since as_of; if it exceeds 5, all figures except the replica counts are NULL',
+    running_replicas UInt64 COMMENT 'Running replicas',
+    late_replicas UInt64 COMMENT 'Running replicas whose agents are alive but whose figures are older than 60 s; the mean of the others is used for them',
+    silent_replicas UInt64 COMMENT 'Replicas whose agents went silent within the last 5 minutes without reporting an end; they are not counted as running',
+    pending_requests Nullable(Float64) COMMENT 'Requests pending at the endpoint, mean over 20 s: pending_per_replica times running_replicas (or 1)',
+    pending_per_replica Nullable(Float64) COMMENT 'Mean over 20 s of the pending requests of unassigned and of all replicas that are not draining or ended, divided by the running replicas (by 1 if none runs); NULL if unknown',
+    active_requests Nullable(Float64) COMMENT 'Like pending_requests, for pending and streaming requests together',
+    active_per_replica Nullable(Float64) COMMENT 'Like pending_per_replica, for pending and streaming requests together',
+    cpu_percent Nullable(Float64) COMMENT 'Mean of the last 60 s over the running replicas that report it',
+    memory_percent Nullable(Float64) COMMENT 'Mean of the last 60 s over the running replicas that report it',
+    gpu_percent Nullable(Float64) COMMENT 'Mean of the last 60 s over the running replicas that report it',
+    gpu_memory_percent Nullable(Float64) COMMENT 'Mean of the last 60 s over the running replicas that report it'
 )
 AS SELECT * FROM endpoint_signals_at(at = now64(3, 'UTC'))
-COMMENT 'What the replicas of each endpoint had to do in the last seconds, for autoscaling';
+COMMENT 'Load of each endpoint''s replicas in the last seconds, for autoscaling';

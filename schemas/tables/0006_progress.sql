@@ -1,12 +1,12 @@
--- How far the pipeline has come. A replica is silent only when its partition was read further than its last word.
+-- How far the pipeline has read. A replica is silent only if its partition was read beyond its last report.
 
--- Every row is true for ever, whoever wrote it: what the broker appended before `read_to` is stored. So the greatest holds.
+-- Every row stays true, whoever wrote it: everything the broker appended before `read_to` is stored. So the greatest counts.
 CREATE TABLE IF NOT EXISTS partition_progress {on_cluster}
 (
     stream LowCardinality(String) COMMENT 'Topic: requests, hardware, engine or replicas',
     partition UInt32 COMMENT 'Kafka partition',
     read_to DateTime64(3, 'UTC') COMMENT 'All messages that the broker appended before it are stored, by the broker''s clock',
-    steady_since DateTime64(3, 'UTC') COMMENT 'Since when read_to has risen without a pause of more than 5 s: the log could be written and was read',
+    steady_since DateTime64(3, 'UTC') COMMENT 'Since when read_to has advanced without a pause of more than 5 s: the log could be written and read',
     next_offset UInt64 COMMENT 'One after the last offset whose rows are stored',
     end_offset UInt64 COMMENT 'End of the partition when the worker last looked'
 )

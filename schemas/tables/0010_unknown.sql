@@ -1,6 +1,6 @@
--- The views of 0005, with silence judged by how far each partition was read (pipeline/store/presence.py): a replica is
--- silent when its partitions were read for longer than 10 s beyond its last word, steadily. Where they are not read to
--- within 10 s of now, nothing is known of it, and of its endpoint.
+-- The views of 0005, with silence judged by how far each partition was read (pipeline/store/presence.py). A replica is
+-- silent if its partitions were read steadily to more than 10 s beyond its last report. If they were not read to within
+-- 10 s of now, the replica's state and its endpoint's load are unknown.
 
 CREATE OR REPLACE VIEW replica_signals_at {on_cluster}
 AS
@@ -58,7 +58,7 @@ WITH
                 CAST(NULL, 'Nullable(Float64)') AS gpu, CAST(NULL, 'Nullable(Float64)') AS gpu_memory
             FROM agents
             UNION ALL
-            -- The state that was told last. One of a week ago says no more than that its agent speaks.
+            -- The state reported last. After a week without another one, only the agent's reports count.
             SELECT namespace, endpoint, replica_id, toDateTime64(0, 3, 'UTC'), '', toDateTime64(0, 3, 'UTC'), 0, 0, 0., 0.,
                 toString(argMax(state, (at, offset))), max(at),
                 concat('replicas/', toString(argMax(partition, (at, offset)))), NULL, NULL, NULL, NULL
@@ -80,7 +80,7 @@ WITH
         )
         GROUP BY namespace, endpoint, replica_id
     ),
-    -- How far the pipeline has come where the replica speaks.
+    -- How far the pipeline has read the replica's partitions.
     read AS
     (
         SELECT *,
@@ -91,7 +91,7 @@ WITH
             least({at:DateTime64(3, 'UTC')}, read_to) AS moment
         FROM replicas
     ),
-    -- What a state is when agents fall silent: the rules of pipeline/store/presence.py.
+    -- What a state becomes when agents go silent: the rules of pipeline/store/presence.py.
     shown AS
     (
         SELECT *,
@@ -119,7 +119,7 @@ SELECT namespace, endpoint, replica_id,
     if(is_measured, gpu_mean, NULL) AS gpu_percent,
     if(is_measured, gpu_memory_mean, NULL) AS gpu_memory_percent
 FROM shown
-COMMENT 'What each replica had to do at a moment: replica_signals_at(at = now64(3, ''UTC''))';
+COMMENT 'Load of each replica at a given time: replica_signals_at(at = now64(3, ''UTC''))';
 
 CREATE OR REPLACE VIEW endpoint_signals_at {on_cluster}
 AS
@@ -156,46 +156,46 @@ SELECT namespace, endpoint, newest AS as_of,
     if(is_fresh, gpu, NULL) AS gpu_percent, if(is_fresh, gpu_memory, NULL) AS gpu_memory_percent
 FROM endpoints
 WHERE newest > toDateTime64(0, 3, 'UTC')
-COMMENT 'What the replicas of each endpoint had to do at a moment: endpoint_signals_at(at = now64(3, ''UTC''))';
+COMMENT 'Load of each endpoint''s replicas at a given time: endpoint_signals_at(at = now64(3, ''UTC''))';
 
 CREATE OR REPLACE VIEW replica_signals {on_cluster}
 (
     namespace String COMMENT 'Owner of the endpoint',
-    endpoint String COMMENT 'Name behind which the replicas serve',
+    endpoint String COMMENT 'Name of the endpoint',
     replica_id String COMMENT 'Replica; unassigned for requests held while no replica runs',
-    state String COMMENT 'State that the replica is in; failed where its agent fell silent; unknown while the pipeline is late; empty for unassigned',
-    as_of DateTime64(3, 'UTC') COMMENT 'When the broker took the newest that an agent told; 1970 where none ever did',
-    is_live UInt8 COMMENT '1 when an agent told of its requests within 10 s',
-    is_silent UInt8 COMMENT '1 when it is failed for no other reason than that its agent is silent',
-    unknown_since Nullable(DateTime64(3, 'UTC')) COMMENT 'Since when the pipeline is late and nothing is known of the replica; NULL: it is known',
-    pending_requests Nullable(Float64) COMMENT 'Time-weighted mean of pending requests over the last 20 s that its living agents told of; NULL when it is not known: none lives, the pipeline is late, or what they tell is older than 60 s',
-    streaming_requests Nullable(Float64) COMMENT 'The same of streaming requests',
-    cpu_percent Nullable(Float64) COMMENT 'Mean of the last 60 s; NULL when it is not known',
-    memory_percent Nullable(Float64) COMMENT 'Memory used, of its limit: mean of the last 60 s; NULL when it is not known',
-    gpu_percent Nullable(Float64) COMMENT 'Mean of the last 60 s over its GPUs; NULL when it is not known',
-    gpu_memory_percent Nullable(Float64) COMMENT 'GPU memory used, of all that its GPUs have: mean of the last 60 s; NULL when it is not known'
+    state String COMMENT 'State of the replica; failed if its agent went silent; unknown while the pipeline is late; empty for unassigned',
+    as_of DateTime64(3, 'UTC') COMMENT 'When the broker appended the newest message of its agents; 1970 if there is none',
+    is_live UInt8 COMMENT '1 if an agent reported its requests within the last 10 s',
+    is_silent UInt8 COMMENT '1 if it counts as failed only because its agent is silent',
+    unknown_since Nullable(DateTime64(3, 'UTC')) COMMENT 'Since when the replica''s state is unknown because the pipeline is late; NULL if it is known',
+    pending_requests Nullable(Float64) COMMENT 'Time-weighted mean of pending requests over the last 20 s that its live agents reported; NULL if no agent is alive, the pipeline is late, or the reports are older than 60 s',
+    streaming_requests Nullable(Float64) COMMENT 'Like pending_requests, for streaming requests',
+    cpu_percent Nullable(Float64) COMMENT 'Mean of the last 60 s; NULL if unknown',
+    memory_percent Nullable(Float64) COMMENT 'Used share of its memory limit: mean of the last 60 s; NULL if unknown',
+    gpu_percent Nullable(Float64) COMMENT 'Mean of the last 60 s over its GPUs; NULL if unknown',
+    gpu_memory_percent Nullable(Float64) COMMENT 'Used share of the memory of all its GPUs: mean of the last 60 s; NULL if unknown'
 )
 AS SELECT * FROM replica_signals_at(at = now64(3, 'UTC'))
-COMMENT 'What each replica had to do in the last seconds, for autoscaling';
+COMMENT 'Load of each replica in the last seconds, for autoscaling';
 
 CREATE OR REPLACE VIEW endpoint_signals {on_cluster}
 (
     namespace String COMMENT 'Owner of the endpoint',
-    endpoint String COMMENT 'Name behind which the replicas serve',
-    as_of DateTime64(3, 'UTC') COMMENT 'When the broker took the newest that an agent of the endpoint told',
-    age_seconds Float64 COMMENT 'Time since then; all figures but the counts of replicas are NULL when it is more than 5',
-    unknown_since Nullable(DateTime64(3, 'UTC')) COMMENT 'Since when the pipeline is late for a replica of the endpoint: all figures and running_replicas are NULL; NULL: it is not late',
-    running_replicas Nullable(UInt64) COMMENT 'Replicas that run; NULL while that is not known',
-    late_replicas UInt64 COMMENT 'Of these, living ones whose figures are older than 60 s: the others stand for them',
-    silent_replicas UInt64 COMMENT 'Replicas whose agent fell silent within the last 5 minutes without a goodbye: they are not counted',
-    pending_requests Nullable(Float64) COMMENT 'pending_per_replica times running_replicas (or 1): what is pending at the endpoint, mean of 20 s',
-    pending_per_replica Nullable(Float64) COMMENT 'Pending requests, mean of 20 s, of unassigned and of replicas that are not on their way out, divided by the running replicas, or by 1 when none runs; NULL when it is not known',
-    active_requests Nullable(Float64) COMMENT 'The same as pending_requests for pending and streaming requests together',
-    active_per_replica Nullable(Float64) COMMENT 'The same as pending_per_replica for pending and streaming requests together',
-    cpu_percent Nullable(Float64) COMMENT 'Mean of 60 s over the running replicas of which it is known',
-    memory_percent Nullable(Float64) COMMENT 'Mean of 60 s over the running replicas of which it is known',
-    gpu_percent Nullable(Float64) COMMENT 'Mean of 60 s over the running replicas of which it is known',
-    gpu_memory_percent Nullable(Float64) COMMENT 'Mean of 60 s over the running replicas of which it is known'
+    endpoint String COMMENT 'Name of the endpoint',
+    as_of DateTime64(3, 'UTC') COMMENT 'When the broker appended the newest message of any of the endpoint''s agents',
+    age_seconds Float64 COMMENT 'Time since as_of; if it exceeds 5, all figures except the replica counts are NULL',
+    unknown_since Nullable(DateTime64(3, 'UTC')) COMMENT 'Since when the pipeline is late for a replica of the endpoint, which makes all figures and running_replicas NULL; NULL if it is not late',
+    running_replicas Nullable(UInt64) COMMENT 'Running replicas; NULL while unknown',
+    late_replicas UInt64 COMMENT 'Running replicas whose agents are alive but whose figures are older than 60 s; the mean of the others is used for them',
+    silent_replicas UInt64 COMMENT 'Replicas whose agents went silent within the last 5 minutes without reporting an end; they are not counted as running',
+    pending_requests Nullable(Float64) COMMENT 'Requests pending at the endpoint, mean over 20 s: pending_per_replica times running_replicas (or 1)',
+    pending_per_replica Nullable(Float64) COMMENT 'Mean over 20 s of the pending requests of unassigned and of all replicas that are not draining or ended, divided by the running replicas (by 1 if none runs); NULL if unknown',
+    active_requests Nullable(Float64) COMMENT 'Like pending_requests, for pending and streaming requests together',
+    active_per_replica Nullable(Float64) COMMENT 'Like pending_per_replica, for pending and streaming requests together',
+    cpu_percent Nullable(Float64) COMMENT 'Mean of the last 60 s over the running replicas that report it',
+    memory_percent Nullable(Float64) COMMENT 'Mean of the last 60 s over the running replicas that report it',
+    gpu_percent Nullable(Float64) COMMENT 'Mean of the last 60 s over the running replicas that report it',
+    gpu_memory_percent Nullable(Float64) COMMENT 'Mean of the last 60 s over the running replicas that report it'
 )
 AS SELECT * FROM endpoint_signals_at(at = now64(3, 'UTC'))
-COMMENT 'What the replicas of each endpoint had to do in the last seconds, for autoscaling';
+COMMENT 'Load of each endpoint''s replicas in the last seconds, for autoscaling';

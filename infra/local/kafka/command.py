@@ -11,6 +11,7 @@ from types import FrameType
 
 from endpoint_analytics.infra.local.kafka.errors import KafkaError
 from endpoint_analytics.infra.local.kafka.process import HEAP_MB, KafkaProcess
+from endpoint_analytics.schemas.configuration.settings import port_option
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--host", default="127.0.0.1", metavar="HOST", help="address to listen on (default: %(default)s)"
     )
     parser.add_argument(
-        "--port", type=_port, default=0, metavar="PORT", help="port to listen on (default: a free port)"
+        "--port", type=port_option, default=0, metavar="PORT", help="port to listen on (default: a free port)"
     )
     parser.add_argument(
         "--advertised-host",
@@ -77,10 +78,3 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _end(_number: int, _frame: FrameType | None) -> None:
     raise _AskedToEnd
-
-
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65_535:
-        raise argparse.ArgumentTypeError(f"{port} is not a port: expected 0 to 65535")
-    return port

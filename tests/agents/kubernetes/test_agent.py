@@ -209,7 +209,6 @@ def test_an_agent_that_waits_for_kafka_ends_on_a_signal(start):
     (["--endpoint", "llm"], "--endpoint requires --selector"),
     (["--endpoint", "llm", "--endpoint-label", "e"], "exactly one of"),
     (["--endpoint-label", "e", "--selector", "a b"], "--selector is 'a b'"),
-    (["--endpoint-label", "e", "--watch-seconds", "0"], "--watch-seconds is 0"),
     (["--endpoint-label", "e", "--kubeconfig", "/no/such"], "there is no /no/such"),
     (["--endpoint-label", "e", "--kubernetes-namespace", "a/b", "--kubeconfig", "KUBECONFIG"], "namespace is 'a/b'"),
 ])  # fmt: skip
@@ -217,3 +216,9 @@ def test_options_that_cannot_work_are_reported(options, message, capsys, server,
     words = [str(server.kubeconfig(tmp_path)) if word == "KUBECONFIG" else word for word in options]
     assert main(["agent", "kubernetes", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_watch_without_length_is_a_usage_error(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["agent", "kubernetes", "--endpoint-label", "e", "--watch-seconds", "0"])
+    assert "--watch-seconds: '0': expected a number from 1 to 3600" in capsys.readouterr().err
