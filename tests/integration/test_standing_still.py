@@ -29,6 +29,7 @@ from tests.support.waiting import eventually
 
 from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.errors import StoreError
+from endpoint_analytics.schemas.signals import AutoscalingSignal
 
 pytestmark = [pytest.mark.whole, pytest.mark.timeout(600)]
 
@@ -306,9 +307,12 @@ def test_what_is_not_known_is_never_shown_as_none_or_failed(stack, replica, page
         assert seen.values() <= {RUNS, (1, None), None}, name
     assert set().union(*shown) <= {"running", "unknown", "no answer"}
     with ThreadPoolExecutor(1) as other:  # this thread's event loop is the browser's
-        stored = other.submit(read_signals, stack, NAMESPACE).result()
-    reported = [each.signal for each in stored if each.signal.at_us >= begun_us]
-    assert reported
+
+        def reported_since() -> list[AutoscalingSignal]:
+            stored = other.submit(read_signals, stack, NAMESPACE).result()
+            return [each.signal for each in stored if each.signal.at_us >= begun_us]
+
+        reported = eventually(reported_since, bool, 30, "a signal after it")
     assert {figures(each.running_replicas, each.pending_requests) for each in reported} <= {RUNS, (1, None)}
     assert {each.silent_replicas for each in reported} == {0}
 

@@ -11,11 +11,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
@@ -29,21 +29,6 @@ from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
 from endpoint_analytics.schemas.topics import TOPIC_CONFIG, TOPICS
 
 ROOT = Path(__file__).parents[2]
-Value = TypeVar("Value")
-
-
-def eventually(
-    read: Callable[[], Value], holds: Callable[[Value], bool], within_s: float, what: str
-) -> Value:
-    """Return the first value for which `holds` is true; fail with the last value if that takes too long."""
-    end = time.monotonic() + within_s
-    while True:
-        value = read()
-        if holds(value):
-            return value
-        if time.monotonic() > end:
-            raise AssertionError(f"{what}: not within {within_s} s; last seen: {value!r}")
-        time.sleep(0.05)
 
 
 def kafka_environment(config: KafkaConfig) -> dict[str, str]:
