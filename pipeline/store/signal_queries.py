@@ -35,17 +35,17 @@ GROUP BY namespace, endpoint, replica_id
 
 # Same as the view agent_levels_at; querying the view makes ClickHouse's planning half as long again.
 LEVELS = """
-SELECT namespace, endpoint, replica_id, boot_id, told_us, pending, streaming
+SELECT namespace, endpoint, replica_id, boot_id, reported_us, pending, streaming
 FROM
 (
 SELECT namespace, endpoint, replica_id, boot_id,
-    max(toInt64(toUnixTimestamp(window_start)) * 1000000 + covered_to_us) AS told_us,
+    max(toInt64(toUnixTimestamp(window_start)) * 1000000 + covered_to_us) AS reported_us,
     groupArray((
         (toInt64(toUnixTimestamp(window_start)) + 10) * 1000000,
         toInt64(covered_to_us) - covered_from_us,
         pending_request_us,
         streaming_request_us)) AS rows,
-    arrayMap(row -> least(1., greatest(0., (row.1 - told_us + 20000000) / 10000000)), rows) AS shares,
+    arrayMap(row -> least(1., greatest(0., (row.1 - reported_us + 20000000) / 10000000)), rows) AS shares,
     arraySum((row, share) -> share * row.2, rows, shares) AS covered_us,
     arraySum((row, share) -> share * row.3, rows, shares) / covered_us AS pending,
     arraySum((row, share) -> share * row.4, rows, shares) / covered_us AS streaming
@@ -59,13 +59,13 @@ GROUP BY namespace, endpoint, replica_id, boot_id
 
 # Same as the view replica_hardware_at.
 HARDWARE = """
-SELECT namespace, endpoint, replica_id, metric, told_us, mean
+SELECT namespace, endpoint, replica_id, metric, reported_us, mean
 FROM
 (
 SELECT namespace, endpoint, replica_id, metric,
-    max(newest_us) AS told_us,
+    max(newest_us) AS reported_us,
     groupArray((end_us, total, count)) AS rows,
-    arrayMap(row -> least(1., greatest(0., (row.1 - told_us + 60000000) / 10000000)), rows) AS shares,
+    arrayMap(row -> least(1., greatest(0., (row.1 - reported_us + 60000000) / 10000000)), rows) AS shares,
     arraySum((row, share) -> share * row.2, rows, shares)
         / arraySum((row, share) -> share * row.3, rows, shares) AS mean
 FROM

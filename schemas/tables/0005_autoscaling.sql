@@ -7,13 +7,13 @@
 -- Rows are (end of the window, reported length, pending, streaming), one for each chunk of a window.
 CREATE VIEW IF NOT EXISTS agent_levels_at {on_cluster}
 AS SELECT namespace, endpoint, replica_id, boot_id,
-    max(toInt64(toUnixTimestamp(window_start)) * 1000000 + covered_to_us) AS told_us,
+    max(toInt64(toUnixTimestamp(window_start)) * 1000000 + covered_to_us) AS reported_us,
     groupArray((
         (toInt64(toUnixTimestamp(window_start)) + 10) * 1000000,
         toInt64(covered_to_us) - covered_from_us,
         pending_request_us,
         streaming_request_us)) AS rows,
-    arrayMap(row -> least(1., greatest(0., (row.1 - told_us + 20000000) / 10000000)), rows) AS shares,
+    arrayMap(row -> least(1., greatest(0., (row.1 - reported_us + 20000000) / 10000000)), rows) AS shares,
     arraySum((row, share) -> share * row.2, rows, shares) AS covered_us,
     arraySum((row, share) -> share * row.3, rows, shares) / covered_us AS pending,
     arraySum((row, share) -> share * row.4, rows, shares) / covered_us AS streaming
@@ -26,9 +26,9 @@ COMMENT 'Time-weighted means of pending and streaming requests over the last 20 
 -- (several times as fast as FINAL for many endpoints at once).
 CREATE VIEW IF NOT EXISTS replica_hardware_at {on_cluster}
 AS SELECT namespace, endpoint, replica_id, metric,
-    max(newest_us) AS told_us,
+    max(newest_us) AS reported_us,
     groupArray((end_us, total, count)) AS rows,
-    arrayMap(row -> least(1., greatest(0., (row.1 - told_us + 60000000) / 10000000)), rows) AS shares,
+    arrayMap(row -> least(1., greatest(0., (row.1 - reported_us + 60000000) / 10000000)), rows) AS shares,
     arraySum((row, share) -> share * row.2, rows, shares)
         / arraySum((row, share) -> share * row.3, rows, shares) AS mean
 FROM
@@ -54,20 +54,20 @@ WITH
         SELECT namespace, endpoint, replica_id, boot_id,
             max(heard) AS append, max(hardware_heard) AS hardware_append,
             max(requests_heard) >= {at:DateTime64(3, 'UTC')} - INTERVAL 10 SECOND AS lives,
-            lives AND max(told_us) >= toUnixTimestamp64Micro({at:DateTime64(3, 'UTC')}) - 60000000 AS is_current,
+            lives AND max(reported_us) >= toUnixTimestamp64Micro({at:DateTime64(3, 'UTC')}) - 60000000 AS is_current,
             max(pending) AS pending_mean, max(streaming) AS streaming_mean
         FROM
         (
             SELECT namespace, endpoint, replica_id, boot_id, max(last_append) AS heard,
                 maxIf(last_append, stream = 'requests') AS requests_heard,
                 maxIf(last_append, stream = 'hardware') AS hardware_heard,
-                toInt64(0) AS told_us, 0. AS pending, 0. AS streaming
+                toInt64(0) AS reported_us, 0. AS pending, 0. AS streaming
             FROM boots
             WHERE last_append >= {at:DateTime64(3, 'UTC')} - INTERVAL 2 DAY
             GROUP BY namespace, endpoint, replica_id, boot_id
             UNION ALL
             SELECT namespace, endpoint, replica_id, boot_id, toDateTime64(0, 3, 'UTC'), toDateTime64(0, 3, 'UTC'),
-                toDateTime64(0, 3, 'UTC'), told_us, pending, streaming
+                toDateTime64(0, 3, 'UTC'), reported_us, pending, streaming
             FROM agent_levels_at(at = {at:DateTime64(3, 'UTC')})
         )
         GROUP BY namespace, endpoint, replica_id, boot_id
@@ -78,13 +78,13 @@ WITH
             max(append) AS heard_at, max(hardware_append) AS hardware_heard_at,
             sum(lives) AS live_agents, sum(is_current) AS current_agents,
             sum(pending) AS pending_sum, sum(streaming) AS streaming_sum,
-            max(told) AS last_state, max(told_at) AS state_at,
+            max(reported) AS last_state, max(reported_at) AS state_at,
             max(cpu) AS cpu_mean, max(memory) AS memory_mean, max(gpu) AS gpu_mean, max(gpu_memory) AS gpu_memory_mean
         FROM
         (
             SELECT namespace, endpoint, replica_id, append, hardware_append, lives, is_current,
                 if(is_current, pending_mean, 0.) AS pending, if(is_current, streaming_mean, 0.) AS streaming,
-                '' AS told, toDateTime64(0, 6, 'UTC') AS told_at,
+                '' AS reported, toDateTime64(0, 6, 'UTC') AS reported_at,
                 CAST(NULL, 'Nullable(Float64)') AS cpu, CAST(NULL, 'Nullable(Float64)') AS memory,
                 CAST(NULL, 'Nullable(Float64)') AS gpu, CAST(NULL, 'Nullable(Float64)') AS gpu_memory
             FROM agents
@@ -105,7 +105,7 @@ WITH
                 100 * anyIf(mean, metric = 'gpu_memory_used_bytes') / nullIf(anyIf(mean, metric = 'gpu_memory_total_bytes'), 0)
                     AS gpu_memory
             FROM (SELECT *, toNullable(mean) AS mean FROM replica_hardware_at(at = {at:DateTime64(3, 'UTC')}))
-            WHERE told_us >= toUnixTimestamp64Micro({at:DateTime64(3, 'UTC')}) - 60000000
+            WHERE reported_us >= toUnixTimestamp64Micro({at:DateTime64(3, 'UTC')}) - 60000000
             GROUP BY namespace, endpoint, replica_id
         )
         GROUP BY namespace, endpoint, replica_id

@@ -6,10 +6,10 @@ CREATE OR REPLACE VIEW replica_signals_at {on_cluster}
 AS
 WITH
     (
-        SELECT mapFromArrays(groupArray(place), groupArray((come, steady)))
+        SELECT mapFromArrays(groupArray(place), groupArray((stored_to, steady)))
         FROM
         (
-            SELECT concat(stream, '/', toString(partition)) AS place, max(read_to) AS come, argMax(steady_since, read_to) AS steady
+            SELECT concat(stream, '/', toString(partition)) AS place, max(read_to) AS stored_to, argMax(steady_since, read_to) AS steady
             FROM partition_progress
             GROUP BY place
         )
@@ -20,7 +20,7 @@ WITH
             max(heard) AS append, argMax(heard_by, heard) AS append_place, max(hardware_heard) AS hardware_append,
             reached[argMax(requests_by, requests_heard)].1 AS requests_read_to,
             max(requests_heard) >= least({at:DateTime64(3, 'UTC')}, requests_read_to) - INTERVAL 10 SECOND AS lives,
-            lives AND max(told_us) >= toUnixTimestamp64Micro({at:DateTime64(3, 'UTC')}) - 60000000
+            lives AND max(reported_us) >= toUnixTimestamp64Micro({at:DateTime64(3, 'UTC')}) - 60000000
                 AND requests_read_to >= {at:DateTime64(3, 'UTC')} - INTERVAL 10 SECOND AS is_current,
             max(pending) AS pending_mean, max(streaming) AS streaming_mean
         FROM
@@ -30,13 +30,13 @@ WITH
                 maxIf(last_append, stream = 'requests') AS requests_heard,
                 concat('requests/', toString(argMaxIf(partition, last_append, stream = 'requests'))) AS requests_by,
                 maxIf(last_append, stream = 'hardware') AS hardware_heard,
-                toInt64(0) AS told_us, 0. AS pending, 0. AS streaming
+                toInt64(0) AS reported_us, 0. AS pending, 0. AS streaming
             FROM boots
             WHERE last_append >= {at:DateTime64(3, 'UTC')} - INTERVAL 2 DAY
             GROUP BY namespace, endpoint, replica_id, boot_id
             UNION ALL
             SELECT namespace, endpoint, replica_id, boot_id, toDateTime64(0, 3, 'UTC'), '', toDateTime64(0, 3, 'UTC'), '',
-                toDateTime64(0, 3, 'UTC'), told_us, pending, streaming
+                toDateTime64(0, 3, 'UTC'), reported_us, pending, streaming
             FROM agent_levels_at(at = {at:DateTime64(3, 'UTC')})
         )
         GROUP BY namespace, endpoint, replica_id, boot_id
@@ -47,13 +47,13 @@ WITH
             max(append) AS heard_at, argMax(append_place, append) AS heard_by, max(hardware_append) AS hardware_heard_at,
             sum(lives) AS live_agents, sum(is_current) AS current_agents,
             sum(pending) AS pending_sum, sum(streaming) AS streaming_sum,
-            max(told) AS last_state, max(told_at) AS state_at, max(told_by) AS state_by,
+            max(reported) AS last_state, max(reported_at) AS state_at, max(reported_by) AS state_by,
             max(cpu) AS cpu_mean, max(memory) AS memory_mean, max(gpu) AS gpu_mean, max(gpu_memory) AS gpu_memory_mean
         FROM
         (
             SELECT namespace, endpoint, replica_id, append, append_place, hardware_append, lives, is_current,
                 if(is_current, pending_mean, 0.) AS pending, if(is_current, streaming_mean, 0.) AS streaming,
-                '' AS told, toDateTime64(0, 6, 'UTC') AS told_at, '' AS told_by,
+                '' AS reported, toDateTime64(0, 6, 'UTC') AS reported_at, '' AS reported_by,
                 CAST(NULL, 'Nullable(Float64)') AS cpu, CAST(NULL, 'Nullable(Float64)') AS memory,
                 CAST(NULL, 'Nullable(Float64)') AS gpu, CAST(NULL, 'Nullable(Float64)') AS gpu_memory
             FROM agents
@@ -75,7 +75,7 @@ WITH
                 100 * anyIf(mean, metric = 'gpu_memory_used_bytes') / nullIf(anyIf(mean, metric = 'gpu_memory_total_bytes'), 0)
                     AS gpu_memory
             FROM (SELECT *, toNullable(mean) AS mean FROM replica_hardware_at(at = {at:DateTime64(3, 'UTC')}))
-            WHERE told_us >= toUnixTimestamp64Micro({at:DateTime64(3, 'UTC')}) - 60000000
+            WHERE reported_us >= toUnixTimestamp64Micro({at:DateTime64(3, 'UTC')}) - 60000000
             GROUP BY namespace, endpoint, replica_id
         )
         GROUP BY namespace, endpoint, replica_id

@@ -521,8 +521,8 @@ def test_the_means_are_those_of_the_views(query):
 def test_bounds_in_sql_are_those_of_the_sources():
     migrations = [each for each in read_migrations() if each.name in ("autoscaling", "unknown")]
     text = "\n".join(statement for each in migrations for statement in each.statements)
-    assert f"told_us + {WINDOW_S * 1_000_000})" in text
-    assert f"told_us + {HARDWARE_WINDOW_S * 1_000_000})" in text
+    assert f"reported_us + {WINDOW_S * 1_000_000})" in text
+    assert f"reported_us + {HARDWARE_WINDOW_S * 1_000_000})" in text
     assert f">= toUnixTimestamp64Micro({{at:DateTime64(3, 'UTC')}}) - {CURRENT_FOR_S * 1_000_000}" in text
     assert f"INTERVAL {FRESH_FOR_S} SECOND AS is_fresh" in text
     presence = Presence()
