@@ -327,4 +327,4 @@ AUTOSCALING_GPU_MEMORY_PERCENT = Family(
 )
 
 HEARTBEAT_TIMEOUT_S = 10
-"""A replica whose agent has been silent for this long counts as gone: nothing pending, not running."""
+"""A replica whose agent has been silent for this long is shown as failed; as unknown while the pipeline is late."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from endpoint_analytics.agents.delivery.producer import Producer, TooLargeError
-from endpoint_analytics.agents.spool.outbox import SpoolOutbox
+from endpoint_analytics.agents.spool.spool_outbox import SpoolOutbox
 
 logger = logging.getLogger("endpoint_analytics")
 

@@ -12,8 +12,8 @@ from endpoint_analytics.agents.delivery.backlog import GROUP_BYTES, GROUP_MESSAG
 from endpoint_analytics.agents.delivery.producer import Producer
 from endpoint_analytics.agents.spool.disk import DiskThread
 from endpoint_analytics.agents.spool.frame import SpoolRecord
-from endpoint_analytics.agents.spool.outbox import SpoolOutbox
 from endpoint_analytics.agents.spool.spool import Spool
+from endpoint_analytics.agents.spool.spool_outbox import SpoolOutbox
 
 POLL_INTERVAL_S = 10.0
 """When a process dies, the others take over its spool within this time."""

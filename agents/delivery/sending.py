@@ -17,8 +17,8 @@ from endpoint_analytics.agents.delivery.spooled_topic_sender import SpooledTopic
 from endpoint_analytics.agents.delivery.topic_sender import TopicSender, cancel_all
 from endpoint_analytics.agents.spool.disk import DiskThread
 from endpoint_analytics.agents.spool.figures import SpoolFigures
-from endpoint_analytics.agents.spool.outbox import SpoolOutbox
 from endpoint_analytics.agents.spool.spool import Spool
+from endpoint_analytics.agents.spool.spool_outbox import SpoolOutbox
 from endpoint_analytics.schemas.identity import partition_key
 from endpoint_analytics.schemas.topics import AGENT_TOPICS
 

@@ -14,8 +14,8 @@ from endpoint_analytics.agents.delivery.backlog import GROUP_BYTES, GROUP_MESSAG
 from endpoint_analytics.agents.delivery.producer import Producer
 from endpoint_analytics.agents.spool.disk import DiskThread
 from endpoint_analytics.agents.spool.log import Numbered
-from endpoint_analytics.agents.spool.outbox import SpoolOutbox, first_group
 from endpoint_analytics.agents.spool.spool import Spool
+from endpoint_analytics.agents.spool.spool_outbox import SpoolOutbox, first_group
 
 SPILL_AFTER_S = 0.2
 RETRY_S = 1.0

@@ -42,7 +42,7 @@ MAX_REQUESTS = 10_000
 """Most requests in one batch, at most three rows each. This stays below 1 MB, the limit of many brokers."""
 MAX_SPAN_US = MAX_INTERVAL_US - 60_000_000
 OLDEST_US = 47 * 3_600 * 1_000_000
-"""Older lines are not sent: the worker refuses anything two days late."""
+"""Older lines are not sent: the worker rejects anything more than two days late."""
 
 
 class ReaderState(msgspec.Struct, frozen=True):

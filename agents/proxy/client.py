@@ -15,7 +15,7 @@ from endpoint_analytics.agents.proxy.fields import BadHeadError
 from endpoint_analytics.agents.proxy.forwarding import refusal_bytes, request_body
 from endpoint_analytics.agents.proxy.framing import BadBodyError, BodyFraming
 from endpoint_analytics.agents.proxy.head import find_end, parse_request
-from endpoint_analytics.agents.proxy.sides import BLOCKED, PIPELINED, UNSENT, Shared
+from endpoint_analytics.agents.proxy.interfaces import BLOCKED, PIPELINED, UNSENT, ProxyContext
 
 HIGH_WATER_BYTES = 65_536
 LINGER_BYTES, LINGER_S = 1_048_576, 2.0
@@ -28,6 +28,7 @@ class ClientConnection(asyncio.Protocol):
     __slots__ = (
         "_body",
         "_buffer",
+        "_context",
         "_descriptor",
         "_has_ended",
         "_is_flushing",
@@ -36,15 +37,14 @@ class ClientConnection(asyncio.Protocol):
         "_on_lost",
         "_paused",
         "_searched",
-        "_shared",
         "_started_s",
         "address",
         "exchange",
         "transport",
     )
 
-    def __init__(self, shared: Shared, open_connections: set[ClientConnection]) -> None:
-        self._shared = shared
+    def __init__(self, context: ProxyContext, open_connections: set[ClientConnection]) -> None:
+        self._context = context
         self._on_lost: Callable[[ClientConnection], None] = open_connections.discard
         open_connections.add(self)
         self.transport: asyncio.Transport
@@ -54,7 +54,7 @@ class ClientConnection(asyncio.Protocol):
         self._searched = 0
         self._body: BodyFraming | None = None
         self._paused = 0
-        self._started_s = shared.loop.time()
+        self._started_s = context.loop.time()
         self._has_ended = False
         self._is_flushing = False
         self._linger_left = LINGER_BYTES
@@ -78,7 +78,7 @@ class ClientConnection(asyncio.Protocol):
             self._read_body(exchange, data)
         elif exchange is None:
             if not self._buffer:
-                self._started_s = self._shared.loop.time()
+                self._started_s = self._context.loop.time()
             self._buffer = self._buffer + data if self._buffer else data
             self._read_head()
         elif exchange.is_tunnel:
@@ -91,7 +91,7 @@ class ClientConnection(asyncio.Protocol):
     def _read_head(self) -> None:
         if self.exchange is not None or not self._buffer or self.transport.is_closing():
             return
-        limits = self._shared.settings.limits
+        limits = self._context.settings.limits
         buffer = self._buffer
         try:
             if buffer.startswith(b"\r\n"):  # some clients send one after a body (RFC 9112, section 2.2)
@@ -112,7 +112,7 @@ class ClientConnection(asyncio.Protocol):
         self._searched = 0
         self._buffer = buffer[end + taken :]
         self._body = body if body is not None and not body.is_done else None
-        self.exchange = ProxyExchange(self, head, self._shared)
+        self.exchange = ProxyExchange(self, head, self._context)
         self.exchange.begin(buffer[end : end + taken], is_last=self._body is None)
 
     def _read_body(self, exchange: ProxyExchange | None, data: bytes) -> None:
@@ -145,7 +145,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _refuse_unread(self, status: int, reason: str) -> None:
         """Answer a request that cannot be forwarded; it counts with its status."""
-        request = self._shared.recorder.arrive()
+        request = self._context.recorder.arrive()
         self.transport.write(refusal_bytes(status, reason, closes=True))
         request.respond(status)
         request.finish()
@@ -185,22 +185,22 @@ class ClientConnection(asyncio.Protocol):
             self.transport.close()
             return
         exchange.request.finish()
-        if exchange.closes or self._has_ended or self._shared.is_draining:
+        if exchange.closes or self._has_ended or self._context.is_draining:
             self._linger()
         elif self._body is None:
-            self._started_s = self._shared.loop.time()
+            self._started_s = self._context.loop.time()
             if self._buffer:
-                self._shared.loop.call_soon(self._read_head)
+                self._context.loop.call_soon(self._read_head)
         else:
             self._linger_left = LINGER_BYTES
-            self._started_s = self._shared.loop.time()
+            self._started_s = self._context.loop.time()
 
     def _linger(self) -> None:
         """Close; but a client that is still sending must be able to read its response first."""
         if self._has_ended or (self._body is None and not self._buffer):
             self.transport.close()
         else:
-            self._linger_until_s = self._shared.loop.time() + LINGER_S
+            self._linger_until_s = self._context.loop.time() + LINGER_S
             self._buffer = b""
             self.transport.write_eof()
 
@@ -262,7 +262,7 @@ class ClientConnection(asyncio.Protocol):
 
     def tick(self, now_s: float) -> None:
         """Check timeouts, and clients from which reading is paused."""
-        settings = self._shared.settings
+        settings = self._context.settings
         exchange = self.exchange
         if exchange is not None:
             exchange.tick(now_s)

@@ -12,7 +12,7 @@ from endpoint_analytics.agents.core.exclusion import is_excluded, path_of
 from endpoint_analytics.agents.core.recorder import RecordedRequest, Recorder
 from endpoint_analytics.agents.proxy.forwarding import request_bytes, response_bytes
 from endpoint_analytics.agents.proxy.head import RequestHead, ResponseHead
-from endpoint_analytics.agents.proxy.sides import BLOCKED, UNSENT, ClientSide, Shared
+from endpoint_analytics.agents.proxy.interfaces import BLOCKED, UNSENT, ClientSide, ProxyContext
 from endpoint_analytics.agents.proxy.upstream import SWITCHED, UpstreamConnection
 
 UNSENT_BYTES = 65_536
@@ -27,15 +27,15 @@ class ProxyExchange:
     __slots__ = (
         "_client",
         "_connecting",
+        "_context",
         "_ends_by_close",
         "_is_blocked",
         "_is_sent",
         "_is_unrecorded",
-        "_moved",
-        "_moved_s",
+        "_last_progress",
+        "_last_progress_s",
         "_passed_bytes",
         "_sent_s",
-        "_shared",
         "_unsent",
         "_unsent_bytes",
         "closes",
@@ -48,9 +48,9 @@ class ProxyExchange:
         "upstream",
     )
 
-    def __init__(self, client: ClientSide, head: RequestHead, shared: Shared) -> None:
+    def __init__(self, client: ClientSide, head: RequestHead, context: ProxyContext) -> None:
         self._client = client
-        self._shared = shared
+        self._context = context
         self.head = head
         self.method = head.method
         self.upstream: UpstreamConnection | None = None
@@ -61,17 +61,19 @@ class ProxyExchange:
         self._sent_s = 0.0
         self._is_blocked = False
         self._passed_bytes = 0
-        self._moved = (0, 0, 0)
-        self._moved_s = shared.loop.time()
+        self._last_progress = (0, 0, 0)
+        self._last_progress_s = context.loop.time()
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
         self._connecting: asyncio.Task[None] | None = None
         # An upgrade counts as a request only if the server does not switch protocols; and while no server is reachable,
         # it is unknown which replica the request belongs to.
-        upstream = shared.pool.take()
-        self._is_unrecorded = bool(head.upgrade) or (upstream is None and shared.settings.hold_s > 0)
-        recorder = shared.recorder
-        if shared.excluded and is_excluded(path_of(head.target.decode("utf-8", "replace")), shared.excluded):
+        upstream = context.pool.take()
+        self._is_unrecorded = bool(head.upgrade) or (upstream is None and context.settings.hold_s > 0)
+        recorder = context.recorder
+        if context.excluded and is_excluded(
+            path_of(head.target.decode("utf-8", "replace")), context.excluded
+        ):
             self._is_unrecorded = False
             self.request = recorder.pass_over()
         elif self._is_unrecorded:
@@ -97,7 +99,7 @@ class ProxyExchange:
         if self.upstream is not None:
             self.upstream.transport.write(piece)
             if is_last:
-                self._sent_s = self._shared.loop.time()
+                self._sent_s = self._context.loop.time()
         elif not self.is_over:
             self._unsent.append(piece)
             self._unsent_bytes += len(piece)
@@ -107,35 +109,35 @@ class ProxyExchange:
     def _attach(self, upstream: UpstreamConnection) -> None:
         self.upstream = upstream
         upstream.use(self)
-        head = request_bytes(self.head, self._client.address, self._shared.settings.forwarded)
+        head = request_bytes(self.head, self._client.address, self._context.settings.forwarded)
         upstream.transport.write(b"".join([head, *self._unsent]) if self._unsent else head)
         if self._unsent:
             self._unsent.clear()
             self._client.resume(UNSENT)
         if self._is_sent:
-            self._sent_s = self._shared.loop.time()
+            self._sent_s = self._context.loop.time()
 
     def _connect(self) -> None:
-        self._connecting = self._shared.loop.create_task(self._connect_within(self._shared.settings.hold_s))
+        self._connecting = self._context.loop.create_task(self._connect_within(self._context.settings.hold_s))
 
     async def _connect_within(self, hold_s: float) -> None:
-        shared = self._shared
-        until_s = shared.loop.time() + hold_s
+        context = self._context
+        until_s = context.loop.time() + hold_s
         while True:
             try:
-                upstream = await shared.pool.connect()
+                upstream = await context.pool.connect()
             except OSError as error:
-                reason = str(error) or f"no connection within {shared.settings.connect_timeout_s:g} s"
-                shared.reachability.missed(reason)
-                left_s = until_s - shared.loop.time()
+                reason = str(error) or f"no connection within {context.settings.connect_timeout_s:g} s"
+                context.reachability.missed(reason)
+                left_s = until_s - context.loop.time()
                 if left_s > 0 and not self.head.upgrade:
-                    self._admit(shared.unassigned)
-                    if await shared.reachability.wait(left_s):
+                    self._admit(context.unassigned)
+                    if await context.reachability.wait(left_s):
                         continue
                 self._refuse(502, "the server cannot be reached")
                 return
             if not self.head.upgrade:
-                self._admit(shared.recorder)
+                self._admit(context.recorder)
             self._attach(upstream)
             return
 
@@ -161,7 +163,7 @@ class ProxyExchange:
         self._passed_bytes += 1
         if self.is_tunnel:
             self._client.tunnelled()
-        self._sent_s = self._shared.loop.time() if self._is_sent else 0.0
+        self._sent_s = self._context.loop.time() if self._is_sent else 0.0
 
     def responded(self, head: ResponseHead, piece: bytes, *, ends_by_close: bool) -> None:
         """The response starts; if the client hung up before, the hang-up counts."""
@@ -173,9 +175,9 @@ class ProxyExchange:
             return
         self._passed_bytes += 1 + len(piece)
         self._ends_by_close = ends_by_close
-        self.closes = self.closes or ends_by_close or self._shared.is_draining
+        self.closes = self.closes or ends_by_close or self._context.is_draining
         self.is_responded = True
-        self._admit(self._shared.recorder)
+        self._admit(self._context.recorder)
         self._client.transport.write(response_bytes(head, closes=self.closes) + piece)
         self.request.respond(head.status)
 
@@ -192,7 +194,7 @@ class ProxyExchange:
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
             if reusable and self._is_sent:
-                self._shared.pool.put(upstream)
+                self._context.pool.put(upstream)
             else:
                 upstream.transport.close()
         if not self.is_over:
@@ -232,16 +234,16 @@ class ProxyExchange:
         """Give up on a response that does not start, and on a body that has stalled."""
         if self.is_tunnel:
             return
-        settings, upstream = self._shared.settings, self.upstream
+        settings, upstream = self._context.settings, self.upstream
         limit_s = settings.response_timeout_s
         if self._sent_s and not self.is_responded and now_s - self._sent_s > limit_s:
             self._refuse(504, f"no response from the server within {limit_s:g} s")
             return
         to_server = upstream.transport.get_write_buffer_size() if upstream is not None else 0
-        moved = (self._passed_bytes, to_server, self._client.transport.get_write_buffer_size())
-        if moved != self._moved or (upstream is None and not self.is_responded):
-            self._moved, self._moved_s = moved, now_s
-        silent_s = now_s - self._moved_s
+        progress = (self._passed_bytes, to_server, self._client.transport.get_write_buffer_size())
+        if progress != self._last_progress or (upstream is None and not self.is_responded):
+            self._last_progress, self._last_progress_s = progress, now_s
+        silent_s = now_s - self._last_progress_s
         if self.is_responded:
             if silent_s > limit_s:  # the server is silent, or the client does not read
                 self._stalled()
@@ -263,7 +265,7 @@ class ProxyExchange:
         if not self.is_over:
             self.is_over = True
             if not self.is_tunnel:
-                self._admit(self._shared.recorder)
+                self._admit(self._context.recorder)
                 self.request.abort()
             self._release()
 
@@ -285,7 +287,7 @@ class ProxyExchange:
             return
         self.is_over = self.is_responded = True
         self._release()
-        self._admit(self._shared.recorder)
+        self._admit(self._context.recorder)
         if not self._is_sent:
             self.closes = True
         self._client.refuse(status, reason)

@@ -15,7 +15,7 @@ import msgspec
 
 from endpoint_analytics.infra.fleet.config import STATUSES, FleetConfig, FleetConfigError
 from endpoint_analytics.infra.fleet.fleet import Fleet
-from endpoint_analytics.infra.fleet.law import FORMS, parse_law
+from endpoint_analytics.infra.fleet.latency import FORMS, parse_latency
 from endpoint_analytics.infra.fleet.truth import FleetTruth
 from endpoint_analytics.schemas.configuration.kafka_client import make_ssl_context
 from endpoint_analytics.schemas.configuration.kafka_options import add_kafka_options, kafka_of
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--latency",
         default="lognormal",
-        metavar="LAW",
+        metavar="DISTRIBUTION",
         help=f"latency distribution: {FORMS} (default: lognormal:0.05:0.8)",
     )
     parser.add_argument("--statuses", metavar="CODE=SHARE,...", help="mix of HTTP statuses")
@@ -144,7 +144,7 @@ def _config(arguments: argparse.Namespace) -> FleetConfig:
         rate=arguments.rate,
         interval_s=arguments.interval,
         statuses=statuses,
-        latency=parse_law(arguments.latency),
+        latency=parse_latency(arguments.latency),
         late_batches=arguments.late_batches,
         overlap=arguments.overlap,
         clock_offset_s=arguments.clock_offset,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from endpoint_analytics.infra.fleet.law import Law, parse_law
+from endpoint_analytics.infra.fleet.latency import LatencyDistribution, parse_latency
 from endpoint_analytics.schemas.limits import MAX_EVENTS
 
 STATUSES: Mapping[int, float] = {200: 0.93, 201: 0.02, 404: 0.02, 429: 0.01, 500: 0.01, 503: 0.01}
@@ -36,7 +36,7 @@ class FleetConfig:
     rate: float = 10.0
     interval_s: float = 1.0
     statuses: Mapping[int, float] = field(default_factory=lambda: dict(STATUSES))
-    latency: Law = field(default_factory=lambda: parse_law("lognormal"))
+    latency: LatencyDistribution = field(default_factory=lambda: parse_latency("lognormal"))
     first_byte_share: float = 0.4
     informational: float = 0.01
     abort_pending: float = 0.01

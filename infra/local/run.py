@@ -46,7 +46,7 @@ class _AskedToEndError(Exception):
     """A signal asked the run to end."""
 
 
-class _Tended(Supervisor):
+class _DiskAwareSupervisor(Supervisor):
     """A supervisor that starts nothing while the disk of the data is full."""
 
     def __init__(self, parts: Sequence[Part], terminal: Terminal, data: Path) -> None:
@@ -56,13 +56,13 @@ class _Tended(Supervisor):
         self._space: State = "ample"
         self._check_disk_at_s = 0.0
 
-    def tend(self, now_s: float) -> None:
+    def check(self, now_s: float) -> None:
         """Check the disk once a second, and every part; raises GivenUpError."""
         if now_s >= self._check_disk_at_s:
             self._check_disk_at_s = now_s + CHECK_DISK_EVERY_S
             with suppress(OSError):
                 self._check_disk(read_free_space(self._data))
-        super().tend(now_s)
+        super().check(now_s)
 
     def _check_disk(self, space: FreeSpace) -> None:
         before, self._space = self._space, state_after(self._space, space)
@@ -147,7 +147,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     except (PreflightError, DirectoryHeldError, OSError) as error:
         return _fail(str(error))
-    supervisor = _Tended(databases(installation, terminal), terminal, data)
+    supervisor = _DiskAwareSupervisor(databases(installation, terminal), terminal, data)
     status = _start_and_tend(supervisor, installation, terminal, stopping)
     lock.release()
     if supervisor.has_abandoned:
@@ -181,7 +181,7 @@ def _start_and_tend(
 
 def _until(reached: Callable[[], bool], supervisor: Supervisor, stopping: threading.Event) -> None:
     while True:
-        supervisor.tend(time.monotonic())
+        supervisor.check(time.monotonic())
         if reached():
             return
         if stopping.wait(POLL_EVERY_S):

@@ -105,7 +105,7 @@ class Supervisor:
         """Whether every part is up."""
         return all(watched.state == "up" for watched in self._watched.values())
 
-    def tend(self, now_s: float) -> None:
+    def check(self, now_s: float) -> None:
         """Check every part once and do what is due, without blocking. Raises GivenUpError."""
         for watched in self._watched.values():
             if watched.state == "starting" and watched.outcome:

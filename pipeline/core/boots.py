@@ -77,11 +77,11 @@ class Boot:
     copies: int = 0
     """Other processes that sent under its boot_id: see `copies`."""
     conflicts: int = 0
-    """Batches of still more processes, which are not counted."""
+    """Batches of processes beyond MAX_COPIES, which are not counted."""
     copy_of: str = ""
-    """For such another process, the boot_id that it was sent under."""
+    """For a copy, the boot_id that it was sent under."""
     begin_seq: int = 0
-    """Its first seq: not 0 for such another process."""
+    """Its first seq: not 0 for a copy."""
     inherited: Totals = field(default_factory=Totals)
     """Its totals when the process was copied."""
 
@@ -90,7 +90,7 @@ class Boot:
         """Whether it stands for many boots, whose combined seq and levels are meaningless."""
         return self.key.replica_id == OVERFLOW
 
-    def judge(self, seq: int, end_us: int) -> Verdict:
+    def classify(self, seq: int, end_us: int) -> Verdict:
         """Return what the batch `seq`, whose interval ends at `end_us`, is to this process. Changes nothing."""
         if seq >= self.next_seq or self.is_overflow or any(start <= seq < end for start, end in self.gaps):
             return Verdict.NEW

@@ -3,7 +3,8 @@
 The copy continues with the original's boot_id, seq and totals, unaware of being one. Its batches have numbers that were
 already counted but different content: treated as resent, they would be dropped. Instead it is counted as a separate
 boot, named after the original and a number, from the first batch that reveals it. A batch belongs to the process whose
-intervals it continues. Sums are exact whichever process it is counted to; each number of each process counts once.
+intervals it continues. Sums are exact whichever process a batch is assigned to; each sequence number counts once per
+process.
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ def process_of(boots: Boots, boot: Boot, batch: RequestBatch | SampleBatch) -> B
 
     The copies of `boot` are in `boots`. The returned process knows whether the batch was counted before.
     """
-    verdict = boot.judge(batch.seq, batch.end_us)
+    verdict = boot.classify(batch.seq, batch.end_us)
     if not boot.copies and verdict is not Verdict.OTHER:
         return boot
     processes = [boot, *(boots[key] for key in copy_keys(boot))]
-    verdicts = [verdict, *(each.judge(batch.seq, batch.end_us) for each in processes[1:])]
+    verdicts = [verdict, *(each.classify(batch.seq, batch.end_us) for each in processes[1:])]
     found = list(zip(processes, verdicts, strict=True))
-    for each, its_verdict in found:
-        if its_verdict is Verdict.AGAIN and each.knows(batch.seq):
+    for each, each_verdict in found:
+        if each_verdict is Verdict.AGAIN and each.knows(batch.seq):
             return each
-    if new := [each for each, its_verdict in found if its_verdict is Verdict.NEW]:
+    if new := [each for each, each_verdict in found if each_verdict is Verdict.NEW]:
         # The one that it continues; else the one in whose numbers it leaves the smallest gap.
         return min(
             new, key=lambda each: (each.recent_ends[-1:] != [batch.start_us], abs(batch.seq - each.next_seq))
@@ -52,8 +53,8 @@ def process_of(boots: Boots, boot: Boot, batch: RequestBatch | SampleBatch) -> B
     # A copy is known from the first of its batches that was read; an earlier one may have been delayed.
     early = [
         each
-        for each, its_verdict in found
-        if its_verdict is Verdict.EARLIER and each.begin_seq - batch.seq <= RECENT
+        for each, each_verdict in found
+        if each_verdict is Verdict.EARLIER and each.begin_seq - batch.seq <= RECENT
     ]
     if early:
         return min(early, key=lambda each: each.begin_seq)

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from endpoint_analytics.pipeline.core.sketch import quantiles
-from endpoint_analytics.pipeline.store.lost import lost_of
+from endpoint_analytics.pipeline.store.loss_counts import count_losses
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.progress import StreamPartition
 from endpoint_analytics.pipeline.store.read_model import AgentReport, Moment, StateReport
@@ -216,7 +216,7 @@ def parse_endpoint_metrics(
 
 
 def _request_totals(boot: BootsRow, late: bool) -> RequestTotals:
-    lost = lost_of(
+    lost = count_losses(
         dict(zip(*boot.dropped, strict=True)),
         dict(zip(*boot.dropped_batches, strict=True)),
         boot.missing,

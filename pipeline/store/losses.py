@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
-from endpoint_analytics.pipeline.store.lost import Lost, lost_of
+from endpoint_analytics.pipeline.store.loss_counts import LossCounts, count_losses
 
 MAX_LOSSES = 1000
 MAX_BOOTS = 200
@@ -79,9 +79,9 @@ class _State(NamedTuple):
     batch_counts: Sequence[int]
 
     @property
-    def lost(self) -> Lost:
+    def lost(self) -> LossCounts:
         """Return everything the boot had lost by then."""
-        return lost_of(
+        return count_losses(
             dict(zip(self.dropped_reasons, self.dropped_counts, strict=True)),
             dict(zip(self.batch_reasons, self.batch_counts, strict=True)),
             self.missing,
@@ -117,16 +117,16 @@ def parse_losses(boots: Iterable[Sequence[Any]], changes: Iterable[Sequence[Any]
 
 def _losses_of(replica: str, chunks: Sequence[_State], whole: _State) -> list[LostRequests]:
     """Return the increases from state to state. Late arrivals are subtracted from the newest losses before them."""
-    found: list[tuple[_State, Lost]] = []
-    known = Lost({}, 0)
+    found: list[tuple[_State, LossCounts]] = []
+    known = LossCounts({}, 0)
     for state in chunks:
         found.append((state, state.lost.since(known)))
         known = state.lost
     found.append((whole, whole.lost.since(known)))  # lost before the oldest stored chunk
-    recovered = Lost({}, 0)
+    recovered = LossCounts({}, 0)
     losses = []
     for state, lost in reversed(found):
-        settled, recovered = lost.less(recovered)
+        settled, recovered = lost.without(recovered)
         if settled.requests or settled.batches:
             losses.append(
                 LostRequests(

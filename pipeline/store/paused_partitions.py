@@ -14,7 +14,7 @@ from endpoint_analytics.pipeline.store.connect import Client
 if TYPE_CHECKING:
     from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 
-FOR_EVER = 2**63
+FOREVER = 2**63
 """An `accept_until` beyond all offsets: until the partition is healthy again."""
 
 READ = """

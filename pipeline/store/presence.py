@@ -30,7 +30,7 @@ class Presence:
     """How long a replica without an agent keeps its last reported, unfinished state."""
 
 
-_FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
+_FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -44,7 +44,7 @@ class LastHeard:
     append_at: datetime | None = None
     state: State | None = None
     state_at: datetime | None = None
-    read_to: datetime = _FOR_EVER
+    read_to: datetime = _FOREVER
     steady_since: datetime = _ALWAYS
 
     @property

@@ -30,13 +30,13 @@ from endpoint_analytics.pipeline.store.writer import RowWriter
 from endpoint_analytics.pipeline.stream.config import WorkerConfig
 from endpoint_analytics.pipeline.stream.group import FaustGroup
 from endpoint_analytics.pipeline.stream.health import HealthServer
-from endpoint_analytics.pipeline.stream.log_reader import KafkaLogReader
+from endpoint_analytics.pipeline.stream.partition_reading import Delivery
 from endpoint_analytics.pipeline.stream.pauses import LOOK_EVERY_S
 from endpoint_analytics.pipeline.stream.progress_writer import ProgressWriter
-from endpoint_analytics.pipeline.stream.reader import StreamReader
-from endpoint_analytics.pipeline.stream.reading import Delivery
+from endpoint_analytics.pipeline.stream.range_reader import RangeReader
 from endpoint_analytics.pipeline.stream.record_batches import Hole, UnreadableBatch
 from endpoint_analytics.pipeline.stream.rejected_sender import RejectedSender
+from endpoint_analytics.pipeline.stream.stream_reader import StreamReader
 from endpoint_analytics.pipeline.stream.transport import Transport
 from endpoint_analytics.pipeline.stream.waiting_messages import WaitingMessages
 from endpoint_analytics.schemas.configuration.kafka_client import client_settings, make_ssl_context
@@ -80,7 +80,7 @@ class Worker:
         self.app.transport = Transport(self.app.conf.broker_consumer, self.app)
         self.app.transport.report = self._report
         self._group = FaustGroup(self.app)
-        self._log_reader = KafkaLogReader(self._kafka_settings)
+        self._range_reader = RangeReader(self._kafka_settings)
         self.readers: list[StreamReader[Any]] = []
         self.failed: BaseException | None = None
         self.rejected = RejectedSender(
@@ -139,7 +139,7 @@ class Worker:
             self.config.rule,
             self.config.bounds,
             self.config.flush_s,
-            self._log_reader,
+            self._range_reader,
             self.config.max_rejected_share,
         )
         self.readers.append(reader)

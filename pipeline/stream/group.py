@@ -17,7 +17,7 @@ class WorkerGroup(Protocol):
     def generation(self) -> int:
         """Return the current generation; each rebalance starts a new one."""
 
-    async def begin(self, topic: str, partition: int, delivered: int) -> int:
+    async def start_offset(self, topic: str, partition: int, delivered: int) -> int:
         """Return the offset at which this generation begins: usually `delivered`, the first one that was delivered.
 
         Raises aiokafka's KafkaError.
@@ -46,9 +46,9 @@ class FaustGroup:
         """Return the current generation."""
         return int(self._app.consumer_generation_id)
 
-    async def begin(self, topic: str, partition: int, delivered: int) -> int:
+    async def start_offset(self, topic: str, partition: int, delivered: int) -> int:
         """Return the committed offset, or the start of the Kafka log."""
-        return int(await self._app.consumer.begin(TP(topic, partition), delivered))
+        return int(await self._app.consumer.start_offset(TP(topic, partition), delivered))
 
     def waits(self, topic: str, partition: int) -> bool:
         """Check the topic's queue."""

@@ -10,8 +10,8 @@ from aiohttp import web
 from endpoint_analytics.pipeline.exposition import openmetrics
 from endpoint_analytics.pipeline.exposition.families import MetricFamily, Sample, family_of
 from endpoint_analytics.pipeline.store.writer import RowWriter
-from endpoint_analytics.pipeline.stream.reader import StreamReader
 from endpoint_analytics.pipeline.stream.rejected_sender import RejectedSender
+from endpoint_analytics.pipeline.stream.stream_reader import StreamReader
 from endpoint_analytics.schemas import worker_metrics as names
 
 

@@ -11,7 +11,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.errors import StoreError, store_error
-from endpoint_analytics.pipeline.store.paused_partitions import FOR_EVER, PausedPartition, read_paused_now
+from endpoint_analytics.pipeline.store.paused_partitions import FOREVER, PausedPartition, read_paused_now
 from endpoint_analytics.schemas.configuration.clickhouse_config import (
     ClickHouseConfig,
     add_clickhouse_options,
@@ -52,7 +52,7 @@ def _act(arguments: argparse.Namespace, config: ClickHouseConfig) -> str:
         if key not in paused:
             known = ", ".join(f"{stream} {partition}" for stream, partition in paused) or "none"
             raise StoreError(f"{key[0]} {key[1]} is not paused; paused partitions: {known}")
-        row = paused[key].resumed(FOR_EVER).row("operator")
+        row = paused[key].resumed(FOREVER).row("operator")
         client.raw_insert(row.table, insert_block=orjson.dumps(row.values), fmt="JSONEachRow")
     except ClickHouseError as error:
         raise store_error(error, config.url, config.database) from error

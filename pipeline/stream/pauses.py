@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 from endpoint_analytics.pipeline.core.chunks import Record
 from endpoint_analytics.pipeline.store.paused_partitions import PausedPartition, newer_than
 from endpoint_analytics.pipeline.store.writer import RowWriter
-from endpoint_analytics.pipeline.stream.log_reader import KafkaLogReader
+from endpoint_analytics.pipeline.stream.range_reader import RangeReader
 from endpoint_analytics.pipeline.stream.rejections import Share
 
 log = logging.getLogger(__name__)
@@ -36,14 +36,14 @@ class Pauses:
         stream: str,
         topic: str,
         writer: RowWriter,
-        log_reader: KafkaLogReader,
+        range_reader: RangeReader,
         is_usable: Callable[[Record], bool],
         max_share: float,
     ) -> None:
         self._stream = stream
         self._topic = topic
         self._writer = writer
-        self._log_reader = log_reader
+        self._range_reader = range_reader
         self._is_usable = is_usable
         self._max_share = max_share
         self._pauses: dict[int, PausedPartition] = {}
@@ -123,9 +123,9 @@ class Pauses:
         share = Share()
         try:
             async with asyncio.timeout(LOOK_WITHIN_S):
-                end = await self._log_reader.end_offset(self._topic, partition)
+                end = await self._range_reader.end_offset(self._topic, partition)
                 start = max(end - PROBE_MESSAGES, state.next_offset)
-                async for messages in self._log_reader.read(self._topic, partition, start, end):
+                async for messages in self._range_reader.read(self._topic, partition, start, end):
                     share.count((message.key, self._is_usable(message.record)) for message in messages)
         except (KafkaError, OSError) as error:
             log.debug("%s/%d cannot be checked now: %s", self._topic, partition, error)

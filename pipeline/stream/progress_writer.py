@@ -16,9 +16,9 @@ from aiokafka.errors import KafkaError
 from faust.exceptions import ConsumerNotStarted
 
 from endpoint_analytics.pipeline.store.writer import RowWriter
-from endpoint_analytics.pipeline.stream.progress import Stored, WorkerProgress
-from endpoint_analytics.pipeline.stream.reader import StreamReader
-from endpoint_analytics.pipeline.stream.reading import LogSpan
+from endpoint_analytics.pipeline.stream.partition_reading import LogSpan
+from endpoint_analytics.pipeline.stream.read_progress import Stored, WorkerProgress
+from endpoint_analytics.pipeline.stream.stream_reader import StreamReader
 from endpoint_analytics.pipeline.stream.two_clocks import NOW, TwoClocks
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class ProgressWriter:
                     }
                 )
             if asked_at is not None:
-                self._progress.look(
+                self._progress.observe_end(
                     asked_at,
                     ((self._readers[tp.topic].stream, tp.partition, int(end)) for tp, end in ends.items()),
                 )

@@ -26,7 +26,7 @@ class Share:
     usable_from: dict[int, bool] = field(default_factory=dict)
     """By sender (a hash of its key): whether any of its messages was usable."""
     silent: int = 0
-    silent_useless: int = 0
+    silent_unusable: int = 0
     """Senders that sent nothing in the meantime, and how many of them had sent only unusable messages before."""
 
     def count(self, senders: Iterable[tuple[bytes | None, bool]]) -> None:
@@ -40,8 +40,8 @@ class Share:
     def is_unusable(self, max_share: float) -> bool:
         """Whether more than `max_share` of the messages, and of the senders, are unusable."""
         senders = len(self.usable_from) + self.silent
-        useless = len(self.usable_from) - sum(self.usable_from.values()) + self.silent_useless
-        return self.rejected > max_share * self.messages and useless > max_share * senders
+        unusable = len(self.usable_from) - sum(self.usable_from.values()) + self.silent_unusable
+        return self.rejected > max_share * self.messages and unusable > max_share * senders
 
     def __str__(self) -> str:
         senders = len(self.usable_from)
@@ -70,7 +70,7 @@ class RejectionLimit:
             sender: heard for sender, heard in self._heard.items() if heard[0] > at_ms - REMEMBERED_MS
         }
         silent = [usable for sender, (_, usable) in self._heard.items() if sender not in share.usable_from]
-        share.silent, share.silent_useless = len(silent), silent.count(False)
+        share.silent, share.silent_unusable = len(silent), silent.count(False)
         return share
 
     def is_exceeded_by(self, share: Share) -> bool:

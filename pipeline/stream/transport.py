@@ -146,7 +146,7 @@ class Consumer(aiokafka.Consumer):
         """Return the offset before which the group has acknowledged everything, or None if there is none or unknown."""
         return self._committed_offset.get(tp)
 
-    async def begin(self, tp: Any, delivered: int) -> int:
+    async def start_offset(self, tp: Any, delivered: int) -> int:
         """Return where the group starts reading: the committed offset, or the start of the log; see `group`."""
         if self.committed(tp) == delivered:
             return delivered

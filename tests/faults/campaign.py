@@ -37,7 +37,7 @@ from tests.faults.refusals import PASSING
 from tests.faults.rig import SESSION_TIMEOUT_S, Parts, Rig, Row, pause, resume
 from tests.support.parts import Child
 
-from endpoint_analytics.infra.fleet.law import parse_law
+from endpoint_analytics.infra.fleet.latency import parse_latency
 
 MOST_WORKERS = 3
 LAWS = ("lognormal", "pareto", "constant", "bimodal")
@@ -250,7 +250,7 @@ def play(parts: Parts, seed: int, seconds: float) -> tuple[Row, Counter[str]]:
                 replicas=rng.randrange(5, 60),
                 endpoints=rng.randrange(1, 5),
                 rate=rng.uniform(1, 20),
-                latency=parse_law(rng.choice(LAWS)),
+                latency=parse_latency(rng.choice(LAWS)),
                 interval_s=rng.choice([0.3, 0.5, 1.0]),
                 duplicates=rng.choice([0.0, 0.1]),
                 gaps=rng.choice([0.0, 0.0 if copies else 0.05]),

@@ -16,8 +16,8 @@ from endpoint_analytics.agents.delivery.spooled_topic_sender import SpooledTopic
 from endpoint_analytics.agents.delivery.topic_sender import cancel_all
 from endpoint_analytics.agents.spool import log as spool_log
 from endpoint_analytics.agents.spool.disk import DiskThread
-from endpoint_analytics.agents.spool.outbox import SpoolOutbox
 from endpoint_analytics.agents.spool.spool import Spool
+from endpoint_analytics.agents.spool.spool_outbox import SpoolOutbox
 
 TOO_LARGE = 9_000
 

@@ -13,8 +13,8 @@ from endpoint_analytics.agents.core.batching import Batcher
 from endpoint_analytics.agents.core.clock import steady_offset_us
 from endpoint_analytics.agents.core.config import AgentConfig
 from endpoint_analytics.agents.core.recorder import Recorder
-from endpoint_analytics.agents.spool.outbox import SpoolOutbox
 from endpoint_analytics.agents.spool.spool import Spool
+from endpoint_analytics.agents.spool.spool_outbox import SpoolOutbox
 from endpoint_analytics.schemas.codec import decode_requests, encode
 
 CONFIG = AgentConfig(namespace="acme", endpoint="classifier", replica_id="replica-1")

@@ -8,7 +8,7 @@ import pytest
 
 from endpoint_analytics.infra.fleet.boot import SimulatedBoot
 from endpoint_analytics.infra.fleet.config import FleetConfig
-from endpoint_analytics.infra.fleet.law import parse_law
+from endpoint_analytics.infra.fleet.latency import parse_latency
 from endpoint_analytics.infra.fleet.truth import BootName, Counts
 from endpoint_analytics.schemas.codec import decode_requests, encode
 
@@ -28,7 +28,7 @@ def test_batches_are_conserved(law: str) -> None:
     pending = streaming = 0
     end_us = START_US
     for seq, (batch, _) in enumerate(
-        batches(200, latency=parse_law(law), abort_pending=0.1, abort_streaming=0.1)
+        batches(200, latency=parse_latency(law), abort_pending=0.1, abort_streaming=0.1)
     ):
         assert (batch.seq, batch.start_us) == (seq, end_us)
         assert (batch.pending, batch.streaming) == (pending, streaming)

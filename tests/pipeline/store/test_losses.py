@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.pipeline.store.rows import boot, insert, text
 
+from endpoint_analytics.pipeline.store.loss_counts import LossCounts, count_losses
 from endpoint_analytics.pipeline.store.losses import LostRequests, read_losses
-from endpoint_analytics.pipeline.store.lost import Lost, lost_of
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 NOW_S = NOW.timestamp()
@@ -103,12 +103,12 @@ def test_what_is_older_than_the_states_lies_in_the_whole_life(client, losses):
 @pytest.mark.parametrize(
     ("given", "lost"),
     [
-        (({}, {}, 0, 5), Lost({}, 0)),  # on its way
-        (({"clock": 1}, {}, 0, 0), Lost({"clock": 1}, 0)),
-        (({}, {}, 2, 9), Lost({"missing": 9}, 2)),
-        (({"spool_full": 1}, {"spool_full": 2}, 2, 9), Lost({"spool_full": 10}, 2)),
-        (({}, {"spool_full": 2, "too_large": 1}, 3, 9), Lost({"several": 9}, 3)),
+        (({}, {}, 0, 5), LossCounts({}, 0)),  # on its way
+        (({"clock": 1}, {}, 0, 0), LossCounts({"clock": 1}, 0)),
+        (({}, {}, 2, 9), LossCounts({"missing": 9}, 2)),
+        (({"spool_full": 1}, {"spool_full": 2}, 2, 9), LossCounts({"spool_full": 10}, 2)),
+        (({}, {"spool_full": 2, "too_large": 1}, 3, 9), LossCounts({"several": 9}, 3)),
     ],
 )
 def test_reasons(given, lost):
-    assert lost_of(*given) == lost
+    assert count_losses(*given) == lost

@@ -187,7 +187,7 @@ def test_where_reading_begins(believed: int | None, log: Log, delivered: int, be
     async def scenario(consumer: Bare) -> None:
         consumer._committed_offset = {OURS: believed}
         consumer._thread = log
-        assert await consumer.begin(OURS, delivered) == begins
+        assert await consumer.start_offset(OURS, delivered) == begins
 
     run(scenario)
 
@@ -198,7 +198,7 @@ def test_without_a_leader_it_is_not_known_where_reading_begins(log: Log) -> None
         consumer._committed_offset = {}
         consumer._thread = log
         with pytest.raises(LeaderNotAvailableError):
-            await consumer.begin(OURS, 450)
+            await consumer.start_offset(OURS, 450)
 
     run(scenario)
 
@@ -207,7 +207,7 @@ def test_a_topic_that_was_made_anew_is_committed_from_its_start() -> None:
     async def scenario(consumer: Bare) -> None:
         consumer._committed_offset = {OURS: 300}
         consumer._thread = Log(0, 200, 300)
-        assert await consumer.begin(OURS, 0) == 0
+        assert await consumer.start_offset(OURS, 0) == 0
         assert consumer.committed(OURS) is None
 
     run(scenario)

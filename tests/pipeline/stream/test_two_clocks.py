@@ -15,7 +15,7 @@ from tests.support.parts import Child, Stack
 from tests.support.waiting import eventually
 
 from endpoint_analytics.pipeline.stream import two_clocks
-from endpoint_analytics.pipeline.stream.progress import Stored, WorkerProgress
+from endpoint_analytics.pipeline.stream.read_progress import Stored, WorkerProgress
 from endpoint_analytics.pipeline.stream.two_clocks import TwoClocks
 
 T = 1_800_000_000_000
@@ -99,7 +99,7 @@ def test_with_the_brokers_stamps_one_clock_that_is_wrong_does_no_harm(which, wro
     machine, progress = Machine(), WorkerProgress()
     setattr(machine, which, wrong_ms)
     asyncio.run(machine.clocks.query())
-    progress.look(machine.clocks.now(), [("requests", 0, 5)])
+    progress.observe_end(machine.clocks.now(), [("requests", 0, 5)])
     machine.true_ms += 1_000
     progress.advance(machine.clocks.now(), [("requests", 0, Stored(6, machine.true_ms - 500))])
     if is_mended:
@@ -107,7 +107,7 @@ def test_with_the_brokers_stamps_one_clock_that_is_wrong_does_no_harm(which, wro
         asyncio.run(machine.clocks.query())
     machine.true_ms += 30_000
     looked_ms = machine.true_ms
-    progress.look(machine.clocks.now(), [("requests", 0, 6)])
+    progress.observe_end(machine.clocks.now(), [("requests", 0, 6)])
     machine.true_ms += 500
     [row] = progress.advance(machine.clocks.now(), [("requests", 0, Stored(6, None))])
     behind_ms = looked_ms - round(float(row.values["read_to"]) * 1000)

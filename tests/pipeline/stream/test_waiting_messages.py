@@ -70,7 +70,7 @@ def test_who_is_read_again_meanwhile_waits_again() -> None:
         one = Partition(queue)
         for _ in range(MAX_WAITING + 1):
             one.deliver()
-        one.go_on()  # as when it is sought
+        one.go_on()  # as when it is fetched again
         one.deliver()
         assert one.waits
 

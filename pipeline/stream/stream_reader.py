@@ -33,16 +33,16 @@ from endpoint_analytics.pipeline.store.boot_states import read_boots
 from endpoint_analytics.pipeline.store.chunks import read_chunk_of
 from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.paused_partitions import (
-    FOR_EVER,
+    FOREVER,
     PausedPartition,
     read_paused,
 )
 from endpoint_analytics.pipeline.store.writer import FIRST_WAIT_S, LONGEST_WAIT_S, RowWriter
 from endpoint_analytics.pipeline.stream.group import WorkerGroup
-from endpoint_analytics.pipeline.stream.log_reader import KafkaLogReader
+from endpoint_analytics.pipeline.stream.partition_reading import Delivery, LogSpan, PartitionReading
 from endpoint_analytics.pipeline.stream.pauses import Pauses
-from endpoint_analytics.pipeline.stream.progress import Stored
-from endpoint_analytics.pipeline.stream.reading import Delivery, LogSpan, StreamReading
+from endpoint_analytics.pipeline.stream.range_reader import RangeReader
+from endpoint_analytics.pipeline.stream.read_progress import Stored
 from endpoint_analytics.pipeline.stream.record_batches import Hole, UnreadableBatch
 from endpoint_analytics.pipeline.stream.rejections import RejectionLimit
 from endpoint_analytics.schemas.errors import InvalidMessageError
@@ -65,7 +65,7 @@ ANSWER_WITHIN_S = 5.0
 
 
 class StreamReader(Generic[Message]):
-    """Reads one topic, as a member of `group`; `log_reader` reads the Kafka log independently of it."""
+    """Reads one topic, as a member of `group`; `range_reader` reads the Kafka log independently of it."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class StreamReader(Generic[Message]):
         rule: ChunkRule,
         bounds: Bounds,
         flush_s: float,
-        log_reader: KafkaLogReader,
+        range_reader: RangeReader,
         max_rejected_share: float = 1.0,
     ) -> None:
         self.topic = topic
@@ -89,9 +89,9 @@ class StreamReader(Generic[Message]):
         self._rule = rule
         self._bounds = bounds
         self._flush_s = flush_s
-        self._log_reader = log_reader
+        self._range_reader = range_reader
         self._max_rejected_share = max_rejected_share
-        self._readings: dict[int, StreamReading[Message]] = {}
+        self._readings: dict[int, PartitionReading[Message]] = {}
         self._lock = asyncio.Lock()
         self._flushed_at = time.monotonic()
         self._dirty: set[int] = set()
@@ -106,7 +106,7 @@ class StreamReader(Generic[Message]):
         self._taken: set[int] = set()
         """Partitions whose messages `read` is processing."""
         self.pauses = Pauses(
-            self.stream, topic, writer, log_reader, self._fold(0).is_usable, max_rejected_share
+            self.stream, topic, writer, range_reader, self._fold(0).is_usable, max_rejected_share
         )
         self.stored: dict[int, Stored] = {}
         """How far each partition being read is stored."""
@@ -203,7 +203,7 @@ class StreamReader(Generic[Message]):
             await self._fetch_again(partition, reading)
 
     def _without_gap(
-        self, partition: int, reading: StreamReading[Message], delivered: Sequence[Delivery]
+        self, partition: int, reading: PartitionReading[Message], delivered: Sequence[Delivery]
     ) -> Sequence[Delivery]:
         """Return the deliveries that continue what was read, up to the first missing offset that the log contains."""
         delivered = [delivery for delivery in delivered if delivery.record.offset > reading.read_through]
@@ -216,14 +216,14 @@ class StreamReader(Generic[Message]):
             next_offset = delivery.record.offset + 1
         return delivered
 
-    async def _fetch_again(self, partition: int, reading: StreamReading[Message]) -> None:
+    async def _fetch_again(self, partition: int, reading: PartitionReading[Message]) -> None:
         """Fetch the partition again after what was read, because the next message was not delivered."""
         offset, now = reading.next_offset, time.monotonic()
         if self._current(partition) is not reading or (
-            reading.sought == offset and now - reading.sought_at < MISSED_AFTER_S
+            reading.refetched_from == offset and now - reading.refetched_at < MISSED_AFTER_S
         ):
             return  # already being fetched, or no longer ours
-        reading.sought, reading.sought_at = offset, now
+        reading.refetched_from, reading.refetched_at = offset, now
         log_start = self._logs[partition].start if partition in self._logs else 0
         if log_start > offset:
             log.warning(
@@ -280,10 +280,10 @@ class StreamReader(Generic[Message]):
         """Return where the group starts reading, None if unknown now; Faust may deliver later offsets first."""
         with suppress(KafkaError, OSError):
             async with asyncio.timeout(ANSWER_WITHIN_S):
-                return await self._group.begin(self.topic, partition, delivered)
+                return await self._group.start_offset(self.topic, partition, delivered)
         return None
 
-    async def _locate(self, partition: int, reading: StreamReading[Message], first: Record) -> None:
+    async def _locate(self, partition: int, reading: PartitionReading[Message], first: Record) -> None:
         """If a stored chunk contains the first message, read that chunk from its start.
 
         If the log no longer has its start, the stored part of the chunk is kept and skipped.
@@ -304,13 +304,13 @@ class StreamReader(Generic[Message]):
             else:
                 reading.read_through = chunk.chunk - 1
 
-    def _current(self, partition: int) -> StreamReading[Message] | None:
+    def _current(self, partition: int) -> PartitionReading[Message] | None:
         """Return the reading of the partition in the group's current generation, if any."""
         reading = self._readings.get(partition)
         return reading if reading is not None and reading.generation == self._group.generation() else None
 
     async def _fold_deliveries(
-        self, partition: int, reading: StreamReading[Message], delivered: Sequence[Delivery]
+        self, partition: int, reading: PartitionReading[Message], delivered: Sequence[Delivery]
     ) -> None:
         fold = reading.fold
         by_offset = {delivery.record.offset: delivery for delivery in delivered}
@@ -336,7 +336,7 @@ class StreamReader(Generic[Message]):
             )
 
     async def _limit(
-        self, partition: int, reading: StreamReading[Message], senders: Sequence[tuple[bytes | None, bool]]
+        self, partition: int, reading: PartitionReading[Message], senders: Sequence[tuple[bytes | None, bool]]
     ) -> None:
         """Pause the partition if too much of it is rejected, unless an operator accepted that."""
         share = reading.limit.count(senders, reading.read_append_ms or 0)
@@ -344,7 +344,7 @@ class StreamReader(Generic[Message]):
             return
         state = reading.state
         if not reading.limit.is_exceeded_by(share):
-            if state is not None and state.accept_until == FOR_EVER:
+            if state is not None and state.accept_until == FOREVER:
                 reading.state = await self.pauses.close(state, reading.read_through)
         elif state is None or reading.read_through >= state.accept_until:
             await self.pauses.begin(partition, share, reading.next_offset, state)
@@ -360,7 +360,7 @@ class StreamReader(Generic[Message]):
 
     async def _reading(
         self, partition: int, generation: int, delivered: int
-    ) -> StreamReading[Message] | None:
+    ) -> PartitionReading[Message] | None:
         """Return the reading of the partition in this generation, or None if it is unknown where that begins."""
         reading = self._readings.get(partition)
         if reading is not None and reading.generation == generation:
@@ -371,7 +371,7 @@ class StreamReader(Generic[Message]):
             return None
         state = (await self._read_with_retries(read_paused)).get((self.stream, partition))
         limit = self._limits.setdefault(partition, RejectionLimit(self._max_rejected_share))
-        reading = self._readings[partition] = StreamReading(
+        reading = self._readings[partition] = PartitionReading(
             generation, self._fold(partition), limit, state, begin - 1
         )
         if state is not None and state.paused and self._max_rejected_share < 1:
@@ -390,7 +390,7 @@ class StreamReader(Generic[Message]):
         self.stored = {p: stored for p, stored in self.stored.items() if p in self._readings}
         self.pauses.keep(set(self._readings))
 
-    async def _close_chunk(self, partition: int, reading: StreamReading[Message]) -> None:
+    async def _close_chunk(self, partition: int, reading: PartitionReading[Message]) -> None:
         """Store the open chunk's rows and acknowledge its messages, in order."""
         if not reading.fold.is_open:
             return
@@ -399,7 +399,7 @@ class StreamReader(Generic[Message]):
             self._dirty.discard(partition)
         self._acknowledge(partition, reading)
 
-    def _acknowledge(self, partition: int, reading: StreamReading[Message]) -> None:
+    def _acknowledge(self, partition: int, reading: PartitionReading[Message]) -> None:
         if self._current(partition) is reading:
             self._group.acknowledge(self.topic, partition, reading.read_through)
         reading.acknowledged = reading.read_through
@@ -424,7 +424,7 @@ class StreamReader(Generic[Message]):
             self._dirty.clear()
             self._flushed_at = time.monotonic()
 
-    async def _store(self, readings: dict[int, StreamReading[Message]]) -> None:
+    async def _store(self, readings: dict[int, PartitionReading[Message]]) -> None:
         """Store the changes. If this is cancelled, rows already taken are kept and stored the next time."""
         for partition, reading in readings.items():
             rejected, rejected_rows = reading.fold.take_rejected()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from endpoint_analytics.pipeline.stream.progress import (
+from endpoint_analytics.pipeline.stream.read_progress import (
     BrokerClock,
-    Look,
+    LogEnd,
     Now,
-    PartitionLooks,
+    PartitionProgress,
     Stored,
     WorkerProgress,
 )
@@ -21,16 +21,16 @@ def at(now_ms: int) -> Now:
 
 
 def test_an_idle_partition_is_read_to_when_its_end_was_asked_for() -> None:
-    progress = PartitionLooks()
+    progress = PartitionProgress()
     assert not progress.advance(IDLE)
-    progress.look(Look(T, 5))
+    progress.observe_end(LogEnd(T, 5))
     assert progress.advance(IDLE)
     assert progress.read_to_ms == T
 
 
 def test_what_is_not_stored_yet_is_not_said_to_be_read() -> None:
-    progress = PartitionLooks()
-    progress.look(Look(T, 7))
+    progress = PartitionProgress()
+    progress.observe_end(LogEnd(T, 7))
     assert progress.advance(Stored(6, T - 60_000))
     assert progress.read_to_ms == T - 60_000
     assert progress.advance(Stored(7, T - 50_000))
@@ -38,11 +38,11 @@ def test_what_is_not_stored_yet_is_not_said_to_be_read() -> None:
 
 
 def test_a_look_that_is_never_quite_reached_gives_way_to_none() -> None:
-    """In a steady stream, a new look always precedes reaching the last: the oldest is kept until reached."""
-    progress = PartitionLooks()
-    progress.look(Look(T, 10))
-    progress.look(Look(T + 1_000, 20))
-    progress.look(Look(T + 2_000, 30))
+    """In a steady stream, the log's end always moves on before it is reached: the oldest is kept until reached."""
+    progress = PartitionProgress()
+    progress.observe_end(LogEnd(T, 10))
+    progress.observe_end(LogEnd(T + 1_000, 20))
+    progress.observe_end(LogEnd(T + 2_000, 30))
     assert progress.advance(Stored(12, T - 5_000))
     assert progress.read_to_ms == T
     assert not progress.advance(Stored(29, T - 1))
@@ -51,20 +51,20 @@ def test_a_look_that_is_never_quite_reached_gives_way_to_none() -> None:
 
 
 def test_it_never_goes_back() -> None:
-    progress = PartitionLooks()
-    progress.look(Look(T, 5))
+    progress = PartitionProgress()
+    progress.observe_end(LogEnd(T, 5))
     progress.advance(IDLE)
     assert not progress.advance(Stored(6, T - 1))
     assert progress.read_to_ms == T
 
 
 def test_a_pause_begins_a_new_steady_time() -> None:
-    progress = PartitionLooks()
+    progress = PartitionProgress()
     for at_ms in (T, T + 5_000, T + 10_000):
-        progress.look(Look(at_ms, 5))
+        progress.observe_end(LogEnd(at_ms, 5))
         progress.advance(IDLE)
     assert progress.steady_since_ms == T
-    progress.look(Look(T + 70_000, 5))
+    progress.observe_end(LogEnd(T + 70_000, 5))
     progress.advance(IDLE)
     assert progress.steady_since_ms == T + 70_000
 
@@ -82,10 +82,10 @@ def test_a_clock_that_is_ahead_puts_looks_back() -> None:
 
 def test_only_partitions_that_are_ours_are_told_of() -> None:
     progress = WorkerProgress()
-    progress.look(at(T), [("requests", 0, 5), ("requests", 1, 5)])
+    progress.observe_end(at(T), [("requests", 0, 5), ("requests", 1, 5)])
     rows = progress.advance(at(T), [("requests", 0, IDLE), ("requests", 2, IDLE)])
     assert [(row.values["stream"], row.values["partition"]) for row in rows] == [("requests", 0)]
-    progress.look(at(T + 1_000), [("requests", 1, 5)])
+    progress.observe_end(at(T + 1_000), [("requests", 1, 5)])
     assert progress.advance(at(T), [("requests", 0, IDLE)]) == []
     row = rows[0].values
     assert row["read_to"] == "1800000000.000"
@@ -93,8 +93,8 @@ def test_only_partitions_that_are_ours_are_told_of() -> None:
 
 
 def test_a_stamp_of_the_future_says_nothing_of_it() -> None:
-    """A CreateTime topic has its senders' timestamps, but a progress row is believed forever."""
+    """A CreateTime topic has its senders' timestamps, but a progress row counts forever."""
     progress = WorkerProgress()
-    progress.look(at(T), [("requests", 0, 5)])
+    progress.observe_end(at(T), [("requests", 0, 5)])
     [row] = progress.advance(at(T + 500), [("requests", 0, Stored(5, T + 86_400_000))])
     assert row.values["read_to"] == "1800000000.500"

@@ -7,17 +7,17 @@ import statistics
 
 import pytest
 
-from endpoint_analytics.infra.fleet.law import Law, parse_law
+from endpoint_analytics.infra.fleet.latency import LatencyDistribution, parse_latency
 from endpoint_analytics.schemas.limits import MAX_DURATION_US
 
 
 def draws(text: str) -> list[int]:
     rng = random.Random(1)
-    return [parse_law(text).draw_us(rng) for _ in range(5_000)]
+    return [parse_latency(text).draw_us(rng) for _ in range(5_000)]
 
 
 def test_a_law_takes_its_parameters_from_the_text() -> None:
-    assert parse_law("pareto:0.5:2") == Law("pareto", (0.5, 2.0))
+    assert parse_latency("pareto:0.5:2") == LatencyDistribution("pareto", (0.5, 2.0))
     assert set(draws("constant:0.25")) == {250_000}
     assert statistics.median(draws("lognormal:0.1:0.5")) == pytest.approx(100_000, rel=0.05)
     assert min(draws("pareto:0.02:1.5")) >= 20_000
@@ -32,4 +32,4 @@ def test_durations_stay_within_what_a_message_may_hold() -> None:
 @pytest.mark.parametrize("text", ["gamma", "pareto:1", "constant:-1", "lognormal:a:b", ""])
 def test_an_unknown_distribution_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"latency distribution|parameters|float"):
-        parse_law(text)
+        parse_latency(text)

@@ -20,10 +20,10 @@ from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.writer import RowWriter
 from endpoint_analytics.pipeline.stream import reader
-from endpoint_analytics.pipeline.stream.log_reader import LogMessage
-from endpoint_analytics.pipeline.stream.reader import StreamReader
-from endpoint_analytics.pipeline.stream.reading import Delivery, LogSpan
+from endpoint_analytics.pipeline.stream.partition_reading import Delivery, LogSpan
+from endpoint_analytics.pipeline.stream.range_reader import LogMessage
 from endpoint_analytics.pipeline.stream.record_batches import Hole, UnreadableBatch
+from endpoint_analytics.pipeline.stream.stream_reader import StreamReader
 from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
 
 REPLICAS = 10  # a second of the log is ten messages, a chunk of ten seconds a hundred
@@ -63,7 +63,7 @@ class Shell:
     def generation(self) -> int:
         return self.number
 
-    async def begin(self, _topic: str, _partition: int, delivered: int) -> int:
+    async def start_offset(self, _topic: str, _partition: int, delivered: int) -> int:
         if self.unreachable:
             self.unreachable -= 1
             raise KafkaConnectionError("no leader")
@@ -516,7 +516,7 @@ def test_a_head_that_goes_while_its_chunk_is_fetched_again_is_not_counted_twice(
         shell.look()
         await shell.deliver(records[130:])  # Kafka puts the consumer to where the log begins
         for reading in shell.reader._readings.values():
-            reading.sought_at = 0.0
+            reading.refetched_at = 0.0
         await shell.read(records[140:])
 
     run(config, killed)

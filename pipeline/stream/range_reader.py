@@ -24,7 +24,7 @@ class LogMessage(NamedTuple):
     key: bytes | None
 
 
-class KafkaLogReader:
+class RangeReader:
     """Reads with an aiokafka client that has these settings."""
 
     def __init__(self, settings: Callable[[], Mapping[str, Any]]) -> None:

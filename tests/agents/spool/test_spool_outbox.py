@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from endpoint_analytics.agents.spool.outbox import SpoolOutbox
+from endpoint_analytics.agents.spool.spool_outbox import SpoolOutbox
 
 
 def numbers(outbox):

@@ -32,7 +32,7 @@ def _bimodal(rng: random.Random, fast_s: float, slow_s: float, slow_share: float
     return (slow_s if rng.random() < slow_share else fast_s) * rng.uniform(0.9, 1.1)
 
 
-_LAWS: dict[str, Callable[..., float]] = {
+_DISTRIBUTIONS: dict[str, Callable[..., float]] = {
     "lognormal": _lognormal,
     "pareto": _pareto,
     "constant": _constant,
@@ -43,7 +43,7 @@ FORMS = "lognormal[:MEDIAN_S:SIGMA], pareto[:LEAST_S:ALPHA], constant[:SECONDS],
 
 
 @dataclass(frozen=True, slots=True)
-class Law:
+class LatencyDistribution:
     """A latency distribution by name, with its parameters (durations in seconds)."""
 
     name: str
@@ -51,11 +51,11 @@ class Law:
 
     def draw_us(self, rng: random.Random) -> int:
         """Return a duration in microseconds, from 0 to the longest that a message can hold."""
-        seconds = _LAWS[self.name](rng, *self.parameters)
+        seconds = _DISTRIBUTIONS[self.name](rng, *self.parameters)
         return min(int(seconds * 1e6), MAX_DURATION_US)
 
 
-def parse_law(text: str) -> Law:
+def parse_latency(text: str) -> LatencyDistribution:
     """Parse a distribution such as `pareto` or `lognormal:0.05:0.8`; raises ValueError."""
     name, *given = text.split(":")
     if name not in _DEFAULTS:
@@ -63,4 +63,4 @@ def parse_law(text: str) -> Law:
     parameters = tuple(map(float, given)) or _DEFAULTS[name]
     if len(parameters) != len(_DEFAULTS[name]) or min(parameters) < 0:
         raise ValueError(f"{text!r} has the wrong parameters: {FORMS}")
-    return Law(name, parameters)
+    return LatencyDistribution(name, parameters)

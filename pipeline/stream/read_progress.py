@@ -29,7 +29,7 @@ class Stored(NamedTuple):
     append_ms: int | None
 
 
-class Look(NamedTuple):
+class LogEnd(NamedTuple):
     """The Kafka log reached `end_offset` at the moment `at_ms`, or later."""
 
     at_ms: int
@@ -37,27 +37,27 @@ class Look(NamedTuple):
 
 
 @dataclass(slots=True)
-class PartitionLooks:
-    """The progress of one partition: looks not reached yet, and how far it was read."""
+class PartitionProgress:
+    """The progress of one partition: ends of the log not reached yet, and how far it was read."""
 
-    waiting: list[Look] = field(default_factory=list)
-    """The oldest look not reached yet, and the newest."""
+    waiting: list[LogEnd] = field(default_factory=list)
+    """The oldest end not reached yet, and the newest."""
     seen_end: int = 0
     read_to_ms: int | None = None
     steady_since_ms: int = 0
 
-    def look(self, look: Look) -> None:
-        """Record a look at the log's end."""
-        self.seen_end = look.end_offset
-        self.waiting = [*self.waiting[:1], look]
+    def observe_end(self, end: LogEnd) -> None:
+        """Record where the log ended at some moment."""
+        self.seen_end = end.end_offset
+        self.waiting = [*self.waiting[:1], end]
 
     def advance(self, stored: Stored) -> bool:
         """Record how far it is stored; returns whether `read_to_ms` advanced."""
-        reached = [look for look in self.waiting if stored.next_offset >= look.end_offset]
-        moments = [look.at_ms for look in reached]
+        reached = [end for end in self.waiting if stored.next_offset >= end.end_offset]
+        moments = [end.at_ms for end in reached]
         if stored.append_ms is not None:
             moments.append(stored.append_ms)
-        self.waiting = [look for look in self.waiting if look not in reached]
+        self.waiting = [end for end in self.waiting if end not in reached]
         newest = max(moments, default=None)
         if newest is None or (self.read_to_ms is not None and newest <= self.read_to_ms):
             return False
@@ -75,19 +75,19 @@ class Now(NamedTuple):
 
 
 class BrokerClock:
-    """How far our earliest clock is ahead of the broker's, at most, measured by messages appended after a look.
+    """How far our earliest clock is ahead of the broker's, at most, measured by messages appended after a query.
 
-    Until there is such a message, the earliest clock is trusted. Looks are timestamped here and messages by the broker.
-    If the clocks differ by more than the latency, looks are moved back by the maximum difference, so that a partition
-    is never reported as read further than it is; if ours is behind, they are moved forward, at most to our latest
-    clock.
+    Until there is such a message, the earliest clock is trusted. The ends of the log get our timestamps, messages the
+    broker's. If the clocks differ by more than the latency, our timestamps are moved back by the maximum difference, so
+    that a partition is never reported as read further than it is; if our clock is behind, they are moved forward, at
+    most to our latest clock.
     """
 
     def __init__(self) -> None:
         self._seen: deque[tuple[int, int]] = deque()
 
     def observe(self, now_ms: int, append_ms: int) -> None:
-        """Record a message that is known to be newer than a look."""
+        """Record a message that is known to be newer than the last query."""
         self._seen.append((now_ms, now_ms - append_ms))
         while self._seen[0][0] < now_ms - _CLOCK_WINDOW_MS:
             self._seen.popleft()
@@ -105,16 +105,16 @@ class WorkerProgress:
 
     def __init__(self) -> None:
         self._clock = BrokerClock()
-        self._partitions: dict[tuple[str, int], PartitionLooks] = {}
+        self._partitions: dict[tuple[str, int], PartitionProgress] = {}
 
-    def look(self, now: Now, ends: Iterable[tuple[str, int, int]]) -> None:
+    def observe_end(self, now: Now, ends: Iterable[tuple[str, int, int]]) -> None:
         """Record the ends of the log by stream and partition; `now` must be from before they were queried."""
         at_ms = self._clock.broker_ms(now)
         found = {(stream, partition): end for stream, partition, end in ends}
         # Partitions that are no longer ours are reported by their new owner.
-        self._partitions = {key: self._partitions.get(key) or PartitionLooks() for key in found}
+        self._partitions = {key: self._partitions.get(key) or PartitionProgress() for key in found}
         for key, end in found.items():
-            self._partitions[key].look(Look(at_ms, end))
+            self._partitions[key].observe_end(LogEnd(at_ms, end))
 
     def advance(self, now: Now, stored: Iterable[tuple[str, int, Stored]]) -> list[Row]:
         """Record how far each partition is stored, and return the rows that report it."""
@@ -123,7 +123,7 @@ class WorkerProgress:
             progress = self._partitions.get((stream, partition))
             if progress is None:
                 continue
-            # With CreateTime, a timestamp may be in the future, but what is reported here is believed forever.
+            # With CreateTime, a timestamp may be in the future, but what is reported here counts forever.
             append_ms = None if found.append_ms is None else min(found.append_ms, now.latest_ms)
             if append_ms is not None and found.next_offset > progress.seen_end:
                 self._clock.observe(now.earliest_ms, append_ms)
@@ -132,7 +132,7 @@ class WorkerProgress:
         return rows
 
 
-def _row(stream: str, partition: int, progress: PartitionLooks, stored: Stored) -> Row:
+def _row(stream: str, partition: int, progress: PartitionProgress, stored: Stored) -> Row:
     row: dict[str, object] = {
         "stream": stream,
         "partition": partition,

@@ -12,7 +12,7 @@ SEVERAL = "several"
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class LossCounts:
     """Requests by reason, including those in lost batches, and the batches. Differences may be negative."""
 
     reasons: Mapping[str, int]
@@ -23,22 +23,26 @@ class Lost:
         """Return the number of requests."""
         return sum(self.reasons.values())
 
-    def since(self, before: Lost) -> Lost:
+    def since(self, before: LossCounts) -> LossCounts:
         """Return what was lost after `before`."""
         names = sorted({*self.reasons, *before.reasons})
         reasons = {name: self.reasons.get(name, 0) - before.reasons.get(name, 0) for name in names}
-        return Lost({name: count for name, count in reasons.items() if count}, self.batches - before.batches)
+        return LossCounts(
+            {name: count for name, count in reasons.items() if count}, self.batches - before.batches
+        )
 
-    def less(self, recovered: Lost) -> tuple[Lost, Lost]:
+    def without(self, recovered: LossCounts) -> tuple[LossCounts, LossCounts]:
         """Subtract late arrivals; returns what stays lost, and the remainder to subtract from earlier losses."""
         rest = self.since(recovered)
-        stays = Lost({name: count for name, count in rest.reasons.items() if count > 0}, max(rest.batches, 0))
+        stays = LossCounts(
+            {name: count for name, count in rest.reasons.items() if count > 0}, max(rest.batches, 0)
+        )
         return stays, stays.since(rest)
 
 
-def lost_of(
+def count_losses(
     dropped: Mapping[str, int], dropped_batches: Mapping[str, int], missing: int, uncounted: int
-) -> Lost:
+) -> LossCounts:
     """Return what a boot has lost.
 
     `dropped` counts requests that the agent could not record and `dropped_batches` batches that it gave up, by reason.
@@ -50,4 +54,4 @@ def lost_of(
     if uncounted > 0 and missing > 0:
         reason = MISSING if not given_up else given_up[0] if len(given_up) == 1 else SEVERAL
         reasons[reason] = reasons.get(reason, 0) + uncounted
-    return Lost(reasons, missing)
+    return LossCounts(reasons, missing)

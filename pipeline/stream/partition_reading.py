@@ -39,7 +39,7 @@ class LogSpan(NamedTuple):
 
 
 @dataclass(slots=True)
-class StreamReading(Generic[Message]):
+class PartitionReading(Generic[Message]):
     """A partition as read in one generation of the consumer group, starting at the committed offset."""
 
     generation: int
@@ -56,9 +56,9 @@ class StreamReading(Generic[Message]):
     read_append_ms: int | None = None
     """When the broker appended the newest message read."""
     read_at: float = field(default_factory=time.monotonic)
-    sought: int = -1
+    refetched_from: int = -1
     """The missing offset from which it was last fetched again."""
-    sought_at: float = 0.0
+    refetched_at: float = 0.0
     rows: list[Row] = field(default_factory=list)
     """Rows taken from the fold but not stored yet."""
     rejected: list[Rejection] = field(default_factory=list)

@@ -14,7 +14,7 @@ BLOCKED, UNSENT, PIPELINED = 1, 2, 4
 """Why reading from a client is paused: the server is slow, or not connected yet, or a pipelined request must wait."""
 
 
-class Shared(Protocol):
+class ProxyContext(Protocol):
     """What all exchanges of a proxy share. `unassigned` records requests for which no replica was reachable; requests
     for paths in `excluded` are not recorded."""
 
