@@ -18,7 +18,7 @@ from endpoint_analytics.agents.kubernetes.stage import Stage
 from endpoint_analytics.schemas.replicas import State
 
 LATE_US = 47 * 3_600_000_000
-"""Older states are not reported: the worker rejects messages more than 48 h late. The current state is reported instead."""
+"""Older states are not reported, since the worker rejects messages more than 48 h late; the current state is."""
 
 AGAIN_US = 6 * 3_600_000_000
 """How often a lasting state is reported again: a replica without reports for a day is considered gone."""

@@ -35,11 +35,13 @@ class Source:
 class ServingEngine:
     """A serving engine, recognized by its metrics.
 
-    `part` is the label of components that may call each other (models of an ensemble, deployments): if it has several
-    values, one request may be counted once for each.
+    `name` stands in messages and rows, `title` in documents and on the page. `part` is the label of components that may
+    call each other (models of an ensemble, deployments): if it has several values, one request may be counted once for
+    each.
     """
 
     name: str
+    title: str
     sources: tuple[Source, ...]
     part: str = ""
 
@@ -66,6 +68,7 @@ ENGINES = (
     # https://docs.vllm.ai/en/v0.12.0/design/metrics/ and vllm/v1/metrics/loggers.py; gpu_* until 0.9
     ServingEngine(
         "vllm",
+        "vLLM",
         (
             _running("vllm:num_requests_running"),
             _waiting("vllm:num_requests_waiting"),
@@ -94,6 +97,7 @@ ENGINES = (
     # are mostly ones that clients cancelled, not failures
     ServingEngine(
         "sglang",
+        "SGLang",
         (
             _running("sglang:num_running_reqs", where='priority=""'),
             _waiting("sglang:num_queue_reqs", where='priority=""'),
@@ -109,6 +113,7 @@ ENGINES = (
     # request ends
     ServingEngine(
         "tgi",
+        "TGI",
         (
             _running("tgi_batch_current_size"),
             _waiting("tgi_queue_size"),
@@ -121,6 +126,7 @@ ENGINES = (
     # text-embeddings-inference, core/src/{infer,queue,tokenization}.rs (1.8): the queue is the only gauge
     ServingEngine(
         "tei",
+        "TEI",
         (
             _waiting("te_queue_size"),
             _counter(names.ENGINE_PROMPT_TOKENS, "te_request_input_length_sum"),
@@ -132,6 +138,7 @@ ENGINES = (
     # what its TensorRT-LLM backend adds
     ServingEngine(
         "triton",
+        "Triton",
         (
             _running("nv_trt_llm_request_metrics", where='request_type="active"'),
             _waiting("nv_trt_llm_request_metrics", where='request_type="waiting"'),
@@ -147,6 +154,7 @@ ENGINES = (
     # llama.cpp, tools/server/README.md (b6000 and later; the cache ratio until b5900)
     ServingEngine(
         "llamacpp",
+        "llama.cpp",
         (
             _running("llamacpp:requests_processing"),
             _waiting("llamacpp:requests_deferred"),
@@ -158,6 +166,7 @@ ENGINES = (
     # https://docs.ray.io/en/latest/serve/monitoring.html (2.4x to 2.5x). Per node; Ray updates them every 10 s
     ServingEngine(
         "ray",
+        "Ray Serve",
         (
             _running(
                 "serve_replica_processing_queries",

@@ -7,6 +7,8 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page
 
+REQUEST_GRAPHS = ("requests", "pending", "latency", "ttfb")
+"""The graphs of the Requests section, in their order."""
 DASH = "\N{EN DASH}"
 """Shown instead of a missing number."""
 

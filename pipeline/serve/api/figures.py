@@ -43,7 +43,9 @@ SETTLES_S = HEARTBEAT_TIMEOUT_S + 5
 reported as late after HEARTBEAT_TIMEOUT_S."""
 
 
-_OF_REQUESTS = frozenset({"requests", "pending", "latency", "ttfb"})
+_WITHOUT_REQUESTS = frozenset({"replicas", "hardware", "engine"})
+"""The groups that have queries of their own; all others are computed from the counts of requests."""
+
 Value = TypeVar("Value")
 Quantiles = dict[int, tuple[float, ...]]
 
@@ -136,7 +138,7 @@ class Figures:
             known = group.create_task(read_known(reader, namespace, endpoint))
             counts = group.create_task(
                 _if(
-                    _OF_REQUESTS.intersection(query.groups),
+                    not _WITHOUT_REQUESTS.issuperset(query.groups),
                     no_counts,
                     lambda: read_requests(reader, stepped),
                 )

@@ -21,10 +21,10 @@ from endpoint_analytics.pipeline.serve.api import external_metrics, sign_in
 from endpoint_analytics.pipeline.serve.api.authorization import ApiAccess
 from endpoint_analytics.pipeline.serve.api.external_models import GROUP_VERSION
 from endpoint_analytics.pipeline.serve.api.figures import Figures
-from endpoint_analytics.pipeline.serve.api.models import Namespaces, encode
+from endpoint_analytics.pipeline.serve.api.models import PARTS, Namespaces, Part, encode
 from endpoint_analytics.pipeline.serve.api.openapi import openapi_document
 from endpoint_analytics.pipeline.serve.api.overview import Overview
-from endpoint_analytics.pipeline.serve.api.query import Part, QueryError, parse_parameters, parse_query
+from endpoint_analytics.pipeline.serve.api.query import QueryError, parse_parameters, parse_query
 from endpoint_analytics.pipeline.serve.api.replies import (
     ReplyBody,
     failure,
@@ -68,7 +68,6 @@ class Api:
     def routes(self) -> dict[str, dict[str, Handler]]:
         """Return the handlers by path and method; GET also answers HEAD."""
         one = "/v2/endpoint/{namespace}/{name}"
-        parts: tuple[Part, ...] = ("summary", "replicas", "timeline", "events")
         found: dict[str, dict[str, Handler]] = {
             "/openapi.json": {"GET": self._guarded(self._openapi)},
             "/v2/namespaces": {"GET": self._guarded(self._namespaces)},
@@ -76,7 +75,7 @@ class Api:
             f"{one}/series": {"GET": self._guarded(partial(self._answer, part=None))},
             f"{one}/autoscaling": {"GET": self._guarded(self._autoscaling)},
         }
-        found |= {f"{one}/{part}": {"GET": self._guarded(partial(self._answer, part=part))} for part in parts}
+        found |= {f"{one}/{part}": {"GET": self._guarded(partial(self._answer, part=part))} for part in PARTS}
         found |= self._external_metrics()
         found["/session"] = {
             "GET": self._guarded(partial(sign_in.said, access=self.access)),

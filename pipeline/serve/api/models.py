@@ -5,7 +5,7 @@ Only models belong here. Moments are Unix seconds, durations are seconds, and No
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -20,6 +20,9 @@ Values = Annotated[
     Meta(description="One for each moment of `at`; null where nothing is known about the step"),
 ]
 Group = Literal["requests", "pending", "latency", "ttfb", "replicas", "hardware", "engine"]
+GROUPS: tuple[Group, ...] = get_args(Group)
+Part = Literal["summary", "replicas", "timeline", "events"]
+PARTS: tuple[Part, ...] = get_args(Part)
 Unit = Literal[
     "requests",
     "seconds",

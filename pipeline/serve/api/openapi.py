@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from endpoint_analytics.pipeline.serve.api import external_models, models
-from endpoint_analytics.pipeline.serve.api.models import JSON, PROBLEM
+from endpoint_analytics.pipeline.serve.api.models import GROUPS, JSON, PARTS, PROBLEM
 
 MAX_POINTS = 2000
 DEFAULT_POINTS = 300
@@ -47,13 +47,13 @@ _SERIES = _parameter(
     "series",
     "query",
     {"type": "string", "default": "requests,pending,latency"},
-    "Groups, comma-separated: requests, pending, latency, ttfb, replicas, hardware, engine; empty: none",
+    f"Groups, comma-separated: {', '.join(GROUPS)}; empty: none",
 )
 _INCLUDE = _parameter(
     "include",
     "query",
     {"type": "string"},
-    "Additional parts, comma-separated: summary, replicas, timeline, events",
+    f"Additional parts, comma-separated: {', '.join(PARTS)}",
 )
 _BY = _parameter(
     "by", "query", {"enum": ["class", "status"], "default": "class"}, "How the group `requests` is split"

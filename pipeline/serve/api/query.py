@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar, get_args
+from typing import TypeVar
 
-from endpoint_analytics.pipeline.serve.api.models import Group
+from endpoint_analytics.pipeline.serve.api.models import GROUPS, PARTS, Group, Part
 from endpoint_analytics.pipeline.serve.api.moments import MomentError, parse_moment
 from endpoint_analytics.pipeline.serve.api.openapi import DEFAULT_POINTS, MAX_POINTS
 from endpoint_analytics.schemas.errors import InvalidMessageError
@@ -15,9 +15,6 @@ from endpoint_analytics.schemas.identity import check_name
 from endpoint_analytics.schemas.metrics import HARDWARE_METRICS
 
 _Name = TypeVar("_Name", bound=str)
-Part = Literal["summary", "replicas", "timeline", "events"]
-GROUPS: tuple[Group, ...] = get_args(Group)
-PARTS: tuple[Part, ...] = get_args(Part)
 METRICS = tuple(metric.name for metric in HARDWARE_METRICS)
 _ENGINE_METRIC = re.compile(r"engine_[a-z0-9_]{1,56}")
 _MAX_METRICS = 128

@@ -1,6 +1,6 @@
 """No agent sends what its own decoders refuse, whatever its input: all capture methods, driven by hypothesis.
 
-ASGI, WSGI and the proxy speak through the recorder and the batcher, log readers through their own ledger and journal;
+ASGI, WSGI and the proxy speak through the recorder and the batcher, log readers through their own batching and journal;
 samples of hardware and engines, states and the commands have a batch of their own each.
 """
 

@@ -8,29 +8,27 @@ import pytest
 from tests.agents.scrape import test_readings
 from tests.support.parts import ROOT
 
-from endpoint_analytics.agents.scrape.engines import ENGINES
+from endpoint_analytics.agents.scrape.engines import ENGINES, ServingEngine
 
-# How people write them; the page is docs/instrument/PAGE.md.
-NAMES = {
-    "vllm": ("vLLM", "vllm"),
-    "sglang": ("SGLang", "sglang"),
-    "tgi": ("TGI", "tgi"),
-    "tei": ("TEI", "tei"),
-    "triton": ("Triton", "triton"),
-    "llamacpp": ("llama.cpp", "llama-cpp"),
-    "ray": ("Ray Serve", "ray-serve"),
-}
-ENGINES_PAGE = (ROOT / "docs/instrument/engines.md").read_text()
+PAGE = "docs/instrument/engines.md"
+NAMED_IN = ("README.md", "docs/page.md", "pipeline/serve/page/src/empty.ts")
 
 
-@pytest.mark.parametrize("engine", [engine.name for engine in ENGINES])
-def test_an_engine_is_complete(engine):
-    name, page = NAMES[engine]
-    assert engine in {tested for tested, _ in test_readings.GAUGES.values()}
-    first = re.split(r"\n\n", ENGINES_PAGE)[1]
-    assert name in first
-    assert re.search(rf"^\| here \|.*{re.escape(name)}", ENGINES_PAGE, re.MULTILINE)
-    assert re.search(rf"^\| {re.escape(name)}", ENGINES_PAGE, re.MULTILINE)
-    assert (ROOT / f"docs/instrument/{page}.md").is_file()
-    assert f"]({page}.md)" in (ROOT / "docs/instrument/README.md").read_text()
-    assert name in (ROOT / "pipeline/serve/page/src/empty.ts").read_text()
+@pytest.mark.parametrize("engine", ENGINES, ids=[engine.name for engine in ENGINES])
+def test_an_engine_is_complete(engine: ServingEngine) -> None:
+    title, text = re.escape(engine.title), (ROOT / PAGE).read_text()
+    assert engine.name in {tested for tested, _ in test_readings.GAUGES.values()}, "no row in GAUGES"
+    assert engine.name in {test_readings.GAUGES[key][0] for key in test_readings.RATES}, "no row in RATES"
+    assert re.search(title, text.split("\n\n")[1]), f"not in the first paragraph of {PAGE}"
+    for table, pattern in (
+        ("one line for each server", rf"^\| {title}[ ,]"),
+        ("how the metrics are mapped", rf"^\| here \|.* {title} \|"),
+    ):
+        assert re.search(pattern, text, re.MULTILINE), f'not in the table "{table}" of {PAGE}'
+    for path in NAMED_IN:
+        assert engine.title in (ROOT / path).read_text(), f"not in {path}"
+    page = re.sub(r"[^a-z0-9]+", "-", engine.title.lower()) + ".md"
+    assert (ROOT / "docs/instrument" / page).is_file(), f"no page docs/instrument/{page}"
+    assert f"]({page})" in (ROOT / "docs/instrument/README.md").read_text(), (
+        "no row in docs/instrument/README.md"
+    )

@@ -10,11 +10,10 @@ import pytest
 from tests.pipeline.store.rows import boot, event, hardware, insert, setting, window
 from tests.support.waiting import eventually
 
+from endpoint_analytics.pipeline.serve.api.models import GROUPS, PARTS
+
 ONE = "/v2/endpoint/acme/llm"
-FULL = (
-    "series?series=requests,pending,latency,ttfb,replicas,hardware,engine&include=summary,replicas,timeline,events"
-    "&from=now-1h"
-)
+FULL = f"series?series={','.join(GROUPS)}&include={','.join(PARTS)}&from=now-1h"
 
 
 @pytest.fixture(scope="module", autouse=True)

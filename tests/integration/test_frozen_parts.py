@@ -49,7 +49,7 @@ LATE_S = 14
 
 
 @dataclass
-class Seen:
+class ReportedValues:
     """The figures that one outlet reported over time; None where it reported that it does not know."""
 
     said: list[tuple[float, object]] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Watch:
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self._stop = threading.Event()
-        self.seen = {read.__name__: Seen() for read in self._ways()}
+        self.seen = {read.__name__: ReportedValues() for read in self._ways()}
         self.wrong: list[str] = []
         self._threads = [
             threading.Thread(target=self._read, args=(read,), daemon=True) for read in self._ways()
@@ -230,7 +230,7 @@ def figures(running: int, pending: float | None) -> tuple[int, int | None]:
 
 
 @contextmanager
-def standing(pid: int) -> Iterator[None]:
+def frozen(pid: int) -> Iterator[None]:
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
@@ -258,8 +258,8 @@ PARTS = {
     "ClickHouse": lambda stack: stack.clickhouse.pid,
     "query service": lambda stack: stack.serve.pid,
 }
-SILENT = {"query service": ("sql",)}
-"""Ways that go on: SQL does not go through the query service."""
+STILL_ANSWERING = {"query service": ("sql",)}
+"""Outlets that continue: SQL does not go through the query service."""
 
 
 @pytest.mark.parametrize("seconds", [LATE_S, pytest.param(60, marks=pytest.mark.slow)])
@@ -271,16 +271,16 @@ def test_what_is_not_known_is_never_shown_as_none_or_failed(stack, replica, page
         all_run(watch, 0, 90)
         eventually(lambda: on_page(page), lambda found: found == {"running"}, 60, "the page says so")
         begun_us = time.time_ns() // 1000
-        with standing(PARTS[part](stack)):
+        with frozen(PARTS[part](stack)):
             end = time.monotonic() + seconds
             while time.monotonic() < end:
                 shown.append(on_page(page))
                 time.sleep(0.3)
-            goes_on = SILENT.get(part, ())
+            still_answering = STILL_ANSWERING.get(part, ())
             now = time.monotonic()
             eventually(
                 lambda: {name for name, said in watch.newest().items() if said[1] is not None},
-                lambda known: known <= set(goes_on),
+                lambda known: known <= set(still_answering),
                 40,
                 "all the others say that they do not know",
             )
@@ -303,7 +303,7 @@ def test_what_is_not_known_is_never_shown_as_none_or_failed(stack, replica, page
         watch.stop()
     assert watch.wrong == []
     for name, seen in watch.seen.items():
-        # Where it is known that the replica runs, its requests may not be: they come by another topic.
+        # Where it is known that the replica runs, its requests may be unknown: they arrive on another topic.
         assert seen.values() <= {RUNS, (1, None), None}, name
     assert set().union(*shown) <= {"running", "unknown", "no answer"}
     with ThreadPoolExecutor(1) as other:  # this thread's event loop is the browser's
@@ -317,7 +317,7 @@ def test_what_is_not_known_is_never_shown_as_none_or_failed(stack, replica, page
     assert {each.silent_replicas for each in reported} == {0}
 
 
-def test_an_agent_that_dies_is_failed_on_all_ways(stack, replica, page) -> None:
+def test_an_agent_that_dies_is_shown_as_failed_everywhere(stack, replica, page) -> None:
     """While the pipeline keeps up, ten seconds of silence in the Kafka log still mean a failure."""
     watch = Watch(stack)
     all_run(watch, 0, 90)
