@@ -31,6 +31,10 @@ ENDED: frozenset[State] = frozenset({"terminated", "failed"})
 # The replica's state is the first of these that any live process is in.
 _RANK: tuple[State, ...] = ("running", "initializing", "draining", "pulling", "downloading", "pending")
 
+# Files of the directory: one lock for all replicas, and for each replica its last report, its roles and its processes.
+_LOCK = "lock"
+_REPORTED, _SAMPLER, _SCRAPER = "reported", "sampler", "scraper"
+
 
 def combined(states: Iterable[State]) -> State | None:
     """Return the state of a replica whose live processes are in `states`; None if there are none."""
@@ -65,7 +69,7 @@ class ProcessGroup:
         if self._directory is None:
             return alone
         try:
-            with locked(self._directory / "lock", LOCK_WAIT_S):
+            with locked(self._directory / _LOCK, LOCK_WAIT_S):
                 return self._enter(self._directory, state, at_us, reason)
         except OSError as error:
             logger.warning("the processes of this replica cannot share %s: %s", self._directory, error)
@@ -74,11 +78,11 @@ class ProcessGroup:
 
     def may_sample(self) -> bool:
         """Return whether this process samples hardware: the first process to ask does, while it lives."""
-        return self._may_take("sampler")
+        return self._may_take(_SAMPLER)
 
     def may_scrape(self) -> bool:
         """Return whether this process scrapes the serving engine: the first process to ask does, while it lives."""
-        return self._may_take("scraper")
+        return self._may_take(_SCRAPER)
 
     def _may_take(self, role: str) -> bool:
         if self._directory is None or ((held := self._roles.get(role)) is not None and held.is_held):
@@ -103,7 +107,7 @@ class ProcessGroup:
 
     def _enter(self, directory: Path, state: State, at_us: int, reason: str) -> tuple[State, int, str] | None:
         others = self._others(directory)
-        reported_file = directory / f"{self._replica}.reported"
+        reported_file = directory / f"{self._replica}.{_REPORTED}"
         reported, reported_at_us = _read_reported(reported_file)
         if not others and self._own is None:
             reported = None  # the process that reported it is gone
@@ -132,7 +136,7 @@ class ProcessGroup:
         states: list[State] = []
         for path in directory.glob(f"{self._replica}.*"):
             boot_id = path.name.partition(".")[2]
-            if boot_id in {"told", "sampler", "scraper", self._boot_id}:
+            if boot_id in {_REPORTED, _SAMPLER, _SCRAPER, self._boot_id}:
                 continue
             if is_locked(path):
                 states += [state for state in _RANK if state == path.read_text()]
