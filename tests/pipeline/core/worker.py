@@ -1,4 +1,4 @@
-"""A worker without Faust and ClickHouse: the fold, driven as stream.reader drives it, over a table in memory.
+"""A worker without Faust and ClickHouse: the fold, driven as stream_reader drives it, over a table in memory.
 
 `Table` is a ReplacingMergeTree: for each sorting key, the row with the highest version stays, and of equal versions the
 last one inserted. It also checks the fold's promise that equal versions are equal rows.

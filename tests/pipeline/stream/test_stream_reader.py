@@ -19,7 +19,7 @@ from endpoint_analytics.pipeline.core.stream_folds import RequestsFold
 from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.writer import RowWriter
-from endpoint_analytics.pipeline.stream import reader
+from endpoint_analytics.pipeline.stream import stream_reader
 from endpoint_analytics.pipeline.stream.partition_reading import Delivery, LogSpan
 from endpoint_analytics.pipeline.stream.range_reader import LogMessage
 from endpoint_analytics.pipeline.stream.record_batches import Hole, UnreadableBatch
@@ -326,7 +326,7 @@ def test_what_is_idle_is_acknowledged_and_belongs_to_its_chunk_all_the_same(
     config: ClickHouseConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the broker's clock steps back, a reader that begins after the acknowledged offset rereads the chunk."""
-    monkeypatch.setattr(reader, "IDLE_MARGIN_S", -10.0)
+    monkeypatch.setattr(stream_reader, "IDLE_MARGIN_S", -10.0)
     records = log(250)
 
     async def idle(shell: Shell) -> None:
@@ -383,7 +383,7 @@ def test_what_was_lost_at_the_end_is_fetched_again(
     config: ClickHouseConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only the end of the log shows that it is missing. Nothing of partition 1 was ever delivered."""
-    monkeypatch.setattr(reader, "MISSED_AFTER_S", 0.0)
+    monkeypatch.setattr(stream_reader, "MISSED_AFTER_S", 0.0)
     records = log(250)
 
     async def scenario(shell: Shell) -> None:
@@ -407,7 +407,7 @@ def test_what_waits_in_the_queue_or_in_our_hands_is_not_missed(
     config: ClickHouseConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would be delivered twice, or more often while storing is slow."""
-    monkeypatch.setattr(reader, "MISSED_AFTER_S", 0.0)
+    monkeypatch.setattr(stream_reader, "MISSED_AFTER_S", 0.0)
     records = log(250)
 
     async def scenario(shell: Shell) -> None:
@@ -467,7 +467,7 @@ def test_a_beginning_within_a_chunk_that_was_not_delivered_is_found(config: Clic
 def test_nothing_is_read_while_nobody_says_whether_its_chunk_is_there_still(
     config: ClickHouseConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "MISSED_AFTER_S", 0.0)
+    monkeypatch.setattr(stream_reader, "MISSED_AFTER_S", 0.0)
     records = log(250)
 
     async def killed(shell: Shell) -> None:
@@ -557,10 +557,10 @@ def test_where_to_begin_is_asked_until_it_is_known(config: ClickHouseConfig) -> 
     assert shell.fetched_from == [(0, 0)]
 
 
-def test_reports_without_room_are_to_be_told_again(config: ClickHouseConfig) -> None:
+def test_reports_without_room_are_refused(config: ClickHouseConfig) -> None:
     async def scenario(shell: Shell) -> None:
-        reported = [shell.reader.report(0, [], [Hole(n, n)]) for n in range(reader.MAX_REPORTS + 1)]
-        assert reported == [True] * reader.MAX_REPORTS + [False]
+        reported = [shell.reader.report(0, [], [Hole(n, n)]) for n in range(stream_reader.MAX_REPORTS + 1)]
+        assert reported == [True] * stream_reader.MAX_REPORTS + [False]
         await shell.reader.flush_when_due()
         assert shell.reader.report(0, [], [Hole(0, 0)])
 
