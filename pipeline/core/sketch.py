@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from endpoint_analytics.schemas.limits import MAX_DURATION_US
 
-RELATIVE_ERROR = 0.01
 _NUMERATOR, _DENOMINATOR = 101, 99  # gamma as a fraction
 GAMMA = _NUMERATOR / _DENOMINATOR
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from endpoint_analytics.pipeline.core.boots import MAX_GAPS, Boot, BootKey, Boots
+from endpoint_analytics.pipeline.core.boots import MAX_GAPS, RECENT, Boot, BootKey, Boots
 
 KEY = BootKey("acme", "llm", "r1", "b1")
 
@@ -36,6 +36,30 @@ def test_gaps_are_the_seqs_that_did_not_come(seqs):
     inside = [seq for start, end in boot.gaps for seq in range(start, end)]
     assert inside == sorted(set(range(boot.next_seq)) - set(seqs))
     assert all(start < end for start, end in boot.gaps)
+
+
+@given(st.integers(0, 30), st.lists(st.integers(0, 60), max_size=60))
+def test_a_copy_is_counted_from_the_first_of_its_batches_that_arrives(begin, seqs):
+    """Like each boot from 0, though an earlier batch may arrive later."""
+    copy = Boot(KEY, next_seq=begin, last_seq=begin, begin_seq=begin, copy_of="b1")
+    sent = [begin, *seqs]
+    assert accepted(copy, sent) == list(dict.fromkeys(sent))
+    assert (copy.begin_seq, copy.next_seq) == (min(sent), max(sent) + 1)
+    inside = [seq for start, end in copy.gaps for seq in range(start, end)]
+    assert sorted(inside) == sorted(set(range(min(sent), max(sent))) - set(sent))
+    assert len(inside) == copy.missing
+
+
+@given(st.integers(0, 30), st.lists(st.integers(0, 60), max_size=60))
+def test_the_ends_of_the_newest_batches_are_remembered(begin, seqs):
+    copy = Boot(KEY, next_seq=begin, last_seq=begin, begin_seq=begin)
+    for seq in (begin, *seqs):
+        copy.accept(seq, end_us=seq + 1)
+    newest = range(copy.next_seq - len(copy.recent_ends), copy.next_seq)
+    assert len(newest) <= RECENT
+    assert newest.start >= copy.begin_seq
+    assert {seq for seq in range(-5, 70) if copy.knows(seq)} == {begin, *seqs} & set(newest)
+    assert [end for end in copy.recent_ends if end] == [seq + 1 for seq in newest if seq in {begin, *seqs}]
 
 
 def test_of_many_gaps_the_oldest_are_forgotten_and_stay_missing():

@@ -14,10 +14,19 @@ from tests.pipeline.core.worker import Table, Worker
 from endpoint_analytics.infra.fleet.config import FleetConfig
 from endpoint_analytics.infra.fleet.replica import FleetReplica
 from endpoint_analytics.infra.fleet.truth import FleetTruth
+from endpoint_analytics.pipeline.core.boots import Boot, BootKey, Boots
 from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
-from endpoint_analytics.pipeline.core.copies import MAX_COPIES
+from endpoint_analytics.pipeline.core.copies import MAX_COPIES, process_of, since
 from endpoint_analytics.schemas.codec import encode
-from endpoint_analytics.schemas.requests import Arrived, Finished, RequestBatch, Responded, Totals
+from endpoint_analytics.schemas.requests import (
+    Aborted,
+    Arrived,
+    Finished,
+    Informational,
+    RequestBatch,
+    Responded,
+    Totals,
+)
 
 SECOND_US = 1_000_000
 RULE = ChunkRule(5_000, 1_000_000)
@@ -143,6 +152,34 @@ def test_batches_of_copies_that_are_held_up_are_counted_once_too(
     assert sum(row["arrived"] for row in table.final()["request_windows"].values()) == events
     assert sum(boot["batches"] for boot in found.values()) == len(early) + len(sent)
     assert sum(boot["duplicates"] + boot["missing"] for boot in found.values()) == 0
+
+
+def test_a_copys_own_totals_leave_out_what_it_inherited() -> None:
+    inherited = Totals(
+        arrived=10, finished=6, aborted_pending=1, aborted_streaming=2, status={"103": 2, "200": 7, "404": 1},
+        wait_us=900, duration_us=5_000, dropped={"recorder_full": 3}, dropped_batches={"spool_full": 1},
+    )  # fmt: skip
+    whole = Totals(
+        arrived=12, finished=7, aborted_pending=2, aborted_streaming=3, status={"103": 3, "200": 8, "404": 2},
+        wait_us=930, duration_us=5_050, dropped={"recorder_full": 3}, dropped_batches={"spool_full": 1},
+    )  # fmt: skip
+    own = Totals(
+        arrived=2, finished=1, aborted_pending=1, aborted_streaming=1, status={"103": 1, "200": 1, "404": 1},
+        wait_us=30, duration_us=50,
+    )  # fmt: skip
+    batch = RequestBatch(
+        namespace="acme", endpoint="llm", replica_id="r", boot_id="b", seq=0, start_us=5, end_us=SECOND_US,
+        pending=0, streaming=0, arrived=Arrived([1, 2]), informational=Informational([2], [103]),
+        responded=Responded([3, 4], [10, 20], [200, 404]), finished=Finished([5], [50], [200]),
+        aborted_pending=Aborted([6], [7]), aborted_streaming=Aborted([8], [9]), totals=whole,
+    )  # fmt: skip
+    known, boot = Boots(), Boot(BootKey("acme", "llm", "r", "b"))
+    boot.accept(0, end_us=SECOND_US + 1)
+    copy = process_of(known, boot, batch)
+    assert copy is not None
+    assert copy.inherited == inherited
+    assert since(whole, copy.inherited) == own
+    assert since(inherited, whole) == Totals()  # never less than nothing
 
 
 def test_a_copy_that_comes_long_after_is_known_by_its_time() -> None:

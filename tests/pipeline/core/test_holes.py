@@ -29,3 +29,12 @@ def test_what_is_forgotten_lies_before(ranges: list[tuple[int, int]], offset: in
     holes.forget_before(offset)
     assert holes.past(offset + more) == all_holes.past(offset + more)
     assert len(holes) <= len(all_holes)
+
+
+@given(RANGES)
+def test_adjacent_holes_are_one_and_others_are_not(ranges: list[tuple[int, int]]) -> None:
+    holes = Holes()
+    for first, last in ranges:
+        holes.add(first, last)
+    empty = {n for first, last in ranges for n in range(first, last + 1)}
+    assert len(holes) == sum(n - 1 not in empty for n in empty)
