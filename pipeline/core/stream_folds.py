@@ -265,6 +265,8 @@ def _replica_row(chunk: Chunk, record: Record, message: ReplicaMessage) -> Row:
         "offset": record.offset,
     }
     if isinstance(message, ReplicaState):
+        # A state has been entered when it is reported: one in the future is from a clock that is ahead.
+        row["at"] = seconds6(min(message.at_us, record.append_ms * 1000 + 999))
         row |= {"replica_id": message.replica_id, "state": message.state, "reason": message.reason}
         return Row("replica_events", row)
     row |= {"min_replicas": message.min_replicas, "max_replicas": message.max_replicas}

@@ -58,9 +58,8 @@ SELECT
     sumIf(missing, stream = 'engine'),
     sumIf(aborted_pending, stream = 'requests'),
     sumIf(aborted_streaming, stream = 'requests'),
-    sumIf(pending, stream = 'requests' AND last_append >= {alive_from:DateTime64(3, 'UTC')}),
-    sumIf(streaming, stream = 'requests' AND last_append >= {alive_from:DateTime64(3, 'UTC')}),
-    maxIf(oldest_pending_us, stream = 'requests' AND last_append >= {alive_from:DateTime64(3, 'UTC')}),
+    groupArrayIf((last_append, partition, pending, streaming, oldest_pending_us),
+        stream = 'requests' AND last_append >= {present_from:DateTime64(3, 'UTC')}),
     sumIf(finished, stream = 'requests'),
     sumIf(latency_sum_us, stream = 'requests'),
     sumIf(ttfb_count, stream = 'requests'),
@@ -159,11 +158,10 @@ async def read_endpoint_metrics(
         "present_from": _utc(slowest - presence.grace),
         "waiting_from": _utc(slowest - max(presence.waiting, presence.grace)),
     }
-    heartbeat_from = {"alive_from": _utc(progress.alive_from(presence, now))}
     window_from = {"window_from": _seconds(now - settings.quantile_window)}
     window_of_samples = {"samples_from": _seconds(now - _CLOCK_SKEW)}
     async with query_group() as group:
-        boots = group.create_task(reader.read(BOOTS, endpoint_of | heard_from | heartbeat_from))
+        boots = group.create_task(reader.read(BOOTS, endpoint_of | heard_from))
         events = group.create_task(reader.read(EVENTS, endpoint_of | heard_from))
         current = group.create_task(reader.read(SETTINGS, endpoint_of | {"now": _utc(now)}))
         sketches = group.create_task(reader.read(SKETCHES, endpoint_of | window_from))

@@ -14,7 +14,13 @@ from endpoint_analytics.pipeline.core.sketch import quantiles
 from endpoint_analytics.pipeline.store.loss_counts import count_losses
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.progress import StreamPartition
-from endpoint_analytics.pipeline.store.read_model import AgentReport, Moment, StateReport
+from endpoint_analytics.pipeline.store.read_model import (
+    AgentReport,
+    Moment,
+    RequestLevels,
+    RequestReport,
+    StateReport,
+)
 from endpoint_analytics.schemas.replicas import ShownState, State
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
@@ -46,9 +52,7 @@ class BootsRow(NamedTuple):
     engine_missing: int
     aborted_pending: int
     aborted_streaming: int
-    pending: int
-    streaming: int
-    oldest_pending_us: int
+    request_reports: Sequence[tuple[datetime, int, int, int, int]]
     finished: int
     latency_sum_us: int
     ttfb_count: int
@@ -60,7 +64,8 @@ class BootsRow(NamedTuple):
     def report(self) -> AgentReport:
         """Its newest message."""
         requests_partition = self.requests_partition if self.request_boots else None
-        return AgentReport(self.newest_append, self.newest_partition, requests_partition)
+        requests = tuple(map(RequestReport._make, self.request_reports))
+        return AgentReport(self.newest_append, self.newest_partition, requests_partition, requests)
 
 
 class EventsRow(NamedTuple):
@@ -88,19 +93,10 @@ class NewestSample:
 
 
 @dataclass(frozen=True, slots=True)
-class RequestLevels:
-    """Requests currently held by a replica's live processes."""
-
-    pending: int
-    streaming: int
-    oldest_pending_us: int
-
-
-@dataclass(frozen=True, slots=True)
 class RequestTotals:
     """A replica's requests: cumulative since it was first seen, and the levels of its live processes.
 
-    `levels` is None while the pipeline is late. `dropped` includes requests in batches that never arrived.
+    `levels` is None while they are unknown. `dropped` includes requests in batches that never arrived.
     """
 
     status_counts: tuple[tuple[int, int], ...]
@@ -190,7 +186,7 @@ def parse_endpoint_metrics(
                 ReplicaMetrics(
                     replica_id,
                     replica.state,
-                    _request_totals(boot, replica.is_late) if boot and boot.request_boots else None,
+                    _request_totals(boot, replica.levels) if boot and boot.request_boots else None,
                     hardware_of.get(replica_id, ()),
                     engine_of.get(replica_id, ()),
                     _missing(boot) if boot else (),
@@ -215,7 +211,7 @@ def parse_endpoint_metrics(
     )
 
 
-def _request_totals(boot: BootsRow, late: bool) -> RequestTotals:
+def _request_totals(boot: BootsRow, levels: RequestLevels | None) -> RequestTotals:
     lost = count_losses(
         dict(zip(*boot.dropped, strict=True)),
         dict(zip(*boot.dropped_batches, strict=True)),
@@ -227,7 +223,7 @@ def _request_totals(boot: BootsRow, late: bool) -> RequestTotals:
         aborted_pending=boot.aborted_pending,
         aborted_streaming=boot.aborted_streaming,
         dropped=tuple(sorted(lost.reasons.items())),
-        levels=None if late else RequestLevels(boot.pending, boot.streaming, boot.oldest_pending_us),
+        levels=levels,
     )
 
 

@@ -65,7 +65,7 @@ class LastHeard:
         return None
 
 
-_ENDED = frozenset({"terminated", "failed"})
+ENDED = frozenset({"terminated", "failed"})
 _BEFORE_AGENT = frozenset({"pending", "downloading", "pulling", "initializing"})
 _WITH_AGENT = frozenset({"initializing", "running", "draining"})
 
@@ -90,7 +90,7 @@ def is_present(heard: LastHeard, presence: Presence, now: datetime) -> bool:
 
 def _waits(heard: LastHeard) -> bool:
     """Whether the replica has no agent yet, so that silence means nothing."""
-    if heard.state is None or heard.state_at is None or heard.state in _ENDED:
+    if heard.state is None or heard.state_at is None or heard.state in ENDED:
         return False
     return heard.append_at is None or (heard.state in _BEFORE_AGENT and heard.state_at > heard.append_at)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from endpoint_analytics.pipeline.store.presence import LastHeard, Presence
+from endpoint_analytics.pipeline.store.presence import LastHeard
 from endpoint_analytics.schemas.replicas import State
 
 if TYPE_CHECKING:
@@ -73,13 +73,6 @@ class Progress:
         """Return the moment up to which the slowest partition was read, between LONGEST ago and now."""
         oldest = min((each.read_to for each in self.partitions.values()), default=_NEVER)
         return max(min(oldest, now), now - LONGEST)
-
-    def alive_from(self, presence: Presence, now: datetime) -> datetime:
-        """Return since when an agent must have reported to be alive; in late partitions it is unknown anyway."""
-        moments = (
-            each.read_to for each in self.partitions.values() if each.read_to >= now - presence.heartbeat
-        )
-        return min((*moments, now)) - presence.heartbeat
 
 
 def parse_progress(rows: Iterable[Sequence[Any]]) -> Progress:

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from endpoint_analytics.pipeline.store.presence import (
+    ENDED,
     LastHeard,
     Presence,
     is_alive,
@@ -23,15 +24,36 @@ from endpoint_analytics.pipeline.store.progress import Progress, StreamPartition
 from endpoint_analytics.schemas.replicas import ShownState, State
 
 
+class RequestReport(NamedTuple):
+    """The newest request batch of one boot: when the broker appended it, where, and what the boot then held."""
+
+    append_at: datetime
+    partition: int
+    pending: int
+    streaming: int = 0
+    oldest_pending_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLevels:
+    """Requests currently held by a replica's live processes."""
+
+    pending: int
+    streaming: int
+    oldest_pending_us: int
+
+
 class AgentReport(NamedTuple):
     """The newest message of a replica's agents: when the broker appended it, and to which partition.
 
-    `requests_partition` is the one that its request batches go to; None without any.
+    `requests_partition` is the one that its request batches go to; None without any. `requests` are the reports of its
+    boots that may still be alive.
     """
 
     append_at: datetime
     partition: StreamPartition
     requests_partition: int | None
+    requests: tuple[RequestReport, ...] = ()
 
 
 class StateReport(NamedTuple):
@@ -46,8 +68,8 @@ class StateReport(NamedTuple):
 class ReplicaNow:
     """A replica at one moment. `state` is None for requests that no replica is named for.
 
-    `unknown_since` is None while its state is known. `is_late`: what it reported of its requests is too old to describe
-    the present. `partitions` are those that its state depends on.
+    `unknown_since` is None while its state is known. `levels` are the requests that it holds, None if that is unknown,
+    and if no agent ever reported its requests (`reports_requests`). `partitions` are those that its state depends on.
     """
 
     replica_id: str
@@ -55,7 +77,8 @@ class ReplicaNow:
     state: ShownState | None
     is_present: bool
     is_alive: bool
-    is_late: bool
+    reports_requests: bool
+    levels: RequestLevels | None
     unknown_since: datetime | None
     partitions: tuple[StreamPartition, ...]
 
@@ -78,7 +101,6 @@ class Moment:
             state_partition=state.partition if state else None,
         )
         present = is_present(heard, self.presence, self.now)
-        requests = agent.requests_partition if agent else None
         return ReplicaNow(
             replica_id=replica_id,
             heard=heard,
@@ -88,7 +110,8 @@ class Moment:
             ),
             is_present=present,
             is_alive=is_alive(heard, self.presence, self.now),
-            is_late=present and requests is not None and self.is_late(("requests", requests)),
+            reports_requests=agent is not None and agent.requests_partition is not None,
+            levels=self._levels(agent, state) if agent and present else None,
             unknown_since=heard.unknown_since(replica_id, self.presence, self.now) if present else None,
             partitions=(
                 *([agent.partition] if agent else []),
@@ -104,6 +127,33 @@ class Moment:
         """Whether an agent still reports, judged at the moment up to which its partition was read."""
         read_to = self.progress.of(partition).read_to
         return append_at >= min(self.now, read_to) - self.presence.heartbeat
+
+    def _levels(self, agent: AgentReport, state: StateReport | None) -> RequestLevels | None:
+        """Return what the live processes hold; None if the pipeline is late, or if one may be alive that is silent."""
+        if agent.requests_partition is None or self.is_late(("requests", agent.requests_partition)):
+            return None
+        live = [each for each in agent.requests if self.is_reporting(each.append_at, _partition_of(each))]
+        if (state is None or state.state not in ENDED) and self._are_missing(agent.requests):
+            return None
+        return RequestLevels(
+            pending=sum(each.pending for each in live),
+            streaming=sum(each.streaming for each in live),
+            oldest_pending_us=max((each.oldest_pending_us for each in live), default=0),
+        )
+
+    def _are_missing(self, reports: Iterable[RequestReport]) -> bool:
+        """Whether a process was alive when its partition stood still, and has not had the time to report again."""
+        stopped = [each for each in reports if each.append_at < self._steady_since(each)]
+        newest = max((each.append_at for each in stopped), default=self.now)
+        return any(
+            each.append_at >= newest - self.presence.heartbeat
+            and not self.is_reporting(each.append_at, _partition_of(each))
+            and self.is_reporting(self._steady_since(each), _partition_of(each))
+            for each in stopped
+        )
+
+    def _steady_since(self, report: RequestReport) -> datetime:
+        return self.progress.of(_partition_of(report)).steady_since
 
     def unknown_since(self, replicas: Iterable[ReplicaNow]) -> datetime | None:
         """Return since when it is unknown which of an endpoint's replicas run; None if it is known.
@@ -123,3 +173,7 @@ class Moment:
         if self.unknown_since(found) is not None:
             return None
         return sum(each.is_present and each.state == "running" for each in found)
+
+
+def _partition_of(report: RequestReport) -> StreamPartition:
+    return "requests", report.partition

@@ -12,7 +12,7 @@ from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.progress import read_progress
 from endpoint_analytics.pipeline.store.query_group import query_group
-from endpoint_analytics.pipeline.store.read_model import AgentReport, Moment, StateReport
+from endpoint_analytics.pipeline.store.read_model import AgentReport, Moment, RequestReport, StateReport
 from endpoint_analytics.schemas.identity import UNASSIGNED
 
 MAX_ENDPOINTS = 1000
@@ -25,8 +25,9 @@ UNION DISTINCT SELECT DISTINCT namespace FROM endpoint_settings
 # Rows with an empty replica_id are whole endpoints, however old; replicas are limited to those possibly present now.
 HEARD = """
 SELECT endpoint, replica_id, max(last_at), max(last_append) AS append, argMax((stream, partition), last_append),
-    argMaxIf(partition, last_append, stream = 'requests'),
-    sumIf(pending, stream = 'requests' AND last_append >= {alive_from:DateTime64(3, 'UTC')})
+    if(countIf(stream = 'requests') > 0, argMaxIf(partition, last_append, stream = 'requests'), NULL),
+    groupArrayIf((last_append, partition, pending),
+        stream = 'requests' AND last_append >= {present_from:DateTime64(3, 'UTC')})
 FROM boots FINAL
 WHERE namespace = {namespace:String}
 GROUP BY GROUPING SETS ((endpoint, replica_id), (endpoint))
@@ -58,7 +59,8 @@ GROUP BY endpoint
 
 @dataclass(frozen=True, slots=True)
 class EndpointNow:
-    """The current state of an endpoint; `pending` is None if no agent is alive.
+    """The current state of an endpoint; `pending` is None if no agent is alive that
+    reports requests.
 
     Unknown values are None; while the pipeline is late, `unknown_since_s` says since when.
     """
@@ -84,17 +86,19 @@ async def read_endpoints(
     """Return the namespace's endpoints, by name, at most MAX_ENDPOINTS; raises StoreError."""
     progress = await read_progress(reader)
     heard_from = progress.slowest(now) - max(presence.waiting, presence.grace)
-    alive_from = progress.alive_from(presence, now)
+    present_from = progress.slowest(now) - presence.grace
     of = {"namespace": namespace, "heard_from": _text(heard_from)[:-3]}
     async with query_group() as group:
-        heard = group.create_task(reader.read(HEARD, of | {"alive_from": _text(alive_from)[:-3]}))
+        heard = group.create_task(reader.read(HEARD, of | {"present_from": _text(present_from)[:-3]}))
         reported = group.create_task(reader.read(STATES, of))
         current = group.create_task(reader.read(SETTINGS, {"namespace": namespace, "now": _text(now)}))
-    agents: dict[str, dict[str, tuple[AgentReport, int]]] = {}
+    agents: dict[str, dict[str, AgentReport]] = {}
     newest: dict[str, float] = {}
-    for endpoint, replica, last_at, *agent, pending in heard.result():
+    for endpoint, replica, last_at, append_at, partition, requests_partition, requests in heard.result():
         if replica:
-            agents.setdefault(endpoint, {})[replica] = AgentReport._make(agent), pending
+            reports = tuple(RequestReport(*report) for report in requests)
+            agent = AgentReport(append_at, partition, requests_partition, reports)
+            agents.setdefault(endpoint, {})[replica] = agent
         else:
             newest[endpoint] = last_at.timestamp()
     states: dict[str, dict[str, StateReport]] = {}
@@ -119,22 +123,20 @@ async def read_endpoints(
 
 def _endpoint(
     endpoint: str,
-    agents: dict[str, tuple[AgentReport, int]],
+    agents: dict[str, AgentReport],
     states: dict[str, StateReport],
     settings: tuple[int | None, int | None],
     newest_at_s: float | None,
     moment: Moment,
 ) -> EndpointNow:
-    """`agents` are each replica's newest message and its pending requests."""
     known = [
-        moment.replica(name, agents[name][0] if name in agents else None, states.get(name))
-        for name in agents.keys() | states.keys()
+        moment.replica(name, agents.get(name), states.get(name)) for name in agents.keys() | states.keys()
     ]
     named = [each for each in known if each.is_present and each.replica_id != UNASSIGNED]
     unknown_since = moment.unknown_since(known)
-    is_current = any(each.is_present and each.is_alive for each in known) and not any(
-        each.is_late for each in known
-    )
+    levels = [each.levels for each in known if each.is_present and each.reports_requests]
+    held = [each.pending for each in levels if each is not None]
+    is_current = any(each.is_present and each.is_alive for each in known) and len(held) == len(levels) > 0
     return EndpointNow(
         endpoint=endpoint,
         running=moment.running(known),
@@ -142,7 +144,7 @@ def _endpoint(
         unknown_since_s=unknown_since.timestamp() if unknown_since else None,
         min_replicas=settings[0],
         max_replicas=settings[1],
-        pending=sum(pending for _, pending in agents.values()) if is_current else None,
+        pending=sum(held) if is_current else None,
         newest_at_s=newest_at_s,
     )
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +16,13 @@ from endpoint_analytics.pipeline.store.paused_partitions import PausedPartition,
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.progress import StreamPartition, read_progress
 from endpoint_analytics.pipeline.store.query_group import query_group
-from endpoint_analytics.pipeline.store.read_model import AgentReport, Moment, ReplicaNow, StateReport
+from endpoint_analytics.pipeline.store.read_model import (
+    AgentReport,
+    Moment,
+    ReplicaNow,
+    RequestReport,
+    StateReport,
+)
 from endpoint_analytics.pipeline.store.series_states import (
     LATE,
     AgentLife,
@@ -27,7 +34,7 @@ from endpoint_analytics.pipeline.store.series_states import (
 from endpoint_analytics.schemas.replicas import ShownState
 
 MAX_ROWS = 50_000
-"""Limit of boots, and of events, for one answer; beyond it, the oldest are left out."""
+"""Limit of boots, of events, and of settings, for one answer; beyond it, the oldest are left out."""
 
 KNOWN = """
 SELECT
@@ -54,8 +61,8 @@ _CHOSEN = """
 # One row per boot, combining its streams and partitions.
 BOOTS = f"""
 SELECT replica_id, min(first_at), max(last_at), max(last_append), argMax((stream, partition), last_append),
-    argMaxIf(partition, last_append, stream = 'requests'),
-    sumIf(pending, stream = 'requests' AND last_append >= {{alive_from:DateTime64(3, 'UTC')}}),
+    countIf(stream = 'requests'), maxIf(last_append, stream = 'requests'),
+    argMaxIf(partition, last_append, stream = 'requests'), sumIf(pending, stream = 'requests'),
     max(copies), sum(conflicts)
 FROM boots FINAL
 WHERE namespace = {{namespace:String}} AND endpoint = {{endpoint:String}} AND replica_id IN ({_CHOSEN})
@@ -75,7 +82,8 @@ LIMIT {{limit:UInt32}}
 SETTINGS = """
 SELECT at, min_replicas, max_replicas FROM endpoint_settings FINAL
 WHERE namespace = {namespace:String} AND endpoint = {endpoint:String}
-ORDER BY at, offset
+ORDER BY at DESC, offset DESC
+LIMIT {limit:UInt32}
 """
 
 
@@ -90,7 +98,8 @@ class ReplicaSettings:
 
 @dataclass(frozen=True, slots=True)
 class KnownReplica:
-    """A replica: what was reported about it, and its states. While the pipeline is late, `pending` is None.
+    """A replica: what was reported about it, and its states. `pending` is None while it is unknown,
+    and if no agent reports requests.
 
     From `unknown_since_s` on nothing is known about it. `unknown_reason` says why the replica, or only its `pending`,
     is unknown, if the reason is more specific than a late pipeline. `copies` more processes sent under a boot of its
@@ -127,7 +136,8 @@ class Replicas:
 
     def in_force(self, moment_s: float) -> ReplicaSettings | None:
         """Return the settings in effect at a moment, or None before the first."""
-        return next((each for each in reversed(self.settings) if each.at_s <= moment_s), None)
+        number = bisect_right(self.settings, moment_s, key=lambda each: each.at_s)
+        return self.settings[number - 1] if number else None
 
 
 async def read_known(reader: Reader, namespace: str, endpoint: str) -> tuple[bool, float | None]:
@@ -152,12 +162,13 @@ async def read_replicas(
     now = _moment(now_s)
     progress = await read_progress(reader)
     # While the pipeline is late, the last report may be long ago.
-    heard_from_s = min(from_s, progress.slowest(now).timestamp())
+    slowest_s = progress.slowest(now).timestamp()
+    # Those present now count too: whether it is known which replicas run does not depend on the range.
+    heard_from_s = min(from_s, slowest_s - presence.grace.total_seconds())
     since = {
         "heard_from": _text(heard_from_s - presence.heartbeat.total_seconds()),
         "events_from": _text(from_s),
         "waiting_from": _text(from_s - presence.waiting.total_seconds()),
-        "alive_from": _text(progress.alive_from(presence, now).timestamp()),
     }
     async with query_group() as group:
         boots = group.create_task(reader.read(BOOTS, of | since))
@@ -183,7 +194,7 @@ async def read_replicas(
     unknown_since = moment.unknown_since(known)
     return Replicas(
         tuple(each for each in found if _was_there(each, from_s, to_s)),
-        tuple(ReplicaSettings(_seconds(at), least, most) for at, least, most in settings.result()),
+        tuple(ReplicaSettings(_seconds(at), least, most) for at, least, most in reversed(settings.result())),
         None if unknown_since is None else unknown_since.timestamp(),
         paused.result(),
     )
@@ -196,6 +207,8 @@ class _Boot(NamedTuple):
     last_at: datetime
     append: datetime
     newest_partition: StreamPartition
+    request_streams: int
+    requests_append: datetime
     requests_partition: int
     pending: int
     copies: int
@@ -210,7 +223,17 @@ def _agent_report(boots: list[_Boot]) -> AgentReport | None:
     if not boots:
         return None
     newest = max(boots, key=lambda boot: boot.append)
-    return AgentReport(_moment(_seconds(newest.append)), newest.newest_partition, boots[0].requests_partition)
+    requests = sorted(
+        RequestReport(_moment(_seconds(boot.requests_append)), boot.requests_partition, boot.pending)
+        for boot in boots
+        if boot.request_streams
+    )
+    return AgentReport(
+        _moment(_seconds(newest.append)),
+        newest.newest_partition,
+        requests[-1].partition if requests else None,
+        tuple(requests),
+    )
 
 
 def _state_report(events: list[tuple[Event, int]]) -> StateReport | None:
@@ -235,8 +258,10 @@ def _replica(
     paused = ""
     if unknown_since:
         paused = _reason(replica.partitions, reasons)
-    elif replica.is_late:
-        paused = _reason([("requests", boots[0].requests_partition)], reasons)
+    elif replica.reports_requests and replica.levels is None:
+        paused = _reason(
+            [("requests", boot.requests_partition) for boot in boots if boot.request_streams], reasons
+        )
     seen_to = replica.heard.moment(moment.now)
     spans = spans_of(replica.replica_id, past, lives, moment.presence, seen_to.timestamp())
     return KnownReplica(
@@ -251,7 +276,7 @@ def _replica(
         boots=len(boots),
         copies=sum(boot.copies for boot in boots),
         conflicts=sum(boot.conflicts for boot in boots),
-        pending=None if replica.is_late else sum(boot.pending for boot in boots),
+        pending=replica.levels.pending if replica.levels else None,
         spans=spans
         if unknown_since is None or not spans
         else unknown_from(spans, unknown_since.timestamp(), paused or LATE),

@@ -7,9 +7,10 @@ timeout, the replica has failed until it reports again.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.schemas.identity import UNASSIGNED
@@ -74,9 +75,20 @@ def spans_of(
         if alive and alive[0][0] < events[0].at_s:
             found += _heard(alive, alive[0][0], events[0].at_s, "running", REPORTING, True)
         ends = [event.at_s for event in events[1:]] + [FOREVER]
+        firsts_s, lasts_s = [first_s for first_s, _ in alive], [last_s for _, last_s in alive]
+        first_agent_s = firsts_s[0] if alive else FOREVER
+        reporting_from_s = _first_reports(lives)
         for event, end_s in zip(events, ends, strict=True):
-            found += _spans_of_event(event, end_s, alive, presence)
-    begun = [span for span in found if span.from_s < span.to_s and span.from_s <= now_s]
+            heard = alive[bisect_right(lasts_s, event.at_s) : bisect_left(firsts_s, end_s)]
+            agent_s = reporting_from_s(event.at_s) if event.state == "initializing" else first_agent_s
+            found += _spans_of_event(event, end_s, heard, agent_s, presence)
+    # A state reported just now counts, a silence that begins just now does not yet.
+    begun = [
+        span
+        for span in found
+        if span.from_s < span.to_s
+        and (span.from_s < now_s or (span.from_s == now_s and span.reason != SILENT))
+    ]
     if begun and begun[-1].to_s >= now_s:
         begun[-1] = replace(begun[-1], to_s=FOREVER)
     return _joined(begun)
@@ -89,29 +101,35 @@ def _start_with_boot(
 
     An agent records from its first moment but reports its state a little later; before that it was not running.
     """
+    starts_s = sorted(life.first_s for life in lives)
     moved: list[Event] = []
     for event in events:
         after_s = max(moved[-1].at_s if moved else 0.0, event.at_s - heartbeat_s)
-        begun = [life.first_s for life in lives if after_s < life.first_s < event.at_s]
-        is_later = event.state == "initializing" and begun
-        moved.append(replace(event, at_s=max(begun)) if is_later else event)
+        index = bisect_left(starts_s, event.at_s) - 1
+        is_later = event.state == "initializing" and index >= 0 and starts_s[index] > after_s
+        moved.append(replace(event, at_s=starts_s[index]) if is_later else event)
     return moved
 
 
+def _first_reports(lives: Sequence[AgentLife]) -> Callable[[float], float]:
+    """Return a function from a moment to the start of the first boot that reported at or after it, else FOREVER."""
+    by_last = sorted(lives, key=lambda life: life.last_s)
+    firsts_s = list(accumulate((life.first_s for life in reversed(by_last)), min, initial=FOREVER))[::-1]
+    return lambda moment_s: firsts_s[bisect_left(by_last, moment_s, key=lambda life: life.last_s)]
+
+
 def _spans_of_event(
-    event: Event, end_s: float, alive: Sequence[tuple[float, float]], presence: Presence
+    event: Event, end_s: float, heard: Sequence[tuple[float, float]], agent_s: float, presence: Presence
 ) -> list[Span]:
-    heard = [each for each in alive if each[0] < end_s and each[1] > event.at_s]
+    """Divide the time until the next event. `heard` are the times in it when an agent reported, the first of those that
+    matter from `agent_s` on: for `initializing`, an agent that had reported before it belongs to an earlier life."""
     if event.state in _ENDED:
         return [Span(event.state, event.at_s, end_s, event.reason, False)]
-    before_agent = event.state not in _WITH_AGENT or not alive or alive[0][0] >= end_s
-    if before_agent or (event.state == "initializing" and not heard):
+    if event.state not in _WITH_AGENT or agent_s >= end_s:
         # It has no agent yet, so silence means nothing; without another event for a day, it is gone.
         waits_to_s = event.at_s + presence.waiting.total_seconds()
         return [Span(event.state, event.at_s, min(end_s, waits_to_s), event.reason, False)]
-    granted_s = event.at_s + presence.heartbeat.total_seconds()
-    if event.state == "initializing" or alive[0][0] > event.at_s:
-        granted_s = max(granted_s, heard[0][0] if heard else granted_s)
+    granted_s = max(event.at_s + presence.heartbeat.total_seconds(), agent_s)
     cover = _united([*heard, (event.at_s, min(granted_s, end_s))])
     return _heard(cover, event.at_s, end_s, event.state, event.reason, False)
 

@@ -363,6 +363,8 @@ class Reference:
             "offset": record.offset,
         }
         if hasattr(message, "state"):
+            if message.at_us // 1000 > record.append_ms:
+                row["at"] = seconds(record.append_ms * 1000 + 999, 6)
             row |= {"replica_id": message.replica_id, "state": message.state, "reason": message.reason}
             self._row("replica_events", row, {}).update(row)
         else:

@@ -129,5 +129,49 @@ def test_now_the_spans_end_in_the_state_that_open_metrics_shows(events, lives):
     assert bool(running) == (shown == "running" and is_present(heard, PRESENCE, _at(NOW)))
 
 
+AGES_S = st.sampled_from([0.5, 1, 2, 5, 9, 9.999, 10, 10.001, 11, 15, 20, 30, 60, 100, 200, 299])
+
+
+@given(
+    st.lists(st.tuples(AGES_S, AGES_S), max_size=3),
+    st.dictionaries(AGES_S, st.sampled_from(STATES), max_size=4),
+)
+def test_the_current_span_is_the_state_that_every_other_outlet_shows(lives, events):
+    in_order = [(NOW - age, state) for age, state in sorted(events.items(), reverse=True)]
+    lives = [(NOW - max(ages) - 0.1, NOW - min(ages)) for ages in lives]
+    heard = LastHeard(
+        append_at=max((_at(last) for _, last in lives), default=None),
+        state=in_order[-1][1] if in_order else None,
+        state_at=_at(in_order[-1][0]) if in_order else None,
+    )
+    if is_present(heard, PRESENCE, _at(NOW)):
+        state, _, to_s, _ = spans(in_order, lives)[-1]
+        assert (state, to_s) == (shown_state("r1", heard, PRESENCE, _at(NOW)), FOREVER)
+
+
+@pytest.mark.parametrize("restarted_after_s", [1, 20])
+def test_a_container_that_is_restarted_at_once_initializes_until_its_agent_reports(restarted_after_s):
+    """Its earlier life, heard until just before, says nothing about the new one, whose model takes a minute to load."""
+    begin = 1_000 + restarted_after_s
+    events = [(500, "running"), (1_000, "failed"), (begin, "initializing")]
+    before = [("running", 500, 1_000, False), ("failed", 1_000, begin, False)]
+    assert spans(events, [(500, 999.5)], begin + 50) == [*before, ("initializing", begin, FOREVER, False)]
+    assert spans(events, [(500, 999.5), (begin + 60, begin + 90)], begin + 90) == [
+        *before,
+        ("initializing", begin, FOREVER, False),
+    ]
+
+
+def test_a_replica_that_crashes_for_a_month_has_its_spans_at_once():
+    lives, events = [], []
+    for number in range(8_640):
+        at = 1e6 + 300 * number
+        lives.append((at, at + 100))
+        events += [(at + 0.2, "initializing"), (at + 2, "running"), (at + 101, "failed")]
+    found = spans(events, lives, 1e6 + 300 * 8_640)
+    assert [state for state, *_ in found[:3]] == ["initializing", "running", "failed"]
+    assert len(found) == 3 * 8_640
+
+
 def _at(at):
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=at)
