@@ -23,6 +23,17 @@ CAN_LOCK = fcntl is not None
 
 _RETRY_S = 0.002
 
+_held: weakref.WeakSet[FileLock] = weakref.WeakSet()
+
+
+def _close_inherited() -> None:
+    for lock in list(_held):
+        lock.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_inherited)
+
 
 class FileLock:
     """A file that this process has locked, until `release`."""
@@ -30,14 +41,7 @@ class FileLock:
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self._descriptor: int | None = descriptor
-        reference = weakref.ref(self)
-
-        def release() -> None:
-            inherited = reference()
-            if inherited is not None:
-                inherited.release()
-
-        os.register_at_fork(after_in_child=release)
+        _held.add(self)
 
     @property
     def is_held(self) -> bool:
@@ -54,8 +58,24 @@ class FileLock:
             os.pwrite(self._descriptor, text.encode(), 0)
             os.ftruncate(self._descriptor, len(text.encode()))
 
+    def touch(self) -> bool:
+        """Renew the file's times; returns whether it is still at its path."""
+        if self._descriptor is None or not _is_still(self.path, self._descriptor):
+            return False
+        with suppress(OSError):
+            os.utime(self._descriptor)
+        return True
+
     def release(self) -> None:
         """Release the lock; the file stays. A second call does nothing."""
+        if self._descriptor is not None:
+            # A child that was forked before it could close its copy has the lock too; this takes it from both.
+            with suppress(OSError):
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            self.close()
+
+    def close(self) -> None:
+        """Close this process's copy of the file, as a forked child does: the parent keeps its lock."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
@@ -98,10 +118,6 @@ def locked(path: Path, within_s: float) -> Iterator[None]:
     try:
         yield
     finally:
-        if lock.is_held:
-            fcntl.flock(
-                lock.fileno(), fcntl.LOCK_UN
-            )  # also unlocks a copy that a child forked meanwhile may have
         lock.release()
 
 

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 import zlib
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from uuid import uuid4
@@ -39,6 +40,9 @@ from endpoint_analytics.schemas.requests import Totals
 from endpoint_analytics.schemas.topics import ENGINE, HARDWARE, REPLICAS, REQUESTS, Topic
 
 logger = logging.getLogger("endpoint_analytics")
+
+REPORT_AGAIN_S = 0.5
+KEEP_FILES_EVERY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,7 @@ class Agent:
         self._batcher = Batcher(config, self.boot_id)
         self._offset_us = read_offset_us()
         self._state: State | None = None
+        self._unreported: deque[tuple[State, int, str]] = deque()
         self._totals = Totals()
         self._flushes = 0
         self._sending = Sending(config, self.boot_id, make_ssl_context(config.kafka))
@@ -178,13 +183,18 @@ class Agent:
             # Spread the flushes of many replicas over the interval.
             interval_s = self.config.flush_interval_s
             due_s = loop.time() + interval_s * (zlib.crc32(self.boot_id.encode()) / 2**32)
+            keep_at_s = loop.time() + KEEP_FILES_EVERY_S
             while not await _is_set_within(self._stopping, due_s - loop.time()):
                 self._flush()
+                if loop.time() >= keep_at_s:
+                    self._process_group.keep_files()
+                    keep_at_s = loop.time() + KEEP_FILES_EVERY_S
                 due_s = max(due_s + interval_s, loop.time())
             for sampling in (hardware, engine):
                 if sampling is not None:
                     sampling.stop()
             self._flush()
+            self._report_all()
             await self._sending.drain(self._stop_timeout_s)
         finally:
             self._process_group.leave()
@@ -223,18 +233,35 @@ class Agent:
         )
 
     def _report(self, state: State, at_us: int, reason: str) -> None:
-        change = self._process_group.enter(state, at_us, reason) if self.config.states else None
-        if change is not None:
-            state, at_us, reason = change
-            event = ReplicaState(
-                namespace=self.config.namespace,
-                endpoint=self.config.endpoint,
-                replica_id=self.config.replica_id,
-                at_us=time_in_range(at_us),
-                state=state,
-                reason=text_in_range(reason, MAX_REASON_LENGTH),
-            )
-            self._put(REPLICAS, encode(event))
+        if self.config.states:
+            self._unreported.append((state, at_us, reason))
+            if len(self._unreported) == 1:
+                self._report_all()
+
+    def _report_all(self) -> None:
+        """Report the states that this process has entered, in order; later, if another process holds the lock."""
+        while self._unreported:
+            try:
+                change = self._process_group.enter(*self._unreported[0])
+            except TimeoutError:
+                if self._loop is not None and not self._stopping.is_set():
+                    self._loop.call_later(REPORT_AGAIN_S, self._report_all)
+                    return
+                change = None
+            self._unreported.popleft()
+            if change is not None:
+                self._put_state(*change)
+
+    def _put_state(self, state: State, at_us: int, reason: str) -> None:
+        event = ReplicaState(
+            namespace=self.config.namespace,
+            endpoint=self.config.endpoint,
+            replica_id=self.config.replica_id,
+            at_us=time_in_range(at_us),
+            state=state,
+            reason=text_in_range(reason, MAX_REASON_LENGTH),
+        )
+        self._put(REPLICAS, encode(event))
 
     def _flush(self) -> None:
         if not self._requests:

@@ -43,7 +43,7 @@ def combined(states: Iterable[State]) -> State | None:
 
 
 class ProcessGroup:
-    """One process's membership, for the agent's boot `boot_id`. No method raises.
+    """One process's membership, for the agent's boot `boot_id`. Only `enter` raises: TimeoutError.
 
     The agent's thread calls all methods except `may_sample` and `may_scrape`; each of those is called by one sampling
     thread.
@@ -57,13 +57,15 @@ class ProcessGroup:
         self._boot_id = boot_id
         self._own: FileLock | None = None
         self._roles: dict[str, FileLock] = {}
+        self._own_state = ""
         self._has_left = False
         self._directory = runtime_directory()
 
     def enter(self, state: State, at_us: int, reason: str) -> tuple[State, int, str] | None:
         """This process enters `state`; return the replica's new state, its time and reason to report, if any.
 
-        Reported times strictly increase for one replica, whichever process reports them.
+        Reported times strictly increase for one replica, whichever process reports them. Raises TimeoutError if another
+        process keeps the lock for long (it may have been stopped meanwhile): nothing has changed then, so try again.
         """
         alone = (state, at_us, reason)
         if self._directory is None:
@@ -71,6 +73,8 @@ class ProcessGroup:
         try:
             with locked(self._directory / _LOCK, LOCK_WAIT_S):
                 return self._enter(self._directory, state, at_us, reason)
+        except TimeoutError:
+            raise
         except OSError as error:
             logger.warning("the processes of this replica cannot share %s: %s", self._directory, error)
             self._directory = None
@@ -98,6 +102,28 @@ class ProcessGroup:
         self._roles[role] = held
         return True
 
+    def keep_files(self) -> None:
+        """Keep this process's files from being removed by age, as files in /tmp are, and make missing ones again.
+
+        Call it every minute or so, in the thread that calls `enter`.
+        """
+        if self._directory is None or self._has_left:
+            return
+        with suppress(OSError):
+            os.utime(self._directory / _LOCK)
+            os.utime(self._directory / f"{self._replica}.{_REPORTED}")
+        for role, held in list(self._roles.items()):
+            if held.is_held and not held.touch():
+                held.release()  # the next call that asks for the role takes it again
+                self._roles.pop(role, None)
+        if self._own is not None and not self._own.touch():
+            state = self._own_state
+            self._own.release()
+            with suppress(OSError):
+                self._own = acquire(self._own.path)
+                if self._own is not None:
+                    self._own.write(state)
+
     def leave(self) -> None:
         """Release all locks, as if the process had died."""
         self._has_left = True
@@ -122,6 +148,7 @@ class ProcessGroup:
                 self._own = acquire(directory / f"{self._replica}.{self._boot_id}")
             if self._own is not None:
                 self._own.write(state)
+                self._own_state = state
         group_state = combined([*others, *([] if state in ENDED else [state])])
         new_state = state if group_state is None else group_state
         if new_state == reported or not may_follow(reported, new_state):

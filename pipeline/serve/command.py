@@ -41,6 +41,7 @@ from endpoint_analytics.schemas.configuration.clickhouse_config import (
     clickhouse_of,
 )
 from endpoint_analytics.schemas.configuration.settings import ConfigurationError, number_option, port_option
+from endpoint_analytics.schemas.metrics import HEARTBEAT_TIMEOUT_S
 from endpoint_analytics.schemas.migrations import read_migrations
 
 KEEP_ALIVE_S = 75
@@ -71,10 +72,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--replica-grace",
-        type=number_option(0, 86_400),
+        type=number_option(HEARTBEAT_TIMEOUT_S, 86_400),
         default=300,
         metavar="SECONDS",
-        help="how long the series of a departed replica are kept (default: 300)",
+        help=f"how long the series of a departed replica are kept, at least {HEARTBEAT_TIMEOUT_S} (default: 300)",
     )
     parser.add_argument(
         "--cache",

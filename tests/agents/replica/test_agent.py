@@ -11,7 +11,9 @@ import time
 import pytest
 from tests.support.waiting import until
 
+from endpoint_analytics.agents.core.file_lock import locked
 from endpoint_analytics.agents.replica.agent import Agent
+from endpoint_analytics.agents.replica.process_group import runtime_directory
 
 
 def test_overflow_drops_the_oldest_and_is_counted_in_the_totals(make_config):
@@ -117,3 +119,19 @@ def test_a_bug_of_ours_leaves_the_application_alone(make_config, caplog):
     assert "the agent has stopped" in caplog.text
     assert agent.recorder.read_dropped() == {"recorder_full": 1}
     agent.stop()
+
+
+def test_states_that_another_process_holds_up_are_reported_afterwards(make_config, monkeypatch):
+    monkeypatch.setattr("endpoint_analytics.agents.replica.process_group.LOCK_WAIT_S", 0.01)
+    monkeypatch.setattr("endpoint_analytics.agents.replica.agent.REPORT_AGAIN_S", 0.05)
+    agent = Agent(make_config(stop_timeout_s=0.1))
+    with locked(runtime_directory() / "lock", 1):
+        agent.start()
+        agent.enter("running")
+        until(lambda: agent.snapshot().flushes >= 5)
+        assert agent.snapshot().waiting["replicas"] == 0
+    until(lambda: agent.snapshot().waiting["replicas"] >= 1)
+    agent.stop()
+    snapshot = agent.snapshot()
+    dropped = sum(snapshot.dropped["replicas"].values())
+    assert snapshot.waiting["replicas"] + dropped == 3  # initializing, running, terminated

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from endpoint_analytics.agents.core.file_lock import locked
 from endpoint_analytics.agents.replica.process_group import ProcessGroup, combined, runtime_directory
 
 KILLED = """
@@ -189,3 +190,42 @@ def test_the_users_own_directory_is_nobody_elses(monkeypatch, tmp_path):
     directory.rmdir()
     directory.symlink_to(tmp_path)
     assert runtime_directory() is None
+
+
+def test_a_process_that_keeps_the_lock_for_long_isolates_nobody(join, monkeypatch):
+    """It was throttled, or stopped by a debugger: the others try again, and are one replica with it afterwards."""
+    monkeypatch.setattr("endpoint_analytics.agents.replica.process_group.LOCK_WAIT_S", 0.01)
+    one, two = join("a"), join("b")
+    assert one.enter("running", 1, "") == ("running", 1, "")
+    assert one.may_sample()
+    with locked(runtime_directory() / "lock", 1), pytest.raises(TimeoutError):
+        two.enter("initializing", 2, "")
+    assert two.enter("initializing", 3, "") is None  # the replica is running
+    assert not two.may_sample()
+    assert two.enter("terminated", 4, "") is None
+
+
+def test_files_that_were_removed_by_age_are_made_again(join):
+    one, two = join("a"), join("b")
+    assert one.enter("running", 1, "") == ("running", 1, "")
+    assert one.may_sample()
+    for path in runtime_directory().iterdir():
+        path.unlink()
+    one.keep_files()
+    assert two.enter("running", 2, "") in (None, ("running", 2, ""))
+    assert one.may_sample()
+    assert not two.may_sample()
+    assert two.enter("terminated", 3, "") is None
+    assert one.enter("terminated", 4, "") == ("terminated", 4, "")
+
+
+def test_files_in_use_never_grow_old(join):
+    one = join("a")
+    one.enter("running", 1, "")
+    assert one.may_sample()
+    files = list(runtime_directory().iterdir())
+    assert len(files) == 4
+    for path in files:
+        os.utime(path, (1, 1))
+    one.keep_files()
+    assert all(path.stat().st_mtime > 1 for path in files)
