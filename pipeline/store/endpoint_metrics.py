@@ -152,11 +152,11 @@ async def read_endpoint_metrics(
     """
     presence = settings.presence
     progress = await read_progress(reader)
-    slowest = progress.slowest(now)
+    judged_from = progress.judged_from(now, presence)
     endpoint_of: dict[str, Any] = {"namespace": namespace, "endpoint": endpoint}
     heard_from = {
-        "present_from": _utc(slowest - presence.grace),
-        "waiting_from": _utc(slowest - max(presence.waiting, presence.grace)),
+        "present_from": _utc(judged_from - presence.grace),
+        "waiting_from": _utc(judged_from - max(presence.waiting, presence.grace)),
     }
     window_from = {"window_from": _seconds(now - settings.quantile_window)}
     window_of_samples = {"samples_from": _seconds(now - _CLOCK_SKEW)}

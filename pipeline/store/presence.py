@@ -4,8 +4,9 @@ No SQL and no clock: `now` and the settings are arguments. `read_model` applies 
 
 **Silence is judged by the Kafka log, never by the clock alone.** A replica is judged at the moment up to which its
 partitions were read. It is silent if they were read, without interruption, for longer than the heartbeat timeout past
-its last report: while nothing could be appended or read, silence means nothing. If they have not been read to within
-that timeout of now, the pipeline is late, and the present is unknown.
+its last report: while nothing could be appended or read, silence means nothing, and a replica that was alive when the
+reading stopped is unknown until it had the time to report again. If the partitions have not been read to within that
+timeout of now, the pipeline is late, and the present is unknown.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
 class LastHeard:
     """The last reports of a replica: when the broker appended its agent's last message, and its last state.
 
-    Its partitions are stored up to `read_to`, which has advanced without a pause since `steady_since`.
+    Its partitions are stored up to `read_to`, which has advanced without a pause since `steady_since`. Before that
+    pause they were read up to `stopped_at` (1970 if that is not known).
     """
 
     append_at: datetime | None = None
@@ -46,6 +48,7 @@ class LastHeard:
     state_at: datetime | None = None
     read_to: datetime = _FOREVER
     steady_since: datetime = _ALWAYS
+    stopped_at: datetime = _ALWAYS
 
     @property
     def newest(self) -> datetime | None:
@@ -55,6 +58,14 @@ class LastHeard:
     def moment(self, now: datetime) -> datetime:
         """Return the moment at which the replica is judged."""
         return min(now, self.read_to)
+
+    def has_resumed(self, presence: Presence, now: datetime) -> bool:
+        """Whether reading has resumed so recently that live agents may not have reported again."""
+        return self.steady_since >= self.moment(now) - presence.heartbeat
+
+    def was_silent_before(self, presence: Presence) -> bool:
+        """Whether it was silent already when reading stopped."""
+        return self.newest is not None and self.newest < self.stopped_at - presence.heartbeat
 
     def unknown_since(self, replica_id: str, presence: Presence, now: datetime) -> datetime | None:
         """Return since when nothing is known about the replica, or None if its state is known."""
@@ -85,7 +96,10 @@ def is_present(heard: LastHeard, presence: Presence, now: datetime) -> bool:
     newest = heard.newest
     if newest is None:
         return False
-    return newest >= heard.moment(now) - (presence.waiting if _waits(heard) else presence.grace)
+    # A pause makes nobody depart: until agents had the time to report again, the replicas from before it are present.
+    is_paused = heard.has_resumed(presence, now) and heard.stopped_at > _ALWAYS
+    moment = min(heard.stopped_at, heard.moment(now)) if is_paused else heard.moment(now)
+    return newest >= moment - (presence.waiting if _waits(heard) else presence.grace)
 
 
 def _waits(heard: LastHeard) -> bool:
@@ -112,4 +126,6 @@ def shown_state(replica_id: str, heard: LastHeard, presence: Presence, now: date
     newest = heard.append_at if heard.state_at is None else max(heard.append_at, heard.state_at)
     if newest >= silent_from or heard.state not in (None, *_WITH_AGENT):
         return heard.state or "running"
-    return "failed" if heard.steady_since < silent_from else "unknown"
+    if heard.has_resumed(presence, now) and not heard.was_silent_before(presence):
+        return "unknown"
+    return "failed"

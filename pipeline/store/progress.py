@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from endpoint_analytics.pipeline.store.presence import LastHeard
+from endpoint_analytics.pipeline.store.presence import LastHeard, Presence
 from endpoint_analytics.schemas.replicas import State
 
 if TYPE_CHECKING:
@@ -20,20 +20,26 @@ StreamPartition = tuple[str, int]
 """A stream and its partition."""
 
 PROGRESS = """
-SELECT stream, partition, max(read_to), argMax(steady_since, read_to) FROM partition_progress
+SELECT stream, partition, max(read_to), argMax(steady_since, read_to), argMax(stopped_at, read_to)
+FROM partition_progress
 GROUP BY stream, partition
 """
 
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+
 LONGEST = timedelta(days=2)
 """Replicas last reported before this are not considered, however late the pipeline is."""
-_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class PartitionProgress(NamedTuple):
-    """How far a partition is stored, and since when that has advanced steadily."""
+    """How far a partition is stored, since when that advances steadily, and how far it was before; 1970 if unknown."""
 
     read_to: datetime
     steady_since: datetime
+    stopped_at: datetime = _NEVER
+
+
+_UNREAD = PartitionProgress(_NEVER, _NEVER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,7 @@ class Progress:
 
     def of(self, partition: StreamPartition) -> PartitionProgress:
         """Return the progress of the partition."""
-        return self.partitions.get(partition) or PartitionProgress(_NEVER, _NEVER)
+        return self.partitions.get(partition) or _UNREAD
 
     def heard(
         self,
@@ -57,22 +63,35 @@ class Progress:
         """Return the last reports of a replica: its agent's, which came through `partition`, and its state's."""
         found = []
         if append_at is not None and partition is not None:
-            read_to, steady_since = self.of(partition)
-            found.append(PartitionProgress(max(read_to, append_at), steady_since))  # what is stored was read
+            progress = self.of(partition)
+            found.append(
+                progress._replace(read_to=max(progress.read_to, append_at))
+            )  # what is stored was read
         if state_partition is not None:
             found.append(self.of(("replicas", state_partition)))
+        resumed = max(found, key=lambda each: each.steady_since, default=_UNREAD)
         return LastHeard(
             append_at,
             state,
             state_at,
             read_to=min((each.read_to for each in found), default=_NEVER),
-            steady_since=max((each.steady_since for each in found), default=_NEVER),
+            steady_since=resumed.steady_since,
+            stopped_at=resumed.stopped_at,
         )
 
     def slowest(self, now: datetime) -> datetime:
         """Return the moment up to which the slowest partition was read, between LONGEST ago and now."""
         oldest = min((each.read_to for each in self.partitions.values()), default=_NEVER)
         return max(min(oldest, now), now - LONGEST)
+
+    def judged_from(self, now: datetime, presence: Presence) -> datetime:
+        """Return the earliest moment at which a replica may be judged now: where a partition is read to, or stopped."""
+        stopped = (
+            each.stopped_at
+            for each in self.partitions.values()
+            if each.steady_since >= min(now, each.read_to) - presence.heartbeat and each.stopped_at > _NEVER
+        )
+        return max(min((*stopped, self.slowest(now))), now - LONGEST)
 
 
 def parse_progress(rows: Iterable[Sequence[Any]]) -> Progress:

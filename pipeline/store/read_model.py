@@ -130,9 +130,12 @@ class Moment:
 
     def _levels(self, agent: AgentReport, state: StateReport | None) -> RequestLevels | None:
         """Return what the live processes hold; None if the pipeline is late, or if one may be alive that is silent."""
-        if agent.requests_partition is None or self.is_late(("requests", agent.requests_partition)):
+        if agent.requests_partition is None:
             return None
         live = [each for each in agent.requests if self.is_reporting(each.append_at, _partition_of(each))]
+        partitions = {_partition_of(each) for each in live} or {("requests", agent.requests_partition)}
+        if any(map(self.is_late, partitions)):
+            return None
         if (state is None or state.state not in ENDED) and self._are_missing(agent.requests):
             return None
         return RequestLevels(
@@ -143,17 +146,16 @@ class Moment:
 
     def _are_missing(self, reports: Iterable[RequestReport]) -> bool:
         """Whether a process was alive when its partition stood still, and has not had the time to report again."""
-        stopped = [each for each in reports if each.append_at < self._steady_since(each)]
-        newest = max((each.append_at for each in stopped), default=self.now)
-        return any(
-            each.append_at >= newest - self.presence.heartbeat
-            and not self.is_reporting(each.append_at, _partition_of(each))
-            and self.is_reporting(self._steady_since(each), _partition_of(each))
-            for each in stopped
-        )
-
-    def _steady_since(self, report: RequestReport) -> datetime:
-        return self.progress.of(_partition_of(report)).steady_since
+        for report in reports:
+            partition = _partition_of(report)
+            progress = self.progress.of(partition)
+            if (
+                self.is_reporting(progress.steady_since, partition)
+                and not self.is_reporting(report.append_at, partition)
+                and report.append_at >= progress.stopped_at - self.presence.heartbeat
+            ):
+                return True
+        return False
 
     def unknown_since(self, replicas: Iterable[ReplicaNow]) -> datetime | None:
         """Return since when it is unknown which of an endpoint's replicas run; None if it is known.

@@ -85,8 +85,9 @@ async def read_endpoints(
 ) -> list[EndpointNow]:
     """Return the namespace's endpoints, by name, at most MAX_ENDPOINTS; raises StoreError."""
     progress = await read_progress(reader)
-    heard_from = progress.slowest(now) - max(presence.waiting, presence.grace)
-    present_from = progress.slowest(now) - presence.grace
+    judged_from = progress.judged_from(now, presence)
+    heard_from = judged_from - max(presence.waiting, presence.grace)
+    present_from = judged_from - presence.grace
     of = {"namespace": namespace, "heard_from": _text(heard_from)[:-3]}
     async with query_group() as group:
         heard = group.create_task(reader.read(HEARD, of | {"present_from": _text(present_from)[:-3]}))

@@ -162,9 +162,9 @@ async def read_replicas(
     now = _moment(now_s)
     progress = await read_progress(reader)
     # While the pipeline is late, the last report may be long ago.
-    slowest_s = progress.slowest(now).timestamp()
+    judged_from_s = progress.judged_from(now, presence).timestamp()
     # Those present now count too: whether it is known which replicas run does not depend on the range.
-    heard_from_s = min(from_s, slowest_s - presence.grace.total_seconds())
+    heard_from_s = min(from_s, judged_from_s - presence.grace.total_seconds())
     since = {
         "heard_from": _text(heard_from_s - presence.heartbeat.total_seconds()),
         "events_from": _text(from_s),
@@ -262,8 +262,9 @@ def _replica(
         paused = _reason(
             [("requests", boot.requests_partition) for boot in boots if boot.request_streams], reasons
         )
-    seen_to = replica.heard.moment(moment.now)
-    spans = spans_of(replica.replica_id, past, lives, moment.presence, seen_to.timestamp())
+    # A stored event counts, even if it is newer than what is reported as read.
+    seen_to_s = max([replica.heard.moment(moment.now).timestamp(), *(event.at_s for event in past[-1:])])
+    spans = spans_of(replica.replica_id, past, lives, moment.presence, seen_to_s)
     return KnownReplica(
         replica=replica.replica_id,
         state=replica.state,

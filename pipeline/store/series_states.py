@@ -127,7 +127,9 @@ def _spans_of_event(
         return [Span(event.state, event.at_s, end_s, event.reason, False)]
     if event.state not in _WITH_AGENT or agent_s >= end_s:
         # It has no agent yet, so silence means nothing; without another event for a day, it is gone.
-        waits_to_s = event.at_s + presence.waiting.total_seconds()
+        waits_to_s = max(
+            [event.at_s + presence.waiting.total_seconds(), *(last_s for _, last_s in heard[-1:])]
+        )
         return [Span(event.state, event.at_s, min(end_s, waits_to_s), event.reason, False)]
     granted_s = max(event.at_s + presence.heartbeat.total_seconds(), agent_s)
     cover = _united([*heard, (event.at_s, min(granted_s, end_s))])

@@ -1,4 +1,4 @@
-"""The shell of `progress`: queries the ends of partitions from Kafka, and writes how far they are stored.
+"""The shell of `read_progress`: queries the ends of partitions from Kafka, and writes how far they are stored.
 
 Querying and writing are separate tasks, so that progress is still reported while a broker does not respond. Nothing
 here ends the worker: if a query fails, the reported progress just gets old. Nothing is reported before ClickHouse's
@@ -9,21 +9,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from aiokafka.errors import KafkaError
+from clickhouse_connect.driver.exceptions import ClickHouseError
 from faust.exceptions import ConsumerNotStarted
 
+from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.writer import RowWriter
 from endpoint_analytics.pipeline.stream.partition_reading import LogSpan
-from endpoint_analytics.pipeline.stream.read_progress import Stored, WorkerProgress
+from endpoint_analytics.pipeline.stream.read_progress import PartitionProgress, Stored, WorkerProgress
 from endpoint_analytics.pipeline.stream.stream_reader import StreamReader
 from endpoint_analytics.pipeline.stream.two_clocks import NOW, TwoClocks
 
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S, WRITE_EVERY_S = 0.5, 1.0
+
+REPORTED = """
+SELECT stream, partition, toUnixTimestamp64Milli(max(read_to) AS newest),
+    toUnixTimestamp64Milli(argMax(steady_since, read_to)), toUnixTimestamp64Milli(argMax(stopped_at, read_to))
+FROM partition_progress
+GROUP BY stream, partition
+"""
 
 
 class ProgressWriter:
@@ -67,10 +76,29 @@ class ProgressWriter:
                     }
                 )
             if asked_at is not None:
-                self._progress.observe_end(
+                try:
+                    reported = await self._reported(ends)
+                except (StoreError, ClickHouseError, OSError, TimeoutError) as error:
+                    log.debug("what was reported of new partitions cannot be queried now: %s", error)
+                    continue
+                self._progress.observe_ends(
                     asked_at,
                     ((self._readers[tp.topic].stream, tp.partition, int(end)) for tp, end in ends.items()),
+                    reported,
                 )
+
+    async def _reported(self, ours: Iterable[Any]) -> dict[tuple[str, int], PartitionProgress]:
+        """Return what was reported of the partitions that have just become ours; {} without any."""
+        keys = [(self._readers[tp.topic].stream, tp.partition) for tp in ours]
+        if not any(self._progress.is_new(*key) for key in keys):
+            return {}
+        rows = (await (await self._writer.client()).query(REPORTED)).result_rows
+        return {
+            (stream, partition): PartitionProgress(
+                read_to_ms=read_to_ms, steady_since_ms=steady_since_ms, stopped_ms=stopped_ms
+            )
+            for stream, partition, read_to_ms, steady_since_ms, stopped_ms in rows
+        }
 
     async def write_forever(self) -> None:
         """Write the progress that advanced, every second."""

@@ -9,11 +9,12 @@ has reported nothing wrong. No Kafka and no ClickHouse here: times and offsets a
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from endpoint_analytics.pipeline.core.rows import Row, seconds3
+from endpoint_analytics.schemas.metrics import HEARTBEAT_TIMEOUT_S
 
 PAUSE_MS = 5_000
 """A larger step is a pause, in which nothing could be appended or read. Silence before it means nothing."""
@@ -45,6 +46,8 @@ class PartitionProgress:
     seen_end: int = 0
     read_to_ms: int | None = None
     steady_since_ms: int = 0
+    stopped_ms: int = 0
+    """How far it was read when it last stood still, before `steady_since_ms`; 0 if that is not known."""
 
     def observe_end(self, end: LogEnd) -> None:
         """Record where the log ended at some moment."""
@@ -61,7 +64,12 @@ class PartitionProgress:
         newest = max(moments, default=None)
         if newest is None or (self.read_to_ms is not None and newest <= self.read_to_ms):
             return False
-        if self.read_to_ms is None or newest - self.read_to_ms > PAUSE_MS:
+        if self.read_to_ms is None:
+            self.steady_since_ms = newest
+        elif newest - self.read_to_ms > PAUSE_MS:
+            # Agents that had no time to report since the pause before were last alive at that one.
+            if not self.stopped_ms or self.read_to_ms - self.steady_since_ms > HEARTBEAT_TIMEOUT_S * 1000:
+                self.stopped_ms = self.read_to_ms
             self.steady_since_ms = newest
         self.read_to_ms = newest
         return True
@@ -107,12 +115,25 @@ class WorkerProgress:
         self._clock = BrokerClock()
         self._partitions: dict[tuple[str, int], PartitionProgress] = {}
 
-    def observe_end(self, now: Now, ends: Iterable[tuple[str, int, int]]) -> None:
-        """Record the ends of the log by stream and partition; `now` must be from before they were queried."""
+    def is_new(self, stream: str, partition: int) -> bool:
+        """Whether the partition has just become ours: what was reported of it before is not known yet."""
+        return (stream, partition) not in self._partitions
+
+    def observe_ends(
+        self,
+        now: Now,
+        ends: Iterable[tuple[str, int, int]],
+        reported: Mapping[tuple[str, int], PartitionProgress] | None = None,
+    ) -> None:
+        """Record the ends of the log by stream and partition; `now` must be from before they were queried.
+
+        `reported` is what was reported of partitions that have just become ours.
+        """
         at_ms = self._clock.broker_ms(now)
         found = {(stream, partition): end for stream, partition, end in ends}
+        before = {**(reported or {}), **self._partitions}
         # Partitions that are no longer ours are reported by their new owner.
-        self._partitions = {key: self._partitions.get(key) or PartitionProgress() for key in found}
+        self._partitions = {key: before.get(key) or PartitionProgress() for key in found}
         for key, end in found.items():
             self._partitions[key].observe_end(LogEnd(at_ms, end))
 
@@ -138,6 +159,7 @@ def _row(stream: str, partition: int, progress: PartitionProgress, stored: Store
         "partition": partition,
         "read_to": seconds3(progress.read_to_ms or 0),
         "steady_since": seconds3(progress.steady_since_ms),
+        "stopped_at": seconds3(progress.stopped_ms),
         "next_offset": stored.next_offset,
         "end_offset": max(progress.seen_end, stored.next_offset),
     }

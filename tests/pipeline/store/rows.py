@@ -165,6 +165,7 @@ def progress(
     steady_since: datetime | None = None,
     partition: int = 0,
     streams: Iterable[str] = STREAMS,
+    stopped_at: datetime | None = None,
 ) -> list[dict[str, object]]:
     """Progress rows of one partition per topic, as its worker reports them; by default, read steadily for days."""
     return [
@@ -173,6 +174,7 @@ def progress(
             "partition": partition,
             "read_to": text(read_to)[:-3],
             "steady_since": text(steady_since or read_to - timedelta(days=9))[:-3],
+            "stopped_at": text(stopped_at or datetime(1970, 1, 1, tzinfo=UTC))[:-3],
             "next_offset": 0,
             "end_offset": 0,
         }

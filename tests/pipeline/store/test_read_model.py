@@ -86,10 +86,14 @@ def test_whether_an_agent_reports_is_judged_where_its_partition_was_read_to():
     assert (late.is_late(REQUESTS), CURRENT.is_late(REQUESTS), late.is_late(HARDWARE)) == (True, False, True)
 
 
-def resumed(seconds_ago: float) -> Moment:
+def resumed(seconds_ago: float, stopped_s_ago: float = 60) -> Moment:
     """A pipeline that stood still, and reads all partitions again since so many seconds."""
-    progress = {each: PartitionProgress(NOW, ago(seconds_ago)) for each in (REQUESTS, HARDWARE, REPLICAS)}
-    return Moment(Progress(progress), Presence(), NOW)
+    resumed = PartitionProgress(NOW, ago(seconds_ago), ago(stopped_s_ago))
+    return Moment(
+        Progress(dict.fromkeys((REQUESTS, HARDWARE, REPLICAS), resumed)),
+        Presence(),
+        NOW,
+    )
 
 
 def held(*append_s_ago: float) -> AgentReport:
@@ -115,6 +119,36 @@ def test_after_an_outage_a_sum_waits_for_each_process_that_was_alive_before():
     assert resumed(4).replica("r1", held(1, 5, 200), None).levels == RequestLevels(2, 0, 0)
     assert resumed(4).replica("r1", held(1, 60, 200), None).levels is None
     assert resumed(11).replica("r1", held(1, 60), None).levels == RequestLevels(1, 0, 0)
+
+
+def test_nobody_departs_while_nothing_could_be_read():
+    """An outage of an hour: all that was alive before is present, and unknown, until it had the time to report."""
+    for state in (None, StateReport("running", ago(4000), 0), StateReport("draining", ago(3605), 0)):
+        found = resumed(4, 3600).replica("r1", held(3601), state)
+        assert (found.is_present, found.state, found.levels) == (True, "unknown", None)
+        back = resumed(4, 3600).replica("r2", held(1), None)
+        assert (back.state, back.levels) == ("running", RequestLevels(1, 0, 0))
+        assert resumed(4, 3600).running([found, back]) is None
+        assert resumed(4, 3600).unknown_since([found, back]) == ago(3591)
+        assert not resumed(11, 3600).replica("r1", held(3601), state).is_present
+    assert resumed(11, 3600).running([back]) == 1
+
+
+def test_what_was_silent_before_reading_stopped_is_known_to_have_failed():
+    found = resumed(4).replica("r1", held(90), StateReport("running", ago(900), 0))
+    assert (found.is_present, found.state, found.levels) == (True, "failed", RequestLevels(0, 0, 0))
+    assert resumed(4).running([found]) == 0
+    ended = resumed(4, 3600).replica("r1", held(3700), StateReport("terminated", ago(3700), 0))
+    assert (ended.is_present, ended.state, ended.unknown_since) == (True, "terminated", None)
+    long_gone = resumed(4, 3600).replica("r1", held(4000), StateReport("running", ago(4500), 0))
+    assert not long_gone.is_present
+
+
+def test_queries_reach_back_to_where_reading_stopped():
+    assert resumed(11, 3600).progress.judged_from(NOW, Presence()) == NOW
+    assert resumed(4, 3600).progress.judged_from(NOW, Presence()) == ago(3600)
+    assert resumed(4, 1e6).progress.judged_from(NOW, Presence()) == ago(2 * 86_400)
+    assert moment(requests=30).progress.judged_from(NOW, Presence()) == ago(30)
 
 
 def test_a_replica_that_has_ended_holds_nothing_whatever_happened_since():

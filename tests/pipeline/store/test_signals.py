@@ -8,7 +8,11 @@ import pytest
 from tests.pipeline.store.rows import boot, event, hardware, insert, progress, window
 
 from endpoint_analytics.pipeline.store.connect import connect
+from endpoint_analytics.pipeline.store.endpoint_metrics import MetricsSettings, read_endpoint_metrics
 from endpoint_analytics.pipeline.store.presence import Presence
+from endpoint_analytics.pipeline.store.series_overview import read_endpoints
+from endpoint_analytics.pipeline.store.series_replicas import read_replicas
+from endpoint_analytics.pipeline.store.series_states import FOREVER
 from endpoint_analytics.pipeline.store.signal_queries import HARDWARE, LEVELS, read_all_signals, read_signals
 from endpoint_analytics.pipeline.store.signals import CURRENT_FOR_S, FRESH_FOR_S, HARDWARE_WINDOW_S, WINDOW_S
 from endpoint_analytics.schemas.identity import UNASSIGNED
@@ -59,6 +63,8 @@ class Endpoint:
             partition=partition,
             **self.of,
         )
+        if stream == "requests":
+            row["pending"] = round(pending)
         self.add("boot_states", row)
         if stream == "requests":
             for at_s in range(3):
@@ -99,15 +105,21 @@ class Endpoint:
         return self
 
 
-# Partitions by number: how long ago each was read to, and for how long it had been read steadily by then.
-READ_AGO = {
-    11: (5, 900),
-    12: (10, 900),
-    13: (10.001, 900),
-    14: (30, 900),
-    15: (1, 7),
-    16: (2, 10.001),
-    17: (7200, 900),
+# Partitions by number: how long ago each was read to, for how long it had been read steadily by then, and how long
+# before that it had stopped, if that is known.
+READ_AGO: dict[int, tuple[float, float, float | None]] = {
+    11: (5, 900, None),
+    12: (10, 900, 30),
+    13: (10.001, 900, None),
+    14: (30, 900, 60),
+    15: (1, 7, None),
+    16: (2, 10.001, 60),
+    17: (7200, 900, None),
+    19: (0.5, 4, 50),
+    20: (1, 10, 280),
+    21: (0.5, 3, 3_590),
+    22: (2, 9, 90_000),
+    23: (30, 3, 600),
 }
 NEVER_TOLD_OF = 18
 THREE = ("r1", "r2", "r3")
@@ -385,8 +397,8 @@ def random_endpoint(seed: int) -> Endpoint:
                 cpu=chance.random() * 100,
                 **({"gpu": 50.0} if chance.random() < 0.5 else {}),
             )
-        for _ in range(chance.randrange(3)):
-            endpoint.reported(replica, chance.choice(STATES), chance.choice(ages), chance.choice(places))
+        for age_s in chance.sample(ages, chance.randrange(3)):
+            endpoint.reported(replica, chance.choice(STATES), age_s, chance.choice(places))
     return endpoint
 
 
@@ -400,12 +412,14 @@ def filled(config):
     for table in ("boot_states", "request_windows", "hardware_windows", "replica_events"):
         rows = [row for each, _ in CASES.values() for row in each.rows.get(table, ())]
         insert(client, table, rows + [row for each in RANDOM for row in each.rows.get(table, ())])
-    for partition, (ago_s, steady_s) in READ_AGO.items():
+    for partition, (ago_s, steady_s, stopped_s) in READ_AGO.items():
         read_to = NOW - timedelta(seconds=ago_s)
+        steady_since = read_to - timedelta(seconds=steady_s)
+        stopped_at = None if stopped_s is None else steady_since - timedelta(seconds=stopped_s)
         insert(
             client,
             "partition_progress",
-            progress(read_to, read_to - timedelta(seconds=steady_s), partition),
+            progress(read_to, steady_since, partition, stopped_at=stopped_at),
         )
     yield client
     client.close()
@@ -501,6 +515,45 @@ def test_sql_says_the_same_of_replicas(filled, signals):
             assert row["state"] == (replica.state or ""), key
             checked += 1
     assert checked > 400
+
+
+def test_every_outlet_judges_alike(filled, signals):
+    """The scrape, the list, the page for any range, and the signals: which replicas run, and what they hold."""
+    reader, presence = Reader(filled), Presence()
+    listed = {each.endpoint: each for each in asyncio.run(read_endpoints(reader, "acme", NOW, presence))}
+    held = 0
+    for endpoint in RANDOM[:80]:
+        name, now_s = endpoint.of["endpoint"], NOW.timestamp()
+        scraped = asyncio.run(read_endpoint_metrics(reader, "acme", name, NOW, MetricsSettings()))
+        if scraped is None:
+            continue
+        named = [each for each in scraped.replicas if each.replica_id != UNASSIGNED]
+        states = {each.replica_id: each.state for each in named}
+        levels = {each.replica_id: each.requests and each.requests.levels for each in named}
+        pending = {replica: found and found.pending for replica, found in levels.items()}
+        for range_s in (60, 900, 604_800):
+            page = asyncio.run(read_replicas(reader, "acme", name, now_s - range_s, now_s, now_s, presence))
+            shown = [each for each in page.replicas if each.present and each.replica != UNASSIGNED]
+            assert {each.replica: each.state for each in shown}.items() <= states.items(), name
+            assert {each.replica: each.pending for each in shown}.items() <= pending.items(), name
+            assert len(shown) == len(states) or range_s < 604_800, name
+            assert page.unknown_since_s == _number(scraped.unknown_since), name
+            for each in shown:
+                assert (each.spans[-1].state, each.spans[-1].to_s) == (each.state, FOREVER), name
+        reporting = [each.requests.levels for each in scraped.replicas if each.requests]
+        known = None if None in reporting or not reporting else sum(each.pending for each in reporting)
+        assert listed[name].pending in (known, None), name
+        assert (listed[name].running, listed[name].unknown_since_s) == (
+            scraped.running_replicas,
+            _number(scraped.unknown_since),
+        ), name
+        if ("acme", name) in signals:
+            found = signals["acme", name]
+            assert found.running_replicas == scraped.running_replicas, name
+            assert found.unknown_since == scraped.unknown_since, name
+            assert {each.replica_id: each.state for each in found.replicas if each.state} == states, name
+        held += sum(found is not None for found in pending.values())
+    assert held > 30
 
 
 def test_the_views_of_now_are_those_of_the_moment(filled):

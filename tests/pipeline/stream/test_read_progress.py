@@ -69,6 +69,51 @@ def test_a_pause_begins_a_new_steady_time() -> None:
     assert progress.steady_since_ms == T + 70_000
 
 
+def read_at(progress: PartitionProgress, *moments_ms: int) -> None:
+    for at_ms in moments_ms:
+        progress.observe_end(LogEnd(at_ms, 5))
+        progress.advance(IDLE)
+
+
+def test_a_pause_is_remembered_by_how_far_was_read_before() -> None:
+    progress = PartitionProgress()
+    read_at(progress, T, T + 5_000, T + 11_000)
+    assert (progress.steady_since_ms, progress.stopped_ms) == (T + 11_000, T + 5_000)
+    read_at(progress, *range(T + 12_000, T + 40_000, 1_000), T + 90_000)
+    assert (progress.steady_since_ms, progress.stopped_ms) == (T + 90_000, T + 39_000)
+
+
+def test_of_pauses_in_quick_succession_the_first_one_counts() -> None:
+    """Between them, agents had no time to report."""
+    progress = PartitionProgress()
+    read_at(progress, T, T + 400_000, T + 403_000, T + 409_000)
+    assert (progress.steady_since_ms, progress.stopped_ms) == (T + 409_000, T)
+
+
+def test_a_new_owner_continues_what_was_reported() -> None:
+    progress = WorkerProgress()
+    reported = {
+        ("requests", 0): PartitionProgress(read_to_ms=T, steady_since_ms=T - 90_000, stopped_ms=T - 95_000)
+    }
+    assert progress.is_new("requests", 0)
+    progress.observe_ends(at(T + 3_000), [("requests", 0, 5)], reported)
+    assert not progress.is_new("requests", 0)
+    [row] = progress.advance(at(T + 3_000), [("requests", 0, IDLE)])
+    assert [row.values[name] for name in ("read_to", "steady_since", "stopped_at")] == [
+        "1800000003.000",
+        "1799999910.000",
+        "1799999905.000",
+    ]
+    late = WorkerProgress()
+    reported[("requests", 0)].read_to_ms = T
+    late.observe_ends(at(T + 30_000), [("requests", 0, 5)], reported)
+    [row] = late.advance(at(T + 30_000), [("requests", 0, IDLE)])
+    assert [row.values[name] for name in ("steady_since", "stopped_at")] == [
+        "1800000030.000",
+        "1800000000.000",
+    ]
+
+
 def test_a_clock_that_is_ahead_puts_looks_back() -> None:
     clock = BrokerClock()
     assert clock.broker_ms(at(T)) == T
@@ -82,10 +127,10 @@ def test_a_clock_that_is_ahead_puts_looks_back() -> None:
 
 def test_only_partitions_that_are_ours_are_told_of() -> None:
     progress = WorkerProgress()
-    progress.observe_end(at(T), [("requests", 0, 5), ("requests", 1, 5)])
+    progress.observe_ends(at(T), [("requests", 0, 5), ("requests", 1, 5)])
     rows = progress.advance(at(T), [("requests", 0, IDLE), ("requests", 2, IDLE)])
     assert [(row.values["stream"], row.values["partition"]) for row in rows] == [("requests", 0)]
-    progress.observe_end(at(T + 1_000), [("requests", 1, 5)])
+    progress.observe_ends(at(T + 1_000), [("requests", 1, 5)])
     assert progress.advance(at(T), [("requests", 0, IDLE)]) == []
     row = rows[0].values
     assert row["read_to"] == "1800000000.000"
@@ -95,6 +140,6 @@ def test_only_partitions_that_are_ours_are_told_of() -> None:
 def test_a_stamp_of_the_future_says_nothing_of_it() -> None:
     """A CreateTime topic has its senders' timestamps, but a progress row counts forever."""
     progress = WorkerProgress()
-    progress.observe_end(at(T), [("requests", 0, 5)])
+    progress.observe_ends(at(T), [("requests", 0, 5)])
     [row] = progress.advance(at(T + 500), [("requests", 0, Stored(5, T + 86_400_000))])
     assert row.values["read_to"] == "1800000000.500"

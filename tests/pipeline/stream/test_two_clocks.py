@@ -99,7 +99,7 @@ def test_with_the_brokers_stamps_one_clock_that_is_wrong_does_no_harm(which, wro
     machine, progress = Machine(), WorkerProgress()
     setattr(machine, which, wrong_ms)
     asyncio.run(machine.clocks.query())
-    progress.observe_end(machine.clocks.now(), [("requests", 0, 5)])
+    progress.observe_ends(machine.clocks.now(), [("requests", 0, 5)])
     machine.true_ms += 1_000
     progress.advance(machine.clocks.now(), [("requests", 0, Stored(6, machine.true_ms - 500))])
     if is_mended:
@@ -107,7 +107,7 @@ def test_with_the_brokers_stamps_one_clock_that_is_wrong_does_no_harm(which, wro
         asyncio.run(machine.clocks.query())
     machine.true_ms += 30_000
     looked_ms = machine.true_ms
-    progress.observe_end(machine.clocks.now(), [("requests", 0, 6)])
+    progress.observe_ends(machine.clocks.now(), [("requests", 0, 6)])
     machine.true_ms += 500
     [row] = progress.advance(machine.clocks.now(), [("requests", 0, Stored(6, None))])
     behind_ms = looked_ms - round(float(row.values["read_to"]) * 1000)
