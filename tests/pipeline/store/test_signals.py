@@ -522,7 +522,7 @@ def test_every_outlet_judges_alike(filled, signals):
     reader, presence = Reader(filled), Presence()
     listed = {each.endpoint: each for each in asyncio.run(read_endpoints(reader, "acme", NOW, presence))}
     held = 0
-    for endpoint in RANDOM[:80]:
+    for endpoint in RANDOM[:50]:
         name, now_s = endpoint.of["endpoint"], NOW.timestamp()
         scraped = asyncio.run(read_endpoint_metrics(reader, "acme", name, NOW, MetricsSettings()))
         if scraped is None:
@@ -553,7 +553,7 @@ def test_every_outlet_judges_alike(filled, signals):
             assert found.unknown_since == scraped.unknown_since, name
             assert {each.replica_id: each.state for each in found.replicas if each.state} == states, name
         held += sum(found is not None for found in pending.values())
-    assert held > 30
+    assert held > 20
 
 
 def test_the_views_of_now_are_those_of_the_moment(filled):
