@@ -39,9 +39,9 @@ from endpoint_analytics.pipeline.store.endpoint_numbers import (
     EndpointMetrics,
     NewestSample,
     ReplicaMetrics,
-    RequestLevels,
     RequestTotals,
 )
+from endpoint_analytics.pipeline.store.read_model import RequestLevels
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.tokens import create_token
 from endpoint_analytics.schemas.metrics import HARDWARE_METRICS

@@ -14,7 +14,8 @@ from tests.pipeline.store.rows import boot, event, hardware, insert, setting, te
 from endpoint_analytics.pipeline.core.sketch import value_of
 from endpoint_analytics.pipeline.store.connect import connect_async
 from endpoint_analytics.pipeline.store.endpoint_metrics import MetricsSettings, read_endpoint_metrics
-from endpoint_analytics.pipeline.store.endpoint_numbers import NewestSample, RequestLevels
+from endpoint_analytics.pipeline.store.endpoint_numbers import NewestSample
+from endpoint_analytics.pipeline.store.read_model import RequestLevels
 
 NOW = datetime.now(UTC).replace(second=5, microsecond=0)
 """Near the present, since tables drop what is old; in the middle of a window."""

@@ -8,9 +8,9 @@ from endpoint_analytics.pipeline.store.endpoint_numbers import (
     EndpointMetrics,
     NewestSample,
     ReplicaMetrics,
-    RequestLevels,
     RequestTotals,
 )
+from endpoint_analytics.pipeline.store.read_model import RequestLevels
 
 NOTHING = DurationSummary(((0.5, math.nan), (0.9, math.nan), (0.95, math.nan), (0.99, math.nan)), 0, 0)
 
