@@ -41,8 +41,8 @@ from endpoint_analytics.pipeline.store.endpoint_numbers import (
     ReplicaMetrics,
     RequestTotals,
 )
-from endpoint_analytics.pipeline.store.read_model import RequestLevels
 from endpoint_analytics.pipeline.store.migrate import migrate
+from endpoint_analytics.pipeline.store.read_model import RequestLevels
 from endpoint_analytics.pipeline.store.tokens import create_token
 from endpoint_analytics.schemas.metrics import HARDWARE_METRICS
 from tests.pipeline.store.rows import all_known
