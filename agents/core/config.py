@@ -109,6 +109,8 @@ class AgentConfig:
                 raise invalid_setting(name, getattr(self, name))
         if not (self.scrape_token.isascii() and self.scrape_token.isprintable()):
             raise invalid_setting("scrape_token", self.scrape_token)
+        if isinstance(self.exclude_paths, str):
+            raise invalid_setting("exclude_paths", self.exclude_paths, "it is one string, not a list of paths")
         for path in self.exclude_paths:
             if not path.startswith("/"):
                 raise invalid_setting("exclude_paths", path)

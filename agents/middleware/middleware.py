@@ -31,7 +31,8 @@ def _refuses(init: Init) -> Init:
         except ConfigurationError as error:
             middleware.refused(error)
         except Exception as error:  # noqa: BLE001  # a wrong type, or a bug of the middleware
-            middleware.refused(ConfigurationError(f"cannot construct AnalyticsMiddleware: {error!r}"))
+            name = type(middleware).__name__
+            middleware.refused(ConfigurationError(f"cannot construct {name}: {error!r}"))
 
     return cast("Init", construct)
 

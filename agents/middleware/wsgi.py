@@ -1,7 +1,7 @@
 """The WSGI middleware: one line around any application, microseconds per request.
 
-    app.wsgi_app = AnalyticsMiddleware(app.wsgi_app, namespace="acme", endpoint="classifier")  # Flask
-    application = AnalyticsMiddleware(get_wsgi_application())  # Django, settings from the environment
+    app.wsgi_app = WSGIAnalyticsMiddleware(app.wsgi_app, namespace="acme", endpoint="classifier")  # Flask
+    application = WSGIAnalyticsMiddleware(get_wsgi_application())  # Django, settings from the environment
 
 It should be the outermost middleware. WSGI has no startup event: the agent starts with a process's first request, or
 when a server hook calls `start()` (wsgi_gunicorn does).

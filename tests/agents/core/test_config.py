@@ -141,6 +141,7 @@ def test_what_is_wrong_is_reported(environment, reported):
         ("spool_bytes", 65_535),
         ("spool_drop", ""),
         ("exclude_paths", ("health",)),
+        ("exclude_paths", "/health"),
     ],
 )
 def test_bounds(setting, value):
