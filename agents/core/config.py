@@ -110,7 +110,9 @@ class AgentConfig:
         if not (self.scrape_token.isascii() and self.scrape_token.isprintable()):
             raise invalid_setting("scrape_token", self.scrape_token)
         if isinstance(self.exclude_paths, str):
-            raise invalid_setting("exclude_paths", self.exclude_paths, "it is one string, not a list of paths")
+            raise invalid_setting(
+                "exclude_paths", self.exclude_paths, "it is one string, not a list of paths"
+            )
         for path in self.exclude_paths:
             if not path.startswith("/"):
                 raise invalid_setting("exclude_paths", path)

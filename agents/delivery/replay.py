@@ -59,7 +59,7 @@ class Replay:
                 messages = [(record.key, record.message) for record in group]
                 await send_group(self._producer, self._topic, messages, self._counter, "adopted_")
                 await asyncio.sleep(pause_s(len(messages), sum(len(message) for _, message in messages)))
-            await self._disk.run(self._spool.adopted_taken, self._suffix)
+            await self._disk.run(self._spool.delete_adopted, self._suffix)
         except OSError:  # from the disk: the producer handles Kafka's own errors
             return False
         return True

@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Mapping
 from endpoint_analytics.agents.delivery.backlog import GROUP_BYTES, GROUP_MESSAGES, pause_s, send_group
 from endpoint_analytics.agents.delivery.producer import Producer
 from endpoint_analytics.agents.spool.disk import DiskThread
-from endpoint_analytics.agents.spool.log import Numbered
+from endpoint_analytics.agents.spool.segments import Numbered
 from endpoint_analytics.agents.spool.spool import Spool
 from endpoint_analytics.agents.spool.spool_outbox import SpoolOutbox, first_group
 
@@ -44,7 +44,7 @@ class SpooledTopicSender:
         self._spool = spool
         self._disk = disk
         self._backlog: list[Numbered] = []  # read from disk, not yet in Kafka
-        self._taken_through = 0  # everything up to this number is in Kafka, or counted as dropped
+        self._stored_through = 0  # everything up to this number is in Kafka, or counted as dropped
         self._written_through = 0
         self._released_through = 0  # the spool knows that Kafka has everything up to this number
         self._spilling = False
@@ -88,16 +88,16 @@ class SpooledTopicSender:
             self._spill()
             await self._safe.wait()
         if self._written_through or self._outbox.writing_through:
-            await self._disk.run(self._spool.taken, self._suffix, self._taken_through)
+            await self._disk.run(self._spool.delete_through, self._suffix, self._stored_through)
 
     def _expect(self, number: int) -> None:
         """Check SPILL_AFTER_S from now whether Kafka has stored the message `number`; spill if not."""
 
         def check() -> None:
             self._timer = None
-            if self._taken_through < number:
+            if self._stored_through < number:
                 self._spill()
-            elif self._taken_through < self._outbox.last_number:
+            elif self._stored_through < self._outbox.last_number:
                 self._expect(self._outbox.last_number)
 
         self._timer = asyncio.get_running_loop().call_later(SPILL_AFTER_S, check)
@@ -118,31 +118,31 @@ class SpooledTopicSender:
 
     async def _send_next(self) -> bool:
         """Send the next messages; False when there are none."""
-        if not self._backlog and self._written_through > self._taken_through:
+        if not self._backlog and self._written_through > self._stored_through:
             through = self._written_through
             try:
-                read = await self._disk.run(self._spool.read, self._suffix, self._taken_through)
+                read = await self._disk.run(self._spool.read, self._suffix, self._stored_through)
             except OSError:
                 await asyncio.sleep(RETRY_S)
                 return True
             if read is None:  # nothing up to that number is left to send
-                self._took(through)
+                self._mark_stored(through)
             self._backlog = read or []
             return True
         if self._backlog:
             group = first_group(self._backlog, GROUP_MESSAGES, GROUP_BYTES)
             await self._send(group)
             self._backlog = self._backlog[len(group) :]
-            self._took(group[-1].number)
+            self._mark_stored(group[-1].number)
             await asyncio.sleep(pause_s(len(group), sum(len(message) for _, message in group)))
             return True
-        group = self._outbox.group_after(self._taken_through, GROUP_MESSAGES, GROUP_BYTES)
+        group = self._outbox.group_after(self._stored_through, GROUP_MESSAGES, GROUP_BYTES)
         if not group:
-            self._took(self._outbox.last_number)  # anything neither in memory nor on disk was dropped
+            self._mark_stored(self._outbox.last_number)  # anything neither in memory nor on disk was dropped
             return False
         self._outbox.sending_through = group[-1].number
         await self._send(group)
-        self._took(group[-1].number)
+        self._mark_stored(group[-1].number)
         return True
 
     async def _send(self, group: list[Numbered]) -> None:
@@ -151,12 +151,12 @@ class SpooledTopicSender:
         )
         self.sent += len(group) - lost
 
-    def _took(self, through: int) -> None:
-        self._taken_through = max(self._taken_through, through)
-        self._outbox.forget(self._taken_through)
+    def _mark_stored(self, through: int) -> None:
+        self._stored_through = max(self._stored_through, through)
+        self._outbox.forget(self._stored_through)
         if not self._backlog and self._written_through > self._released_through:
             self._save.set()
-        if self._outbox.last_number == self._taken_through:
+        if self._outbox.last_number == self._stored_through:
             self._spilling = False
             self._idle.set()
         self._note_safe()
@@ -175,7 +175,7 @@ class SpooledTopicSender:
 
     async def _save_next(self) -> bool:
         """Write the next messages, or delete from disk what Kafka has; False when the disk is up to date."""
-        done_through = max(self._written_through, self._taken_through)
+        done_through = max(self._written_through, self._stored_through)
         unwritten = self._outbox.after(done_through) if self._spilling else []
         if unwritten:
             self._outbox.writing_through = unwritten[-1].number
@@ -190,10 +190,10 @@ class SpooledTopicSender:
                 await self._disk.run(self._spool.count_refused, self._suffix, lost)
             self._note_safe()
             return True
-        if self._backlog or self._released_through >= min(self._written_through, self._taken_through):
+        if self._backlog or self._released_through >= min(self._written_through, self._stored_through):
             return False
-        through = self._taken_through
-        await self._disk.run(self._spool.taken, self._suffix, through)
+        through = self._stored_through
+        await self._disk.run(self._spool.delete_through, self._suffix, through)
         self._released_through = through
         return True
 

@@ -1,7 +1,8 @@
 """One request through the proxy: connects client and server, and reports to the recorder.
 
 The rules of a request's lifecycle are here: it arrives with the last byte of its head, has its status once the response
-head is written, and is finished once the last byte has left the proxy for the client.
+head is written, and is finished once the last byte has left the proxy for the client. While no server is reachable, the
+request is held here for up to `hold_s`, and counts as unassigned.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Whether the server is reachable: reports the replica's states, and wakes requests that wait for the server.
 
-It probes by connecting, and only while the server is unreachable: at startup, and after a request could not reach it.
+It holds no request (`exchange` does), and probes by connecting, only while the server is unreachable: at startup, and
+after a request could not reach it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 0.5
 
 
 class UpstreamReachability:
-    """The presence of one upstream, for one replica's agent. `name` is for log messages."""
+    """Whether one upstream accepts connections, reported as the state of its replica. `name` is for log messages."""
 
     def __init__(self, agent: Agent, pool: Pool, name: str) -> None:
         self._agent = agent

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from endpoint_analytics.agents.spool.claim import Claim
-from endpoint_analytics.agents.spool.log import Segment, SpoolLog
+from endpoint_analytics.agents.spool.segments import Segment, SpoolLog
 from endpoint_analytics.schemas.topics import AGENT_TOPICS, REPLICAS
 
 

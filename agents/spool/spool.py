@@ -15,8 +15,8 @@ from typing import NamedTuple
 from endpoint_analytics.agents.spool.claim import Claim, claim, claim_left
 from endpoint_analytics.agents.spool.figures import SpoolFigures, SpoolTally
 from endpoint_analytics.agents.spool.frame import SpoolRecord, frame_bytes
-from endpoint_analytics.agents.spool.log import Numbered, SpoolLog
 from endpoint_analytics.agents.spool.part import SpoolPart, open_part
+from endpoint_analytics.agents.spool.segments import Numbered, SpoolLog
 
 logger = logging.getLogger("endpoint_analytics")
 
@@ -100,23 +100,23 @@ class Spool:
         self._tally.count_dropped(topic, "spool_full", records)
         self._publish()
 
-    def read(self, topic: str, taken_through: int) -> list[Numbered] | None:
+    def read(self, topic: str, stored_through: int) -> list[Numbered] | None:
         """Return the messages of the oldest unread segment, None if there is none.
 
-        Kafka has the messages up to number `taken_through`.
+        Kafka has the messages up to number `stored_through`.
         """
         if self._own is None:
             return None
         log = self._own.logs[topic]
-        log.taken(taken_through)
+        log.delete_through(stored_through)
         records = self._read(log, "spool_damaged")
         self._publish()
         return None if records is None else [Numbered(number, record.message) for number, record in records]
 
-    def taken(self, topic: str, through: int) -> None:
+    def delete_through(self, topic: str, through: int) -> None:
         """Kafka has the messages up to number `through`: delete them from disk."""
         if self._own is not None:
-            self._own.logs[topic].taken(through)
+            self._own.logs[topic].delete_through(through)
             self._publish()
 
     def read_adopted(self, topic: str) -> list[SpoolRecord] | None:
@@ -128,10 +128,10 @@ class Spool:
         self._publish()
         return found
 
-    def adopted_taken(self, topic: str) -> None:
+    def delete_adopted(self, topic: str) -> None:
         """Kafka has everything that `read_adopted` returned for the topic: delete it from disk."""
         for part in self._adopted:
-            part.logs[topic].taken_all_read()
+            part.logs[topic].delete_all_read()
         self._forget_empty()
         self._publish()
 
@@ -158,7 +158,7 @@ class Spool:
             while (records := self._read(part.logs[topic], "adopted_damaged")) is not None:
                 if records:
                     return [record for _, record in records]
-                part.logs[topic].taken_all_read()
+                part.logs[topic].delete_all_read()
         self._forget_empty()
         return None
 

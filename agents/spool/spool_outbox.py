@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from itertools import takewhile
 
-from endpoint_analytics.agents.spool.log import Numbered
+from endpoint_analytics.agents.spool.segments import Numbered
 
 
 @dataclass(slots=True)

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from endpoint_analytics.pipeline.core.admission import Admission
 from endpoint_analytics.pipeline.core.boots import Boot, BootKey, Boots
 from endpoint_analytics.pipeline.core.chunks import Record
 from endpoint_analytics.pipeline.core.copies import MAX_COPIES, copy_keys, process_of
+from endpoint_analytics.pipeline.core.overflow import OverflowRule
 from endpoint_analytics.pipeline.core.requests_fold import Accepted, fold_requests
 from endpoint_analytics.pipeline.core.rows import Chunk, Row, boot_row, seconds6, window_rows
 from endpoint_analytics.pipeline.core.sample_fold import SampleWindows
@@ -76,14 +76,14 @@ class _BootFold(Generic[Batch]):
 
     def __init__(self) -> None:
         self._boots = Boots()
-        self._admission = Admission()
+        self._overflow = OverflowRule()
 
     def span_us(self, message: Batch) -> tuple[int, int]:
         return message.start_us, message.end_us
 
     def unknown(self, messages: Sequence[Batch]) -> set[BootKey]:
-        admit = self._admission.admit
-        keys = {admit(boot_key(message)) for message in messages}
+        key_for = self._overflow.key_for
+        keys = {key_for(boot_key(message)) for message in messages}
         unknown = {key for key in keys if key not in self._boots}
         for key in keys - unknown:
             if (boot := self._boots[key]).copies:
@@ -99,7 +99,7 @@ class _BootFold(Generic[Batch]):
         """Return the messages whose seq was not counted before; count the others."""
         new = []
         for record, message in run:
-            known = self._boots[self._admission.admit(boot_key(message))]
+            known = self._boots[self._overflow.key_for(boot_key(message))]
             copies = known.copies
             boot = process_of(self._boots, known, message)
             if boot is None or known.copies != copies:
@@ -120,7 +120,7 @@ class _BootFold(Generic[Batch]):
         return new
 
     def _open_boots(self, first: Record) -> None:
-        self._admission = Admission()
+        self._overflow = OverflowRule()
         self._boots.forget_before(first.append_ms - QUIET_MS)
 
     def _boot_rows(self, chunk: Chunk) -> list[Row]:

@@ -1,6 +1,7 @@
 """The open chunk's request windows: one row for each boot and window, stored as columns of integers.
 
-Each column merges in its own way: counts are added, maxima keep the greatest value, end levels the newest.
+Each column merges in its own way: counts are added, maxima keep the greatest value, end levels the newest. Statuses and
+sketches are sparse counts, which are added too; `rows` makes columns of all of them.
 """
 
 from __future__ import annotations

@@ -39,8 +39,8 @@ _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
 class LastHeard:
     """The last reports of a replica: when the broker appended its agent's last message, and its last state.
 
-    Its partitions are stored up to `read_to`, which has advanced without a pause since `steady_since`. Before that
-    pause they were read up to `stopped_at` (1970 if that is not known).
+    `read_to`: how far its partitions are stored. `steady_since`: when the last pause of reading ended. `stopped_at`:
+    how far they were read when it began; 1970 if that is not known.
     """
 
     append_at: datetime | None = None

@@ -31,7 +31,7 @@ LONGEST = timedelta(days=2)
 """Replicas last reported before this are not considered, however late the pipeline is."""
 
 
-class PartitionProgress(NamedTuple):
+class ReportedProgress(NamedTuple):
     """How far a partition is stored, since when that advances steadily, and how far it was before; 1970 if unknown."""
 
     read_to: datetime
@@ -39,16 +39,16 @@ class PartitionProgress(NamedTuple):
     stopped_at: datetime = _NEVER
 
 
-_UNREAD = PartitionProgress(_NEVER, _NEVER)
+_UNREAD = ReportedProgress(_NEVER, _NEVER)
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
     """The progress of all partitions; one that no worker ever reported counts as never read."""
 
-    partitions: Mapping[StreamPartition, PartitionProgress]
+    partitions: Mapping[StreamPartition, ReportedProgress]
 
-    def of(self, partition: StreamPartition) -> PartitionProgress:
+    def of(self, partition: StreamPartition) -> ReportedProgress:
         """Return the progress of the partition."""
         return self.partitions.get(partition) or _UNREAD
 
@@ -97,7 +97,7 @@ class Progress:
 def parse_progress(rows: Iterable[Sequence[Any]]) -> Progress:
     """Return the progress in the rows of PROGRESS."""
     return Progress(
-        {(stream, int(partition)): PartitionProgress(*values) for stream, partition, *values in rows}
+        {(stream, int(partition)): ReportedProgress(*values) for stream, partition, *values in rows}
     )
 
 

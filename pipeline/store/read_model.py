@@ -2,7 +2,7 @@
 
 OpenMetrics, the list, the page's series and the autoscaling signals each read their own columns. Whether a replica is
 present, its state, since when it is unknown, how many run, and whether what it reported of its requests still holds is
-decided here alone, by the rules of `presence`.
+decided here, by the rules of `presence`; the view `replica_signals_at` repeats them in SQL, and a test compares both.
 """
 
 from __future__ import annotations

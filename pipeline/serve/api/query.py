@@ -1,4 +1,7 @@
-"""Parses and checks the parameters of a request. Pure; nothing is looked up here."""
+"""Parses and checks the parameters of a request. Pure; nothing is looked up here.
+
+What depends on the time or on retention, such as a range that is too long, is refused by `figures` with `series_plan`.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from endpoint_analytics.agents.delivery import spooled_topic_sender as spooled_s
 from endpoint_analytics.agents.delivery.producer import TooLargeError
 from endpoint_analytics.agents.delivery.spooled_topic_sender import SpooledTopicSender
 from endpoint_analytics.agents.delivery.topic_sender import cancel_all
-from endpoint_analytics.agents.spool import log as spool_log
+from endpoint_analytics.agents.spool import segments
 from endpoint_analytics.agents.spool.disk import DiskThread
 from endpoint_analytics.agents.spool.spool import Spool
 from endpoint_analytics.agents.spool.spool_outbox import SpoolOutbox
@@ -70,14 +70,14 @@ def test_in_order_once_or_counted(quick, steps, drop_newest, outbox_messages):
 
 async def play(directory, patch, steps, drop_newest, outbox_messages):
     disk_works = True
-    fsync = spool_log.os.fsync
+    fsync = segments.os.fsync
 
     def maybe_sync(fd):
         if not disk_works:
             raise OSError(28, "No space left on device")
         fsync(fd)
 
-    patch.setattr(spool_log.os, "fsync", maybe_sync)
+    patch.setattr(segments.os, "fsync", maybe_sync)
     disk, gate, outbox = DiskThread(), Gate(), SpoolOutbox(outbox_messages, 10**6)
     spool = Spool(
         directory,

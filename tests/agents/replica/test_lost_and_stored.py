@@ -103,7 +103,7 @@ def test_what_spool_and_memory_drop_is_missing_by_cause(tmp_path, drop_newest):
             save()
     if drop_newest:  # Kafka takes some, so that the last ones find room
         early = spool.read("requests", 0)
-        spool.taken("requests", early[-1].number)
+        spool.delete_through("requests", early[-1].number)
     else:
         early = []
     flush()
@@ -114,7 +114,7 @@ def test_what_spool_and_memory_drop_is_missing_by_cause(tmp_path, drop_newest):
     adopter = Spool(tmp_path, "boot-2", "prefix", b"key", 2**20, drop_newest=False)
     while records := adopter.read_adopted("requests"):
         messages += [record.message for record in records]
-        adopter.adopted_taken("requests")
+        adopter.delete_adopted("requests")
     assert list(tmp_path.iterdir()) == []
 
     stored = fold([((START_US + replica.now_us) // 1_000, message) for message in messages])

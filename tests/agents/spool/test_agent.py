@@ -12,7 +12,7 @@ import pytest
 from tests.support.waiting import until
 
 from endpoint_analytics.agents.replica.agent import Agent
-from endpoint_analytics.agents.spool import log as spool_log
+from endpoint_analytics.agents.spool import segments
 from endpoint_analytics.agents.spool.spool import Spool
 from endpoint_analytics.schemas.codec import decode_replicas, decode_requests
 from endpoint_analytics.schemas.topics import AGENT_TOPICS
@@ -24,7 +24,7 @@ def left(directory, topic="requests"):
     messages = []
     while (records := spool.read_adopted(topic)) is not None:
         messages += [record.message for record in records]
-        spool.adopted_taken(topic)
+        spool.delete_adopted(topic)
     spool.close()
     return messages
 
@@ -107,11 +107,11 @@ def test_a_disk_that_refuses_falls_back_to_memory_and_recovers(start, tmp_path, 
 
     monkeypatch.setattr("endpoint_analytics.agents.delivery.spooled_topic_sender.RETRY_S", 0.05)
     write = os.write
-    monkeypatch.setattr(spool_log.os, "write", full)
+    monkeypatch.setattr(segments.os, "write", full)
     agent = start(tmp_path, outbox_batches=5, flush_interval_s=0.02)
     until(lambda: "No space" in agent.snapshot().spool.error)
     until(lambda: agent.snapshot().totals.dropped_batches.get("buffer_full", 0) >= 3)
-    monkeypatch.setattr(spool_log.os, "write", write)
+    monkeypatch.setattr(segments.os, "write", write)
     until(lambda: agent.snapshot().spool.records >= 10)
     agent.stop()
     assert agent.snapshot().spool.error == ""
@@ -140,7 +140,7 @@ def test_a_disk_that_hangs_stops_neither_flushes_nor_the_end(start, tmp_path, mo
         goes_on.wait(60)
         fsync(fd)
 
-    monkeypatch.setattr(spool_log.os, "fsync", hang)
+    monkeypatch.setattr(segments.os, "fsync", hang)
     agent = start(tmp_path, outbox_batches=5, flush_interval_s=0.01)
     try:
         until(lambda: agent.snapshot().totals.dropped_batches.get("buffer_full", 0) >= 20)

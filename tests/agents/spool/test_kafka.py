@@ -23,7 +23,7 @@ from endpoint_analytics.agents.core.batching import Batcher
 from endpoint_analytics.agents.core.config import AgentConfig, KafkaConfig
 from endpoint_analytics.agents.core.recorder import Recorder
 from endpoint_analytics.agents.replica.agent import Agent
-from endpoint_analytics.agents.spool.log import Numbered, read_segment
+from endpoint_analytics.agents.spool.segments import Numbered, read_segment
 from endpoint_analytics.agents.spool.spool import Spool
 from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
 from endpoint_analytics.infra.local.kafka.process import KafkaProcess

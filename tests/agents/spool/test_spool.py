@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from endpoint_analytics.agents.spool import log as spool_log
+from endpoint_analytics.agents.spool import segments
 from endpoint_analytics.agents.spool.claim import claim, claim_left
-from endpoint_analytics.agents.spool.log import Numbered
+from endpoint_analytics.agents.spool.segments import Numbered
 from endpoint_analytics.agents.spool.spool import Spool
 
 CAP_BYTES = 64 * 1024
@@ -48,10 +48,10 @@ def append(spool, messages, topic="requests"):
 
 
 def read_all(spool, topic="requests"):
-    read, taken_through = [], 0
-    while (messages := spool.read(topic, taken_through)) is not None:
+    read, stored_through = [], 0
+    while (messages := spool.read(topic, stored_through)) is not None:
         read += messages
-        taken_through = max([taken_through, *(number for number, _ in messages)])
+        stored_through = max([stored_through, *(number for number, _ in messages)])
     return read
 
 
@@ -60,7 +60,7 @@ def adopt_all(spool, topic="requests"):
     while (records := spool.read_adopted(topic)) is not None:
         assert {record.key for record in records} == {KEY}
         read += [record.message for record in records]
-        spool.adopted_taken(topic)
+        spool.delete_adopted(topic)
     return read
 
 
@@ -80,11 +80,11 @@ def test_first_in_first_out_and_gone_when_taken(make_spool, tmp_path):
     assert spool.figures.records == 30
     assert spool.figures.bytes == sum(path.stat().st_size for path in tmp_path.glob("*/*.spool"))
     assert read_all(spool) == numbered(1, 31)
-    spool.taken("requests", 30)
+    spool.delete_through("requests", 30)
     assert (spool.figures.records, spool.figures.bytes) == (0, 0)
     append(spool, numbered(40, 42))
     assert read_all(spool) == numbered(40, 42)
-    spool.taken("requests", 41)
+    spool.delete_through("requests", 41)
     spool.close()
     assert list(tmp_path.iterdir()) == []
 
@@ -111,7 +111,7 @@ def test_at_the_cap_the_newest_is_refused(make_spool):
     assert spool.figures.bytes <= CAP_BYTES
     dropped = spool.figures.dropped["requests"]["spool_full"]
     assert read_all(spool) == numbered(1, 101 - dropped)
-    spool.taken("requests", 101 - dropped)
+    spool.delete_through("requests", 101 - dropped)
     append(spool, numbered(101, 103))
     assert read_all(spool) == numbered(101, 103)
 
@@ -182,7 +182,7 @@ def test_a_replay_that_was_cut_begins_again_at_its_segment(make_spool):
     dead.close()
     second = make_spool("second")
     taken = second.read_adopted("requests")
-    second.adopted_taken("requests")
+    second.delete_adopted("requests")
     again = second.read_adopted("requests")
     second.close()
     assert adopt_all(make_spool("third")) == [message for _, message in numbered(len(taken) + 1, 31)]
@@ -211,14 +211,14 @@ def test_another_prefix_is_left_alone(make_spool, tmp_path):
     assert other.read_adopted("requests") is None
 
 
-def segments(directory):
+def files_of(directory):
     return sorted(directory.glob("*/*.spool"))
 
 
 def test_a_flipped_bit_costs_one_record_and_is_reported_once(make_spool, tmp_path, caplog):
     spool = make_spool()
     append(spool, numbered(1, 31))
-    for path in segments(tmp_path)[:2]:
+    for path in files_of(tmp_path)[:2]:
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 4
         path.write_bytes(data)
@@ -235,7 +235,7 @@ def test_a_truncated_tail_of_a_dead_process(make_spool, tmp_path, cut):
     dead = make_spool("dead", cap_bytes=2**20)
     append(dead, numbered(1, 11))
     dead.close()
-    (path,) = segments(tmp_path)
+    (path,) = files_of(tmp_path)
     os.truncate(path, path.stat().st_size - cut)
     spool = make_spool("living")
     assert adopt_all(spool) == [m for _, m in numbered(1, 11 - (cut + 1_099) // 1_100)]
@@ -246,7 +246,7 @@ def test_segments_that_are_empty_noise_or_gone(make_spool, tmp_path):
     dead = make_spool("dead")
     append(dead, numbered(1, 31))
     dead.close()
-    first, second, third, *_ = segments(tmp_path)
+    first, second, third, *_ = files_of(tmp_path)
     first.write_bytes(b"")
     second.write_bytes(os.urandom(3_000))
     third.unlink()
@@ -259,7 +259,7 @@ def test_segments_that_are_empty_noise_or_gone(make_spool, tmp_path):
 def test_a_segment_of_our_own_that_somebody_removed_is_counted_exactly(make_spool, tmp_path):
     spool = make_spool()
     append(spool, numbered(1, 31))
-    segments(tmp_path)[0].unlink()
+    files_of(tmp_path)[0].unlink()
     assert len(read_all(spool)) + spool.figures.damaged == 30
 
 
@@ -277,7 +277,7 @@ class FullDisk:
             self.left -= written
             return written
 
-        monkeypatch.setattr(spool_log.os, "write", write_until_full)
+        monkeypatch.setattr(segments.os, "write", write_until_full)
 
 
 def test_a_full_disk_keeps_what_it_has_and_recovers(make_spool, monkeypatch, tmp_path, caplog):
@@ -303,7 +303,7 @@ def test_an_fsync_that_fails_is_not_believed(make_spool, monkeypatch):
     spool = make_spool()
     append(spool, numbered(1, 3))
     with monkeypatch.context() as patch:
-        patch.setattr(spool_log.os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(5, "I/O error")))
+        patch.setattr(segments.os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(5, "I/O error")))
         with pytest.raises(OSError, match="I/O"):
             append(spool, numbered(3, 4))
     append(spool, numbered(3, 5))
@@ -323,10 +323,10 @@ def test_a_real_full_disk(make_spool, tmp_path):
         kept = spool.figures.records
         assert kept > 10
         first = spool.read("requests", 0)
-        spool.taken("requests", first[-1].number)
+        spool.delete_through("requests", first[-1].number)
         append(spool, numbered(kept + 1, kept + 3))
         assert first + read_all(spool) == numbered(1, kept + 3)
-        spool.taken("requests", kept + 2)
+        spool.delete_through("requests", kept + 2)
         spool.close()
     finally:
         subprocess.run(["umount", "-l", small], check=True)

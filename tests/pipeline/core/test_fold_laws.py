@@ -10,8 +10,8 @@ from tests.pipeline.core.reference import comparable, reference
 from tests.pipeline.core.worker import Table, Worker
 
 from endpoint_analytics.pipeline.core import boots, sample_fold, stream_folds
-from endpoint_analytics.pipeline.core.admission import Admission
 from endpoint_analytics.pipeline.core.chunks import ChunkRule
+from endpoint_analytics.pipeline.core.overflow import OverflowRule
 
 STREAMS = ("requests", "hardware", "engine", "replicas")
 any_log = st.sampled_from(STREAMS).flatmap(logs)
@@ -128,7 +128,7 @@ def test_a_zombie_beside_its_successor_changes_nothing(log, seed):
 @given(st.sampled_from(("requests", "hardware", "engine")).flatmap(logs), seeds)
 def test_crashes_in_a_flood_of_names_change_nothing(log, seed):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stream_folds, "Admission", lambda: Admission(max_boots=2))
+        patch.setattr(stream_folds, "OverflowRule", lambda: OverflowRule(max_boots=2))
         patch.setattr(sample_fold, "MAX_SERIES", 3)
         patch.setattr(boots, "MAX_BOOTS", 2)
         crash_again_and_again(log, seed)

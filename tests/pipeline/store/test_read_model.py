@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from endpoint_analytics.pipeline.store.presence import Presence
-from endpoint_analytics.pipeline.store.progress import PartitionProgress, Progress
+from endpoint_analytics.pipeline.store.progress import Progress, ReportedProgress
 from endpoint_analytics.pipeline.store.read_model import (
     AgentReport,
     Moment,
@@ -26,7 +26,7 @@ def moment(**read_to_s_ago: float) -> Moment:
     """A pipeline whose partitions were read up to so many seconds ago, steadily for an hour."""
     names = {"requests": REQUESTS, "hardware": HARDWARE, "replicas": REPLICAS}
     progress = {
-        names[stream]: PartitionProgress(ago(seconds), ago(3600)) for stream, seconds in read_to_s_ago.items()
+        names[stream]: ReportedProgress(ago(seconds), ago(3600)) for stream, seconds in read_to_s_ago.items()
     }
     return Moment(Progress(progress), Presence(), NOW)
 
@@ -88,7 +88,7 @@ def test_whether_an_agent_reports_is_judged_where_its_partition_was_read_to():
 
 def resumed(seconds_ago: float, stopped_s_ago: float = 60) -> Moment:
     """A pipeline that stood still, and reads all partitions again since so many seconds."""
-    resumed = PartitionProgress(NOW, ago(seconds_ago), ago(stopped_s_ago))
+    resumed = ReportedProgress(NOW, ago(seconds_ago), ago(stopped_s_ago))
     return Moment(
         Progress(dict.fromkeys((REQUESTS, HARDWARE, REPLICAS), resumed)),
         Presence(),
@@ -159,8 +159,8 @@ def test_a_replica_that_has_ended_holds_nothing_whatever_happened_since():
 def test_processes_are_judged_by_their_own_partitions():
     """One partition that lags a little makes no dead process of another one hold its requests for longer."""
     progress = {
-        REQUESTS: PartitionProgress(ago(9), ago(3600)),
-        ("requests", 4): PartitionProgress(ago(0.5), ago(3600)),
+        REQUESTS: ReportedProgress(ago(9), ago(3600)),
+        ("requests", 4): ReportedProgress(ago(0.5), ago(3600)),
     }
     slow = Moment(Progress(progress), Presence(), NOW)
     reports = RequestReport(ago(15), 3, 1), RequestReport(ago(15), 4, 50), RequestReport(ago(1), 4, 7)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from endpoint_analytics.pipeline.core.admission import MAX_BOOTS, MAX_NAMESPACES, Admission
 from endpoint_analytics.pipeline.core.boots import OVERFLOW, Boot, BootKey
 from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
+from endpoint_analytics.pipeline.core.overflow import MAX_BOOTS, MAX_NAMESPACES, OverflowRule
 from endpoint_analytics.pipeline.core.partition import Bounds, PartitionFold
 from endpoint_analytics.pipeline.core.sample_fold import MAX_SERIES
 from endpoint_analytics.pipeline.core.stream_folds import HardwareFold, RequestsFold
@@ -20,31 +20,31 @@ def key(number: int, namespace: str = "flood", endpoint: str = "e") -> BootKey:
 
 
 def test_boots_beyond_the_allowance_share_one_name() -> None:
-    admission = Admission(max_boots=3)
-    assert [admission.admit(key(n)) for n in range(3)] == [key(n) for n in range(3)]
-    assert admission.admit(key(3)) == BootKey("flood", "e", OVERFLOW, OVERFLOW)
-    assert admission.admit(key(1)) == key(1), "one that was admitted stays"
+    rule = OverflowRule(max_boots=3)
+    assert [rule.key_for(key(n)) for n in range(3)] == [key(n) for n in range(3)]
+    assert rule.key_for(key(3)) == BootKey("flood", "e", OVERFLOW, OVERFLOW)
+    assert rule.key_for(key(1)) == key(1), "one that was admitted stays"
 
 
 def test_endpoints_beyond_the_allowance_share_one_name() -> None:
-    admission = Admission(max_boots=1)
-    admission.admit(key(0))
-    assert admission.admit(key(1, endpoint="new")) == BootKey("flood", OVERFLOW, OVERFLOW, OVERFLOW)
+    rule = OverflowRule(max_boots=1)
+    rule.key_for(key(0))
+    assert rule.key_for(key(1, endpoint="new")) == BootKey("flood", OVERFLOW, OVERFLOW, OVERFLOW)
 
 
 def test_each_namespace_has_its_own_allowance() -> None:
-    admission = Admission(max_boots=1)
-    admission.admit(key(0))
-    admission.admit(key(1))
-    assert admission.admit(key(2, namespace="calm")) == key(2, namespace="calm")
+    rule = OverflowRule(max_boots=1)
+    rule.key_for(key(0))
+    rule.key_for(key(1))
+    assert rule.key_for(key(2, namespace="calm")) == key(2, namespace="calm")
 
 
 def test_namespaces_beyond_theirs_share_one_name() -> None:
-    admission = Admission()
+    rule = OverflowRule()
     for number in range(MAX_NAMESPACES):
-        admission.admit(key(0, namespace=f"n{number}"))
-    assert set(admission.admit(key(0, namespace="one-more"))) == {OVERFLOW}
-    assert admission.admit(key(1, namespace="n5")) == key(1, namespace="n5")
+        rule.key_for(key(0, namespace=f"n{number}"))
+    assert set(rule.key_for(key(0, namespace="one-more"))) == {OVERFLOW}
+    assert rule.key_for(key(1, namespace="n5")) == key(1, namespace="n5")
 
 
 def fold_all(stream_fold, values: list[bytes]):

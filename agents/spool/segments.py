@@ -61,7 +61,7 @@ class SpoolLog:
         )
         self._segment_bytes = segment_bytes
         self._fd: int | None = None
-        self._taken_through = 0
+        self._stored_through = 0
 
     @property
     def size_bytes(self) -> int:
@@ -71,7 +71,7 @@ class SpoolLog:
     @property
     def waiting(self) -> int:
         """Number of records that Kafka is not known to have."""
-        return sum(max(s.last - max(s.first - 1, self._taken_through), 0) for s in self.segments)
+        return sum(max(s.last - max(s.first - 1, self._stored_through), 0) for s in self.segments)
 
     def append(self, key: bytes, messages: Sequence[Numbered]) -> None:
         """Write messages with consecutive numbers and fsync once; on OSError, none of them was kept."""
@@ -112,22 +112,22 @@ class SpoolLog:
         records = [
             (segment.first + record.index, record)
             for record in found.records
-            if segment.first + record.index > self._taken_through
+            if segment.first + record.index > self._stored_through
         ]
         if known is None:
             self.damaged += found.damaged
         else:
-            wanted = segment.last - max(segment.first - 1, self._taken_through)
+            wanted = segment.last - max(segment.first - 1, self._stored_through)
             self.damaged += max(wanted, 0) - len(records)
         return records
 
-    def taken(self, through: int) -> None:
+    def delete_through(self, through: int) -> None:
         """Kafka has all messages up to number `through`: delete their segments."""
-        self._taken_through = max(self._taken_through, through)
-        while self.segments and self.segments[0].last <= self._taken_through:
+        self._stored_through = max(self._stored_through, through)
+        while self.segments and self.segments[0].last <= self._stored_through:
             self._remove(self.segments.popleft())
 
-    def taken_all_read(self) -> None:
+    def delete_all_read(self) -> None:
         """Kafka has everything that was read: delete those segments."""
         while self.segments and self.segments[0].read:
             self._remove(self.segments.popleft())
@@ -146,7 +146,7 @@ class SpoolLog:
             found = read_segment(segment.path)
             lost = len(found.records) + found.damaged
         else:
-            lost = max(segment.last - max(segment.first - 1, self._taken_through), 0)
+            lost = max(segment.last - max(segment.first - 1, self._stored_through), 0)
         if segment is self.segments[-1]:
             self._close_tail()
         self.segments.remove(segment)

@@ -15,8 +15,8 @@ MAX_NAMESPACES = 1_000
 """Namespaces in one chunk of one partition; further ones share one name."""
 
 
-class Admission:
-    """The boots and namespaces admitted to one chunk."""
+class OverflowRule:
+    """The boots and namespaces that one chunk counts under their own names."""
 
     __slots__ = ("_admitted", "_endpoints", "_max_boots")
 
@@ -25,7 +25,7 @@ class Admission:
         self._admitted: dict[str, set[BootKey]] = {}
         self._endpoints: set[tuple[str, str]] = set()
 
-    def admit(self, key: BootKey) -> BootKey:
+    def key_for(self, key: BootKey) -> BootKey:
         """Return the key under which the boot is counted: its own, or its namespace's overflow."""
         boots = self._admitted.get(key.namespace)
         if boots is None:
