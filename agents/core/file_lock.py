@@ -28,7 +28,7 @@ _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 def _close_inherited() -> None:
     for lock in list(_held):
-        lock.close()
+        lock.release()
 
 
 if hasattr(os, "register_at_fork"):
@@ -68,14 +68,6 @@ class FileLock:
 
     def release(self) -> None:
         """Release the lock; the file stays. A second call does nothing."""
-        if self._descriptor is not None:
-            # A child that was forked before it could close its copy has the lock too; this takes it from both.
-            with suppress(OSError):
-                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-            self.close()
-
-    def close(self) -> None:
-        """Close this process's copy of the file, as a forked child does: the parent keeps its lock."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
@@ -118,6 +110,9 @@ def locked(path: Path, within_s: float) -> Iterator[None]:
     try:
         yield
     finally:
+        if lock.is_held:
+            # A child that was forked meanwhile may have a copy of the file: this unlocks it too.
+            fcntl.flock(lock.fileno(), fcntl.LOCK_UN)
         lock.release()
 
 
