@@ -38,6 +38,10 @@ class ReportedProgress(NamedTuple):
     steady_since: datetime
     stopped_at: datetime = _NEVER
 
+    def has_resumed(self, now: datetime, presence: Presence) -> bool:
+        """Whether reading has resumed so recently that live agents may not have reported again."""
+        return self.steady_since >= min(now, self.read_to) - presence.heartbeat
+
 
 _UNREAD = ReportedProgress(_NEVER, _NEVER)
 
@@ -89,7 +93,7 @@ class Progress:
         stopped = (
             each.stopped_at
             for each in self.partitions.values()
-            if each.steady_since >= min(now, each.read_to) - presence.heartbeat and each.stopped_at > _NEVER
+            if each.has_resumed(now, presence) and each.stopped_at > _NEVER
         )
         return max(min((*stopped, self.slowest(now))), now - LONGEST)
 

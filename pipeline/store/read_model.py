@@ -150,7 +150,7 @@ class Moment:
             partition = _partition_of(report)
             progress = self.progress.of(partition)
             if (
-                self.is_reporting(progress.steady_since, partition)
+                progress.has_resumed(self.now, self.presence)
                 and not self.is_reporting(report.append_at, partition)
                 and report.append_at >= progress.stopped_at - self.presence.heartbeat
             ):
