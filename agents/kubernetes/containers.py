@@ -60,12 +60,12 @@ def prepared(pod: Pod, rules: Rules) -> Iterable[Stage]:
             continue
         what = f"init container {name}"
         if downloads[index]:
-            yield Stage(moment_us(started, 0, Step.DOWNLOADS), "downloading", what)
+            yield Stage(moment_us(started, 0, Step.DOWNLOAD_STARTED), "downloading", what)
         elif not any(downloads[index:]):  # containers before a download do not change the state
             yield Stage(moment_us(started, 0, Step.STARTED), "initializing", what)
         ended = _current_end(status)
         if ended is not None and ended.exit_code == 0 and downloads[index]:
-            yield Stage(moment_us(ended.finished_at, 0, Step.PULLS_ON), "pulling")
+            yield Stage(moment_us(ended.finished_at, 0, Step.DOWNLOAD_ENDED), "pulling")
 
 
 def unprepared(pod: Pod) -> list[Stage]:

@@ -80,7 +80,7 @@ def _placed(pod: Pod) -> Iterable[Stage]:
         at_us = moment_us(scheduled.last_transition_time, 0, Step.UNSCHEDULED)
         yield Stage(at_us, "pending", reason_text(scheduled.reason, scheduled.message))
     if pod.status.start_time is not None:
-        yield Stage(moment_us(pod.status.start_time, 0, Step.TAKEN_ON), "pulling")
+        yield Stage(moment_us(pod.status.start_time, 0, Step.ACKNOWLEDGED), "pulling")
 
 
 def _of_containers(

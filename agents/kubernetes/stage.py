@@ -22,9 +22,9 @@ class Step(IntEnum):
 
     CREATED = 0
     UNSCHEDULED = 1
-    TAKEN_ON = 2
-    DOWNLOADS = 3
-    PULLS_ON = 4
+    ACKNOWLEDGED = 2
+    DOWNLOAD_STARTED = 3
+    DOWNLOAD_ENDED = 4
     STARTED = 5
     READY = 6
     UNREADY = 7

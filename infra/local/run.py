@@ -20,8 +20,6 @@ from pathlib import Path
 from types import FrameType
 
 from endpoint_analytics.agents.command.installation import install_command
-from endpoint_analytics.infra.local.clickhouse.errors import DirectoryHeldError
-from endpoint_analytics.infra.local.clickhouse.lock import lock_directory
 from endpoint_analytics.infra.local.disk_space import (
     FreeSpace,
     State,
@@ -33,6 +31,7 @@ from endpoint_analytics.infra.local.plan import STOP_ORDER, Installation, databa
 from endpoint_analytics.infra.local.preflight import PreflightError, choose_ports, prepare_directory
 from endpoint_analytics.infra.local.setup import SetupError, make_tables, make_token, make_topics
 from endpoint_analytics.infra.local.supervise import GivenUpError, Part, Supervisor
+from endpoint_analytics.infra.local.system.data_directory import DirectoryInUseError, lock_directory
 from endpoint_analytics.infra.local.terminal import Terminal
 from endpoint_analytics.schemas.configuration.settings import number_option, port_option
 
@@ -145,7 +144,7 @@ def run(arguments: argparse.Namespace) -> int:
         installation = Installation(
             data, choose_ports(data, asked), arguments.rate, arguments.pace, not arguments.no_demo
         )
-    except (PreflightError, DirectoryHeldError, OSError) as error:
+    except (PreflightError, DirectoryInUseError, OSError) as error:
         return _fail(str(error))
     supervisor = _DiskAwareSupervisor(databases(installation, terminal), terminal, data)
     status = _start_and_tend(supervisor, installation, terminal, stopping)

@@ -10,7 +10,7 @@ from endpoint_analytics.pipeline.core.chunks import Record
 from endpoint_analytics.pipeline.core.partition import PartitionFold, Rejection
 from endpoint_analytics.pipeline.core.rows import Row
 from endpoint_analytics.pipeline.store.paused_partitions import PausedPartition
-from endpoint_analytics.pipeline.stream.rejections import RejectionLimit
+from endpoint_analytics.pipeline.stream.rejection_limit import RejectionLimit
 
 Message = TypeVar("Message")
 

@@ -18,7 +18,7 @@ from endpoint_analytics.pipeline.core.chunks import Record
 from endpoint_analytics.pipeline.store.paused_partitions import PausedPartition, newer_than
 from endpoint_analytics.pipeline.store.writer import RowWriter
 from endpoint_analytics.pipeline.stream.range_reader import RangeReader
-from endpoint_analytics.pipeline.stream.rejections import Share
+from endpoint_analytics.pipeline.stream.rejection_limit import Share
 
 log = logging.getLogger(__name__)
 

@@ -44,7 +44,7 @@ from endpoint_analytics.pipeline.stream.pauses import Pauses
 from endpoint_analytics.pipeline.stream.range_reader import RangeReader
 from endpoint_analytics.pipeline.stream.read_progress import Stored
 from endpoint_analytics.pipeline.stream.record_batches import Hole, UnreadableBatch
-from endpoint_analytics.pipeline.stream.rejections import RejectionLimit
+from endpoint_analytics.pipeline.stream.rejection_limit import RejectionLimit
 from endpoint_analytics.schemas.errors import InvalidMessageError
 
 Message = TypeVar("Message")

@@ -268,13 +268,13 @@ def play(parts: Parts, seed: int, seconds: float) -> tuple[Row, Counter[str]]:
         with campaign.supervised():
             for fleet in fleets:
                 fleet.join()
-            row = rig.judge(f"seed {seed}: {campaign.faults.total()} faults")
+            row = rig.verify(f"seed {seed}: {campaign.faults.total()} faults")
         for worker in rig.workers:
             worker.kill()
         rig.replay()
         rig.worker("replayer", static=False)
         rig.wait_for_last_chunks()
-        rig.judge(f"seed {seed}: and the log replayed")
+        rig.verify(f"seed {seed}: and the log replayed")
         return row, campaign.faults
     finally:
         rig.close()

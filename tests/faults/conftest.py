@@ -34,7 +34,7 @@ def rig(parts: Parts, request: pytest.FixtureRequest) -> Iterator[Rig]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if TABLE:
-        terminalreporter.section("faults, each judged by the oracle without tolerance")
+        terminalreporter.section("faults, each verified by the oracle without tolerance")
         terminalreporter.write_line(Row.HEAD)
         for row in TABLE:
             terminalreporter.write_line(str(row))

@@ -1,4 +1,4 @@
-"""The parts that fault tests break, and the judge: workers with short chunks, a fleet that keeps the truth, an oracle.
+"""The parts that fault tests break, and the oracle: workers with short chunks, a fleet that keeps the truth.
 
 Kafka and ClickHouse are shared by all tests; each test has its own topics, consumer group and database.
 """
@@ -331,7 +331,7 @@ class Rig:
             await client.close()
 
     def fleet(self, *, kafka: str = "", **settings: Any) -> Fleet:
-        """Return a fleet that is not running yet; the judge takes it into account."""
+        """Return a fleet that is not running yet; the oracle takes it into account."""
         settings.setdefault("name", self.name)
         settings.setdefault("replicas", 40)
         settings.setdefault("seed", 1)
@@ -482,7 +482,7 @@ class Rig:
                 lines.append(f"{place[0]}/{place[1]}: a chunk ends at {through}, the next begins at {chunk}")
         return lines
 
-    def judge(
+    def verify(
         self,
         fault: str,
         *,

@@ -60,7 +60,7 @@ def test_rows_are_stored_exactly_beside_analysts_without_measure(rig: Rig) -> No
     with analysts(rig.parts, 24) as statuses:
         eventually(lambda: statuses[503], lambda refused: refused > 3, 60, "analysts who are turned away")
         rig.send_steadily(5, rate=8.0, duplicates=0.05, gaps=0.02, restarts=0.02, hardware=True).join()
-        row = rig.judge(f"24 analysts ask heavy queries without end ({statuses.total()} so far)")
+        row = rig.verify(f"24 analysts ask heavy queries without end ({statuses.total()} so far)")
     assert row.stored > 0
     assert worker.process.poll() is None
     assert "TOO_MANY_SIMULTANEOUS_QUERIES" not in worker.log.read_text()

@@ -40,4 +40,4 @@ def test_one_broker_of_three_is_killed_and_comes_back_and_then_another(rig: Rig,
     before = rig.stored_batches()
     eventually(rig.stored_batches, lambda stored: stored > before + 200, 90, "rows without the second broker")
     run.stop()
-    rig.judge("one of three brokers is killed, comes back, another is killed")
+    rig.verify("one of three brokers is killed, comes back, another is killed")

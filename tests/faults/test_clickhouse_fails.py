@@ -41,7 +41,7 @@ def test_a_third_of_all_requests_fail(rig: Rig, fate: Fate) -> None:
     worker = rig.worker()
     rig.send_steadily(7, **TRAFFIC).join()
     rig.proxy.rule = lambda _: PASS
-    rig.judge(f"a third of all requests: {fate.name} ({rig.proxy.counts[fate.name]} inserts)")
+    rig.verify(f"a third of all requests: {fate.name} ({rig.proxy.counts[fate.name]} inserts)")
     assert rig.proxy.counts[fate.name] > 5
     assert worker.process.poll() is None
 
@@ -64,7 +64,7 @@ def test_the_engine_refuses_inserts_in_every_way(rig: Rig) -> None:
         until(lambda: rig.not_ready() == "", 60, f"{refusal.name} is over: the worker is ready")
         assert worker.process.poll() is None
     sending.stop()
-    rig.judge(f"{len(REFUSALS)} refusals of the engine's own")
+    rig.verify(f"{len(REFUSALS)} refusals of the engine's own")
 
 
 @pytest.mark.slow
@@ -78,7 +78,7 @@ def test_reads_are_refused_for_a_while(rig: Rig) -> None:
     assert "endpoint-analytics migrate" in rig.not_ready()
     rig.accept(GONE)
     sending.join()
-    rig.judge("reads refused at the start")
+    rig.verify("reads refused at the start")
     assert worker.process.poll() is None
 
 
@@ -100,7 +100,7 @@ def test_reads_are_cut(rig: Rig) -> None:
             worker.kill()
             rig.send_fast(2, name=f"{rig.name}-{number}", replicas=120, **TRAFFIC)
     rig.proxy.rule = lambda _: PASS
-    rig.judge("answers to reads cut in half")
+    rig.verify("answers to reads cut in half")
 
 
 def test_killed_and_started_again(rig: Rig) -> None:
@@ -113,7 +113,7 @@ def test_killed_and_started_again(rig: Rig) -> None:
         rig.parts.clickhouse.start()
         time.sleep(1)
     sending.join()
-    rig.judge("ClickHouse killed twice, each away for 2 s")
+    rig.verify("ClickHouse killed twice, each away for 2 s")
 
 
 @pytest.mark.slow
@@ -124,7 +124,7 @@ def test_away_while_the_worker_starts(rig: Rig) -> None:
     time.sleep(3)
     rig.parts.clickhouse.start()
     sending.join()
-    rig.judge("ClickHouse away while the worker starts")
+    rig.verify("ClickHouse away while the worker starts")
 
 
 @pytest.mark.slow
@@ -134,7 +134,7 @@ def test_slow(rig: Rig) -> None:
     rig.worker()
     rig.send_steadily(7, **TRAFFIC).join()
     rig.proxy.rule = lambda _: PASS
-    rig.judge("ClickHouse slow: 0.2 to 1.5 s a request")
+    rig.verify("ClickHouse slow: 0.2 to 1.5 s a request")
 
 
 @pytest.mark.slow
@@ -146,7 +146,7 @@ def test_stopped_and_continued(rig: Rig) -> None:
     time.sleep(4)
     os.kill(rig.parts.clickhouse.pid, signal.SIGCONT)
     sending.join()
-    rig.judge("ClickHouse stands still for 4 s")
+    rig.verify("ClickHouse stands still for 4 s")
 
 
 @pytest.mark.slow
@@ -158,7 +158,7 @@ def test_away_for_long(rig: Rig) -> None:
     time.sleep(35)
     rig.parts.clickhouse.start()
     sending.join()
-    rig.judge("ClickHouse away for 35 s")
+    rig.verify("ClickHouse away for 35 s")
     assert worker.process.poll() is None
 
 
@@ -172,7 +172,7 @@ def test_stands_still_beyond_the_time_out(rig: Rig) -> None:
     time.sleep(40)
     os.kill(rig.parts.clickhouse.pid, signal.SIGCONT)
     sending.join()
-    rig.judge("ClickHouse stands still for 40 s")
+    rig.verify("ClickHouse stands still for 40 s")
 
 
 @pytest.mark.slow
@@ -188,4 +188,4 @@ def test_away_while_workers_change(rig: Rig) -> None:
     time.sleep(3)
     rig.parts.clickhouse.start()
     sending.join()
-    rig.judge("workers change while ClickHouse is away")
+    rig.verify("workers change while ClickHouse is away")

@@ -153,5 +153,5 @@ def test_copied_replicas_of_a_fleet(rig: Rig) -> None:
     worker.kill()
     rig.worker()
     sending.join()
-    rig.judge("replicas copied while they run, worker killed")
+    rig.verify("replicas copied while they run, worker killed")
     assert rig.rows("SELECT count() FROM boots FINAL WHERE copy_of != ''") > [(0,)]

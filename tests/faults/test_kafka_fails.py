@@ -28,7 +28,7 @@ def test_killed_and_started_again(rig: Rig) -> None:
     time.sleep(1)
     rig.parts.kafka.start()
     sending.join()
-    rig.judge("Kafka killed and started again")
+    rig.verify("Kafka killed and started again")
 
 
 @pytest.mark.slow
@@ -41,7 +41,7 @@ def test_killed_beside_the_worker(rig: Rig) -> None:
     rig.parts.kafka.start()
     rig.worker()
     sending.join()
-    rig.judge("Kafka and worker killed together")
+    rig.verify("Kafka and worker killed together")
 
 
 @pytest.mark.slow
@@ -55,7 +55,7 @@ def test_stands_still(rig: Rig) -> None:
         os.kill(rig.parts.kafka.pid, signal.SIGCONT)
         time.sleep(1)
     sending.join()
-    rig.judge("Kafka stands still twice for 2.5 s")
+    rig.verify("Kafka stands still twice for 2.5 s")
 
 
 @pytest.mark.slow
@@ -71,7 +71,7 @@ def test_connections_of_the_worker_are_cut(rig: Rig) -> None:
         time.sleep(2)
         between.open()
         sending.join()
-        rig.judge("the worker's connections to Kafka cut")
+        rig.verify("the worker's connections to Kafka cut")
 
 
 def test_topics_that_the_worker_cannot_see_yet(parts: Parts) -> None:
@@ -83,7 +83,7 @@ def test_topics_that_the_worker_cannot_see_yet(parts: Parts) -> None:
         time.sleep(3)
         rig.make_topics()
         rig.send_steadily(4, **TRAFFIC).join()
-        rig.judge("topics that come after the worker")
+        rig.verify("topics that come after the worker")
     finally:
         rig.close()
 
@@ -136,7 +136,7 @@ def test_unreachable_from_one_agent(rig: Rig) -> None:
             assert said[0] == "totals"
             also[BootKey(rig.name, "llm", replica, said[1])] = Accepted(_totals(said[2]))
             assert "full" not in said[3]
-    row = rig.judge("Kafka out of reach of one agent for 3 s", also=also)
+    row = rig.verify("Kafka out of reach of one agent for 3 s", also=also)
     assert row.stored > 40
     assert eventually(lambda: rig.stored_batches(), bool, 5, "batches")
 
@@ -156,7 +156,7 @@ def test_away_for_long(rig: Rig) -> None:
     time.sleep(25)
     rig.parts.kafka.start()
     sending.join()
-    rig.judge("Kafka away for 25 s")
+    rig.verify("Kafka away for 25 s")
 
 
 @pytest.mark.slow
@@ -169,4 +169,4 @@ def test_killed_again_and_again(rig: Rig) -> None:
         rig.parts.kafka.start()
         time.sleep(3)
     sending.join()
-    rig.judge("Kafka killed four times")
+    rig.verify("Kafka killed four times")

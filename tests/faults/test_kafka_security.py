@@ -119,7 +119,7 @@ def test_agents_and_worker_are_exact_through_it(secure: SecureKafka, secure_part
         allow_all(secure, rig)
         rig.worker()
         rig.send_fast(6, replicas=20, rate=8.0, restarts=0.02, duplicates=0.05)
-        rig.judge(f"Kafka with {way}")
+        rig.verify(f"Kafka with {way}")
         config = rig.kafka_config()
         reported = ("--namespace", "secure", "--endpoint", "e", "--replica-id", "r", "--state", "pending")
         done = run(config, *COMMAND, "replica", "set", *reported)

@@ -72,7 +72,7 @@ def test_a_partition_without_a_leader_stops_no_other(rig: Rig, cluster: Cluster)
         cluster.brokers[BROKERS.index(KILLED)].start()
     asyncio.run(_send(rig, fleet, fleet.replicas, 4))
     asyncio.run(_rest(rig, fleet))
-    rig.judge("a broker without replicas is killed, and comes back")
+    rig.verify("a broker without replicas is killed, and comes back")
 
 
 def behind_s(rig: Rig, *, lead: bool) -> float:

@@ -52,7 +52,7 @@ def test_poison_of_each_kind(rig: Rig) -> None:
     rig.worker()
     reasons, places = send_each_kind(rig)
     rig.send_fast(5, duplicates=0.1, gaps=0.05)
-    rig.judge("poison of each kind among good batches", rejected=reasons)
+    rig.verify("poison of each kind among good batches", rejected=reasons)
     stored = set(rig.rows("SELECT topic, partition, offset FROM rejected FINAL"))
     assert stored == set(places)
     assert rig.rejected_messages() == Counter(places)
@@ -70,7 +70,7 @@ def test_ten_megabytes_do_not_enter_the_log(rig: Rig) -> None:
         asyncio.run(send())
     rig.worker()
     rig.send_fast(3)
-    rig.judge("10 MB refused by Kafka, the others exact")
+    rig.verify("10 MB refused by Kafka, the others exact")
 
 
 def test_poison_and_a_killed_worker(rig: Rig) -> None:
@@ -80,7 +80,7 @@ def test_poison_and_a_killed_worker(rig: Rig) -> None:
     worker.kill()
     rig.worker()
     sending.join()
-    rig.judge("poison beside three in ten batches, worker killed")
+    rig.verify("poison beside three in ten batches, worker killed")
     places = {place for fleet in rig.fleets for place in fleet.truth.poison_places}
     assert set(rig.rows("SELECT topic, partition, offset FROM rejected FINAL")) == places
     assert rig.rejected_messages().keys() == places
@@ -91,7 +91,7 @@ def test_late_within_the_bounds(rig: Rig) -> None:
     for hours in (1, 24, 47):
         rig.send_fast(4, name=f"{rig.name}-{hours}h", clock_offset_s=-hours * HOUR_S, duplicates=0.1)
     rig.send_fast(4, name=f"{rig.name}-spread", clock_spread_s=20 * HOUR_S, clock_offset_s=-21 * HOUR_S)
-    rig.judge("events up to 47 h late")
+    rig.verify("events up to 47 h late")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_out_of_bounds(rig: Rig, offset_s: float, reason: str) -> None:
     asyncio.run(off.run_fast(4))
     rig.send_fast(6)
     assert off.truth.batches == 40
-    rig.judge(
+    rig.verify(
         f"clocks {offset_s / HOUR_S:+.2f} h off: {reason}", rejected=Counter({reason: off.truth.batches})
     )
     assert rig.rows("SELECT count() FROM request_windows WHERE endsWith(namespace, '-off')") == [(0,)]
@@ -122,7 +122,7 @@ def test_out_of_bounds(rig: Rig, offset_s: float, reason: str) -> None:
 def test_ahead_within_the_bounds(rig: Rig) -> None:
     rig.worker()
     rig.send_fast(6, clock_offset_s=45.0)
-    rig.judge("clocks 45 s ahead")
+    rig.verify("clocks 45 s ahead")
 
 
 @pytest.mark.slow
@@ -130,7 +130,7 @@ def test_a_name_shared_by_two_boots(rig: Rig) -> None:
     """The old process still sends alongside the new one: two boots, each exact."""
     rig.worker()
     rig.send_steadily(6, restarts=0.3, overlap=4, duplicates=0.1, late=0.1).join()
-    rig.judge("replica names reused while the old boots still send")
+    rig.verify("replica names reused while the old boots still send")
     [(most,)] = rig.rows(
         "SELECT max(boots) FROM (SELECT replica_id, window_start, uniqExact(boot_id) AS boots"
         " FROM request_windows FINAL GROUP BY replica_id, window_start)"
@@ -142,7 +142,7 @@ def test_a_name_shared_by_two_boots(rig: Rig) -> None:
 def test_batches_held_back_over_chunks(rig: Rig) -> None:
     rig.worker()
     rig.send_steadily(8, late=0.3, late_batches=8, gaps=0.1, duplicates=0.2).join()
-    rig.judge("three in ten batches 4 s late, one in ten never sent")
+    rig.verify("three in ten batches 4 s late, one in ten never sent")
 
 
 def test_stamps_that_no_clock_gives(rig: Rig) -> None:
@@ -163,7 +163,7 @@ def test_stamps_that_no_clock_gives(rig: Rig) -> None:
 
     asyncio.run(send())
     rig.send_fast(3)
-    rig.judge("stamps of 1970 and before", rejected=Counter(too_early=len(stamps_s)))
+    rig.verify("stamps of 1970 and before", rejected=Counter(too_early=len(stamps_s)))
 
 
 def just_now() -> tuple[int, int]:

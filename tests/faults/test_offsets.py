@@ -20,13 +20,13 @@ TRAFFIC = {"rate": 8.0, "duplicates": 0.1, "gaps": 0.02, "late": 0.05, "restarts
 def test_offsets_reset_to_the_beginning(rig: Rig) -> None:
     worker = rig.worker()
     rig.send_steadily(6, **TRAFFIC).join()
-    rig.judge("before the offsets are reset")
+    rig.verify("before the offsets are reset")
     assert worker.stop(30) == 0
     rig.replay()
     rig.worker("replayer")
     rig.send_steadily(3, name=f"{rig.name}-more", **TRAFFIC).join()
     rig.wait_for_last_chunks()
-    rig.judge("offsets reset to earliest, all read again")
+    rig.verify("offsets reset to earliest, all read again")
 
 
 @pytest.mark.slow
@@ -38,7 +38,7 @@ def test_a_replay_beside_the_worker_that_goes_on(rig: Rig) -> None:
     rig.replay()
     rig.worker("replayer")
     sending.join()
-    rig.judge("the log replayed beside the worker that goes on")
+    rig.verify("the log replayed beside the worker that goes on")
 
 
 @pytest.mark.slow
@@ -48,7 +48,7 @@ def test_gaps_in_append_time(rig: Rig) -> None:
     for _ in range(3):
         asyncio.run(fleet.run_fast(4))
         time.sleep(2.5)
-    rig.judge("gaps of more than a chunk in append time")
+    rig.verify("gaps of more than a chunk in append time")
 
 
 class Transactions:
@@ -104,10 +104,10 @@ def test_holes_of_transactions(rig: Rig) -> None:
     worker.kill()
     asyncio.run(_in_transactions(fleet, 6, rig.parts.kafka.bootstrap_servers, f"{rig.name}-2"))
     rig.worker()
-    rig.judge("holes of transactions, committed and aborted")
+    rig.verify("holes of transactions, committed and aborted")
     time.sleep(2)
     asyncio.run(_in_transactions(fleet, 2, rig.parts.kafka.bootstrap_servers, f"{rig.name}-3"))
-    rig.judge("holes of transactions: commits go on past them")
+    rig.verify("holes of transactions: commits go on past them")
     rig.eventually(
         lambda: rig.rows(
             "SELECT partition, next_offset, end_offset FROM partition_progress FINAL"
@@ -147,7 +147,7 @@ def test_commits_are_where_chunks_begin(rig: Rig) -> None:
         seen |= set(rig.committed().items())
         time.sleep(0.3)
     sending.join()
-    rig.judge("commits watched")
+    rig.verify("commits watched")
     chunks = rig.rows("SELECT partition, chunk, version FROM chunks FINAL WHERE stream = 'requests'")
     assert len(seen) > 12
     ends = {(partition, version + 1) for partition, _, version in chunks}
@@ -159,7 +159,7 @@ def test_an_idle_chunk_is_committed_and_the_brokers_clock_steps_back(rig: Rig) -
     is counted into it: by the same worker, by one that starts there, and by one that rereads everything."""
     worker = rig.worker()
     rig.send_fast(4, **TRAFFIC)
-    rig.judge("before it is idle")
+    rig.verify("before it is idle")
 
     def uncommitted() -> dict[int, int]:
         ends = dict(
@@ -178,12 +178,12 @@ def test_an_idle_chunk_is_committed_and_the_brokers_clock_steps_back(rig: Rig) -
         asyncio.run(send_stamped(rig, messages, within_s * 1000 + 900))
         if of_worker == "another":
             worker = rig.worker()
-        rig.judge(f"clock steps back into a committed chunk; {of_worker} worker")
+        rig.verify(f"clock steps back into a committed chunk; {of_worker} worker")
     worker.kill()
     rig.replay()
     rig.worker("replayer")
     rig.wait_for_last_chunks()
-    rig.judge("clock stepped back, and the log replayed")
+    rig.verify("clock stepped back, and the log replayed")
 
 
 async def send_stamped(rig: Rig, messages: list[Message], at_ms: int) -> None:

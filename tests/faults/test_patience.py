@@ -20,7 +20,7 @@ def test_what_is_slow_is_waited_for(rig: Rig) -> None:
     rig.proxy.rule = lambda request: Fate("slow", delay_s=3) if request.is_insert else PASS
     rig.worker()
     begun = time.monotonic()
-    rig.judge("slower than a stall may last")
+    rig.verify("slower than a stall may last")
     assert time.monotonic() - begun > rig.stalled_after_s
 
 
@@ -28,19 +28,19 @@ def test_what_is_lost_is_called_lost(rig: Rig) -> None:
     rig.lost_after_s = 3
     rig.send_fast(3, **TRAFFIC)
     rig.worker()
-    rig.judge("before rows are taken away")
+    rig.verify("before rows are taken away")
     rig.client.command("TRUNCATE TABLE request_windows")
     with pytest.raises(LostError, match=r"(?s)lost.*not stored: none.*not in the windows"):
-        rig.judge("rows taken away")
+        rig.verify("rows taken away")
 
 
 def test_what_waits_is_called_stalled(rig: Rig) -> None:
     rig.stalled_after_s = rig.lost_after_s = 4
     worker = rig.worker()
     rig.send_fast(2, **TRAFFIC)
-    rig.judge("before the worker stands still")
+    rig.verify("before the worker stands still")
     pause(worker)
     rig.send_fast(2, name=f"{rig.name}-more", **TRAFFIC)
     with pytest.raises(StalledError, match="stalled") as failure:
-        rig.judge("the worker stands still")
+        rig.verify("the worker stands still")
     assert re.search(r"not stored: \{'\w+/\d': \d+", str(failure.value))

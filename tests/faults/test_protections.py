@@ -51,7 +51,7 @@ def test_the_head_of_the_log_is_gone_and_offsets_are_reset(rig: Rig) -> None:
     """The log begins within a stored chunk, the rest of which must not be counted into another chunk."""
     worker = rig.worker()
     rig.send_steadily(6, **TRAFFIC).join()
-    rig.judge("before the head is gone")
+    rig.verify("before the head is gone")
     assert worker.stop(30) == 0
     middle = {
         partition: chunk + (version - chunk) // 2
@@ -66,7 +66,7 @@ def test_the_head_of_the_log_is_gone_and_offsets_are_reset(rig: Rig) -> None:
         worker = rig.worker("replayer")
         rig.send_steadily(3, name=f"{rig.name}-more-{time.monotonic_ns()}", **TRAFFIC).join()
         rig.wait_for_last_chunks()
-        rig.judge("the log trimmed within a chunk, offsets reset")
+        rig.verify("the log trimmed within a chunk, offsets reset")
         worker.kill()
 
 
@@ -75,7 +75,7 @@ def test_the_head_is_gone_up_to_within_the_open_chunk(rig: Rig) -> None:
     """The worker was down for longer than the log's retention; its open chunk is partly stored and partly deleted."""
     worker = rig.worker()
     rig.send_fast(12, **TRAFFIC)
-    rig.judge("an open chunk, stored and not committed")
+    rig.verify("an open chunk, stored and not committed")
     worker.kill()
     trim(
         rig,
@@ -89,7 +89,7 @@ def test_the_head_is_gone_up_to_within_the_open_chunk(rig: Rig) -> None:
     )
     rig.worker()
     rig.send_steadily(4, name=f"{rig.name}-more", **TRAFFIC).join()
-    rig.judge("the log trimmed within the open chunk")
+    rig.verify("the log trimmed within the open chunk")
 
 
 def flood(rig: Rig, number: int, topic: Topic = REQUESTS) -> None:
@@ -147,7 +147,7 @@ def test_a_flood_of_unusable_messages_pauses_its_partition_alone(rig: Rig) -> No
     assert worker.process.poll() is None
 
     rig.send_fast(3, name=f"{rig.name}-well", **TRAFFIC)
-    rig.judge("2,100 unusable messages: paused alone, well by itself", rejected=Counter(wrong_shape=2100))
+    rig.verify("2,100 unusable messages: paused alone, well by itself", rejected=Counter(wrong_shape=2100))
     assert paused() == []
 
 
@@ -177,7 +177,7 @@ def test_a_stream_that_cannot_be_stored_stops_no_other(rig: Rig) -> None:
     rig.eventually(late_s, lambda found: found[0][0] < 5, "how far requests are read, up to date")
     assert rig.rejections() == Counter()
     rig.accept(NO_REJECTED)
-    rig.judge("what is rejected cannot be stored", rejected=Counter(wrong_shape=stuck))
+    rig.verify("what is rejected cannot be stored", rejected=Counter(wrong_shape=stuck))
 
 
 def partition_of(key: bytes, partitions: int) -> int:
@@ -194,7 +194,7 @@ def test_a_rejected_topic_that_is_missing_stops_nothing(parts: Parts) -> None:
         asyncio.run(ensure_topics(parts.kafka.bootstrap_servers, specs))
         rig.worker("worker-1", "--health-port", str(port))
         rig.send_fast(3, poison=0.1, **TRAFFIC)
-        rig.judge("poison, and no topic for what is rejected")
+        rig.verify("poison, and no topic for what is rejected")
         assert f"degraded: the topic {REJECTED.name(rig.name)} is missing" in page(port, "/ready")[1]
     finally:
         rig.close()
@@ -210,7 +210,7 @@ def test_a_paused_partition_is_resumed_by_a_command(rig: Rig) -> None:
     )
     assert rig.command("partitions", "list").startswith(f"requests/{partition} paused since ")
     assert "resumes within seconds" in rig.command("partitions", "resume", "requests", str(partition))
-    rig.judge("2,500 unusable messages: resumed by a command", rejected=Counter(wrong_shape=2500))
+    rig.verify("2,500 unusable messages: resumed by a command", rejected=Counter(wrong_shape=2500))
     assert rig.command("partitions", "list") == "no partition is paused\n"
 
 
@@ -223,7 +223,7 @@ def test_a_bad_sender_beside_good_ones_pauses_nothing(rig: Rig) -> None:
     for _ in range(6):
         flood(rig, 2_000)
     sending.join()
-    rig.judge("12,000 unusable messages of one sender", rejected=Counter(wrong_shape=12_000))
+    rig.verify("12,000 unusable messages of one sender", rejected=Counter(wrong_shape=12_000))
     assert rig.rows("SELECT count() FROM paused_partitions") == [(0,)]
 
 
@@ -261,7 +261,7 @@ def flood_of_boots(rig: Rig) -> None:
     worker.kill()
     rig.worker()
     rig.send_fast(1, name=f"{rig.name}-calm-again", **TRAFFIC)
-    rig.judge(f"a flood of 4,000 boots, {overflow} events as overflow")
+    rig.verify(f"a flood of 4,000 boots, {overflow} events as overflow")
     assert stored() == expected
 
 
@@ -293,7 +293,7 @@ def test_a_flood_of_names_keeps_nobody_waiting(rig: Rig) -> None:
     calm.join()
     ages.sort()
     reported = f"rows of others at most {ages[-1]:.1f} s old, p90 {ages[len(ages) * 9 // 10]:.1f} s"
-    rig.judge(f"{3 * names} new boots in one namespace: {reported}")
+    rig.verify(f"{3 * names} new boots in one namespace: {reported}")
     assert reads[0] < 3 * names / 20, f"{reads[0]} reads for {3 * names} names"
 
 
@@ -386,7 +386,7 @@ def test_an_agent_killed_in_an_outage_and_its_spool_replayed_twice(rig: Rig) -> 
     key_of = rig.rows("SELECT namespace, endpoint, replica_id, boot_id, arrived, finished FROM boots FINAL"
                       " WHERE stream = 'requests'")  # fmt: skip
     assert len(key_of) == 3
-    rig.judge("agent killed in an outage, its spool replayed twice")
+    rig.verify("agent killed in an outage, its spool replayed twice")
 
 
 def last_number(agent: Child) -> int:

@@ -31,7 +31,7 @@ def test_codecs_that_an_operator_sets_on_a_topic(rig: Rig) -> None:
         for topic in (REQUESTS, HARDWARE):
             rig.configure(topic, compression_type=codec)
         rig.send_fast(3, name=f"{rig.name}-{codec}", **TRAFFIC)
-    rig.judge("compression.type lz4, zstd, snappy, gzip on the topics")
+    rig.verify("compression.type lz4, zstd, snappy, gzip on the topics")
 
 
 FAULTS: dict[str, Callable[[bytes], bytes]] = {
@@ -98,7 +98,7 @@ def unreadable(rig: Rig, faults: dict[str, Callable[[bytes], bytes]], fault: str
     rig.replay()
     worker = rig.worker()
     rig.send_fast(2, name=f"{rig.name}-beside", **TRAFFIC)
-    rig.judge(fault, rejected=Counter(unreadable_batch=len(faults)))
+    rig.verify(fault, rejected=Counter(unreadable_batch=len(faults)))
     assert worker.process.poll() is None
     named = rig.rows("SELECT topic, partition, offset, detail FROM rejected FINAL ORDER BY offset")
     assert [row[:3] for row in named] == [(REQUESTS.name(rig.name), 0, first) for first, _ in spoilt.values()]
@@ -109,7 +109,7 @@ def unreadable(rig: Rig, faults: dict[str, Callable[[bytes], bytes]], fault: str
     worker.kill()
     rig.worker()
     rig.wait_for_last_chunks()
-    rig.judge(f"{fault}, and the log replayed", rejected=Counter(unreadable_batch=len(faults)))
+    rig.verify(f"{fault}, and the log replayed", rejected=Counter(unreadable_batch=len(faults)))
 
 
 def test_batches_that_a_disk_and_a_bad_packer_spoilt(parts: Parts) -> None:
@@ -147,6 +147,6 @@ def test_a_place_where_the_broker_itself_cannot_read(parts: Parts) -> None:
         named = {offset for (offset,) in rig.rows("SELECT offset FROM rejected FINAL")}
         assert set(range(first, last + 1)) <= named <= set(range(first, last + 1 + len(sent[4])))
         settle(sent, named)
-        rig.judge("a length that the broker cannot follow", rejected=Counter(unreadable_batch=len(named)))
+        rig.verify("a length that the broker cannot follow", rejected=Counter(unreadable_batch=len(named)))
     finally:
         rig.close()

@@ -13,7 +13,7 @@ TRAFFIC = {"rate": 8.0, "duplicates": 0.05, "gaps": 0.02, "late": 0.03, "restart
 
 
 def killed_at(rig: Rig, rule: Once, fault: str) -> None:
-    """Kill the worker when the rule is met, restart it, and judge."""
+    """Kill the worker when the rule is met, restart it, and verify."""
     worker = rig.worker()
     rule.fate = replace(rule.fate, answered=0.0, then=worker.process.kill)
     sending = rig.send_steadily(9, **TRAFFIC)
@@ -23,7 +23,7 @@ def killed_at(rig: Rig, rule: Once, fault: str) -> None:
     assert worker.process.wait() == -9
     rig.worker()
     sending.join()
-    rig.judge(fault)
+    rig.verify(fault)
 
 
 def test_killed_before_an_insert(rig: Rig) -> None:
@@ -68,7 +68,7 @@ def test_killed_again_and_again(rig: Rig) -> None:
     rig.proxy.reset()
     rig.worker()
     sending.join()
-    rig.judge("worker killed four times")
+    rig.verify("worker killed four times")
 
 
 @pytest.mark.slow
@@ -81,4 +81,4 @@ def test_killed_while_it_catches_up(rig: Rig) -> None:
         until(lambda kill=kill, worker=worker: kill.met and worker.process.poll() is not None, 60, "the kill")
     rig.proxy.reset()
     rig.worker()
-    rig.judge("worker killed three times while it catches up")
+    rig.verify("worker killed three times while it catches up")

@@ -25,7 +25,7 @@ def test_a_zombie_wakes_beside_its_heir(rig: Rig, static: bool) -> None:
     until(lambda: rig.stored_batches() > before + 50, 60, "the heir at work")
     resume(zombie)
     sending.join()
-    rig.judge(f"SIGSTOP past the session, heir, SIGCONT ({'static' if static else 'dynamic'})")
+    rig.verify(f"SIGSTOP past the session, heir, SIGCONT ({'static' if static else 'dynamic'})")
     assert heir.process.poll() is None
 
 
@@ -43,7 +43,7 @@ def test_a_zombie_wakes_within_an_insert(rig: Rig) -> None:
     until(lambda: rig.stored_batches() > before + 50, 60, "the heir at work")
     resume(zombie)
     sending.join()
-    rig.judge("SIGSTOP within an insert, heir, SIGCONT")
+    rig.verify("SIGSTOP within an insert, heir, SIGCONT")
 
 
 @pytest.mark.slow
@@ -54,7 +54,7 @@ def test_two_workers_of_one_name(rig: Rig) -> None:
     rig.wait_for_commits()
     rig.worker("worker-1")
     sending.join()
-    rig.judge("two workers under one instance id")
+    rig.verify("two workers under one instance id")
 
 
 @pytest.mark.slow
@@ -63,7 +63,7 @@ def test_what_faust_does_not_deliver_is_fetched_again(rig: Rig) -> None:
     for number in range(3):
         rig.worker(f"worker-{number}", LOSSY=str(number))
     sending.join()
-    rig.judge("Faust loses messages, and mixes up generations")
+    rig.verify("Faust loses messages, and mixes up generations")
     said = "".join(worker.log.read_text() for worker in rig.workers)
     assert said.count("was not delivered; fetching it again") > 5
 
@@ -89,4 +89,4 @@ def test_workers_added_and_removed(rig: Rig, static: bool) -> None:
                 worker.stop(30)
         time.sleep(rng.uniform(0.2, 1.0))
     sending.join()
-    rig.judge(f"workers added and removed ({'static' if static else 'dynamic'})")
+    rig.verify(f"workers added and removed ({'static' if static else 'dynamic'})")

@@ -1,1 +1,1 @@
-"""Shared by tests: the real parts, the oracle, judges, waiting. Typed like the sources."""
+"""Shared by tests: the real parts, the oracle, third-party clients (judges), waiting. Typed like the sources."""

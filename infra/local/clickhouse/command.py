@@ -66,8 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT; print `clickhouse ready URL` once the server answers."""
-    from endpoint_analytics.infra.local.clickhouse.errors import DirectoryHeldError
     from endpoint_analytics.infra.local.clickhouse.start import ServerSettings, start
+    from endpoint_analytics.infra.local.system.data_directory import DirectoryInUseError
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     data = arguments.data.resolve()
@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.stall_timeout,
         )
         start(data, service, ready, until_stdin_closes=arguments.until_stdin_closes)
-    except (DirectoryHeldError, OSError, ValueError) as error:
+    except (DirectoryInUseError, OSError, ValueError) as error:
         print(f"endpoint-analytics clickhouse: {error}", file=sys.stderr)
         return 1
     return 0

@@ -1,6 +1,6 @@
 """Errors in ClickHouse's terms: error codes, their HTTP status and their text.
 
-Only pure functions and the two exceptions belong here. The engine's own errors arrive as text that
+Only pure functions and the exception belong here. The engine's own errors arrive as text that
 starts with `Code: N.`; errors of this server use ClickHouse's code and name for the same condition.
 """
 
@@ -106,10 +106,6 @@ class ClickHouseError(Exception):
     def status(self) -> int:
         """The HTTP status that ClickHouse uses for this code."""
         return http_status(self.code)
-
-
-class DirectoryHeldError(Exception):
-    """The data directory cannot be used: another process has locked it."""
 
 
 def http_status(code: int) -> int:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from endpoint_analytics.infra.local.clickhouse.accounts import Account
 from endpoint_analytics.infra.local.clickhouse.confine import confine
-from endpoint_analytics.infra.local.clickhouse.lock import lock_directory
+from endpoint_analytics.infra.local.system.data_directory import lock_directory
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def start(
 ) -> None:
     """Serve until stopped. `ready` is called with the URL once the server answers.
 
-    Raises DirectoryHeldError, and OSError if the address is not available.
+    Raises DirectoryInUseError, and OSError if the address is not available.
     """
     _raise_descriptor_limit()
     with lock_directory(directory):

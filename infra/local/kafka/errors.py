@@ -15,9 +15,5 @@ class JavaNotFoundError(KafkaError):
     """No sufficiently recent Java runtime was found."""
 
 
-class DirectoryInUseError(KafkaError):
-    """Another process has locked the data directory."""
-
-
 class TopicMismatchError(KafkaError):
     """A topic exists with different settings than specified."""

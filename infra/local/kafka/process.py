@@ -12,7 +12,6 @@ from typing import Self
 
 from endpoint_analytics.agents.core.file_lock import FileLock
 from endpoint_analytics.infra.local.kafka import jars
-from endpoint_analytics.infra.local.kafka.data_directory import lock_directory
 from endpoint_analytics.infra.local.kafka.errors import KafkaError
 from endpoint_analytics.infra.local.kafka.java import find_java
 from endpoint_analytics.infra.local.kafka.log import ServerLog, log_options, read_tail
@@ -25,6 +24,7 @@ from endpoint_analytics.infra.local.kafka.storage import (
     new_cluster_id,
 )
 from endpoint_analytics.infra.local.system.child import spawn
+from endpoint_analytics.infra.local.system.data_directory import DirectoryInUseError, lock_directory
 from endpoint_analytics.infra.local.system.port import free_port, is_free
 
 HEAP_MB = 512
@@ -109,7 +109,10 @@ class KafkaProcess:
         java = [str(find_java()), "-cp", os.pathsep.join(map(str, paths))]
         deadline = time.monotonic() + timeout_s
         self._release()
-        self._lock = lock_directory(self._data)
+        try:
+            self._lock = lock_directory(self._data)
+        except (DirectoryInUseError, OSError) as error:
+            raise KafkaError(f"Kafka cannot use {self._data}: {error}") from error
         try:
             self._format(java, timeout_s)
             for remaining in reversed(range(TRIES)):

@@ -30,7 +30,7 @@ _UNITS: dict[str, Unit] = {
     "tokens_per_second": "tokens_per_second",
 }
 # Counted since the previous sample: their sum over a time range is the total in it.
-PASSED = frozenset(
+DELTAS = frozenset(
     metric.name
     for metric in (
         names.NETWORK_RECEIVED_BYTES,
@@ -40,7 +40,7 @@ PASSED = frozenset(
     )
 )
 _UNIT_OF: dict[str, Unit] = {
-    metric.name: "bytes_per_second" if metric.name in PASSED else _UNITS.get(metric.unit, "other")
+    metric.name: "bytes_per_second" if metric.name in DELTAS else _UNITS.get(metric.unit, "other")
     for metric in HARDWARE_METRICS
 } | {metric.name: _UNITS.get(metric.unit, "other") for metric in ENGINE_METRICS}
 
@@ -177,11 +177,11 @@ def sample_series(
     """Return the mean of each step, for hardware or serving engines. Byte counts become bytes/s per replica."""
     series = []
     for each in found:
-        passed = each.metric in PASSED
+        is_delta = each.metric in DELTAS
         values: list[float | int | None] = []
         for moment in at:
             samples, total, windows = each.steps.get(moment, (0, 0.0, 0))
-            divisor = windows * WINDOW_S if passed else samples
+            divisor = windows * WINDOW_S if is_delta else samples
             values.append(total / divisor if divisor else None)
         source = {"replica": each.replica, "device": each.device} if details else {}
         series.append(Series(group, each.metric, unit_of(each.metric), values, **source))

@@ -11,8 +11,8 @@ from tests.support.parts import ROOT
 
 from endpoint_analytics.infra.command import main
 from endpoint_analytics.infra.local import preflight, run
-from endpoint_analytics.infra.local.clickhouse.lock import lock_directory
 from endpoint_analytics.infra.local.preflight import PreflightError, choose_ports, prepare_directory
+from endpoint_analytics.infra.local.system.data_directory import lock_directory
 from endpoint_analytics.infra.local.system.port import free_port
 
 HOST = "127.0.0.1"

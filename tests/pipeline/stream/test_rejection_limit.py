@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from endpoint_analytics.pipeline.stream.rejections import (
+from endpoint_analytics.pipeline.stream.rejection_limit import (
     REMEMBERED_MS,
     SPAN_MESSAGES,
     RejectionLimit,
