@@ -8,7 +8,7 @@ import sys
 from endpoint_analytics.agents.command.agent_options import add_timeout_option
 from endpoint_analytics.agents.command.set_command import add_set, parse_time_us
 from endpoint_analytics.agents.core.config import ConfigurationError
-from endpoint_analytics.agents.delivery.events import SendError, send_endpoint_settings
+from endpoint_analytics.agents.delivery.orchestrator_events import SendError, send_endpoint_settings
 from endpoint_analytics.schemas.configuration.kafka_options import add_kafka_options, kafka_of
 from endpoint_analytics.schemas.errors import InvalidMessageError
 

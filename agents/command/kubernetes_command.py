@@ -12,13 +12,13 @@ from pathlib import Path
 
 from endpoint_analytics.agents.command.agent_options import add_timeout_option, log_to_stderr
 from endpoint_analytics.agents.core.config import ENVIRONMENT_PREFIX, ConfigurationError
-from endpoint_analytics.agents.delivery.quiet import quiet_client
+from endpoint_analytics.agents.delivery.client_log_filter import quiet_client
 from endpoint_analytics.agents.kubernetes.access import ClusterAccess, access_of_pod
 from endpoint_analytics.agents.kubernetes.agent import KubernetesSettings, watch_until
 from endpoint_analytics.agents.kubernetes.containers import Rules
 from endpoint_analytics.agents.kubernetes.kubeconfig import access_of_kubeconfig
 from endpoint_analytics.agents.kubernetes.naming import REPLICA_FROM, Naming
-from endpoint_analytics.agents.kubernetes.origin import Origin
+from endpoint_analytics.agents.kubernetes.origin_header import Origin
 from endpoint_analytics.agents.kubernetes.selector import parse_selector
 from endpoint_analytics.schemas.configuration.kafka_client import make_ssl_context
 from endpoint_analytics.schemas.configuration.kafka_options import add_kafka_options, kafka_of

@@ -19,9 +19,9 @@ from endpoint_analytics.agents.command.agent_options import (
 )
 from endpoint_analytics.agents.core.config import AgentConfig, ConfigurationError
 from endpoint_analytics.agents.core.file_lock import FileLock, acquire
+from endpoint_analytics.agents.delivery.client_log_filter import quiet_client
 from endpoint_analytics.agents.delivery.outage import Outage
 from endpoint_analytics.agents.delivery.producer import Producer
-from endpoint_analytics.agents.delivery.quiet import quiet_client
 from endpoint_analytics.agents.log.formats import FORMATS, Parser, pattern_parser
 from endpoint_analytics.agents.log.journal import Journal
 from endpoint_analytics.agents.log.reader import AccessLogReader, now_us

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import islice
 
-from endpoint_analytics.agents.core.config import AgentConfig
-from endpoint_analytics.agents.core.in_range import (
+from endpoint_analytics.agents.core.clamp import (
     durations_in_range,
     interval_in_range,
     status_in_range,
     totals_in_range,
 )
+from endpoint_analytics.agents.core.config import AgentConfig
 from endpoint_analytics.agents.core.recorder import RecordedRequest, Snapshot
 from endpoint_analytics.schemas.limits import MAX_DURATION_US, MAX_EVENTS, MAX_LEVEL
 from endpoint_analytics.schemas.requests import (

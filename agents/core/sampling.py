@@ -9,8 +9,8 @@ import threading
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
+from endpoint_analytics.agents.core.clamp import interval_in_range
 from endpoint_analytics.agents.core.clock import now_ns, read_offset_us, steady_offset_us
-from endpoint_analytics.agents.core.in_range import interval_in_range
 
 Sample = TypeVar("Sample")
 

@@ -15,7 +15,7 @@ import psutil
 
 from endpoint_analytics.agents.hardware.cgroup import ControlGroup, OwnCgroup
 from endpoint_analytics.agents.hardware.reading import Delta, HardwareReading
-from endpoint_analytics.agents.hardware.stacks import (
+from endpoint_analytics.agents.hardware.stacked_devices import (
     BLOCK,
     DEVICES,
     Disk,

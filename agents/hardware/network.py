@@ -10,7 +10,7 @@ from typing import Protocol
 import psutil
 
 from endpoint_analytics.agents.hardware.reading import Delta, HardwareReading
-from endpoint_analytics.agents.hardware.stacks import NETWORK, counted_interfaces, read_interfaces
+from endpoint_analytics.agents.hardware.stacked_devices import NETWORK, counted_interfaces, read_interfaces
 from endpoint_analytics.schemas.metrics import NETWORK_RECEIVED_BYTES, NETWORK_SENT_BYTES
 
 LOOK_EVERY_NS = 10_000_000_000

@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from endpoint_analytics.agents.core.clamp import reading_in_range, readings_in_range, text_in_range
 from endpoint_analytics.agents.core.config import AgentConfig
-from endpoint_analytics.agents.core.in_range import reading_in_range, readings_in_range, text_in_range
 from endpoint_analytics.agents.core.sampling import Interval
 from endpoint_analytics.agents.hardware.cgroup import OwnCgroup
 from endpoint_analytics.agents.hardware.cpu import CpuCollector

@@ -13,18 +13,18 @@ from endpoint_analytics.agents.delivery.outage import Outage
 from endpoint_analytics.agents.delivery.producer import Producer
 from endpoint_analytics.agents.delivery.topic_sender import cancel_all
 from endpoint_analytics.agents.kubernetes.access import ClusterAccess
+from endpoint_analytics.agents.kubernetes.backoff import Backoff
 from endpoint_analytics.agents.kubernetes.client import ApiError, KubernetesClient
 from endpoint_analytics.agents.kubernetes.containers import Rules
 from endpoint_analytics.agents.kubernetes.endpoints import KnownEndpoints
 from endpoint_analytics.agents.kubernetes.limits_watcher import LimitsWatcher
 from endpoint_analytics.agents.kubernetes.naming import Naming
 from endpoint_analytics.agents.kubernetes.objects import AutoscalerObject, Pod, ScaledObject, WorkloadObject
-from endpoint_analytics.agents.kubernetes.origin import Origin
-from endpoint_analytics.agents.kubernetes.outgoing import Outgoing
-from endpoint_analytics.agents.kubernetes.pace import Pace
+from endpoint_analytics.agents.kubernetes.origin_header import Origin
 from endpoint_analytics.agents.kubernetes.pod_watcher import PodWatcher
-from endpoint_analytics.agents.kubernetes.recall import recall
+from endpoint_analytics.agents.kubernetes.read_back import read_back
 from endpoint_analytics.agents.kubernetes.selector import Selector
+from endpoint_analytics.agents.kubernetes.send_queue import SendQueue
 from endpoint_analytics.agents.kubernetes.watching import FAILURES, Resource, Sink, Watching
 from endpoint_analytics.schemas.configuration.kafka_client import make_ssl_context
 from endpoint_analytics.schemas.topics import REPLICAS
@@ -58,13 +58,15 @@ async def watch_until(
     """Watch until `stopping` is set, then wait for Kafka; calls `ready` with the number of pods once listed."""
     ssl_context = make_ssl_context(settings.kafka)
     ending = asyncio.create_task(stopping.wait())
-    recalling = asyncio.create_task(recall(settings.kafka, ssl_context, settings.namespace, settings.origin))
+    recalling = asyncio.create_task(
+        read_back(settings.kafka, ssl_context, settings.namespace, settings.origin)
+    )
     await asyncio.wait({recalling, ending}, return_when=asyncio.FIRST_COMPLETED)
     if not recalling.done():
         await cancel_all([recalling])
         return
     producer = Producer(settings.kafka, ssl_context, Outage(settings.kafka.bootstrap_servers))
-    outgoing = Outgoing(REPLICAS.name(settings.kafka.topic_prefix), producer)
+    outgoing = SendQueue(REPLICAS.name(settings.kafka.topic_prefix), producer)
     recalled = recalling.result()
     endpoints = KnownEndpoints(settings.namespace, settings.naming)
     origin = settings.origin
@@ -114,7 +116,7 @@ async def _first_to_fail(tasks: list[asyncio.Task[None]], ending: asyncio.Task[b
             task.result()
 
 
-async def _drain(outgoing: Outgoing, timeout_s: float) -> None:
+async def _drain(outgoing: SendQueue, timeout_s: float) -> None:
     try:
         async with asyncio.timeout(timeout_s):
             await outgoing.drained()
@@ -165,7 +167,7 @@ async def _find_vanished(
 
 
 async def _is_gone(client: KubernetesClient, namespace: str, pod: str) -> bool:
-    pace = Pace()
+    pace = Backoff()
     while True:
         retry_after_s = None
         try:

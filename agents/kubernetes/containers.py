@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 
-from endpoint_analytics.agents.kubernetes.departure import deletion_us, is_over, written_us
 from endpoint_analytics.agents.kubernetes.objects import ContainerStatus, Ended, Pod
+from endpoint_analytics.agents.kubernetes.pod_end import deletion_us, is_over, written_us
 from endpoint_analytics.agents.kubernetes.stage import Stage, Step, moment_us, reason_text
 
 

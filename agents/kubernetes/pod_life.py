@@ -19,7 +19,8 @@ from endpoint_analytics.agents.kubernetes.containers import (
     started_at,
     unprepared,
 )
-from endpoint_analytics.agents.kubernetes.departure import (
+from endpoint_analytics.agents.kubernetes.objects import ContainerStatus, Ended, Pod
+from endpoint_analytics.agents.kubernetes.pod_end import (
     condition_of,
     deletion_reason,
     deletion_us,
@@ -28,7 +29,6 @@ from endpoint_analytics.agents.kubernetes.departure import (
     is_over,
     written_us,
 )
-from endpoint_analytics.agents.kubernetes.objects import ContainerStatus, Ended, Pod
 from endpoint_analytics.agents.kubernetes.stage import (
     Stage,
     Step,

@@ -15,7 +15,7 @@ from endpoint_analytics.agents.kubernetes.containers import Rules, lacks_server
 from endpoint_analytics.agents.kubernetes.endpoints import KnownEndpoints
 from endpoint_analytics.agents.kubernetes.naming import NamedReplica, NoNameError
 from endpoint_analytics.agents.kubernetes.objects import Pod
-from endpoint_analytics.agents.kubernetes.recall import Recalled
+from endpoint_analytics.agents.kubernetes.read_back import ReadBack
 from endpoint_analytics.agents.kubernetes.reported import SECOND_US, Reporter
 from endpoint_analytics.agents.kubernetes.stage import Stage
 from endpoint_analytics.agents.kubernetes.watching import Sink
@@ -46,7 +46,7 @@ class PodWatcher:
         self,
         endpoints: KnownEndpoints,
         rules: Rules,
-        recalled: Recalled,
+        recalled: ReadBack,
         put: Callable[[ReplicaState, str], None],
         now_us: Callable[[], int],
         selecting: Iterable[str] = (),

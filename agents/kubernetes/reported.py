@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from endpoint_analytics.agents.kubernetes.containers import Rules
-from endpoint_analytics.agents.kubernetes.departure import is_over
 from endpoint_analytics.agents.kubernetes.naming import NamedReplica
 from endpoint_analytics.agents.kubernetes.objects import Pod
+from endpoint_analytics.agents.kubernetes.pod_end import is_over
 from endpoint_analytics.agents.kubernetes.pod_life import reason_of_going, stages_of
 from endpoint_analytics.agents.kubernetes.stage import Stage
 from endpoint_analytics.schemas.replicas import State

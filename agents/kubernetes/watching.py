@@ -20,10 +20,10 @@ from typing import Generic, TypeVar
 import aiohttp
 import msgspec
 
+from endpoint_analytics.agents.kubernetes.backoff import Backoff
 from endpoint_analytics.agents.kubernetes.client import GONE, ApiError, BrokenStreamError, KubernetesClient
+from endpoint_analytics.agents.kubernetes.lasting_refusal import LastingRefusal
 from endpoint_analytics.agents.kubernetes.objects import UNREADABLE, ObjectStatus, Page, Versioned, WatchEvent
-from endpoint_analytics.agents.kubernetes.pace import Pace
-from endpoint_analytics.agents.kubernetes.refusal import Refusal
 from endpoint_analytics.agents.kubernetes.tokens import AccessError
 
 logger = logging.getLogger("endpoint_analytics")
@@ -82,8 +82,8 @@ class Watching(Generic[Object]):
         self._watch_s = watch_s
         self._decoder: msgspec.json.Decoder[Object] = msgspec.json.Decoder(resource.kind)
         self._version = ""
-        self._pace = Pace()
-        self._refusal = Refusal()
+        self._pace = Backoff()
+        self._refusal = LastingRefusal()
         self._known: set[str] = set()
         self._complaint = ""
         self._unreadable = 0

@@ -15,13 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from endpoint_analytics.agents.core.config import AgentConfig
-from endpoint_analytics.agents.core.in_range import (
+from endpoint_analytics.agents.core.clamp import (
     durations_in_range,
     status_in_range,
     time_in_range,
     totals_in_range,
 )
+from endpoint_analytics.agents.core.config import AgentConfig
 from endpoint_analytics.agents.log.logged import Logged
 from endpoint_analytics.schemas.limits import MAX_INTERVAL_US, MIN_TIME_US
 from endpoint_analytics.schemas.requests import (

@@ -22,9 +22,9 @@ import msgspec
 import orjson
 from msgspec.structs import replace
 
+from endpoint_analytics.agents.core.clamp import status_in_range, totals_in_range
 from endpoint_analytics.agents.core.config import AgentConfig, ConfigurationError
 from endpoint_analytics.agents.core.file_lock import FileLock, acquire
-from endpoint_analytics.agents.core.in_range import status_in_range, totals_in_range
 from endpoint_analytics.agents.log.batching import ReaderState
 from endpoint_analytics.agents.log.files import Position
 from endpoint_analytics.schemas.codec import decode_requests

@@ -17,21 +17,21 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from endpoint_analytics.agents.core.batching import Batcher
+from endpoint_analytics.agents.core.clamp import text_in_range, time_in_range
 from endpoint_analytics.agents.core.clock import read_offset_us, steady_offset_us
 from endpoint_analytics.agents.core.config import AgentConfig
-from endpoint_analytics.agents.core.in_range import text_in_range, time_in_range
 from endpoint_analytics.agents.core.lifecycle import may_follow
 from endpoint_analytics.agents.core.recorder import Recorder
 from endpoint_analytics.agents.core.sampling import Interval, Sample, SamplingThread
-from endpoint_analytics.agents.delivery.quiet import quiet_client
-from endpoint_analytics.agents.delivery.sending import Sending
+from endpoint_analytics.agents.delivery.client_log_filter import quiet_client
+from endpoint_analytics.agents.delivery.senders import Senders
 from endpoint_analytics.agents.hardware.reading import Collector, HardwareReading
 from endpoint_analytics.agents.hardware.sampler import SAMPLE_EVERY_S, Sampler, default_collectors, make_batch
 from endpoint_analytics.agents.replica.process_group import ProcessGroup
 from endpoint_analytics.agents.scrape.readings import EngineReading
 from endpoint_analytics.agents.scrape.scraper import ScrapeFigures, Scraper, make_engine_batch
 from endpoint_analytics.agents.scrape.settings import scrape_settings
-from endpoint_analytics.agents.spool.figures import SpoolFigures
+from endpoint_analytics.agents.spool.counters import SpoolCounters
 from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.configuration.kafka_client import make_ssl_context
 from endpoint_analytics.schemas.limits import MAX_REASON_LENGTH
@@ -61,7 +61,7 @@ class AgentSnapshot:
     sent: Mapping[str, int] = field(default_factory=dict)
     waiting: Mapping[str, int] = field(default_factory=dict)
     dropped: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    spool: SpoolFigures | None = None
+    spool: SpoolCounters | None = None
     scrape: ScrapeFigures | None = None
 
 
@@ -93,7 +93,7 @@ class Agent:
         self._unreported: deque[tuple[State, int, str]] = deque()
         self._totals = Totals()
         self._flushes = 0
-        self._sending = Sending(config, self.boot_id, make_ssl_context(config.kafka))
+        self._sending = Senders(config, self.boot_id, make_ssl_context(config.kafka))
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()

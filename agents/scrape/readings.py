@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from endpoint_analytics.agents.scrape.counter_rates import CounterRates
 from endpoint_analytics.agents.scrape.engines import ENGINES, ServingEngine, Source
 from endpoint_analytics.agents.scrape.exposition import Exposition, ScrapedSample
-from endpoint_analytics.agents.scrape.growth import Growth
 from endpoint_analytics.agents.scrape.selector import EVERYTHING, Selector, fits, fits_where_it_can
 from endpoint_analytics.schemas.limits import MAX_READING
 
@@ -46,7 +46,7 @@ class EngineReader:
         self._parts = {engine.name: engine.part for engine in engines}
         sources = [("", source) for source in own]
         sources += [(engine.name, source) for engine in engines for source in engine.sources]
-        self._sources = [(engine, source, Growth()) for engine, source in sources]
+        self._sources = [(engine, source, CounterRates()) for engine, source in sources]
         self.spelled: Mapping[str, str] = _spellings(engines) | _own_spellings(own)
         """Each wanted name as a response may spell it -> as it is documented."""
 
@@ -84,7 +84,7 @@ class EngineReader:
 
 
 def _value(
-    source: Source, name: str, chosen: Sequence[ScrapedSample], growth: Growth, at_ns: int
+    source: Source, name: str, chosen: Sequence[ScrapedSample], growth: CounterRates, at_ns: int
 ) -> float | None:
     if source.how == "rate":
         counters = {(name, tuple(sorted(sample.labels.items()))): sample.value for sample in chosen}

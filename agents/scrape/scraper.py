@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from endpoint_analytics.agents.core.clamp import readings_in_range
 from endpoint_analytics.agents.core.clock import now_ns
 from endpoint_analytics.agents.core.config import AgentConfig
-from endpoint_analytics.agents.core.in_range import readings_in_range
 from endpoint_analytics.agents.core.sampling import Interval
 from endpoint_analytics.agents.scrape.exposition import ExpositionError, parse_exposition
 from endpoint_analytics.agents.scrape.fetch import ScrapeError, fetch

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from endpoint_analytics.agents.spool.claim import Claim, claim, claim_left
-from endpoint_analytics.agents.spool.figures import SpoolFigures, SpoolTally
+from endpoint_analytics.agents.spool.counters import SpoolCounters, SpoolTally
 from endpoint_analytics.agents.spool.frame import SpoolRecord, frame_bytes
 from endpoint_analytics.agents.spool.part import SpoolPart, open_part
 from endpoint_analytics.agents.spool.segments import Numbered, SpoolLog
@@ -50,7 +50,7 @@ class Spool:
         drop_newest: bool,
         sending_through: Callable[[str], int] | None = None,
     ) -> None:
-        self.figures = SpoolFigures()
+        self.figures = SpoolCounters()
         self._base = base
         self._name = f"{boot_id}@{topic_prefix}"
         self._topic_prefix = topic_prefix
@@ -193,7 +193,7 @@ class Spool:
 
     def _publish(self) -> None:
         own, tally = self._own, self._tally
-        self.figures = SpoolFigures(
+        self.figures = SpoolCounters(
             waiting=own.waiting if own else {},
             bytes=own.size_bytes if own else 0,
             adopted_bytes=sum(part.size_bytes for part in self._adopted),

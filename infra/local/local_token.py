@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from endpoint_analytics.infra.local.system.private import write_private
+from endpoint_analytics.infra.local.system.private_files import write_private
 from endpoint_analytics.pipeline.store.connect import Client
 from endpoint_analytics.pipeline.store.tokens import ALL_NAMESPACES, create_token, list_tokens, verify
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from endpoint_analytics.infra.local.disk_space import MIB, read_free_space
 from endpoint_analytics.infra.local.system.port import free_port, is_free
-from endpoint_analytics.infra.local.system.private import make_private_directory
+from endpoint_analytics.infra.local.system.private_files import make_private_directory
 
 HOST = "127.0.0.1"
 NEEDED_BYTES = 1024 * MIB

@@ -21,7 +21,7 @@ MAX_GAPS = 32
 RECENT = 16
 """Newest batches of a boot whose ends are kept, to tell a resent batch from a different one with the same number."""
 
-MAX_BOOTS = 20_000
+MAX_REMEMBERED_BOOTS = 20_000
 """Boots of one stream and partition kept in memory between chunks."""
 
 
@@ -171,8 +171,8 @@ class Boot:
 class Boots:
     """The boots of one stream and partition that are in memory.
 
-    To bound memory, boots that were silent for long are forgotten, and so are the longest silent beyond MAX_BOOTS. When
-    such a boot sends again, its state is read back like that of any unknown boot.
+    To bound memory, boots that were silent for long are forgotten, and so are the longest silent beyond the limit.
+    When such a boot sends again, its state is read back like that of any unknown boot.
     """
 
     __slots__ = ("_boots", "_dirty")
@@ -205,9 +205,9 @@ class Boots:
 
     def forget_before(self, append_ms: int) -> None:
         """Forget boots that are not dirty and whose newest message was appended before `append_ms`."""
-        if len(self._boots) > MAX_BOOTS:
+        if len(self._boots) > MAX_REMEMBERED_BOOTS:
             newest = sorted((boot.last_append_ms for boot in self._boots.values()), reverse=True)
-            append_ms = max(append_ms, newest[MAX_BOOTS])
+            append_ms = max(append_ms, newest[MAX_REMEMBERED_BOOTS])
         silent = [
             key
             for key, boot in self._boots.items()

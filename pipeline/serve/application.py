@@ -13,7 +13,7 @@ from endpoint_analytics.pipeline.exposition.accept import accepts_gzip, choose_f
 from endpoint_analytics.pipeline.serve.access.bearer import read_bearer
 from endpoint_analytics.pipeline.serve.access.token_cache import TokenCache
 from endpoint_analytics.pipeline.serve.health import Health
-from endpoint_analytics.pipeline.serve.http import answers
+from endpoint_analytics.pipeline.serve.http import responses
 from endpoint_analytics.pipeline.serve.scrape.scrapes import GZIP_FROM_BYTES, Scrapes, compress, render
 from endpoint_analytics.pipeline.serve.scrape.self_metrics import SelfMetrics
 from endpoint_analytics.pipeline.store.errors import StoreError
@@ -50,12 +50,12 @@ class Service:
             check_name("endpoint", name)
             exposition, outcome = await self.scrapes.scrape(namespace, name)
         except InvalidMessageError as error:
-            return answers.text(404, f"no such endpoint: {error.detail}", _VARY)
+            return responses.text(404, f"no such endpoint: {error.detail}", _VARY)
         except StoreError:
-            return answers.unavailable(_NO_ANSWER)
+            return responses.unavailable(_NO_ANSWER)
         self.metrics.lookups[outcome] += 1
         if exposition is None:
-            return answers.text(
+            return responses.text(
                 404,
                 f"no endpoint {name!r} in namespace {namespace!r}: no agent or event has ever reported it",
                 _VARY,
@@ -63,18 +63,18 @@ class Service:
         form = choose_format(_joined(request, "accept"))
         body, compressed = exposition.body(form, accepts_gzip(_joined(request, "accept-encoding")))
         headers = {**_VARY, "Content-Encoding": "gzip"} if compressed else _VARY
-        return answers.answer(200, body, form.content_type, headers)
+        return responses.answer(200, body, form.content_type, headers)
 
     async def alive(self, _request: Request) -> Response:
         """Answer GET /health: the process is running."""
-        return answers.text(200, "ok")
+        return responses.text(200, "ok")
 
     async def ready(self, request: Request) -> Response:
         """Answer GET /ready: ClickHouse responds and has the expected tables. Local clients see the reason if not."""
         reason = await self.health.not_ready()
         if reason is None:
-            return answers.text(200, "ready")
-        return answers.unavailable(reason if _is_local(request) else _NO_ANSWER)
+            return responses.text(200, "ready")
+        return responses.unavailable(reason if _is_local(request) else _NO_ANSWER)
 
     async def own_metrics(self, request: Request) -> Response:
         """Answer GET /metrics: open to local clients; others need a token for all namespaces."""
@@ -84,28 +84,28 @@ class Service:
                 if refusal is not None:
                     return refusal
         except StoreError:
-            return answers.unavailable(_NO_ANSWER)
+            return responses.unavailable(_NO_ANSWER)
         newest_s = await self.health.newest_data_s()
         paused = await self.health.paused_partitions()
         families = self.metrics.families(len(self.scrapes), len(self.tokens), newest_s, paused)
         form = choose_format(_joined(request, "accept"))
         body = render(families, form)
         if accepts_gzip(_joined(request, "accept-encoding")) and len(body) >= GZIP_FROM_BYTES:
-            return answers.answer(
+            return responses.answer(
                 200, compress(body), form.content_type, {**_VARY, "Content-Encoding": "gzip"}
             )
-        return answers.answer(200, body, form.content_type, _VARY)
+        return responses.answer(200, body, form.content_type, _VARY)
 
     async def _refusal(self, request: Request, namespace: str) -> Response | None:
         """Return a 401 or 403 response, or None if the token grants access to the namespace; raises StoreError."""
         presented = read_bearer(request.headers)
         if presented is None:
-            return answers.unauthorized("send 'Authorization: Bearer <token>'", presented=False)
+            return responses.unauthorized("send 'Authorization: Bearer <token>'", presented=False)
         token: AccessToken | None = await self.tokens.check(presented) if presented else None
         if token is None:
-            return answers.unauthorized("this token is unknown or revoked", presented=True)
+            return responses.unauthorized("this token is unknown or revoked", presented=True)
         if not token.opens(namespace):
-            return answers.text(403, "this token is for another namespace")
+            return responses.text(403, "this token is for another namespace")
         return None
 
 

@@ -17,8 +17,8 @@ from typing import Any
 import uvicorn
 
 from endpoint_analytics.pipeline.serve.access.token_cache import TokenCache
-from endpoint_analytics.pipeline.serve.api.mount import make_api
-from endpoint_analytics.pipeline.serve.api.rolling import roll_forever
+from endpoint_analytics.pipeline.serve.api.rollup_loop import roll_forever
+from endpoint_analytics.pipeline.serve.api.wiring import make_api
 from endpoint_analytics.pipeline.serve.application import Service
 from endpoint_analytics.pipeline.serve.health import Health
 from endpoint_analytics.pipeline.serve.http.connections import (

@@ -15,10 +15,10 @@ from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from endpoint_analytics.pipeline.serve.api.handlers import Api
+from endpoint_analytics.pipeline.serve.api.json_responses import failure
 from endpoint_analytics.pipeline.serve.api.query import QueryError
-from endpoint_analytics.pipeline.serve.api.replies import failure
 from endpoint_analytics.pipeline.serve.application import Service
-from endpoint_analytics.pipeline.serve.http import answers
+from endpoint_analytics.pipeline.serve.http import responses
 from endpoint_analytics.pipeline.serve.scrape.self_metrics import Route, SelfMetrics
 from endpoint_analytics.pipeline.serve.static.static_files import read_static_files
 from endpoint_analytics.pipeline.serve.static.static_pages import StaticPages
@@ -95,11 +95,13 @@ async def _http_error(request: Request, error: Exception) -> Response:
         response = failure(QueryError(what, "path", "see /openapi.json", error.status_code))
         response.headers.update(error.headers or {})
         return response
-    return answers.text(error.status_code, _LINES.get(error.status_code, error.detail), error.headers)
+    return responses.text(error.status_code, _LINES.get(error.status_code, error.detail), error.headers)
 
 
 async def _bug(_request: Request, _error: Exception) -> Response:
-    return answers.text(500, "internal error: this is a bug in the query service; its log has the traceback")
+    return responses.text(
+        500, "internal error: this is a bug in the query service; its log has the traceback"
+    )
 
 
 class Guard:
@@ -131,7 +133,7 @@ class Guard:
             await send(message)
 
         if _head_bytes(scope) > MAX_HEAD_BYTES:
-            refusal = answers.text(431, f"the request head is larger than {MAX_HEAD_BYTES} bytes")
+            refusal = responses.text(431, f"the request head is larger than {MAX_HEAD_BYTES} bytes")
             await refusal(scope, receive, counting)
         else:
             await self._inner(scope, receive, counting)
@@ -143,4 +145,4 @@ def _head_bytes(scope: Scope) -> int:
 
 
 async def _nothing(_request: Request) -> Response:
-    return answers.text(404, _LINES[404])
+    return responses.text(404, _LINES[404])

@@ -17,7 +17,7 @@ from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.loss_counts import LossCounts, count_losses
 
 MAX_LOSSES = 1000
-MAX_BOOTS = 200
+MAX_LISTED_BOOTS = 200
 """Limits for one answer; beyond them, the oldest are left out."""
 
 _LOST = "missing, agent_arrived, arrived, dropped_reasons, dropped_counts, dropped_batch_reasons, dropped_batch_counts"
@@ -94,7 +94,7 @@ async def read_losses(
 ) -> list[LostRequests]:
     """Return the losses whose time overlaps the range, in order of time; raises StoreError."""
     of = {"namespace": namespace, "endpoint": endpoint}
-    chosen = {"replica": replica, "from": from_s, "to": to_s, "limit": MAX_BOOTS}
+    chosen = {"replica": replica, "from": from_s, "to": to_s, "limit": MAX_LISTED_BOOTS}
     boots = await reader.read(LOSSY, of | chosen)
     if not boots:
         return []

@@ -26,8 +26,8 @@ class WorkerConfig:
 
     `group` is the Kafka consumer group: workers of one group share the partitions. `instance_id` makes membership
     static: a worker that returns under the same id within `session_timeout_s` gets its partitions back at once.
-    `flush_s` is the longest time that folded rows wait to be written. `max_rejected_share`: see `rejection_limit`. Without
-    `health_port` there is no HTTP server.
+    `flush_s` is the longest time that folded rows wait to be written. `max_rejected_share`: see `rejection_limit`.
+    Without `health_port` there is no HTTP server.
     """
 
     clickhouse: ClickHouseConfig

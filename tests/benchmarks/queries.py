@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
-from endpoint_analytics.pipeline.serve.api.figures import Figures
+from endpoint_analytics.pipeline.serve.api.endpoint_answers import EndpointAnswers
 from endpoint_analytics.pipeline.serve.api.models import encode
 from endpoint_analytics.pipeline.serve.api.query import Query
-from endpoint_analytics.pipeline.serve.api.rolling import RollupConnection
+from endpoint_analytics.pipeline.serve.api.rollup_loop import RollupConnection
 from endpoint_analytics.pipeline.store.connect import Client, connect
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.presence import Presence
@@ -109,7 +109,7 @@ class _Reader:
         return await self._connection.read(sql, parameters)
 
 
-async def _times_ms(figures: Figures, ask: Query) -> tuple[list[float], int]:
+async def _times_ms(figures: EndpointAnswers, ask: Query) -> tuple[list[float], int]:
     times, size = [], 0
     for _ in range(ROUNDS):
         started = time.perf_counter()
@@ -158,8 +158,8 @@ async def _measure(config: ClickHouseConfig, client: Client) -> None:
     async def raw() -> RollupProgress:
         return RollupProgress(Retention(400, 400, 400), 0, 0)
 
-    by_level = Figures(_Reader(connection), levels, Presence(), time.time)
-    by_raw = Figures(_Reader(connection), raw, Presence(), time.time)
+    by_level = EndpointAnswers(_Reader(connection), levels, Presence(), time.time)
+    by_raw = EndpointAnswers(_Reader(connection), raw, Presence(), time.time)
     for length in ("15m", "1h", "6h", "2d", "30d"):
         print(f"-- last {length}")
         for name, what in _QUESTIONS:

@@ -19,8 +19,8 @@ from tests.support.parts import ROOT, Child, kafka_environment
 from tests.support.secure_kafka import PASSWORD, SecureKafka
 from tests.support.waiting import eventually
 
-from endpoint_analytics.agents.kubernetes.origin import Origin
-from endpoint_analytics.agents.kubernetes.recall import recall
+from endpoint_analytics.agents.kubernetes.origin_header import Origin
+from endpoint_analytics.agents.kubernetes.read_back import read_back
 from endpoint_analytics.schemas.codec import decode_replicas, decode_signal
 from endpoint_analytics.schemas.configuration.kafka_client import make_ssl_context
 from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
@@ -162,7 +162,7 @@ def test_every_other_part_goes_through_it(secure: SecureKafka, secure_parts: Par
         assert states_of(plain, REPLICAS.name(rig.name)).count("running") == 2
 
         # It reads the topic to its end, in which nothing is of an agent for Kubernetes.
-        found = asyncio.run(recall(config, make_ssl_context(config), "secure", Origin("", "secure")))
+        found = asyncio.run(read_back(config, make_ssl_context(config), "secure", Origin("", "secure")))
         assert found.replicas == {}
 
         rig.worker()

@@ -14,15 +14,15 @@ from typing import IO, Any
 from endpoint_analytics.infra.local.clickhouse.body import Receive, RequestBody
 from endpoint_analytics.infra.local.clickhouse.engine import QueryOutcome
 from endpoint_analytics.infra.local.clickhouse.errors import ClickHouseError, refusal
+from endpoint_analytics.infra.local.clickhouse.execution import Execution, kill_queries, start_query
 from endpoint_analytics.infra.local.clickhouse.native import MIN_REVISION, BlockRewriter
 from endpoint_analytics.infra.local.clickhouse.pipe import Feed, Pipe
 from endpoint_analytics.infra.local.clickhouse.privileges import ANALYST_RESULT_BYTES
 from endpoint_analytics.infra.local.clickhouse.query_pool import QueryPool
-from endpoint_analytics.infra.local.clickhouse.reading import ReceivedQuery
-from endpoint_analytics.infra.local.clickhouse.reply import Reply
+from endpoint_analytics.infra.local.clickhouse.query_text import ReceivedQuery
 from endpoint_analytics.infra.local.clickhouse.request import QueryRequest
+from endpoint_analytics.infra.local.clickhouse.response import Response
 from endpoint_analytics.infra.local.clickhouse.statement import Kind, Statement
-from endpoint_analytics.infra.local.clickhouse.work import Work, kill_queries, start_work
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ async def answer(
     query: ReceivedQuery,
     body: RequestBody,
     receive: Receive,
-    reply: Reply,
+    reply: Response,
 ) -> None:
     """Run the query and reply. Raises ClickHouseError before the reply has begun, and ClientGoneError."""
     statement = query.statement
@@ -46,17 +46,19 @@ async def answer(
         killed = await kill_queries(pool, request, statement)
         await reply.whole(killed.output, statement.format or request.default_format, killed)
         return
-    work = await start_work(pool, request, statement)
+    execution = await start_query(pool, request, statement)
     if statement.kind is Kind.INSERT:
-        await _insert(work, query.data, body, reply, last=query.is_whole)
+        await _insert(execution, query.data, body, reply, last=query.is_whole)
     else:
-        await _run_watched(_query(work, statement, request, reply), receive, statement.kind)
+        await _run_watched(_query(execution, statement, request, reply), receive, statement.kind)
 
 
-async def _insert(work: Work, data: bytes, body: RequestBody, reply: Reply, *, last: bool) -> None:
+async def _insert(
+    execution: Execution, data: bytes, body: RequestBody, reply: Response, *, last: bool
+) -> None:
     """Feed the engine the incoming data, and acknowledge once it reports that everything is stored."""
     feed = Feed()
-    stored = work.insert(feed)
+    stored = execution.insert(feed)
     feeding = asyncio.ensure_future(_feed(feed, data, body, last=last))
     try:
         either: list[asyncio.Future[Any]] = [feeding, stored]
@@ -80,16 +82,16 @@ async def _feed(feed: Feed, data: bytes, body: RequestBody, *, last: bool) -> No
         pass  # the engine ended early, and its error says why
 
 
-async def _query(work: Work, statement: Statement, request: QueryRequest, reply: Reply) -> None:
+async def _query(execution: Execution, statement: Statement, request: QueryRequest, reply: Response) -> None:
     result_format = statement.format or request.default_format
-    future = work.run(piped=statement.kind is Kind.RESULT)
+    future = execution.run(piped=statement.kind is Kind.RESULT)
     try:
-        if work.pipe is None:
+        if execution.pipe is None:
             outcome = await asyncio.shield(future)
             await reply.whole(outcome.output, result_format, outcome)
         else:
             revised = result_format == "Native" and request.protocol_revision >= MIN_REVISION
-            rows = Rows(work.pipe, BlockRewriter() if revised else None, _most_bytes(request))
+            rows = Rows(execution.pipe, BlockRewriter() if revised else None, _most_bytes(request))
             held_bytes = sys.maxsize if request.wait_end_of_query else max(_HELD_BYTES, request.held_bytes)
             if request.analyst:  # held-back bytes are on the disk of the data
                 held_bytes = min(held_bytes, _ANALYST_HELD_BYTES)
@@ -98,7 +100,7 @@ async def _query(work: Work, statement: Statement, request: QueryRequest, reply:
         _log.info("a client did not read its result; the query was stopped")
     finally:
         if statement.kind is Kind.RESULT:
-            await asyncio.shield(work.abandon(future))
+            await asyncio.shield(execution.abandon(future))
 
 
 def _most_bytes(request: QueryRequest) -> float:
@@ -139,7 +141,7 @@ async def _rows(
     rows: Rows,
     future: asyncio.Future[QueryOutcome],
     result_format: str,
-    reply: Reply,
+    reply: Response,
     held_bytes: int,
     *,
     must_end: bool,
@@ -180,7 +182,7 @@ async def _rows(
         await reply.finish()
 
 
-async def _copy(held: IO[bytes], reply: Reply) -> None:
+async def _copy(held: IO[bytes], reply: Response) -> None:
     while piece := held.read(_HELD_BYTES):
         await reply.piece(piece)
 

@@ -13,12 +13,11 @@ from endpoint_analytics.infra.local.clickhouse.accounts import Account, find_acc
 from endpoint_analytics.infra.local.clickhouse.answer import answer
 from endpoint_analytics.infra.local.clickhouse.body import ClientGoneError, Receive, RequestBody
 from endpoint_analytics.infra.local.clickhouse.errors import ClickHouseError, refusal
-from endpoint_analytics.infra.local.clickhouse.form import is_form
+from endpoint_analytics.infra.local.clickhouse.multipart import is_form
 from endpoint_analytics.infra.local.clickhouse.origin import refusal_reason
 from endpoint_analytics.infra.local.clickhouse.passwords import ANALYST, WRITER
 from endpoint_analytics.infra.local.clickhouse.query_pool import QueryPool
-from endpoint_analytics.infra.local.clickhouse.reading import read_form, read_query, receive_analyst_body
-from endpoint_analytics.infra.local.clickhouse.reply import Reply, Send
+from endpoint_analytics.infra.local.clickhouse.query_text import read_form, read_query, receive_analyst_body
 from endpoint_analytics.infra.local.clickhouse.request import (
     Credentials,
     parse_credentials,
@@ -27,6 +26,7 @@ from endpoint_analytics.infra.local.clickhouse.request import (
     parse_request,
     restrict_to_analyst,
 )
+from endpoint_analytics.infra.local.clickhouse.response import Response, Send
 from endpoint_analytics.infra.local.clickhouse.start import ServerSettings
 
 _log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Application:
             "X-ClickHouse-Query-Id": str(uuid.uuid4()),
         }
         stall_s = self._service.stall_timeout_s
-        reply = Reply(send, headers, engine.version, stall_s)
+        reply = Response(send, headers, engine.version, stall_s)
         body = RequestBody(receive, stall_s)
         try:
             header = parse_headers(scope["headers"])
@@ -90,7 +90,7 @@ class Application:
                 request = parse_request(*parts)
                 headers["X-ClickHouse-Query-Id"] = request.query_id
                 body.decode(request.content_encoding)
-                reply = Reply(send, headers, engine.version, stall_s, request.reply)
+                reply = Response(send, headers, engine.version, stall_s, request.reply)
                 if form:
                     request = await read_form(self._pool, body, request.content_type, parts, analyst=analyst)
                 if analyst:

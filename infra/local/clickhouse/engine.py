@@ -17,7 +17,7 @@ from typing import Any
 
 from chdb.state.sqlitelike import Connection
 
-from endpoint_analytics.infra.local.clickhouse import identity
+from endpoint_analytics.infra.local.clickhouse import query_tag
 from endpoint_analytics.infra.local.clickhouse.errors import ClickHouseError, parse_engine_error, refusal
 from endpoint_analytics.infra.local.clickhouse.passwords import ANALYST
 from endpoint_analytics.infra.local.clickhouse.privileges import (
@@ -93,7 +93,7 @@ class ClickHouseEngine:
         self._admin = Handle(Connection(self._source))
         self._admin_lock = threading.Lock()
         self._closed = False
-        self._admin.execute(identity.VIEW)
+        self._admin.execute(query_tag.VIEW)
         rows = self._admin.execute(b"SELECT version(), timezone(), displayName()").output.decode()
         self.version, self.timezone, self.display_name = rows.rstrip("\n").split("\t")
 
@@ -110,7 +110,7 @@ class ClickHouseEngine:
         with self._admin_lock:
             if not self._closed:
                 self._admin.set({"param_client_query_id": query_id})
-                self._admin.execute(identity.KILL)
+                self._admin.execute(query_tag.KILL)
 
     def close(self) -> None:
         """Shut the engine down; all other handles must be closed."""

@@ -10,7 +10,7 @@ import os
 import secrets
 from pathlib import Path
 
-from endpoint_analytics.infra.local.system.private import write_private
+from endpoint_analytics.infra.local.system.private_files import write_private
 
 WRITER = "default"
 ANALYST = "analyst"

@@ -26,7 +26,7 @@ _PRIVILEGES = (
 
 # Table and database engines whose data is in this data directory, in memory, or nowhere.
 _MERGE_TREES = ("", "Replacing", "Summing", "Aggregating", "Collapsing", "VersionedCollapsing", "Coalescing")
-ENGINES = (
+TABLE_ENGINES = (
     *(f"{kind}MergeTree" for kind in _MERGE_TREES),
     "Memory", "Log", "TinyLog", "StripeLog", "Null", "Set", "Join", "Buffer", "View", "MaterializedView", "Merge",
     "Alias", "GenerateRandom", "Atomic",
@@ -165,7 +165,7 @@ def _users(memory_bytes: int, cores: int) -> str:
         for name, limit in analyst_limits(memory_bytes, cores).items()
     )
     fixed = "\n".join(f"            <{name}><const/></{name}>" for name in (*_ANALYST_FIXED, *_SHARED))
-    engines = "\n".join(f"            <query>GRANT TABLE ENGINE ON {name}</query>" for name in ENGINES)
+    engines = "\n".join(f"            <query>GRANT TABLE ENGINE ON {name}</query>" for name in TABLE_ENGINES)
     return _USERS.format(constraints=limits + fixed, privileges=_PRIVILEGES, engines=engines)
 
 

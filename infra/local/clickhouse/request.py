@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl
 
 from endpoint_analytics.infra.local.clickhouse.errors import refusal
-from endpoint_analytics.infra.local.clickhouse.form import ExternalTable, Form, external_tables
+from endpoint_analytics.infra.local.clickhouse.multipart import ExternalTable, Form, external_tables
 
 # Features of a ClickHouse server's HTTP layer that are not supported: refused rather than silently ignored.
 _UNSUPPORTED = {

@@ -12,8 +12,8 @@ import re
 from dataclasses import dataclass
 
 from endpoint_analytics.infra.local.clickhouse.errors import refusal
-from endpoint_analytics.infra.local.clickhouse.identity import rewrite_for_client
 from endpoint_analytics.infra.local.clickhouse.lexer import LexerToken, stays_within_brackets, tokens
+from endpoint_analytics.infra.local.clickhouse.query_tag import rewrite_for_client
 
 _RESULT_WORDS = frozenset(
     {"SELECT", "WITH", "FROM", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS", "CHECK"}

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from endpoint_analytics.agents.core.config import KafkaConfig
-from endpoint_analytics.agents.delivery.events import SendError, send_replica_message
+from endpoint_analytics.agents.delivery.orchestrator_events import SendError, send_replica_message
 from endpoint_analytics.infra.local.demo.identity import ENDPOINT, EXTRA, FIRST, KILLED, NAMESPACE, RESTARTED
 from endpoint_analytics.infra.local.demo.replica import (
     REPORTED_WITHIN_S,

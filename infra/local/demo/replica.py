@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from endpoint_analytics.agents.core.config import KafkaConfig
-from endpoint_analytics.agents.delivery.events import SendError, send_replica_message
+from endpoint_analytics.agents.delivery.orchestrator_events import SendError, send_replica_message
 from endpoint_analytics.infra.local.demo import engine_metrics
 from endpoint_analytics.infra.local.demo.identity import ENDPOINT, NAMESPACE
 from endpoint_analytics.infra.local.demo.traffic import TrafficTarget

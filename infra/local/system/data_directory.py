@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from endpoint_analytics.agents.core.file_lock import FileLock, acquire, holder_of
-from endpoint_analytics.infra.local.system.private import make_private_directory
+from endpoint_analytics.infra.local.system.private_files import make_private_directory
 
 _NAME = "server.lock"
 

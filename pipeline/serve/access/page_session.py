@@ -28,7 +28,7 @@ from endpoint_analytics.pipeline.store.page_sessions import (
 )
 from endpoint_analytics.pipeline.store.tokens import AccessToken, sha256_hex
 
-LASTS_S = 12 * 3600
+LIFETIME_S = 12 * 3600
 
 _VALUE = re.compile(r"([0-9a-f]{16})\.([A-Za-z0-9_-]{43})", re.ASCII)
 _NO_HASH = "0" * 64
@@ -70,7 +70,7 @@ class PageSessions:
         """Store a new session, then return its value and itself; raises StoreError."""
         session_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
         opened_s = int(self._now_s())
-        kept = PageSession(session_id, sha256_hex(secret), token.token_id, opened_s, opened_s + LASTS_S)
+        kept = PageSession(session_id, sha256_hex(secret), token.token_id, opened_s, opened_s + LIFETIME_S)
         await self._store.write(OPEN, kept.parameters())
         return f"{session_id}.{secret}", SignedIn(token, kept.expires_s)
 

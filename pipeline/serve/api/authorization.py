@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from endpoint_analytics.pipeline.serve.access.bearer import read_bearer
 from endpoint_analytics.pipeline.serve.access.page_session import PageSessions, SignedIn
-from endpoint_analytics.pipeline.serve.access.rate import Rate
+from endpoint_analytics.pipeline.serve.access.rate_limit import RateLimit
 from endpoint_analytics.pipeline.serve.access.same_site import is_https, is_same_site
 from endpoint_analytics.pipeline.serve.access.token_cache import TokenCache
 from endpoint_analytics.pipeline.serve.api.query import QueryError
@@ -26,8 +26,8 @@ class ApiAccess:
 
     tokens: TokenCache
     sessions: PageSessions
-    failures: Rate
-    openings: Rate
+    failures: RateLimit
+    openings: RateLimit
 
     async def token(self, request: Request) -> AccessToken:
         """Return the token of this request; the header takes precedence over the cookie.

@@ -27,8 +27,8 @@ from endpoint_analytics.pipeline.serve.api.external_models import (
     ListMeta,
     quantity_text,
 )
+from endpoint_analytics.pipeline.serve.api.json_responses import plain_reply
 from endpoint_analytics.pipeline.serve.api.query import QueryError
-from endpoint_analytics.pipeline.serve.api.replies import plain_reply
 from endpoint_analytics.pipeline.serve.api.signals import Signals
 from endpoint_analytics.pipeline.store.signals import HARDWARE_WINDOW_S, WINDOW_S
 from endpoint_analytics.schemas.errors import InvalidMessageError

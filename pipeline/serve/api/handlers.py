@@ -19,19 +19,19 @@ from starlette.responses import Response
 
 from endpoint_analytics.pipeline.serve.api import external_metrics, sign_in
 from endpoint_analytics.pipeline.serve.api.authorization import ApiAccess
+from endpoint_analytics.pipeline.serve.api.endpoint_answers import EndpointAnswers
 from endpoint_analytics.pipeline.serve.api.external_models import GROUP_VERSION
-from endpoint_analytics.pipeline.serve.api.figures import Figures
-from endpoint_analytics.pipeline.serve.api.models import PARTS, Namespaces, Part, encode
-from endpoint_analytics.pipeline.serve.api.openapi import openapi_document
-from endpoint_analytics.pipeline.serve.api.overview import Overview
-from endpoint_analytics.pipeline.serve.api.query import QueryError, parse_parameters, parse_query
-from endpoint_analytics.pipeline.serve.api.replies import (
+from endpoint_analytics.pipeline.serve.api.json_responses import (
     ReplyBody,
     failure,
     plain_reply,
     reply,
     status_failure,
 )
+from endpoint_analytics.pipeline.serve.api.models import PARTS, Namespaces, Part, encode
+from endpoint_analytics.pipeline.serve.api.openapi import openapi_document
+from endpoint_analytics.pipeline.serve.api.overview import Overview
+from endpoint_analytics.pipeline.serve.api.query import QueryError, parse_parameters, parse_query
 from endpoint_analytics.pipeline.serve.api.signals import Signals, autoscaling_shape
 from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.errors import StoreError
@@ -59,7 +59,7 @@ class Api:
 
     reader: Reader
     access: ApiAccess
-    figures: Figures
+    figures: EndpointAnswers
     overview: Overview
     signals: Signals
     cache: SharedCache[Hashable, ReplyBody]

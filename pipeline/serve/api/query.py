@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from endpoint_analytics.pipeline.serve.api.models import GROUPS, PARTS, Group, Part
-from endpoint_analytics.pipeline.serve.api.moments import MomentError, parse_moment
 from endpoint_analytics.pipeline.serve.api.openapi import DEFAULT_POINTS, MAX_POINTS
+from endpoint_analytics.pipeline.serve.api.parse_times import MomentError, parse_moment
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.identity import check_name
 from endpoint_analytics.schemas.metrics import HARDWARE_METRICS

@@ -9,13 +9,13 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from endpoint_analytics.pipeline.serve.access.page_session import LASTS_S, SignedIn
+from endpoint_analytics.pipeline.serve.access.page_session import LIFETIME_S, SignedIn
 from endpoint_analytics.pipeline.serve.access.same_site import is_https
 from endpoint_analytics.pipeline.serve.api.authorization import ApiAccess, cookie_name, refuse_other_sites
+from endpoint_analytics.pipeline.serve.api.json_responses import no_content, plain_reply
 from endpoint_analytics.pipeline.serve.api.models import Session as SessionModel
 from endpoint_analytics.pipeline.serve.api.models import SignIn
 from endpoint_analytics.pipeline.serve.api.query import QueryError
-from endpoint_analytics.pipeline.serve.api.replies import no_content, plain_reply
 from endpoint_analytics.pipeline.store.tokens import ALL_NAMESPACES
 
 MAX_BODY_BYTES = 4096
@@ -44,7 +44,7 @@ async def signed_in(request: Request, access: ApiAccess) -> Response:
     value, session = await access.sessions.open(token)
     if before := request.cookies.get(cookie_name(request)):
         await access.sessions.end(before)
-    return plain_reply(_model(session), {"Set-Cookie": _cookie(request, value, LASTS_S)})
+    return plain_reply(_model(session), {"Set-Cookie": _cookie(request, value, LIFETIME_S)})
 
 
 async def signed_out(request: Request, access: ApiAccess) -> Response:

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from endpoint_analytics.pipeline.exposition.accept import accepts_gzip
-from endpoint_analytics.pipeline.serve.http import answers
+from endpoint_analytics.pipeline.serve.http import responses
 from endpoint_analytics.pipeline.serve.static.page_headers import PAGE_HEADERS
 from endpoint_analytics.pipeline.serve.static.static_files import StaticFile
 
@@ -32,7 +32,7 @@ class StaticPages:
         """Answer GET of one file."""
         found = self._files.get(request.url.path)
         if found is None:
-            return answers.text(404, "no such file" if self._files else _NOT_BUILT)
+            return responses.text(404, "no such file" if self._files else _NOT_BUILT)
         body, etag, encoding = found.encoded(gzip=accepts_gzip(request.headers.get("accept-encoding")))
         headers = {
             **PAGE_HEADERS,

@@ -8,7 +8,11 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from endpoint_analytics.agents.core.config import KafkaConfig
-from endpoint_analytics.agents.delivery.events import SendError, send_endpoint_settings, send_replica_state
+from endpoint_analytics.agents.delivery.orchestrator_events import (
+    SendError,
+    send_endpoint_settings,
+    send_replica_state,
+)
 from endpoint_analytics.infra.command import main
 from endpoint_analytics.schemas.codec import decode_replicas
 from endpoint_analytics.schemas.errors import InvalidMessageError

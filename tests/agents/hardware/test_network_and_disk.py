@@ -9,7 +9,7 @@ from tests.agents.hardware.trees.tree import plant
 from endpoint_analytics.agents.hardware.disk import DiskCollector, Moved, parse_io_stat, read_machine_bytes
 from endpoint_analytics.agents.hardware.network import NetworkCollector, add_up
 from endpoint_analytics.agents.hardware.reading import Delta
-from endpoint_analytics.agents.hardware.stacks import counted_interfaces, read_interfaces
+from endpoint_analytics.agents.hardware.stacked_devices import counted_interfaces, read_interfaces
 
 
 @dataclass

@@ -23,12 +23,12 @@ from tests.support.waiting import eventually
 from endpoint_analytics.agents.core.config import KafkaConfig
 from endpoint_analytics.agents.delivery.outage import Outage
 from endpoint_analytics.agents.delivery.producer import Producer
-from endpoint_analytics.agents.kubernetes import recall as module
+from endpoint_analytics.agents.kubernetes import read_back as module
 from endpoint_analytics.agents.kubernetes.naming import NamedReplica
-from endpoint_analytics.agents.kubernetes.origin import HEADER, Origin
-from endpoint_analytics.agents.kubernetes.outgoing import Outgoing
-from endpoint_analytics.agents.kubernetes.recall import recall
+from endpoint_analytics.agents.kubernetes.origin_header import HEADER, Origin
+from endpoint_analytics.agents.kubernetes.read_back import read_back
 from endpoint_analytics.agents.kubernetes.reported import AGAIN_US
+from endpoint_analytics.agents.kubernetes.send_queue import SendQueue
 from endpoint_analytics.infra.command import main
 from endpoint_analytics.schemas.codec import decode_replicas
 from endpoint_analytics.schemas.replicas import ReplicaState
@@ -170,21 +170,21 @@ def test_what_was_reported_is_read_back(kafka_config, server, start):
     agent.start()
     eventually(lambda: states(kafka_config), lambda found: len(found) >= 4, 30, "the states")
     agent.stop()
-    found = asyncio.run(recall(kafka_config, None, "models", Origin("", "models")))
+    found = asyncio.run(read_back(kafka_config, None, "models", Origin("", "models")))
     assert found.living() == {NamedReplica("llm", "llm-1"): "llm-1"}
-    assert asyncio.run(recall(kafka_config, None, "models", Origin("eu", "models"))).living() == {}
-    assert asyncio.run(recall(kafka_config, None, "other", Origin("", "models"))).living() == {}
+    assert asyncio.run(read_back(kafka_config, None, "models", Origin("eu", "models"))).living() == {}
+    assert asyncio.run(read_back(kafka_config, None, "other", Origin("", "models"))).living() == {}
 
 
 def test_a_topic_that_is_not_there_is_gone_without(kafka_config, caplog, monkeypatch):
     monkeypatch.setattr(module, "ANSWER_WITHIN_MS", 1000)
     config = KafkaConfig(bootstrap_servers=kafka_config.bootstrap_servers, topic_prefix="nobody-made-it")
-    assert asyncio.run(recall(config, None, "models", Origin("", "models"))).replicas == {}
+    assert asyncio.run(read_back(config, None, "models", Origin("", "models"))).replicas == {}
     assert "nobody-made-it.replicas does not exist or may not be read" in caplog.text
 
 
 def test_what_waits_for_kafka_is_bounded_and_the_oldest_goes(kafka_config):
-    outgoing = Outgoing("t", Producer(kafka_config, None, Outage("nowhere")), max_waiting=3)
+    outgoing = SendQueue("t", Producer(kafka_config, None, Outage("nowhere")), max_waiting=3)
     for number in range(5):
         at_us = 1_795_168_800_000_000 + number
         state = ReplicaState(namespace="n", endpoint="e", replica_id="r", at_us=at_us, state="running")

@@ -8,7 +8,7 @@ from tests.agents.kubernetes.test_pod_life import read
 
 from endpoint_analytics.agents.core.config import ConfigurationError
 from endpoint_analytics.agents.kubernetes.naming import NamedReplica, Naming, NoNameError
-from endpoint_analytics.agents.kubernetes.origin import Origin
+from endpoint_analytics.agents.kubernetes.origin_header import Origin
 from endpoint_analytics.agents.kubernetes.selector import parse_selector
 
 LABELS = {"app": "llm", "tier": "prod", "team.example/owner": "ml", "empty": ""}

@@ -17,9 +17,9 @@ from endpoint_analytics.agents.kubernetes.endpoints import KnownEndpoints
 from endpoint_analytics.agents.kubernetes.limits_watcher import LimitsWatcher
 from endpoint_analytics.agents.kubernetes.naming import NamedReplica, Naming
 from endpoint_analytics.agents.kubernetes.objects import AutoscalerObject, ScaledObject, WorkloadObject
-from endpoint_analytics.agents.kubernetes.origin import Origin
+from endpoint_analytics.agents.kubernetes.origin_header import Origin
 from endpoint_analytics.agents.kubernetes.pod_watcher import PodWatcher
-from endpoint_analytics.agents.kubernetes.recall import Recalled
+from endpoint_analytics.agents.kubernetes.read_back import ReadBack
 from endpoint_analytics.agents.kubernetes.reported import Reported
 from endpoint_analytics.agents.kubernetes.selector import parse_selector
 from endpoint_analytics.schemas.codec import encode
@@ -35,12 +35,12 @@ class Heard:
         self,
         naming: Naming | None = None,
         selector: str = "app=llm",
-        recalled: Recalled | None = None,
+        recalled: ReadBack | None = None,
         rules: Rules | None = None,
     ) -> None:
         self.messages: list[tuple[ReplicaMessage, str]] = []
         self.now = T0 + timedelta(seconds=200)
-        recalled = recalled or Recalled()
+        recalled = recalled or ReadBack()
         endpoints = KnownEndpoints("acme", naming or Naming("llm"))
         self.watcher = PodWatcher(
             endpoints,
@@ -283,7 +283,7 @@ def test_pods_that_a_new_list_lacks_have_ended():
 
 
 def test_what_was_reported_before_and_is_gone_has_ended_once_that_is_certain():
-    recalled = Recalled()
+    recalled = ReadBack()
     for name, state in (("llm-1", "running"), ("llm-2", "running"), ("llm-3", "terminated")):
         recalled.replicas[NamedReplica("llm", name)] = (Reported(us(T0), state), name)
     heard = Heard(recalled=recalled)
@@ -354,7 +354,7 @@ def test_a_pod_that_took_a_name_over_while_no_agent_watched_has_its_own_times():
 
 def test_what_was_reported_of_a_pod_under_another_name_has_ended():
     """The replicas are named by uid, and a pod of the same name took the place of the one before."""
-    recalled = Recalled()
+    recalled = ReadBack()
     recalled.replicas[NamedReplica("llm", "uid-before")] = (Reported(us(T0), "running"), "llm-1")
     recalled.replicas[NamedReplica("llm", "uid-of-another")] = (Reported(us(T0), "running"), "llm-2")
     heard = Heard(Naming("llm", replica_from="uid"), recalled=recalled)
@@ -369,7 +369,7 @@ def test_what_was_reported_of_a_pod_under_another_name_has_ended():
 
 
 def test_only_what_comes_from_here_is_taken_up():
-    recalled = Recalled()
+    recalled = ReadBack()
 
     def take(name: str, header: bytes | None, namespace: str = "acme", state: str = "running") -> None:
         message = ReplicaState(

@@ -11,11 +11,11 @@ import pytest
 from tests.agents.kubernetes.api_server import ApiServer, status
 from tests.agents.kubernetes.pods import ScriptedPod
 
-from endpoint_analytics.agents.kubernetes import refusal, tokens, watching
+from endpoint_analytics.agents.kubernetes import lasting_refusal, tokens, watching
 from endpoint_analytics.agents.kubernetes.access import ClusterAccess
+from endpoint_analytics.agents.kubernetes.backoff import Backoff
 from endpoint_analytics.agents.kubernetes.client import KubernetesClient, retry_after_s
 from endpoint_analytics.agents.kubernetes.objects import Pod
-from endpoint_analytics.agents.kubernetes.pace import Pace
 from endpoint_analytics.agents.kubernetes.tokens import FixedToken, TokenFile
 from endpoint_analytics.agents.kubernetes.watching import Resource, Sink, Watching
 
@@ -31,9 +31,9 @@ def server() -> Iterator[ApiServer]:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (watching, refusal):
-        monkeypatch.setattr(module, "Pace", lambda **_: Pace(0.01, 0.1))
-    monkeypatch.setattr(refusal, "LASTS_S", 0.2)
+    for module in (watching, lasting_refusal):
+        monkeypatch.setattr(module, "Backoff", lambda **_: Backoff(0.01, 0.1))
+    monkeypatch.setattr(lasting_refusal, "CONFIRM_AFTER_S", 0.2)
 
 
 class Seen:
@@ -276,7 +276,7 @@ def test_bookmarks_move_the_version_on(server):
 
 
 def test_watches_that_end_at_once_are_not_begun_at_once(server, monkeypatch, caplog):
-    monkeypatch.setattr(watching, "Pace", lambda **_: Pace(0.2, 0.2))
+    monkeypatch.setattr(watching, "Backoff", lambda **_: Backoff(0.2, 0.2))
     server.apply("pods", pod("a"))
     for _ in range(3):
         server.fault("pods", "end")
@@ -446,7 +446,7 @@ def test_what_is_not_installed_or_forbidden_counts_as_none_and_is_said_once(serv
 @pytest.mark.parametrize("what", ["missing", "forbidden"])
 def test_what_worked_and_is_refused_for_a_moment_is_as_it_was(server, what, monkeypatch):
     """A starting server answers 403 or 404 before it has loaded its rules."""
-    monkeypatch.setattr(refusal, "LASTS_S", 60.0)
+    monkeypatch.setattr(lasting_refusal, "CONFIRM_AFTER_S", 60.0)
     resource = Resource("scaledobjects", "/apis/keda.sh/v1alpha1/namespaces/models/scaledobjects", Pod)
     server.apply("scaledobjects", pod("a"))
 
@@ -467,7 +467,7 @@ def test_what_worked_and_is_refused_for_a_moment_is_as_it_was(server, what, monk
 
 def test_what_may_not_be_read_at_first_is_waited_for(server, monkeypatch):
     """Otherwise limits would be reported without the autoscalers, which a starting server does not list yet."""
-    monkeypatch.setattr(refusal, "LASTS_S", 60.0)
+    monkeypatch.setattr(lasting_refusal, "CONFIRM_AFTER_S", 60.0)
     server.forbidden = {"pods"}
     resource = Resource("pods", PODS.path, Pod)
     server.apply("pods", pod("a"))
@@ -540,7 +540,7 @@ def test_a_server_that_is_away_is_tried_again(server):
 
 
 def test_waits_grow_are_spread_and_reset():
-    pace = Pace(1.0, 8.0)
+    pace = Backoff(1.0, 8.0)
     waits = [pace.wait_s() for _ in range(6)]
     assert all(most / 2 <= wait <= most for wait, most in zip(waits, (1, 2, 4, 8, 8, 8), strict=True))
     assert pace.wait_s(5.0) >= 5.0

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.agents.scrape import expositions
 
+from endpoint_analytics.agents.scrape.counter_rates import FORGET_AFTER_NS, CounterRates
 from endpoint_analytics.agents.scrape.engines import ENGINES, Source
 from endpoint_analytics.agents.scrape.exposition import parse_exposition
-from endpoint_analytics.agents.scrape.growth import FORGET_AFTER_NS, Growth
 from endpoint_analytics.agents.scrape.readings import EngineReader, EngineReading
 from endpoint_analytics.schemas.metrics import ENGINE_METRICS
 
@@ -134,7 +134,7 @@ def counters(**values: float):
 
 
 def rates(*answers) -> list[float | None]:
-    growth = Growth()
+    growth = CounterRates()
     return [growth.per_second(counters(**values), int(at_s * S)) for at_s, values in answers]
 
 
@@ -166,7 +166,7 @@ def test_a_clock_that_stands_gives_no_rate():
 @given(st.lists(st.integers(0, 50), min_size=2, max_size=30), st.data())
 def test_what_grew_between_restarts_is_the_sum_of_the_rates(steps, data):
     """For a counter that is occasionally reset to 0, right after a response."""
-    growth, value = Growth(), 0
+    growth, value = CounterRates(), 0
     growth.per_second(counters(a=value), 0)
     total = 0.0
     for second, step in enumerate(steps, 1):

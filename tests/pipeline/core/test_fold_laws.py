@@ -130,7 +130,7 @@ def test_crashes_in_a_flood_of_names_change_nothing(log, seed):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stream_folds, "OverflowRule", lambda: OverflowRule(max_boots=2))
         patch.setattr(sample_fold, "MAX_SERIES", 3)
-        patch.setattr(boots, "MAX_BOOTS", 2)
+        patch.setattr(boots, "MAX_REMEMBERED_BOOTS", 2)
         crash_again_and_again(log, seed)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.agents.kubernetes.real.cluster import Cluster
-from tests.agents.kubernetes.real.judge import UnavailableError, built
+from tests.agents.kubernetes.real.kube_apiserver import UnavailableError, built
 
 
 @pytest.fixture(scope="session")

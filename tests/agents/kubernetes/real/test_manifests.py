@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.agents.kubernetes.real.cluster import Cluster
-from tests.agents.kubernetes.real.judge import UnavailableError, module_directory
+from tests.agents.kubernetes.real.kube_apiserver import UnavailableError, module_directory
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

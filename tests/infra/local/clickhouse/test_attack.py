@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from endpoint_analytics.infra.local.clickhouse.privileges import ENGINES
+from endpoint_analytics.infra.local.clickhouse.privileges import TABLE_ENGINES
 
 SECRET = "9f1d-no-query-may-read-this"
 
@@ -63,7 +63,7 @@ REACHING_FUNCTIONS |= {
 IDLE_ENGINES = {
     "KeeperMap", "FuzzJSON", "FuzzQuery", "Loop", "QueryRunner", "TimeSeries", "GraphiteMergeTree", "Dictionary",
     "ReplicatedGraphiteMergeTree",
-} | {f"Replicated{name}" for name in ENGINES if name.endswith("MergeTree")}  # fmt: skip
+} | {f"Replicated{name}" for name in TABLE_ENGINES if name.endswith("MergeTree")}  # fmt: skip
 _S3 = "('{url}/bucket/d.csv', 'key', 'secret', 'CSV')"
 REACHING_ENGINES = {
     "File": "(LineAsString, '{file}')", "URL": "('{url}', 'LineAsString')", "SQLite": "('{sqlite}', 't')",
@@ -210,7 +210,7 @@ def test_no_table_function_reaches_further(http_query, analyst_query, target, na
 
 
 def test_every_table_engine_is_judged(http_query):
-    known = {name for name in ENGINES if name != "Atomic"}
+    known = {name for name in TABLE_ENGINES if name != "Atomic"}
     assert names(http_query, "table_engines") == known | IDLE_ENGINES | set(REACHING_ENGINES)
 
 

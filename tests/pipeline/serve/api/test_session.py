@@ -10,8 +10,8 @@ from starlette.requests import Request
 from tests.pipeline.store.rows import boot, insert
 from tests.support.waiting import eventually
 
-from endpoint_analytics.pipeline.serve.access.page_session import LASTS_S, PageSessions
-from endpoint_analytics.pipeline.serve.access.rate import Rate
+from endpoint_analytics.pipeline.serve.access.page_session import LIFETIME_S, PageSessions
+from endpoint_analytics.pipeline.serve.access.rate_limit import RateLimit
 from endpoint_analytics.pipeline.serve.api.authorization import ApiAccess
 from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.tokens import AccessToken, create_token, parse_token, revoke_token
@@ -137,7 +137,7 @@ def test_of_sign_ins_at_the_same_time_no_more_may_fail_and_only_those_that_do_ar
 
     async def main():
         tokens = Held()
-        access = ApiAccess(tokens, None, Rate(20, 5.0, lambda: 0.0), Rate(100, 5.0, lambda: 0.0))
+        access = ApiAccess(tokens, None, RateLimit(20, 5.0, lambda: 0.0), RateLimit(100, 5.0, lambda: 0.0))
         assert await at_once(access, tokens, "right", 50) == ["AccessToken"] * 50
         assert await at_once(access, tokens, "broken", 15) == ["StoreError"] * 15
         tokens.asked = 0
@@ -313,7 +313,7 @@ def test_a_session_ends_by_its_time():
         sessions = PageSessions(Kept(), find, lambda: now[0], lambda: now[0])
         value, _ = await sessions.open(token)
         assert (await sessions.check(value)).token is token
-        now[0] += LASTS_S - 1
+        now[0] += LIFETIME_S - 1
         assert (await sessions.check(value)).token is token
         now[0] += 1
         assert await sessions.check(value) is None

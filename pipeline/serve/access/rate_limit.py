@@ -13,7 +13,7 @@ MAX_KEYS = 10_000
 """Only the most recent keys are kept; a client with more addresses than this has no limit anyway."""
 
 
-class Rate:
+class RateLimit:
     """Allows `burst` at once, then one every `every_s` seconds."""
 
     def __init__(self, burst: int, every_s: float, clock: Callable[[], float]) -> None:

@@ -13,9 +13,9 @@ from aiokafka import AIOKafkaProducer
 from tests.faults import segments
 
 from endpoint_analytics.agents.core.config import KafkaConfig
-from endpoint_analytics.agents.kubernetes import recall as module
-from endpoint_analytics.agents.kubernetes.origin import HEADER, Origin
-from endpoint_analytics.agents.kubernetes.recall import recall
+from endpoint_analytics.agents.kubernetes import read_back as module
+from endpoint_analytics.agents.kubernetes.origin_header import HEADER, Origin
+from endpoint_analytics.agents.kubernetes.read_back import read_back
 from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
 from endpoint_analytics.infra.local.kafka.process import KafkaProcess
 from endpoint_analytics.schemas.codec import encode
@@ -69,7 +69,7 @@ def recalled(
         for number, change in faults.items():
             segments.edit(partition, number, change)
         kafka.start()
-        found = asyncio.run(asyncio.wait_for(recall(config, None, "models", HERE), 60))
+        found = asyncio.run(asyncio.wait_for(read_back(config, None, "models", HERE), 60))
     assert all(pod == replica.replica_id for replica, pod in found.living().items())
     return names, set(found.living().values())
 

@@ -15,8 +15,8 @@ from endpoint_analytics.agents.delivery.producer import Producer
 from endpoint_analytics.agents.delivery.replay import Replay
 from endpoint_analytics.agents.delivery.spooled_topic_sender import SpooledTopicSender
 from endpoint_analytics.agents.delivery.topic_sender import TopicSender, cancel_all
+from endpoint_analytics.agents.spool.counters import SpoolCounters
 from endpoint_analytics.agents.spool.disk import DiskThread
-from endpoint_analytics.agents.spool.figures import SpoolFigures
 from endpoint_analytics.agents.spool.spool import Spool
 from endpoint_analytics.agents.spool.spool_outbox import SpoolOutbox
 from endpoint_analytics.schemas.identity import partition_key
@@ -28,7 +28,7 @@ SAVE_WITHIN_S = 1.0
 """At shutdown: time for the disk to store what Kafka has not."""
 
 
-class Sending:
+class Senders:
     """The senders by topic suffix, and their background tasks. Coroutines run on the agent's event loop."""
 
     def __init__(self, config: AgentConfig, boot_id: str, ssl_context: ssl.SSLContext | None) -> None:
@@ -70,7 +70,7 @@ class Sending:
         ]
 
     @property
-    def spool(self) -> SpoolFigures | None:
+    def spool(self) -> SpoolCounters | None:
         """What the spool holds and has lost; None without a spool. Any thread may read it."""
         return None if self._spool is None else self._spool.figures
 

@@ -11,7 +11,7 @@ logger = logging.getLogger("endpoint_analytics")
 
 
 @dataclass(frozen=True, slots=True)
-class SpoolFigures:
+class SpoolCounters:
     """What is on disk, and what was lost.
 
     `waiting`: own records by topic suffix; `bytes`: own bytes; `adopted_bytes`: bytes taken over from dead processes;

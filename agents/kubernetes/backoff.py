@@ -9,7 +9,7 @@ FIRST_S, LONGEST_S = 0.5, 30.0
 MAX_RETRY_AFTER_S = 300.0
 
 
-class Pace:
+class Backoff:
     """The backoff of one repeated operation. `first_s` is the first wait."""
 
     def __init__(self, first_s: float = FIRST_S, longest_s: float = LONGEST_S) -> None:

@@ -68,7 +68,7 @@ class _Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class EndpointAnswers:
     """Answers queries from a reader; `progress` returns how far each level is rolled up."""
 
     reader: Reader

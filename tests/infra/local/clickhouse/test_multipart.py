@@ -1,7 +1,7 @@
 import pytest
 
 from endpoint_analytics.infra.local.clickhouse.errors import ClickHouseError
-from endpoint_analytics.infra.local.clickhouse.form import external_tables, parse_form, split_types
+from endpoint_analytics.infra.local.clickhouse.multipart import external_tables, parse_form, split_types
 
 TYPE = "multipart/form-data; boundary=XX"
 BODY = (

@@ -18,7 +18,7 @@ CounterKey = tuple[str, tuple[tuple[str, str], ...]]
 """A counter's name and its sorted labels."""
 
 
-class Growth:
+class CounterRates:
     """Tracks the counters of one metric."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from collections import deque
 from typing import NamedTuple
 
 from endpoint_analytics.agents.delivery.producer import Producer, TooLargeError
-from endpoint_analytics.agents.kubernetes.origin import HEADER
+from endpoint_analytics.agents.kubernetes.origin_header import HEADER
 from endpoint_analytics.schemas.codec import decode_replicas, encode
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.identity import partition_key
@@ -29,7 +29,7 @@ class _Waiting(NamedTuple):
     origin: bytes
 
 
-class Outgoing:
+class SendQueue:
     """Sends to `topic` through `producer`. `lost` counts dropped messages; on overflow the oldest is dropped."""
 
     def __init__(self, topic: str, producer: Producer, max_waiting: int = MAX_WAITING) -> None:

@@ -21,7 +21,7 @@ from tests.agents.log.lines import nginx_line
 from tests.agents.log.test_reader import CONFIG, Topic, append, run
 
 from endpoint_analytics.agents.core.batching import Batcher
-from endpoint_analytics.agents.core.in_range import INVALID_STATUS, interval_in_range, status_in_range
+from endpoint_analytics.agents.core.clamp import INVALID_STATUS, interval_in_range, status_in_range
 from endpoint_analytics.agents.core.recorder import Recorder
 from endpoint_analytics.agents.core.sampling import Interval
 from endpoint_analytics.agents.hardware.reading import HardwareReading

@@ -1,6 +1,6 @@
 import pytest
 
-from endpoint_analytics.pipeline.serve.api.moments import MomentError, parse_moment
+from endpoint_analytics.pipeline.serve.api.parse_times import MomentError, parse_moment
 
 NOW = 1_767_323_045.5
 

@@ -17,7 +17,7 @@ from tests.agents.hardware.trees.tree import plant
 
 from endpoint_analytics.agents.hardware.disk import DiskCollector, parse_io_stat, read_machine_bytes
 from endpoint_analytics.agents.hardware.network import NetworkCollector, add_up
-from endpoint_analytics.agents.hardware.stacks import (
+from endpoint_analytics.agents.hardware.stacked_devices import (
     Disk,
     Interface,
     add_up_once,
@@ -182,7 +182,7 @@ def in_namespace(*commands: str, code: str) -> str:
 TOLD = """
 import json
 from pathlib import Path
-from endpoint_analytics.agents.hardware.stacks import counted_interfaces, read_interfaces
+from endpoint_analytics.agents.hardware.stacked_devices import counted_interfaces, read_interfaces
 names = [path.name for path in Path("/sys/class/net").iterdir()]
 print(json.dumps(sorted(counted_interfaces(read_interfaces(names)))))
 """

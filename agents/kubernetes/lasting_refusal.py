@@ -5,20 +5,20 @@ For a second after its start, a server answers 403 to everything for which it ha
 
 from __future__ import annotations
 
-from endpoint_analytics.agents.kubernetes.pace import Pace
+from endpoint_analytics.agents.kubernetes.backoff import Backoff
 
-LASTS_S = 10.0
+CONFIRM_AFTER_S = 10.0
 AGAIN_S = 300.0
 """Longest wait between retries of a refused resource; the first ones follow within seconds."""
 
 
-class Refusal:
+class LastingRefusal:
     """The refusals of one resource. `worked` is whether it was ever read."""
 
     def __init__(self) -> None:
         self.worked = False
         self._since_s: float | None = None
-        self._pace = Pace(longest_s=AGAIN_S)
+        self._pace = Backoff(longest_s=AGAIN_S)
 
     def listed(self) -> None:
         """The resource was read."""
@@ -32,7 +32,7 @@ class Refusal:
         """Return whether it has been refused for long; call this for each refusal."""
         if self._since_s is None:
             self._since_s = now_s
-        return now_s - self._since_s >= LASTS_S
+        return now_s - self._since_s >= CONFIRM_AFTER_S
 
     def wait_s(self) -> float:
         """Return how long to wait before the next try."""

@@ -26,7 +26,7 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from endpoint_analytics.agents.delivery.outage import Outage
 from endpoint_analytics.agents.kubernetes.naming import NamedReplica
-from endpoint_analytics.agents.kubernetes.origin import HEADER, Origin
+from endpoint_analytics.agents.kubernetes.origin_header import HEADER, Origin
 from endpoint_analytics.agents.kubernetes.reported import Reported
 from endpoint_analytics.agents.kubernetes.reported_limits import ReportedLimits
 from endpoint_analytics.schemas.codec import decode_replicas
@@ -52,7 +52,7 @@ UNREADABLE = (CorruptRecordException, RecordTooLargeError, UnsupportedCodecError
 
 
 @dataclass(slots=True)
-class Recalled:
+class ReadBack:
     """The last report of each of our replicas, its pod's name, and the last limits of each endpoint."""
 
     replicas: dict[NamedReplica, tuple[Reported, str]] = field(default_factory=dict)
@@ -85,9 +85,9 @@ class Recalled:
         return {replica: pod for replica, (last, pod) in self.replicas.items() if last.state != "terminated"}
 
 
-async def recall(
+async def read_back(
     config: KafkaConfig, ssl_context: ssl.SSLContext | None, namespace: str, origin: Origin
-) -> Recalled:
+) -> ReadBack:
     """Return what the topic holds; waits for Kafka forever, but continues without it if reading is not allowed."""
     outage = Outage(config.bootstrap_servers)
     while True:
@@ -98,7 +98,7 @@ async def recall(
                 "the topic %s does not exist or may not be read: pods deleted while this agent was down are not found",
                 REPLICAS.name(config.topic_prefix),
             )
-            return Recalled()
+            return ReadBack()
         except (KafkaError, OSError, TimeoutError) as error:
             await outage.complain(partial(explain_failure, error, config, ssl_context))
             await asyncio.sleep(RETRY_S)
@@ -109,8 +109,8 @@ async def recall(
 
 async def _read(
     config: KafkaConfig, ssl_context: ssl.SSLContext | None, namespace: str, origin: Origin
-) -> Recalled:
-    found = Recalled()
+) -> ReadBack:
+    found = ReadBack()
     topic = REPLICAS.name(config.topic_prefix)
     consumer = AIOKafkaConsumer(
         topic,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from endpoint_analytics.infra.local.clickhouse.body import RequestBody
 from endpoint_analytics.infra.local.clickhouse.engine import quote
 from endpoint_analytics.infra.local.clickhouse.errors import ClickHouseError, refusal
-from endpoint_analytics.infra.local.clickhouse.form import parse_form
+from endpoint_analytics.infra.local.clickhouse.multipart import parse_form
 from endpoint_analytics.infra.local.clickhouse.open_files import refuse_open_files
 from endpoint_analytics.infra.local.clickhouse.query_pool import QueryPool
 from endpoint_analytics.infra.local.clickhouse.request import QueryRequest, parse_request

@@ -57,7 +57,7 @@ class _BlockEncoder:
         return b""
 
 
-class Reply:
+class Response:
     """One response: exactly one of `whole`, `error`, or `begin` followed by `piece`s and `finish` or `abort`."""
 
     def __init__(

@@ -1,10 +1,10 @@
-from endpoint_analytics.pipeline.serve.access import rate
-from endpoint_analytics.pipeline.serve.access.rate import Rate
+from endpoint_analytics.pipeline.serve.access import rate_limit
+from endpoint_analytics.pipeline.serve.access.rate_limit import RateLimit
 
 
 def test_some_at_once_and_then_one_after_the_other():
     now = [100.0]
-    of = Rate(3, 5.0, lambda: now[0])
+    of = RateLimit(3, 5.0, lambda: now[0])
     for _ in range(3):
         assert of.wait_s("a") == 0
         of.count("a")
@@ -21,7 +21,7 @@ def test_some_at_once_and_then_one_after_the_other():
 
 
 def test_what_was_not_done_after_all_is_taken_back():
-    of = Rate(2, 5.0, lambda: 100.0)
+    of = RateLimit(2, 5.0, lambda: 100.0)
     of.count("a")
     of.count("a")
     of.take_back("a")
@@ -32,8 +32,8 @@ def test_what_was_not_done_after_all_is_taken_back():
 
 
 def test_its_memory_is_bounded(monkeypatch):
-    monkeypatch.setattr(rate, "MAX_KEYS", 2)
-    of = Rate(1, 5.0, lambda: 0.0)
+    monkeypatch.setattr(rate_limit, "MAX_KEYS", 2)
+    of = RateLimit(1, 5.0, lambda: 0.0)
     for key in ("a", "b", "a", "c"):
         of.count(key)
     assert of.wait_s("a") > 0

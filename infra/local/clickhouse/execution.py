@@ -14,9 +14,9 @@ import time
 from endpoint_analytics.infra.local.clickhouse.admission_queue import Slot
 from endpoint_analytics.infra.local.clickhouse.engine import Handle, QueryOutcome, quote, quote_name
 from endpoint_analytics.infra.local.clickhouse.errors import ClickHouseError, refusal
-from endpoint_analytics.infra.local.clickhouse.identity import tag
 from endpoint_analytics.infra.local.clickhouse.pipe import Feed, Pipe, memory_file
 from endpoint_analytics.infra.local.clickhouse.query_pool import QueryPool, RunningQuery
+from endpoint_analytics.infra.local.clickhouse.query_tag import tag
 from endpoint_analytics.infra.local.clickhouse.request import QueryRequest
 from endpoint_analytics.infra.local.clickhouse.session import EngineSession
 from endpoint_analytics.infra.local.clickhouse.statement import Kind, Statement
@@ -27,7 +27,7 @@ _FOUND_WITHIN_S = "2"
 _CUT_OFF = 354  # ZLIB_INFLATE_FAILED
 
 
-async def start_work(pool: QueryPool, request: QueryRequest, statement: Statement) -> Work:
+async def start_query(pool: QueryPool, request: QueryRequest, statement: Statement) -> Execution:
     """Acquire a slot, the query ID, and the session if any, for one statement; raises ClickHouseError."""
     if request.readonly and statement.kind in (Kind.INSERT, Kind.COMMAND):
         # Checked before waiting for data, and not left to the engine: a session's handle cannot be made readonly for a
@@ -39,7 +39,7 @@ async def start_work(pool: QueryPool, request: QueryRequest, statement: Statemen
         session = None
         if request.session is not None:
             session = pool.sessions.acquire(request.session, request.user, time.monotonic())
-        return Work(pool, request, statement, slot, session)
+        return Execution(pool, request, statement, slot, session)
     except BaseException:
         slot.leave()
         raise
@@ -97,7 +97,7 @@ async def _kill_queries(pool: QueryPool, request: QueryRequest, statement: State
     return shown
 
 
-class Work:
+class Execution:
     """One statement that runs in the engine."""
 
     def __init__(

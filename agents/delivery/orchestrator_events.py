@@ -12,8 +12,8 @@ import time
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from endpoint_analytics.agents.delivery.client_log_filter import quiet_client
 from endpoint_analytics.agents.delivery.producer import make_producer, stop_producer
-from endpoint_analytics.agents.delivery.quiet import quiet_client
 from endpoint_analytics.schemas.codec import decode_replicas, encode
 from endpoint_analytics.schemas.configuration.kafka_client import make_ssl_context
 from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig

@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 
 from endpoint_analytics.pipeline.serve.access.page_session import PageSessions, Store
-from endpoint_analytics.pipeline.serve.access.rate import Rate
+from endpoint_analytics.pipeline.serve.access.rate_limit import RateLimit
 from endpoint_analytics.pipeline.serve.access.token_cache import TokenCache
 from endpoint_analytics.pipeline.serve.api.authorization import ApiAccess
-from endpoint_analytics.pipeline.serve.api.figures import Figures
+from endpoint_analytics.pipeline.serve.api.endpoint_answers import EndpointAnswers
 from endpoint_analytics.pipeline.serve.api.handlers import Api
+from endpoint_analytics.pipeline.serve.api.json_responses import RETRY_AFTER_S, ReplyBody
 from endpoint_analytics.pipeline.serve.api.overview import Overview
-from endpoint_analytics.pipeline.serve.api.replies import RETRY_AFTER_S, ReplyBody
 from endpoint_analytics.pipeline.serve.api.signals import Signals
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.rollup import read_rollup_progress
@@ -41,10 +41,10 @@ def make_api(reader: Store, tokens: TokenCache, presence: Presence, keep_s: floa
         ApiAccess(
             tokens,
             PageSessions(reader, tokens.find, time.time, time.monotonic),
-            failures=Rate(20, RETRY_AFTER_S, time.monotonic),
-            openings=Rate(100, RETRY_AFTER_S, time.monotonic),
+            failures=RateLimit(20, RETRY_AFTER_S, time.monotonic),
+            openings=RateLimit(100, RETRY_AFTER_S, time.monotonic),
         ),
-        Figures(reader, progress, presence, time.time),
+        EndpointAnswers(reader, progress, presence, time.time),
         Overview(reader, progress, presence, time.time),
         Signals(reader, SharedCache(keep_s, CACHE_ENTRIES, time.monotonic), lambda: datetime.now(UTC)),
         cache,

@@ -1,6 +1,6 @@
 """A kube-apiserver, its controllers, kubectl and an etcd, built once from the Go module of Kubernetes: 15 minutes.
 
-    python -m tests.agents.kubernetes.real.judge
+    python -m tests.agents.kubernetes.real.kube_apiserver
 
 Nothing but Go and the Go module proxy is needed. One module requires k8s.io/kubernetes, which pins all else.
 """
