@@ -1,1 +1,1 @@
-"""The command line, and everything that runs on one machine: Kafka, ClickHouse, a demo, a load generator."""
+"""The command line, and what runs the parts: all on one machine, or deployed on many; a load generator."""

@@ -88,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=HeadLimits().fields,
         metavar="N",
-        help="most header lines of a request (default: %(default)s)",
+        help="maximum number of header lines in a request (default: %(default)s)",
     )
     add_exclude_option(parser)
     add_agent_options(parser)

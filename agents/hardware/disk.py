@@ -1,7 +1,7 @@
 """Disk: bytes read and written since the previous sample: the control group's (version 2), else the machine's.
 
 Version 1 counts a group's bytes only where they are throttled; otherwise its files are always 0. Bytes of stacked
-devices (md, LVM) are counted once.
+devices (md, LVM) are counted once: `stacked_devices` decides which devices count.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The origin of a message on the replicas topic, in a Kafka header: cluster, Kubernetes namespace and pod.
 
-The worker ignores it. It shows a later process of this agent which replicas this one reported, and must be ended by it:
+The worker ignores it. It shows a later process of this agent which replicas this one reported, and must therefore end:
 others of the same endpoint may run elsewhere.
 """
 

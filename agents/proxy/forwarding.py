@@ -1,7 +1,7 @@
 """Serializes the heads that the proxy sends to either side. Pure.
 
-Hop-by-hop fields are removed (RFC 9110, section 7.6.1); all others are forwarded unchanged and in order, including
-request ids and trace context.
+Fields arrive here without the hop-by-hop ones (`fields` removes them); all are forwarded unchanged and in order,
+including request ids and trace context.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The spool's frame format: encodes records, and decodes possibly damaged bytes back to records. Pure.
 
 A frame is MAGIC, CRC-32, index in its segment, lengths, then topic, key and message; the checksum covers everything
-after it. MAGIC's first bytes never occur in UTF-8 text, so in no key and no JSON message: the reader finds the next
+after it. MAGIC's first bytes never occur in UTF-8 text, so never in a key or a JSON message: the reader finds the next
 intact frame after any damage, and the indexes show how many are missing in between.
 """
 

@@ -4,6 +4,7 @@ A DDSketch (Masson, Rim, Lee, "DDSketch: a fast and fully-mergeable quantile ske
 guarantees", VLDB 2019) with relative error 1 %: gamma = 1.01 / 0.99. Bucket 0 contains 0; bucket b >= 1 contains
 the integers x with gamma^(b-2) < x <= gamma^(b-1). Bounds are exact integers, so that every machine puts a value into
 the same bucket. Sketches merge by adding counts, as ClickHouse's sumMap does.
+Its quantiles in SQL: `sketchQuantile` (schemas/tables/0002_views.sql), and `sketch_sql` (pipeline/store/series_sql).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A reader's view of the consumer group. Only this module and `transport` know Faust's consumer internals.
 
-Faust reports the group generation of each delivery, but does not guarantee to deliver everything: see `reader`.
+Faust reports the group generation of each delivery, but does not guarantee to deliver everything: see `stream_reader`.
 """
 
 from __future__ import annotations
