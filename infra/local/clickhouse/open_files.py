@@ -3,8 +3,8 @@
 Through /dev/fd the function could read the rows and results of other users. Pure, and the last resort: everything else
 is left to the engine's privileges (`privileges`) and the kernel (`confine`). The engine accepts a function's name as a
 lambda, as in `arrayMap(file, ...)`, so the name is refused wherever it is used as a name, and as the value of an
-identifier parameter. SQL outside the query (settings, `Values`) is disabled for analysts in `privileges`. Where the engine
-might tokenize the text differently from our lexer, the name is refused anywhere in it.
+identifier parameter. SQL outside the query (settings, `Values`) is disabled for analysts in `privileges`. Where the
+engine might tokenize the text differently from our lexer, the name is refused anywhere in it.
 """
 
 from __future__ import annotations
