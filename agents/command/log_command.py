@@ -23,7 +23,7 @@ from endpoint_analytics.agents.delivery.client_log_filter import quiet_client
 from endpoint_analytics.agents.delivery.outage import Outage
 from endpoint_analytics.agents.delivery.producer import Producer
 from endpoint_analytics.agents.log.formats import FORMATS, Parser, pattern_parser
-from endpoint_analytics.agents.log.journal import Journal
+from endpoint_analytics.agents.log.position_file import PositionFile
 from endpoint_analytics.agents.log.reader import AccessLogReader, now_us
 from endpoint_analytics.agents.replica.agent import Agent
 from endpoint_analytics.agents.replica.process_group import runtime_directory
@@ -79,7 +79,9 @@ def run(arguments: argparse.Namespace) -> int:
                 f"{path} is not a regular file, so reading cannot resume after a restart"
             )
         lock = hold_log(path, config)
-        journal = Journal(arguments.position or path.with_name(f"{path.name}.position"), config, now_us())
+        positions = PositionFile(
+            arguments.position or path.with_name(f"{path.name}.position"), config, now_us()
+        )
     except ConfigurationError as error:
         print(f"endpoint-analytics agent log: {error}", file=sys.stderr)
         if lock is not None:
@@ -90,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not path.exists():
             logger.warning("%s does not exist yet: waiting for it", path)
         with quiet_client():
-            return asyncio.run(_read(agent, path, parser, journal, from_end=arguments.begin == "end"))
+            return asyncio.run(_read(agent, path, parser, positions, from_end=arguments.begin == "end"))
     finally:
         if lock is not None:
             lock.release()
@@ -127,10 +129,10 @@ def parser_of(arguments: argparse.Namespace) -> Parser:
     return FORMATS[arguments.format] if arguments.pattern is None else pattern_parser(arguments.pattern)
 
 
-async def _read(agent: Agent, path: Path, parser: Parser, journal: Journal, *, from_end: bool) -> int:
+async def _read(agent: Agent, path: Path, parser: Parser, positions: PositionFile, *, from_end: bool) -> int:
     config = agent.config
     producer = Producer(config.kafka, make_ssl_context(config.kafka), Outage(config.kafka.bootstrap_servers))
-    reader = AccessLogReader(config, path, parser, journal, producer, from_end=from_end)
+    reader = AccessLogReader(config, path, parser, positions, producer, from_end=from_end)
     agent.start()
     agent.enter("running")
     loop = asyncio.get_running_loop()
@@ -139,7 +141,7 @@ async def _read(agent: Agent, path: Path, parser: Parser, journal: Journal, *, f
         loop.add_signal_handler(number, _stop, reader, reading, config.stop_timeout_s)
     try:
         await reading
-    except asyncio.CancelledError:  # Kafka took too long; the journal holds the batch in flight
+    except asyncio.CancelledError:  # Kafka took too long; the position file holds the batch in flight
         pass
     finally:
         await loop.run_in_executor(None, agent.stop)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from endpoint_analytics.agents.hardware.gpu_nvidia_errors import XidEvents
 from endpoint_analytics.agents.hardware.gpu_nvidia_find import find_gpus
 from endpoint_analytics.agents.hardware.gpu_nvidia_library import value_of
 from endpoint_analytics.agents.hardware.gpu_nvidia_share import (
@@ -20,6 +19,7 @@ from endpoint_analytics.agents.hardware.gpu_nvidia_share import (
     read_memory_bytes,
     read_percent,
 )
+from endpoint_analytics.agents.hardware.gpu_nvidia_xid import XidEvents
 from endpoint_analytics.agents.hardware.gpu_vendor import Gpu, NoGpusError
 from endpoint_analytics.schemas import metrics as m
 

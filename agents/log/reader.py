@@ -20,16 +20,16 @@ from endpoint_analytics.agents.log.batching import MAX_REQUESTS, next_batch, tak
 from endpoint_analytics.agents.log.files import UNREADABLE, Position
 from endpoint_analytics.agents.log.following import Follower, LogLines
 from endpoint_analytics.agents.log.formats import Parser
-from endpoint_analytics.agents.log.journal import (
+from endpoint_analytics.agents.log.logged import OTHER, OUTGOING, Logged, Other, Unfit
+from endpoint_analytics.agents.log.position_file import (
     BOOT_US,
-    Journal,
-    JournalEntry,
+    PositionFile,
+    SavedPosition,
     with_batch,
     with_lost_batch,
     with_new_boot,
     with_position,
 )
-from endpoint_analytics.agents.log.logged import OTHER, OUTGOING, Logged, Other, Unfit
 from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.identity import partition_key
 from endpoint_analytics.schemas.requests import Totals
@@ -49,7 +49,7 @@ class AccessLogReader:
         config: AgentConfig,
         path: Path,
         parser: Parser,
-        journal: Journal,
+        positions: PositionFile,
         producer: Producer,
         *,
         from_end: bool = True,
@@ -57,9 +57,9 @@ class AccessLogReader:
         self._config = config
         self._path = path
         self._parse = parser
-        self._journal = journal
+        self._positions = positions
         self._producer = producer
-        self._follower = Follower(path, journal.entry.position, from_end=from_end)
+        self._follower = Follower(path, positions.entry.position, from_end=from_end)
         self._unsent: deque[tuple[Logged | Other | None, LogLines, int]] = deque()
         self._topic = REQUESTS.name(config.kafka.topic_prefix)
         self._key = partition_key(config.namespace, config.endpoint, config.replica_id)
@@ -70,8 +70,8 @@ class AccessLogReader:
 
     @property
     def totals(self) -> Totals:
-        """The totals in the journal."""
-        return self._journal.entry.state.totals
+        """The totals in the position file."""
+        return self._positions.entry.state.totals
 
     def stop(self) -> None:
         """Stop after everything read so far has been sent."""
@@ -81,15 +81,15 @@ class AccessLogReader:
         """Open the log and store the start position: everything written from here on is counted."""
         with self._log_errors():
             self._follower.open()
-        await self._write(with_position(self._journal.entry, self._follower.position))
+        await self._write(with_position(self._positions.entry, self._follower.position))
 
     async def run(self) -> None:
         """Resend the batch that was in flight when the last reader ended, then everything new."""
-        entry = self._journal.entry
+        entry = self._positions.entry
         if entry.message is not None:
             await self._send(entry.message)
         if now_us() - entry.boot_began_us > BOOT_US:
-            await self._write(with_new_boot(self._journal.entry, now_us()))
+            await self._write(with_new_boot(self._positions.entry, now_us()))
         loop = asyncio.get_running_loop()
         due_s = loop.time()
         while True:
@@ -104,9 +104,9 @@ class AccessLogReader:
             await _wait(self._stopping, due_s - loop.time())
 
     async def close(self) -> None:
-        """Close the log, the journal and the Kafka connection."""
+        """Close the log, the position file and the Kafka connection."""
         self._follower.close()
-        self._journal.close()
+        self._positions.close()
         await self._producer.close()
 
     def _read(self) -> None:
@@ -166,7 +166,7 @@ class AccessLogReader:
         """Send one batch: the next requests, or an empty one as a heartbeat."""
         at_us = now_us()
         requests, dropped, position = self._take(at_us)
-        entry = self._journal.entry
+        entry = self._positions.entry
         batch, state = next_batch(self._config, entry.state, requests, dropped, at_us)
         message = encode(batch)
         await self._write(with_batch(entry, state, position, message))
@@ -199,13 +199,13 @@ class AccessLogReader:
             await self._producer.send(self._topic, self._key, message)
         except TooLargeError as error:  # the broker has a limit below our batch size
             logger.warning("lost a batch that is too large for Kafka: %s", error)
-            await self._write(with_lost_batch(self._journal.entry))
+            await self._write(with_lost_batch(self._positions.entry))
 
-    async def _write(self, entry: JournalEntry) -> None:
-        """Write the journal, retrying until it succeeds: nothing may be sent before."""
+    async def _write(self, entry: SavedPosition) -> None:
+        """Write the position file, retrying until it succeeds: nothing may be sent before."""
         while True:
             try:
-                self._journal.write(entry)
+                self._positions.write(entry)
             except OSError as error:
                 self._complain("write", f"cannot write the position, retrying: {error}")
                 await asyncio.sleep(RETRY_S)

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 
 from endpoint_analytics.pipeline.signals.messages import signal_message
 from endpoint_analytics.pipeline.signals.producer import SignalProducer, SignalSendError
-from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.errors import StoreError
+from endpoint_analytics.pipeline.store.reader import Reader
 from endpoint_analytics.pipeline.store.signal_queries import read_all_signals
 from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.identity import partition_key

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
+from endpoint_analytics.pipeline.store.reader import Reader
 
 MAX_CONFLICTS = 200
 """Limit for one answer; beyond it, the oldest are left out."""

@@ -6,25 +6,17 @@ moment.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
-from endpoint_analytics.pipeline.store.endpoint_numbers import EndpointMetrics, Row, parse_endpoint_metrics
+from endpoint_analytics.pipeline.store.endpoint_numbers import EndpointMetrics, parse_endpoint_metrics
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.progress import read_progress
 from endpoint_analytics.pipeline.store.query_group import query_group
 from endpoint_analytics.pipeline.store.read_model import Moment
+from endpoint_analytics.pipeline.store.reader import Reader
 from endpoint_analytics.schemas.metrics import HARDWARE_METRICS
-
-
-class Reader(Protocol):
-    """Runs one query with server-side parameters: `Database` in the query service, a plain client in tests."""
-
-    async def read(self, sql: str, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        """Return the rows; raises StoreError."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from endpoint_analytics.pipeline.core.sketch import quantiles
 from endpoint_analytics.pipeline.store.loss_counts import count_losses
@@ -21,11 +21,11 @@ from endpoint_analytics.pipeline.store.read_model import (
     RequestReport,
     StateReport,
 )
+from endpoint_analytics.pipeline.store.reader import Row
 from endpoint_analytics.schemas.replicas import ShownState, State
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 
-Row = Sequence[Any]
 Sketch = tuple[list[int], list[int]]
 
 

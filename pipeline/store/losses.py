@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.loss_counts import LossCounts, count_losses
+from endpoint_analytics.pipeline.store.reader import Reader
 
 MAX_LOSSES = 1000
 MAX_LISTED_BOOTS = 200

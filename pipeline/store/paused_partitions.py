@@ -12,7 +12,7 @@ from endpoint_analytics.pipeline.core.rows import Row, seconds3
 from endpoint_analytics.pipeline.store.connect import Client
 
 if TYPE_CHECKING:
-    from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
+    from endpoint_analytics.pipeline.store.reader import Reader
 
 FOREVER = 2**63
 """An `accept_until` beyond all offsets: until the partition is healthy again."""

@@ -14,7 +14,7 @@ from endpoint_analytics.pipeline.store.presence import LastHeard, Presence
 from endpoint_analytics.schemas.replicas import State
 
 if TYPE_CHECKING:
-    from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
+    from endpoint_analytics.pipeline.store.reader import Reader
 
 StreamPartition = tuple[str, int]
 """A stream and its partition."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from endpoint_analytics.pipeline.core.sketch import value_of
-from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
+from endpoint_analytics.pipeline.store.reader import Reader
 from endpoint_analytics.pipeline.store.rollup_levels import HOUR, RollupProgress
 from endpoint_analytics.pipeline.store.series_columns import COUNTS
 from endpoint_analytics.pipeline.store.series_plan import Steps, TimeRanges, time_ranges

@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.progress import read_progress
 from endpoint_analytics.pipeline.store.query_group import query_group
 from endpoint_analytics.pipeline.store.read_model import AgentReport, Moment, RequestReport, StateReport
+from endpoint_analytics.pipeline.store.reader import Reader
 from endpoint_analytics.schemas.identity import UNASSIGNED
 
 MAX_ENDPOINTS = 1000

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.paused_partitions import PausedPartition, read_still_paused
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.progress import StreamPartition, read_progress
@@ -23,6 +22,7 @@ from endpoint_analytics.pipeline.store.read_model import (
     RequestReport,
     StateReport,
 )
+from endpoint_analytics.pipeline.store.reader import Reader
 from endpoint_analytics.pipeline.store.series_states import (
     LATE,
     AgentLife,

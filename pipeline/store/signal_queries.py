@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.progress import read_progress
 from endpoint_analytics.pipeline.store.query_group import query_group
+from endpoint_analytics.pipeline.store.reader import Reader
 from endpoint_analytics.pipeline.store.signals import EndpointSignals, Key, parse_signals
 
 _ONE = "namespace = {namespace:String} AND endpoint = {endpoint:String}"

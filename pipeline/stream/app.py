@@ -30,8 +30,8 @@ from endpoint_analytics.pipeline.store.writer import RowWriter
 from endpoint_analytics.pipeline.stream.config import WorkerConfig
 from endpoint_analytics.pipeline.stream.group import FaustGroup
 from endpoint_analytics.pipeline.stream.health import HealthServer
+from endpoint_analytics.pipeline.stream.partition_pauses import LOOK_EVERY_S
 from endpoint_analytics.pipeline.stream.partition_reading import Delivery
-from endpoint_analytics.pipeline.stream.pauses import LOOK_EVERY_S
 from endpoint_analytics.pipeline.stream.progress_writer import ProgressWriter
 from endpoint_analytics.pipeline.stream.range_reader import RangeReader
 from endpoint_analytics.pipeline.stream.record_batches import Hole, UnreadableBatch

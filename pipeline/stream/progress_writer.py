@@ -18,8 +18,8 @@ from faust.exceptions import ConsumerNotStarted
 
 from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.writer import RowWriter
+from endpoint_analytics.pipeline.stream.partition_progress import PartitionProgress, Stored, WorkerProgress
 from endpoint_analytics.pipeline.stream.partition_reading import LogSpan
-from endpoint_analytics.pipeline.stream.read_progress import PartitionProgress, Stored, WorkerProgress
 from endpoint_analytics.pipeline.stream.stream_reader import StreamReader
 from endpoint_analytics.pipeline.stream.two_clocks import NOW, TwoClocks
 

@@ -39,10 +39,10 @@ from endpoint_analytics.pipeline.store.paused_partitions import (
 )
 from endpoint_analytics.pipeline.store.writer import FIRST_WAIT_S, LONGEST_WAIT_S, RowWriter
 from endpoint_analytics.pipeline.stream.group import WorkerGroup
+from endpoint_analytics.pipeline.stream.partition_pauses import PartitionPauses
+from endpoint_analytics.pipeline.stream.partition_progress import Stored
 from endpoint_analytics.pipeline.stream.partition_reading import Delivery, LogSpan, PartitionReading
-from endpoint_analytics.pipeline.stream.pauses import Pauses
 from endpoint_analytics.pipeline.stream.range_reader import RangeReader
-from endpoint_analytics.pipeline.stream.read_progress import Stored
 from endpoint_analytics.pipeline.stream.record_batches import Hole, UnreadableBatch
 from endpoint_analytics.pipeline.stream.rejection_limit import RejectionLimit
 from endpoint_analytics.schemas.errors import InvalidMessageError
@@ -105,7 +105,7 @@ class StreamReader(Generic[Message]):
         self._limits: dict[int, RejectionLimit] = {}
         self._taken: set[int] = set()
         """Partitions whose messages `read` is processing."""
-        self.pauses = Pauses(
+        self.pauses = PartitionPauses(
             self.stream, topic, writer, range_reader, self._fold(0).is_usable, max_rejected_share
         )
         self.stored: dict[int, Stored] = {}

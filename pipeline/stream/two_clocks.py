@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from endpoint_analytics.pipeline.store.errors import StoreError
-from endpoint_analytics.pipeline.stream.read_progress import CLOCKS_AGREE_MS, Now
+from endpoint_analytics.pipeline.stream.partition_progress import CLOCKS_AGREE_MS, Now
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from tests.support.oracle import Accepted, differences
 from tests.support.parts import Child, Stack
 from tests.support.waiting import eventually
 
-from endpoint_analytics.agents.log.journal import JournalEntry, decode_entry
+from endpoint_analytics.agents.log.position_file import SavedPosition, decode_entry
 from endpoint_analytics.pipeline.core.boots import BootKey
 
 pytestmark = pytest.mark.whole
@@ -104,7 +104,7 @@ class Writer:
             first.unlink()
 
 
-def read_entry(path: Path) -> JournalEntry:
+def read_entry(path: Path) -> SavedPosition:
     return decode_entry(path.read_bytes())
 
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from endpoint_analytics.pipeline.serve.access.lookup_cache import LookupCache
-from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.page_sessions import (
     ACTIVE,
     END,
@@ -26,6 +25,7 @@ from endpoint_analytics.pipeline.store.page_sessions import (
     active_parameters,
     parse_rows,
 )
+from endpoint_analytics.pipeline.store.reader import Reader
 from endpoint_analytics.pipeline.store.tokens import AccessToken, sha256_hex
 
 LIFETIME_S = 12 * 3600

@@ -10,7 +10,7 @@ from endpoint_analytics.pipeline.serve.access.lookup_cache import (
     READ_FOR_REFUSAL_S,
     LookupCache,
 )
-from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
+from endpoint_analytics.pipeline.store.reader import Reader
 from endpoint_analytics.pipeline.store.tokens import (
     ACTIVE,
     MAX_TOKENS,

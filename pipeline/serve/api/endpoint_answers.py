@@ -16,10 +16,10 @@ from endpoint_analytics.pipeline.serve.api.models import Answer, Group, Series, 
 from endpoint_analytics.pipeline.serve.api.openapi import MAX_POINTS
 from endpoint_analytics.pipeline.serve.api.query import Query, QueryError
 from endpoint_analytics.pipeline.store.conflicts import BatchConflict, read_conflicts
-from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.losses import LostRequests, read_losses
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.query_group import query_group
+from endpoint_analytics.pipeline.store.reader import Reader
 from endpoint_analytics.pipeline.store.rollup_levels import RollupProgress
 from endpoint_analytics.pipeline.store.series import (
     MAX_SAMPLE_SERIES,

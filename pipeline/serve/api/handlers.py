@@ -33,8 +33,8 @@ from endpoint_analytics.pipeline.serve.api.openapi import openapi_document
 from endpoint_analytics.pipeline.serve.api.overview import Overview
 from endpoint_analytics.pipeline.serve.api.query import QueryError, parse_parameters, parse_query
 from endpoint_analytics.pipeline.serve.api.signals import Signals, autoscaling_shape
-from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.errors import StoreError
+from endpoint_analytics.pipeline.store.reader import Reader
 from endpoint_analytics.pipeline.store.series_overview import read_namespaces
 from endpoint_analytics.pipeline.store.shared_cache import SharedCache
 from endpoint_analytics.schemas.errors import InvalidMessageError
@@ -78,9 +78,9 @@ class Api:
         found |= {f"{one}/{part}": {"GET": self._guarded(partial(self._answer, part=part))} for part in PARTS}
         found |= self._external_metrics()
         found["/session"] = {
-            "GET": self._guarded(partial(sign_in.said, access=self.access)),
-            "POST": self._guarded(partial(sign_in.signed_in, access=self.access)),
-            "DELETE": self._guarded(partial(sign_in.signed_out, access=self.access)),
+            "GET": self._guarded(partial(sign_in.get_session, access=self.access)),
+            "POST": self._guarded(partial(sign_in.create_session, access=self.access)),
+            "DELETE": self._guarded(partial(sign_in.end_session, access=self.access)),
         }
         return found
 

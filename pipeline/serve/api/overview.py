@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from endpoint_analytics.pipeline.serve.api.columns import of_class
 from endpoint_analytics.pipeline.serve.api.models import EndpointCard, Endpoints, Spark
 from endpoint_analytics.pipeline.serve.api.summary import paused_of
-from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.paused_partitions import read_still_paused
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.query_group import query_group
+from endpoint_analytics.pipeline.store.reader import Reader
 from endpoint_analytics.pipeline.store.rollup_levels import MINUTE, RollupProgress
 from endpoint_analytics.pipeline.store.series import (
     QUANTILES,

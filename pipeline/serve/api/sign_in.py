@@ -23,12 +23,12 @@ BODY_WITHIN_S = 10.0
 _HINT = 'send {"token": "eat_..."} as application/json'
 
 
-async def said(request: Request, access: ApiAccess) -> Response:
+async def get_session(request: Request, access: ApiAccess) -> Response:
     """Answer GET: the session of the cookie."""
     return plain_reply(_model(await access.session(request)))
 
 
-async def signed_in(request: Request, access: ApiAccess) -> Response:
+async def create_session(request: Request, access: ApiAccess) -> Response:
     """Answer POST: check the token in the body, set the cookie, and end the session of the cookie it replaces.
 
     Only application/json is accepted, because a form on another site cannot send it.
@@ -47,7 +47,7 @@ async def signed_in(request: Request, access: ApiAccess) -> Response:
     return plain_reply(_model(session), {"Set-Cookie": _cookie(request, value, LIFETIME_S)})
 
 
-async def signed_out(request: Request, access: ApiAccess) -> Response:
+async def end_session(request: Request, access: ApiAccess) -> Response:
     """Answer DELETE: end the session and clear the cookie; raises StoreError if the session could not be ended."""
     refuse_other_sites(request, changes=True)
     if value := request.cookies.get(cookie_name(request)):

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from endpoint_analytics.pipeline.serve.api.models import Autoscaling, ReplicaLoad
 from endpoint_analytics.pipeline.serve.api.query import QueryError
-from endpoint_analytics.pipeline.store.endpoint_metrics import Reader
 from endpoint_analytics.pipeline.store.paused_partitions import PausedPartition, read_still_paused
 from endpoint_analytics.pipeline.store.progress import StreamPartition
+from endpoint_analytics.pipeline.store.reader import Reader
 from endpoint_analytics.pipeline.store.series_replicas import read_known
 from endpoint_analytics.pipeline.store.shared_cache import SharedCache
 from endpoint_analytics.pipeline.store.signal_queries import read_signals

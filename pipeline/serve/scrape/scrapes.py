@@ -15,12 +15,9 @@ from endpoint_analytics.pipeline.exposition.accept import OPENMETRICS, Format
 from endpoint_analytics.pipeline.exposition.families import MetricFamily
 from endpoint_analytics.pipeline.serve.scrape.endpoint_families import endpoint_families
 from endpoint_analytics.pipeline.serve.scrape.signal_families import signal_families
-from endpoint_analytics.pipeline.store.endpoint_metrics import (
-    MetricsSettings,
-    Reader,
-    read_endpoint_metrics,
-)
+from endpoint_analytics.pipeline.store.endpoint_metrics import MetricsSettings, read_endpoint_metrics
 from endpoint_analytics.pipeline.store.query_group import query_group
+from endpoint_analytics.pipeline.store.reader import Reader
 from endpoint_analytics.pipeline.store.shared_cache import Outcome, SharedCache
 from endpoint_analytics.pipeline.store.signal_queries import read_signals
 

@@ -28,8 +28,8 @@ from endpoint_analytics.agents.hardware.reading import HardwareReading
 from endpoint_analytics.agents.hardware.sampler import make_batch
 from endpoint_analytics.agents.log.batching import ReaderState, next_batch, take
 from endpoint_analytics.agents.log.formats import FORMATS, pattern_parser
-from endpoint_analytics.agents.log.journal import VERSION, JournalEntry, decode_entry, encode_entry
 from endpoint_analytics.agents.log.logged import Logged
+from endpoint_analytics.agents.log.position_file import VERSION, SavedPosition, decode_entry, encode_entry
 from endpoint_analytics.agents.replica import agent as agent_module
 from endpoint_analytics.agents.replica.agent import Agent
 from endpoint_analytics.agents.scrape.exposition import parse_exposition
@@ -166,7 +166,7 @@ def test_a_logs_requests(requests, times_us):
 
 
 def journal_entry(state: ReaderState, message: bytes):
-    return JournalEntry(VERSION, "owner", state, 0, None, message)
+    return SavedPosition(VERSION, "owner", state, 0, None, message)
 
 
 FIELD = st.one_of(

@@ -13,8 +13,8 @@ from tests.agents.log.test_reader import CONFIG, Topic, append, run
 
 from endpoint_analytics.agents.log import reader
 from endpoint_analytics.agents.log.formats import FORMATS
-from endpoint_analytics.agents.log.journal import Journal
 from endpoint_analytics.agents.log.logged import parse_time_us
+from endpoint_analytics.agents.log.position_file import PositionFile
 from endpoint_analytics.agents.log.reader import AccessLogReader
 from endpoint_analytics.schemas.codec import decode_requests
 from endpoint_analytics.schemas.requests import Totals
@@ -98,8 +98,8 @@ def test_identical_lines_of_a_log_that_is_copied_and_truncated(monkeypatch, tmp_
 
     if is_away:
         turn_over()
-    journal = Journal(tmp_path / "position", CONFIG, NOW_US)
-    following = AccessLogReader(CONFIG, path, FORMATS["uvicorn"], journal, topic)
+    positions = PositionFile(tmp_path / "position", CONFIG, NOW_US)
+    following = AccessLogReader(CONFIG, path, FORMATS["uvicorn"], positions, topic)
 
     async def follow() -> None:
         running = asyncio.create_task(following.run())

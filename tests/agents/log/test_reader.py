@@ -16,7 +16,7 @@ from tests.agents.log.lines import nginx_line
 
 from endpoint_analytics.agents.core.config import AgentConfig, ConfigurationError
 from endpoint_analytics.agents.log.formats import FORMATS, Parser, pattern_parser
-from endpoint_analytics.agents.log.journal import BOOT_US, Journal, decode_entry, encode_entry
+from endpoint_analytics.agents.log.position_file import BOOT_US, PositionFile, decode_entry, encode_entry
 from endpoint_analytics.agents.log.reader import AccessLogReader
 from endpoint_analytics.schemas.codec import decode_requests
 
@@ -61,8 +61,8 @@ def run(
     parser: Parser = FORMATS["nginx"],
 ) -> AccessLogReader:
     """Start a reader, let it read everything, and stop it; optionally by a crash at its first message."""
-    journal = Journal(path.with_name("position"), config, now_us())
-    reader = AccessLogReader(config, path, parser, journal, topic, from_end=False)
+    positions = PositionFile(path.with_name("position"), config, now_us())
+    reader = AccessLogReader(config, path, parser, positions, topic, from_end=False)
 
     async def main() -> None:
         topic.crash = None if crash == "in the second" else crash
@@ -177,30 +177,30 @@ def test_a_log_that_is_not_there_is_a_heartbeat(tmp_path):
 
 
 def test_one_log_has_one_reader(tmp_path):
-    first = Journal(tmp_path / "position", CONFIG, now_us())
+    first = PositionFile(tmp_path / "position", CONFIG, now_us())
     with pytest.raises(ConfigurationError, match="another log reader uses"):
-        Journal(tmp_path / "position", CONFIG, now_us())
+        PositionFile(tmp_path / "position", CONFIG, now_us())
     first.close()
-    Journal(tmp_path / "position", CONFIG, now_us()).close()
+    PositionFile(tmp_path / "position", CONFIG, now_us()).close()
 
 
 def test_a_position_of_another_replica_is_not_taken_up(tmp_path):
-    Journal(tmp_path / "position", CONFIG, now_us()).close()
+    PositionFile(tmp_path / "position", CONFIG, now_us()).close()
     other = AgentConfig(namespace="acme", endpoint="other", replica_id="replica-1")
     with pytest.raises(ConfigurationError, match="acme/classifier/replica-1"):
-        Journal(tmp_path / "position", other, now_us())
+        PositionFile(tmp_path / "position", other, now_us())
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"version":1}', b"\xff"])
 def test_a_position_that_is_invalid_is_reported(tmp_path, content):
     (tmp_path / "position").write_bytes(content)
     with pytest.raises(ConfigurationError, match=r"is damaged.*Remove it"):
-        Journal(tmp_path / "position", CONFIG, now_us())
+        PositionFile(tmp_path / "position", CONFIG, now_us())
 
 
 def test_a_directory_that_cannot_be_written_is_reported(tmp_path):
     with pytest.raises(ConfigurationError, match="--position"):
-        Journal(tmp_path / "missing" / "position", CONFIG, now_us())
+        PositionFile(tmp_path / "missing" / "position", CONFIG, now_us())
 
 
 def test_the_journal_holds_what_is_on_its_way(tmp_path):
@@ -214,22 +214,22 @@ def test_the_journal_holds_what_is_on_its_way(tmp_path):
 
 
 def test_a_flipped_bit_in_the_position_is_noticed(tmp_path):
-    Journal(tmp_path / "position", CONFIG, now_us()).close()
+    PositionFile(tmp_path / "position", CONFIG, now_us()).close()
     content = (tmp_path / "position").read_bytes()
     for place in (0, len(content) // 2, len(content) - 2):
         damaged = bytearray(content)
         damaged[place] ^= 1
         (tmp_path / "position").write_bytes(damaged)
         with pytest.raises(ConfigurationError, match="is damaged"):
-            Journal(tmp_path / "position", CONFIG, now_us())
+            PositionFile(tmp_path / "position", CONFIG, now_us())
 
 
 def test_nothing_is_sent_while_the_position_cannot_be_written(tmp_path, caplog):
     path, topic = tmp_path / "access.log", Topic()
     append(path, *[nginx_line(time.time())] * 3)
-    journal = Journal(tmp_path / "position", CONFIG, now_us())
+    positions = PositionFile(tmp_path / "position", CONFIG, now_us())
     (tmp_path / "position.new").mkdir()  # as a full disk: opening it fails
-    reader = AccessLogReader(CONFIG, path, FORMATS["nginx"], journal, topic, from_end=False)
+    reader = AccessLogReader(CONFIG, path, FORMATS["nginx"], positions, topic, from_end=False)
 
     async def main() -> None:
         reader.stop()
@@ -250,8 +250,8 @@ def test_nothing_is_sent_while_the_position_cannot_be_written(tmp_path, caplog):
 def test_a_reading_has_begun_before_the_first_batch(tmp_path):
     path = tmp_path / "access.log"
     append(path, nginx_line(time.time()))
-    journal = Journal(tmp_path / "position", CONFIG, now_us())
-    first = AccessLogReader(CONFIG, path, FORMATS["nginx"], journal, Topic(), from_end=True)
+    positions = PositionFile(tmp_path / "position", CONFIG, now_us())
+    first = AccessLogReader(CONFIG, path, FORMATS["nginx"], positions, Topic(), from_end=True)
     asyncio.run(first.begin())
     asyncio.run(first.close())
     append(path, nginx_line(time.time()))

@@ -27,7 +27,7 @@ from tests.support.waiting import eventually
 
 from endpoint_analytics.agents.core.config import AgentConfig
 from endpoint_analytics.agents.log.formats import FORMATS
-from endpoint_analytics.agents.log.journal import Journal
+from endpoint_analytics.agents.log.position_file import PositionFile
 from endpoint_analytics.agents.log.reader import AccessLogReader
 from endpoint_analytics.schemas.requests import Totals
 
@@ -75,7 +75,7 @@ def read_log(
         config,
         path,
         FORMATS[log_format],
-        Journal(path.with_name("position"), config, now_us()),
+        PositionFile(path.with_name("position"), config, now_us()),
         captured.topic,
     )
     loop = asyncio.new_event_loop()

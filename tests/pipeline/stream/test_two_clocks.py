@@ -15,7 +15,7 @@ from tests.support.parts import Child, Stack
 from tests.support.waiting import eventually
 
 from endpoint_analytics.pipeline.stream import two_clocks
-from endpoint_analytics.pipeline.stream.read_progress import Stored, WorkerProgress
+from endpoint_analytics.pipeline.stream.partition_progress import Stored, WorkerProgress
 from endpoint_analytics.pipeline.stream.two_clocks import TwoClocks
 
 T = 1_800_000_000_000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from endpoint_analytics.pipeline.stream.read_progress import (
+from endpoint_analytics.pipeline.stream.partition_progress import (
     BrokerClock,
     LogEnd,
     Now,

@@ -28,7 +28,7 @@ PROBE_MESSAGES = 200
 """The number of newest messages of which enough must be usable."""
 
 
-class Pauses:
+class PartitionPauses:
     """This worker's paused partitions of one topic. `is_usable` decodes a message without counting it."""
 
     def __init__(

@@ -1,7 +1,7 @@
-"""The access log reader's journal: how far it has read, and the batch that it is sending. One small file.
+"""The access log reader's position file: how far it has read, and the batch that it is sending. One small file.
 
 The order of writes makes every line count once. A batch is written here, with the position after its lines, before it
-is sent; the next one is written only after Kafka has stored it. After a crash, the batch in the journal is sent again
+is sent; the next one is written only after Kafka has stored it. After a crash, the batch in it is sent again
 unchanged, with its sequence number: the worker counts each number once. After a day a new boot starts, before the
 worker may have forgotten which numbers it has seen.
 
@@ -37,8 +37,8 @@ BOOT_US = 24 * 3_600 * 1_000_000
 VERSION = 2
 
 
-class JournalEntry(msgspec.Struct, frozen=True):
-    """The journal's content. `message` is the batch before `state.next_seq`, sent or not; None at the start."""
+class SavedPosition(msgspec.Struct, frozen=True):
+    """The position file's content. `message` is the batch before `state.next_seq`, sent or not; None at the start."""
 
     version: int
     owner: str
@@ -48,8 +48,8 @@ class JournalEntry(msgspec.Struct, frozen=True):
     message: bytes | None = None
 
 
-class Journal:
-    """The journal at `path`, with a lock file next to it for a single reader. Raises ConfigurationError if unusable."""
+class PositionFile:
+    """The file at `path`, with a lock file next to it for a single reader. Raises ConfigurationError if unusable."""
 
     def __init__(self, path: Path, config: AgentConfig, now_us: int) -> None:
         self._path = path
@@ -66,11 +66,11 @@ class Journal:
         if self._lock is None:
             raise ConfigurationError(f"another log reader uses {path}: choose another file with --position")
 
-    def _read(self, now_us: int) -> JournalEntry:
+    def _read(self, now_us: int) -> SavedPosition:
         try:
             entry = decode_entry(self._path.read_bytes())
         except FileNotFoundError:
-            return JournalEntry(VERSION, self._owner, ReaderState(uuid4().hex), now_us)
+            return SavedPosition(VERSION, self._owner, ReaderState(uuid4().hex), now_us)
         except ValueError as error:
             raise ConfigurationError(
                 f"{self._path} is damaged, so the read position is unknown: {error}. Remove it to start at the log's "
@@ -84,7 +84,7 @@ class Journal:
             )
         return entry
 
-    def write(self, entry: JournalEntry) -> None:
+    def write(self, entry: SavedPosition) -> None:
         """Replace the content, durably even across a power loss; raises OSError."""
         new = self._path.with_name(f"{self._path.name}.new")
         with os.fdopen(
@@ -107,21 +107,21 @@ class Journal:
             self._lock.release()
 
 
-def encode_entry(entry: JournalEntry) -> bytes:
+def encode_entry(entry: SavedPosition) -> bytes:
     """Return the file's content: a line of JSON, and its CRC-32 (zlib's) in hexadecimal."""
     line = msgspec.json.encode(entry)
     return b"%s\n%08x\n" % (line, zlib.crc32(line))
 
 
-def decode_entry(content: bytes) -> JournalEntry:
+def decode_entry(content: bytes) -> SavedPosition:
     """Return the entry in a file's content, clamped; raises ValueError if the content was altered."""
     line, _, rest = content.partition(b"\n")
     if rest != b"%08x\n" % zlib.crc32(line):
         raise ValueError("checksum mismatch")
     try:
-        entry = msgspec.json.decode(line, type=JournalEntry)
+        entry = msgspec.json.decode(line, type=SavedPosition)
     except msgspec.ValidationError:
-        entry = msgspec.convert(_repaired(orjson.loads(line), "book"), type=JournalEntry)
+        entry = msgspec.convert(_repaired(orjson.loads(line), "book"), type=SavedPosition)
     try:
         if entry.message is not None:
             decode_requests(entry.message)
@@ -157,18 +157,20 @@ def _repaired(found: dict[str, Any], holder: str) -> dict[str, Any]:
 
 
 def with_batch(
-    entry: JournalEntry, state: ReaderState, position: Position | None, message: bytes
-) -> JournalEntry:
+    entry: SavedPosition, state: ReaderState, position: Position | None, message: bytes
+) -> SavedPosition:
     """Return the entry to write before `message` is sent."""
-    return JournalEntry(VERSION, entry.owner, state, entry.boot_began_us, position or entry.position, message)
+    return SavedPosition(
+        VERSION, entry.owner, state, entry.boot_began_us, position or entry.position, message
+    )
 
 
-def with_position(entry: JournalEntry, position: Position | None) -> JournalEntry:
+def with_position(entry: SavedPosition, position: Position | None) -> SavedPosition:
     """Return the entry for reading from `position`, unless it already has a position."""
     return entry if entry.position is not None else replace(entry, position=position)
 
 
-def with_lost_batch(entry: JournalEntry) -> JournalEntry:
+def with_lost_batch(entry: SavedPosition) -> SavedPosition:
     """Return the entry after its batch was dropped as too large for Kafka."""
     totals = entry.state.totals
     lost = {**totals.dropped_batches, "too_large": totals.dropped_batches.get("too_large", 0) + 1}
@@ -176,9 +178,9 @@ def with_lost_batch(entry: JournalEntry) -> JournalEntry:
     return replace(entry, state=state, message=None)
 
 
-def with_new_boot(entry: JournalEntry, now_us: int) -> JournalEntry:
+def with_new_boot(entry: SavedPosition, now_us: int) -> SavedPosition:
     """Return the entry of a new boot that continues where the old one ended, whose last batch must be stored."""
-    return JournalEntry(
+    return SavedPosition(
         VERSION,
         entry.owner,
         ReaderState(uuid4().hex, end_us=entry.state.end_us),
