@@ -209,7 +209,7 @@ def test_whatever_a_log_says_its_journal_is_read_again(tmp_path_factory, lines):
 
 
 @pytest.mark.parametrize("status", ["009", "099", "600", "999"])
-def test_a_journal_of_an_older_version_is_healed(tmp_path, caplog, status):
+def test_a_position_file_of_an_older_version_is_healed(tmp_path, caplog, status):
     """It held a status that no message can: its batch was refused, and so was every one after it."""
     path, topic = tmp_path / "access.log", Topic()
     append(path, nginx_line(time.time()))

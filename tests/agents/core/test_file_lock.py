@@ -66,6 +66,18 @@ def test_the_file_is_private_and_says_who_holds_it(tmp_path):
     assert path.read_text() == "1234\n"
 
 
+def test_a_touch_renews_the_times_of_a_lock_that_is_held_and_still_there(tmp_path):
+    path = tmp_path / "lock"
+    lock = acquire(path)
+    os.utime(path, (1_000, 1_000))
+    assert lock.touch()
+    assert path.stat().st_mtime > 1_000_000
+    path.unlink()
+    assert not lock.touch()
+    lock.release()
+    assert not lock.touch()
+
+
 def test_a_file_that_its_holder_removed_is_made_again(tmp_path, monkeypatch):
     """Between opening the file and locking it: the lock would be one on a file that nobody else sees."""
     import fcntl

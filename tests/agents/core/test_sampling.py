@@ -6,7 +6,7 @@ import itertools
 import threading
 import time
 
-from endpoint_analytics.agents.core.sampling import SamplingThread
+from endpoint_analytics.agents.core.sampling import Interval, SamplingThread
 
 ENOUGH = 4
 
@@ -37,6 +37,15 @@ def test_samples_have_seqs_of_their_own_and_intervals_that_meet():
         assert after.start_us == before.end_us
         assert after.length_us > 0
     assert abs(posted[-1][0].end_us - time.time() * 1e6) < 60e6
+
+
+def test_samples_are_at_least_the_interval_apart_and_at_most_as_long_as_the_intervals():
+    begin_s = time.monotonic()
+    posted = run(lambda at_ns: 1)
+    passed_s = time.monotonic() - begin_s
+    assert passed_s >= (ENOUGH - 1) * 0.005
+    assert sum(interval.length_us for interval, _ in posted) <= passed_s * 1e6 + 1_000
+    assert Interval(0, 1_700_000_000_000_000, 1_700_000_000_250_000).length_us == 250_000
 
 
 def test_without_a_sample_there_is_a_gap_and_no_seq():

@@ -109,7 +109,7 @@ def test_crashes_lose_nothing_and_double_nothing(tmp_path_factory, steps):
     assert last.totals.finished == written
 
 
-def test_a_crash_while_the_journal_is_written(tmp_path):
+def test_a_crash_while_the_position_file_is_written(tmp_path):
     path, topic = tmp_path / "access.log", Topic()
     append(path, nginx_line(time.time()))
     run(path, topic)
@@ -203,7 +203,7 @@ def test_a_directory_that_cannot_be_written_is_reported(tmp_path):
         PositionFile(tmp_path / "missing" / "position", CONFIG, now_us())
 
 
-def test_the_journal_holds_what_is_on_its_way(tmp_path):
+def test_the_position_file_holds_what_is_on_its_way(tmp_path):
     path, topic = tmp_path / "access.log", Topic()
     append(path, nginx_line(time.time()))
     run(path, topic, "before")
