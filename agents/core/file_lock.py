@@ -7,6 +7,7 @@ after its parent's death. A program that inherits the open file (`fileno`) keeps
 from __future__ import annotations
 
 import os
+import threading
 import time
 import weakref
 from collections.abc import Iterator
@@ -23,16 +24,42 @@ CAN_LOCK = fcntl is not None
 
 _RETRY_S = 0.002
 
+_FORK_WAITS_S = 0.1
+"""How long a fork waits for another thread that is taking a lock: no longer, should the file system hang."""
+
 _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 
-def _close_inherited() -> None:
-    for lock in list(_held):
-        lock.release()
+class LockHeldError(Exception):
+    """Another process still holds the lock."""
 
+
+class _ForkGuard:
+    """Keeps forks out while a file is opened and locked, or closed: the child would not know that it holds it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self._of_thread = threading.local()
+
+    def before(self) -> None:
+        self._of_thread.has_waited = self.lock.acquire(timeout=_FORK_WAITS_S)
+
+    def after_in_parent(self) -> None:
+        if self._of_thread.has_waited:
+            self.lock.release()
+
+    def after_in_child(self) -> None:
+        self.lock = threading.RLock()
+        for lock in list(_held):
+            lock.release()
+
+
+_forks = _ForkGuard()
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_inherited)
+    os.register_at_fork(
+        before=_forks.before, after_in_parent=_forks.after_in_parent, after_in_child=_forks.after_in_child
+    )
 
 
 class FileLock:
@@ -59,18 +86,27 @@ class FileLock:
             os.ftruncate(self._descriptor, len(text.encode()))
 
     def touch(self) -> bool:
-        """Renew the file's times; returns whether it is still at its path."""
-        if self._descriptor is None or not _is_still(self.path, self._descriptor):
+        """Renew the file's times; returns False if it is no longer held, or no longer at its path.
+
+        Returns True if that cannot be found out: the process may have changed its user, or a network be away.
+        """
+        if self._descriptor is None:
             return False
-        with suppress(OSError):
+        try:
+            if not _is_still(self.path, self._descriptor):
+                return False
             os.utime(self._descriptor)
+        except OSError:
+            pass
         return True
 
     def release(self) -> None:
         """Release the lock; the file stays. A second call does nothing."""
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            os.close(descriptor)
+        with _forks.lock:
+            descriptor, self._descriptor = self._descriptor, None
+            if descriptor is not None:
+                with suppress(OSError):
+                    os.close(descriptor)
 
     def __enter__(self) -> Self:
         return self
@@ -85,27 +121,28 @@ def acquire(path: Path) -> FileLock | None:
     If the holder removes the file in the meantime, it is created again.
     """
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_still(path, descriptor):
-                return FileLock(path, descriptor)
-        except BlockingIOError:
+        with _forks.lock:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is_still(path, descriptor):
+                    return FileLock(path, descriptor)
+            except BlockingIOError:
+                os.close(descriptor)
+                return None
+            except BaseException:
+                os.close(descriptor)
+                raise
             os.close(descriptor)
-            return None
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
 
 
 @contextmanager
 def locked(path: Path, within_s: float) -> Iterator[None]:
-    """Hold the lock for the block, waiting for another holder; raises OSError, and TimeoutError after `within_s`."""
+    """Hold the lock for the block, waiting for another holder; raises OSError, and LockHeldError after `within_s`."""
     end_s = time.monotonic() + within_s
     while (lock := acquire(path)) is None:
         if time.monotonic() > end_s:
-            raise TimeoutError(f"another process still holds {path}")
+            raise LockHeldError(f"another process still holds {path}")
         time.sleep(_RETRY_S)
     try:
         yield
@@ -143,7 +180,7 @@ def holder_of(path: Path) -> str:
 def _is_still(path: Path, descriptor: int) -> bool:
     try:
         on_disk = path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     opened = os.fstat(descriptor)
     return (on_disk.st_dev, on_disk.st_ino) == (opened.st_dev, opened.st_ino)

@@ -20,6 +20,7 @@ from endpoint_analytics.agents.core.batching import Batcher
 from endpoint_analytics.agents.core.clamp import text_in_range, time_in_range
 from endpoint_analytics.agents.core.clock import read_offset_us, steady_offset_us
 from endpoint_analytics.agents.core.config import AgentConfig
+from endpoint_analytics.agents.core.file_lock import LockHeldError
 from endpoint_analytics.agents.core.lifecycle import may_follow
 from endpoint_analytics.agents.core.recorder import Recorder
 from endpoint_analytics.agents.core.sampling import Interval, Sample, SamplingThread
@@ -187,7 +188,8 @@ class Agent:
             while not await _is_set_within(self._stopping, due_s - loop.time()):
                 self._flush()
                 if loop.time() >= keep_at_s:
-                    self._process_group.keep_files()
+                    if self._process_group.keep_files() and self._state is not None:
+                        self._report(self._state, time.time_ns() // 1_000, "")
                     keep_at_s = loop.time() + KEEP_FILES_EVERY_S
                 due_s = max(due_s + interval_s, loop.time())
             for sampling in (hardware, engine):
@@ -242,12 +244,12 @@ class Agent:
         """Report the states that this process has entered, in order; later, if another process holds the lock."""
         while self._unreported:
             try:
-                change = self._process_group.enter(*self._unreported[0])
-            except TimeoutError:
-                if self._loop is not None and not self._stopping.is_set():
+                is_last_try = self._stopping.is_set()
+                change = self._process_group.enter(*self._unreported[0], is_last_try=is_last_try)
+            except LockHeldError:
+                if self._loop is not None:
                     self._loop.call_later(REPORT_AGAIN_S, self._report_all)
-                    return
-                change = None
+                return
             self._unreported.popleft()
             if change is not None:
                 self._put_state(*change)

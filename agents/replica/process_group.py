@@ -18,7 +18,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from endpoint_analytics.agents.core.config import AgentConfig
-from endpoint_analytics.agents.core.file_lock import CAN_LOCK, FileLock, acquire, is_locked, locked
+from endpoint_analytics.agents.core.file_lock import (
+    CAN_LOCK,
+    FileLock,
+    LockHeldError,
+    acquire,
+    is_locked,
+    locked,
+)
 from endpoint_analytics.agents.core.lifecycle import may_follow
 from endpoint_analytics.schemas.configuration.settings import read_text
 from endpoint_analytics.schemas.replicas import State
@@ -43,7 +50,7 @@ def combined(states: Iterable[State]) -> State | None:
 
 
 class ProcessGroup:
-    """One process's membership, for the agent's boot `boot_id`. Only `enter` raises: TimeoutError.
+    """One process's membership, for the agent's boot `boot_id`. Only `enter` raises: LockHeldError.
 
     The agent's thread calls all methods except `may_sample` and `may_scrape`; each of those is called by one sampling
     thread.
@@ -61,21 +68,31 @@ class ProcessGroup:
         self._has_left = False
         self._directory = runtime_directory()
 
-    def enter(self, state: State, at_us: int, reason: str) -> tuple[State, int, str] | None:
+    def enter(
+        self, state: State, at_us: int, reason: str, *, is_last_try: bool = False
+    ) -> tuple[State, int, str] | None:
         """This process enters `state`; return the replica's new state, its time and reason to report, if any.
 
-        Reported times strictly increase for one replica, whichever process reports them. Raises TimeoutError if another
-        process keeps the lock for long (it may have been stopped meanwhile): nothing has changed then, so try again.
+        Reported times strictly increase for one replica, whichever process reports them. Raises LockHeldError if
+        another process keeps the lock for long (it may have been stopped meanwhile): nothing has changed then, so try
+        again. The last try does without the lock instead.
         """
         alone = (state, at_us, reason)
         if self._directory is None:
             return alone
         try:
-            with locked(self._directory / _LOCK, LOCK_WAIT_S):
+            if not self._directory.exists():  # removed while we run
+                self._directory = runtime_directory()
+                if self._directory is None:
+                    return alone
+            try:
+                with locked(self._directory / _LOCK, LOCK_WAIT_S):
+                    return self._enter(self._directory, state, at_us, reason)
+            except LockHeldError:
+                if not is_last_try:
+                    raise
                 return self._enter(self._directory, state, at_us, reason)
-        except TimeoutError:
-            raise
-        except OSError as error:
+        except (OSError, ValueError) as error:
             logger.warning("the processes of this replica cannot share %s: %s", self._directory, error)
             self._directory = None
             return alone
@@ -102,27 +119,34 @@ class ProcessGroup:
         self._roles[role] = held
         return True
 
-    def keep_files(self) -> None:
+    def keep_files(self) -> bool:
         """Keep this process's files from being removed by age, as files in /tmp are, and make missing ones again.
 
-        Call it every minute or so, in the thread that calls `enter`.
+        Returns whether its own file was missing: others may have taken it for dead, so `enter` its state again. Call it
+        every minute or so, in the thread that calls `enter`.
         """
         if self._directory is None or self._has_left:
-            return
+            return False
         with suppress(OSError):
+            if not self._directory.exists():
+                self._directory = runtime_directory()
+                if self._directory is None:
+                    return False
             os.utime(self._directory / _LOCK)
             os.utime(self._directory / f"{self._replica}.{_REPORTED}")
         for role, held in list(self._roles.items()):
             if held.is_held and not held.touch():
-                held.release()  # the next call that asks for the role takes it again
+                # The next call that asks for the role takes it again.
                 self._roles.pop(role, None)
-        if self._own is not None and not self._own.touch():
-            state = self._own_state
-            self._own.release()
-            with suppress(OSError):
-                self._own = acquire(self._own.path)
-                if self._own is not None:
-                    self._own.write(state)
+                held.release()
+        if self._own is None or self._own.touch():
+            return False
+        self._own.release()
+        with suppress(OSError):
+            self._own = acquire(self._own.path)
+            if self._own is not None:
+                self._own.write(self._own_state)
+        return True
 
     def leave(self) -> None:
         """Release all locks, as if the process had died."""
@@ -135,8 +159,9 @@ class ProcessGroup:
         others = self._others(directory)
         reported_file = directory / f"{self._replica}.{_REPORTED}"
         reported, reported_at_us = _read_reported(reported_file)
-        if not others and self._own is None:
-            reported = None  # the process that reported it is gone
+        is_new = not others and self._own is None
+        if is_new or (reported in ENDED and state not in ENDED):
+            reported = None  # the process that reported it is gone, or did not see that this one lives
         if state in ENDED:
             if self._own is not None:
                 with suppress(FileNotFoundError):
@@ -166,7 +191,7 @@ class ProcessGroup:
             if boot_id in {_REPORTED, _SAMPLER, _SCRAPER, self._boot_id}:
                 continue
             if is_locked(path):
-                states += [state for state in _RANK if state == path.read_text()]
+                states += [state for state in _RANK if state == path.read_text(errors="replace")]
             else:
                 path.unlink(missing_ok=True)
         return states

@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.support.waiting import until
 
-from endpoint_analytics.agents.core.file_lock import acquire, holder_of, is_locked, locked
+from endpoint_analytics.agents.core.file_lock import LockHeldError, acquire, holder_of, is_locked, locked
 
 HOLD = """
 import sys, time
@@ -125,7 +126,7 @@ def test_waiting_ends_when_the_holder_lets_go(tmp_path):
 def test_waiting_has_an_end(tmp_path):
     path = tmp_path / "lock"
     begun = time.monotonic()
-    with acquire(path), pytest.raises(TimeoutError, match="still holds"), locked(path, 0.05):
+    with acquire(path), pytest.raises(LockHeldError, match="still holds"), locked(path, 0.05):
         raise AssertionError("it was held by two")
     assert 0.05 <= time.monotonic() - begun < 20
 
@@ -154,3 +155,37 @@ def test_a_forked_child_lets_go_of_what_it_inherited(tmp_path):
     assert is_locked(path)
     lock.release()
     assert not is_locked(path)
+
+
+@pytest.mark.outside
+def test_a_child_forked_while_a_lock_is_taken_lets_go_of_it_too(tmp_path):
+    """A thread takes and releases a lock while another one forks: children live on, and hold nothing."""
+    path, done = tmp_path / "lock", threading.Event()
+
+    def take():
+        while not done.is_set():
+            if (lock := acquire(path)) is not None:  # a child may not have let go yet
+                lock.release()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    children = []
+    reading, writing = os.pipe()
+    try:
+        for _ in range(60):
+            child = os.fork()
+            if child == 0:
+                os.close(writing)
+                os.read(reading, 1)
+                os._exit(0)
+            children.append(child)
+    finally:
+        done.set()
+        thread.join(30)
+    try:
+        until(lambda: not is_locked(path))
+    finally:
+        os.close(writing)
+        os.close(reading)
+        for child in children:
+            os.waitpid(child, 0)

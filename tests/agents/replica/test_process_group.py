@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 
-from endpoint_analytics.agents.core.file_lock import locked
+from endpoint_analytics.agents.core.file_lock import LockHeldError, locked
 from endpoint_analytics.agents.replica.process_group import ProcessGroup, combined, runtime_directory
 
 KILLED = """
@@ -198,7 +200,7 @@ def test_a_process_that_keeps_the_lock_for_long_isolates_nobody(join, monkeypatc
     one, two = join("a"), join("b")
     assert one.enter("running", 1, "") == ("running", 1, "")
     assert one.may_sample()
-    with locked(runtime_directory() / "lock", 1), pytest.raises(TimeoutError):
+    with locked(runtime_directory() / "lock", 1), pytest.raises(LockHeldError):
         two.enter("initializing", 2, "")
     assert two.enter("initializing", 3, "") is None  # the replica is running
     assert not two.may_sample()
@@ -217,6 +219,87 @@ def test_files_that_were_removed_by_age_are_made_again(join):
     assert not two.may_sample()
     assert two.enter("terminated", 3, "") is None
     assert one.enter("terminated", 4, "") == ("terminated", 4, "")
+
+
+def test_the_last_try_does_without_the_lock(join, monkeypatch):
+    """A process that stops while another one, stopped by a debugger, holds the lock."""
+    monkeypatch.setattr("endpoint_analytics.agents.replica.process_group.LOCK_WAIT_S", 0.01)
+    one, two = join("a"), join("b")
+    one.enter("running", 1, "")
+    two.enter("running", 2, "")
+    with locked(runtime_directory() / "lock", 1):
+        assert one.enter("terminated", 3, "", is_last_try=True) is None  # the other one runs
+        assert two.enter("terminated", 4, "", is_last_try=True) == ("terminated", 4, "")
+
+
+@pytest.mark.parametrize("error", [errno.ETIMEDOUT, errno.ESTALE, errno.EIO])
+def test_a_file_system_that_fails_isolates_the_process(join, monkeypatch, error):
+    """ETIMEDOUT is a TimeoutError in Python: it is not another process's lock."""
+    one = join("a")
+
+    def fail(*_: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr("endpoint_analytics.agents.core.file_lock.fcntl.flock", fail)
+    assert one.enter("running", 1, "") == ("running", 1, "")
+    assert one.enter("terminated", 2, "") == ("terminated", 2, "")
+
+
+def test_a_directory_that_is_removed_is_made_again_and_the_replica_told_to_live(join):
+    one, two = join("a"), join("b")
+    one.enter("running", 1, "")
+    two.enter("running", 2, "")
+    shutil.rmtree(runtime_directory())
+    assert one.enter("terminated", 3, "") == ("terminated", 3, "")  # the other one cannot be seen
+    assert two.keep_files()
+    assert two.enter("running", 4, "") == ("running", 4, "")
+    assert not two.keep_files()
+
+
+def test_a_directory_that_became_a_file_stops_nothing(join):
+    one = join("a")
+    one.enter("running", 1, "")
+    assert one.may_sample()
+    directory = runtime_directory()
+    shutil.rmtree(directory)
+    directory.touch()
+    one.keep_files()
+    one.keep_files()
+    assert one.may_sample()
+    assert one.enter("terminated", 2, "") == ("terminated", 2, "")
+
+
+def test_a_text_that_is_none_isolates_nobody(join):
+    one, two = join("a"), join("b")
+    one.enter("running", 1, "")
+    one._own.path.write_bytes(b"\xff\xfe")
+    two.enter("running", 2, "")
+    assert one.may_sample()
+    assert not two.may_sample()
+
+
+@pytest.mark.outside
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may change its user")
+def test_a_server_that_gives_up_its_rights_goes_on(make_config, tmp_path):
+    """Many servers start as root and become somebody else: root's directory is then closed to them."""
+    (tmp_path / "private").mkdir(mode=0o700)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.environ["ENDPOINT_ANALYTICS_RUNTIME_DIRECTORY"] = str(tmp_path / "private")
+            group = ProcessGroup(make_config(), "a")
+            assert group.enter("running", 1, "") == ("running", 1, "")
+            assert group.may_sample()
+            os.setgid(65534)
+            os.setuid(65534)
+            assert not group.keep_files()
+            assert group.may_sample()
+            assert group.enter("terminated", 2, "") == ("terminated", 2, "")
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_files_in_use_never_grow_old(join):
