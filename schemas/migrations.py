@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib.resources import files
 
 
@@ -13,6 +14,8 @@ class Migration:
     number: int
     name: str
     statements: tuple[str, ...]
+    digest: str
+    """SHA-256 of the statements, in hexadecimal, whether for a cluster or not."""
 
 
 def read_migrations(cluster: str = "") -> tuple[Migration, ...]:
@@ -31,8 +34,9 @@ def parse_migration(file_name: str, text: str, cluster: str = "") -> Migration:
     """Parse a migration: comment lines are dropped, and statements end with `;` at the end of a line."""
     number, _, name = file_name.removesuffix(".sql").partition("_")
     lines = [line for line in text.splitlines() if not line.startswith("--")]
-    rendered = "\n".join(lines)
-    rendered = rendered.replace("{on_cluster}", f"ON CLUSTER `{cluster}`" if cluster else "")
+    text = "\n".join(lines)
+    digest = sha256(text.encode()).hexdigest()
+    rendered = text.replace("{on_cluster}", f"ON CLUSTER `{cluster}`" if cluster else "")
     rendered = rendered.replace("{replicated}", "Replicated" if cluster else "")
     statements = tuple(part.strip() for part in (rendered + "\n").split(";\n") if part.strip())
-    return Migration(int(number), name, statements)
+    return Migration(int(number), name, statements, digest)

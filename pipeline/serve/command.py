@@ -47,6 +47,10 @@ from endpoint_analytics.schemas.migrations import read_migrations
 KEEP_ALIVE_S = 75
 """Longer than common scrape intervals, so that scrapers keep their connections."""
 STOP_WITHIN_S = 2
+LEAST_QUANTILE_WINDOW_S = 30
+"""Two windows of 10 s, and the time until they are stored: a shorter range would often be empty under traffic."""
+LONGEST_CACHE_S = 60
+"""An answer describes the present: by then, a silent replica must be shown as such."""
 
 log = logging.getLogger(__name__)
 
@@ -65,10 +69,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--quantile-window",
-        type=number_option(0, 86_400),
+        type=number_option(LEAST_QUANTILE_WINDOW_S, 86_400),
         default=300,
         metavar="SECONDS",
-        help="time range that quantiles cover (default: 300)",
+        help=f"time range that quantiles cover, at least {LEAST_QUANTILE_WINDOW_S} (default: 300)",
     )
     parser.add_argument(
         "--replica-grace",
@@ -79,10 +83,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--cache",
-        type=number_option(0, 86_400),
+        type=number_option(0, LONGEST_CACHE_S),
         default=0.3,
         metavar="SECONDS",
-        help="how long an answer is served from the cache (default: 0.3)",
+        help=f"how long an answer is served from the cache, at most {LONGEST_CACHE_S} (default: 0.3)",
     )
     parser.add_argument(
         "--cache-entries",

@@ -33,6 +33,10 @@ class SchemaNewerError(StoreError):
     """The database was migrated by a newer version of this package than the running one."""
 
 
+class SchemaOtherError(StoreError):
+    """The database was made by an unreleased version of this package, with other tables."""
+
+
 def store_error(error: ClickHouseError | OSError, url: str, database: str) -> StoreError:
     """Return our error for one that clickhouse-connect raised; `url` must not contain a password."""
     code = error.code if isinstance(error, Error) else None

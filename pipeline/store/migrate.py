@@ -6,9 +6,10 @@ simply run it again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
+from typing import Any
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
@@ -16,6 +17,7 @@ from endpoint_analytics.pipeline.store.connect import Client, connect
 from endpoint_analytics.pipeline.store.errors import (
     SchemaMissingError,
     SchemaNewerError,
+    SchemaOtherError,
     StoreError,
     store_error,
 )
@@ -31,6 +33,7 @@ CREATE TABLE IF NOT EXISTS schema_migrations {on_cluster}
 (
     number UInt32 COMMENT 'Number of the migration',
     name String COMMENT 'What it does',
+    digest String COMMENT 'SHA-256 of its statements, in hexadecimal',
     applied_at DateTime('UTC') DEFAULT now() COMMENT 'When its last statement had run',
     applied_by String COMMENT 'Version of endpoint-analytics that ran it'
 )
@@ -39,19 +42,23 @@ ORDER BY number
 COMMENT 'Migrations that this database has'
 """
 
+# A database from before the first release has no digests.
+ADD_DIGEST = "ALTER TABLE schema_migrations {on_cluster} ADD COLUMN IF NOT EXISTS digest String"
+
 RECORD = """
-INSERT INTO schema_migrations (number, name, applied_by) VALUES ({number:UInt32}, {name:String}, {by:String})
+INSERT INTO schema_migrations (number, name, digest, applied_by)
+VALUES ({number:UInt32}, {name:String}, {digest:String}, {by:String})
 """
 
-APPLIED = "SELECT DISTINCT number FROM schema_migrations ORDER BY number"
+APPLIED = "SELECT number, max(digest) FROM schema_migrations GROUP BY number ORDER BY number"
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaState:
-    """The numbers of the migrations that the code knows and that the database has."""
+    """The migrations that the code knows and that the database has: their digests by number."""
 
-    known: tuple[int, ...]
-    applied: tuple[int, ...]
+    known: Mapping[int, str]
+    applied: Mapping[int, str]
 
     @property
     def missing(self) -> tuple[int, ...]:
@@ -59,7 +66,8 @@ class SchemaState:
         return tuple(number for number in self.known if number not in self.applied)
 
     def check(self, where: str) -> None:
-        """Raise SchemaNewerError or SchemaMissingError unless the database has exactly the expected migrations."""
+        """Raise a StoreError unless the database has exactly the expected migrations."""
+        self.check_same(where)
         unknown = [number for number in self.applied if number not in self.known]
         if unknown:
             raise SchemaNewerError(
@@ -72,22 +80,36 @@ class SchemaState:
                 "run 'endpoint-analytics migrate'"
             )
 
+    def check_same(self, where: str) -> None:
+        """Raise SchemaOtherError if a migration of the database is not the one that the code knows by that number."""
+        for number, digest in self.applied.items():
+            if self.known.get(number, digest) != digest:
+                raise SchemaOtherError(
+                    f"{where} was made by an unreleased version of endpoint-analytics, with other tables (migration "
+                    f"{number} differs): what it holds cannot be read. Drop it, or choose another database; for a "
+                    "local run, delete its data directory (make clean-data)"
+                )
 
-def schema_state(known: Sequence[Migration], applied: Sequence[int]) -> SchemaState:
-    """Return the state for these migrations and the numbers returned by `APPLIED`."""
-    return SchemaState(tuple(migration.number for migration in known), tuple(applied))
+
+def schema_state(known: Sequence[Migration], applied: Iterable[Sequence[Any]]) -> SchemaState:
+    """Return the state for these migrations and the rows of `APPLIED`."""
+    return SchemaState(
+        {migration.number: migration.digest for migration in known},
+        {int(number): str(digest) for number, digest in applied},
+    )
 
 
-def read_applied(client: Client) -> tuple[int, ...]:
-    """Return the numbers of the migrations that the client's database has."""
-    return tuple(int(row[0]) for row in client.query(APPLIED).result_rows)
+def read_applied(client: Client) -> list[Sequence[Any]]:
+    """Return the rows of `APPLIED`: the migrations that the client's database has."""
+    return list(client.query(APPLIED).result_rows)
 
 
 def migrate(config: ClickHouseConfig, retention: Retention | None = None) -> tuple[Migration, ...]:
     """Run the missing migrations and return them, possibly none.
 
     Then sets the retention of the tables, from `retention` or by default from the environment.
-    Raises SchemaNewerError, before changing anything, if the database is newer than this code.
+    Raises SchemaNewerError or SchemaOtherError, before changing anything, if the database is newer than this code, or
+    of an unreleased version.
     """
     known = read_migrations(config.cluster)
     kept = environment_retention() if retention is None else retention
@@ -101,7 +123,9 @@ def migrate(config: ClickHouseConfig, retention: Retention | None = None) -> tup
             client.command(
                 CREATE_RECORD.replace("{on_cluster}", on_cluster).replace("{replicated}", replicated)
             )
+            client.command(ADD_DIGEST.replace("{on_cluster}", on_cluster))
             state = schema_state(known, read_applied(client))
+            state.check_same(where)
             if any(number not in state.known for number in state.applied):
                 state.check(where)
             ran = tuple(_apply(client, migration) for migration in known if migration.number in state.missing)
@@ -137,5 +161,6 @@ def _apply(client: Client, migration: Migration) -> Migration:
                 f"cause and run 'endpoint-analytics migrate' again, which continues from there: {error}"
             ) from error
     by = package_version("endpoint-analytics")
-    client.command(RECORD, parameters={"number": migration.number, "name": migration.name, "by": by})
+    record = {"number": migration.number, "name": migration.name, "digest": migration.digest, "by": by}
+    client.command(RECORD, parameters=record)
     return migration

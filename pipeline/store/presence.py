@@ -61,7 +61,7 @@ class LastHeard:
 
     def has_resumed(self, presence: Presence, now: datetime) -> bool:
         """Whether reading has resumed so recently that live agents may not have reported again."""
-        return self.steady_since >= self.moment(now) - presence.heartbeat
+        return has_resumed(self.steady_since, self.moment(now), now, presence)
 
     def was_silent_before(self, presence: Presence) -> bool:
         """Whether it was silent already when reading stopped."""
@@ -79,6 +79,14 @@ class LastHeard:
 ENDED = frozenset({"terminated", "failed"})
 _BEFORE_AGENT = frozenset({"pending", "downloading", "pulling", "initializing"})
 _WITH_AGENT = frozenset({"initializing", "running", "draining"})
+
+
+def has_resumed(steady_since: datetime, moment: datetime, now: datetime, presence: Presence) -> bool:
+    """Whether reading has resumed within the heartbeat timeout before the moment of judgment.
+
+    A time that is further in the future comes from a clock that was ahead, and says nothing.
+    """
+    return moment - presence.heartbeat <= steady_since <= now + presence.heartbeat
 
 
 def is_late(heard: LastHeard, presence: Presence, now: datetime) -> bool:

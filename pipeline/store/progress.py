@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from endpoint_analytics.pipeline.store.presence import LastHeard, Presence
+from endpoint_analytics.pipeline.store.presence import LastHeard, Presence, has_resumed
 from endpoint_analytics.schemas.replicas import State
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class ReportedProgress(NamedTuple):
 
     def has_resumed(self, now: datetime, presence: Presence) -> bool:
         """Whether reading has resumed so recently that live agents may not have reported again."""
-        return self.steady_since >= min(now, self.read_to) - presence.heartbeat
+        return has_resumed(self.steady_since, min(now, self.read_to), now, presence)
 
 
 _UNREAD = ReportedProgress(_NEVER, _NEVER)
@@ -63,6 +63,8 @@ class Progress:
         state: State | None,
         state_at: datetime | None,
         state_partition: int | None,
+        now: datetime,
+        presence: Presence,
     ) -> LastHeard:
         """Return the last reports of a replica: its agent's, which came through `partition`, and its state's."""
         found = []
@@ -73,14 +75,20 @@ class Progress:
             )  # what is stored was read
         if state_partition is not None:
             found.append(self.of(("replicas", state_partition)))
-        resumed = max(found, key=lambda each: each.steady_since, default=_UNREAD)
+        read_to = min((each.read_to for each in found), default=_NEVER)
+        # If both have paused, the replica may have been alive until the first of them stopped.
+        stopped = (
+            each.stopped_at
+            for each in found
+            if each.stopped_at > _NEVER and has_resumed(each.steady_since, min(now, read_to), now, presence)
+        )
         return LastHeard(
             append_at,
             state,
             state_at,
-            read_to=min((each.read_to for each in found), default=_NEVER),
-            steady_since=resumed.steady_since,
-            stopped_at=resumed.stopped_at,
+            read_to=read_to,
+            steady_since=max((each.steady_since for each in found), default=_NEVER),
+            stopped_at=min(stopped, default=_NEVER),
         )
 
     def slowest(self, now: datetime) -> datetime:
@@ -90,12 +98,13 @@ class Progress:
 
     def judged_from(self, now: datetime, presence: Presence) -> datetime:
         """Return the earliest moment at which a replica may be judged now: where a partition is read to, or stopped."""
+        slowest = self.slowest(now)
         stopped = (
             each.stopped_at
             for each in self.partitions.values()
-            if each.has_resumed(now, presence) and each.stopped_at > _NEVER
+            if each.stopped_at > _NEVER and has_resumed(each.steady_since, slowest, now, presence)
         )
-        return max(min((*stopped, self.slowest(now))), now - LONGEST)
+        return max(min((*stopped, slowest)), now - LONGEST)
 
 
 def parse_progress(rows: Iterable[Sequence[Any]]) -> Progress:

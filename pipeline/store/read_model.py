@@ -69,7 +69,8 @@ class ReplicaNow:
     """A replica at one moment. `state` is None for requests that no replica is named for.
 
     `unknown_since` is None while its state is known. `levels` are the requests that it holds, None if that is unknown,
-    and if no agent ever reported its requests (`reports_requests`). `partitions` are those that its state depends on.
+    and if no agent ever reported its requests (`reports_requests`). `is_missing`: one of its processes may be alive and
+    has not reported again since reading resumed. `partitions` are those that its state depends on.
     """
 
     replica_id: str
@@ -79,6 +80,7 @@ class ReplicaNow:
     is_alive: bool
     reports_requests: bool
     levels: RequestLevels | None
+    is_missing: bool
     unknown_since: datetime | None
     partitions: tuple[StreamPartition, ...]
 
@@ -99,6 +101,8 @@ class Moment:
             state=state.state if state else None,
             state_at=state.at if state else None,
             state_partition=state.partition if state else None,
+            now=self.now,
+            presence=self.presence,
         )
         present = is_present(heard, self.presence, self.now)
         return ReplicaNow(
@@ -112,6 +116,7 @@ class Moment:
             is_alive=is_alive(heard, self.presence, self.now),
             reports_requests=agent is not None and agent.requests_partition is not None,
             levels=self._levels(agent, state) if agent and present else None,
+            is_missing=self._is_missing(agent, state) if agent and present else False,
             unknown_since=heard.unknown_since(replica_id, self.presence, self.now) if present else None,
             partitions=(
                 *([agent.partition] if agent else []),
@@ -136,7 +141,7 @@ class Moment:
         partitions = {_partition_of(each) for each in live} or {("requests", agent.requests_partition)}
         if any(map(self.is_late, partitions)):
             return None
-        if (state is None or state.state not in ENDED) and self._are_missing(agent.requests):
+        if self._is_missing(agent, state):
             return None
         return RequestLevels(
             pending=sum(each.pending for each in live),
@@ -144,9 +149,11 @@ class Moment:
             oldest_pending_us=max((each.oldest_pending_us for each in live), default=0),
         )
 
-    def _are_missing(self, reports: Iterable[RequestReport]) -> bool:
+    def _is_missing(self, agent: AgentReport, state: StateReport | None) -> bool:
         """Whether a process was alive when its partition stood still, and has not had the time to report again."""
-        for report in reports:
+        if state is not None and state.state in ENDED:
+            return False
+        for report in agent.requests:
             partition = _partition_of(report)
             progress = self.progress.of(partition)
             if (

@@ -62,7 +62,7 @@ _CHOSEN = """
 BOOTS = f"""
 SELECT replica_id, min(first_at), max(last_at), max(last_append), argMax((stream, partition), last_append),
     countIf(stream = 'requests'), maxIf(last_append, stream = 'requests'),
-    argMaxIf(partition, last_append, stream = 'requests'), sumIf(pending, stream = 'requests'),
+    argMaxIf((partition, pending), last_append, stream = 'requests'),
     max(copies), sum(conflicts)
 FROM boots FINAL
 WHERE namespace = {{namespace:String}} AND endpoint = {{endpoint:String}} AND replica_id IN ({_CHOSEN})
@@ -168,7 +168,7 @@ async def read_replicas(
     since = {
         "heard_from": _text(heard_from_s - presence.heartbeat.total_seconds()),
         "events_from": _text(from_s),
-        "waiting_from": _text(from_s - presence.waiting.total_seconds()),
+        "waiting_from": _text(min(from_s, judged_from_s) - presence.waiting.total_seconds()),
     }
     async with query_group() as group:
         boots = group.create_task(reader.read(BOOTS, of | since))
@@ -209,8 +209,8 @@ class _Boot(NamedTuple):
     newest_partition: StreamPartition
     request_streams: int
     requests_append: datetime
-    requests_partition: int
-    pending: int
+    newest_requests: tuple[int, int]
+    """The partition of its newest request batch, and what it then held."""
     copies: int
     conflicts: int
 
@@ -224,7 +224,7 @@ def _agent_report(boots: list[_Boot]) -> AgentReport | None:
         return None
     newest = max(boots, key=lambda boot: boot.append)
     requests = sorted(
-        RequestReport(_moment(_seconds(boot.requests_append)), boot.requests_partition, boot.pending)
+        RequestReport(_moment(_seconds(boot.requests_append)), *boot.newest_requests)
         for boot in boots
         if boot.request_streams
     )
@@ -260,7 +260,7 @@ def _replica(
         paused = _reason(replica.partitions, reasons)
     elif replica.reports_requests and replica.levels is None:
         paused = _reason(
-            [("requests", boot.requests_partition) for boot in boots if boot.request_streams], reasons
+            [("requests", boot.newest_requests[0]) for boot in boots if boot.request_streams], reasons
         )
     # A stored event counts, even if it is newer than what is reported as read.
     seen_to_s = max([replica.heard.moment(moment.now).timestamp(), *(event.at_s for event in past[-1:])])

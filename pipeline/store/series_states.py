@@ -101,13 +101,15 @@ def _start_with_boot(
 
     An agent records from its first moment but reports its state a little later; before that it was not running.
     """
-    starts_s = sorted(life.first_s for life in lives)
+    begun = sorted(lives, key=lambda life: life.first_s)
     moved: list[Event] = []
     for event in events:
         after_s = max(moved[-1].at_s if moved else 0.0, event.at_s - heartbeat_s)
-        index = bisect_left(starts_s, event.at_s) - 1
-        is_later = event.state == "initializing" and index >= 0 and starts_s[index] > after_s
-        moved.append(replace(event, at_s=starts_s[index]) if is_later else event)
+        index = bisect_left(begun, event.at_s, key=lambda life: life.first_s) - 1
+        life = begun[index] if event.state == "initializing" and index >= 0 else None
+        # A boot that was silent by then did not report it: its container was restarted.
+        is_its_own = life is not None and life.last_s >= event.at_s and life.first_s > after_s
+        moved.append(replace(event, at_s=life.first_s) if life is not None and is_its_own else event)
     return moved
 
 

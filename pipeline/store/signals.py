@@ -13,7 +13,13 @@ from typing import Any, NamedTuple
 
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.progress import Progress, StreamPartition
-from endpoint_analytics.pipeline.store.read_model import AgentReport, Moment, ReplicaNow, StateReport
+from endpoint_analytics.pipeline.store.read_model import (
+    AgentReport,
+    Moment,
+    ReplicaNow,
+    RequestReport,
+    StateReport,
+)
 from endpoint_analytics.schemas import metrics as names
 from endpoint_analytics.schemas.replicas import ShownState
 
@@ -40,7 +46,8 @@ _ON_THE_WAY_OUT = frozenset({"draining", "terminated", "failed"})
 class ReplicaSignals:
     """A present replica, or unassigned requests (`state` is None). None means unknown.
 
-    `is_live`: an agent reports its requests. `is_silent`: it has failed only because of its silence.
+    `is_live`: an agent reports its requests. `is_missing`: one of its processes has not reported again after a pause of
+    reading. `is_silent`: it has failed only because of its silence.
     `unknown_since`: the pipeline is late, and nothing is known since then.
     Requests are means over 20 s and percentages means over 60 s, of all its processes and devices.
     """
@@ -50,6 +57,7 @@ class ReplicaSignals:
     unknown_since: datetime | None
     as_of: datetime | None
     is_live: bool
+    is_missing: bool
     is_silent: bool
     pending_requests: float | None
     streaming_requests: float | None
@@ -137,7 +145,15 @@ class _Replica:
     def at(self, replica_id: str, moment: Moment) -> ReplicaNow:
         """Return what is known of it at the moment."""
         newest = max((heard for heard, _ in self.agents), key=lambda heard: heard.append, default=None)
-        agent = None if newest is None else AgentReport(newest.append, newest.newest_partition, None)
+        if newest is None:
+            return moment.replica(replica_id, None, self.state)
+        reports = tuple(
+            RequestReport(heard.requests_append, heard.requests_partition, 0)
+            for heard, _ in self.agents
+            if heard.requests_append > _EPOCH
+        )
+        partition = max(reports).partition if reports else None
+        agent = AgentReport(newest.append, newest.newest_partition, partition, reports)
         return moment.replica(replica_id, agent, self.state)
 
     def agent_partitions(self) -> Iterator[StreamPartition]:
@@ -198,16 +214,12 @@ def _replica_signals(known: ReplicaNow, replica: _Replica, moment: Moment) -> Re
         for heard, level in replica.agents
         if moment.is_reporting(heard.requests_append, ("requests", heard.requests_partition))
     ]
-    current = [
-        level
-        for heard, level in live
-        if level is not None
-        and _is_current(level.reported_us, now)
-        and not moment.is_late(("requests", heard.requests_partition))
-    ]
+    current = [level for _, level in live if level is not None and _is_current(level.reported_us, now)]
     is_measured = any(heard.hardware_append >= alive_from for heard, _ in replica.agents)
     if known.unknown_since is not None:
         current, is_measured = [], False
+    if known.levels is None:
+        current = []
     means = {
         metric: found.mean
         for metric, found in replica.hardware.items()
@@ -219,6 +231,7 @@ def _replica_signals(known: ReplicaNow, replica: _Replica, moment: Moment) -> Re
         unknown_since=known.unknown_since,
         as_of=known.heard.append_at,
         is_live=bool(live),
+        is_missing=known.is_missing,
         is_silent=known.state == "failed" and (replica.state is None or replica.state.state != "failed"),
         pending_requests=sum(level.pending for level in current) if current else None,
         streaming_requests=sum(level.streaming for level in current) if current else None,
@@ -253,17 +266,18 @@ def _endpoint_signals(
     running = [each for each in replicas if each.state == "running"]
     late = sum(each.is_live and each.pending_requests is None for each in running)
     # Requests held by a draining replica do not need another replica.
+    here = [each for each in replicas if each.state not in _ON_THE_WAY_OUT]
     counted = [
         (each.pending_requests, each.streaming_requests or 0.0)
-        for each in replicas
-        if each.state not in _ON_THE_WAY_OUT and each.pending_requests is not None
+        for each in here
+        if each.pending_requests is not None
     ]
     # Replicas whose figures are late count with the mean of the others.
     divisor = len(running) - late if running else 1
     pending = active = None
     unknown_since = min((each.unknown_since for each in replicas if each.unknown_since), default=None)
     is_fresh = unknown_since is None and as_of >= now - timedelta(seconds=FRESH_FOR_S)
-    if is_fresh and counted and divisor:
+    if is_fresh and counted and divisor and not any(each.is_missing for each in here):
         pending = sum(waiting for waiting, _ in counted) / divisor
         active = sum(waiting + streaming for waiting, streaming in counted) / divisor
     scale = max(len(running), 1)

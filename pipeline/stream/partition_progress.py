@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from endpoint_analytics.pipeline.core.rows import Row, seconds3
 from endpoint_analytics.schemas.metrics import HEARTBEAT_TIMEOUT_S
@@ -48,6 +48,16 @@ class PartitionProgress:
     steady_since_ms: int = 0
     stopped_ms: int = 0
     """How far it was read when it last stood still, before `steady_since_ms`; 0 if that is not known."""
+    steady_ms: int = 0
+    """Time read without pauses since `stopped_ms`."""
+
+    @classmethod
+    def of_report(cls, read_to_ms: int, steady_since_ms: int, stopped_ms: int) -> Self:
+        """Return the progress that was reported last, by whichever worker."""
+        steady_ms = read_to_ms - steady_since_ms
+        return cls(
+            read_to_ms=read_to_ms, steady_since_ms=steady_since_ms, stopped_ms=stopped_ms, steady_ms=steady_ms
+        )
 
     def observe_end(self, end: LogEnd) -> None:
         """Record where the log ended at some moment."""
@@ -68,9 +78,11 @@ class PartitionProgress:
             self.steady_since_ms = newest
         elif newest - self.read_to_ms > PAUSE_MS:
             # Agents that had no time to report since the pause before were last alive at that one.
-            if not self.stopped_ms or self.read_to_ms - self.steady_since_ms > HEARTBEAT_TIMEOUT_S * 1000:
-                self.stopped_ms = self.read_to_ms
+            if not self.stopped_ms or self.steady_ms > HEARTBEAT_TIMEOUT_S * 1000:
+                self.stopped_ms, self.steady_ms = self.read_to_ms, 0
             self.steady_since_ms = newest
+        else:
+            self.steady_ms += newest - self.read_to_ms
         self.read_to_ms = newest
         return True
 

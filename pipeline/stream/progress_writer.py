@@ -32,7 +32,10 @@ SELECT stream, partition, toUnixTimestamp64Milli(max(read_to) AS newest),
     toUnixTimestamp64Milli(argMax(steady_since, read_to)), toUnixTimestamp64Milli(argMax(stopped_at, read_to))
 FROM partition_progress
 GROUP BY stream, partition
+UNION ALL
+SELECT '', 0, 0, 0, 0
 """
+"""Its last row is always there: a response that was cut off before its first row would look like no reports at all."""
 
 
 class ProgressWriter:
@@ -93,11 +96,12 @@ class ProgressWriter:
         if not any(self._progress.is_new(*key) for key in keys):
             return {}
         rows = (await (await self._writer.client()).query(REPORTED)).result_rows
+        if not rows:
+            raise OSError("ClickHouse's response is empty")
         return {
-            (stream, partition): PartitionProgress(
-                read_to_ms=read_to_ms, steady_since_ms=steady_since_ms, stopped_ms=stopped_ms
-            )
-            for stream, partition, read_to_ms, steady_since_ms, stopped_ms in rows
+            (stream, partition): PartitionProgress.of_report(*report)
+            for stream, partition, *report in rows
+            if stream
         }
 
     async def write_forever(self) -> None:

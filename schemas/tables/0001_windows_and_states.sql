@@ -120,7 +120,14 @@ CREATE TABLE IF NOT EXISTS boot_states {on_cluster}
     dropped_reasons Array(String) COMMENT 'Why the agent did not record requests; sumMap with dropped_counts',
     dropped_counts Array(UInt64) COMMENT 'Requests for each of dropped_reasons',
     dropped_batch_reasons Array(String) COMMENT 'Why the agent dropped batches; sumMap with dropped_batch_counts',
-    dropped_batch_counts Array(UInt64) COMMENT 'Batches for each of dropped_batch_reasons'
+    dropped_batch_counts Array(UInt64) COMMENT 'Batches for each of dropped_batch_reasons',
+    recent_ends Array(UInt64) COMMENT 'Ends of the newest batches, in microseconds since 1970; 0 for a batch that has not arrived',
+    stepped_back UInt8 COMMENT '1 if the sender''s clock stepped back',
+    copies UInt8 COMMENT 'Other processes that sent with this boot_id, each counted as a separate boot: boot_id~2, boot_id~3 ...',
+    conflicts UInt64 COMMENT 'Batches that are not counted because they came from even more processes with this boot_id',
+    copy_of String COMMENT 'The boot_id that this process sent, if it is a copy; otherwise empty',
+    begin_seq UInt64 COMMENT 'First seq of this process: not 0 for a copy',
+    inherited String COMMENT 'The copy''s own totals at the time it was copied, as JSON; its agent_ columns do not include them'
 )
 ENGINE = {replicated}ReplacingMergeTree(version)
 PARTITION BY toDate(chunk_time)
@@ -167,6 +174,7 @@ ENGINE = {replicated}ReplacingMergeTree(offset)
 ORDER BY (namespace, endpoint, at)
 COMMENT 'Minimum and maximum replicas settings over time, one row per change';
 
+-- A message may have an old timestamp (in a topic with its senders' timestamps), but is kept as long as the others.
 CREATE TABLE IF NOT EXISTS rejected {on_cluster}
 (
     topic LowCardinality(String) COMMENT 'Kafka topic of the message',
@@ -179,7 +187,7 @@ CREATE TABLE IF NOT EXISTS rejected {on_cluster}
 )
 ENGINE = {replicated}ReplacingMergeTree
 ORDER BY (topic, partition, offset)
-TTL toDateTime(append_time) + INTERVAL 30 DAY
+TTL toDateTime(append_time) + INTERVAL 30 DAY DELETE WHERE append_time > toDateTime64('2020-01-01 00:00:00', 3, 'UTC')
 COMMENT 'Messages that could not be used, one row each; the messages are in the rejected topic';
 
 CREATE TABLE IF NOT EXISTS chunks {on_cluster}

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from endpoint_analytics.pipeline.store.connect import connect
-from endpoint_analytics.pipeline.store.errors import SchemaMissingError, SchemaNewerError
+from endpoint_analytics.pipeline.store.errors import SchemaMissingError, SchemaNewerError, SchemaOtherError
 from endpoint_analytics.pipeline.store.migrate import RECORD, migrate, read_applied, schema_state
 from endpoint_analytics.schemas.migrations import read_migrations
 
@@ -22,7 +22,7 @@ def fresh(server):
 def applied(config):
     client = connect(config)
     try:
-        return read_applied(client)
+        return tuple(number for number, _ in read_applied(client))
     finally:
         client.close()
 
@@ -53,7 +53,9 @@ def test_a_run_that_crashed_in_the_middle_is_mended_by_the_next(fresh):
 def test_a_newer_database_is_an_error_and_is_left_alone(fresh):
     migrate(fresh)
     client = connect(fresh)
-    client.command(RECORD, parameters={"number": 999, "name": "of the future", "by": "9.9"})
+    client.command(
+        RECORD, parameters={"number": 999, "name": "of the future", "digest": "f" * 64, "by": "9.9"}
+    )
     client.command("DROP TABLE tokens SYNC")
     with pytest.raises(SchemaNewerError, match=r"migration 999.*run the newer version"):
         migrate(fresh)
@@ -62,11 +64,33 @@ def test_a_newer_database_is_an_error_and_is_left_alone(fresh):
 
 
 def test_the_schema_state_says_what_is_missing():
-    state = schema_state(read_migrations(), NUMBERS[:-1])
+    rows = [(each.number, each.digest) for each in read_migrations()]
+    state = schema_state(read_migrations(), rows[:-1])
     assert state.missing == NUMBERS[-1:]
     with pytest.raises(SchemaMissingError, match="endpoint-analytics migrate"):
         state.check("here")
-    schema_state(read_migrations(), NUMBERS).check("here")
+    schema_state(read_migrations(), rows).check("here")
+
+
+def test_a_database_of_an_unreleased_version_is_an_error_and_is_left_alone(fresh):
+    """Its record has no digests, or others: its tables have the same names and mean something else."""
+    migrate(fresh)
+    client = connect(fresh)
+    client.command("ALTER TABLE schema_migrations DROP COLUMN digest")
+    client.command("DROP TABLE tokens SYNC")
+    with pytest.raises(
+        SchemaOtherError, match=r"unreleased version .*\(migration 1 differs\).*make clean-data"
+    ):
+        migrate(fresh)
+    assert client.query("EXISTS TABLE tokens").result_rows == [(0,)]
+    rows = [(number, "0" * 64) for number in (*NUMBERS, 99)]
+    with pytest.raises(SchemaOtherError, match="unreleased version"):
+        schema_state(read_migrations(), rows).check("here")
+    client.close()
+
+
+def test_a_cluster_has_the_same_digests():
+    assert [each.digest for each in read_migrations("c")] == [each.digest for each in read_migrations()]
 
 
 def test_the_command_says_what_it_did(fresh):

@@ -121,6 +121,9 @@ READ_AGO: dict[int, tuple[float, float, float | None]] = {
     21: (0.5, 3, 3_590),
     22: (2, 9, 90_000),
     23: (30, 3, 600),
+    24: (0, 6, 3_594),
+    25: (0, 4, 6),
+    26: (0.2, -3_600, 30),
 }
 NEVER_TOLD_OF = 18
 THREE = ("r1", "r2", "r3")
@@ -218,6 +221,69 @@ def endpoint_cases() -> dict[str, tuple[Endpoint, dict[str, object]]]:
         some(name).agent("r1", 2, age_s=20).reported("r1", "running", 100, partition=14),
         running_replicas=None,
         silent_replicas=0,
+    )
+    name = "one of four processes has reported again after a pause"
+    case(
+        name,
+        some(name)
+        .agent("r1", 5, partition=19)
+        .agent("r1", 5, boot_id="b2", age_s=55, told_s=55, partition=19)
+        .agent("r1", 5, boot_id="b3", age_s=55, told_s=55, partition=19)
+        .agent("r2", 0),
+        running_replicas=2,
+        pending_requests=None,
+    )
+    name = "hardware is reported again, requests are not"
+    case(
+        name,
+        some(name).hardware("r1", cpu=90.0).agent("r1", 20, age_s=55, told_s=55, partition=19).agent("r2", 0),
+        running_replicas=2,
+        pending_requests=None,
+        cpu_percent=90.0,
+    )
+    name = "one of two proxies has reported again"
+    case(
+        name,
+        some(name)
+        .agent(UNASSIGNED, 7, partition=19)
+        .agent(UNASSIGNED, 7, boot_id="b2", age_s=55, told_s=55, partition=19),
+        pending_requests=None,
+    )
+    name = "what one that drains holds is unknown, and does not count"
+    case(
+        name,
+        some(name)
+        .agent("r1", 2)
+        .agent("r2", 5, age_s=55, told_s=55, partition=19)
+        .hardware("r2", cpu=1.0)
+        .reported("r2", "draining"),
+        pending_requests=2.0,
+    )
+    name = "a process whose partition is late beside one whose is not"
+    case(
+        name,
+        some(name).agent("r1", 2).agent("r1", 5, boot_id="b2", age_s=31, told_s=31, partition=14),
+        running_replicas=1,
+        late_replicas=1,
+        pending_requests=None,
+    )
+    name = "a short pause of its state after a long one of its requests"
+    case(
+        name,
+        some(name)
+        .agent("r1", 3, age_s=3_601, told_s=3_601, partition=24)
+        .reported("r1", "running", 7_200, partition=25)
+        .agent("r2", 0),
+        running_replicas=None,
+        silent_replicas=0,
+        pending_requests=None,
+    )
+    name = "a clock that was ahead when reading began"
+    case(
+        name,
+        some(name).agent("r1", 3, age_s=20, told_s=20, partition=26).agent("r2", 0),
+        running_replicas=1,
+        silent_replicas=1,
     )
     name = "all are silent"
     case(
@@ -472,6 +538,7 @@ ENDPOINT_FIELDS = (
 )
 REPLICA_FIELDS = (
     "is_live",
+    "is_missing",
     "is_silent",
     "unknown_since",
     "pending_requests",
@@ -523,7 +590,7 @@ def test_every_outlet_judges_alike(filled, signals):
     reader, presence = Reader(filled), Presence()
     listed = {each.endpoint: each for each in asyncio.run(read_endpoints(reader, "acme", NOW, presence))}
     held = 0
-    for endpoint in RANDOM[:50]:
+    for endpoint in [each for each, _ in CASES.values()] + RANDOM[:80]:
         name, now_s = endpoint.of["endpoint"], NOW.timestamp()
         scraped = asyncio.run(read_endpoint_metrics(reader, "acme", name, NOW, MetricsSettings()))
         if scraped is None:
@@ -553,6 +620,11 @@ def test_every_outlet_judges_alike(filled, signals):
             assert found.running_replicas == scraped.running_replicas, name
             assert found.unknown_since == scraped.unknown_since, name
             assert {each.replica_id: each.state for each in found.replicas if each.state} == states, name
+            of_all = {each.replica_id: each.requests and each.requests.levels for each in scraped.replicas}
+            for each in found.replicas:
+                assert each.pending_requests is None or of_all[each.replica_id] is not None, name
+                is_unknown = each.is_missing and each.state not in ("draining", "terminated", "failed")
+                assert not (is_unknown and found.pending_requests is not None), name
         held += sum(found is not None for found in pending.values())
     assert held > 20
 
@@ -579,10 +651,8 @@ def view_in_force(name: str) -> str:
 
 
 def test_bounds_in_sql_are_those_of_the_sources():
-    text = "\n".join(
-        view_in_force(name)
-        for name in ("agent_levels_at", "replica_hardware_at", "replica_signals_at", "endpoint_signals_at")
-    )
+    views = ("agent_levels_at", "replica_hardware_at", "replica_signals_at", "endpoint_signals_at")
+    text = " ".join(word for name in views for word in view_in_force(name).split())
     assert f"reported_us + {WINDOW_S * 1_000_000})" in text
     assert f"reported_us + {HARDWARE_WINDOW_S * 1_000_000})" in text
     assert f">= toUnixTimestamp64Micro({{at:DateTime64(3, 'UTC')}}) - {CURRENT_FOR_S * 1_000_000}" in text

@@ -90,11 +90,18 @@ def test_of_pauses_in_quick_succession_the_first_one_counts() -> None:
     assert (progress.steady_since_ms, progress.stopped_ms) == (T + 409_000, T)
 
 
+def test_many_short_pauses_hide_a_silence_only_for_a_while() -> None:
+    """As with a ClickHouse that stores nothing for six seconds of every ten: everything in the log was read."""
+    progress, at_ms = PartitionProgress(), T
+    for _ in range(60):
+        read_at(progress, at_ms, at_ms + 1_000, at_ms + 2_000, at_ms + 3_000, at_ms + 4_000)
+        at_ms += 10_000
+        assert at_ms - progress.stopped_ms < 60_000 or not progress.stopped_ms
+
+
 def test_a_new_owner_continues_what_was_reported() -> None:
     progress = WorkerProgress()
-    reported = {
-        ("requests", 0): PartitionProgress(read_to_ms=T, steady_since_ms=T - 90_000, stopped_ms=T - 95_000)
-    }
+    reported = {("requests", 0): PartitionProgress.of_report(T, T - 90_000, T - 95_000)}
     assert progress.is_new("requests", 0)
     progress.observe_ends(at(T + 3_000), [("requests", 0, 5)], reported)
     assert not progress.is_new("requests", 0)
