@@ -263,7 +263,7 @@ def test_the_page_names_every_table_and_view_and_no_other(client):
 
 def test_the_engine_reads_what_makes_the_account_elsewhere(client):
     """There is no server with SQL users here; the parser checks that each one is a valid statement."""
-    _, _, text = (DOCS / "sql.md").read_text().partition("make the same account with\n\n")
+    _, _, text = (DOCS / "sql.md").read_text().partition("create an equivalent account with\n\n")
     block = text.partition("\n## ")[0]
     statements = [one for one in block.split(";\n") if one.strip()]
     assert len(statements) == 4
