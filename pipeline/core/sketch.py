@@ -1,10 +1,14 @@
 """The latency sketch: maps integer microseconds to logarithmic buckets, and buckets back to quantiles.
 
-A DDSketch (Masson, Rim, Lee, "DDSketch: a fast and fully-mergeable quantile sketch with relative-error
-guarantees", VLDB 2019) with relative error 1 %: gamma = 1.01 / 0.99. Bucket 0 contains 0; bucket b >= 1 contains
-the integers x with gamma^(b-2) < x <= gamma^(b-1). Bounds are exact integers, so that every machine puts a value into
-the same bucket. Sketches merge by adding counts, as ClickHouse's sumMap does.
-Its quantiles in SQL: `sketchQuantile` (schemas/tables/0002_views.sql), and `sketch_sql` (pipeline/store/series_sql).
+Its buckets are those of a Prometheus native histogram of schema 6 and of an OpenTelemetry exponential histogram of
+scale 6, in seconds: the one with index i holds durations above 2^((i-1)/64) s and up to 2^(i/64) s. It is stored as
+bucket `i + OFFSET`; bucket 0 holds durations of 0. A bucket's value is within 0.55 % of all that it holds. Bounds are
+exact integers, so that every machine puts a value into the same bucket. Sketches merge by adding counts, as
+ClickHouse's sumMap does. Its quantiles in SQL: `sketchQuantile` (schemas/tables/0002_views.sql), and `sketch_sql`
+(pipeline/store/series_sql).
+
+Sources: prometheus.io/docs/specs/native_histograms, opentelemetry.io/docs/specs/otel/metrics/data-model (exponential
+histogram: its index is one less, because it names the lower bound).
 """
 
 from __future__ import annotations
@@ -16,32 +20,44 @@ from numpy.typing import NDArray
 
 from endpoint_analytics.schemas.limits import MAX_DURATION_US
 
-_NUMERATOR, _DENOMINATOR = 101, 99  # gamma as a fraction
-GAMMA = _NUMERATOR / _DENOMINATOR
+SCHEMA = 6
+"""Buckets double in 2^SCHEMA steps."""
+STEPS = 2**SCHEMA
+BASE = 2.0 ** (1 / STEPS)
+OFFSET = 20 * STEPS
+"""The bucket whose upper bound is one second. The first microsecond, 2^-19.93 s, is in a bucket above 0."""
+
+_SECOND_US = 1_000_000
+
+
+def _upper_bound(bucket: int) -> int:
+    """Return the largest integer of a bucket in microseconds: floor(1e6 * 2^((bucket - OFFSET) / STEPS))."""
+    # x is at most the bound if x^STEPS is at most 1e6^STEPS * 2^(bucket - OFFSET), in integers.
+    limit, exponent = _SECOND_US**STEPS, bucket - OFFSET
+    limit = limit << exponent if exponent >= 0 else limit >> -exponent
+    guess = int(_SECOND_US * 2.0 ** (exponent / STEPS))
+    return next(x for x in (guess + 1, guess, guess - 1) if x**STEPS <= limit)
 
 
 def _upper_bounds(largest: int) -> list[int]:
-    """Return floor(gamma^i) for i = 0, 1, 2 ... up to the first that is at least `largest`."""
-    bounds = [1]
-    numerator, denominator = 1, 1
+    """Return the upper bounds of the buckets from 0 on, up to the first that is at least `largest`."""
+    bounds = [0]
     while bounds[-1] < largest:
-        numerator *= _NUMERATOR
-        denominator *= _DENOMINATOR
-        bounds.append(numerator // denominator)
+        bounds.append(_upper_bound(len(bounds)))
     return bounds
 
 
 # _UPPER[b] is the largest integer of bucket b.
-_UPPER = np.array([0, *_upper_bounds(MAX_DURATION_US)], dtype=np.int64)
+_UPPER = np.array(_upper_bounds(MAX_DURATION_US), dtype=np.int64)
 BUCKETS = len(_UPPER)
-_SCALE = 1.0 / np.log(GAMMA)
+_SECOND = OFFSET - STEPS * np.log2(float(_SECOND_US))
 
 
 def buckets_of(values_us: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the bucket of each value; values must be in [0, MAX_DURATION_US]."""
     with np.errstate(divide="ignore"):
-        guess = np.ceil(np.log(values_us) * _SCALE)
-    buckets: NDArray[np.int64] = np.maximum(guess, -1.0).astype(np.int64) + 1
+        guess = np.ceil(np.log2(values_us) * STEPS + _SECOND)
+    buckets: NDArray[np.int64] = np.maximum(guess, 0.0).astype(np.int64)
     # The logarithm is accurate to one bucket; the integer bounds decide.
     np.minimum(buckets, BUCKETS - 1, out=buckets)
     buckets += values_us > _UPPER[buckets]
@@ -50,9 +66,14 @@ def buckets_of(values_us: NDArray[np.int64]) -> NDArray[np.int64]:
     return buckets
 
 
+def upper_bound_s(bucket: int) -> float:
+    """Return the bucket's inclusive upper bound in seconds."""
+    return 0.0 if bucket == 0 else float(2.0 ** ((bucket - OFFSET) / STEPS))
+
+
 def value_of(bucket: int) -> float:
-    """Return the bucket's value in microseconds: within 1 % of every value in it."""
-    return 0.0 if bucket == 0 else 2.0 * GAMMA ** (bucket - 1) / (1.0 + GAMMA)
+    """Return the bucket's value in microseconds: within 0.55 % of every value in it."""
+    return upper_bound_s(bucket) * float(_SECOND_US * 2.0 / (1.0 + BASE))
 
 
 def quantile(buckets: Sequence[int], counts: Sequence[int], q: float) -> float:

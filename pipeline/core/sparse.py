@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-CODES = 2048
-"""Codes are below this: HTTP statuses up to 599, buckets up to 1,358."""
+CODES = 4096
+"""Codes are below this: HTTP statuses up to 599, buckets up to 2,510."""
 
 _Ints = NDArray[np.int64]
 _EMPTY: _Ints = np.empty(0, dtype=np.int64)

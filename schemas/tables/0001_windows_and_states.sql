@@ -32,14 +32,14 @@ CREATE TABLE IF NOT EXISTS request_windows {on_cluster}
     latency_sum_us UInt64 COMMENT 'Sum of arrival to last byte, in microseconds',
     latency_min_us UInt64 COMMENT 'Shortest arrival to last byte, in microseconds; 0 if there is none',
     latency_max_us UInt64 COMMENT 'Longest arrival to last byte, in microseconds',
-    latency_buckets Array(UInt16) COMMENT 'Bucket numbers of the latency sketch; sumMap with latency_counts',
-    latency_counts Array(UInt64) COMMENT 'Requests in each of latency_buckets',
+    latency_buckets Array(UInt16) COMMENT 'Bucket numbers of the latency sketch; sumMap with latency_counts' CODEC(Delta(2), ZSTD(1)),
+    latency_counts Array(UInt64) COMMENT 'Requests in each of latency_buckets' CODEC(T64, ZSTD(1)),
     ttfb_count UInt64 COMMENT 'Requests in the time-to-first-byte sketch',
     ttfb_sum_us UInt64 COMMENT 'Sum of arrival to status, in microseconds',
     ttfb_min_us UInt64 COMMENT 'Shortest arrival to status, in microseconds; 0 if there is none',
     ttfb_max_us UInt64 COMMENT 'Longest arrival to status, in microseconds',
-    ttfb_buckets Array(UInt16) COMMENT 'Bucket numbers of the time-to-first-byte sketch; sumMap with ttfb_counts',
-    ttfb_counts Array(UInt64) COMMENT 'Requests in each of ttfb_buckets'
+    ttfb_buckets Array(UInt16) COMMENT 'Bucket numbers of the time-to-first-byte sketch; sumMap with ttfb_counts' CODEC(Delta(2), ZSTD(1)),
+    ttfb_counts Array(UInt64) COMMENT 'Requests in each of ttfb_buckets' CODEC(T64, ZSTD(1))
 )
 ENGINE = {replicated}ReplacingMergeTree(version)
 PARTITION BY toDate(window_start)

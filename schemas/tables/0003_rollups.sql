@@ -43,13 +43,13 @@ CREATE TABLE IF NOT EXISTS request_minutes {on_cluster}
     latency_count UInt64 COMMENT 'Requests in the latency sketch',
     latency_sum_us UInt64 COMMENT 'Sum of arrival to last byte, in microseconds',
     latency_max_us UInt64 COMMENT 'Longest arrival to last byte, in microseconds',
-    latency_buckets Array(UInt16) COMMENT 'Bucket numbers of the latency sketch; sumMap with latency_counts',
-    latency_counts Array(UInt64) COMMENT 'Requests in each of latency_buckets',
+    latency_buckets Array(UInt16) COMMENT 'Bucket numbers of the latency sketch; sumMap with latency_counts' CODEC(Delta(2), ZSTD(1)),
+    latency_counts Array(UInt64) COMMENT 'Requests in each of latency_buckets' CODEC(T64, ZSTD(1)),
     ttfb_count UInt64 COMMENT 'Requests in the time-to-first-byte sketch',
     ttfb_sum_us UInt64 COMMENT 'Sum of arrival to status, in microseconds',
     ttfb_max_us UInt64 COMMENT 'Longest arrival to status, in microseconds',
-    ttfb_buckets Array(UInt16) COMMENT 'Bucket numbers of the time-to-first-byte sketch; sumMap with ttfb_counts',
-    ttfb_counts Array(UInt64) COMMENT 'Requests in each of ttfb_buckets',
+    ttfb_buckets Array(UInt16) COMMENT 'Bucket numbers of the time-to-first-byte sketch; sumMap with ttfb_counts' CODEC(Delta(2), ZSTD(1)),
+    ttfb_counts Array(UInt64) COMMENT 'Requests in each of ttfb_buckets' CODEC(T64, ZSTD(1)),
     INDEX stored_at_range stored_at TYPE minmax GRANULARITY 1
 )
 ENGINE = {replicated}ReplacingMergeTree(version)

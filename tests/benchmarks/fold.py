@@ -15,7 +15,7 @@ import orjson
 from endpoint_analytics.pipeline.core.boots import Boot
 from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
 from endpoint_analytics.pipeline.core.partition import Bounds, PartitionFold
-from endpoint_analytics.pipeline.core.sketch import GAMMA
+from endpoint_analytics.pipeline.core.sketch import BASE
 from endpoint_analytics.pipeline.core.stream_folds import RequestsFold
 from endpoint_analytics.pipeline.store.writer import encode_rows
 from tests.benchmarks.log import request_log
@@ -46,7 +46,7 @@ def count_log(records: list[Record]) -> int:
 
     counts: dict[tuple[str, int, int], int] = defaultdict(int)
     sketch: dict[tuple[str, int, int], int] = defaultdict(int)
-    scale, events = 1 / math.log(GAMMA), 0
+    scale, events = 1 / math.log(BASE), 0
     for record in records:
         batch = orjson.loads(record.value or b"")
         replica, start = batch["replica_id"], batch["start_us"]

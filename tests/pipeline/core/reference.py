@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter
+from decimal import Decimal, localcontext
 from itertools import pairwise
 
 from tests.pipeline.core.logs import Log
@@ -36,7 +37,10 @@ LIFE = (
     ("aborted_streaming", 0, -1),
 )
 
-BOUNDS = [0] + [101**i // 99**i for i in range(1_400)]
+with localcontext() as _context:
+    _context.prec = 60
+    # Microseconds up to which the buckets of a native histogram of schema 6 reach, from 2^-20 s on.
+    BOUNDS = [0] + [int(10**6 * Decimal(2) ** (Decimal(number - 1280) / 64)) for number in range(1, 2_512)]
 
 
 def bucket_of(value_us: int) -> int:
