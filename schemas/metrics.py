@@ -238,7 +238,16 @@ class Family:
     unit: str = ""
 
 
-LATENCY = Family("latency_distribution", "summary", "Latency distribution")
+LATENCY = Family("latency_distribution", "summary", "Latency distribution, in seconds")
+LATENCY_SECONDS = Family(
+    "latency_seconds", "histogram", "Time from arrival to the last byte being sent, by replica", "seconds"
+)
+TIME_TO_FIRST_BYTE_SECONDS = Family(
+    "time_to_first_byte_seconds",
+    "histogram",
+    "Time from arrival to the status being sent, by replica",
+    "seconds",
+)
 TIME_TO_FIRST_BYTE = Family(
     "time_to_first_byte", "summary", "Time from arrival to the status being sent, in seconds"
 )

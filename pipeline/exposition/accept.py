@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from endpoint_analytics.pipeline.exposition import openmetrics, prometheus_text
+from endpoint_analytics.pipeline.exposition import openmetrics, prometheus_text, protobuf
+from endpoint_analytics.pipeline.exposition.families import MetricFamily
 
 MAX_RANGES = 32
 """Maximum number of media ranges read from a header; Prometheus sends six."""
@@ -20,16 +21,32 @@ _WEIGHT = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """An exposition format; `versions` are those whose readers can parse it."""
+    """An exposition format; `versions` are those whose readers can parse it.
+
+    `parameters` of a media range must have these values, where they are given.
+    """
 
     media_type: str
     versions: frozenset[str]
     content_type: str
+    render: Callable[[Iterable[MetricFamily]], bytes]
+    parameters: tuple[tuple[str, str], ...] = ()
 
 
-OPENMETRICS = Format("application/openmetrics-text", frozenset({"1.0.0"}), openmetrics.CONTENT_TYPE)
+OPENMETRICS = Format(
+    "application/openmetrics-text", frozenset({"1.0.0"}), openmetrics.CONTENT_TYPE, openmetrics.render
+)
 # Version 1.0.0 of Prometheus 3 is the same format plus quoted names; we use none, so both can parse it.
-PROMETHEUS = Format("text/plain", frozenset({"0.0.4", "1.0.0"}), prometheus_text.CONTENT_TYPE)
+PROMETHEUS = Format(
+    "text/plain", frozenset({"0.0.4", "1.0.0"}), prometheus_text.CONTENT_TYPE, prometheus_text.render
+)
+PROTOBUF = Format(
+    "application/vnd.google.protobuf",
+    frozenset(),
+    protobuf.CONTENT_TYPE,
+    protobuf.render,
+    (("proto", "io.prometheus.client.MetricFamily"), ("encoding", "delimited")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +65,9 @@ def choose_format(accept: str | None) -> Format:
     if accept is None or not accept.strip():
         return OPENMETRICS
     ranges = list(_parse(accept))
-    return max((PROMETHEUS, OPENMETRICS), key=lambda each: (_rank(each, ranges), each is OPENMETRICS))
+    return max(
+        (PROMETHEUS, PROTOBUF, OPENMETRICS), key=lambda each: (_rank(each, ranges), each is OPENMETRICS)
+    )
 
 
 def _rank(each: Format, ranges: list[_Range]) -> float:
@@ -70,6 +89,8 @@ def _specificity(each: Format, one: _Range) -> int:
     if one.name == f"{each.media_type.partition('/')[0]}/*":
         return 2
     if one.name != each.media_type:
+        return 0
+    if any(one.parameters.get(name, value) != value for name, value in each.parameters):
         return 0
     version = one.parameters.get("version")
     if version is None:

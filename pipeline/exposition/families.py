@@ -6,10 +6,11 @@ a stateset until a renderer converts it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
+from endpoint_analytics.pipeline.exposition.numbers import number_text
 from endpoint_analytics.schemas import metrics as names
 
 FamilyType = Literal["counter", "gauge", "summary", "histogram", "stateset"]
@@ -19,22 +20,66 @@ Labels = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One line: the family's name plus `suffix`, the labels in order, and the value."""
+    """One line: the family's name plus `suffix`, the labels in order, and the value.
+
+    `created_s`: when a counter or summary started, in seconds since 1970. Only protobuf has it: in text it would be a
+    sample of its own, which Prometheus stores as a further series, and which Datadog takes for the counter.
+    """
 
     suffix: str
     labels: Labels
     value: float
+    created_s: float | None = None
+
+
+class NativeBuckets(NamedTuple):
+    """Exponential buckets as in a Prometheus native histogram: bucket i holds values up to 2^(i / 2^schema).
+
+    `indexes` ascend. `zero_count` counts zeros.
+    """
+
+    schema: int
+    indexes: Sequence[int]
+    counts: Sequence[int]
+    zero_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """One histogram: cumulative counts by upper bound without the last, infinite one, and the native buckets."""
+
+    labels: Labels
+    cumulative: tuple[tuple[float, int], ...]
+    native: NativeBuckets
+    count: int
+    sum: float
+    created_s: float
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield its lines in text formats."""
+        for bound, count in self.cumulative:
+            yield Sample("_bucket", (*self.labels, ("le", number_text(bound))), count)
+        yield Sample("_bucket", (*self.labels, ("le", "+Inf")), self.count)
+        yield Sample("_count", self.labels, self.count)
+        yield Sample("_sum", self.labels, self.sum)
 
 
 @dataclass(frozen=True, slots=True)
 class MetricFamily:
-    """A family with its samples; `unit` is empty if the name does not end with one."""
+    """A family with its samples; `unit` is empty if the name does not end with one. Histograms stand for themselves."""
 
     name: str
     type: FamilyType
     help: str
     unit: str
     samples: tuple[Sample, ...]
+    histograms: tuple[Histogram, ...] = ()
+
+    def lines(self) -> Iterator[Sample]:
+        """Yield the samples, and those of the histograms."""
+        yield from self.samples
+        for histogram in self.histograms:
+            yield from histogram.samples()
 
 
 _TYPES: dict[str, FamilyType] = {
@@ -46,6 +91,10 @@ _TYPES: dict[str, FamilyType] = {
 }
 
 
-def family_of(family: names.Family, samples: Iterable[Sample]) -> MetricFamily:
-    """Return the named family with these samples."""
-    return MetricFamily(family.name, _TYPES[family.type], family.help, family.unit, tuple(samples))
+def family_of(
+    family: names.Family, samples: Iterable[Sample] = (), histograms: Iterable[Histogram] = ()
+) -> MetricFamily:
+    """Return the named family with these samples or histograms."""
+    return MetricFamily(
+        family.name, _TYPES[family.type], family.help, family.unit, tuple(samples), tuple(histograms)
+    )

@@ -16,16 +16,18 @@ _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
 
 def render(families: Iterable[MetricFamily]) -> bytes:
-    """Return the exposition, including `# EOF`; families stay in order, without timestamps."""
+    """Return the exposition, including `# EOF`, without timestamps. Families stay in order, those without a unit first:
+    Prometheus 3 takes the unit of the family before for one that has none.
+    """
     lines: list[str] = []
-    for family in families:
+    for family in sorted(families, key=lambda each: bool(each.unit)):
         lines.append(f"# HELP {family.name} {escape(family.help)}")
         lines.append(f"# TYPE {family.name} {family.type}")
         if family.unit:
             lines.append(f"# UNIT {family.name} {family.unit}")
         lines.extend(
             f"{family.name}{sample.suffix}{label_text(sample.labels)} {number_text(sample.value)}"
-            for sample in family.samples
+            for sample in family.lines()
         )
     lines.append("# EOF\n")
     return "\n".join(lines).encode()

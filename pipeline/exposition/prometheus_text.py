@@ -26,7 +26,7 @@ def render(families: Iterable[MetricFamily]) -> bytes:
         lines.append(f"# TYPE {name} {kind}")
         lines.extend(
             f"{family.name}{sample.suffix}{label_text(sample.labels)} {number_text(sample.value)}"
-            for sample in family.samples
+            for sample in family.lines()
         )
     lines.append("")
     return "\n".join(lines).encode()

@@ -14,7 +14,7 @@ from endpoint_analytics.pipeline.serve.access.bearer import read_bearer
 from endpoint_analytics.pipeline.serve.access.token_cache import TokenCache
 from endpoint_analytics.pipeline.serve.health import Health
 from endpoint_analytics.pipeline.serve.http import responses
-from endpoint_analytics.pipeline.serve.scrape.scrapes import GZIP_FROM_BYTES, Scrapes, compress, render
+from endpoint_analytics.pipeline.serve.scrape.scrapes import GZIP_FROM_BYTES, Scrapes, compress
 from endpoint_analytics.pipeline.serve.scrape.self_metrics import SelfMetrics
 from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.tokens import ALL_NAMESPACES, AccessToken
@@ -89,7 +89,7 @@ class Service:
         paused = await self.health.paused_partitions()
         families = self.metrics.families(len(self.scrapes), len(self.tokens), newest_s, paused)
         form = choose_format(_joined(request, "accept"))
-        body = render(families, form)
+        body = form.render(families)
         if accepts_gzip(_joined(request, "accept-encoding")) and len(body) >= GZIP_FROM_BYTES:
             return responses.answer(
                 200, compress(body), form.content_type, {**_VARY, "Content-Encoding": "gzip"}

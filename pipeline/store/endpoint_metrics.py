@@ -40,6 +40,7 @@ SELECT
     maxIf(last_append, stream = 'engine') AS engine_append,
     maxIf(last_at, stream = 'engine') AS engine_at,
     countIf(stream = 'requests') AS request_boots,
+    minIf(first_at, stream = 'requests'),
     argMaxIf(partition, last_append, stream = 'requests'),
     sumMapIf(status_codes, status_counts, stream = 'requests'),
     sumMapIf(dropped_reasons, dropped_counts, stream = 'requests'),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from endpoint_analytics.pipeline.core.sketch import quantiles
@@ -42,6 +42,7 @@ class BootsRow(NamedTuple):
     engine_append: datetime
     engine_at: datetime
     request_boots: int
+    first_at: datetime
     requests_partition: int
     status: tuple[Sequence[int], Sequence[int]]
     dropped: tuple[Sequence[str], Sequence[int]]
@@ -96,9 +97,11 @@ class NewestSample:
 class RequestTotals:
     """A replica's requests: cumulative since it was first seen, and the levels of its live processes.
 
-    `levels` is None while they are unknown. `dropped` includes requests in batches that never arrived.
+    `levels` is None while they are unknown. `dropped` includes requests in batches that never arrived. `first_at` is
+    when it was first seen; no request is from before.
     """
 
+    first_at: datetime
     status_counts: tuple[tuple[int, int], ...]
     aborted_pending: int
     aborted_streaming: int
@@ -124,11 +127,15 @@ class ReplicaMetrics:
 
 @dataclass(frozen=True, slots=True)
 class DurationSummary:
-    """Quantiles of the last minutes in seconds (NaN without events, none if unknown), and all-time count and sum."""
+    """Quantiles of the last minutes in seconds (NaN without events, none if unknown), and all-time count and sum.
+
+    `first_at` is when the endpoint's requests were first reported; None if they never were.
+    """
 
     quantiles_s: tuple[tuple[float, float], ...]
     count: int
     sum_us: int
+    first_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,12 +204,15 @@ def parse_endpoint_metrics(
     # While the pipeline is late, data of the last minutes is still missing.
     late = any(each.requests is not None and each.requests.levels is None for each in replicas)
     latency, ttfb = (None if late else _sketch(sketches, which) for which in ("latency", "ttfb"))
+    first_at = _aware(whole.first_at) if whole and whole.request_boots else None
     return EndpointMetrics(
         replicas=tuple(replicas),
-        latency=_summary(latency, whole.finished if whole else 0, whole.latency_sum_us if whole else 0),
-        time_to_first_byte=_summary(
-            ttfb, whole.ttfb_count if whole else 0, whole.ttfb_sum_us if whole else 0
-        ),
+        latency=_summary(latency, whole.finished, whole.latency_sum_us, first_at)
+        if whole
+        else _summary(latency, 0, 0, None),
+        time_to_first_byte=_summary(ttfb, whole.ttfb_count, whole.ttfb_sum_us, first_at)
+        if whole
+        else _summary(ttfb, 0, 0, None),
         running_replicas=moment.running(known),
         unknown_since=moment.unknown_since(known),
         min_replicas=least if in_force else None,
@@ -219,6 +229,7 @@ def _request_totals(boot: BootsRow, levels: RequestLevels | None) -> RequestTota
         boot.uncounted,
     )
     return RequestTotals(
+        first_at=_aware(boot.first_at),
         status_counts=tuple(zip(*boot.status, strict=True)),
         aborted_pending=boot.aborted_pending,
         aborted_streaming=boot.aborted_streaming,
@@ -247,11 +258,15 @@ def _sketch(rows: Iterable[Row], which: str) -> Sketch:
     return [bucket for bucket, _ in found], [count for _, count in found]
 
 
-def _summary(sketch: Sketch | None, count: int, sum_us: int) -> DurationSummary:
+def _aware(at: datetime) -> datetime:
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _summary(sketch: Sketch | None, count: int, sum_us: int, first_at: datetime | None) -> DurationSummary:
     if sketch is None:
-        return DurationSummary((), count, sum_us)
+        return DurationSummary((), count, sum_us, first_at)
     seconds = (quantile_us / 1e6 for quantile_us in quantiles(*sketch, QUANTILES))
-    return DurationSummary(tuple(zip(QUANTILES, seconds, strict=True)), count, sum_us)
+    return DurationSummary(tuple(zip(QUANTILES, seconds, strict=True)), count, sum_us, first_at)
 
 
 def _current_samples(

@@ -65,6 +65,7 @@ def endpoint_metrics() -> EndpointMetrics:
             f"replica-{number:03d}-hskoj",
             "running",
             RequestTotals(
+                datetime(2026, 1, 1, tzinfo=UTC),
                 tuple((status, 1_000_000 + status) for status in STATUSES),
                 3,
                 1,

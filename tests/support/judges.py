@@ -75,3 +75,17 @@ def python_package(requirement: str) -> Path:
             missing(f"{requirement} cannot be fetched from PyPI: {got.stderr[-1000:]}")
         new.rename(home)
     return home
+
+
+def go_package(package: str, version: str, tags: str = "") -> Path:
+    """Return a program built from a Go module's package at a version; takes minutes the first time."""
+    program = JUDGES / "go" / f"{package.rpartition('/')[2]}-{version}"
+    if not program.exists():
+        home = JUDGES / "go" / f"{program.name}.new"
+        environment = dict(os.environ, GOWORK="off", CGO_ENABLED="0", GOBIN=str(home))
+        words = [_go(), "install", "-tags", tags, f"{package}@{version}"]
+        built = subprocess.run(words, env=environment, check=False, capture_output=True, text=True)
+        if built.returncode != 0:
+            missing(f"{package}@{version} cannot be built: {built.stderr[-2000:]}")
+        (home / package.rpartition("/")[2]).rename(program)
+    return program

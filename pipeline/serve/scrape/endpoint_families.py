@@ -5,27 +5,66 @@ All names come from schemas.metrics.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import accumulate
 from operator import attrgetter
+from types import MappingProxyType
 
-from endpoint_analytics.pipeline.exposition.families import Labels, MetricFamily, Sample, family_of
+import numpy as np
+
+from endpoint_analytics.pipeline.core.sketch import OFFSET, SCHEMA, buckets_of
+from endpoint_analytics.pipeline.exposition.families import (
+    Histogram,
+    Labels,
+    MetricFamily,
+    NativeBuckets,
+    Sample,
+    family_of,
+)
 from endpoint_analytics.pipeline.store.endpoint_numbers import (
     DurationSummary,
     EndpointMetrics,
     ReplicaMetrics,
 )
+from endpoint_analytics.pipeline.store.histograms import Durations, Phase, ReplicaHistograms
 from endpoint_analytics.schemas import metrics as names
 from endpoint_analytics.schemas.replicas import STATES
 
+HISTOGRAM_BOUNDS_S = (
+    *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
+    *(20.0, 30.0, 60.0, 120.0, 300.0, 600.0),
+)
+"""Upper bounds of the classic buckets: those of OpenTelemetry's http.server.request.duration, and up to the minutes
+that language models take."""
+USUAL_STATUSES = frozenset({200, 500})
+"""Statuses that every replica has a series for."""
 
-def endpoint_families(metrics: EndpointMetrics) -> tuple[MetricFamily, ...]:
-    """Return all families that have samples, always in the same order.
+# For each bound, the sketch's bucket that contains it: what it holds is counted as up to the bound.
+_BOUNDS = tuple(
+    (bound, int(bucket))
+    for bound, bucket in zip(
+        HISTOGRAM_BOUNDS_S,
+        buckets_of(np.array([round(bound * 1e6) for bound in HISTOGRAM_BOUNDS_S])),
+        strict=True,
+    )
+)
+
+
+def endpoint_families(
+    metrics: EndpointMetrics, histograms: Mapping[str, ReplicaHistograms] = MappingProxyType({})
+) -> tuple[MetricFamily, ...]:
+    """Return all families that have samples, always in the same order; `histograms` by replica.
 
     An unknown value has no sample, and a family without samples is left out. A summary always has a count and a sum.
     """
     families = (
         family_of(names.LATENCY, _summary(metrics.latency)),
         family_of(names.TIME_TO_FIRST_BYTE, _summary(metrics.time_to_first_byte)),
+        family_of(names.LATENCY_SECONDS, histograms=_histograms(metrics.replicas, histograms, "latency")),
+        family_of(
+            names.TIME_TO_FIRST_BYTE_SECONDS, histograms=_histograms(metrics.replicas, histograms, "ttfb")
+        ),
         *_requests(metrics.replicas),
         family_of(names.MISSING_BATCHES, _by_stream(metrics.replicas, "", attrgetter("missing_batches"))),
         family_of(
@@ -45,7 +84,7 @@ def endpoint_families(metrics: EndpointMetrics) -> tuple[MetricFamily, ...]:
             () if metrics.data_at is None else (Sample("", (), metrics.data_at.timestamp()),),
         ),
     )
-    return tuple(family for family in families if family.samples)
+    return tuple(family for family in families if family.samples or family.histograms)
 
 
 def _known(value: int | None) -> tuple[Sample, ...]:
@@ -58,11 +97,19 @@ def _unknown(replicas: Sequence[ReplicaMetrics]) -> int:
 
 def _summary(summary: DurationSummary) -> tuple[Sample, ...]:
     lines = [Sample("", (("quantile", str(q)),), seconds) for q, seconds in summary.quantiles_s]
-    return (*lines, Sample("_count", (), summary.count), Sample("_sum", (), summary.sum_us / 1e6))
+    first_s = None if summary.first_at is None else summary.first_at.timestamp()
+    return (
+        *lines,
+        Sample("_count", (), summary.count, first_s),
+        Sample("_sum", (), summary.sum_us / 1e6),
+    )
 
 
 def _requests(replicas: Sequence[ReplicaMetrics]) -> Iterable[MetricFamily]:
-    statuses, aborted, dropped = [], [], []
+    statuses: list[Sample] = []
+    aborted: list[Sample] = []
+    dropped: list[Sample] = []
+    known_statuses = _known_statuses(replicas)
     levels: dict[names.Family, list[Sample]] = {
         names.PENDING_REQUESTS: [],
         names.STREAMING_REQUESTS: [],
@@ -74,15 +121,18 @@ def _requests(replicas: Sequence[ReplicaMetrics]) -> Iterable[MetricFamily]:
         if requests is None:
             continue
         of_replica = ("replica_id", replica.replica_id)
-        for status, count in requests.status_counts:
-            statuses.append(Sample("_total", (of_replica, ("status_code", str(status))), count))
+        first_s = requests.first_at.timestamp()
+        counts = dict(requests.status_counts)
+        for status in known_statuses:
+            of_status = (of_replica, ("status_code", str(status)))
+            statuses.append(Sample("_total", of_status, counts.get(status, 0), first_s))
         for stage, count in (
             ("pending", requests.aborted_pending),
             ("streaming", requests.aborted_streaming),
         ):
-            aborted.append(Sample("_total", (of_replica, ("stage", stage)), count))
+            aborted.append(Sample("_total", (of_replica, ("stage", stage)), count, first_s))
         for reason, count in requests.dropped:
-            dropped.append(Sample("_total", (of_replica, ("reason", reason)), count))
+            dropped.append(Sample("_total", (of_replica, ("reason", reason)), count, first_s))
         labels: Labels = (of_replica,)
         if (found := requests.levels) is not None:
             levels[names.PENDING_REQUESTS].append(Sample("", labels, found.pending))
@@ -94,6 +144,42 @@ def _requests(replicas: Sequence[ReplicaMetrics]) -> Iterable[MetricFamily]:
     yield family_of(names.DROPPED_REQUESTS, dropped)
     for family, samples in levels.items():
         yield family_of(family, samples)
+
+
+def _known_statuses(replicas: Sequence[ReplicaMetrics]) -> list[int]:
+    """Return the statuses that each replica has a series for, at 0 before the first: a series' first value is lost to
+    whoever asks for its increase.
+    """
+    sent = {status for each in replicas if each.requests for status, _ in each.requests.status_counts}
+    return sorted(sent | USUAL_STATUSES)
+
+
+def _histograms(
+    replicas: Sequence[ReplicaMetrics], found: Mapping[str, ReplicaHistograms], phase: Phase
+) -> Iterable[Histogram]:
+    for replica in replicas:
+        histograms = found.get(replica.replica_id)
+        if replica.requests is not None and histograms is not None:
+            first_s = max(replica.requests.first_at.timestamp(), histograms.created_s)
+            labels: Labels = (("replica_id", replica.replica_id),)
+            yield _histogram(labels, histograms.durations[phase], first_s)
+
+
+def _histogram(labels: Labels, durations: Durations, created_s: float) -> Histogram:
+    buckets, counts, sum_us = durations
+    below = list(accumulate(counts, initial=0))
+    zero_count = counts[0] if buckets and buckets[0] == 0 else 0
+    first = 1 if zero_count else 0
+    return Histogram(
+        labels=labels,
+        cumulative=tuple((bound, below[bisect_right(buckets, bucket)]) for bound, bucket in _BOUNDS),
+        native=NativeBuckets(
+            SCHEMA, [bucket - OFFSET for bucket in buckets[first:]], counts[first:], zero_count
+        ),
+        count=below[-1],
+        sum=sum_us / 1e6,
+        created_s=created_s,
+    )
 
 
 def _by_stream(

@@ -10,24 +10,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from endpoint_analytics.pipeline.exposition import openmetrics, prometheus_text
-from endpoint_analytics.pipeline.exposition.accept import OPENMETRICS, Format
+from endpoint_analytics.pipeline.exposition.accept import Format
 from endpoint_analytics.pipeline.exposition.families import MetricFamily
 from endpoint_analytics.pipeline.serve.scrape.endpoint_families import endpoint_families
 from endpoint_analytics.pipeline.serve.scrape.signal_families import signal_families
 from endpoint_analytics.pipeline.store.endpoint_metrics import MetricsSettings, read_endpoint_metrics
+from endpoint_analytics.pipeline.store.endpoint_numbers import EndpointMetrics
+from endpoint_analytics.pipeline.store.histograms import HistogramReader, ReplicaHistograms
 from endpoint_analytics.pipeline.store.query_group import query_group
 from endpoint_analytics.pipeline.store.reader import Reader
+from endpoint_analytics.pipeline.store.rollup import read_rollup_progress
+from endpoint_analytics.pipeline.store.rollup_levels import RollupProgress
 from endpoint_analytics.pipeline.store.shared_cache import Outcome, SharedCache
 from endpoint_analytics.pipeline.store.signal_queries import read_signals
 
+PROGRESS_FOR_S = 5.0
+"""How long rollup progress is cached; with an older value, more is read from finer levels."""
 GZIP_FROM_BYTES = 1400
 """A smaller body fits into one packet uncompressed."""
-
-
-def render(families: tuple[MetricFamily, ...], form: Format) -> bytes:
-    """Return the families as text in this format."""
-    return openmetrics.render(families) if form is OPENMETRICS else prometheus_text.render(families)
 
 
 def compress(body: bytes) -> bytes:
@@ -52,7 +52,7 @@ class RenderedExposition:
     def _made(self, form: Format, compressed: bool) -> bytes:
         body = self._bodies.get((form, compressed))
         if body is None:
-            body = compress(self._made(form, False)) if compressed else render(self.families, form)
+            body = compress(self._made(form, False)) if compressed else form.render(self.families)
             self._bodies[form, compressed] = body
         return body
 
@@ -73,6 +73,8 @@ class Scrapes:
         self._reader = reader
         self._settings = settings
         self._now = now
+        self._histograms = HistogramReader(reader, entries)
+        self._progress: SharedCache[str, RollupProgress] = SharedCache(PROGRESS_FOR_S, 1, clock)
         self._cache: SharedCache[tuple[str, str], RenderedExposition | None] = SharedCache(
             keep_s, entries, clock
         )
@@ -86,13 +88,33 @@ class Scrapes:
         async def read() -> RenderedExposition | None:
             reader, now = self._reader, self._now()
             async with query_group() as group:
-                metrics = group.create_task(
-                    read_endpoint_metrics(reader, namespace, endpoint, now, self._settings)
-                )
+                metrics = group.create_task(self._metrics(namespace, endpoint, now))
                 signals = group.create_task(read_signals(reader, namespace, endpoint, now))
-            found = metrics.result()
+            found, histograms = metrics.result()
             if found is None:
                 return None
-            return RenderedExposition((*endpoint_families(found), *signal_families(signals.result())))
+            return RenderedExposition(
+                (*endpoint_families(found, histograms), *signal_families(signals.result()))
+            )
 
         return await self._cache.get((namespace, endpoint), read)
+
+    async def _metrics(
+        self, namespace: str, endpoint: str, now: datetime
+    ) -> tuple[EndpointMetrics | None, dict[str, ReplicaHistograms]]:
+        """Return the endpoint's numbers, and the histograms of the replicas in them."""
+        async with query_group() as group:
+            progress = group.create_task(
+                self._progress.get("progress", lambda: read_rollup_progress(self._reader))
+            )
+            metrics = group.create_task(
+                read_endpoint_metrics(self._reader, namespace, endpoint, now, self._settings)
+            )
+        found = metrics.result()
+        if found is None:
+            return None, {}
+        replicas = [each.replica_id for each in found.replicas if each.requests is not None]
+        rolled_up, _ = progress.result()
+        return found, await self._histograms.read(
+            namespace, endpoint, replicas, int(now.timestamp()), rolled_up
+        )

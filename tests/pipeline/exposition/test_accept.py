@@ -5,6 +5,7 @@ import pytest
 from endpoint_analytics.pipeline.exposition.accept import (
     OPENMETRICS,
     PROMETHEUS,
+    PROTOBUF,
     accepts_gzip,
     choose_format,
 )
@@ -45,7 +46,7 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
         (PROMETHEUS_2_26, PROMETHEUS),
         (PROMETHEUS_2_53, OPENMETRICS),
         (PROMETHEUS_3, OPENMETRICS),
-        (PROMETHEUS_3_PROTOBUF_FIRST, OPENMETRICS),
+        (PROMETHEUS_3_PROTOBUF_FIRST, PROTOBUF),
         (PROMETHEUS_3_TEXT_ONLY, PROMETHEUS),
         (DATADOG, OPENMETRICS),
         (BROWSER, OPENMETRICS),

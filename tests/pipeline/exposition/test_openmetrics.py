@@ -52,14 +52,14 @@ def test_the_text_is_exactly_this():
         '# HELP http_requests By \\"code\\", back\\\\slash\\nand line\n'
         "# TYPE http_requests counter\n"
         'http_requests_total{replica_id="a\\"b\\\\c\\nd",status_code="200"} 1152\n'
-        "# HELP cpu_usage_percent CPU percent\n"
-        "# TYPE cpu_usage_percent gauge\n"
-        "# UNIT cpu_usage_percent percent\n"
-        "cpu_usage_percent 12.5\n"
         "# HELP replica_state State of the replica\n"
         "# TYPE replica_state stateset\n"
         'replica_state{replica_id="r1",replica_state="running"} 1\n'
         'replica_state{replica_id="r1",replica_state="failed"} 0\n'
+        "# HELP cpu_usage_percent CPU percent\n"
+        "# TYPE cpu_usage_percent gauge\n"
+        "# UNIT cpu_usage_percent percent\n"
+        "cpu_usage_percent 12.5\n"
         "# EOF\n"
     )
 
@@ -70,7 +70,7 @@ def test_nothing_is_still_an_exposition():
 
 def test_the_strict_parser_takes_it():
     families = {family.name: family for family in text_string_to_metric_families(render(EXAMPLES).decode())}
-    assert [family.type for family in families.values()] == ["summary", "counter", "gauge", "stateset"]
+    assert [family.type for family in families.values()] == ["summary", "counter", "stateset", "gauge"]
     assert families["cpu_usage_percent"].unit == "percent"
 
 

@@ -1,0 +1,149 @@
+"""Families in Prometheus's protobuf format, with native histograms beside the classic buckets.
+
+Only the rules of that format belong here: delimited `io.prometheus.client.MetricFamily` messages. Field numbers:
+github.com/prometheus/client_model, io/prometheus/client/metrics.proto. It is the only format in which Prometheus reads
+native histograms. The wire format: protobuf.dev/programming-guides/encoding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from struct import Struct
+
+from endpoint_analytics.pipeline.exposition.families import (
+    FamilyType,
+    Histogram,
+    Labels,
+    MetricFamily,
+    NativeBuckets,
+    Sample,
+)
+
+CONTENT_TYPE = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+
+_TYPE: dict[FamilyType, int] = {"counter": 0, "gauge": 1, "stateset": 1, "summary": 2, "histogram": 4}
+_GAUGE, _COUNTER, _SUMMARY, _HISTOGRAM = 2, 3, 4, 7
+"""Field of a metric's value, by its type."""
+_LARGEST_GAP = 2
+"""Empty buckets between two filled ones that are sent as zeros, which takes fewer bytes than a new span."""
+_DOUBLE = Struct("<d").pack
+
+
+def render(families: Iterable[MetricFamily]) -> bytes:
+    """Return the exposition; families stay in order, without timestamps."""
+    return b"".join(map(_family, families))
+
+
+def _family(family: MetricFamily) -> bytes:
+    name = f"{family.name}_total" if family.type == "counter" else family.name
+    message = _bytes(1, name.encode()) + _bytes(2, family.help.encode()) + _integer(3, _TYPE[family.type])
+    message += b"".join(_bytes(4, metric) for metric in _metrics(family))
+    if family.unit:
+        message += _bytes(5, family.unit.encode())
+    return _varint(len(message)) + message
+
+
+def _metrics(family: MetricFamily) -> Iterator[bytes]:
+    if family.type == "summary":
+        yield from _summaries(family.samples)
+        return
+    if family.type == "histogram":
+        for each in family.histograms:
+            yield _labels(each.labels) + _bytes(_HISTOGRAM, _histogram(each))
+        return
+    field = _COUNTER if family.type == "counter" else _GAUGE
+    for sample in family.samples:
+        value = _double(1, sample.value)
+        if sample.created_s is not None:
+            value += _bytes(3, _timestamp(sample.created_s))
+        yield _labels(sample.labels) + _bytes(field, value)
+
+
+def _summaries(samples: Iterable[Sample]) -> Iterator[bytes]:
+    """Yield a metric for each set of labels; the label `quantile` belongs to a sample."""
+    found: dict[Labels, dict[str, Sample]] = {}
+    for sample in samples:
+        labels = tuple(label for label in sample.labels if label[0] != "quantile")
+        found.setdefault(labels, {})[dict(sample.labels).get("quantile", sample.suffix)] = sample
+    for labels, parts in found.items():
+        count, total = parts.pop("_count"), parts.pop("_sum")
+        value = _integer(1, int(count.value)) + _double(2, total.value)
+        for quantile, at in parts.items():
+            value += _bytes(3, _double(1, float(quantile)) + _double(2, at.value))
+        if count.created_s is not None:
+            value += _bytes(4, _timestamp(count.created_s))
+        yield _labels(labels) + _bytes(_SUMMARY, value)
+
+
+def _histogram(histogram: Histogram) -> bytes:
+    message = _integer(1, histogram.count) + _double(2, histogram.sum)
+    for bound, count in (*histogram.cumulative, (math.inf, histogram.count)):
+        message += _bytes(3, _integer(1, count) + _double(2, bound))
+    return message + _native(histogram.native) + _bytes(15, _timestamp(histogram.created_s))
+
+
+def _native(native: NativeBuckets) -> bytes:
+    """Return the fields of the native buckets: spans of consecutive buckets, and each count's change."""
+    message = _integer(5, _zigzag(native.schema)) + _double(6, 0.0) + _integer(7, native.zero_count)
+    spans: list[list[int]] = []
+    deltas: list[int] = []
+    next_index, count_before = 0, 0
+    for index, count in zip(native.indexes, native.counts, strict=True):
+        gap = index - next_index
+        if not spans or gap > _LARGEST_GAP:
+            spans.append([gap, 0])
+            gap = 0
+        for each in (*(0 for _ in range(gap)), count):
+            deltas.append(each - count_before)
+            count_before = each
+        spans[-1][1] += gap + 1
+        next_index = index + 1
+    for offset, length in spans or [[0, 0]]:  # an empty span marks an empty native histogram
+        message += _bytes(12, _integer(1, _zigzag(offset)) + _integer(2, length))
+    if deltas:
+        message += _bytes(13, b"".join(_varint(_zigzag(delta)) for delta in deltas))
+    return message
+
+
+def _labels(labels: Labels) -> bytes:
+    return b"".join(_bytes(1, _bytes(1, name.encode()) + _bytes(2, value.encode())) for name, value in labels)
+
+
+def _timestamp(at_s: float) -> bytes:
+    seconds, rest = divmod(round(at_s * 1_000_000), 1_000_000)
+    return _integer(1, seconds) + _integer(2, rest * 1_000)
+
+
+def _field(number: int, wire_type: int) -> bytes:
+    return _varint(number << 3 | wire_type)
+
+
+def _bytes(number: int, content: bytes) -> bytes:
+    return _field(number, 2) + _varint(len(content)) + content
+
+
+def _double(number: int, value: float) -> bytes:
+    return _field(number, 1) + _DOUBLE(value)
+
+
+def _integer(number: int, value: int) -> bytes:
+    return _field(number, 0) + _varint(value)
+
+
+def _zigzag(value: int) -> int:
+    return value << 1 if value >= 0 else (-value << 1) - 1
+
+
+_SMALL = [bytes([value]) for value in range(128)]
+
+
+def _varint(value: int) -> bytes:
+    if value < 128:
+        return _SMALL[value]
+    found = bytearray()
+    while value >= 128:
+        found.append(value & 127 | 128)
+        value >>= 7
+    found.append(value)
+    return bytes(found)

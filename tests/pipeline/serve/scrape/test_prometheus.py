@@ -1,0 +1,143 @@
+"""A real Prometheus 3 scrapes two endpoints: native histograms by protobuf, and what it then says of both together."""
+
+import asyncio
+import json
+import random
+import subprocess
+import urllib.parse
+import urllib.request
+from datetime import UTC, datetime
+
+import pytest
+from tests.pipeline.serve.api.executor import ClientExecutor
+from tests.pipeline.serve.api.traffic import exact_quantile, make_requests, window_rows
+from tests.pipeline.store.rows import boot, insert
+from tests.support.judges import go_package
+from tests.support.waiting import until
+
+from endpoint_analytics.infra.local.system.port import free_port
+from endpoint_analytics.pipeline.store.rollup import roll_up
+from endpoint_analytics.pipeline.store.tokens import create_token
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+VERSION = "v0.316.0"
+CONFIG = """
+global:
+  scrape_interval: 1s
+  scrape_native_histograms: true
+  always_scrape_classic_histograms: true
+scrape_configs:
+  - job_name: endpoints
+    authorization: {{credentials: "{token}"}}
+    metrics_path: /v2/endpoint/acme/{endpoint}/open-metrics
+    static_configs: [{{targets: ["127.0.0.1:{port}"], labels: {{endpoint_name: "{endpoint}"}}}}]
+  - job_name: others
+    authorization: {{credentials: "{token}"}}
+    metrics_path: /v2/endpoint/acme/{other}/open-metrics
+    static_configs: [{{targets: ["127.0.0.1:{port}"], labels: {{endpoint_name: "{other}"}}}}]
+"""
+BOOTS = {"llm": [("r1", "b1"), ("r2", "b2")], "chat": [("r1", "b3"), ("r9", "b4")]}
+
+
+@pytest.fixture(scope="module")
+def made(client):
+    now = datetime.now(UTC)
+    end_s = int(now.timestamp()) // 10 * 10
+    found = {}
+    for number, (endpoint, boots) in enumerate(BOOTS.items()):
+        requests = make_requests(boots, end_s - 5 * 3600, end_s, 10, random.Random(number))
+        rows = window_rows(requests, [])
+        insert(client, "request_windows", [{**row, "endpoint": endpoint} for row in rows])
+        heard = [
+            boot(now, endpoint=endpoint, replica=replica, boot_id=boot_id, age_s=-3600, status={200: 5})
+            for replica, boot_id in boots
+        ]
+        insert(client, "boot_states", heard)
+        found[endpoint] = requests
+    asyncio.run(roll_up(ClientExecutor(client)))
+    return found
+
+
+@pytest.fixture(scope="module")
+def ask(made, client, start_service, config, tmp_path_factory):
+    """Return what Prometheus answers to a query, once it has scraped both."""
+    program = go_package("github.com/prometheus/prometheus/cmd/prometheus", VERSION, "remove_all_sd")
+    token = create_token(client, "acme", "prometheus", datetime.now(UTC))
+    service, port = start_service(config), free_port("127.0.0.1")
+    directory = tmp_path_factory.mktemp("prometheus")
+    file = directory / "prometheus.yml"
+    file.write_text(CONFIG.format(token=token, port=service.port, endpoint="llm", other="chat"))
+    words = [
+        str(program),
+        f"--config.file={file}",
+        f"--storage.tsdb.path={directory / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--enable-feature=type-and-unit-labels",
+        "--log.level=warn",
+    ]
+    log = directory / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(words, stdout=output, stderr=output)
+
+    def ask(query: str):
+        address = f"http://127.0.0.1:{port}/api/v1/query?" + urllib.parse.urlencode({"query": query})
+        try:
+            with urllib.request.urlopen(address, timeout=10) as answer:
+                return json.load(answer)["data"]["result"]
+        except OSError:
+            return []
+
+    try:
+        until(lambda: len(ask("count by (endpoint_name) (latency_seconds)")) == 2, 60, log.read_text())
+        yield ask
+        assert "err" not in log.read_text()
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def value_of_only(result) -> float:
+    (only,) = result
+    return float(only["value"][1])
+
+
+@pytest.mark.parametrize("q", [0.5, 0.9, 0.95, 0.99])
+@pytest.mark.parametrize("phase", ["latency", "time_to_first_byte"])
+def test_quantiles_over_two_endpoints_are_those_of_the_traffic(ask, made, q, phase):
+    name = "latency_us" if phase == "latency" else "ttfb_us"
+    values = [getattr(request, name) for requests in made.values() for request in requests]
+    found = value_of_only(ask(f"histogram_quantile({q}, sum({phase}_seconds))"))
+    assert found == pytest.approx(exact_quantile(values, q), rel=0.01)
+
+
+def test_counts_and_sums_are_exact(ask, made):
+    for endpoint, requests in made.items():
+        only = f'latency_seconds{{endpoint_name="{endpoint}"}}'
+        assert value_of_only(ask(f"histogram_count(sum({only}))")) == len(requests)
+        total_s = sum(request.latency_us for request in requests) / 1e6
+        assert value_of_only(ask(f"histogram_sum(sum({only}))")) == pytest.approx(total_s)
+
+
+def test_classic_buckets_are_beside_them(ask, made):
+    values = [request.latency_us for requests in made.values() for request in requests]
+    for bound, error in ((0.25, 0), (1.0, 0), (2.5, 0.011)):
+        below = value_of_only(ask(f'sum(latency_seconds_bucket{{le="{bound}"}})'))
+        least = sum(value <= bound * 1e6 for value in values)
+        most = sum(value <= bound * 1e6 * (1 + error) for value in values)
+        assert least <= below <= most
+
+
+def test_every_family_has_its_own_unit(ask):
+    """A family without one must not get that of the family before it."""
+    units = {
+        each["metric"]["__name__"]: each["metric"].get("__unit__", "") for each in ask('{job="endpoints"}')
+    }
+    assert units["latency_seconds"] == "seconds"
+    assert units["http_requests_total"] == ""
+    assert all(
+        name.removesuffix("_bucket").removesuffix("_count").removesuffix("_sum").endswith(unit)
+        for name, unit in units.items()
+        if unit
+    )
+    assert len(units) > 10

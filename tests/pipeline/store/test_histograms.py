@@ -1,0 +1,144 @@
+"""Histograms of replicas: the same from whichever level they are read, and never smaller than before."""
+
+import asyncio
+import random
+from collections import Counter
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from tests.pipeline.serve.api.executor import ClientExecutor
+from tests.pipeline.serve.api.traffic import make_requests, window_rows
+from tests.pipeline.store.rows import insert
+
+from endpoint_analytics.pipeline.core.sketch import buckets_of
+from endpoint_analytics.pipeline.store.connect import connect
+from endpoint_analytics.pipeline.store.histograms import (
+    FURTHEST_BEHIND_S,
+    Durations,
+    HistogramReader,
+    boundaries,
+    merge,
+)
+from endpoint_analytics.pipeline.store.rollup import read_rollup_progress, roll_up
+from endpoint_analytics.pipeline.store.rollup_levels import DAY_S, Retention, RollupProgress
+
+NOW_S = int(datetime.now(UTC).timestamp())
+BEGIN_S = NOW_S // 3600 * 3600 - 5 * 3600
+BOOTS = [("r1", "b1"), ("r1", "b2"), ("r2", "b3"), ("r3", "b4")]
+
+
+class CountingReader:
+    def __init__(self, client) -> None:
+        self._client = client
+        self.asked: Counter[str] = Counter()
+
+    async def read(self, sql, parameters):
+        for table in ("request_hours", "request_minutes", "request_windows"):
+            if f"FROM {table} FINAL" in sql:
+                self.asked[table] += 1
+        return self._client.query(sql, parameters=dict(parameters)).result_rows
+
+
+@pytest.fixture(scope="module")
+def made():
+    return make_requests(BOOTS, BEGIN_S, NOW_S // 10 * 10, 1, random.Random(4))
+
+
+@pytest.fixture(scope="module")
+def filled(config, made):
+    client = connect(config)
+    insert(client, "request_windows", window_rows(made, []))
+    asyncio.run(roll_up(ClientExecutor(client)))
+    yield client
+    client.close()
+
+
+def progress_of(client) -> RollupProgress:
+    return asyncio.run(read_rollup_progress(ClientExecutor(client)))
+
+
+def read(histograms, progress, now_s=NOW_S, replicas=("r1", "r2")):
+    return asyncio.run(histograms.read("acme", "llm", replicas, now_s, progress))
+
+
+def truth(made, replica, phase) -> Durations:
+    values = [getattr(each, f"{phase}_us") for each in made if each.replica == replica]
+    counts = Counter(buckets_of(np.array(values, dtype=np.int64)).tolist())
+    buckets = tuple(sorted(counts))
+    return Durations(buckets, tuple(counts[bucket] for bucket in buckets), sum(values))
+
+
+def test_every_request_of_every_level_is_in_them_once(filled, made):
+    progress = progress_of(filled)
+    limits = boundaries(NOW_S, progress)
+    assert limits is not None
+    assert BEGIN_S < limits.hours_to_s < limits.minutes_to_s < NOW_S  # each level is read
+    found = read(HistogramReader(CountingReader(filled), 10), progress)
+    assert found.keys() == {"r1", "r2"}
+    for replica, histograms in found.items():
+        for phase, durations in histograms.durations.items():
+            assert durations == truth(made, replica, phase)
+
+
+def test_what_is_settled_is_read_once(filled, made):
+    reader = CountingReader(filled)
+    histograms, progress = HistogramReader(reader, 10), progress_of(filled)
+    first = read(histograms, progress)
+    assert reader.asked == {"request_hours": 2, "request_minutes": 2, "request_windows": 2}
+    assert read(histograms, progress) == first
+    assert reader.asked == {"request_hours": 2, "request_minutes": 2, "request_windows": 4}
+    grown = read(histograms, progress, replicas=("r1", "r2", "r3"))
+    assert grown["r3"].durations["latency"] == truth(made, "r3", "latency")
+    assert {replica: grown[replica] for replica in first} == first
+
+
+def test_a_late_row_counts_as_soon_as_it_is_rolled_up(filled, made):
+    histograms = HistogramReader(CountingReader(filled), 10)
+    before = read(histograms, progress_of(filled))["r2"].durations["latency"].total
+    late = make_requests([("r2", "late")], BEGIN_S + 600, BEGIN_S + 660, 1, random.Random(5))
+    rows = [{**row, "chunk": 90_000 + number} for number, row in enumerate(window_rows(late, [], chunks=1))]
+    insert(filled, "request_windows", rows)
+    asyncio.run(roll_up(ClientExecutor(filled)))
+    found = read(histograms, progress_of(filled))["r2"].durations["latency"]
+    assert found.total == before + len(late)
+    made.extend(late)
+    assert found == truth(made, "r2", "latency")
+
+
+def test_they_never_shrink_while_a_late_row_moves_between_levels(filled):
+    """Progress says that minutes are there, and one of them does not have its late row yet."""
+    histograms, progress = HistogramReader(CountingReader(filled), 10), progress_of(filled)
+    behind = RollupProgress(progress.retention, progress.minute_to - 1200, progress.hour_to)
+    at_s = progress.minute_to - 600
+    late = make_requests([("r1", "later")], at_s, at_s + 60, 2, random.Random(6))
+    assert late
+    rows = [{**row, "chunk": 95_000 + number} for number, row in enumerate(window_rows(late, [], chunks=1))]
+    insert(filled, "request_windows", rows)
+    before = read(histograms, behind)["r1"]
+    assert read(histograms, progress)["r1"] == before
+    asyncio.run(roll_up(ClientExecutor(filled)))
+    assert read(histograms, progress_of(filled))["r1"] == before
+
+
+def test_they_are_unknown_while_too_much_is_not_rolled_up():
+    at_s = 400 * DAY_S
+    behind = RollupProgress(Retention(), at_s - FURTHEST_BEHIND_S - 1, at_s - FURTHEST_BEHIND_S - 1)
+    assert boundaries(at_s, behind) is None
+    assert boundaries(at_s, RollupProgress(Retention(), 0, 0)) is None
+
+
+@pytest.mark.parametrize("days", [4, 5, 30, 400])
+def test_the_start_is_always_within_what_is_kept(days):
+    for now_s in range(20_000 * DAY_S, (20_000 + 2 * days) * DAY_S, DAY_S // 2):
+        limits = boundaries(now_s, RollupProgress(Retention(4, 4, days), now_s, now_s))
+        assert limits is not None
+        kept_s = now_s - limits.start_s
+        assert days // 2 * DAY_S <= kept_s <= days * DAY_S
+
+
+def test_merging_adds_up():
+    assert merge([]) == Durations()
+    parts = [Durations((1, 5), (2, 3), 40), Durations(), Durations((0, 5), (1, 1), 5)]
+    assert merge(parts) == Durations((0, 1, 5), (1, 2, 4), 45)
+    assert merge(parts).total == 7
