@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from functools import cache, lru_cache
 from struct import Struct
 
 from endpoint_analytics.pipeline.exposition.families import (
@@ -77,10 +78,12 @@ def _summaries(samples: Iterable[Sample]) -> Iterator[bytes]:
 
 
 def _histogram(histogram: Histogram) -> bytes:
-    message = _integer(1, histogram.count) + _double(2, histogram.sum)
+    parts = [_integer(1, histogram.count), _double(2, histogram.sum)]
     for bound, count in (*histogram.cumulative, (math.inf, histogram.count)):
-        message += _bytes(3, _integer(1, count) + _double(2, bound))
-    return message + _native(histogram.native) + _bytes(15, _timestamp(histogram.created_s))
+        bucket = _COUNT + _varint(count) + _bound(bound)
+        parts += (_BUCKET, _SMALL[len(bucket)], bucket)
+    parts += (_native(histogram.native), _bytes(15, _timestamp(histogram.created_s)))
+    return b"".join(parts)
 
 
 def _native(native: NativeBuckets) -> bytes:
@@ -91,21 +94,30 @@ def _native(native: NativeBuckets) -> bytes:
     next_index, count_before = 0, 0
     for index, count in zip(native.indexes, native.counts, strict=True):
         gap = index - next_index
-        if not spans or gap > _LARGEST_GAP:
-            spans.append([gap, 0])
-            gap = 0
-        for each in (*(0 for _ in range(gap)), count):
-            deltas.append(each - count_before)
-            count_before = each
-        spans[-1][1] += gap + 1
-        next_index = index + 1
+        if gap or not spans:
+            if not spans or gap > _LARGEST_GAP:
+                spans.append([gap, 0])
+            else:
+                deltas += (-count_before, *(0,) * (gap - 1))
+                spans[-1][1] += gap
+                count_before = 0
+        deltas.append(count - count_before)
+        spans[-1][1] += 1
+        count_before, next_index = count, index + 1
     for offset, length in spans or [[0, 0]]:  # an empty span marks an empty native histogram
         message += _bytes(12, _integer(1, _zigzag(offset)) + _integer(2, length))
     if deltas:
-        message += _bytes(13, b"".join(_varint(_zigzag(delta)) for delta in deltas))
+        least, most = -len(_DELTAS) // 2, len(_DELTAS) // 2
+        message += _bytes(
+            13,
+            b"".join(
+                [_DELTAS[delta] if least <= delta < most else _varint(_zigzag(delta)) for delta in deltas]
+            ),
+        )
     return message
 
 
+@lru_cache(maxsize=10_000)
 def _labels(labels: Labels) -> bytes:
     return b"".join(_bytes(1, _bytes(1, name.encode()) + _bytes(2, value.encode())) for name, value in labels)
 
@@ -141,9 +153,21 @@ _SMALL = [bytes([value]) for value in range(128)]
 def _varint(value: int) -> bytes:
     if value < 128:
         return _SMALL[value]
+    if value < 16_384:
+        return bytes((value & 127 | 128, value >> 7))
     found = bytearray()
     while value >= 128:
         found.append(value & 127 | 128)
         value >>= 7
     found.append(value)
     return bytes(found)
+
+
+# What histograms have most of: small changes from one bucket to the next, negative ones from the list's end.
+_DELTAS = [_varint(_zigzag(delta)) for delta in (*range(2_048), *range(-2_048, 0))]
+_BUCKET, _COUNT = _field(3, 2), _field(1, 0)
+
+
+@cache
+def _bound(upper_bound: float) -> bytes:
+    return _double(2, upper_bound)

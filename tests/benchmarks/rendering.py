@@ -1,7 +1,7 @@
 """Writing the exposition, and whole scrapes.
 
 Rendering: our two renderers compared with prometheus_client's `generate_latest` in the same format, for the same
-families: 100 replicas with 8 statuses, levels, states and hardware with one GPU each. Scrapes: the real
+families: 100 replicas with 8 statuses, two histograms, levels, states and hardware with one GPU each. Scrapes: the real
 service on a real ClickHouse holding the same endpoint; the service's own CPU time gives scrapes per second of
 a core, whatever the clients cost.
 """
@@ -30,7 +30,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
-from endpoint_analytics.pipeline.exposition import openmetrics, prometheus_text
+from endpoint_analytics.pipeline.exposition import openmetrics, prometheus_text, protobuf
 from endpoint_analytics.pipeline.exposition.families import MetricFamily
 from endpoint_analytics.pipeline.serve.scrape.endpoint_families import endpoint_families
 from endpoint_analytics.pipeline.store.connect import Client, connect
@@ -41,6 +41,7 @@ from endpoint_analytics.pipeline.store.endpoint_numbers import (
     ReplicaMetrics,
     RequestTotals,
 )
+from endpoint_analytics.pipeline.store.histograms import Durations, ReplicaHistograms
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.read_model import RequestLevels
 from endpoint_analytics.pipeline.store.tokens import create_token
@@ -96,7 +97,7 @@ class _Ready(Collector):
 
 def _metric(family: MetricFamily) -> Metric:
     metric = Metric(family.name, family.help, family.type, family.unit)
-    for sample in family.samples:
+    for sample in family.lines():
         metric.add_sample(family.name + sample.suffix, dict(sample.labels), sample.value)
     return metric
 
@@ -121,12 +122,17 @@ def _parsed(text: bytes) -> set[tuple[str, tuple[tuple[str, str], ...], float]]:
 def render_benchmark() -> None:
     """Print the microseconds per rendering, ours and the peer's, and their ratio."""
     metrics = endpoint_metrics()
-    families = endpoint_families(metrics)
+    durations = Durations(tuple(range(1100, 1250)), tuple(range(1000, 1150)), 10**12)
+    histograms = {
+        each.replica_id: ReplicaHistograms(0, {"latency": durations, "ttfb": durations})
+        for each in metrics.replicas
+    }
+    families = endpoint_families(metrics, histograms)
     registry = CollectorRegistry()
     registry.register(_Ready(families))
     assert _parsed(openmetrics.render(families)) == _parsed(peer_openmetrics(registry))
-    samples = sum(len(family.samples) for family in families)
-    made_us = _best_us(lambda: endpoint_families(metrics))
+    samples = sum(len(list(family.lines())) for family in families)
+    made_us = _best_us(lambda: endpoint_families(metrics, histograms))
     print(f"families of {REPLICAS} replicas, {samples} samples: made in {made_us:7.0f} us")
     for name, ours, peer in (
         ("OpenMetrics 1.0", lambda: openmetrics.render(families), lambda: peer_openmetrics(registry)),
@@ -137,6 +143,7 @@ def render_benchmark() -> None:
             f"render {name:<15} {ours_us:7.0f} us; prometheus_client {peer_us:7.0f} us; "
             f"ratio {peer_us / ours_us:5.1f}"
         )
+    print(f"render protobuf, native    {_best_us(lambda: protobuf.render(families)):7.0f} us")
 
 
 def _fill(client: Client) -> None:
@@ -239,6 +246,7 @@ def scrape_benchmark() -> None:
                 )
             try:
                 port = _port(service)
+                time.sleep(2)  # the first rollup: histograms are unknown before it
                 _scrapes(port, token, 5)
                 print(_line(f"{name}, 1 client", _scrapes(port, token, 300)))
                 if flags[1] == "1":
