@@ -268,7 +268,7 @@ def test_a_log_reader_that_scrapes_is_one_replica_with_requests_and_an_engine(st
     found = eventually(lambda: gauges(stack, endpoint), lambda found: found.get(RATE, 0) > 0, 30, "rates")
     assert (found["engine_waiting_requests"], found["engine_slots"]) == (3, 7)
     eventually(
-        lambda: stack.samples(endpoint, "http_requests_total"),
+        lambda: stack.counted(endpoint, "http_requests_total"),
         lambda statuses: statuses == {("r1", "200"): 2},
         30,
         "the lines that are not left out",

@@ -238,7 +238,7 @@ def test_a_silent_sidecar_adds_requests_and_no_states(
             ("http_requests_total", {(pod.name, "200"): 5.0}),
             ("running_replicas", {(): 1.0}),
         ):
-            samples = partial(stack.samples, endpoint, name, "models")
+            samples = partial(stack.counted, endpoint, name, "models")
             eventually(samples, partial(operator.eq, value), 30, name)
         assert proxy.stop() == 0  # its own end is no replica's
     pod.deletion_asked(100)

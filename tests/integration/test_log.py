@@ -150,5 +150,5 @@ def test_kills_and_rotations_lose_nothing_and_double_nothing(stack: Stack, tmp_p
     print(
         f"{expected} requests, {writer._rotations} rotations, {KILLS} kills, {duplicates} batches sent twice"
     )
-    stored = stack.samples("known", "http_requests_total", "logged")
+    stored = stack.counted("known", "http_requests_total", "logged")
     assert stored == {("known-0", status): count for status, count in writer.written.items()}

@@ -114,7 +114,7 @@ def test_prometheus_reads_both_texts(stack: Stack, tmp_path: Path) -> None:
         )
         with prometheus(tmp_path, f"scrape_configs:{jobs}\n") as address:
             counted = eventually(
-                lambda: ask(address, "http_requests_total"),
+                lambda: ask(address, "http_requests_total > 0"),
                 lambda seen: len(seen) == 4,
                 40,
                 "the counters in Prometheus",

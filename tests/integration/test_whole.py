@@ -80,7 +80,7 @@ def test_what_clients_saw_is_what_the_endpoint_tells(stack: Stack) -> None:
 
     stored_exactly(stack, namespace, *replicas)
     requests = eventually(
-        lambda: stack.samples(endpoint, "http_requests_total", namespace),
+        lambda: stack.counted(endpoint, "http_requests_total", namespace),
         lambda samples: sum(samples.values()) == sum(sum(c.values()) for c in expected.values()),
         10,
         "the endpoint's counters",
@@ -207,7 +207,7 @@ def test_both_texts_pass_the_strict_parsers(stack: Stack) -> None:
     replica = Replica(stack, "parsed", "parsed-0").start()
     assert replica.get("/status/200") == 200
     eventually(lambda: stack.samples("parsed", "cpu_usage_percent"), bool, 10, "the first sample of hardware")
-    eventually(lambda: stack.samples("parsed", "http_requests_total"), bool, 20, "the first request")
+    eventually(lambda: stack.counted("parsed", "http_requests_total"), bool, 20, "the first request")
     text = stack.scrape("parsed")
     names = {family.name for family in text_string_to_metric_families(text)}
     assert {"http_requests", "latency_distribution", "cpu_usage_percent", "replica_state"} <= names
@@ -238,5 +238,5 @@ def test_a_worker_that_is_killed_in_traffic_loses_and_doubles_nothing(stack: Sta
         "SELECT sum(missing), sum(duplicates) FROM boots FINAL WHERE namespace = 'restart'"
     )
     assert (missing, duplicates) == (0, 0)
-    assert sum(stack.samples("restarted", "http_requests_total", "restart").values()) == 800
+    assert sum(stack.counted("restarted", "http_requests_total", "restart").values()) == 800
     replica.child.stop()

@@ -209,3 +209,9 @@ class Stack:
                 if sample.name == name:
                     found[tuple(sample.labels[label] for label in sorted(sample.labels))] = sample.value
         return found
+
+    def counted(self, endpoint: str, name: str, namespace: str = "tests") -> dict[tuple[str, ...], float]:
+        """Return the same without the series that are at 0: usual statuses have one before their first request."""
+        return {
+            labels: value for labels, value in self.samples(endpoint, name, namespace).items() if value > 0
+        }

@@ -111,8 +111,10 @@ class KafkaProcess:
         self._release()
         try:
             self._lock = lock_directory(self._data)
-        except (DirectoryInUseError, OSError) as error:
-            raise KafkaError(f"Kafka cannot use {self._data}: {error}") from error
+        except DirectoryInUseError as error:
+            raise KafkaError(str(error)) from error
+        except OSError as error:
+            raise KafkaError(f"Kafka cannot use its data directory: {error}") from error
         try:
             self._format(java, timeout_s)
             for remaining in reversed(range(TRIES)):

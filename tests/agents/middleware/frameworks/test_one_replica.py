@@ -35,7 +35,7 @@ def test_two_workers_are_one_replica_everywhere(tmp_path):
         kafka = KafkaConfig(bootstrap_servers=stack.kafka.bootstrap_servers)
         with served(command("gunicorn-gthread", 2), tmp_path, kafka) as running:
             assert running.ask("/hello", 200) == {200: 200}
-            total = lambda: stack.samples("classifier", "http_requests_total", "acme")  # noqa: E731
+            total = lambda: stack.counted("classifier", "http_requests_total", "acme")  # noqa: E731
             found = eventually(total, lambda samples: sum(samples.values()) == 200, 60, "200 requests")
             assert len(found) == 1, "one series: two processes add up"
             boots = stack.rows("SELECT boot_id, finished FROM boots FINAL WHERE stream = 'requests'")

@@ -65,8 +65,8 @@ def test_a_second_one_on_its_directory_is_an_error_and_its_own_kill_ends_java(tm
             output, error = second.communicate(timeout=30)
             assert (second.returncode, output) == (1, "")
             assert error == (
-                f"the data directory {tmp_path} is in use by another Kafka: process {process.pid}. "
-                "Stop that process, or choose another directory\n"
+                f"the data directory {tmp_path} is in use by process {process.pid}: "
+                "stop it, or choose another directory\n"
             )
         process.kill()
         assert java.wait(10) is None  # not our child, so its status is not ours to know

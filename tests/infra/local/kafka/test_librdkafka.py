@@ -101,4 +101,4 @@ def test_the_worker_counts_what_it_writes(rig: Rig, codec: str) -> None:
                 producer.produce(message.topic, message.value, message.key, on_delivery=delivered)
     assert producer.flush(60) == 0
     assert failed == []
-    rig.judge(f"librdkafka writes with {codec}")
+    rig.verify(f"librdkafka writes with {codec}")
