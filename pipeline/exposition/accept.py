@@ -23,7 +23,8 @@ _WEIGHT = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
 class Format:
     """An exposition format; `versions` are those whose readers can parse it.
 
-    `parameters` of a media range must have these values, where they are given.
+    `parameters` of a media range must have these values, where they are given. A format that is not text is only for
+    those who name it.
     """
 
     media_type: str
@@ -31,6 +32,7 @@ class Format:
     content_type: str
     render: Callable[[Iterable[MetricFamily]], bytes]
     parameters: tuple[tuple[str, str], ...] = ()
+    is_text: bool = True
 
 
 OPENMETRICS = Format(
@@ -46,6 +48,7 @@ PROTOBUF = Format(
     protobuf.CONTENT_TYPE,
     protobuf.render,
     (("proto", "io.prometheus.client.MetricFamily"), ("encoding", "delimited")),
+    is_text=False,
 )
 
 
@@ -71,10 +74,10 @@ def choose_format(accept: str | None) -> Format:
 
 
 def _rank(each: Format, ranges: list[_Range]) -> float:
-    """Return the weight; -1 if nothing matches the format, -2 if it is refused."""
+    """Return the weight; -1 if nothing matches the format, -2 if it is refused, -3 if it had to be named."""
     matching = [(specificity, one.weight) for one in ranges if (specificity := _specificity(each, one))]
     if not matching:
-        return -1.0
+        return -1.0 if each.is_text else -3.0
     _, weight = max(matching)
     return weight if weight > 0 else -2.0
 
@@ -84,6 +87,8 @@ def _specificity(each: Format, one: _Range) -> int:
 
     Parameters other than `version` (charset, escaping) do not change our response.
     """
+    if not each.is_text and one.name != each.media_type:
+        return 0
     if one.name == "*/*":
         return 1
     if one.name == f"{each.media_type.partition('/')[0]}/*":

@@ -153,6 +153,8 @@ class EndpointMetrics:
     min_replicas: int | None
     max_replicas: int | None
     data_at: datetime | None
+    status_counts: tuple[tuple[int, int], ...] = ()
+    """Of the whole endpoint, including departed replicas."""
 
 
 def parse_endpoint_metrics(
@@ -218,6 +220,7 @@ def parse_endpoint_metrics(
         min_replicas=least if in_force else None,
         max_replicas=most if in_force else None,
         data_at=whole.newest_at if whole else None,
+        status_counts=tuple(zip(*whole.status, strict=True)) if whole else (),
     )
 
 

@@ -113,8 +113,18 @@ async def read_rollup_progress(executor: Any) -> RollupProgress:
     def rolled_to(level: RollupLevel) -> int:
         return min(states[table].rolled_to_s if table in states else 0 for table in level.tables)
 
+    def looked_at_ms(level: RollupLevel) -> int:
+        state = states.get(level.requests)
+        return 0 if state is None else int(state.looked_at.timestamp() * 1000)
+
     minute_to = rolled_to(MINUTE)
-    return RollupProgress(stored_retention(parse_ttls(ttls)), minute_to, min(rolled_to(HOUR), minute_to))
+    return RollupProgress(
+        stored_retention(parse_ttls(ttls)),
+        minute_to,
+        min(rolled_to(HOUR), minute_to),
+        looked_at_ms(MINUTE),
+        looked_at_ms(HOUR),
+    )
 
 
 async def roll_up(executor: Executor) -> int:

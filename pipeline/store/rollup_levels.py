@@ -116,8 +116,10 @@ def stored_retention(days: Mapping[str, int]) -> Retention:
 
 @dataclass(frozen=True, slots=True)
 class RollupProgress:
-    """How far each level is rolled up: windows that end by `*_to`."""
+    """How far each level is rolled up: windows that end by `*_to`, with the requests stored before `*_looked_at_ms`."""
 
     retention: Retention
     minute_to: int
     hour_to: int
+    minutes_looked_at_ms: int = 0
+    hours_looked_at_ms: int = 0

@@ -212,7 +212,8 @@ def _replica_signals(known: ReplicaNow, replica: _Replica, moment: Moment) -> Re
     live = [
         (heard, level)
         for heard, level in replica.agents
-        if moment.is_reporting(heard.requests_append, ("requests", heard.requests_partition))
+        if heard.requests_append > _EPOCH
+        and moment.is_reporting(heard.requests_append, ("requests", heard.requests_partition))
     ]
     current = [level for _, level in live if level is not None and _is_current(level.reported_us, now)]
     is_measured = any(heard.hardware_append >= alive_from for heard, _ in replica.agents)

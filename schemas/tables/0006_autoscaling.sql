@@ -69,7 +69,8 @@ WITH
         SELECT namespace, endpoint, replica_id, boot_id,
             max(heard) AS append, argMax(heard_by, heard) AS append_place, max(hardware_heard) AS hardware_append,
             reached[argMax(requests_by, requests_heard)] AS requests_reached, requests_reached.1 AS requests_read_to,
-            max(requests_heard) >= least({at:DateTime64(3, 'UTC')}, requests_read_to) - INTERVAL 10 SECOND AS lives,
+            max(requests_heard) > toDateTime64(0, 3, 'UTC')
+                AND max(requests_heard) >= least({at:DateTime64(3, 'UTC')}, requests_read_to) - INTERVAL 10 SECOND AS lives,
             lives AND max(reported_us) >= toUnixTimestamp64Micro({at:DateTime64(3, 'UTC')}) - 60000000
                 AND requests_read_to >= {at:DateTime64(3, 'UTC')} - INTERVAL 10 SECOND AS is_current,
             lives AND requests_read_to < {at:DateTime64(3, 'UTC')} - INTERVAL 10 SECOND AS is_late,

@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from endpoint_analytics.pipeline.serve.api import external_metrics, sign_in
 from endpoint_analytics.pipeline.serve.api.authorization import ApiAccess
+from endpoint_analytics.pipeline.serve.api.discovery import is_address, target_groups
 from endpoint_analytics.pipeline.serve.api.endpoint_answers import EndpointAnswers
 from endpoint_analytics.pipeline.serve.api.external_models import GROUP_VERSION
 from endpoint_analytics.pipeline.serve.api.json_responses import (
@@ -72,6 +73,7 @@ class Api:
             "/openapi.json": {"GET": self._guarded(self._openapi)},
             "/v2/namespaces": {"GET": self._guarded(self._namespaces)},
             "/v2/endpoint/{namespace}": {"GET": self._guarded(self._endpoints)},
+            "/v2/endpoint/{namespace}/http-sd": {"GET": self._guarded(self._discovery)},
             f"{one}/series": {"GET": self._guarded(partial(self._answer, part=None))},
             f"{one}/autoscaling": {"GET": self._guarded(self._autoscaling)},
         }
@@ -142,6 +144,26 @@ class Api:
             return ReplyBody(encode(await self.overview.endpoints(namespace)))
 
         return reply(request, await self._cached(("endpoints", namespace), read))
+
+    async def _discovery(self, request: Request) -> Response:
+        """Answer with the namespace's endpoints as targets for Prometheus."""
+        namespace = request.path_params["namespace"]
+        await self.access.opened(request, namespace)
+        _check_names(namespace, "any")
+        parse_parameters(request.query_params.multi_items(), ())
+        address = request.headers.get("host", "")
+        if not is_address(address):
+            raise QueryError(
+                f"{address[:100]!r} is not the address of a target",
+                "header Host",
+                "request this path by the host and port that Prometheus shall scrape",
+            )
+
+        async def read() -> ReplyBody:
+            names = await self.overview.names(namespace)
+            return ReplyBody(msgspec.json.encode(target_groups(namespace, names, address)))
+
+        return reply(request, await self._cached(("discovery", namespace, address), read))
 
     async def _autoscaling(self, request: Request) -> Response:
         namespace, name = request.path_params["namespace"], request.path_params["name"]

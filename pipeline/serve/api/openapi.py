@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from endpoint_analytics.pipeline.serve.api import external_models, models
+from endpoint_analytics.pipeline.serve.api.discovery import TargetGroup
 from endpoint_analytics.pipeline.serve.api.models import GROUPS, JSON, PARTS, PROBLEM
 
 MAX_POINTS = 2000
@@ -116,6 +117,13 @@ def _get(text: str, model: type[msgspec.Struct], parameters: list[dict[str, Any]
     return {"summary": text, "parameters": parameters, "responses": found}
 
 
+def _targets() -> dict[str, Any]:
+    found = _answers(TargetGroup, "400", "401", "403", "503")
+    schema = {"type": "array", "items": {"$ref": _REF.format(name="TargetGroup")}}
+    found["200"] = {"description": "The scrape targets", "content": {JSON: {"schema": schema}}}
+    return found | {"304": {"description": "The ETag in If-None-Match still matches"}}
+
+
 def openapi_document(version: str) -> dict[str, Any]:
     """Return the document for this version of the package."""
     one = "/v2/endpoint/{namespace}/{name}"
@@ -125,6 +133,7 @@ def openapi_document(version: str) -> dict[str, Any]:
             models.Session,
             models.SignIn,
             models.Endpoints,
+            TargetGroup,
             models.Answer,
             models.Autoscaling,
             models.Problem,
@@ -146,6 +155,10 @@ def openapi_document(version: str) -> dict[str, Any]:
             "/v2/namespaces": {"get": _get("Namespaces visible to the token", models.Namespaces, [])},
             "/v2/endpoint/{namespace}": {
                 "get": _get("Endpoints with their figures and sparklines", models.Endpoints, [_NAMESPACE])
+            },
+            "/v2/endpoint/{namespace}/http-sd": {
+                "get": {"summary": "Endpoints as scrape targets, for http_sd_configs of Prometheus"}
+                | {"parameters": [_NAMESPACE], "responses": _targets()}
             },
             f"{one}/series": {
                 "get": _get(

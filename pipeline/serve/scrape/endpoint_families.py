@@ -37,6 +37,8 @@ HISTOGRAM_BOUNDS_S = (
 )
 """Upper bounds of the classic buckets: those of OpenTelemetry's http.server.request.duration, and up to the minutes
 that language models take."""
+MAX_KNOWN_STATUSES = 20
+"""The most frequent ones of the endpoint: servers may send any number from 100 to 599."""
 USUAL_STATUSES = frozenset({200, 500})
 """Statuses that every replica has a series for."""
 
@@ -65,7 +67,7 @@ def endpoint_families(
         family_of(
             names.TIME_TO_FIRST_BYTE_SECONDS, histograms=_histograms(metrics.replicas, histograms, "ttfb")
         ),
-        *_requests(metrics.replicas),
+        *_requests(metrics.replicas, _known_statuses(metrics.status_counts)),
         family_of(names.MISSING_BATCHES, _by_stream(metrics.replicas, "", attrgetter("missing_batches"))),
         family_of(
             names.CONFLICTING_BATCHES,
@@ -105,11 +107,10 @@ def _summary(summary: DurationSummary) -> tuple[Sample, ...]:
     )
 
 
-def _requests(replicas: Sequence[ReplicaMetrics]) -> Iterable[MetricFamily]:
+def _requests(replicas: Sequence[ReplicaMetrics], known_statuses: frozenset[int]) -> Iterable[MetricFamily]:
     statuses: list[Sample] = []
     aborted: list[Sample] = []
     dropped: list[Sample] = []
-    known_statuses = _known_statuses(replicas)
     levels: dict[names.Family, list[Sample]] = {
         names.PENDING_REQUESTS: [],
         names.STREAMING_REQUESTS: [],
@@ -123,7 +124,7 @@ def _requests(replicas: Sequence[ReplicaMetrics]) -> Iterable[MetricFamily]:
         of_replica = ("replica_id", replica.replica_id)
         first_s = requests.first_at.timestamp()
         counts = dict(requests.status_counts)
-        for status in known_statuses:
+        for status in sorted(known_statuses | counts.keys()):
             of_status = (of_replica, ("status_code", str(status)))
             statuses.append(Sample("_total", of_status, counts.get(status, 0), first_s))
         for stage, count in (
@@ -146,12 +147,12 @@ def _requests(replicas: Sequence[ReplicaMetrics]) -> Iterable[MetricFamily]:
         yield family_of(family, samples)
 
 
-def _known_statuses(replicas: Sequence[ReplicaMetrics]) -> list[int]:
+def _known_statuses(status_counts: Sequence[tuple[int, int]]) -> frozenset[int]:
     """Return the statuses that each replica has a series for, at 0 before the first: a series' first value is lost to
     whoever asks for its increase.
     """
-    sent = {status for each in replicas if each.requests for status, _ in each.requests.status_counts}
-    return sorted(sent | USUAL_STATUSES)
+    frequent = sorted(status_counts, key=lambda each: -each[1])[:MAX_KNOWN_STATUSES]
+    return USUAL_STATUSES | {status for status, _ in frequent}
 
 
 def _histograms(

@@ -6,6 +6,7 @@ HTTP and tokens do not belong here: a scrape in, bytes out.
 from __future__ import annotations
 
 import gzip
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +17,7 @@ from endpoint_analytics.pipeline.serve.scrape.endpoint_families import endpoint_
 from endpoint_analytics.pipeline.serve.scrape.signal_families import signal_families
 from endpoint_analytics.pipeline.store.endpoint_metrics import MetricsSettings, read_endpoint_metrics
 from endpoint_analytics.pipeline.store.endpoint_numbers import EndpointMetrics
+from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.histograms import HistogramReader, ReplicaHistograms
 from endpoint_analytics.pipeline.store.query_group import query_group
 from endpoint_analytics.pipeline.store.reader import Reader
@@ -23,6 +25,8 @@ from endpoint_analytics.pipeline.store.rollup import read_rollup_progress
 from endpoint_analytics.pipeline.store.rollup_levels import RollupProgress
 from endpoint_analytics.pipeline.store.shared_cache import Outcome, SharedCache
 from endpoint_analytics.pipeline.store.signal_queries import read_signals
+
+log = logging.getLogger(__name__)
 
 PROGRESS_FOR_S = 5.0
 """How long rollup progress is cached; with an older value, more is read from finer levels."""
@@ -115,6 +119,11 @@ class Scrapes:
             return None, {}
         replicas = [each.replica_id for each in found.replicas if each.requests is not None]
         rolled_up, _ = progress.result()
-        return found, await self._histograms.read(
-            namespace, endpoint, replicas, int(now.timestamp()), rolled_up
-        )
+        try:
+            histograms = await self._histograms.read(
+                namespace, endpoint, replicas, int(now.timestamp()), rolled_up
+            )
+        except StoreError as error:  # all other figures are there
+            log.warning("the histograms of %s/%s are left out: %s", namespace, endpoint, error)
+            histograms = {}
+        return found, histograms

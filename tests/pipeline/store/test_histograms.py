@@ -85,9 +85,11 @@ def test_what_is_settled_is_read_once(filled, made):
     reader = CountingReader(filled)
     histograms, progress = HistogramReader(reader, 10), progress_of(filled)
     first = read(histograms, progress)
-    assert reader.asked == {"request_hours": 2, "request_minutes": 2, "request_windows": 2}
+    limits = boundaries(NOW_S, progress)
+    hours = 4 if limits.old_to_s > limits.start_s else 2  # counts and sums, of one span or two
+    assert reader.asked == {"request_hours": hours, "request_minutes": 2, "request_windows": 2}
     assert read(histograms, progress) == first
-    assert reader.asked == {"request_hours": 2, "request_minutes": 2, "request_windows": 4}
+    assert reader.asked == {"request_hours": hours, "request_minutes": 2, "request_windows": 4}
     grown = read(histograms, progress, replicas=("r1", "r2", "r3"))
     assert grown["r3"].durations["latency"] == truth(made, "r3", "latency")
     assert {replica: grown[replica] for replica in first} == first
@@ -106,19 +108,21 @@ def test_a_late_row_counts_as_soon_as_it_is_rolled_up(filled, made):
     assert found == truth(made, "r2", "latency")
 
 
-def test_they_never_shrink_while_a_late_row_moves_between_levels(filled):
-    """Progress says that minutes are there, and one of them does not have its late row yet."""
-    histograms, progress = HistogramReader(CountingReader(filled), 10), progress_of(filled)
-    behind = RollupProgress(progress.retention, progress.minute_to - 1200, progress.hour_to)
-    at_s = progress.minute_to - 600
-    late = make_requests([("r1", "later")], at_s, at_s + 60, 2, random.Random(6))
-    assert late
-    rows = [{**row, "chunk": 95_000 + number} for number, row in enumerate(window_rows(late, [], chunks=1))]
-    insert(filled, "request_windows", rows)
-    before = read(histograms, behind)["r1"]
-    assert read(histograms, progress)["r1"] == before
-    asyncio.run(roll_up(ClientExecutor(filled)))
-    assert read(histograms, progress_of(filled))["r1"] == before
+@pytest.mark.parametrize("late_s", [200, 600, 3_000])
+def test_a_row_that_is_somewhat_late_counts_at_once_and_never_vanishes(filled, made, late_s):
+    """Its minute is rolled up already, without it: until that is done again, windows are read."""
+    at_s = (int(datetime.now(UTC).timestamp()) - late_s) // 10 * 10
+    late = make_requests([("r1", f"late-{late_s}")], at_s, at_s + 20, 5, random.Random(6))
+    rows = window_rows(late, [], chunks=1)
+    insert(filled, "request_windows", [{**row, "chunk": 95_000 + late_s} for row in rows])
+    made.extend(late)
+    expected = truth(made, "r1", "latency")
+    for _ in range(2):
+        assert (
+            read(HistogramReader(CountingReader(filled), 10), progress_of(filled))["r1"].durations["latency"]
+            == expected
+        )
+        asyncio.run(roll_up(ClientExecutor(filled)))
 
 
 def test_they_are_unknown_while_too_much_is_not_rolled_up():
@@ -130,11 +134,20 @@ def test_they_are_unknown_while_too_much_is_not_rolled_up():
 
 @pytest.mark.parametrize("days", [4, 5, 30, 400])
 def test_the_start_is_always_within_what_is_kept(days):
+    starts = set()
     for now_s in range(20_000 * DAY_S, (20_000 + 2 * days) * DAY_S, DAY_S // 2):
         limits = boundaries(now_s, RollupProgress(Retention(4, 4, days), now_s, now_s))
         assert limits is not None
-        kept_s = now_s - limits.start_s
-        assert days // 2 * DAY_S <= kept_s <= days * DAY_S
+        assert list(limits) == sorted(limits)
+        assert 0 <= now_s - limits.start_s <= (days // 2 + 1) * DAY_S
+        starts.add(limits.start_s)
+    assert 3 <= len(starts) <= 6
+
+
+def test_it_restarts_at_0():
+    step_s = 200 * DAY_S
+    limits = boundaries(100 * step_s, RollupProgress(Retention(), 100 * step_s, 100 * step_s))
+    assert set(limits) == {100 * step_s}  # nothing from before is read
 
 
 def test_merging_adds_up():

@@ -157,6 +157,27 @@ def test_the_token_decides_who_sees_what(service, token, operator_token):
     assert json.loads(others.body)["endpoints"] == []
 
 
+def test_prometheus_finds_the_endpoints(get, service, token, document):
+    answer = get("/v2/endpoint/acme/http-sd")
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    check(document, "/v2/endpoint/{namespace}/http-sd", 200, answer)
+    (group,) = json.loads(answer.body)
+    assert group == {
+        "targets": [f"127.0.0.1:{service.port}"],
+        "labels": {
+            "__metrics_path__": "/v2/endpoint/acme/llm/open-metrics",
+            "endpoint_namespace": "acme",
+            "endpoint_name": "llm",
+        },
+    }
+    path = group["labels"]["__metrics_path__"]
+    assert service.get(path, {"Authorization": f"Bearer {token}"}).status == 200
+    elsewhere = get("/v2/endpoint/acme/http-sd", Host="metrics.example.org:9443")
+    assert json.loads(elsewhere.body)[0]["targets"] == ["metrics.example.org:9443"]
+    assert get("/v2/endpoint/acme/http-sd", Host="a/b").status == 400
+    assert get("/v2/endpoint/other/http-sd").status == 403
+
+
 def test_what_did_not_change_is_not_sent_again(get):
     now_s = int(datetime.now(UTC).timestamp())
     path = f"{ONE}/series?from={now_s - 3600}&to={now_s - 60}"

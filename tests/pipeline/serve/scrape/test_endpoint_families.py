@@ -41,6 +41,7 @@ def test_an_endpoint_is_exactly_this():
         min_replicas=0,
         max_replicas=4,
         data_at=datetime(2026, 1, 2, 3, 4, 5, 250_000, tzinfo=UTC),
+        status_counts=((200, 1152), (503, 1)),
     )
     states = (
         "pending",

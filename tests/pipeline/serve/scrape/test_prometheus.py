@@ -1,4 +1,4 @@
-"""A real Prometheus 3 scrapes two endpoints: native histograms by protobuf, and what it then says of both together."""
+"""A real Prometheus 3 finds and scrapes two endpoints: native histograms, and what it then says of both together."""
 
 import asyncio
 import json
@@ -30,12 +30,10 @@ global:
 scrape_configs:
   - job_name: endpoints
     authorization: {{credentials: "{token}"}}
-    metrics_path: /v2/endpoint/acme/{endpoint}/open-metrics
-    static_configs: [{{targets: ["127.0.0.1:{port}"], labels: {{endpoint_name: "{endpoint}"}}}}]
-  - job_name: others
-    authorization: {{credentials: "{token}"}}
-    metrics_path: /v2/endpoint/acme/{other}/open-metrics
-    static_configs: [{{targets: ["127.0.0.1:{port}"], labels: {{endpoint_name: "{other}"}}}}]
+    http_sd_configs:
+      - url: http://127.0.0.1:{port}/v2/endpoint/acme/http-sd
+        refresh_interval: 1s
+        authorization: {{credentials: "{token}"}}
 """
 BOOTS = {"llm": [("r1", "b1"), ("r2", "b2")], "chat": [("r1", "b3"), ("r9", "b4")]}
 
@@ -67,7 +65,7 @@ def ask(made, client, start_service, config, tmp_path_factory):
     service, port = start_service(config), free_port("127.0.0.1")
     directory = tmp_path_factory.mktemp("prometheus")
     file = directory / "prometheus.yml"
-    file.write_text(CONFIG.format(token=token, port=service.port, endpoint="llm", other="chat"))
+    file.write_text(CONFIG.format(token=token, port=service.port))
     words = [
         str(program),
         f"--config.file={file}",

@@ -1,0 +1,41 @@
+"""Service discovery for Prometheus: a namespace's endpoints as scrape targets, in the format of `http_sd_configs`.
+
+Source of the format: prometheus.io/docs/prometheus/latest/http_sd. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from msgspec import Struct, field
+
+_TARGET = re.compile(r"[A-Za-z0-9._\-\[\]:]{1,255}")
+
+
+def is_address(text: str) -> bool:
+    """Whether the text may be a target: a host, with or without a port."""
+    return _TARGET.fullmatch(text) is not None
+
+
+class TargetLabels(Struct, frozen=True):
+    """The path to scrape, and labels that no exporter uses for itself."""
+
+    metrics_path: str = field(name="__metrics_path__")
+    endpoint_namespace: str
+    endpoint_name: str
+
+
+class TargetGroup(Struct, frozen=True):
+    """One endpoint as a scrape target."""
+
+    targets: list[str]
+    labels: TargetLabels
+
+
+def target_groups(namespace: str, endpoints: Iterable[str], address: str) -> list[TargetGroup]:
+    """Return a group for each endpoint; `address` is where the client reached this service (its Host header)."""
+    return [
+        TargetGroup([address], TargetLabels(f"/v2/endpoint/{namespace}/{name}/open-metrics", namespace, name))
+        for name in endpoints
+    ]
