@@ -81,10 +81,8 @@ class ProcessGroup:
         if self._directory is None:
             return alone
         try:
-            if not self._directory.exists():  # removed while we run
-                self._directory = runtime_directory()
-                if self._directory is None:
-                    return alone
+            if not self._make_directory_again():
+                return alone
             try:
                 with locked(self._directory / _LOCK, LOCK_WAIT_S):
                     return self._enter(self._directory, state, at_us, reason)
@@ -128,10 +126,8 @@ class ProcessGroup:
         if self._directory is None or self._has_left:
             return False
         with suppress(OSError):
-            if not self._directory.exists():
-                self._directory = runtime_directory()
-                if self._directory is None:
-                    return False
+            if not self._make_directory_again():
+                return False
             os.utime(self._directory / _LOCK)
             os.utime(self._directory / f"{self._replica}.{_REPORTED}")
         for role, held in list(self._roles.items()):
@@ -147,6 +143,12 @@ class ProcessGroup:
             if self._own is not None:
                 self._own.write(self._own_state)
         return True
+
+    def _make_directory_again(self) -> bool:
+        """Make the shared directory again if it was removed; returns whether there is one. Raises OSError."""
+        if self._directory is not None and not self._directory.exists():
+            self._directory = runtime_directory()
+        return self._directory is not None
 
     def leave(self) -> None:
         """Release all locks, as if the process had died."""

@@ -35,6 +35,7 @@ from endpoint_analytics.pipeline.serve.scrape.self_metrics import SelfMetrics
 from endpoint_analytics.pipeline.store.database import Database
 from endpoint_analytics.pipeline.store.endpoint_metrics import MetricsSettings
 from endpoint_analytics.pipeline.store.presence import Presence
+from endpoint_analytics.pipeline.store.rollup import cached_progress
 from endpoint_analytics.schemas.configuration.clickhouse_config import (
     ClickHouseConfig,
     add_clickhouse_options,
@@ -162,16 +163,18 @@ async def _serve(
     settings = MetricsSettings(
         timedelta(seconds=arguments.quantile_window), Presence(timedelta(seconds=arguments.replica_grace))
     )
+    progress = cached_progress(database, time.monotonic)
     scrapes = Scrapes(
         database,
         settings,
+        progress,
         keep_s=arguments.cache,
         entries=max(1, arguments.cache_entries),
         now=lambda: datetime.now(UTC),
         clock=time.monotonic,
     )
     tokens = TokenCache(database, time.monotonic)
-    api = make_api(database, tokens, settings.presence, arguments.cache)
+    api = make_api(database, tokens, progress, settings.presence, arguments.cache)
     every_s = arguments.rollup_every
     service = Service(
         scrapes,

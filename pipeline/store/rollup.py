@@ -7,7 +7,7 @@ are ClickHouse's own, because `stored_at` is. No loop and no clock belong here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -26,6 +26,7 @@ from endpoint_analytics.pipeline.store.rollup_levels import (
     parse_ttls,
     stored_retention,
 )
+from endpoint_analytics.pipeline.store.shared_cache import SharedCache
 
 SETTLE_S = 15
 """How long after its end a window is first rolled up, to wait for its rows; later rows cause another rollup."""
@@ -36,6 +37,8 @@ EARLY_S = 60
 BEHIND_S = 600
 """A level further behind than this must catch up before a coarser one is made from it."""
 TOUCHED_AT_ONCE = 5_000
+PROGRESS_FOR_S = 5.0
+"""How long rollup progress is cached; with an older value, more is read from finer levels."""
 WINDOWS_AT_ONCE = {MINUTE: 60, HOUR: 24}
 """Windows per statement, which then reads at most an hour of 10 s windows, or a day of minutes."""
 
@@ -125,6 +128,17 @@ async def read_rollup_progress(executor: Any) -> RollupProgress:
         looked_at_ms(MINUTE),
         looked_at_ms(HOUR),
     )
+
+
+def cached_progress(executor: Any, clock: Callable[[], float]) -> Callable[[], Awaitable[RollupProgress]]:
+    """Return a function that returns the progress, read at most every PROGRESS_FOR_S for all its callers."""
+    cache: SharedCache[str, RollupProgress] = SharedCache(PROGRESS_FOR_S, 1, clock)
+
+    async def progress() -> RollupProgress:
+        found, _ = await cache.get("progress", lambda: read_rollup_progress(executor))
+        return found
+
+    return progress
 
 
 async def roll_up(executor: Executor) -> int:

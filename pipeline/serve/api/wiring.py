@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 
@@ -17,24 +17,21 @@ from endpoint_analytics.pipeline.serve.api.json_responses import RETRY_AFTER_S, 
 from endpoint_analytics.pipeline.serve.api.overview import Overview
 from endpoint_analytics.pipeline.serve.api.signals import Signals
 from endpoint_analytics.pipeline.store.presence import Presence
-from endpoint_analytics.pipeline.store.rollup import read_rollup_progress
 from endpoint_analytics.pipeline.store.rollup_levels import RollupProgress
 from endpoint_analytics.pipeline.store.shared_cache import SharedCache
 
 CACHE_ENTRIES = 200
 """An answer is at most a few megabytes; most are a few kilobytes."""
-PROGRESS_FOR_S = 5.0
-"""How long rollup progress is cached; with an older value, more is read from finer levels."""
 
 
-def make_api(reader: Store, tokens: TokenCache, presence: Presence, keep_s: float) -> Api:
-    """Return the API over a reader; answers are cached for `keep_s`."""
-    cached_progress: SharedCache[str, RollupProgress] = SharedCache(PROGRESS_FOR_S, 1, time.monotonic)
-
-    async def progress() -> RollupProgress:
-        found, _ = await cached_progress.get("progress", lambda: read_rollup_progress(reader))
-        return found
-
+def make_api(
+    reader: Store,
+    tokens: TokenCache,
+    progress: Callable[[], Awaitable[RollupProgress]],
+    presence: Presence,
+    keep_s: float,
+) -> Api:
+    """Return the API over a reader; `progress` is how far each level is rolled up, answers are cached for `keep_s`."""
     cache: SharedCache[Hashable, ReplyBody] = SharedCache(keep_s, CACHE_ENTRIES, time.monotonic)
     return Api(
         reader,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gzip
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -21,15 +21,12 @@ from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.histograms import HistogramReader, ReplicaHistograms
 from endpoint_analytics.pipeline.store.query_group import query_group
 from endpoint_analytics.pipeline.store.reader import Reader
-from endpoint_analytics.pipeline.store.rollup import read_rollup_progress
 from endpoint_analytics.pipeline.store.rollup_levels import RollupProgress
 from endpoint_analytics.pipeline.store.shared_cache import Outcome, SharedCache
 from endpoint_analytics.pipeline.store.signal_queries import read_signals
 
 log = logging.getLogger(__name__)
 
-PROGRESS_FOR_S = 5.0
-"""How long rollup progress is cached; with an older value, more is read from finer levels."""
 GZIP_FROM_BYTES = 1400
 """A smaller body fits into one packet uncompressed."""
 
@@ -68,6 +65,7 @@ class Scrapes:
         self,
         reader: Reader,
         settings: MetricsSettings,
+        progress: Callable[[], Awaitable[RollupProgress]],
         *,
         keep_s: float,
         entries: int,
@@ -78,7 +76,7 @@ class Scrapes:
         self._settings = settings
         self._now = now
         self._histograms = HistogramReader(reader, entries)
-        self._progress: SharedCache[str, RollupProgress] = SharedCache(PROGRESS_FOR_S, 1, clock)
+        self._progress = progress
         self._cache: SharedCache[tuple[str, str], RenderedExposition | None] = SharedCache(
             keep_s, entries, clock
         )
@@ -107,21 +105,13 @@ class Scrapes:
         self, namespace: str, endpoint: str, now: datetime
     ) -> tuple[EndpointMetrics | None, dict[str, ReplicaHistograms]]:
         """Return the endpoint's numbers, and the histograms of the replicas in them."""
-        async with query_group() as group:
-            progress = group.create_task(
-                self._progress.get("progress", lambda: read_rollup_progress(self._reader))
-            )
-            metrics = group.create_task(
-                read_endpoint_metrics(self._reader, namespace, endpoint, now, self._settings)
-            )
-        found = metrics.result()
+        found = await read_endpoint_metrics(self._reader, namespace, endpoint, now, self._settings)
         if found is None:
             return None, {}
         replicas = [each.replica_id for each in found.replicas if each.requests is not None]
-        rolled_up, _ = progress.result()
         try:
             histograms = await self._histograms.read(
-                namespace, endpoint, replicas, int(now.timestamp()), rolled_up
+                namespace, endpoint, replicas, int(now.timestamp()), await self._progress()
             )
         except StoreError as error:  # all other figures are there
             log.warning("the histograms of %s/%s are left out: %s", namespace, endpoint, error)
