@@ -7,7 +7,8 @@ a stateset until a renderer converts it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Literal, NamedTuple
 
 from endpoint_analytics.pipeline.exposition.numbers import number_text
@@ -97,4 +98,23 @@ def family_of(
     """Return the named family with these samples or histograms."""
     return MetricFamily(
         family.name, _TYPES[family.type], family.help, family.unit, tuple(samples), tuple(histograms)
+    )
+
+
+def merge(parts: Iterable[Iterable[MetricFamily]]) -> tuple[MetricFamily, ...]:
+    """Return one family of each name with the samples of all parts, in the order in which the names first appear.
+
+    A name has the same type, help text and unit in all parts.
+    """
+    found: dict[str, list[MetricFamily]] = {}
+    for families in parts:
+        for family in families:
+            found.setdefault(family.name, []).append(family)
+    return tuple(
+        replace(
+            same[0],
+            samples=tuple(chain.from_iterable(family.samples for family in same)),
+            histograms=tuple(chain.from_iterable(family.histograms for family in same)),
+        )
+        for same in found.values()
     )

@@ -15,8 +15,10 @@ from endpoint_analytics.pipeline.serve.access.token_cache import TokenCache
 from endpoint_analytics.pipeline.serve.health import Health
 from endpoint_analytics.pipeline.serve.http import responses
 from endpoint_analytics.pipeline.serve.scrape.scrapes import GZIP_FROM_BYTES, Scrapes, compress
+from endpoint_analytics.pipeline.serve.scrape.selection import SelectionError, parse_selection
 from endpoint_analytics.pipeline.serve.scrape.self_metrics import SelfMetrics
 from endpoint_analytics.pipeline.store.errors import StoreError
+from endpoint_analytics.pipeline.store.scope import EVERYTHING, Scope
 from endpoint_analytics.pipeline.store.tokens import ALL_NAMESPACES, AccessToken
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.identity import check_name
@@ -41,27 +43,42 @@ class Service:
 
     async def open_metrics(self, request: Request) -> Response:
         """Answer GET /v2/endpoint/{namespace}/{name}/open-metrics."""
-        namespace, name = request.path_params["namespace"], request.path_params["name"]
+        scope = Scope(request.path_params["namespace"], request.path_params["name"])
+        return await self._scrape(request, scope)
+
+    async def namespace_open_metrics(self, request: Request) -> Response:
+        """Answer GET /v2/endpoint/{namespace}/open-metrics: all endpoints of a namespace."""
+        return await self._scrape(request, Scope(request.path_params["namespace"]))
+
+    async def all_open_metrics(self, request: Request) -> Response:
+        """Answer GET /v2/open-metrics: all endpoints that the token grants access to."""
+        return await self._scrape(request, EVERYTHING)
+
+    async def _scrape(self, request: Request, scope: Scope) -> Response:
         try:
-            refusal = await self._refusal(request, namespace)
-            if refusal is not None:
-                return refusal
-            check_name("namespace", namespace)
-            check_name("endpoint", name)
-            exposition, outcome = await self.scrapes.scrape(namespace, name)
+            token = await self._opened(request, scope.namespace)
+            if isinstance(token, Response):
+                return token
+            if not scope.namespace and token.namespace != ALL_NAMESPACES:
+                scope = Scope(token.namespace)
+            for what, name in (("namespace", scope.namespace), ("endpoint", scope.endpoint)):
+                if name:
+                    check_name(what, name)
+            selection = parse_selection(request.query_params.multi_items(), of_one=bool(scope.endpoint))
+            exposition, outcome = await self.scrapes.scrape(scope, selection)
         except InvalidMessageError as error:
             return responses.text(404, f"no such endpoint: {error.detail}", _VARY)
+        except SelectionError as error:
+            return responses.text(400, str(error), _VARY)
         except StoreError:
             return responses.unavailable(_NO_ANSWER)
         self.metrics.lookups[outcome] += 1
         if exposition is None:
-            return responses.text(
-                404,
-                f"no endpoint {name!r} in namespace {namespace!r}: no agent or event has ever reported it",
-                _VARY,
-            )
+            what = f"endpoint {scope.endpoint!r}" if scope.endpoint else "endpoint"
+            where = f" in namespace {scope.namespace!r}" if scope.namespace else ""
+            return responses.text(404, f"no {what}{where}: no agent or event has ever reported it", _VARY)
         form = choose_format(_joined(request, "accept"))
-        body, compressed = exposition.body(form, accepts_gzip(_joined(request, "accept-encoding")))
+        body, compressed = await exposition.body(form, accepts_gzip(_joined(request, "accept-encoding")))
         headers = {**_VARY, "Content-Encoding": "gzip"} if compressed else _VARY
         return responses.answer(200, body, form.content_type, headers)
 
@@ -80,9 +97,9 @@ class Service:
         """Answer GET /metrics: open to local clients; others need a token for all namespaces."""
         try:
             if not _is_local(request):
-                refusal = await self._refusal(request, ALL_NAMESPACES)
-                if refusal is not None:
-                    return refusal
+                token = await self._opened(request, ALL_NAMESPACES)
+                if isinstance(token, Response):
+                    return token
         except StoreError:
             return responses.unavailable(_NO_ANSWER)
         newest_s = await self.health.newest_data_s()
@@ -96,17 +113,20 @@ class Service:
             )
         return responses.answer(200, body, form.content_type, _VARY)
 
-    async def _refusal(self, request: Request, namespace: str) -> Response | None:
-        """Return a 401 or 403 response, or None if the token grants access to the namespace; raises StoreError."""
+    async def _opened(self, request: Request, namespace: str) -> AccessToken | Response:
+        """Return the request's token if it grants access to the namespace (or none is given), else a 401 or 403.
+
+        Raises StoreError.
+        """
         presented = read_bearer(request.headers)
         if presented is None:
             return responses.unauthorized("send 'Authorization: Bearer <token>'", presented=False)
         token: AccessToken | None = await self.tokens.check(presented) if presented else None
         if token is None:
             return responses.unauthorized("this token is unknown or revoked", presented=True)
-        if not token.opens(namespace):
+        if namespace and not token.opens(namespace):
             return responses.text(403, "this token is for another namespace")
-        return None
+        return token
 
 
 def _joined(request: Request, name: str) -> str | None:

@@ -44,6 +44,8 @@ def application(
     """
     pages: dict[str, tuple[Route, Handler]] = {
         "/v2/endpoint/{namespace}/{name}/open-metrics": ("open_metrics", service.open_metrics),
+        "/v2/endpoint/{namespace}/open-metrics": ("open_metrics", service.namespace_open_metrics),
+        "/v2/open-metrics": ("open_metrics", service.all_open_metrics),
         "/health": ("health", service.alive),
         "/ready": ("ready", service.ready),
         "/metrics": ("metrics", service.own_metrics),

@@ -1,4 +1,4 @@
-"""The queries for one endpoint's current numbers.
+"""The queries for the current numbers of one endpoint, or of many at once.
 
 `endpoint_numbers` interprets the rows. `now` is an argument, so that all queries of one answer refer to the same
 moment.
@@ -6,16 +6,18 @@ moment.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
-from endpoint_analytics.pipeline.store.endpoint_numbers import EndpointMetrics, parse_endpoint_metrics
+from endpoint_analytics.pipeline.store.endpoint_numbers import EndpointMetrics, parse_metrics
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.progress import read_progress
 from endpoint_analytics.pipeline.store.query_group import query_group
 from endpoint_analytics.pipeline.store.read_model import Moment
 from endpoint_analytics.pipeline.store.reader import Reader
+from endpoint_analytics.pipeline.store.scope import Key, Scope
 from endpoint_analytics.schemas.metrics import HARDWARE_METRICS
 
 
@@ -30,6 +32,8 @@ class MetricsSettings:
 # The row with an empty replica_id is the whole endpoint, including departed replicas: its sums never decrease.
 BOOTS = """
 SELECT
+    namespace,
+    endpoint,
     replica_id,
     count() AS boots,
     max(last_append) AS newest_append,
@@ -60,75 +64,79 @@ SELECT
     sumMap(map(stream, toUInt64(copies))),
     sumMap(map(stream, conflicts))
 FROM boots FINAL
-WHERE namespace = {namespace:String} AND endpoint = {endpoint:String}
-GROUP BY GROUPING SETS ((replica_id), ())
-HAVING replica_id = '' OR newest_append >= {present_from:DateTime64(3, 'UTC')} OR replica_id IN
+WHERE WHOSE
+GROUP BY GROUPING SETS ((namespace, endpoint, replica_id), (namespace, endpoint))
+HAVING replica_id = '' OR newest_append >= {present_from:DateTime64(3, 'UTC')}
+    OR (namespace, endpoint, replica_id) IN
 (
-    SELECT replica_id FROM replica_events
-    WHERE namespace = {namespace:String} AND endpoint = {endpoint:String}
-        AND at >= {waiting_from:DateTime64(6, 'UTC')}
+    SELECT namespace, endpoint, replica_id FROM replica_events
+    WHERE WHOSE AND at >= {waiting_from:DateTime64(6, 'UTC')}
 )
 ORDER BY replica_id
 """
 
 # The row with an empty replica_id shows that the endpoint has events, however old.
 EVENTS = """
-SELECT replica_id, count(), toString(argMax(state, (at, offset))), max(at) AS newest, argMax(partition, (at, offset))
+SELECT namespace, endpoint, replica_id, count(), toString(argMax(state, (at, offset))), max(at) AS newest,
+    argMax(partition, (at, offset))
 FROM replica_events FINAL
-WHERE namespace = {namespace:String} AND endpoint = {endpoint:String}
-GROUP BY GROUPING SETS ((replica_id), ())
-HAVING replica_id = '' OR newest >= {waiting_from:DateTime64(6, 'UTC')} OR replica_id IN
+WHERE WHOSE
+GROUP BY GROUPING SETS ((namespace, endpoint, replica_id), (namespace, endpoint))
+HAVING replica_id = '' OR newest >= {waiting_from:DateTime64(6, 'UTC')}
+    OR (namespace, endpoint, replica_id) IN
 (
-    SELECT replica_id FROM boots
-    WHERE namespace = {namespace:String} AND endpoint = {endpoint:String}
-        AND last_append >= {present_from:DateTime64(3, 'UTC')}
+    SELECT namespace, endpoint, replica_id FROM boots
+    WHERE WHOSE AND last_append >= {present_from:DateTime64(3, 'UTC')}
 )
 ORDER BY replica_id
 """
 
 SETTINGS = """
 SELECT
+    namespace,
+    endpoint,
     count(),
     countIf(at <= {now:DateTime64(6, 'UTC')}),
     argMaxIf(min_replicas, (at, offset), at <= {now:DateTime64(6, 'UTC')}),
     argMaxIf(max_replicas, (at, offset), at <= {now:DateTime64(6, 'UTC')})
 FROM endpoint_settings FINAL
-WHERE namespace = {namespace:String} AND endpoint = {endpoint:String}
+WHERE WHOSE
+GROUP BY namespace, endpoint
 """
 
-# Same result as sumMap, in a fifth of its time.
-SKETCHES = """
-SELECT 'latency', bucket, sum(requests)
-FROM request_windows FINAL ARRAY JOIN latency_buckets AS bucket, latency_counts AS requests
-WHERE namespace = {namespace:String} AND endpoint = {endpoint:String}
-    AND window_start >= {window_from:DateTime('UTC')}
-GROUP BY bucket ORDER BY bucket
-UNION ALL
-SELECT 'ttfb', bucket, sum(requests)
-FROM request_windows FINAL ARRAY JOIN ttfb_buckets AS bucket, ttfb_counts AS requests
-WHERE namespace = {namespace:String} AND endpoint = {endpoint:String}
-    AND window_start >= {window_from:DateTime('UTC')}
-GROUP BY bucket ORDER BY bucket
+_SKETCHES = """
+SELECT namespace, endpoint, '{phase}', groupArray(bucket), groupArray(requests)
+FROM
+(
+    SELECT namespace, endpoint, bucket, sum(count) AS requests
+    FROM request_windows FINAL ARRAY JOIN {phase}_buckets AS bucket, {phase}_counts AS count
+    WHERE WHOSE AND window_start >= {{window_from:DateTime('UTC')}}
+    GROUP BY namespace, endpoint, bucket
+    ORDER BY namespace, endpoint, bucket
+)
+GROUP BY namespace, endpoint
 """
+# Same result as sumMap, in a fifth of its time.
+SKETCHES = "UNION ALL".join(_SKETCHES.format(phase=phase) for phase in ("latency", "ttfb"))
 
 # Without FINAL: a replaced row holds an older sample, which argMax ignores.
 HARDWARE = """
-SELECT replica_id, metric, device, argMax(last, last_at), max(last_at)
+SELECT namespace, endpoint, replica_id, metric, device, argMax(last, last_at), max(last_at)
 FROM hardware_windows
-WHERE namespace = {namespace:String} AND endpoint = {endpoint:String}
+WHERE WHOSE
     AND window_start >= {samples_from:DateTime('UTC')} AND metric IN {metrics:Array(String)}
-GROUP BY replica_id, metric, device
-ORDER BY replica_id, metric, device
+GROUP BY namespace, endpoint, replica_id, metric, device
+ORDER BY namespace, endpoint, replica_id, metric, device
 """
 
 # The serving engines' own metrics; agents may be configured to send metrics that are not listed here.
 ENGINE = """
-SELECT replica_id, metric, '', argMax(last, last_at), max(last_at)
+SELECT namespace, endpoint, replica_id, metric, '', argMax(last, last_at), max(last_at)
 FROM engine_windows
-WHERE namespace = {namespace:String} AND endpoint = {endpoint:String}
+WHERE WHOSE
     AND window_start >= {samples_from:DateTime('UTC')}
-GROUP BY replica_id, metric
-ORDER BY replica_id, metric
+GROUP BY namespace, endpoint, replica_id, metric
+ORDER BY namespace, endpoint, replica_id, metric
 """
 
 # Event times come from the replicas' clocks; hardware is found even if a clock is this far behind.
@@ -136,33 +144,63 @@ _CLOCK_SKEW = timedelta(minutes=2)
 _EXPORTED = [metric.name for metric in HARDWARE_METRICS if metric.family]
 
 
+@dataclass(frozen=True, slots=True)
+class HeardFrom:
+    """Since when a replica must have reported to be present: its agents, or, for those in a state, their last state."""
+
+    present: datetime
+    waiting: datetime
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """Return the parameters of BOOTS and EVENTS."""
+        return {"present_from": _utc(self.present), "waiting_from": _utc(self.waiting)}
+
+
 async def read_endpoint_metrics(
     reader: Reader, namespace: str, endpoint: str, now: datetime, settings: MetricsSettings
 ) -> EndpointMetrics | None:
-    """Return the endpoint's metrics at `now` (aware, UTC), or None if it was never reported.
+    """Return the endpoint's metrics at `now` (aware, UTC), or None if it was never reported; raises StoreError."""
+    found = await read_metrics(reader, Scope(namespace, endpoint), now, settings)
+    return found.endpoints.get(Key(namespace, endpoint))
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeMetrics:
+    """The metrics of all endpoints ever reported in a scope, by name, and since when their replicas were heard."""
+
+    endpoints: Mapping[Key, EndpointMetrics]
+    heard_from: HeardFrom
+
+
+async def read_metrics(
+    reader: Reader, scope: Scope, now: datetime, settings: MetricsSettings
+) -> ScopeMetrics:
+    """Return the metrics of the scope's endpoints at `now` (aware, UTC).
 
     First reads the pipeline's progress, then runs six queries concurrently; raises StoreError if any of them fails.
     """
     presence = settings.presence
     progress = await read_progress(reader)
     judged_from = progress.judged_from(now, presence)
-    endpoint_of: dict[str, Any] = {"namespace": namespace, "endpoint": endpoint}
-    heard_from = {
-        "present_from": _utc(judged_from - presence.grace),
-        "waiting_from": _utc(judged_from - max(presence.waiting, presence.grace)),
-    }
+    heard_from = HeardFrom(judged_from - presence.grace, judged_from - max(presence.waiting, presence.grace))
+    heard = heard_from.parameters
     window_from = {"window_from": _seconds(now - settings.quantile_window)}
-    window_of_samples = {"samples_from": _seconds(now - _CLOCK_SKEW)}
+    samples_from = {"samples_from": _seconds(now - _CLOCK_SKEW)}
     async with query_group() as group:
-        boots = group.create_task(reader.read(BOOTS, endpoint_of | heard_from))
-        events = group.create_task(reader.read(EVENTS, endpoint_of | heard_from))
-        current = group.create_task(reader.read(SETTINGS, endpoint_of | {"now": _utc(now)}))
-        sketches = group.create_task(reader.read(SKETCHES, endpoint_of | window_from))
-        hardware = group.create_task(
-            reader.read(HARDWARE, endpoint_of | window_of_samples | {"metrics": _EXPORTED})
+        boots, events, current, sketches, hardware, engine = (
+            group.create_task(reader.read(scope.sql(sql), scope.parameters | parameters))
+            for sql, parameters in (
+                (BOOTS, heard),
+                (EVENTS, heard),
+                (SETTINGS, {"now": _utc(now)}),
+                (SKETCHES, window_from),
+                (HARDWARE, {**samples_from, "metrics": _EXPORTED}),
+                (ENGINE, samples_from),
+            )
         )
-        engine = group.create_task(reader.read(ENGINE, endpoint_of | window_of_samples))
-    return parse_endpoint_metrics(
+    endpoints = await asyncio.to_thread(
+        parse_metrics,
         boots.result(),
         events.result(),
         current.result(),
@@ -171,6 +209,7 @@ async def read_endpoint_metrics(
         engine.result(),
         Moment(progress, presence, now),
     )
+    return ScopeMetrics(endpoints, heard_from)
 
 
 def _utc(at: datetime) -> str:

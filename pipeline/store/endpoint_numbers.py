@@ -1,4 +1,4 @@
-"""One endpoint's numbers, computed from the rows of six queries. Pure: no SQL, no clock.
+"""Endpoints' numbers, computed from the rows of six queries. Pure: no SQL, no clock.
 
 A row is a sequence in the column order of its query in `endpoint_metrics`.
 """
@@ -22,6 +22,7 @@ from endpoint_analytics.pipeline.store.read_model import (
     StateReport,
 )
 from endpoint_analytics.pipeline.store.reader import Row
+from endpoint_analytics.pipeline.store.scope import Key, by_endpoint
 from endpoint_analytics.schemas.replicas import ShownState, State
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
@@ -157,21 +158,33 @@ class EndpointMetrics:
     """Of the whole endpoint, including departed replicas."""
 
 
-def parse_endpoint_metrics(
+def parse_metrics(
+    boots: Iterable[Row],
+    events: Iterable[Row],
+    current: Iterable[Row],
+    sketches: Iterable[Row],
+    hardware: Iterable[Row],
+    engine: Iterable[Row],
+    moment: Moment,
+) -> dict[Key, EndpointMetrics]:
+    """Combine the six results: the metrics of each endpoint that was ever reported, ordered by its name."""
+    parts = [by_endpoint(rows) for rows in (boots, events, current, sketches, hardware, engine)]
+    known = parts[0].keys() | parts[1].keys() | parts[2].keys()
+    return {key: _endpoint_metrics(moment, *(part.get(key, []) for part in parts)) for key in sorted(known)}
+
+
+def _endpoint_metrics(
+    moment: Moment,
     boots: Iterable[Row],
     events: Iterable[Row],
     current: Sequence[Row],
     sketches: Sequence[Row],
     hardware: Iterable[Row],
     engine: Iterable[Row],
-    moment: Moment,
-) -> EndpointMetrics | None:
-    """Combine the six results; returns None if the endpoint was never reported."""
-    boots_of = {row.replica_id: row for row in map(BootsRow._make, boots) if row.boots}
-    events_of = {row.replica_id: row for row in map(EventsRow._make, events) if row.events}
-    reported, in_force, least, most = current[0] if current else (0, 0, 0, 0)
-    if not boots_of and not events_of and not reported:
-        return None
+) -> EndpointMetrics:
+    boots_of = {row.replica_id: row for row in map(BootsRow._make, boots)}
+    events_of = {row.replica_id: row for row in map(EventsRow._make, events)}
+    _, in_force, least, most = current[0] if current else (0, 0, 0, 0)
     whole, _ = boots_of.pop("", None), events_of.pop("", None)
     hardware_of = _current_samples(
         hardware,
@@ -257,8 +270,7 @@ def _any(by_stream: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
 
 def _sketch(rows: Iterable[Row], which: str) -> Sketch:
     """Return the ascending buckets and the counts of one of the two sketches in the rows of SKETCHES."""
-    found = sorted((bucket, count) for name, bucket, count in rows if name == which)
-    return [bucket for bucket, _ in found], [count for _, count in found]
+    return next(((buckets, counts) for name, buckets, counts in rows if name == which), ([], []))
 
 
 def _aware(at: datetime) -> datetime:

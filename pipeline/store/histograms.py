@@ -1,22 +1,37 @@
-"""Cumulative duration histograms of an endpoint's replicas, from the sketches of all windows since a fixed start.
+"""Cumulative duration histograms of replicas, from the sketches of all windows since a fixed start.
 
 Counts are read from hours, minutes and 10 s windows, each where it is settled, and add up to the same from whichever
 level. Where one level ends and the next begins follows from what is stored, so any number of query services show the
 same. What is read of hours and minutes is kept until it is rolled up again; a scrape reads only the last minutes.
 
-A histogram never shrinks while its replica lives. It restarts at 0 every half of the retention of hours, before the
-first hours are deleted, as readers of counters expect.
+A histogram never shrinks while its replica lives. It restarts at 0 every four weeks (or half of the retention of hours,
+if that is shorter), as readers of counters expect.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from endpoint_analytics.pipeline.store.durations import (
+    NO_DURATIONS,
+    PHASES,
+    Durations,
+    Phase,
+    ReplicaHistograms,
+    merge,
+)
+from endpoint_analytics.pipeline.store.endpoint_metrics import HeardFrom
+from endpoint_analytics.pipeline.store.histogram_sql import (
+    NOT_ROLLED_UP,
+    counts_sql,
+    revisions_sql,
+    sums_sql,
+)
 from endpoint_analytics.pipeline.store.query_group import query_group
 from endpoint_analytics.pipeline.store.reader import Reader, Row
 from endpoint_analytics.pipeline.store.rollup_levels import (
@@ -27,9 +42,7 @@ from endpoint_analytics.pipeline.store.rollup_levels import (
     RollupLevel,
     RollupProgress,
 )
-
-Phase = Literal["latency", "ttfb"]
-PHASES: tuple[Phase, ...] = ("latency", "ttfb")
+from endpoint_analytics.pipeline.store.scope import Key, Scope
 
 SETTLED_MINUTES_S, SETTLED_HOURS_S = 180, 7_200
 """Windows are read from a coarser level this long after their end: most late rows were rolled up again by then."""
@@ -37,81 +50,15 @@ LATEST_S = 3 * DAY_S
 """Hours before this are not rolled up again: an agent's message is at most 48 h late."""
 FURTHEST_BEHIND_S = 3_600
 """If a level is rolled up less far, the histograms are unknown: reading so many fine rows would take too long."""
+MOST_DAYS = 28
+"""After so many days histograms restart at 0: what a service that starts must read is bounded."""
+ROWS_AT_ONCE = 100_000
+"""Rows that one query reads, about a second of one core."""
+STEPS_AT_ONCE = 8
+"""Queries of one scrape for what is not kept yet. If more are needed, the next scrapes continue."""
 _SLACK_S = 10
 """A rollup may have missed rows that were stored less than this before it looked."""
-
-_OF_THE_REPLICAS = """namespace = {namespace:String} AND endpoint = {endpoint:String}
-    AND replica_id IN {replicas:Array(String)}
-    AND window_start >= toDateTime({from:UInt32}, 'UTC') AND window_start < toDateTime({to:UInt32}, 'UTC')"""
-
-_COUNTS = """
-SELECT replica_id, '{phase}', groupArray(bucket), groupArray(requests)
-FROM
-(
-    SELECT replica_id, bucket, sum(count) AS requests
-    FROM {table} FINAL ARRAY JOIN {phase}_buckets AS bucket, {phase}_counts AS count
-    WHERE {where}
-    GROUP BY replica_id, bucket
-    ORDER BY replica_id, bucket
-)
-GROUP BY replica_id
-"""
-
-_SUMS = """
-SELECT replica_id, sum(latency_sum_us), sum(ttfb_sum_us) FROM {table} FINAL WHERE {where} GROUP BY replica_id
-"""
-
-# Of each span of a level: the newest rollup and the number of windows. Rows of the whole endpoint have no replica.
-_REVISION = """
-    (SELECT (max(version), count()) FROM {table}
-        WHERE namespace = {{namespace:String}} AND endpoint = {{endpoint:String}} AND replica_id = ''
-        AND window_start >= toDateTime({{{from_name}:UInt32}}, 'UTC')
-        AND window_start < toDateTime({{{to_name}:UInt32}}, 'UTC'))"""
-REVISIONS = "SELECT" + ",".join(
-    _REVISION.format(table=level.requests, from_name=from_name, to_name=to_name)
-    for level, from_name, to_name in (
-        (HOUR, "start", "old_to"),
-        (HOUR, "old_to", "hours_to"),
-        (MINUTE, "hours_to", "minutes_to"),
-    )
-)
-
-# The oldest rows that the coarser level does not have yet, so it may not be read for their time: they count at once,
-# and do not vanish for a moment when they come of age. Rows that are even later count as soon as they are rolled up.
-_NOT_ROLLED_UP = """
-    (SELECT toUnixTimestamp(min(window_start)) FROM {table}
-        WHERE namespace = {{namespace:String}} AND endpoint = {{endpoint:String}}
-        AND stored_at >= fromUnixTimestamp64Milli({{{looked_at}:Int64}}, 'UTC')
-        AND window_start >= stored_at - INTERVAL {late_s} SECOND)"""
-NOT_ROLLED_UP = "SELECT" + ",".join(
-    (
-        _NOT_ROLLED_UP.format(table=TEN_SECONDS.requests, looked_at="minutes_looked_at", late_s=3_600),
-        _NOT_ROLLED_UP.format(table=MINUTE.requests, looked_at="hours_looked_at", late_s=21_600),
-    )
-)
-
 _FOREVER = 2**32 - 1
-
-
-class Durations(NamedTuple):
-    """Durations by bucket of the sketch (ascending), and their sum."""
-
-    buckets: Sequence[int] = ()
-    counts: Sequence[int] = ()
-    sum_us: int = 0
-
-    @property
-    def total(self) -> int:
-        """Return the number of durations."""
-        return sum(self.counts)
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaHistograms:
-    """A replica's durations since `created_s`, in seconds since 1970."""
-
-    created_s: int
-    durations: Mapping[Phase, Durations]
 
 
 class Boundaries(NamedTuple):
@@ -135,7 +82,7 @@ def boundaries(
     """
     if min(progress.minute_to, progress.hour_to + HOUR.seconds) < now_s - FURTHEST_BEHIND_S:
         return None
-    step_s = max(progress.retention.hour // 2, 1) * DAY_S
+    step_s = min(max(progress.retention.hour // 2, 1), MOST_DAYS) * DAY_S
     start_s = now_s // step_s * step_s
     hours_to_s = min(progress.hour_to, now_s) - SETTLED_HOURS_S
     minutes_to_s = min(progress.minute_to, now_s) - SETTLED_MINUTES_S
@@ -149,28 +96,71 @@ def boundaries(
     return Boundaries(start_s, old_to_s, hours_to_s, minutes_to_s)
 
 
-def merge(parts: Iterable[Durations]) -> Durations:
-    """Return the durations of all parts."""
-    found: dict[int, int] = {}
-    sum_us = 0
-    for part in parts:
-        sum_us += part.sum_us
-        for bucket, count in zip(part.buckets, part.counts, strict=True):
-            found[bucket] = found.get(bucket, 0) + count
-    buckets = tuple(sorted(found))
-    return Durations(buckets, tuple(found[bucket] for bucket in buckets), sum_us)
+class Piece(NamedTuple):
+    """A range of time that is read from one level, and kept: [from_s, to_s)."""
+
+    level: RollupLevel
+    from_s: int
+    to_s: int
 
 
+def pieces(limits: Boundaries) -> list[Piece]:
+    """Return the pieces of hours and minutes: what no longer changes as one, the rest of hours by day and of minutes by
+    hour. A piece's start does not move with time, so that what is kept of it is only added to.
+    """
+    found = [Piece(HOUR, limits.start_s, limits.old_to_s)]
+    for level, block_s, first_s, to_s in (
+        (HOUR, DAY_S, limits.old_to_s, limits.hours_to_s),
+        (MINUTE, HOUR.seconds, limits.hours_to_s, limits.minutes_to_s),
+    ):
+        inner = range(first_s // block_s * block_s + block_s, to_s, block_s)
+        found += (Piece(level, *ends) for ends in pairwise((first_s, *inner, to_s)))
+    return [piece for piece in found if piece.from_s < piece.to_s]
+
+
+Replicas = Mapping[str, int]
+"""Replicas of an endpoint, and when they were first seen, in seconds since 1970: no request is from before."""
+Revision = tuple[int, int]
+"""The newest rollup, and the number of windows."""
+_NO_ROWS: Revision = (0, 0)
 _Found = dict[tuple[str, Phase], Durations]
 
 
-@dataclass(slots=True)
-class _Settled:
-    """What was read of one span of a level, as of a revision. Replicas are added as they are asked for."""
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What was read of a piece of one endpoint, before `to_s`, as of a revision."""
 
-    key: tuple[object, ...]
-    replicas: set[str] = field(default_factory=set)
+    to_s: int
+    revision: Revision = _NO_ROWS
+    replicas: frozenset[str] = frozenset()
     found: _Found = field(default_factory=dict)
+
+    def lacks(self, replicas: Replicas) -> bool:
+        """Whether one of the replicas may have requests in it that were not read."""
+        return any(
+            first_s < self.to_s and replica not in self.replicas for replica, first_s in replicas.items()
+        )
+
+    def extended(self, to_s: int, revision: Revision, found: _Found, replicas: Replicas) -> _Kept:
+        """Return it with what was found between its end and `to_s`, for these replicas only."""
+        return _Kept(
+            to_s,
+            revision,
+            frozenset(replicas),
+            {
+                of: merge((self.found.get(of, NO_DURATIONS), found.get(of, NO_DURATIONS)))
+                for of in self.found.keys() | found.keys()
+                if of[0] in replicas
+            },
+        )
+
+
+@dataclass(slots=True)
+class _Endpoint:
+    """What is kept of one endpoint, by level and start of the piece; and its sum, until a part of it changes."""
+
+    kept: dict[tuple[str, int], _Kept] = field(default_factory=dict)
+    total: _Found | None = None
 
 
 class HistogramReader:
@@ -179,96 +169,240 @@ class HistogramReader:
     def __init__(self, reader: Reader, endpoints: int) -> None:
         self._reader = reader
         self._bound = endpoints
-        self._kept: OrderedDict[tuple[str, str], dict[str, _Settled]] = OrderedDict()
+        self._endpoints: OrderedDict[Key, _Endpoint] = OrderedDict()
 
     async def read(
-        self, namespace: str, endpoint: str, replicas: Sequence[str], now_s: int, progress: RollupProgress
-    ) -> dict[str, ReplicaHistograms]:
-        """Return the histograms of the replicas, {} while they are unknown; raises StoreError."""
-        if not replicas or boundaries(now_s, progress) is None:
+        self,
+        scope: Scope,
+        shown: Mapping[Key, Replicas],
+        heard_from: HeardFrom,
+        now_s: int,
+        progress: RollupProgress,
+    ) -> dict[Key, dict[str, ReplicaHistograms]]:
+        """Return the histograms of the shown replicas; endpoints whose histograms are unknown are missing.
+
+        Raises StoreError.
+        """
+        shown = {key: replicas for key, replicas in shown.items() if replicas}
+        everywhere = boundaries(now_s, progress)
+        if not shown or everywhere is None:
             return {}
-        of = {"namespace": namespace, "endpoint": endpoint}
         looked_at = {
             "minutes_looked_at": progress.minutes_looked_at_ms - _SLACK_S * 1000,
             "hours_looked_at": progress.hours_looked_at_ms - _SLACK_S * 1000,
         }
-        ((windows_s, minutes_s),) = await self._reader.read(NOT_ROLLED_UP, of | looked_at)
-        limits = boundaries(now_s, progress, int(windows_s), int(minutes_s))
-        if limits is None:
-            return {}
-        names = ("start", "old_to", "hours_to", "minutes_to")
-        (revisions,) = await self._reader.read(REVISIONS, of | dict(zip(names, limits, strict=True)))
-        kept = self._kept.setdefault((namespace, endpoint), {})
-        self._kept.move_to_end((namespace, endpoint))
-        while len(self._kept) > self._bound:
-            self._kept.popitem(last=False)
-        spans = zip(
-            ("old", "hours", "minutes"), (HOUR, HOUR, MINUTE), pairwise(limits), revisions, strict=True
-        )
-        async with query_group() as group:
-            parts = [
-                group.create_task(self._settled(kept, name, of, level, replicas, (*span, revision)))
-                for name, level, span, revision in spans
-            ]
-            parts.append(
-                group.create_task(self._read(of, TEN_SECONDS, replicas, limits.minutes_to_s, _FOREVER))
+        rows = await self._reader.read(scope.sql(NOT_ROLLED_UP), scope.parameters | looked_at)
+        unrolled = _oldest(rows, shown.keys())
+        late = {key: shown[key] for key in shown if key in unrolled}
+        groups = [(everywhere, {key: shown[key] for key in shown if key not in unrolled})]
+        if late:
+            windows_s, minutes_s = (
+                min((at[level] for at in unrolled.values() if level in at), default=0)
+                for level in (TEN_SECONDS.name, MINUTE.name)
             )
-        found = [part.result() for part in parts]
-        nothing = Durations()
+            limits = boundaries(now_s, progress, windows_s, minutes_s)
+            groups.append((limits or everywhere, late))
+        found: dict[Key, dict[str, ReplicaHistograms]] = {}
+        for limits, keys in groups:
+            if keys:
+                found |= await self._read_group(scope.of(keys) if late else scope, keys, heard_from, limits)
+        return found
+
+    async def _read_group(
+        self, scope: Scope, shown: Mapping[Key, Replicas], heard_from: HeardFrom, limits: Boundaries
+    ) -> dict[Key, dict[str, ReplicaHistograms]]:
+        """Read endpoints with the same boundaries. What is kept is copied before and stored after, since scrapes of one
+        endpoint and of its namespace may run at the same time.
+        """
+        endpoints = {key: _copy(self._endpoints.get(key)) for key in shown}
+        try:
+            return await _Reading(self._reader, scope, shown, heard_from, limits, endpoints).read()
+        finally:
+            for key, endpoint in endpoints.items():
+                self._endpoints[key] = endpoint
+                self._endpoints.move_to_end(key)
+            while len(self._endpoints) > max(self._bound, len(shown)):
+                self._endpoints.popitem(last=False)
+
+
+def _copy(endpoint: _Endpoint | None) -> _Endpoint:
+    return _Endpoint() if endpoint is None else _Endpoint(dict(endpoint.kept), endpoint.total)
+
+
+def _oldest(rows: Iterable[Row], keys: Iterable[Key]) -> dict[Key, dict[str, int]]:
+    """Return, for the endpoints that have any, the oldest row of each level that is not rolled up."""
+    found: defaultdict[Key, dict[str, int]] = defaultdict(dict)
+    known = set(keys)
+    for namespace, endpoint, level, oldest_s in rows:
+        key = Key(namespace, endpoint)
+        if key in known:
+            found[key][level] = int(oldest_s)
+    return found
+
+
+class _Step(NamedTuple):
+    """What one query reads of a piece: from where it is kept to, for the endpoints that are kept up to there."""
+
+    piece: Piece
+    kept_s: int
+    to_s: int
+    keys: list[Key]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One reading of endpoints that have the same boundaries."""
+
+    reader: Reader
+    scope: Scope
+    shown: Mapping[Key, Replicas]
+    heard_from: HeardFrom
+    limits: Boundaries
+    endpoints: dict[Key, _Endpoint]
+
+    async def read(self) -> dict[Key, dict[str, ReplicaHistograms]]:
+        """Return the histograms, without the endpoints of which too much is not kept yet for one scrape."""
+        wanted = pieces(self.limits)
+        for key, replicas in self.shown.items():
+            _prepare(self.endpoints[key], replicas, wanted)
+        open_pieces = {(key, piece) for key in self.shown for piece in wanted}
+        for _ in range(STEPS_AT_ONCE):
+            if not open_pieces:
+                break
+            await self._advance(wanted, open_pieces)
+        unknown = {key for key, _ in open_pieces}
+        windows = Piece(TEN_SECONDS, self.limits.minutes_to_s, _FOREVER)
+        newest = await self._durations(TEN_SECONDS, [windows], self.scope)
         return {
-            replica: ReplicaHistograms(
-                limits.start_s,
-                {phase: merge(part.get((replica, phase), nothing) for part in found) for phase in PHASES},
-            )
-            for replica in replicas
+            key: self._histograms(key, newest.get((key, 1), {})) for key in self.shown if key not in unknown
         }
 
-    async def _settled(
-        self,
-        kept: dict[str, _Settled],
-        name: str,
-        of: Mapping[str, str],
-        level: RollupLevel,
-        replicas: Sequence[str],
-        key: tuple[int, int, object],
-    ) -> _Found:
-        settled = kept.get(name)
-        if settled is None or settled.key != key:
-            settled = _Settled(key)
-        new = [replica for replica in replicas if replica not in settled.replicas]
-        if new:
-            settled.found.update(await self._read(of, level, new, key[0], key[1]))
-            settled.replicas.update(new)
-            kept[name] = settled
-        return settled.found
-
-    async def _read(
-        self, of: Mapping[str, str], level: RollupLevel, replicas: Sequence[str], from_s: int, to_s: int
-    ) -> _Found:
-        if from_s >= to_s:
-            return {}
-        parameters = {**of, "replicas": list(replicas), "from": from_s, "to": to_s}
+    async def _advance(self, wanted: list[Piece], open_pieces: set[tuple[Key, Piece]]) -> None:
+        """Check what is kept, read on where least is, and remove from `open_pieces` what is complete."""
+        rows = ROWS_AT_ONCE
+        steps: defaultdict[str, list[_Step]] = defaultdict(list)
+        for piece in wanted:
+            kept_to = {key: self._kept(key, piece).to_s for key in self.shown if (key, piece) in open_pieces}
+            if not kept_to:
+                continue
+            kept_s = min(kept_to.values())
+            keys = [key for key, to_s in kept_to.items() if to_s == kept_s]
+            replicas = sum(len(self.shown[key]) for key in keys)
+            windows = min((piece.to_s - kept_s) // piece.level.seconds, -(-rows // replicas))
+            rows = max(rows - windows * replicas, 0)
+            steps[piece.level.name].append(_Step(piece, kept_s, kept_s + windows * piece.level.seconds, keys))
         async with query_group() as group:
-            sums = group.create_task(self._reader.read(_sums_sql(level), parameters))
-            counts = group.create_task(self._reader.read(_counts_sql(level), parameters))
+            for of_level in steps.values():
+                group.create_task(self._take(of_level, open_pieces))
+
+    async def _take(self, steps: list[_Step], open_pieces: set[tuple[Key, Piece]]) -> None:
+        """Take steps of one level."""
+        level = steps[0].piece.level
+        keys = {key for step in steps for key in step.keys}
+        scope = self.scope if len(keys) == len(self.shown) else self.scope.of(keys)
+        revisions = await self._revisions(level, steps, scope)
+        ahead = [Piece(level, step.kept_s, step.to_s) for step in steps]
+        durations = await self._durations(level, ahead, scope)
+        for number, step in enumerate(steps, 1):
+            start = level.name, step.piece.from_s
+            for key in step.keys:
+                before, after = revisions.get((key, number), (_NO_ROWS, _NO_ROWS))
+                endpoint = self.endpoints[key]
+                kept = endpoint.kept[start]
+                if kept.revision != before:  # it was rolled up again
+                    endpoint.kept[start] = _Kept(step.piece.from_s)
+                    endpoint.total = None
+                    continue
+                if step.to_s > step.kept_s:
+                    found = durations.get((key, number), {})
+                    endpoint.kept[start] = kept.extended(step.to_s, after, found, self.shown[key])
+                    endpoint.total = None
+                if step.to_s == step.piece.to_s:
+                    open_pieces.discard((key, step.piece))
+
+    def _kept(self, key: Key, piece: Piece) -> _Kept:
+        return self.endpoints[key].kept[piece.level.name, piece.from_s]
+
+    async def _revisions(
+        self, level: RollupLevel, steps: list[_Step], scope: Scope
+    ) -> dict[tuple[Key, int], tuple[Revision, Revision]]:
+        """Return the revision of each endpoint and step (by number, from 1), of what is kept and with what comes."""
+        ranges = {
+            "froms": [step.piece.from_s for step in steps],
+            "kepts": [step.kept_s for step in steps],
+            "tos": [step.to_s for step in steps],
+        }
+        rows = await self.reader.read(scope.sql(revisions_sql(level)), scope.parameters | ranges)
+        return {
+            (Key(namespace, endpoint), number): ((kept_version, kept_count), (version, count))
+            for namespace, endpoint, number, kept_version, kept_count, version, count in rows
+        }
+
+    async def _durations(
+        self, level: RollupLevel, ranges: list[Piece], scope: Scope
+    ) -> dict[tuple[Key, int], _Found]:
+        """Return the durations of each endpoint and range (by number, from 1)."""
+        if all(each.from_s >= each.to_s for each in ranges):
+            return {}
+        parameters = {
+            **scope.parameters,
+            **self.heard_from.parameters,
+            "froms": [each.from_s for each in ranges],
+            "tos": [each.to_s for each in ranges],
+        }
+        async with query_group() as group:
+            sums = group.create_task(self.reader.read(scope.sql(sums_sql(level)), parameters))
+            counts = group.create_task(self.reader.read(scope.sql(counts_sql(level)), parameters))
         return parse_durations(counts.result(), sums.result())
 
+    def _histograms(self, key: Key, newest: _Found) -> dict[str, ReplicaHistograms]:
+        endpoint = self.endpoints[key]
+        if endpoint.total is None:
+            endpoint.total = {
+                (replica, phase): merge(
+                    kept.found.get((replica, phase), NO_DURATIONS) for kept in endpoint.kept.values()
+                )
+                for replica in self.shown[key]
+                for phase in PHASES
+            }
+        return {
+            replica: ReplicaHistograms(
+                self.limits.start_s,
+                {
+                    phase: merge(
+                        (
+                            endpoint.total.get((replica, phase), NO_DURATIONS),
+                            newest.get((replica, phase), NO_DURATIONS),
+                        )
+                    )
+                    for phase in PHASES
+                },
+            )
+            for replica in self.shown[key]
+        }
 
-def parse_durations(counts: Iterable[Row], sums: Iterable[Row]) -> _Found:
-    """Return the durations by replica and phase: counts by bucket, and the sum."""
-    sum_of = {replica: dict(zip(PHASES, row, strict=True)) for replica, *row in sums}
-    return {
-        (replica, phase): Durations(array("H", buckets), array("Q", requests), sum_of[replica][phase])
-        for replica, phase, buckets, requests in counts
-        if replica in sum_of
-    }
+
+def _prepare(endpoint: _Endpoint, replicas: Replicas, wanted: list[Piece]) -> None:
+    """Drop what cannot be kept, and begin what is not there."""
+    starts = {(piece.level.name, piece.from_s): piece.to_s for piece in wanted}
+    for start in [start for start in endpoint.kept if start not in starts]:
+        del endpoint.kept[start]
+        endpoint.total = None
+    for start, to_s in starts.items():
+        kept = endpoint.kept.get(start)
+        if kept is None or kept.to_s > to_s or kept.lacks(replicas):
+            endpoint.kept[start] = _Kept(start[1])
+            endpoint.total = None
 
 
-def _counts_sql(level: RollupLevel) -> str:
-    return "UNION ALL".join(
-        _COUNTS.format(phase=phase, table=level.requests, where=_OF_THE_REPLICAS) for phase in PHASES
-    )
-
-
-def _sums_sql(level: RollupLevel) -> str:
-    return _SUMS.format(table=level.requests, where=_OF_THE_REPLICAS)
+def parse_durations(counts: Iterable[Row], sums: Iterable[Row]) -> dict[tuple[Key, int], _Found]:
+    """Return the durations by endpoint and piece, then by replica and phase: counts by bucket, and the sum."""
+    sum_of = {tuple(row[:4]): dict(zip(PHASES, row[4:], strict=True)) for row in sums}
+    found: defaultdict[tuple[Key, int], _Found] = defaultdict(dict)
+    for namespace, endpoint, replica, piece, phase, buckets, requests in counts:
+        of_replica = sum_of.get((namespace, endpoint, replica, piece))
+        if of_replica is not None:
+            found[Key(namespace, endpoint), piece][replica, phase] = Durations(
+                array("H", buckets), array("Q", requests), of_replica[phase]
+            )
+    return found

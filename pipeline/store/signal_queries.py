@@ -11,9 +11,8 @@ from datetime import datetime
 from endpoint_analytics.pipeline.store.progress import read_progress
 from endpoint_analytics.pipeline.store.query_group import query_group
 from endpoint_analytics.pipeline.store.reader import Reader
-from endpoint_analytics.pipeline.store.signals import EndpointSignals, Key, parse_signals
-
-_ONE = "namespace = {namespace:String} AND endpoint = {endpoint:String}"
+from endpoint_analytics.pipeline.store.scope import EVERYTHING, Key, Scope
+from endpoint_analytics.pipeline.store.signals import EndpointSignals, parse_signals
 
 HEARD = """
 SELECT namespace, endpoint, replica_id, boot_id,
@@ -93,26 +92,23 @@ async def read_signals(
 
     Raises StoreError if a query fails.
     """
-    of_endpoint = {"namespace": namespace, "endpoint": endpoint}
-    return (await _read(reader, _ONE, of_endpoint, now)).get((namespace, endpoint))
+    return (await read_all_signals(reader, now, Scope(namespace, endpoint))).get(Key(namespace, endpoint))
 
 
-async def read_all_signals(reader: Reader, now: datetime) -> dict[Key, EndpointSignals]:
-    """Return the signals at `now` (aware, UTC) of every endpoint with an agent that reported recently."""
-    return await _read(reader, "true", {}, now)
-
-
-async def _read(
-    reader: Reader, whose: str, parameters: dict[str, str], now: datetime
+async def read_all_signals(
+    reader: Reader, now: datetime, scope: Scope = EVERYTHING
 ) -> dict[Key, EndpointSignals]:
-    given = parameters | {"at": now.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]}
+    """Return the signals at `now` (aware, UTC) of every endpoint in the scope with an agent that reported recently.
+
+    Raises StoreError if a query fails.
+    """
+    given = scope.parameters | {"at": now.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]}
     # SQL and Python both compare whole milliseconds.
     now = now.replace(microsecond=now.microsecond // 1000 * 1000)
     async with query_group() as group:
         progress = group.create_task(read_progress(reader))
         heard, states, levels, hardware = (
-            group.create_task(reader.read(sql.replace("WHOSE", whose), given))
-            for sql in (HEARD, STATES, LEVELS, HARDWARE)
+            group.create_task(reader.read(scope.sql(sql), given)) for sql in (HEARD, STATES, LEVELS, HARDWARE)
         )
     return parse_signals(
         heard.result(), states.result(), levels.result(), hardware.result(), progress.result(), now

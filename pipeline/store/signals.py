@@ -20,12 +20,11 @@ from endpoint_analytics.pipeline.store.read_model import (
     RequestReport,
     StateReport,
 )
+from endpoint_analytics.pipeline.store.scope import Key
 from endpoint_analytics.schemas import metrics as names
 from endpoint_analytics.schemas.replicas import ShownState
 
 Row = Sequence[Any]
-Key = tuple[str, str]
-"""Namespace and endpoint."""
 
 WINDOW_S = 20
 """For requests: the hosted original's rule uses pending requests per replica over the past 20 seconds."""
@@ -179,7 +178,7 @@ def parse_signals(
     endpoints: dict[Key, dict[str, _Replica]] = {}
 
     def replica_of(row: Row) -> _Replica:
-        return endpoints.setdefault((row[0], row[1]), {}).setdefault(row[2], _Replica())
+        return endpoints.setdefault(Key(row[0], row[1]), {}).setdefault(row[2], _Replica())
 
     for row in heard:
         replica_of(row).agents.append((Heard._make(row[4:]), level_of.get(tuple(row[:4]))))

@@ -1,4 +1,4 @@
-"""An endpoint's numbers as metric families: which families, labels and order. Pure.
+"""Endpoints' numbers as metric families: which families, labels and order. Pure.
 
 All names come from schemas.metrics.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from operator import attrgetter
 from types import MappingProxyType
@@ -22,12 +23,13 @@ from endpoint_analytics.pipeline.exposition.families import (
     Sample,
     family_of,
 )
+from endpoint_analytics.pipeline.serve.scrape.selection import ALL, Selection
+from endpoint_analytics.pipeline.store.durations import Durations, Phase, ReplicaHistograms
 from endpoint_analytics.pipeline.store.endpoint_numbers import (
     DurationSummary,
     EndpointMetrics,
     ReplicaMetrics,
 )
-from endpoint_analytics.pipeline.store.histograms import Durations, Phase, ReplicaHistograms
 from endpoint_analytics.schemas import metrics as names
 from endpoint_analytics.schemas.replicas import STATES
 
@@ -54,60 +56,79 @@ _BOUNDS = tuple(
 
 
 def endpoint_families(
-    metrics: EndpointMetrics, histograms: Mapping[str, ReplicaHistograms] = MappingProxyType({})
+    metrics: EndpointMetrics,
+    histograms: Mapping[str, ReplicaHistograms] = MappingProxyType({}),
+    *,
+    of: Labels = (),
+    selection: Selection = ALL,
 ) -> tuple[MetricFamily, ...]:
-    """Return all families that have samples, always in the same order; `histograms` by replica.
+    """Return the selected families that have samples, always in the same order; `histograms` by replica.
 
-    An unknown value has no sample, and a family without samples is left out. A summary always has a count and a sum.
+    All samples have the labels `of`. An unknown value has no sample, and a family without samples is left out. A
+    summary always has a count and a sum.
     """
+    replicas = [
+        _Labelled((*of, ("replica_id", replica.replica_id)), replica)
+        for replica in metrics.replicas
+        if selection.has_replica(replica.replica_id)
+    ]
     families = (
-        family_of(names.LATENCY, _summary(metrics.latency)),
-        family_of(names.TIME_TO_FIRST_BYTE, _summary(metrics.time_to_first_byte)),
-        family_of(names.LATENCY_SECONDS, histograms=_histograms(metrics.replicas, histograms, "latency")),
+        family_of(names.LATENCY, _summary(of, metrics.latency)),
+        family_of(names.TIME_TO_FIRST_BYTE, _summary(of, metrics.time_to_first_byte)),
+        family_of(names.LATENCY_SECONDS, histograms=_histograms(replicas, histograms, "latency")),
+        family_of(names.TIME_TO_FIRST_BYTE_SECONDS, histograms=_histograms(replicas, histograms, "ttfb")),
+        *_requests(replicas, _known_statuses(metrics.status_counts)),
+        family_of(names.MISSING_BATCHES, _by_stream(replicas, "", attrgetter("missing_batches"))),
         family_of(
-            names.TIME_TO_FIRST_BYTE_SECONDS, histograms=_histograms(metrics.replicas, histograms, "ttfb")
+            names.CONFLICTING_BATCHES, _by_stream(replicas, "_total", attrgetter("conflicting_batches"))
         ),
-        *_requests(metrics.replicas, _known_statuses(metrics.status_counts)),
-        family_of(names.MISSING_BATCHES, _by_stream(metrics.replicas, "", attrgetter("missing_batches"))),
-        family_of(
-            names.CONFLICTING_BATCHES,
-            _by_stream(metrics.replicas, "_total", attrgetter("conflicting_batches")),
-        ),
-        family_of(names.COPIED_BOOTS, _by_stream(metrics.replicas, "", attrgetter("copied_boots"))),
-        *_hardware(metrics.replicas),
-        *_engine(metrics.replicas),
-        family_of(names.REPLICA_STATE, _states(metrics.replicas)),
-        family_of(names.RUNNING_REPLICAS, _known(metrics.running_replicas)),
-        family_of(names.UNKNOWN_REPLICAS, (Sample("", (), _unknown(metrics.replicas)),)),
-        family_of(names.MIN_REPLICAS, _known(metrics.min_replicas)),
-        family_of(names.MAX_REPLICAS, _known(metrics.max_replicas)),
+        family_of(names.COPIED_BOOTS, _by_stream(replicas, "", attrgetter("copied_boots"))),
+        *_hardware(replicas),
+        *_engine(replicas),
+        family_of(names.REPLICA_STATE, _states(replicas)),
+        family_of(names.RUNNING_REPLICAS, _known(of, metrics.running_replicas)),
+        family_of(names.UNKNOWN_REPLICAS, _known(of, _unknown(metrics.replicas))),
+        family_of(names.MIN_REPLICAS, _known(of, metrics.min_replicas)),
+        family_of(names.MAX_REPLICAS, _known(of, metrics.max_replicas)),
         family_of(
             names.DATA_TIMESTAMP,
-            () if metrics.data_at is None else (Sample("", (), metrics.data_at.timestamp()),),
+            _known(of, None if metrics.data_at is None else metrics.data_at.timestamp()),
         ),
     )
-    return tuple(family for family in families if family.samples or family.histograms)
+    return tuple(
+        family
+        for family in families
+        if (family.samples or family.histograms) and selection.has_family(family.name)
+    )
 
 
-def _known(value: int | None) -> tuple[Sample, ...]:
-    return () if value is None else (Sample("", (), value),)
+@dataclass(frozen=True, slots=True)
+class _Labelled:
+    """A replica and its labels."""
+
+    labels: Labels
+    metrics: ReplicaMetrics
+
+
+def _known(of: Labels, value: float | None) -> tuple[Sample, ...]:
+    return () if value is None else (Sample("", of, value),)
 
 
 def _unknown(replicas: Sequence[ReplicaMetrics]) -> int:
     return sum(replica.state == "unknown" for replica in replicas)
 
 
-def _summary(summary: DurationSummary) -> tuple[Sample, ...]:
-    lines = [Sample("", (("quantile", str(q)),), seconds) for q, seconds in summary.quantiles_s]
+def _summary(of: Labels, summary: DurationSummary) -> tuple[Sample, ...]:
+    lines = [Sample("", (*of, ("quantile", str(q))), seconds) for q, seconds in summary.quantiles_s]
     first_s = None if summary.first_at is None else summary.first_at.timestamp()
     return (
         *lines,
-        Sample("_count", (), summary.count, first_s),
-        Sample("_sum", (), summary.sum_us / 1e6),
+        Sample("_count", of, summary.count, first_s),
+        Sample("_sum", of, summary.sum_us / 1e6),
     )
 
 
-def _requests(replicas: Sequence[ReplicaMetrics], known_statuses: frozenset[int]) -> Iterable[MetricFamily]:
+def _requests(replicas: Sequence[_Labelled], known_statuses: frozenset[int]) -> Iterable[MetricFamily]:
     statuses: list[Sample] = []
     aborted: list[Sample] = []
     dropped: list[Sample] = []
@@ -118,23 +139,21 @@ def _requests(replicas: Sequence[ReplicaMetrics], known_statuses: frozenset[int]
         names.OLDEST_PENDING: [],
     }
     for replica in replicas:
-        requests = replica.requests
+        requests, labels = replica.metrics.requests, replica.labels
         if requests is None:
             continue
-        of_replica = ("replica_id", replica.replica_id)
         first_s = requests.first_at.timestamp()
         counts = dict(requests.status_counts)
         for status in sorted(known_statuses | counts.keys()):
-            of_status = (of_replica, ("status_code", str(status)))
+            of_status = (*labels, ("status_code", str(status)))
             statuses.append(Sample("_total", of_status, counts.get(status, 0), first_s))
         for stage, count in (
             ("pending", requests.aborted_pending),
             ("streaming", requests.aborted_streaming),
         ):
-            aborted.append(Sample("_total", (of_replica, ("stage", stage)), count, first_s))
+            aborted.append(Sample("_total", (*labels, ("stage", stage)), count, first_s))
         for reason, count in requests.dropped:
-            dropped.append(Sample("_total", (of_replica, ("reason", reason)), count, first_s))
-        labels: Labels = (of_replica,)
+            dropped.append(Sample("_total", (*labels, ("reason", reason)), count, first_s))
         if (found := requests.levels) is not None:
             levels[names.PENDING_REQUESTS].append(Sample("", labels, found.pending))
             levels[names.STREAMING_REQUESTS].append(Sample("", labels, found.streaming))
@@ -156,14 +175,13 @@ def _known_statuses(status_counts: Sequence[tuple[int, int]]) -> frozenset[int]:
 
 
 def _histograms(
-    replicas: Sequence[ReplicaMetrics], found: Mapping[str, ReplicaHistograms], phase: Phase
+    replicas: Sequence[_Labelled], found: Mapping[str, ReplicaHistograms], phase: Phase
 ) -> Iterable[Histogram]:
     for replica in replicas:
-        histograms = found.get(replica.replica_id)
-        if replica.requests is not None and histograms is not None:
-            first_s = max(replica.requests.first_at.timestamp(), histograms.created_s)
-            labels: Labels = (("replica_id", replica.replica_id),)
-            yield _histogram(labels, histograms.durations[phase], first_s)
+        requests, histograms = replica.metrics.requests, found.get(replica.metrics.replica_id)
+        if requests is not None and histograms is not None:
+            first_s = max(requests.first_at.timestamp(), histograms.created_s)
+            yield _histogram(replica.labels, histograms.durations[phase], first_s)
 
 
 def _histogram(labels: Labels, durations: Durations, created_s: float) -> Histogram:
@@ -184,22 +202,20 @@ def _histogram(labels: Labels, durations: Durations, created_s: float) -> Histog
 
 
 def _by_stream(
-    replicas: Sequence[ReplicaMetrics],
+    replicas: Sequence[_Labelled],
     suffix: str,
     counts: Callable[[ReplicaMetrics], tuple[tuple[str, int], ...]],
 ) -> Iterable[Sample]:
     for replica in replicas:
-        for stream, count in counts(replica):
-            yield Sample(suffix, (("replica_id", replica.replica_id), ("stream", stream)), count)
+        for stream, count in counts(replica.metrics):
+            yield Sample(suffix, (*replica.labels, ("stream", stream)), count)
 
 
-def _hardware(replicas: Sequence[ReplicaMetrics]) -> Iterable[MetricFamily]:
+def _hardware(replicas: Sequence[_Labelled]) -> Iterable[MetricFamily]:
     samples: dict[str, list[Sample]] = {metric.name: [] for metric in names.HARDWARE_METRICS if metric.family}
     for replica in replicas:
-        for sample in replica.hardware:
-            labels: Labels = (("replica_id", replica.replica_id),)
-            if sample.device:
-                labels = (*labels, ("gpu", sample.device))
+        for sample in replica.metrics.hardware:
+            labels = (*replica.labels, ("gpu", sample.device)) if sample.device else replica.labels
             samples[sample.metric].append(Sample("", labels, sample.value))
     for metric in names.HARDWARE_METRICS:
         if metric.family and metric.counter:
@@ -209,13 +225,12 @@ def _hardware(replicas: Sequence[ReplicaMetrics]) -> Iterable[MetricFamily]:
             yield MetricFamily(metric.family, "gauge", metric.help, metric.unit, tuple(samples[metric.name]))
 
 
-def _engine(replicas: Sequence[ReplicaMetrics]) -> Iterable[MetricFamily]:
+def _engine(replicas: Sequence[_Labelled]) -> Iterable[MetricFamily]:
     """Yield the standard metrics, then, by name, the additional ones that agents are configured to send."""
     samples: dict[str, list[Sample]] = {}
     for replica in replicas:
-        for sample in replica.engine:
-            label = ("replica_id", replica.replica_id)
-            samples.setdefault(sample.metric, []).append(Sample("", (label,), sample.value))
+        for sample in replica.metrics.engine:
+            samples.setdefault(sample.metric, []).append(Sample("", replica.labels, sample.value))
     for metric in names.ENGINE_METRICS:
         if metric.name in samples:
             yield MetricFamily(
@@ -231,9 +246,10 @@ def _engine(replicas: Sequence[ReplicaMetrics]) -> Iterable[MetricFamily]:
         )
 
 
-def _states(replicas: Sequence[ReplicaMetrics]) -> Iterable[Sample]:
+def _states(replicas: Sequence[_Labelled]) -> Iterable[Sample]:
     for replica in replicas:
-        if replica.state not in (None, "unknown"):
+        current = replica.metrics.state
+        if current not in (None, "unknown"):
             for state in STATES:
-                labels = (("replica_id", replica.replica_id), (names.REPLICA_STATE.name, state))
-                yield Sample("", labels, int(state == replica.state))
+                labels = (*replica.labels, (names.REPLICA_STATE.name, state))
+                yield Sample("", labels, int(state == current))

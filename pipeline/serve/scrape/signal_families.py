@@ -5,13 +5,16 @@ An unknown value has no sample, and so no family: Prometheus then shows a gap, n
 
 from __future__ import annotations
 
-from endpoint_analytics.pipeline.exposition.families import MetricFamily, Sample, family_of
+from endpoint_analytics.pipeline.exposition.families import Labels, MetricFamily, Sample, family_of
+from endpoint_analytics.pipeline.serve.scrape.selection import ALL, Selection
 from endpoint_analytics.pipeline.store.signals import EndpointSignals
 from endpoint_analytics.schemas import metrics as names
 
 
-def signal_families(signals: EndpointSignals | None) -> tuple[MetricFamily, ...]:
-    """Return the families of the known values, always in the same order."""
+def signal_families(
+    signals: EndpointSignals | None, *, of: Labels = (), selection: Selection = ALL
+) -> tuple[MetricFamily, ...]:
+    """Return the selected families of the known values, always in the same order, with the labels `of`."""
 
     if signals is None:
         return ()
@@ -25,4 +28,8 @@ def signal_families(signals: EndpointSignals | None) -> tuple[MetricFamily, ...]
         (names.AUTOSCALING_GPU_PERCENT, signals.gpu_percent),
         (names.AUTOSCALING_GPU_MEMORY_PERCENT, signals.gpu_memory_percent),
     )
-    return tuple(family_of(name, (Sample("", (), value),)) for name, value in values if value is not None)
+    return tuple(
+        family_of(family, (Sample("", of, value),))
+        for family, value in values
+        if value is not None and selection.has_family(family.name)
+    )

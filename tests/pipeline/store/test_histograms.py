@@ -2,26 +2,31 @@
 
 import asyncio
 import random
+from array import array
 from collections import Counter
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from tests.pipeline.serve.api.executor import ClientExecutor
 from tests.pipeline.serve.api.traffic import make_requests, window_rows
-from tests.pipeline.store.rows import insert
+from tests.pipeline.store.rows import boot, insert, text
 
 from endpoint_analytics.pipeline.core.sketch import buckets_of
 from endpoint_analytics.pipeline.store.connect import connect
+from endpoint_analytics.pipeline.store.durations import Durations, merge
+from endpoint_analytics.pipeline.store.endpoint_metrics import HeardFrom
 from endpoint_analytics.pipeline.store.histograms import (
     FURTHEST_BEHIND_S,
-    Durations,
     HistogramReader,
     boundaries,
-    merge,
+    pieces,
 )
 from endpoint_analytics.pipeline.store.rollup import read_rollup_progress, roll_up
 from endpoint_analytics.pipeline.store.rollup_levels import DAY_S, Retention, RollupProgress
+from endpoint_analytics.pipeline.store.scope import EVERYTHING, Key, Scope
 
 NOW_S = int(datetime.now(UTC).timestamp())
 BEGIN_S = NOW_S // 3600 * 3600 - 5 * 3600
@@ -40,6 +45,14 @@ class CountingReader:
         return self._client.query(sql, parameters=dict(parameters)).result_rows
 
 
+class SlowReader(CountingReader):
+    """Lets others go first before each query."""
+
+    async def read(self, sql, parameters):
+        await asyncio.sleep(0)
+        return await super().read(sql, parameters)
+
+
 @pytest.fixture(scope="module")
 def made():
     return make_requests(BOOTS, BEGIN_S, NOW_S // 10 * 10, 1, random.Random(4))
@@ -49,6 +62,10 @@ def made():
 def filled(config, made):
     client = connect(config)
     insert(client, "request_windows", window_rows(made, []))
+    now = datetime.now(UTC)
+    first_at = text(datetime.fromtimestamp(BEGIN_S, UTC))
+    boots = [boot(now, replica=replica, boot_id=boot_id) for replica, boot_id in BOOTS]
+    insert(client, "boot_states", [{**each, "first_at": first_at} for each in boots])
     asyncio.run(roll_up(ClientExecutor(client)))
     yield client
     client.close()
@@ -58,15 +75,24 @@ def progress_of(client) -> RollupProgress:
     return asyncio.run(read_rollup_progress(ClientExecutor(client)))
 
 
-def read(histograms, progress, now_s=NOW_S, replicas=("r1", "r2")):
-    return asyncio.run(histograms.read("acme", "llm", replicas, now_s, progress))
+KEY = Key("acme", "llm")
+HEARD = HeardFrom(datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC) - timedelta(hours=1))
+
+
+def read(histograms, progress, now_s=NOW_S, replicas=("r1", "r2"), first_s=BEGIN_S):
+    shown = {KEY: dict.fromkeys(replicas, first_s)}
+    return asyncio.run(histograms.read(Scope(*KEY), shown, HEARD, now_s, progress)).get(KEY, {})
 
 
 def truth(made, replica, phase) -> Durations:
     values = [getattr(each, f"{phase}_us") for each in made if each.replica == replica]
     counts = Counter(buckets_of(np.array(values, dtype=np.int64)).tolist())
-    buckets = tuple(sorted(counts))
-    return Durations(buckets, tuple(counts[bucket] for bucket in buckets), sum(values))
+    buckets = sorted(counts)
+    return durations_of(buckets, [counts[bucket] for bucket in buckets], sum(values))
+
+
+def durations_of(buckets, counts, sum_us) -> Durations:
+    return Durations(array("H", buckets), array("Q", counts), sum_us)
 
 
 def test_every_request_of_every_level_is_in_them_once(filled, made):
@@ -85,14 +111,64 @@ def test_what_is_settled_is_read_once(filled, made):
     reader = CountingReader(filled)
     histograms, progress = HistogramReader(reader, 10), progress_of(filled)
     first = read(histograms, progress)
-    limits = boundaries(NOW_S, progress)
-    hours = 4 if limits.old_to_s > limits.start_s else 2  # counts and sums, of one span or two
-    assert reader.asked == {"request_hours": hours, "request_minutes": 2, "request_windows": 2}
+    assert reader.asked == {"request_hours": 2, "request_minutes": 2, "request_windows": 2}  # counts and sums
     assert read(histograms, progress) == first
-    assert reader.asked == {"request_hours": hours, "request_minutes": 2, "request_windows": 4}
+    assert reader.asked == {"request_hours": 2, "request_minutes": 2, "request_windows": 4}
     grown = read(histograms, progress, replicas=("r1", "r2", "r3"))
     assert grown["r3"].durations["latency"] == truth(made, "r3", "latency")
     assert {replica: grown[replica] for replica in first} == first
+
+
+def test_a_replica_that_is_new_costs_no_reading(filled, made):
+    reader = CountingReader(filled)
+    histograms, progress = HistogramReader(reader, 10), progress_of(filled)
+    first = read(histograms, progress)
+    reader.asked.clear()
+    found = read(histograms, progress, replicas=("r1", "r2", "new"), first_s=NOW_S - 60)
+    assert reader.asked == {"request_windows": 2}
+    assert found["new"].durations["latency"].total == 0
+    assert {replica: found[replica] for replica in first} == first
+
+
+def test_a_minute_that_is_settled_is_added_to_what_is_kept(filled, made):
+    """As time passes, the boundaries move through all levels: the total stays, and little is read again."""
+    reader = CountingReader(filled)
+    histograms, progress = HistogramReader(reader, 10), progress_of(filled)
+    expected = truth(made, "r1", "latency")
+    for back_s in range(3 * 3600, -1, -1380):
+        at_s = NOW_S - back_s
+        then = replace(progress, minute_to=at_s // 60 * 60, hour_to=at_s // 3600 * 3600)
+        assert read(histograms, then, at_s)["r1"].durations["latency"] == expected
+    assert reader.asked["request_minutes"] <= 2 * 9
+
+
+def test_what_takes_long_is_read_in_steps_and_unknown_until_then(filled, made, monkeypatch):
+    monkeypatch.setattr("endpoint_analytics.pipeline.store.histograms.ROWS_AT_ONCE", 20)
+    monkeypatch.setattr("endpoint_analytics.pipeline.store.histograms.STEPS_AT_ONCE", 3)
+    histograms, progress = HistogramReader(CountingReader(filled), 10), progress_of(filled)
+    scrapes = 0
+    while not (found := read(histograms, progress)):
+        scrapes += 1
+    assert 2 < scrapes < 200
+    assert found["r1"].durations["latency"] == truth(made, "r1", "latency")
+    assert read(histograms, progress) == found
+
+
+def test_scrapes_of_one_and_of_all_may_run_at_once(filled, made):
+    histograms, progress = HistogramReader(SlowReader(filled), 10), progress_of(filled)
+    shown = {KEY: {"r1": BEGIN_S}}
+
+    async def both():
+        return await asyncio.gather(
+            *(
+                histograms.read(scope, shown, HEARD, NOW_S, progress)
+                for scope in (Scope(*KEY), Scope("acme"), EVERYTHING)
+            )
+        )
+
+    for _ in range(2):
+        for found in asyncio.run(both()):
+            assert found[KEY]["r1"].durations["latency"] == truth(made, "r1", "latency")
 
 
 def test_a_late_row_counts_as_soon_as_it_is_rolled_up(filled, made):
@@ -135,17 +211,21 @@ def test_they_are_unknown_while_too_much_is_not_rolled_up():
 @pytest.mark.parametrize("days", [4, 5, 30, 400])
 def test_the_start_is_always_within_what_is_kept(days):
     starts = set()
-    for now_s in range(20_000 * DAY_S, (20_000 + 2 * days) * DAY_S, DAY_S // 2):
+    step = min(days // 2, 28)
+    for now_s in range(20_000 * DAY_S, (20_000 + 4 * step) * DAY_S, DAY_S // 2):
         limits = boundaries(now_s, RollupProgress(Retention(4, 4, days), now_s, now_s))
         assert limits is not None
         assert list(limits) == sorted(limits)
-        assert 0 <= now_s - limits.start_s <= (days // 2 + 1) * DAY_S
+        assert 0 <= now_s - limits.start_s <= (step + 1) * DAY_S
         starts.add(limits.start_s)
-    assert 3 <= len(starts) <= 6
+        parts = pieces(limits)
+        assert sum(part.to_s - part.from_s for part in parts) == limits.minutes_to_s - limits.start_s
+        assert all(one.to_s == next_one.from_s for one, next_one in pairwise(parts))
+    assert 4 <= len(starts) <= 5
 
 
 def test_it_restarts_at_0():
-    step_s = 200 * DAY_S
+    step_s = 28 * DAY_S
     limits = boundaries(100 * step_s, RollupProgress(Retention(), 100 * step_s, 100 * step_s))
     assert set(limits) == {100 * step_s}  # nothing from before is read
 
@@ -153,5 +233,6 @@ def test_it_restarts_at_0():
 def test_merging_adds_up():
     assert merge([]) == Durations()
     parts = [Durations((1, 5), (2, 3), 40), Durations(), Durations((0, 5), (1, 1), 5)]
-    assert merge(parts) == Durations((0, 1, 5), (1, 2, 4), 45)
+    assert merge(parts) == durations_of((0, 1, 5), (1, 2, 4), 45)
+    assert merge(parts[:2]) == parts[0]
     assert merge(parts).total == 7

@@ -12,6 +12,7 @@ from endpoint_analytics.pipeline.serve.scrape.scrapes import Scrapes
 from endpoint_analytics.pipeline.store.endpoint_metrics import MetricsSettings
 from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.rollup import cached_progress, roll_up
+from endpoint_analytics.pipeline.store.scope import Scope
 
 
 class FailingReader(ClientExecutor):
@@ -47,7 +48,7 @@ def test_histograms_that_cannot_be_read_are_left_out(client, table):
         now=lambda: datetime.now(UTC),
         clock=time.monotonic,
     )
-    exposition, _ = asyncio.run(scrapes.scrape("acme", "llm"))
+    exposition, _ = asyncio.run(scrapes.scrape(Scope("acme", "llm")))
     names = {family.name for family in exposition.families}
     assert {"http_requests", "latency_distribution"} <= names
     assert ("latency_seconds" in names) == (table == "nothing")
