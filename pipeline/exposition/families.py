@@ -6,10 +6,14 @@ a stateset until a renderer converts it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from endpoint_analytics.pipeline.exposition.numbers import number_text
 from endpoint_analytics.schemas import metrics as names
@@ -40,17 +44,18 @@ class NativeBuckets(NamedTuple):
     """
 
     schema: int
-    indexes: Sequence[int]
-    counts: Sequence[int]
+    indexes: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64]
     zero_count: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Histogram:
     """One histogram: cumulative counts by upper bound without the last, infinite one, and the native buckets."""
 
     labels: Labels
-    cumulative: tuple[tuple[float, int], ...]
+    bounds: Sequence[float]
+    cumulative: Sequence[int]
     native: NativeBuckets
     count: int
     sum: float
@@ -58,9 +63,8 @@ class Histogram:
 
     def samples(self) -> Iterator[Sample]:
         """Yield its lines in text formats."""
-        for bound, count in self.cumulative:
+        for bound, count in zip((*self.bounds, math.inf), (*self.cumulative, self.count), strict=True):
             yield Sample("_bucket", (*self.labels, ("le", number_text(bound))), count)
-        yield Sample("_bucket", (*self.labels, ("le", "+Inf")), self.count)
         yield Sample("_count", self.labels, self.count)
         yield Sample("_sum", self.labels, self.sum)
 

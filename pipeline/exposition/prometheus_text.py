@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from endpoint_analytics.pipeline.exposition.families import MetricFamily
-from endpoint_analytics.pipeline.exposition.numbers import number_text
-from endpoint_analytics.pipeline.exposition.openmetrics import label_text
+from endpoint_analytics.pipeline.exposition.openmetrics import sample_lines
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -24,10 +23,7 @@ def render(families: Iterable[MetricFamily]) -> bytes:
         kind = "gauge" if family.type == "stateset" else family.type
         lines.append(f"# HELP {name} {escape_help(family.help)}")
         lines.append(f"# TYPE {name} {kind}")
-        lines.extend(
-            f"{family.name}{sample.suffix}{label_text(sample.labels)} {number_text(sample.value)}"
-            for sample in family.lines()
-        )
+        lines.extend(sample_lines(family))
     lines.append("")
     return "\n".join(lines).encode()
 

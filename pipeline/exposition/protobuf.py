@@ -12,6 +12,9 @@ from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
 from struct import Struct
 
+import numpy as np
+import numpy.typing as npt
+
 from endpoint_analytics.pipeline.exposition.families import (
     FamilyType,
     Histogram,
@@ -29,6 +32,7 @@ _GAUGE, _COUNTER, _SUMMARY, _HISTOGRAM = 2, 3, 4, 7
 _LARGEST_GAP = 2
 """Empty buckets between two filled ones that are sent as zeros, which takes fewer bytes than a new span."""
 _DOUBLE = Struct("<d").pack
+_FIRST = np.zeros(1, dtype=np.int64)
 
 
 def render(families: Iterable[MetricFamily]) -> bytes:
@@ -79,7 +83,8 @@ def _summaries(samples: Iterable[Sample]) -> Iterator[bytes]:
 
 def _histogram(histogram: Histogram) -> bytes:
     parts = [_integer(1, histogram.count), _double(2, histogram.sum)]
-    for bound, count in (*histogram.cumulative, (math.inf, histogram.count)):
+    counts = (*histogram.cumulative, histogram.count)
+    for bound, count in zip((*histogram.bounds, math.inf), counts, strict=True):
         bucket = _COUNT + _varint(count) + _bound(bound)
         parts += (_BUCKET, _SMALL[len(bucket)], bucket)
     parts += (_native(histogram.native), _bytes(15, _timestamp(histogram.created_s)))
@@ -89,44 +94,50 @@ def _histogram(histogram: Histogram) -> bytes:
 def _native(native: NativeBuckets) -> bytes:
     """Return the fields of the native buckets: spans of consecutive buckets, and each count's change."""
     message = _integer(5, _zigzag(native.schema)) + _double(6, 0.0) + _integer(7, native.zero_count)
-    spans: list[list[int]] = []
-    deltas: list[int] = []
-    next_index, count_before = 0, 0
-    for index, count in zip(native.indexes, native.counts, strict=True):
-        gap = index - next_index
-        if gap or not spans:
-            if not spans or gap > _LARGEST_GAP:
-                spans.append([gap, 0])
-            else:
-                deltas += (-count_before, *(0,) * (gap - 1))
-                spans[-1][1] += gap
-                count_before = 0
-        deltas.append(count - count_before)
-        spans[-1][1] += 1
-        count_before, next_index = count, index + 1
-    for offset, length in spans or [[0, 0]]:  # an empty span marks an empty native histogram
-        message += _bytes(12, _integer(1, _zigzag(offset)) + _integer(2, length))
-    if deltas:
-        least, most = -len(_DELTAS) // 2, len(_DELTAS) // 2
-        message += _bytes(
-            13,
-            b"".join(
-                [_DELTAS[delta] if least <= delta < most else _varint(_zigzag(delta)) for delta in deltas]
-            ),
-        )
-    return message
+    indexes = native.indexes
+    if not indexes.size:
+        return message + _bytes(12, _integer(1, 0) + _integer(2, 0))  # an empty span marks an empty histogram
+    # Where a span begins and ends: places in `indexes`.
+    breaks = np.flatnonzero(indexes[1:] - indexes[:-1] > _LARGEST_GAP + 1) + 1
+    begins, ends = np.concatenate((_FIRST, breaks)), np.concatenate((breaks, (indexes.size,)))
+    first, last = indexes[begins], indexes[ends - 1]
+    lengths = last - first + 1
+    offsets = first - np.concatenate((_FIRST, last[:-1] + 1))
+    message += b"".join(
+        _bytes(12, _integer(1, _zigzag(offset)) + _integer(2, length))
+        for offset, length in zip(offsets.tolist(), lengths.tolist(), strict=True)
+    )
+    # Buckets of all spans in one row, after a zero; those within gaps are zeros.
+    starts = np.cumsum(lengths) - lengths + 1
+    row = np.zeros(int(lengths.sum()) + 1, dtype=np.int64)
+    row[indexes + np.repeat(starts - first, ends - begins)] = native.counts
+    return message + _bytes(13, _deltas(row[1:] - row[:-1]))
+
+
+def _deltas(deltas: npt.NDArray[np.int64]) -> bytes:
+    least, most = -len(_DELTAS) // 2, len(_DELTAS) // 2
+    if deltas.min() >= least and deltas.max() < most:
+        return b"".join([_DELTAS[delta] for delta in deltas.tolist()])
+    return b"".join([_varint(_zigzag(delta)) for delta in deltas.tolist()])
+
+
+def _labels(labels: Labels) -> bytes:
+    return b"".join(map(_label, labels))
+
+
+@lru_cache(maxsize=50_000)
+def _label(label: tuple[str, str]) -> bytes:
+    name, value = label
+    return _bytes(1, _bytes(1, name.encode()) + _bytes(2, value.encode()))
 
 
 @lru_cache(maxsize=10_000)
-def _labels(labels: Labels) -> bytes:
-    return b"".join(_bytes(1, _bytes(1, name.encode()) + _bytes(2, value.encode())) for name, value in labels)
-
-
 def _timestamp(at_s: float) -> bytes:
     seconds, rest = divmod(round(at_s * 1_000_000), 1_000_000)
     return _integer(1, seconds) + _integer(2, rest * 1_000)
 
 
+@cache
 def _field(number: int, wire_type: int) -> bytes:
     return _varint(number << 3 | wire_type)
 
@@ -155,6 +166,10 @@ def _varint(value: int) -> bytes:
         return _SMALL[value]
     if value < 16_384:
         return bytes((value & 127 | 128, value >> 7))
+    if value < 2_097_152:
+        return bytes((value & 127 | 128, value >> 7 & 127 | 128, value >> 14))
+    if value < 268_435_456:
+        return bytes((value & 127 | 128, value >> 7 & 127 | 128, value >> 14 & 127 | 128, value >> 21))
     found = bytearray()
     while value >= 128:
         found.append(value & 127 | 128)

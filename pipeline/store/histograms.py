@@ -26,12 +26,7 @@ from endpoint_analytics.pipeline.store.durations import (
     merge,
 )
 from endpoint_analytics.pipeline.store.endpoint_metrics import HeardFrom
-from endpoint_analytics.pipeline.store.histogram_sql import (
-    NOT_ROLLED_UP,
-    counts_sql,
-    revisions_sql,
-    sums_sql,
-)
+from endpoint_analytics.pipeline.store.histogram_sql import NOT_ROLLED_UP, durations_sql, revisions_sql
 from endpoint_analytics.pipeline.store.query_group import query_group
 from endpoint_analytics.pipeline.store.reader import Reader, Row
 from endpoint_analytics.pipeline.store.rollup_levels import (
@@ -44,7 +39,7 @@ from endpoint_analytics.pipeline.store.rollup_levels import (
 )
 from endpoint_analytics.pipeline.store.scope import Key, Scope
 
-SETTLED_MINUTES_S, SETTLED_HOURS_S = 180, 7_200
+SETTLED_MINUTES_S, SETTLED_HOURS_S = 90, 7_200
 """Windows are read from a coarser level this long after their end: most late rows were rolled up again by then."""
 LATEST_S = 3 * DAY_S
 """Hours before this are not rolled up again: an agent's message is at most 48 h late."""
@@ -54,8 +49,8 @@ MOST_DAYS = 28
 """After so many days histograms restart at 0: what a service that starts must read is bounded."""
 ROWS_AT_ONCE = 100_000
 """Rows that one query reads, about a second of one core."""
-STEPS_AT_ONCE = 8
-"""Queries of one scrape for what is not kept yet. If more are needed, the next scrapes continue."""
+STEPS_AT_ONCE = 4
+"""Queries of a level in one scrape for what is not kept yet. If more are needed, the next scrapes continue."""
 _SLACK_S = 10
 """A rollup may have missed rows that were stored less than this before it looked."""
 _FOREVER = 2**32 - 1
@@ -128,10 +123,10 @@ _Found = dict[tuple[str, Phase], Durations]
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """What was read of a piece of one endpoint, before `to_s`, as of a revision."""
+    """What was read of a piece of one endpoint, before `to_s`, as of a revision; None if nothing was."""
 
     to_s: int
-    revision: Revision = _NO_ROWS
+    revision: Revision | None = None
     replicas: frozenset[str] = frozenset()
     found: _Found = field(default_factory=dict)
 
@@ -203,9 +198,14 @@ class HistogramReader:
             limits = boundaries(now_s, progress, windows_s, minutes_s)
             groups.append((limits or everywhere, late))
         found: dict[Key, dict[str, ReplicaHistograms]] = {}
-        for limits, keys in groups:
-            if keys:
-                found |= await self._read_group(scope.of(keys) if late else scope, keys, heard_from, limits)
+        try:
+            for limits, keys in groups:
+                if keys:
+                    part = scope.of(keys) if late else scope
+                    found |= await self._read_group(part, keys, heard_from, limits)
+        finally:
+            while len(self._endpoints) > max(self._bound, len(shown)):
+                self._endpoints.popitem(last=False)
         return found
 
     async def _read_group(
@@ -221,8 +221,6 @@ class HistogramReader:
             for key, endpoint in endpoints.items():
                 self._endpoints[key] = endpoint
                 self._endpoints.move_to_end(key)
-            while len(self._endpoints) > max(self._bound, len(shown)):
-                self._endpoints.popitem(last=False)
 
 
 def _copy(endpoint: _Endpoint | None) -> _Endpoint:
@@ -264,7 +262,7 @@ class _Reading:
         """Return the histograms, without the endpoints of which too much is not kept yet for one scrape."""
         wanted = pieces(self.limits)
         for key, replicas in self.shown.items():
-            _prepare(self.endpoints[key], replicas, wanted)
+            self._prepare(self.endpoints[key], replicas, wanted)
         open_pieces = {(key, piece) for key in self.shown for piece in wanted}
         for _ in range(STEPS_AT_ONCE):
             if not open_pieces:
@@ -276,6 +274,24 @@ class _Reading:
         return {
             key: self._histograms(key, newest.get((key, 1), {})) for key in self.shown if key not in unknown
         }
+
+    def _prepare(self, endpoint: _Endpoint, replicas: Replicas, wanted: list[Piece]) -> None:
+        """Drop what cannot be kept, and begin what is not there."""
+        starts = {(piece.level.name, piece.from_s): piece for piece in wanted}
+        for start in [start for start in endpoint.kept if start not in starts]:
+            del endpoint.kept[start]
+            endpoint.total = None
+        for start, piece in starts.items():
+            kept = endpoint.kept.get(start)
+            if kept is None or kept.to_s > piece.to_s or kept.lacks(replicas):
+                endpoint.kept[start] = self._begun(piece)
+                endpoint.total = None
+
+    def _begun(self, piece: Piece) -> _Kept:
+        """Return the piece with nothing read of it but the time before the first replica."""
+        first_s = min(min(replicas.values()) for replicas in self.shown.values())
+        empty_to_s = first_s // piece.level.seconds * piece.level.seconds
+        return _Kept(min(max(empty_to_s, piece.from_s), piece.to_s))
 
     async def _advance(self, wanted: list[Piece], open_pieces: set[tuple[Key, Piece]]) -> None:
         """Check what is kept, read on where least is, and remove from `open_pieces` what is complete."""
@@ -309,8 +325,8 @@ class _Reading:
                 before, after = revisions.get((key, number), (_NO_ROWS, _NO_ROWS))
                 endpoint = self.endpoints[key]
                 kept = endpoint.kept[start]
-                if kept.revision != before:  # it was rolled up again
-                    endpoint.kept[start] = _Kept(step.piece.from_s)
+                if kept.revision not in (None, before):  # it was rolled up again
+                    endpoint.kept[start] = self._begun(step.piece)
                     endpoint.total = None
                     continue
                 if step.to_s > step.kept_s:
@@ -350,10 +366,7 @@ class _Reading:
             "froms": [each.from_s for each in ranges],
             "tos": [each.to_s for each in ranges],
         }
-        async with query_group() as group:
-            sums = group.create_task(self.reader.read(scope.sql(sums_sql(level)), parameters))
-            counts = group.create_task(self.reader.read(scope.sql(counts_sql(level)), parameters))
-        return parse_durations(counts.result(), sums.result())
+        return parse_durations(await self.reader.read(scope.sql(durations_sql(level)), parameters))
 
     def _histograms(self, key: Key, newest: _Found) -> dict[str, ReplicaHistograms]:
         endpoint = self.endpoints[key]
@@ -382,27 +395,13 @@ class _Reading:
         }
 
 
-def _prepare(endpoint: _Endpoint, replicas: Replicas, wanted: list[Piece]) -> None:
-    """Drop what cannot be kept, and begin what is not there."""
-    starts = {(piece.level.name, piece.from_s): piece.to_s for piece in wanted}
-    for start in [start for start in endpoint.kept if start not in starts]:
-        del endpoint.kept[start]
-        endpoint.total = None
-    for start, to_s in starts.items():
-        kept = endpoint.kept.get(start)
-        if kept is None or kept.to_s > to_s or kept.lacks(replicas):
-            endpoint.kept[start] = _Kept(start[1])
-            endpoint.total = None
-
-
-def parse_durations(counts: Iterable[Row], sums: Iterable[Row]) -> dict[tuple[Key, int], _Found]:
-    """Return the durations by endpoint and piece, then by replica and phase: counts by bucket, and the sum."""
-    sum_of = {tuple(row[:4]): dict(zip(PHASES, row[4:], strict=True)) for row in sums}
+def parse_durations(rows: Iterable[Row]) -> dict[tuple[Key, int], _Found]:
+    """Return the durations by endpoint and piece, then by replica and phase."""
     found: defaultdict[tuple[Key, int], _Found] = defaultdict(dict)
-    for namespace, endpoint, replica, piece, phase, buckets, requests in counts:
-        of_replica = sum_of.get((namespace, endpoint, replica, piece))
-        if of_replica is not None:
-            found[Key(namespace, endpoint), piece][replica, phase] = Durations(
-                array("H", buckets), array("Q", requests), of_replica[phase]
-            )
+    for namespace, endpoint, replica, piece, latency, latency_sum_us, ttfb, ttfb_sum_us in rows:
+        of_piece = found[Key(namespace, endpoint), piece]
+        for phase, (buckets, counts), sum_us in zip(
+            PHASES, (latency, ttfb), (latency_sum_us, ttfb_sum_us), strict=True
+        ):
+            of_piece[replica, phase] = Durations(array("H", buckets), array("Q", counts), sum_us)
     return found

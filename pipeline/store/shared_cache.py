@@ -23,7 +23,10 @@ class _Entry(Generic[Value]):
 
 
 class SharedCache(Generic[Key, Value]):
-    """Values by key, each kept for `keep_s` from the start of its lookup; the oldest is evicted when it is full."""
+    """Values by key, each kept for `keep_s` from the start of its lookup; the oldest is evicted when it is full.
+
+    A lookup removes what is no longer kept.
+    """
 
     def __init__(self, keep_s: float, entries: int, clock: Callable[[], float]) -> None:
         self._keep_s = keep_s
@@ -44,6 +47,7 @@ class SharedCache(Generic[Key, Value]):
             return await asyncio.shield(entry.task), "joined"
         if entry is not None and self._clock() < entry.expires_s and not _failed(entry.task):
             return entry.task.result(), "hit"
+        self._remove_expired()
         entry = _Entry(asyncio.ensure_future(_awaited(read)), self._clock() + self._keep_s)
         entry.task.add_done_callback(_failed)  # retrieves the exception, in case nobody waits any longer
         self._entries[key] = entry
@@ -51,6 +55,17 @@ class SharedCache(Generic[Key, Value]):
         while len(self._entries) > self._bound:
             self._entries.popitem(last=False)
         return await asyncio.shield(entry.task), "miss"
+
+
+    def _remove_expired(self) -> None:
+        """Remove the oldest entries that are not kept any longer, up to one whose lookup still runs."""
+        now_s = self._clock()
+        while self._entries:
+            oldest = next(iter(self._entries))
+            entry = self._entries[oldest]
+            if entry.expires_s > now_s or not entry.task.done():
+                return
+            del self._entries[oldest]
 
 
 def _failed(task: asyncio.Task[Value]) -> bool:

@@ -1,6 +1,6 @@
 """Scraping a namespace of 200 endpoints with 10 replicas each at one URL; the peer: 200 scrapes of one endpoint each.
 
-The real service on a real ClickHouse that holds four hours of windows, as the worker stores them: two histograms a
+The real service on a real ClickHouse that holds an hour of windows, as the worker stores them: two histograms a
 replica, eight statuses, hardware with one GPU. Requests accept gzip, as Prometheus's do.
 """
 
@@ -21,11 +21,11 @@ from endpoint_analytics.pipeline.exposition.protobuf import CONTENT_TYPE as PROT
 from endpoint_analytics.pipeline.store.connect import Client, connect
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.tokens import create_token
-from tests.benchmarks.rendering import _MAIN, STATUSES, _cpu_s, _EXPORTED, _line, _port
+from tests.benchmarks.rendering import _EXPORTED, _MAIN, STATUSES, _cpu_s, _line, _port
 from tests.pipeline.store.rows import all_known
 
 ENDPOINTS, REPLICAS_EACH = 200, 10
-HOURS = 4
+HOURS = 1
 ROUNDS = 10
 TEXT = "application/openmetrics-text; version=1.0.0"
 
@@ -35,7 +35,9 @@ _REPLICAS = f"""
         concat('replica-', toString(number), '-hskoj') AS replica
     FROM numbers({ENDPOINTS * REPLICAS_EACH})
 ) AS r"""
-_SKETCH = "arraySort(arrayDistinct(arrayMap(i -> {base} + cityHash64(r.replica, w.number, i) % 160, range(20))))"
+_SKETCH = (
+    "arraySort(arrayDistinct(arrayMap(i -> {base} + cityHash64(r.replica, w.number, i) % 160, range(20))))"
+)
 _FILL = (
     f"""INSERT INTO request_windows (namespace, endpoint, replica_id, boot_id, window_start, version, covered_to_us,
     latency_buckets, latency_counts, latency_sum_us, ttfb_buckets, ttfb_counts, ttfb_sum_us, latency_count, ttfb_count)
@@ -45,14 +47,14 @@ _FILL = (
     FROM {_REPLICAS} CROSS JOIN numbers({{from}}, 360) AS w""",
     f"""INSERT INTO hardware_windows (namespace, endpoint, replica_id, boot_id, device, metric, window_start,
     version, samples, sum, last, last_at) SELECT 'bench', endpoint, replica, 'b', device.2, device.1,
-    toDateTime({{now_s}} - {{now_s}} % 10 - w.number * 10 + 3600) AS at, 1, 10, 372.5, 37.25, at + 9
-    FROM {_REPLICAS} CROSS JOIN numbers({{from}} / 360, 1) AS w
+    toDateTime({{now_s}} - {{now_s}} % 10 - w.number * 10 + 120) AS at, 1, 10, 372.5, 37.25, at + 9
+    FROM {_REPLICAS} CROSS JOIN numbers(20) AS w
     ARRAY JOIN {[(metric.name, "gpu0" if metric.per_device else "") for metric in _EXPORTED]} AS device""",
 )
 _BOOTS = (
-    f"""INSERT INTO boot_states (stream, namespace, endpoint, replica_id, boot_id, version, chunk_time, first_at, last_at,
-    last_append, status_codes, status_counts, finished)
-    SELECT stream, 'bench', endpoint, replica, 'b', 1, {{now_s}}, now64(6) - INTERVAL 30 DAY,
+    f"""INSERT INTO boot_states (stream, namespace, endpoint, replica_id, boot_id, version, chunk_time, first_at,
+    last_at, last_append, status_codes, status_counts, finished)
+    SELECT stream, 'bench', endpoint, replica, 'b', 1, {{now_s}}, now64(6) - INTERVAL {HOURS} HOUR,
         now64(6) + INTERVAL 1 HOUR, now64(3) + INTERVAL 1 HOUR, {list(STATUSES)}, {[10**6] * len(STATUSES)}, 1000000
     FROM {_REPLICAS} ARRAY JOIN ['requests', 'hardware'] AS stream""",
     f"""INSERT INTO replica_events (namespace, endpoint, replica_id, at, state)
@@ -118,7 +120,11 @@ def _measure(service: subprocess.Popen[bytes], port: int, token: str, client: Cl
     for name, path, accept in (
         ("all, OpenMetrics", "/v2/endpoint/bench/open-metrics", TEXT),
         ("all, protobuf", "/v2/endpoint/bench/open-metrics", PROTOBUF),
-        ("all, two families", "/v2/endpoint/bench/open-metrics?name[]=http_requests&name[]=running_replicas", TEXT),
+        (
+            "all, two families",
+            "/v2/endpoint/bench/open-metrics?name[]=http_requests&name[]=running_replicas",
+            TEXT,
+        ),
         ("all, no replicas", "/v2/endpoint/bench/open-metrics?replica_id[]=", TEXT),
     ):
         times, before_s, size = [], _cpu_s(service.pid), 0

@@ -5,10 +5,8 @@ All names come from schemas.metrics.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from operator import attrgetter
 from types import MappingProxyType
 
@@ -45,14 +43,8 @@ USUAL_STATUSES = frozenset({200, 500})
 """Statuses that every replica has a series for."""
 
 # For each bound, the sketch's bucket that contains it: what it holds is counted as up to the bound.
-_BOUNDS = tuple(
-    (bound, int(bucket))
-    for bound, bucket in zip(
-        HISTOGRAM_BOUNDS_S,
-        buckets_of(np.array([round(bound * 1e6) for bound in HISTOGRAM_BOUNDS_S])),
-        strict=True,
-    )
-)
+_BUCKETS_OF_BOUNDS = buckets_of(np.array([round(bound * 1e6) for bound in HISTOGRAM_BOUNDS_S]))
+_ZERO = np.zeros(1, dtype=np.int64)
 
 
 def endpoint_families(
@@ -185,18 +177,17 @@ def _histograms(
 
 
 def _histogram(labels: Labels, durations: Durations, created_s: float) -> Histogram:
-    buckets, counts, sum_us = durations
-    below = list(accumulate(counts, initial=0))
-    zero_count = counts[0] if buckets and buckets[0] == 0 else 0
-    first = 1 if zero_count else 0
+    buckets = np.array(durations.buckets, dtype=np.int64)
+    counts = np.array(durations.counts, dtype=np.int64)
+    below = np.concatenate((_ZERO, np.cumsum(counts)))
+    zeros = int(buckets.size > 0 and buckets[0] == 0)  # buckets that hold zeros: the first one, or none
     return Histogram(
         labels=labels,
-        cumulative=tuple((bound, below[bisect_right(buckets, bucket)]) for bound, bucket in _BOUNDS),
-        native=NativeBuckets(
-            SCHEMA, [bucket - OFFSET for bucket in buckets[first:]], counts[first:], zero_count
-        ),
-        count=below[-1],
-        sum=sum_us / 1e6,
+        bounds=HISTOGRAM_BOUNDS_S,
+        cumulative=below[np.searchsorted(buckets, _BUCKETS_OF_BOUNDS, "right")].tolist(),
+        native=NativeBuckets(SCHEMA, buckets[zeros:] - OFFSET, counts[zeros:], int(counts[:zeros].sum())),
+        count=int(below[-1]),
+        sum=durations.sum_us / 1e6,
         created_s=created_s,
     )
 

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.internal.decoder import _DecodeVarint
@@ -109,8 +110,13 @@ def labels(metric) -> dict[str, str]:
 def histogram_of(counts: dict[int, int], zeros: int = 0, created_s: float = 0.0) -> Histogram:
     indexes = sorted(counts)
     total = sum(counts.values()) + zeros
-    buckets = NativeBuckets(6, indexes, [counts[index] for index in indexes], zeros)
-    return Histogram((("replica_id", "r1"),), ((0.5, zeros), (1.0, total)), buckets, total, 1.25, created_s)
+    buckets = NativeBuckets(
+        6,
+        np.array(indexes, dtype=np.int64),
+        np.array([counts[index] for index in indexes], dtype=np.int64),
+        zeros,
+    )
+    return Histogram((("replica_id", "r1"),), (0.5, 1.0), (zeros, total), buckets, total, 1.25, created_s)
 
 
 def family_of(histogram: Histogram) -> MetricFamily:

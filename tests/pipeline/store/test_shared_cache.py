@@ -104,3 +104,23 @@ def test_the_oldest_goes_when_it_is_full():
         assert await cache.get("a", again) == ("new", "miss")
 
     run(main)
+
+
+def test_what_is_no_longer_kept_is_removed():
+    async def main():
+        clock = Clock()
+        cache = SharedCache(1.0, 10, clock)
+        slow, question = Question("slow"), Question("a", "b", "c")
+        question.gate.set()
+        await cache.get("a", question)
+        waiting = asyncio.create_task(cache.get("slow", slow))
+        await asyncio.sleep(0)
+        await cache.get("b", question)
+        assert len(cache) == 3
+        clock.now_s = 1.0
+        await cache.get("c", question)
+        assert len(cache) == 3  # not "a"; what is still asked for stays, and what came after it
+        slow.gate.set()
+        assert await waiting == ("slow", "miss")
+
+    run(main)

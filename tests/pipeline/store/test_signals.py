@@ -9,8 +9,13 @@ import pytest
 from tests.pipeline.store.rows import boot, event, hardware, insert, progress, window
 
 from endpoint_analytics.pipeline.store.connect import connect
-from endpoint_analytics.pipeline.store.endpoint_metrics import MetricsSettings, read_endpoint_metrics
+from endpoint_analytics.pipeline.store.endpoint_metrics import (
+    MetricsSettings,
+    read_endpoint_metrics,
+    read_metrics,
+)
 from endpoint_analytics.pipeline.store.presence import Presence
+from endpoint_analytics.pipeline.store.scope import EVERYTHING, Key, Scope
 from endpoint_analytics.pipeline.store.series_overview import read_endpoints
 from endpoint_analytics.pipeline.store.series_replicas import read_replicas
 from endpoint_analytics.pipeline.store.series_states import FOREVER
@@ -627,6 +632,20 @@ def test_every_outlet_judges_alike(filled, signals):
                 assert not (is_unknown and found.pending_requests is not None), name
         held += sum(found is not None for found in pending.values())
     assert held > 20
+
+
+def test_many_endpoints_at_once_are_judged_as_one_by_one(filled):
+    reader, settings = Reader(filled), MetricsSettings()
+    together = asyncio.run(read_metrics(reader, Scope("acme"), NOW, settings)).endpoints
+    some = [Key("acme", endpoint.of["endpoint"]) for endpoint in RANDOM[:3]]
+    few = asyncio.run(read_metrics(reader, Scope("acme").of(some), NOW, settings)).endpoints
+    assert repr(few) == repr({key: together[key] for key in few})  # NaN is not equal to itself
+    assert len(few) >= 2
+    for endpoint in [each for each, _ in CASES.values()] + RANDOM[:80]:
+        name = endpoint.of["endpoint"]
+        alone = asyncio.run(read_endpoint_metrics(reader, "acme", name, NOW, settings))
+        assert repr(together.get(Key("acme", name))) == repr(alone), name
+    assert repr(asyncio.run(read_metrics(reader, EVERYTHING, NOW, settings)).endpoints) == repr(together)
 
 
 def test_the_views_of_now_are_those_of_the_moment(filled):
