@@ -56,7 +56,6 @@ class SharedCache(Generic[Key, Value]):
             self._entries.popitem(last=False)
         return await asyncio.shield(entry.task), "miss"
 
-
     def _remove_expired(self) -> None:
         """Remove the oldest entries that are not kept any longer, up to one whose lookup still runs."""
         now_s = self._clock()

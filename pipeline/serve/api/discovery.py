@@ -1,4 +1,4 @@
-"""Service discovery for Prometheus: a namespace's endpoints as scrape targets, in the format of `http_sd_configs`.
+"""Service discovery for Prometheus: endpoints as scrape targets, in the format of `http_sd_configs`.
 
 Source of the format: prometheus.io/docs/prometheus/latest/http_sd. Pure.
 """
@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable
 
 from msgspec import Struct, field
+
+from endpoint_analytics.pipeline.store.scope import Key
 
 _TARGET = re.compile(r"[A-Za-z0-9._\-\[\]:]{1,255}")
 
@@ -33,9 +35,9 @@ class TargetGroup(Struct, frozen=True):
     labels: TargetLabels
 
 
-def target_groups(namespace: str, endpoints: Iterable[str], address: str) -> list[TargetGroup]:
+def target_groups(endpoints: Iterable[Key], address: str) -> list[TargetGroup]:
     """Return a group for each endpoint; `address` is where the client reached this service (its Host header)."""
     return [
         TargetGroup([address], TargetLabels(f"/v2/endpoint/{namespace}/{name}/open-metrics", namespace, name))
-        for name in endpoints
+        for namespace, name in endpoints
     ]

@@ -36,8 +36,10 @@ from endpoint_analytics.pipeline.serve.api.query import QueryError, parse_parame
 from endpoint_analytics.pipeline.serve.api.signals import Signals, autoscaling_shape
 from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.reader import Reader
-from endpoint_analytics.pipeline.store.series_overview import read_namespaces
+from endpoint_analytics.pipeline.store.scope import Scope
+from endpoint_analytics.pipeline.store.series_overview import read_names, read_namespaces
 from endpoint_analytics.pipeline.store.shared_cache import SharedCache
+from endpoint_analytics.pipeline.store.tokens import ALL_NAMESPACES
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.identity import check_name
 
@@ -74,6 +76,7 @@ class Api:
             "/v2/namespaces": {"GET": self._guarded(self._namespaces)},
             "/v2/endpoint/{namespace}": {"GET": self._guarded(self._endpoints)},
             "/v2/endpoint/{namespace}/http-sd": {"GET": self._guarded(self._discovery)},
+            "/v2/http-sd": {"GET": self._guarded(self._discovery)},
             f"{one}/series": {"GET": self._guarded(partial(self._answer, part=None))},
             f"{one}/autoscaling": {"GET": self._guarded(self._autoscaling)},
         }
@@ -146,10 +149,14 @@ class Api:
         return reply(request, await self._cached(("endpoints", namespace), read))
 
     async def _discovery(self, request: Request) -> Response:
-        """Answer with the namespace's endpoints as targets for Prometheus."""
-        namespace = request.path_params["namespace"]
-        await self.access.opened(request, namespace)
-        _check_names(namespace, "any")
+        """Answer with the endpoints of the namespace, or all that the token opens, as targets for Prometheus."""
+        if "namespace" in request.path_params:
+            namespace = request.path_params["namespace"]
+            await self.access.opened(request, namespace)
+            _check_names(namespace, "any")
+        else:
+            token = await self.access.token(request)
+            namespace = "" if token.namespace == ALL_NAMESPACES else token.namespace
         parse_parameters(request.query_params.multi_items(), ())
         address = request.headers.get("host", "")
         if not is_address(address):
@@ -160,8 +167,8 @@ class Api:
             )
 
         async def read() -> ReplyBody:
-            names = await self.overview.names(namespace)
-            return ReplyBody(msgspec.json.encode(target_groups(namespace, names, address)))
+            endpoints = await read_names(self.reader, Scope(namespace))
+            return ReplyBody(msgspec.json.encode(target_groups(endpoints, address)))
 
         return reply(request, await self._cached(("discovery", namespace, address), read))
 

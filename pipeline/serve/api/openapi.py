@@ -160,6 +160,10 @@ def openapi_document(version: str) -> dict[str, Any]:
                 "get": {"summary": "Endpoints as scrape targets, for http_sd_configs of Prometheus"}
                 | {"parameters": [_NAMESPACE], "responses": _targets()}
             },
+            "/v2/http-sd": {
+                "get": {"summary": "The same for all endpoints that the token grants access to"}
+                | {"parameters": [], "responses": _targets()}
+            },
             f"{one}/series": {
                 "get": _get(
                     "Series over time and, with `include`, everything else that the page shows",

@@ -40,11 +40,6 @@ class Overview:
     presence: Presence
     now_s: Callable[[], float]
 
-    async def names(self, namespace: str) -> list[str]:
-        """Return the names of the endpoints in the list; raises StoreError."""
-        now = datetime.fromtimestamp(self.now_s(), UTC)
-        return [each.endpoint for each in await read_endpoints(self.reader, namespace, now, self.presence)]
-
     async def endpoints(self, namespace: str) -> Endpoints:
         """Return the list; raises StoreError."""
         now_s = self.now_s()

@@ -176,6 +176,9 @@ def test_prometheus_finds_the_endpoints(get, service, token, document):
     assert json.loads(elsewhere.body)[0]["targets"] == ["metrics.example.org:9443"]
     assert get("/v2/endpoint/acme/http-sd", Host="a/b").status == 400
     assert get("/v2/endpoint/other/http-sd").status == 403
+    everywhere = get("/v2/http-sd")
+    check(document, "/v2/http-sd", 200, everywhere)
+    assert json.loads(everywhere.body) == [group]
 
 
 def test_what_did_not_change_is_not_sent_again(get):
