@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from endpoint_analytics.agents.delivery.producer import Producer, TooLargeError
+from endpoint_analytics.agents.delivery.producer import Outgoing, Producer, TooLargeError
 from endpoint_analytics.agents.spool.spool_outbox import SpoolOutbox
 
 logger = logging.getLogger("endpoint_analytics")
@@ -23,11 +23,11 @@ def pause_s(messages: int, size_bytes: int) -> float:
 async def send_group(
     producer: Producer,
     topic: str,
-    messages: list[tuple[bytes, bytes]],
+    messages: list[Outgoing],
     counter: SpoolOutbox,
     prefix: str = "",
 ) -> int:
-    """Send keys and values in order; returns how many were too large for Kafka, and counts those as dropped."""
+    """Send messages in order; returns how many were too large for Kafka, and counts those as dropped."""
     try:
         await producer.send_all(topic, messages)
     except TooLargeError as error:

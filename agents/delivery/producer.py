@@ -1,6 +1,9 @@
 """The Kafka producer of one topic, which retries forever.
 
 `send` returns once Kafka has stored the message. While Kafka is unavailable it waits; it never gives up by itself.
+
+A key's partition is chosen once, as by Kafka's own clients, and kept: if partitions are added to the topic, a boot's
+messages stay together, in their order. The worker counts a boot within one partition.
 """
 
 from __future__ import annotations
@@ -11,9 +14,11 @@ import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError, RecordTooLargeError
+from aiokafka.partitioner import DefaultPartitioner
 
 from endpoint_analytics.agents.delivery.outage import Outage
 from endpoint_analytics.schemas.configuration.kafka_client import client_settings
@@ -27,7 +32,21 @@ RETRY_BACKOFF_MS = 1_000
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 WARN_AFTER_S = 10.0
 
+MOST_KEYS = 10_000
+"""Keys whose partition a producer remembers; after more, all are chosen again."""
+
 Headers = Sequence[tuple[str, bytes]]
+
+
+class Outgoing(NamedTuple):
+    """A message; `partition` is the one that its boot's earlier messages went to, None if the producer shall choose."""
+
+    key: bytes
+    value: bytes
+    partition: int | None = None
+
+
+_BY_KEY = DefaultPartitioner()
 
 
 class TooLargeError(Exception):
@@ -47,15 +66,22 @@ class Producer:
         self._ssl_context = ssl_context
         self._producer: AIOKafkaProducer | None = None
         self._outage = outage
+        self._partitions: dict[tuple[str, bytes], int] = {}
 
-    async def send(self, topic: str, key: bytes, value: bytes, headers: Headers = ()) -> None:
+    def partition(self, topic: str, key: bytes) -> int | None:
+        """Return the partition that messages with this key go to; None until it is chosen, when the first is sent."""
+        return self._partitions.get((topic, key))
+
+    def forget_partition(self, topic: str, key: bytes) -> None:
+        """Choose again for the next message with this key, which begins a new boot."""
+        self._partitions.pop((topic, key), None)
+
+    async def send(self, topic: str, message: Outgoing, headers: Headers = ()) -> None:
         """Return once all in-sync replicas have stored the message; raises TooLargeError."""
-        await self.send_all(topic, [(key, value)], headers)
+        await self.send_all(topic, [message], headers)
 
-    async def send_all(
-        self, topic: str, messages: Sequence[tuple[bytes, bytes]], headers: Headers = ()
-    ) -> None:
-        """Return once all of these keys and values are stored, in this order; some may be stored twice.
+    async def send_all(self, topic: str, messages: Sequence[Outgoing], headers: Headers = ()) -> None:
+        """Return once all of these messages are stored, in this order; some may be stored twice.
 
         Each gets the headers. Raises TooLargeError if at least one is too large; which ones are stored is then unknown.
         """
@@ -65,7 +91,7 @@ class Producer:
                 await self._send_once(topic, messages, headers)
             except (MessageSizeTooLargeError, RecordTooLargeError) as error:
                 await self.close()
-                largest = max(len(value) for _, value in messages)
+                largest = max(len(message.value) for message in messages)
                 raise TooLargeError(f"{largest} bytes for {topic}") from error
             except Exception as error:  # noqa: BLE001  # any client error: never give up a message for it
                 await self.close()
@@ -82,11 +108,11 @@ class Producer:
         if producer is not None:
             await stop_producer(producer, timeout_s)
 
-    async def _send_once(self, topic: str, messages: Sequence[tuple[bytes, bytes]], headers: Headers) -> None:
+    async def _send_once(self, topic: str, messages: Sequence[Outgoing], headers: Headers) -> None:
         if self._producer is None:
             self._producer = make_producer(self._config, self._ssl_context)
             await self._producer.start()
-        sending = asyncio.ensure_future(_send_in_order(self._producer, topic, messages, headers))
+        sending = asyncio.ensure_future(self._send_in_order(self._producer, topic, messages, headers))
         try:
             while not (await asyncio.wait({sending}, timeout=WARN_AFTER_S))[0]:
                 await self._outage.complain(partial(self._explain_silence, topic))
@@ -99,17 +125,34 @@ class Producer:
         found = await find_failure(self._config, self._ssl_context)
         return found or f"no response for {topic} within {WARN_AFTER_S:.0f} s"
 
+    async def _send_in_order(
+        self, producer: AIOKafkaProducer, topic: str, messages: Sequence[Outgoing], headers: Headers
+    ) -> None:
+        partitions = sorted(await producer.partitions_for(topic))
+        stored = []
+        for message in messages:
+            partition = self._choose(topic, message, partitions)
+            stored.append(
+                await producer.send(
+                    topic, value=message.value, key=message.key, partition=partition, headers=list(headers)
+                )
+            )
+            stored[-1].add_done_callback(_retrieve_error)  # if a later one fails, nothing awaits this one's
+        for outcome in await asyncio.gather(*stored, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
 
-async def _send_in_order(
-    producer: AIOKafkaProducer, topic: str, messages: Sequence[tuple[bytes, bytes]], headers: Headers
-) -> None:
-    stored = []
-    for key, value in messages:
-        stored.append(await producer.send(topic, value=value, key=key, headers=list(headers)))
-        stored[-1].add_done_callback(_retrieve_error)  # if a later one fails, nothing awaits this one's
-    for outcome in await asyncio.gather(*stored, return_exceptions=True):
-        if isinstance(outcome, BaseException):
-            raise outcome
+    def _choose(self, topic: str, message: Outgoing, partitions: list[int]) -> int:
+        """Return the message's partition; one that is no longer there was that of a topic that was created again."""
+        if message.partition is not None and message.partition in partitions:
+            return message.partition
+        kept = self._partitions.get((topic, message.key))
+        if kept is None or kept not in partitions:
+            kept = _BY_KEY(message.key, partitions, partitions)
+            if len(self._partitions) >= MOST_KEYS:
+                self._partitions.clear()
+            self._partitions[topic, message.key] = kept
+        return kept
 
 
 def _retrieve_error(stored: asyncio.Future[object]) -> None:

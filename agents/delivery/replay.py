@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from endpoint_analytics.agents.delivery.backlog import GROUP_BYTES, GROUP_MESSAGES, pause_s, send_group
-from endpoint_analytics.agents.delivery.producer import Producer
+from endpoint_analytics.agents.delivery.producer import Outgoing, Producer
 from endpoint_analytics.agents.spool.disk import DiskThread
 from endpoint_analytics.agents.spool.frame import SpoolRecord
 from endpoint_analytics.agents.spool.spool import Spool
@@ -56,9 +56,9 @@ class Replay:
             while records:
                 group = _first(records)
                 records = records[len(group) :]
-                messages = [(record.key, record.message) for record in group]
+                messages = [Outgoing(record.key, record.message, record.partition) for record in group]
                 await send_group(self._producer, self._topic, messages, self._counter, "adopted_")
-                await asyncio.sleep(pause_s(len(messages), sum(len(message) for _, message in messages)))
+                await asyncio.sleep(pause_s(len(messages), sum(len(message.value) for message in messages)))
             await self._disk.run(self._spool.delete_adopted, self._suffix)
         except OSError:  # from the disk: the producer handles Kafka's own errors
             return False

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Coroutine, Mapping
 
 from endpoint_analytics.agents.delivery.backlog import GROUP_BYTES, GROUP_MESSAGES, pause_s, send_group
-from endpoint_analytics.agents.delivery.producer import Producer
+from endpoint_analytics.agents.delivery.producer import Outgoing, Producer
 from endpoint_analytics.agents.spool.disk import DiskThread
 from endpoint_analytics.agents.spool.segments import Numbered
 from endpoint_analytics.agents.spool.spool import Spool
@@ -147,7 +147,7 @@ class SpooledTopicSender:
 
     async def _send(self, group: list[Numbered]) -> None:
         lost = await send_group(
-            self._producer, self._topic, [(self._key, message) for _, message in group], self._outbox
+            self._producer, self._topic, [Outgoing(self._key, message) for _, message in group], self._outbox
         )
         self.sent += len(group) - lost
 
@@ -179,7 +179,8 @@ class SpooledTopicSender:
         unwritten = self._outbox.after(done_through) if self._spilling else []
         if unwritten:
             self._outbox.writing_through = unwritten[-1].number
-            run, kept = await self._disk.run(self._spool.append, self._suffix, unwritten)
+            partition = self._producer.partition(self._topic, self._key)
+            run, kept = await self._disk.run(self._spool.append, self._suffix, unwritten, partition)
             through = run[-1].number
             lost = 0 if kept else sum(number > self._outbox.sending_through for number, _ in run)
             self._outbox.writing_through = 0

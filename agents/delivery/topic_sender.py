@@ -11,7 +11,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from endpoint_analytics.agents.delivery.outbox import Outbox
-from endpoint_analytics.agents.delivery.producer import Producer, TooLargeError
+from endpoint_analytics.agents.delivery.producer import Outgoing, Producer, TooLargeError
 
 logger = logging.getLogger("endpoint_analytics")
 
@@ -68,7 +68,7 @@ class TopicSender:
 
     async def _send(self, message: bytes) -> None:
         try:
-            await self._producer.send(self.topic, self._key, message)
+            await self._producer.send(self.topic, Outgoing(self._key, message))
         except TooLargeError as error:
             self.outbox.count_dropped("too_large")
             logger.warning("dropped a message that is too large for Kafka: %s", error)

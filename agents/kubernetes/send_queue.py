@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from typing import NamedTuple
 
-from endpoint_analytics.agents.delivery.producer import Producer, TooLargeError
+from endpoint_analytics.agents.delivery.producer import Outgoing, Producer, TooLargeError
 from endpoint_analytics.agents.kubernetes.origin_header import HEADER
 from endpoint_analytics.schemas.codec import decode_replicas, encode
 from endpoint_analytics.schemas.errors import InvalidMessageError
@@ -78,7 +78,7 @@ class SendQueue:
 
     async def _send(self, one: _Waiting) -> None:
         try:
-            await self._producer.send(self._topic, one.key, one.value, [(HEADER, one.origin)])
+            await self._producer.send(self._topic, Outgoing(one.key, one.value), [(HEADER, one.origin)])
         except TooLargeError as error:
             self.lost += 1
             logger.warning("dropped a message that is too large for Kafka: %s", error)

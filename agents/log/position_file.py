@@ -46,6 +46,8 @@ class SavedPosition(msgspec.Struct, frozen=True):
     boot_began_us: int
     position: Position | None = None
     message: bytes | None = None
+    partition: int | None = None
+    """Of Kafka, where the boot's batches are; None before the first one is stored."""
 
 
 class PositionFile:
@@ -157,11 +159,16 @@ def _repaired(found: dict[str, Any], holder: str) -> dict[str, Any]:
 
 
 def with_batch(
-    entry: SavedPosition, state: ReaderState, position: Position | None, message: bytes
+    entry: SavedPosition,
+    state: ReaderState,
+    position: Position | None,
+    message: bytes,
+    partition: int | None = None,
 ) -> SavedPosition:
-    """Return the entry to write before `message` is sent."""
+    """Return the entry to write before `message` is sent; `partition` is where the boot's earlier ones are."""
+    where = entry.partition if partition is None else partition
     return SavedPosition(
-        VERSION, entry.owner, state, entry.boot_began_us, position or entry.position, message
+        VERSION, entry.owner, state, entry.boot_began_us, position or entry.position, message, where
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from endpoint_analytics.agents.core.config import AgentConfig
 from endpoint_analytics.agents.core.exclusion import is_excluded, path_of
-from endpoint_analytics.agents.delivery.producer import Producer, TooLargeError
+from endpoint_analytics.agents.delivery.producer import Outgoing, Producer, TooLargeError
 from endpoint_analytics.agents.log.batching import MAX_REQUESTS, next_batch, take
 from endpoint_analytics.agents.log.files import UNREADABLE, Position
 from endpoint_analytics.agents.log.following import Follower, LogLines
@@ -90,6 +90,7 @@ class AccessLogReader:
             await self._send(entry.message)
         if now_us() - entry.boot_began_us > BOOT_US:
             await self._write(with_new_boot(self._positions.entry, now_us()))
+            self._producer.forget_partition(self._topic, self._key)
         loop = asyncio.get_running_loop()
         due_s = loop.time()
         while True:
@@ -169,7 +170,8 @@ class AccessLogReader:
         entry = self._positions.entry
         batch, state = next_batch(self._config, entry.state, requests, dropped, at_us)
         message = encode(batch)
-        await self._write(with_batch(entry, state, position, message))
+        partition = self._producer.partition(self._topic, self._key)
+        await self._write(with_batch(entry, state, position, message, partition))
         await self._send(message)
 
     def _take(self, at_us: int) -> tuple[list[Logged], Counter[str], Position | None]:
@@ -196,7 +198,8 @@ class AccessLogReader:
 
     async def _send(self, message: bytes) -> None:
         try:
-            await self._producer.send(self._topic, self._key, message)
+            outgoing = Outgoing(self._key, message, self._positions.entry.partition)
+            await self._producer.send(self._topic, outgoing)
         except TooLargeError as error:  # the broker has a limit below our batch size
             logger.warning("lost a batch that is too large for Kafka: %s", error)
             await self._write(with_lost_batch(self._positions.entry))

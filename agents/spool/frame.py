@@ -1,8 +1,8 @@
 """The spool's frame format: encodes records, and decodes possibly damaged bytes back to records. Pure.
 
-A frame is MAGIC, CRC-32, index in its segment, lengths, then topic, key and message; the checksum covers everything
-after it. MAGIC's first bytes never occur in UTF-8 text, so never in a key or a JSON message: the reader finds the next
-intact frame after any damage, and the indexes show how many are missing in between.
+A frame is MAGIC, CRC-32, index in its segment, lengths, partition, then topic, key and message; the checksum covers
+everything after it. MAGIC's first bytes never occur in UTF-8 text, so never in a key or a JSON message: the reader
+finds the next intact frame after any damage, and the indexes show how many are missing in between.
 """
 
 from __future__ import annotations
@@ -12,19 +12,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from struct import Struct
 
-MAGIC = b"\xff\xfeE1"
-_HEAD = Struct("<4sIIIBH")  # magic, checksum, index, lengths of message, topic suffix and key
+MAGIC = b"\xff\xfeE2"
+_HEAD = Struct("<4sIIIBHi")  # magic, checksum, index, lengths of message, topic suffix and key, partition
+_NO_PARTITION = -1
 _UNCHECKED = 8
 
 
 @dataclass(frozen=True, slots=True)
 class SpoolRecord:
-    """A message as sent to Kafka: `topic` is a suffix from schemas.topics, `index` is its position in the segment."""
+    """A message as sent to Kafka: `topic` is a suffix from schemas.topics, `index` is its position in the segment.
+
+    `partition` is the one that its boot's earlier messages went to; None if Kafka had none of them.
+    """
 
     index: int
     topic: str
     key: bytes
     message: bytes
+    partition: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,8 @@ def frame_bytes(topic: str, key: bytes, message: bytes) -> int:
 def frame(record: SpoolRecord) -> bytes:
     """Return the record's frame."""
     topic = record.topic.encode("ascii")
-    head = _HEAD.pack(MAGIC, 0, record.index, len(record.message), len(topic), len(record.key))
+    partition = _NO_PARTITION if record.partition is None else record.partition
+    head = _HEAD.pack(MAGIC, 0, record.index, len(record.message), len(topic), len(record.key), partition)
     rest = b"".join((head[_UNCHECKED:], topic, record.key, record.message))
     return MAGIC + zlib.crc32(rest).to_bytes(4, "little") + rest
 
@@ -78,11 +84,17 @@ def _whole_frames(data: bytes) -> Iterator[tuple[int, SpoolRecord]]:
 def _parse(data: bytes, at: int) -> SpoolRecord | None:
     if len(data) - at < _HEAD.size:
         return None
-    _, checksum, index, message_bytes, topic_bytes, key_bytes = _HEAD.unpack_from(data, at)
+    _, checksum, index, message_bytes, topic_bytes, key_bytes, partition = _HEAD.unpack_from(data, at)
     end = at + _HEAD.size + topic_bytes + key_bytes + message_bytes
     if end > len(data) or zlib.crc32(memoryview(data)[at + _UNCHECKED : end]) != checksum:
         return None
     key_at = at + _HEAD.size + topic_bytes
     message_at = key_at + key_bytes
     topic = data[at + _HEAD.size : key_at].decode("latin-1")
-    return SpoolRecord(index, topic, data[key_at:message_at], data[message_at:end])
+    return SpoolRecord(
+        index,
+        topic,
+        data[key_at:message_at],
+        data[message_at:end],
+        None if partition == _NO_PARTITION else partition,
+    )

@@ -73,11 +73,11 @@ class SpoolLog:
         """Number of records that Kafka is not known to have."""
         return sum(max(s.last - max(s.first - 1, self._stored_through), 0) for s in self.segments)
 
-    def append(self, key: bytes, messages: Sequence[Numbered]) -> None:
+    def append(self, key: bytes, messages: Sequence[Numbered], partition: int | None = None) -> None:
         """Write messages with consecutive numbers and fsync once; on OSError, none of them was kept."""
         segment = self._tail(messages[0].number, sum(len(message) for _, message in messages))
         frames = b"".join(
-            frame(SpoolRecord(number - segment.first, self.topic, key, message))
+            frame(SpoolRecord(number - segment.first, self.topic, key, message, partition))
             for number, message in messages
         )
         try:

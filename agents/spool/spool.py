@@ -73,8 +73,10 @@ class Spool:
             self._tally.refuse(error)
             self._publish()
 
-    def append(self, topic: str, messages: Sequence[Numbered]) -> Appended:
+    def append(self, topic: str, messages: Sequence[Numbered], partition: int | None = None) -> Appended:
         """Write the first messages to disk, as many as have consecutive numbers and fit a segment.
+
+        `partition` is the one that Kafka has this boot's messages in, None if it has none yet.
 
         Messages that the size limit does not allow are not kept; the caller counts them with `count_refused`, because
         some may be on their way to Kafka. Raises OSError if the write fails.
@@ -86,7 +88,7 @@ class Spool:
             size_bytes = sum(frame_bytes(topic, self._key, message) for _, message in run)
             kept = self._free_space(size_bytes)
             if kept:
-                self._own.logs[topic].append(self._key, run)
+                self._own.logs[topic].append(self._key, run, partition)
         except OSError as error:
             self._tally.refuse(error)
             self._publish()

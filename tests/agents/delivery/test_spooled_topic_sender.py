@@ -31,12 +31,15 @@ class Gate:
 
     async def send_all(self, topic, messages) -> None:
         await self.open.wait()
-        if any(len(value) >= TOO_LARGE for _, value in messages):
+        if any(len(message.value) >= TOO_LARGE for message in messages):
             if len(messages) == 1:
                 raise TooLargeError("it is")
             raise TooLargeError("one of them is")
         await asyncio.sleep(0)
-        self.taken += [int(value[:6]) for _, value in messages]
+        self.taken += [int(message.value[:6]) for message in messages]
+
+    def partition(self, topic, key) -> int | None:
+        return 3 if self.taken else None
 
     async def close(self) -> None:
         pass
