@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 
 from endpoint_analytics.infra.deploy.monitoring.clickhouse_dashboard import CLICKHOUSE
+from endpoint_analytics.infra.deploy.monitoring import datadog_dashboard
+from endpoint_analytics.infra.deploy.monitoring.datadog_monitors import MONITORS, monitor_json
 from endpoint_analytics.infra.deploy.monitoring.grafana import Json, dashboard_json
 from endpoint_analytics.infra.deploy.monitoring.prometheus_dashboard import PROMETHEUS
 
 GRAFANA = Path("grafana", "dashboards")
+DATADOG = Path("datadog")
 
 
 def files() -> dict[Path, str]:
@@ -17,6 +20,8 @@ def files() -> dict[Path, str]:
     documents: dict[Path, Json] = {
         GRAFANA / "endpoint-clickhouse.json": dashboard_json(CLICKHOUSE),
         GRAFANA / "endpoints-prometheus.json": dashboard_json(PROMETHEUS),
+        DATADOG / "dashboard.json": datadog_dashboard.dashboard_json(),
+        **{DATADOG / "monitors" / f"{name}.json": monitor_json(each) for name, each in MONITORS.items()},
     }
     return {
         path: json.dumps(document, indent=2, ensure_ascii=False) + "\n"
