@@ -1,7 +1,9 @@
 """The Grafana dashboard on ClickHouse: its panels and their SQL, with the macros of Grafana's ClickHouse data source.
 
-It reads the views that docs/sql.md describes. `<scope>` stands for the chosen endpoint and replicas, `<range>` for those
-in the chosen time.
+It reads the views that docs/sql.md describes. `<scope>` stands for the chosen endpoint and replicas, and `<range>` for
+those in the chosen time.
+
+The account of analysts has four queries at a time, and sixteen that wait: so no more panels are open from the start.
 """
 
 from __future__ import annotations
@@ -17,12 +19,20 @@ from endpoint_analytics.schemas.replicas import STATES
 ENDPOINT = "namespace = ${namespace:singlequote} AND endpoint = ${endpoint:singlequote}"
 SCOPE = f"{ENDPOINT} AND $__conditionalAll(replica_id IN (${{replica:singlequote}}), $replica)"
 RANGE = f"{SCOPE} AND $__timeFilter(window_start)"
+STATE_NUMBER = "indexOf([{}], state) - 1".format(", ".join(f"'{state}'" for state in STATES))
+PLACEHOLDERS = {
+    "endpoint": ENDPOINT,
+    "range": RANGE,
+    "scope": SCOPE,
+    "state number": STATE_NUMBER,
+    "time": "$__timeInterval(window_start) AS time",
+}
 
 
-def _query(text: str, *, is_instant: bool = False) -> Query:
-    """Return a query with its placeholders filled in."""
-    for placeholder, condition in (("<range>", RANGE), ("<scope>", SCOPE), ("<endpoint>", ENDPOINT)):
-        text = text.replace(placeholder, condition)
+def _query(text: str, *, is_instant: bool = False, **names: str) -> Query:
+    """Return a query with its placeholders filled in: `<time>`, `<range>` ..., and those of `names`."""
+    for name, value in (names | PLACEHOLDERS).items():
+        text = text.replace(f"<{name}>", value)
     return Query(text.strip(), is_instant=is_instant)
 
 
@@ -30,61 +40,73 @@ def _table(text: str) -> Query:
     return _query(text, is_instant=True)
 
 
-_TIME = "$__timeInterval(window_start) AS time"
-
-
 def _quantiles(sketch: str) -> Query:
-    return _query(f"""
+    return _query(
+        """
 SELECT time, sketchQuantile(sketch.1, sketch.2, 0.5) / 1e6 AS p50, sketchQuantile(sketch.1, sketch.2, 0.9) / 1e6 AS p90,
     sketchQuantile(sketch.1, sketch.2, 0.95) / 1e6 AS p95, sketchQuantile(sketch.1, sketch.2, 0.99) / 1e6 AS p99
 FROM
 (
-    SELECT {_TIME}, sumMap({sketch}.1, {sketch}.2) AS sketch
+    SELECT <time>, sumMap(<sketch>.1, <sketch>.2) AS sketch
     FROM requests_10s
     WHERE <range>
     GROUP BY time
     HAVING notEmpty(sketch.2)
 )
-ORDER BY time""")
+ORDER BY time""",
+        sketch=sketch,
+    )
 
 
 def _quantile_by_replica(sketch: str) -> Query:
-    return _query(f"""
+    return _query(
+        """
 SELECT time, replica_id, sketchQuantile(sketch.1, sketch.2, 0.95) / 1e6 AS p95
 FROM
 (
-    SELECT {_TIME}, replica_id, sumMap({sketch}.1, {sketch}.2) AS sketch
+    SELECT <time>, replica_id, sumMap(<sketch>.1, <sketch>.2) AS sketch
     FROM requests_10s
     WHERE <range>
     GROUP BY time, replica_id
     HAVING notEmpty(sketch.2)
 )
-ORDER BY time, replica_id""")
+ORDER BY time, replica_id""",
+        sketch=sketch,
+    )
 
 
-def _samples(view: str, metric: str, factor: str = "1") -> Query:
+def _samples(view: str, metric: str) -> Query:
     """Return the mean of a metric's samples, and the highest."""
-    return _query(f"""
-SELECT {_TIME}, sum(mean * samples) / sum(samples) * {factor} AS mean, max(max) * {factor} AS highest
-FROM {view}
-WHERE <range> AND metric = '{metric}'
+    return _query(
+        """
+SELECT <time>, sum(mean * samples) / sum(samples) AS mean, max(max) AS highest
+FROM <view>
+WHERE <range> AND metric = '<metric>'
 GROUP BY time
-ORDER BY time""")
+ORDER BY time""",
+        view=view,
+        metric=metric,
+    )
 
 
 def _share_of_memory(used: str, total: str) -> Query:
-    return _query(f"""
-SELECT {_TIME}, avg(used / total) AS mean, max(used / total) AS highest
+    return _query(
+        """
+SELECT <time>, avg(used / total) AS mean, max(used / total) AS highest
 FROM
 (
-    SELECT window_start, replica_id, device, maxIf(mean, metric = '{used}') AS used, maxIf(mean, metric = '{total}') AS total
+    SELECT window_start, replica_id, device,
+        maxIf(mean, metric = '<used>') AS used, maxIf(mean, metric = '<total>') AS total
     FROM hardware_10s
-    WHERE <range> AND metric IN ('{used}', '{total}')
+    WHERE <range> AND metric IN ('<used>', '<total>')
     GROUP BY window_start, replica_id, device
     HAVING total > 0
 )
 GROUP BY time
-ORDER BY time""")
+ORDER BY time""",
+        used=used,
+        total=total,
+    )
 
 
 NOW = Row(
@@ -149,10 +171,11 @@ REQUESTS = Row(
     (
         Panel(
             "Requests by class of status",
-            "Requests per second, at the moment that their HTTP status was sent. 1xx come in addition to the final status.",
+            "Requests per second, at the moment that their HTTP status was sent. 1xx come in addition to the "
+            "final status.",
             (
-                _query(f"""
-SELECT {_TIME}, concat(toString(intDiv(code, 100)), 'xx') AS class, sum(times) / $__interval_s AS requests
+                _query("""
+SELECT <time>, concat(toString(intDiv(code, 100)), 'xx') AS class, sum(times) / $__interval_s AS requests
 FROM requests_10s
 ARRAY JOIN status.1 AS code, status.2 AS times
 WHERE <range>
@@ -165,8 +188,8 @@ ORDER BY time, class"""),
             "Share of errors",
             "Among the requests that got a final status: 5xx, and 4xx. A gap means that there were no requests.",
             (
-                _query(f"""
-SELECT {_TIME}, sumIf(times, code >= 500) / sum(times) AS "5xx",
+                _query("""
+SELECT <time>, sumIf(times, code >= 500) / sum(times) AS "5xx",
     sumIf(times, code BETWEEN 400 AND 499) / sum(times) AS "4xx"
 FROM requests_10s
 ARRAY JOIN status.1 AS code, status.2 AS times
@@ -178,11 +201,11 @@ ORDER BY time"""),
         ),
         Panel(
             "Pending, streaming and active",
-            "Pending: arrived, no HTTP status yet. Streaming: status sent, last byte not yet. Active: both. Time-weighted "
-            "means, over the sum of the chosen replicas.",
+            "Pending: arrived, no HTTP status yet. Streaming: status sent, last byte not yet. Active: both. "
+            "Time-weighted means, over the sum of the chosen replicas.",
             (
-                _query(f"""
-SELECT {_TIME}, avg(p) AS pending, avg(s) AS streaming, avg(p + s) AS active
+                _query("""
+SELECT <time>, avg(p) AS pending, avg(s) AS streaming, avg(p + s) AS active
 FROM
 (
     SELECT window_start, sum(pending_mean) AS p, sum(streaming_mean) AS s
@@ -200,7 +223,7 @@ ORDER BY time"""),
             "Age of the request that waited longest for its status, on any chosen replica.",
             (
                 _query(
-                    f"SELECT {_TIME}, max(oldest_pending_seconds) AS oldest FROM requests_10s WHERE <range> "
+                    "SELECT <time>, max(oldest_pending_seconds) AS oldest FROM requests_10s WHERE <range> "
                     "GROUP BY time ORDER BY time"
                 ),
             ),
@@ -208,11 +231,11 @@ ORDER BY time"""),
         ),
         Panel(
             "Requests that ended early",
-            "Requests per second whose client left or whose connection or replica broke: before a status (pending) or "
-            "after it (streaming).",
+            "Requests per second whose client left or whose connection or replica broke: before a status "
+            "(pending) or after it (streaming).",
             (
                 _query(
-                    f"SELECT {_TIME}, sum(aborted_pending) / $__interval_s AS pending, "
+                    "SELECT <time>, sum(aborted_pending) / $__interval_s AS pending, "
                     "sum(aborted_streaming) / $__interval_s AS streaming FROM requests_10s WHERE <range> "
                     "GROUP BY time ORDER BY time"
                 ),
@@ -227,8 +250,8 @@ LATENCY = Row(
     (
         Panel(
             "Latency",
-            "From arrival to the last byte, of the merged sketches of the chosen replicas: quantiles are never averaged. "
-            "Within 0.55 %.",
+            "From arrival to the last byte, of the merged sketches of the chosen replicas: quantiles are never "
+            "averaged. Within 0.55 %.",
             (_quantiles("latency"),),
             unit="s", width=12, height=9, colours=QUANTILE_COLOURS[:4],
         ),
@@ -253,8 +276,6 @@ LATENCY = Row(
     ),
 )  # fmt: skip
 
-_STATE_NUMBER = "indexOf([{}], state) - 1".format(", ".join(f"'{state}'" for state in STATES))
-
 REPLICAS_ROW = Row(
     "Replicas",
     (
@@ -262,8 +283,8 @@ REPLICAS_ROW = Row(
             "State of each replica",
             "One bar for each replica, in the colour of its last reported state.",
             (
-                _query(f"""
-SELECT time, replica_id, argMax({_STATE_NUMBER}, entered_at) AS state_number
+                _query("""
+SELECT time, replica_id, argMax(<state number>, entered_at) AS state_number
 FROM
 (
     SELECT $__fromTime + toIntervalSecond(number * $__interval_s) AS time
@@ -278,7 +299,8 @@ ORDER BY time, replica_id"""),
         ),
         Panel(
             "Time to ready",
-            "From the first reported state of a replica to running, of the replicas that became ready in the chosen time.",
+            "From the first reported state of a replica to running, of the replicas that became ready in the "
+            "chosen time.",
             (
                 _table("""
 SELECT replica_id AS replica, minIf(entered_at, state = 'running') AS ready_at,
@@ -306,8 +328,8 @@ ORDER BY mean DESC"""),
         ),
         Panel(
             "Replicas now",
-            "What autoscalers see of each replica: its state, requests over the last 20 s, hardware over the last minute. "
-            "Empty cells are unknown.",
+            "What autoscalers see of each replica: its state, requests over the last 20 s, hardware over the last "
+            "minute. Empty cells are unknown.",
             (
                 _table("""
 SELECT replica_id AS replica, state, pending_requests AS pending, streaming_requests AS streaming, cpu_percent AS "CPU",
@@ -378,6 +400,7 @@ ORDER BY killed DESC"""),
             kind="table",
         ),
     ),
+    is_folded=True,
 )  # fmt: skip
 
 ENGINE = Row(
@@ -385,10 +408,11 @@ ENGINE = Row(
     (
         Panel(
             "Requests in the engine",
-            "Requests that the serving engines process, and those in their queues: sums of the chosen replicas' means.",
+            "Requests that the serving engines process, and those in their queues: sums of the chosen replicas' "
+            "means.",
             (
-                _query(f"""
-SELECT {_TIME}, avg(r) AS running, avg(w) AS waiting
+                _query("""
+SELECT <time>, avg(r) AS running, avg(w) AS waiting
 FROM
 (
     SELECT window_start, sumIf(mean, metric = 'engine_running_requests') AS r,
@@ -412,8 +436,8 @@ ORDER BY time"""),
             "Tokens",
             "Tokens per second: prompts processed, the part of them found in the prefix cache, and generated.",
             (
-                _query(f"""
-SELECT {_TIME}, avg(p) AS prompt, avg(c) AS "prompt, cached", avg(g) AS generated
+                _query("""
+SELECT <time>, avg(p) AS prompt, avg(c) AS "prompt, cached", avg(g) AS generated
 FROM
 (
     SELECT window_start, sumIf(mean, metric = 'engine_prompt_tokens_per_second') AS p,
@@ -429,6 +453,7 @@ ORDER BY time"""),
             unit="cps", colours=(("prompt", "blue"), ("prompt, cached", "sky"), ("generated", "green")),
         ),
     ),
+    is_folded=True,
 )  # fmt: skip
 
 LOSSES = Row(
@@ -436,8 +461,8 @@ LOSSES = Row(
     (
         Panel(
             "Losses by replica and process",
-            "What is missing from all figures, for the lifetime of each process of an agent: batches that never arrived, the "
-            "requests that they contained, and requests that the agent could not record.",
+            "What is missing from all figures, for the lifetime of each process of an agent: batches that never "
+            "arrived, the requests that they contained, and requests that the agent could not record.",
             (
                 _table("""
 SELECT replica_id AS replica, boot_id AS process, missing AS batches_missing,
@@ -466,10 +491,12 @@ ORDER BY messages DESC"""),
         ),
         Panel(
             "How far the pipeline has read",
-            "Everything that agents sent before this time is stored, by stream; and messages of the log that are not read yet.",
+            "Everything that agents sent before this time is stored, by stream; and messages of the log that are "
+            "not read yet.",
             (
                 _table("""
-SELECT stream, dateDiff('millisecond', min(read_to), now64(3)) / 1000 AS behind, sum(end_offset - next_offset) AS messages
+SELECT stream, dateDiff('millisecond', min(read_to), now64(3)) / 1000 AS behind,
+    sum(end_offset - next_offset) AS messages
 FROM partition_progress FINAL
 GROUP BY stream
 ORDER BY stream"""),
@@ -489,6 +516,7 @@ ORDER BY stream, partition"""),
             kind="table", width=12,
         ),
     ),
+    is_folded=True,
 )  # fmt: skip
 
 _KNOWN = "(SELECT {0} FROM boots{1} UNION DISTINCT SELECT {0} FROM replica_events{1})"
@@ -500,7 +528,7 @@ def _variable(name: str, label: str, where: str = "", *, has_all: bool = False) 
     query = {
         "editorType": "sql",
         "queryType": "table",
-        "rawSql": f"SELECT {column} FROM {source} ORDER BY {column}",
+        "rawSql": f"SELECT {column} FROM {source} ORDER BY {column}",  # noqa: S608 - constants
     }
     return Variable(name, label, query, has_all=has_all)
 
@@ -508,8 +536,8 @@ def _variable(name: str, label: str, where: str = "", *, has_all: bool = False) 
 CLICKHOUSE = Dashboard(
     uid="endpoint-analytics-clickhouse",
     title="Endpoint Analytics: one endpoint (ClickHouse)",
-    description="Requests, latency, replicas, hardware and losses of one inference endpoint over the last 7 days, from the "
-    "10 s windows. docs/dashboards.md",
+    description="Requests, latency, replicas, hardware and losses of one inference endpoint over the last 7 days, "
+    "from the 10 s windows. docs/dashboards.md",
     source="grafana-clickhouse-datasource",
     variables=(
         _variable("namespace", "Namespace"),

@@ -27,14 +27,18 @@ class Widget:
     is_stacked: bool = False
 
 
-def _plain(title: str, meaning: str, *lines: tuple[str, str], unit: str = "", is_stacked: bool = False) -> Widget:
+def _plain(
+    title: str, meaning: str, *lines: tuple[str, str], unit: str = "", is_stacked: bool = False
+) -> Widget:
     """Return a graph whose lines are queries as they are."""
     named = tuple((f"q{number}", query) for number, (query, _) in enumerate(lines))
     formulas = tuple((name, alias) for (name, _), (_, alias) in zip(named, lines, strict=True))
     return Widget(title, meaning, named, formulas, unit, is_stacked)
 
 
-def _share(title: str, meaning: str, part: str, whole: str, aggregators: tuple[str, ...] = ("avg", "max")) -> Widget:
+def _share(
+    title: str, meaning: str, part: str, whole: str, aggregators: tuple[str, ...] = ("avg", "max")
+) -> Widget:
     """Return a graph of part / whole in percent: over all replicas, and the fullest replica's."""
     queries, formulas = [], []
     for name in aggregators:
@@ -42,7 +46,12 @@ def _share(title: str, meaning: str, part: str, whole: str, aggregators: tuple[s
         queries += [(f"{name}_part", f"{name}:inference.{part}{{<replicas>}} {by}".strip())]
         queries += [(f"{name}_whole", f"{name}:inference.{whole}{{<replicas>}} {by}".strip())]
         ratio = f"{name}_part / {name}_whole * 100"
-        formulas.append((f"top({ratio}, 1, 'max', 'desc')" if name == "max" else ratio, "fullest" if name == "max" else "mean"))
+        formulas.append(
+            (
+                f"top({ratio}, 1, 'max', 'desc')" if name == "max" else ratio,
+                "fullest" if name == "max" else "mean",
+            )
+        )
     return Widget(title, meaning, tuple(queries), tuple(formulas), "percent")
 
 
@@ -51,7 +60,9 @@ _QUANTILES = (("0.5", "p50"), ("0.9", "p90"), ("0.95", "p95"), ("0.99", "p99"))
 
 
 def _quantiles(title: str, meaning: str, family: str) -> Widget:
-    lines = ((f"max:inference.{family}.quantile{{<endpoints>,quantile:{q}}}", alias) for q, alias in _QUANTILES)
+    lines = (
+        (f"max:inference.{family}.quantile{{<endpoints>,quantile:{q}}}", alias) for q, alias in _QUANTILES
+    )
     return _plain(title, meaning, *lines, unit="second")
 
 
@@ -104,9 +115,13 @@ GROUPS: tuple[tuple[str, tuple[Widget, ...]], ...] = (
     (
         "Latency of an endpoint: choose one, since quantiles of several cannot be added up",
         (
-            _quantiles("Latency", "From arrival to the last byte, over the last 5 minutes.", "latency_distribution"),
             _quantiles(
-                "Time to first byte", "From arrival to the HTTP status, over the last 5 minutes.", "time_to_first_byte"
+                "Latency", "From arrival to the last byte, over the last 5 minutes.", "latency_distribution"
+            ),
+            _quantiles(
+                "Time to first byte",
+                "From arrival to the HTTP status, over the last 5 minutes.",
+                "time_to_first_byte",
             ),
         ),
     ),
@@ -140,7 +155,10 @@ GROUPS: tuple[tuple[str, tuple[Widget, ...]], ...] = (
                 unit="percent",
             ),
             _share(
-                "Memory", "Memory without page cache over its limit.", "memory_used_bytes", "memory_limit_bytes"
+                "Memory",
+                "Memory without page cache over its limit.",
+                "memory_used_bytes",
+                "memory_limit_bytes",
             ),
             _plain(
                 "GPU",
@@ -149,7 +167,12 @@ GROUPS: tuple[tuple[str, tuple[Widget, ...]], ...] = (
                 ("max:inference.gpu_usage_percent{<replicas>}", "highest"),
                 unit="percent",
             ),
-            _share("GPU memory", "Used share of the GPUs' memory.", "gpu_memory_used_bytes", "gpu_memory_total_bytes"),
+            _share(
+                "GPU memory",
+                "Used share of the GPUs' memory.",
+                "gpu_memory_used_bytes",
+                "gpu_memory_total_bytes",
+            ),
             _plain(
                 "Killed for lack of memory",
                 "Processes of the replicas that the kernel killed.",

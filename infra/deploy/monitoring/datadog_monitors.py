@@ -1,7 +1,6 @@
 """The Datadog monitors: their queries, thresholds and messages, on the metrics of Datadog's OpenMetrics check. Pure.
 
-What is unknown is absent. So each monitor keeps `No data` apart from `OK`, and only the one about unknown states and the
-one about the check itself alert on it.
+What is unknown is absent. So each monitor keeps `No data` apart from `OK`; that of the check itself alerts on it.
 """
 
 from __future__ import annotations
@@ -107,7 +106,9 @@ def monitor_json(monitor: Monitor) -> Json:
         "new_group_delay": 60,
     }
     # A check that no longer reports is an outage; a figure that is absent is unknown, neither bad nor well again.
-    options |= {"notify_no_data": True, "no_data_timeframe": 5} if is_check else {"on_missing_data": "show_no_data"}
+    options |= (
+        {"notify_no_data": True, "no_data_timeframe": 5} if is_check else {"on_missing_data": "show_no_data"}
+    )
     return {
         "name": monitor.name,
         "type": monitor.kind,

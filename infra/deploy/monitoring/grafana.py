@@ -68,10 +68,11 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A titled row of panels, which can be folded away."""
+    """A titled row of panels. A folded one shows its panels, and asks their queries, only once it is opened."""
 
     title: str
     panels: tuple[Panel, ...]
+    is_folded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,29 +191,36 @@ def _variables(dashboard: Dashboard) -> list[Json]:
 
 
 def _panels(dashboard: Dashboard) -> list[Json]:
-    """Return all panels, each row's from left to right, and below each other when it is full."""
+    """Return all panels, each row's from left to right, and below each other when it is full.
+
+    Panels of a folded row are inside it, at their places after opening it, and take no place before.
+    """
     found: list[Json] = []
-    y = 0
+    number = y = 0
     for row in dashboard.rows:
+        number += 1
+        inside: list[Json] = []
         found.append(
             {
                 "type": "row",
-                "id": len(found) + 1,
+                "id": number,
                 "title": row.title,
-                "collapsed": False,
+                "collapsed": row.is_folded,
                 "gridPos": {"x": 0, "y": y, "w": COLUMNS, "h": 1},
-                "panels": [],
+                "panels": inside,
             }
         )
         y += 1
+        top = y
         x = height = 0
         for panel in row.panels:
             if x + panel.width > COLUMNS:
                 x, y, height = 0, y + height, 0
             place = {"x": x, "y": y, "w": panel.width, "h": panel.height}
-            found.append(_panel(dashboard, panel, len(found) + 1, place))
+            number += 1
+            (inside if row.is_folded else found).append(_panel(dashboard, panel, number, place))
             x, height = x + panel.width, max(height, panel.height)
-        y += height
+        y = top if row.is_folded else y + height
     return found
 
 
@@ -256,10 +264,13 @@ def _defaults(panel: Panel) -> Json:
     steps += [{"value": value, "color": PALETTE[colour]} for value, colour in panel.thresholds]
     defaults: Json = {
         "unit": panel.unit,
-        "noValue": "unknown",
         "color": {"mode": "thresholds" if panel.kind in ("stat", "state-timeline") else "palette-classic"},
         "thresholds": {"mode": "absolute", "steps": steps},
     }
+    if panel.kind == "stat":
+        defaults["noValue"] = "unknown"
+    if panel.kind == "table":
+        defaults["noValue"] = "none"
     if panel.kind == "timeseries":
         defaults["min"] = 0
         defaults["custom"] = {

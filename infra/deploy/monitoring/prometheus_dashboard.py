@@ -84,19 +84,22 @@ NOW = Row(
         ),
         Panel(
             "Active requests",
-            "Requests that have arrived and not ended: pending (no status yet) and streaming (status sent, not the end).",
+            "Requests that have arrived and not ended: pending (no status yet) and streaming (status sent, not "
+            "the end).",
             (_query("sum(active_requests{<replicas>})"),),
             kind="stat", width=4, height=4,
         ),
         Panel(
             "Running replicas",
-            "Replicas in the state running, of all chosen endpoints. Unknown while the pipeline is more than 10 s behind.",
+            "Replicas in the state running, of all chosen endpoints. Unknown while the pipeline is more than 10 s "
+            "behind.",
             (_query("sum(running_replicas{<endpoints>})"),),
             kind="stat", width=4, height=4,
         ),
         Panel(
             "Age of the newest data",
-            "Time since the end of the newest stored interval of any chosen endpoint. It grows while no replica is alive.",
+            "Time since the end of the newest stored interval of any chosen endpoint. It grows while no replica "
+            "is alive.",
             (_query("time() - max(data_timestamp_seconds{<endpoints>})", is_instant=True),),
             unit="s", kind="stat", width=4, height=4, thresholds=((15, "orange"), (60, "red")),
         ),
@@ -108,7 +111,8 @@ REQUESTS = Row(
     (
         Panel(
             "Requests by class of status",
-            "Requests per second, at the moment that their HTTP status was sent. 1xx come in addition to the final status.",
+            "Requests per second, at the moment that their HTTP status was sent. 1xx come in addition to the "
+            "final status.",
             (
                 _query(
                     'sum by (class) (label_replace(rate(http_requests_total{<replicas>}[$__rate_interval]), '
@@ -130,7 +134,12 @@ REQUESTS = Row(
         Panel(
             "Requests by status",
             "Requests per second of each HTTP status.",
-            (_query("sum by (status_code) (rate(http_requests_total{<replicas>}[$__rate_interval])) > 0", "{{status_code}}"),),
+            (
+                _query(
+                    "sum by (status_code) (rate(http_requests_total{<replicas>}[$__rate_interval])) > 0",
+                    "{{status_code}}",
+                ),
+            ),
             unit="reqps",
         ),
         Panel(
@@ -143,15 +152,15 @@ REQUESTS = Row(
         ),
         Panel(
             "Requests that ended early",
-            "Requests per second whose client left or whose connection or replica broke: before a status (pending) or "
-            "after it (streaming).",
+            "Requests per second whose client left or whose connection or replica broke: before a status "
+            "(pending) or after it (streaming).",
             (_query("sum by (stage) (rate(aborted_requests_total{<replicas>}[$__rate_interval]))", "{{stage}}"),),
             unit="reqps", colours=(("pending", "orange"), ("streaming", "purple")),
         ),
         Panel(
             "Pending, streaming and active",
-            "Pending: arrived, no HTTP status yet. Streaming: status sent, last byte not yet. Active: both. Streaming servers "
-            "send 200 early, so that only active shows how full they are.",
+            "Pending: arrived, no HTTP status yet. Streaming: status sent, last byte not yet. Active: both. "
+            "Streaming servers send 200 early, so that only active shows how full they are.",
             (
                 _query("sum(pending_requests{<replicas>})", "pending"),
                 _query("sum(streaming_requests{<replicas>})", "streaming"),
@@ -173,8 +182,9 @@ LATENCY = Row(
     (
         Panel(
             "Latency",
-            "From arrival to the last byte, over the sum of the chosen replicas: quantiles are never averaged. Within 1.1 %. "
-            "The objective is that of the alerts, if their rules are loaded: 95 % of requests are to be faster.",
+            "From arrival to the last byte, over the sum of the chosen replicas: quantiles are never averaged. "
+            "Within 1.1 %. The objective is that of the alerts, if their rules are loaded: 95 % of requests are "
+            "to be faster.",
             (
                 *(_query(_quantile(q, "latency_seconds"), name) for q, name in QUANTILES),
                 _query("min(endpoint:latency_objective:seconds{<endpoints>})", "objective"),
@@ -200,7 +210,8 @@ LATENCY = Row(
         ),
         Panel(
             "Latency p95 of the ten slowest replicas",
-            "95 % of the requests of the replica took at most this long: one slow replica among fast ones stands out.",
+            "95 % of the requests of the replica took at most this long: one slow replica among fast ones stands "
+            "out.",
             (
                 _query(
                     f'topk(10, {_quantile(0.95, "latency_seconds", "endpoint_name, replica_id")})',
@@ -217,8 +228,8 @@ REPLICAS_ROW = Row(
     (
         Panel(
             "Running replicas and their limits",
-            "Replicas that run; those whose state is unknown because the pipeline is behind; the minimum and maximum settings "
-            "as they were at each moment. Sums over the chosen endpoints.",
+            "Replicas that run; those whose state is unknown because the pipeline is behind; the minimum and "
+            "maximum settings as they were at each moment. Sums over the chosen endpoints.",
             (
                 _query("sum(running_replicas{<endpoints>})", "running"),
                 _query("sum(unknown_replicas{<endpoints>})", "unknown"),
@@ -230,8 +241,8 @@ REPLICAS_ROW = Row(
         ),
         Panel(
             "Replicas by state",
-            "How many of the chosen replicas are in each state. A replica whose agent is silent for 10 s is failed, and leaves "
-            "after five minutes.",
+            "How many of the chosen replicas are in each state. A replica whose agent is silent for 10 s is "
+            "failed, and leaves after five minutes.",
             (_query("sum by (replica_state) (replica_state{<replicas>})", "{{replica_state}}"),),
             width=12, is_stacked=True, colours=STATE_COLOURS,
         ),
@@ -243,8 +254,8 @@ REPLICAS_ROW = Row(
         ),
         Panel(
             "Time to ready",
-            f"Seconds of the chosen range that each replica spent in {', '.join(STARTING[:-1])} and {STARTING[-1]}, to about "
-            f"{SUBQUERY_STEP_S} s. The ClickHouse dashboard has it exactly.",
+            f"Seconds of the chosen range that each replica spent in {', '.join(STARTING[:-1])} and {STARTING[-1]}, "
+            f"to about {SUBQUERY_STEP_S} s. The ClickHouse dashboard has it exactly.",
             (
                 _query(
                     f"sum by (endpoint_name, replica_id) (sum_over_time({_STARTING}[$__range:{SUBQUERY_STEP_S}s])) "
@@ -262,8 +273,8 @@ COMPUTE = Row(
     (
         Panel(
             "CPU",
-            "CPU time over the cores that the replica may use (its cgroup's quota, else the machine's): mean of the chosen "
-            "replicas, and the highest.",
+            "CPU time over the cores that the replica may use (its cgroup's quota, else the machine's): mean of "
+            "the chosen replicas, and the highest.",
             _mean_and_highest("cpu_usage_percent"),
             unit="percent", maximum=100,
         ),
@@ -287,7 +298,8 @@ COMPUTE = Row(
         ),
         Panel(
             "GPU",
-            "Share of time in which a kernel ran on the GPU: mean of all GPUs of the chosen replicas, and the highest.",
+            "Share of time in which a kernel ran on the GPU: mean of all GPUs of the chosen replicas, and the "
+            "highest.",
             _mean_and_highest("gpu_usage_percent"),
             unit="percent", maximum=100,
         ),
@@ -314,8 +326,8 @@ COMPUTE = Row(
         ),
         Panel(
             "Held back",
-            "CPU: share of scheduler periods limited by the quota. GPU: share of GPUs whose clocks heat, power or a fault "
-            "holds down.",
+            "CPU: share of scheduler periods limited by the quota. GPU: share of GPUs whose clocks heat, power or "
+            "a fault holds down.",
             (
                 _query("avg(cpu_throttled_ratio{<replicas>})", "CPU"),
                 _query("avg(gpu_throttled_ratio{<replicas>})", "GPU"),
@@ -324,11 +336,13 @@ COMPUTE = Row(
         ),
         Panel(
             "Out of memory, and GPU errors",
-            "Processes that the kernel killed for lack of memory, memory errors of GPUs that could not be corrected, and "
-            "critical errors (XID) of their driver, in each interval.",
+            "Processes that the kernel killed for lack of memory, memory errors of GPUs that could not be "
+            "corrected, and critical errors (XID) of their driver, in each interval.",
             (
                 _query("sum(increase(oom_kills_total{<replicas>}[$__rate_interval]))", "killed"),
-                _query("sum(increase(gpu_ecc_uncorrected_errors_total{<replicas>}[$__rate_interval]))", "memory errors"),
+                _query(
+                    "sum(increase(gpu_ecc_uncorrected_errors_total{<replicas>}[$__rate_interval]))", "memory errors"
+                ),
                 _query("sum(increase(gpu_xid_errors_total{<replicas>}[$__rate_interval]))", "XID"),
             ),
             colours=(("killed", "red"), ("memory errors", "orange"), ("XID", "purple")),
@@ -350,8 +364,8 @@ ENGINE = Row(
         ),
         Panel(
             "Key-value cache",
-            "Share of the engine's key-value cache in use: mean of the chosen replicas, and the highest. Near 100 % requests "
-            "wait or start over.",
+            "Share of the engine's key-value cache in use: mean of the chosen replicas, and the highest. Near 100 "
+            "% requests wait or start over.",
             _mean_and_highest("engine_kv_cache_percent"),
             unit="percent", maximum=100,
         ),
@@ -399,8 +413,8 @@ LOSSES = Row(
         ),
         Panel(
             "Copied boots and conflicting batches",
-            "Processes that send under another one's boot, counted separately; batches that are not counted because more "
-            "than nine do. Absent if there are none.",
+            "Processes that send under another one's boot, counted separately; batches that are not counted "
+            "because more than nine do. Absent if there are none.",
             (
                 _query("sum(copied_boots{<replicas>})", "copied boots"),
                 _query("sum(increase(conflicting_batches_total{<replicas>}[$__rate_interval]))", "conflicting batches"),

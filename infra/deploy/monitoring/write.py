@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from endpoint_analytics.infra.deploy.monitoring.clickhouse_dashboard import CLICKHOUSE
 from endpoint_analytics.infra.deploy.monitoring import datadog_dashboard
+from endpoint_analytics.infra.deploy.monitoring.clickhouse_dashboard import CLICKHOUSE
 from endpoint_analytics.infra.deploy.monitoring.datadog_monitors import MONITORS, monitor_json
 from endpoint_analytics.infra.deploy.monitoring.grafana import Json, dashboard_json
 from endpoint_analytics.infra.deploy.monitoring.prometheus_dashboard import PROMETHEUS

@@ -40,7 +40,7 @@ document = json.loads(Path(sys.argv[1]).read_text())
 read = json.loads(json.dumps(Dashboard.from_json(document), cls=JSONEncoder))
 problems = lost(document, read)
 known = {value for name, value in vars(units).items() if name.isupper() or isinstance(value, str)}
-for panel in document["panels"]:
+for panel in [inner for outer in document["panels"] for inner in (outer, *outer.get("panels", ()))]:
     unit = panel.get("fieldConfig", {}).get("defaults", {}).get("unit", "short")
     if unit not in known:
         problems.append(f"the unit {unit} is unknown")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from tests.support.parts import ROOT
@@ -25,11 +24,14 @@ def read(name: str) -> Json:
 
 
 def panels_of(dashboard: Json) -> Iterator[Json]:
-    """Yield the panels with queries."""
-    yield from (panel for panel in dashboard["panels"] if panel["type"] != "row")
+    """Yield the panels with queries, those in folded rows too."""
+    for panel in dashboard["panels"]:
+        yield from panel["panels"] if panel["type"] == "row" else [panel]
 
 
-def with_promql_variables(text: str, variables: Mapping[str, str | Sequence[str]], rate_s: int, range_s: int) -> str:
+def with_promql_variables(
+    text: str, variables: Mapping[str, str | Sequence[str]], rate_s: int, range_s: int
+) -> str:
     """Fill in a PromQL query: several values become a regular expression, All its own value."""
     values = {name: value if isinstance(value, str) else _pattern(value) for name, value in variables.items()}
     values |= {"__rate_interval": f"{rate_s}s", "__range": f"{range_s}s"}
@@ -48,7 +50,7 @@ def _with_plain_variables(text: str, values: Mapping[str, str]) -> str:
 def with_sql_variables(
     text: str, variables: Mapping[str, str | Sequence[str]], from_s: int, to_s: int, interval_s: int
 ) -> str:
-    """Fill in a query of the ClickHouse data source: `$__conditionalAll` first, then variables, then the other macros."""
+    """Fill in a query of the ClickHouse data source: `$__conditionalAll`, variables, other macros."""
 
     def conditional(found: re.Match[str]) -> str:
         return "1=1" if variables[found[2]] == ALL else found[1]
@@ -58,9 +60,15 @@ def with_sql_variables(
     since, until = f"toDateTime({from_s})", f"toDateTime({to_s})"
     text = re.sub(r"\$__timeFilter\((\w+)\)", rf"\1 >= {since} AND \1 <= {until}", text)
     text = re.sub(
-        r"\$__timeInterval\((\w+)\)", rf"toStartOfInterval(toDateTime(\1), INTERVAL {interval_s} second)", text
+        r"\$__timeInterval\((\w+)\)",
+        rf"toStartOfInterval(toDateTime(\1), INTERVAL {interval_s} second)",
+        text,
     )
-    text = text.replace("$__interval_s", str(interval_s)).replace("$__fromTime", since).replace("$__toTime", until)
+    text = (
+        text.replace("$__interval_s", str(interval_s))
+        .replace("$__fromTime", since)
+        .replace("$__toTime", until)
+    )
     assert "$" not in text, text
     return text
 

@@ -1,4 +1,4 @@
-"""Each query of the ClickHouse dashboard, run by the account of analysts on the real engine: right figures, not only rows."""
+"""Each query of the ClickHouse dashboard, run by the account of analysts on the real engine, shows the truth."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import urllib.parse
 import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -76,9 +77,7 @@ def made(client) -> Made:
     now = datetime.now(UTC)
     to_s = int(now.timestamp()) // INTERVAL_S * INTERVAL_S - INTERVAL_S
     from_s = to_s - RANGE_S
-    requests = make_requests(
-        [("r1", "b1"), ("r2", "b2")], from_s - 600, to_s + 30, 10, random.Random(1)
-    )
+    requests = make_requests([("r1", "b1"), ("r2", "b2")], from_s - 600, to_s + 30, 10, random.Random(1))
     insert(client, "request_windows", window_rows(requests, []))
     others = make_requests([("r1", "b9")], from_s, to_s, 10, random.Random(2))
     insert(client, "request_windows", [{**row, "endpoint": "chat"} for row in window_rows(others, [])])
@@ -91,7 +90,10 @@ def made(client) -> Made:
         client,
         "replica_events",
         [
-            *(event(at + timedelta(seconds=s), state, replica="r1", age_s=0, offset=s) for state, s in events),
+            *(
+                event(at + timedelta(seconds=s), state, replica="r1", age_s=0, offset=s)
+                for state, s in events
+            ),
             event(at, "running", replica="r2", age_s=600, offset=900),
         ],
     )
@@ -113,11 +115,24 @@ def made(client) -> Made:
     insert(
         client,
         "rejected",
-        [{**rejected, "offset": n, "append_time": text(at + timedelta(seconds=n))[:-3], "detail": f"d{n}"} for n in (3, 5)],
+        [
+            {**rejected, "offset": n, "append_time": text(at + timedelta(seconds=n))[:-3], "detail": f"d{n}"}
+            for n in (3, 5)
+        ],
     )  # fmt: skip
-    paused = {"stream": "hardware", "partition": 3, "since": text(at)[:-3], "reason": "all of it", "version": 1}
+    paused = {
+        "stream": "hardware",
+        "partition": 3,
+        "since": text(at)[:-3],
+        "reason": "all of it",
+        "version": 1,
+    }
     insert(client, "paused_partitions", [{**paused, "paused": 1}])
-    insert(client, "partition_progress", [{**row, "partition": 60, "end_offset": 5} for row in progress(now + timedelta(hours=1))])
+    insert(
+        client,
+        "partition_progress",
+        [{**row, "partition": 60, "end_offset": 5} for row in progress(now + timedelta(hours=1))],
+    )
     return Made(now, from_s, to_s, tuple(requests))
 
 
@@ -223,16 +238,16 @@ def constant(**wanted: float | Callable[[Any], float]) -> Truth:
 
 
 def levels(rows, made, replicas):
-    """`window_rows` deals a window's requests to two chunks, of half a window each; in the first one, two are pending."""
+    """`window_rows` deals a window's requests to two chunks of half a window; in the first, two are pending."""
     chunks: dict[tuple[str, int], set[int]] = defaultdict(set)
     for number, request in enumerate(made.requests):
         chunks[request.replica, int(request.at_s) // 10 * 10].add(number % 2)
     by_window: dict[int, float] = defaultdict(float)
-    for (replica, window), found in chunks.items():
-        if made.from_s <= window < made.to_s and (replicas == ALL or replica in replicas):
-            by_window[window] += 2 * (0 in found) / len(found)
+    for (replica, start), found in chunks.items():
+        if made.from_s <= start < made.to_s and (replicas == ALL or replica in replicas):
+            by_window[start] += 2 * (0 in found) / len(found)
     for at, row in by_time(rows).items():
-        means = [mean for window, mean in by_window.items() if window // INTERVAL_S * INTERVAL_S == at]
+        means = [mean for start, mean in by_window.items() if start // INTERVAL_S * INTERVAL_S == at]
         pending = sum(means) / len(means)
         assert row == pytest.approx({"pending": pending, "streaming": 0, "active": pending})
     assert len(rows) == RANGE_S / INTERVAL_S
@@ -311,7 +326,9 @@ def read_to(rows, made, replicas):
 
 
 def paused(rows, made, replicas):
-    assert [(row["stream"], row["partition"], row["reason"]) for row in rows] == [("hardware", 3, "all of it")]
+    assert [(row["stream"], row["partition"], row["reason"]) for row in rows] == [
+        ("hardware", 3, "all of it")
+    ]
 
 
 def zero_aborted(rows, made, replicas):
@@ -349,9 +366,7 @@ TRUTHS: dict[str, Truth] = {
     "Killed for lack of memory": killed,
     "Requests in the engine": constant(running=of_both(4, 12), waiting=of_both(2, 6)),
     "Key-value cache": constant(mean=of_both(25, 37.5), highest=of_both(26, 51)),
-    "Tokens": constant(
-        prompt=of_both(100, 300), prompt__cached=of_both(50, 150), generated=of_both(30, 90)
-    ),
+    "Tokens": constant(prompt=of_both(100, 300), prompt__cached=of_both(50, 150), generated=of_both(30, 90)),
     "Losses by replica and process": losses,
     "Rejected messages": rejected,
     "How far the pipeline has read": read_to,
@@ -374,6 +389,15 @@ def test_a_panel_shows_the_truth(ask, made, title, replicas):
         assert times == sorted(times)  # as Grafana needs them
         assert made.from_s <= times[0] <= times[-1] < made.to_s
     TRUTHS[title](rows, made, replicas)
+
+
+def test_the_account_can_ask_all_that_is_open_at_once(ask, made):
+    """Grafana asks the queries of all visible panels together; what is refused would be an error in a panel."""
+    targets = [panel["targets"][0] for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+    with ThreadPoolExecutor(len(targets)) as pool:
+        found = list(pool.map(lambda target: ask(filled(target["rawSql"], made)), targets))
+    assert all(found)
+    assert len(found) > 15
 
 
 def test_variables_offer_what_there_is(ask, made):

@@ -1,4 +1,4 @@
-"""The Grafana files: as their sources say, laid out without overlap, held by Grafana's own models, provisioned by name."""
+"""The Grafana files: as their sources say, without overlap, held by Grafana's own models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.infra.deploy.monitoring.grafana_text import DASHBOARDS, DIRECTORY, panels_of, read
+from tests.infra.deploy.monitoring.grafana_text import DASHBOARDS, DIRECTORY, Json, panels_of, read
 from tests.infra.deploy.monitoring.promql import existing_metrics, metrics_of
 from tests.support.judges import python_package
 
@@ -30,7 +30,8 @@ def test_files_are_as_their_sources_say():
 @pytest.mark.parametrize("name", NAMES)
 def test_ids_and_titles_differ(name):
     dashboard = read(name)
-    ids = [panel["id"] for panel in dashboard["panels"]]
+    rows = [panel for panel in dashboard["panels"] if panel["type"] == "row"]
+    ids = [panel["id"] for panel in [*rows, *panels_of(dashboard)]]
     assert len(ids) == len(set(ids))
     titles = [panel["title"] for panel in panels_of(dashboard)]
     assert len(titles) == len(set(titles))
@@ -45,18 +46,27 @@ def test_addresses_differ():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_panels_fill_the_grid_without_overlap(name):
+    panels = read(name)["panels"]
+    assert is_tiled(panels)
+    for row in panels:
+        if row["type"] == "row" and row["collapsed"]:
+            assert is_tiled([row, *row["panels"]])
+            assert all(panel["gridPos"]["y"] > row["gridPos"]["y"] for panel in row["panels"])
+
+
+def is_tiled(panels: list[Json]) -> bool:
     taken: set[tuple[int, int]] = set()
-    for panel in read(name)["panels"]:
+    for panel in panels:
         place = panel["gridPos"]
         cells = {
             (x, y)
             for x in range(place["x"], place["x"] + place["w"])
             for y in range(place["y"], place["y"] + place["h"])
         }
-        assert not taken & cells, panel["title"]
+        if taken & cells:
+            return False
         taken |= cells
-    width = {x for x, _ in taken}
-    assert width == set(range(COLUMNS))
+    return {x for x, _ in taken} == set(range(COLUMNS))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -92,9 +102,13 @@ def test_metrics_of_the_prometheus_dashboard_exist():
 
 def test_the_provider_and_the_data_sources_are_what_the_dashboards_need():
     provisioning = DIRECTORY / "provisioning"
-    (provider,) = yaml.safe_load((provisioning / "dashboards/endpoint-analytics.yaml").read_text())["providers"]
+    (provider,) = yaml.safe_load((provisioning / "dashboards/endpoint-analytics.yaml").read_text())[
+        "providers"
+    ]
     assert provider["type"] == "file"
-    sources = yaml.safe_load((provisioning / "datasources/endpoint-analytics.yaml").read_text())["datasources"]
+    sources = yaml.safe_load((provisioning / "datasources/endpoint-analytics.yaml").read_text())[
+        "datasources"
+    ]
     needed = {read(name)["templating"]["list"][0]["query"] for name in NAMES}
     assert {source["type"] for source in sources} == needed
 
@@ -124,7 +138,7 @@ def test_grafanas_models_hold_all_of_it(path):
 @pytest.mark.slow
 def test_grafanas_models_see_a_member_that_does_not_exist(tmp_path):
     dashboard = read(NAMES[0])
-    dashboard["panels"][1]["optoins"] = dashboard["panels"][1].pop("options")
+    dashboard["panels"][1]["choices"] = dashboard["panels"][1].pop("options")
     dashboard["panels"][1]["fieldConfig"]["defaults"]["unit"] = "secs"
     (tmp_path / "wrong.json").write_text(json.dumps(dashboard))
-    assert lost(tmp_path / "wrong.json") == ["/panels/1/optoins is unknown", "the unit secs is unknown"]
+    assert lost(tmp_path / "wrong.json") == ["/panels/1/choices is unknown", "the unit secs is unknown"]

@@ -1,14 +1,13 @@
 """Each query of the Prometheus dashboard, asked of a real Prometheus 3 that scrapes the real service: right figures.
 
-Two endpoints have requests before Prometheus comes, and more, which are slower, while it scrapes: rates and quantiles are of
-the latter alone. The rules are loaded too, and all of them can be evaluated.
+Two endpoints have requests before Prometheus comes, and more, which are slower, while it scrapes: rates and quantiles
+are of the latter alone. The rules are loaded too, and all of them can be evaluated.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import random
 import re
 import subprocess
 import urllib.error
@@ -16,16 +15,23 @@ import urllib.parse
 import urllib.request
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from tests.infra.deploy.monitoring.grafana_text import DIRECTORY, panels_of, read, with_promql_variables
+from tests.infra.deploy.monitoring.two_endpoints import (
+    ALIVE_S,
+    REPLICAS,
+    figure,
+    make_traffic,
+    store_first,
+    store_second,
+)
 from tests.pipeline.serve.api.executor import ClientExecutor
-from tests.pipeline.serve.api.traffic import Request, exact_quantile, make_requests, window_rows
-from tests.pipeline.store.rows import boot, event, hardware, insert, setting
+from tests.pipeline.serve.api.traffic import Request, exact_quantile
 from tests.support.judges import go_package
 from tests.support.waiting import until
 
@@ -52,9 +58,6 @@ scrape_configs:
         refresh_interval: 1h
         authorization: {{credentials: "{token}"}}
 """
-REPLICAS = {"llm": ("r1", "r2"), "chat": ("r1", "r9")}
-SLOWER = {"llm": 7, "chat": 2}
-ALIVE_S = 1800
 RATE_S, RANGE_S = 60, 60
 DASHBOARD = read("endpoints-prometheus")
 PANELS = {panel["title"]: panel for panel in panels_of(DASHBOARD)}
@@ -114,101 +117,6 @@ CHOICES = {
 }
 
 
-def figure(endpoint: str, replica: str) -> int:
-    """A small number of each replica's own: 1 to 4."""
-    return 1 + [(e, r) for e, rs in REPLICAS.items() for r in rs].index((endpoint, replica))
-
-
-def boots(
-    now: datetime, endpoint: str, counts: dict[str, Counter[int]], version: int
-) -> list[dict[str, object]]:
-    """The newest state of each agent: totals that grow with the version, levels by replica."""
-    found = []
-    for replica in REPLICAS[endpoint]:
-        number = figure(endpoint, replica)
-        common: dict[str, Any] = {
-            "endpoint": endpoint,
-            "replica": replica,
-            "boot_id": f"{endpoint}-{replica}",
-            "age_s": -ALIVE_S,
-            "version": version,
-        }
-        requests = {
-            "status": dict(counts[replica]),
-            "finished": counts[replica].total(),
-            "dropped": {"buffer_full": 5 * number * version},
-            "aborted_pending": 10 * number * version,
-            "aborted_streaming": 20 * number * version,
-            "pending": number,
-            "streaming": 10 * number,
-            "oldest_pending_us": number * 1_000_000,
-            "missing": 2,
-            "copies": 1,
-            "conflicts": 3 * version,
-        }
-        found.append(boot(now, **common, **requests))
-        found += [boot(now, **common, stream=stream) for stream in ("hardware", "engine")]
-    return found
-
-
-def samples(now: datetime, version: int) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
-    """The newest samples: each metric a multiple of the replica's figure."""
-    of_hardware, of_engine = [], []
-    for endpoint, replicas in REPLICAS.items():
-        for replica in replicas:
-            number = figure(endpoint, replica)
-            place: dict[str, Any] = {
-                "endpoint": endpoint,
-                "replica": replica,
-                "boot_id": f"{endpoint}-{replica}",
-                "age_s": -ALIVE_S,
-                "version": version,
-            }
-            for metric, value in (
-                ("cpu_percent", 20.0 * number), ("cpu_throttled_ratio", 0.1 * number), ("memory_used_bytes", 10.0 * number),
-                ("memory_limit_bytes", 100.0), ("oom_kills", 1.0 * number * version),
-            ):  # fmt: skip
-                of_hardware.append(hardware(now, metric, value, **place))
-            for metric, value in (
-                ("gpu_percent", 20.0 * number), ("gpu_memory_used_bytes", 8.0 * number), ("gpu_memory_total_bytes", 80.0),
-                ("gpu_power_watts", 300.0 * number), ("gpu_temperature_celsius", 15.0 * number),
-                ("gpu_throttled_ratio", 0.2 * number), ("gpu_ecc_uncorrected_errors", 2.0 * number * version),
-                ("gpu_xid_errors", 3.0 * number * version),
-            ):  # fmt: skip
-                of_hardware.append(hardware(now, metric, value, device="gpu0", **place))
-            for metric, factor in ENGINE.items():
-                of_engine.append({**hardware(now, metric, factor * number, **place), "engine": "vllm"})
-    return of_hardware, of_engine
-
-
-ENGINE = {
-    "engine_running_requests": 4.0,
-    "engine_waiting_requests": 2.0,
-    "engine_kv_cache_percent": 25.0,
-    "engine_prompt_tokens_per_second": 100.0,
-    "engine_cached_prompt_tokens_per_second": 50.0,
-    "engine_generated_tokens_per_second": 30.0,
-    "engine_finished_requests_per_second": 6.0,
-    "engine_failed_requests_per_second": 0.5,
-    "engine_preemptions_per_second": 0.25,
-}
-
-
-def store(client, now: datetime, requests: dict[str, list[Request]], totals: dict[str, list[Request]], version: int):
-    """Store requests of each endpoint, and the agents' totals with them."""
-    for endpoint, made in requests.items():
-        rows = window_rows(made, [])
-        insert(client, "request_windows", [{**row, "endpoint": endpoint} for row in rows])
-        counts = {
-            replica: Counter(request.status for request in totals[endpoint] if request.replica == replica)
-            for replica in REPLICAS[endpoint]
-        }
-        insert(client, "boot_states", boots(now, endpoint, counts, version))
-    of_hardware, of_engine = samples(now, version)
-    insert(client, "hardware_windows", of_hardware)
-    insert(client, "engine_windows", of_engine)
-
-
 class Prometheus:
     """A real Prometheus, and the moment that all queries are about."""
 
@@ -222,7 +130,8 @@ class Prometheus:
             with urllib.request.urlopen(address, timeout=10) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
-            assert error.code == 503, error.read().decode()  # it is not ready yet
+            if error.code != 503:  # it is not ready yet
+                pytest.fail(error.read().decode())
             return {"result": []}
         except OSError:
             return {"result": []}
@@ -252,36 +161,23 @@ def native(request) -> bool:
 def scraped(native, client, config, start_service, tmp_path_factory):
     """Yield Prometheus after it has scraped both phases, and the requests of the second one."""
     for table in (
-        *("request_windows", "request_minutes", "request_hours", "hardware_windows", "engine_windows", "rollups"),
+        *(
+            "request_windows",
+            "request_minutes",
+            "request_hours",
+            "hardware_windows",
+            "engine_windows",
+            "rollups",
+        ),
         *("boot_states", "boots", "replica_events"),
     ):
         client.command(f"TRUNCATE TABLE {table}")
     program = go_package("github.com/prometheus/prometheus/cmd/prometheus", VERSION, "remove_all_sd")
-    now = datetime.now(UTC)
-    end_s = int(now.timestamp()) // 10 * 10
-    chance = random.Random(7)
-
-    def make(endpoint: str, from_s: int, to_s: int) -> list[Request]:
-        places = [(replica, f"{endpoint}-{replica}") for replica in REPLICAS[endpoint]]
-        return make_requests(places, from_s, to_s, 300, chance)
-
-    before = {endpoint: make(endpoint, end_s - 1800, end_s - 1000) for endpoint in REPLICAS}
-    during = {
-        endpoint: [
-            replace(request, latency_us=SLOWER[endpoint] * request.latency_us, ttfb_us=SLOWER[endpoint] * request.ttfb_us)
-            for request in make(endpoint, end_s - 120, end_s - 20)
-        ]
-        for endpoint in REPLICAS
-    }
-    store(client, now, before, before, 1)
-    insert(client, "endpoint_settings", [setting(now, 1, 3), setting(now, 2, 4, endpoint="chat")])
-    for endpoint, replica, state in (
-        ("llm", "r1", "running"), ("llm", "r2", "running"), ("chat", "r1", "initializing"), ("chat", "r9", "running"),
-    ):  # fmt: skip
-        insert(client, "replica_events", [event(now, state, endpoint=endpoint, replica=replica, age_s=60)])
+    traffic = make_traffic()
+    store_first(client, traffic)
     asyncio.run(roll_up(ClientExecutor(client)))
 
-    token = create_token(client, "acme", "prometheus", now)
+    token = create_token(client, "acme", "prometheus", traffic.now)
     service, port = start_service(config), free_port("127.0.0.1")
     directory = tmp_path_factory.mktemp("prometheus")
     file = directory / "prometheus.yml"
@@ -297,9 +193,8 @@ def scraped(native, client, config, start_service, tmp_path_factory):
     try:
         series = "count(count_over_time(http_requests_total{status_code='200'}[1m]) >= 5)"
         until(lambda: prometheus.number(series) == 4, 60, log.read_text())
-        both = {endpoint: [*before[endpoint], *during[endpoint]] for endpoint in REPLICAS}
-        store(client, now, during, both, 2)
-        total = sum(map(len, both.values()))
+        store_second(client, traffic)
+        total = traffic.total
         count = "histogram_count(sum(latency_seconds))" if native else "sum(latency_seconds_count)"
         until(
             lambda: prometheus.number("sum(http_requests_total)") == prometheus.number(count) == total,
@@ -308,7 +203,7 @@ def scraped(native, client, config, start_service, tmp_path_factory):
         )
         until(lambda: prometheus.number("min(count_over_time(up[1m]))") >= 20, 60, log.read_text())
         until(prometheus.settles, 60, log.read_text())
-        yield prometheus, during
+        yield prometheus, traffic.during
         assert "err" not in log.read_text()
     finally:
         process.terminate()
@@ -439,7 +334,9 @@ def running(chosen: Chosen) -> float:
 def states(found: Found, chosen: Chosen, native: bool) -> None:
     numbers = [STATES[each] for each in chosen.replicas]
     assert {state: count for state, count in found.items() if count} == {
-        state: numbers.count(number) for state, number in (("initializing", 3), ("running", 4)) if number in numbers
+        state: numbers.count(number)
+        for state, number in (("initializing", 3), ("running", 4))
+        if number in numbers
     }
     assert len(found) == 8
 
@@ -484,7 +381,9 @@ TRUTHS: dict[str, Truth] = {
     ),
     "Replicas by state": states,
     "State of each replica": exactly(
-        lambda chosen: {f"{endpoint} {replica}": STATES[endpoint, replica] for endpoint, replica in chosen.replicas}
+        lambda chosen: {
+            f"{endpoint} {replica}": STATES[endpoint, replica] for endpoint, replica in chosen.replicas
+        }
     ),
     "Time to ready": starting,
     "CPU": mean_and_highest(20),
