@@ -18,6 +18,8 @@ from tests.infra.deploy.monitoring.grafana_text import ALL, Json, panels_of, rea
 from tests.pipeline.serve.api.traffic import Request, exact_quantile, make_requests, window_rows
 from tests.pipeline.store.rows import boot, event, hardware, insert, progress, setting, text, window
 
+pytestmark = pytest.mark.slow
+
 DASHBOARD = read("endpoint-clickhouse")
 PANELS = {panel["title"]: panel for panel in panels_of(DASHBOARD)}
 INTERVAL_S = 60
