@@ -43,10 +43,12 @@ from endpoint_analytics.pipeline.store.tokens import create_token
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 VERSION = "v0.316.0"
+SCRAPE_TIMEOUT_S = 1
 RULES = DIRECTORY.parent / "prometheus" / "endpoints.rules.yaml"
 CONFIG = """
 global:
   scrape_interval: 1s
+  scrape_timeout: {timeout_s}s
   evaluation_interval: 1s
   scrape_native_histograms: {native}
 rule_files: ["{rules}"]
@@ -143,8 +145,8 @@ class Prometheus:
         return found
 
     def settles(self) -> bool:
-        """Ask about this moment from now on, if both endpoints are there at it."""
-        self.at = datetime.now(UTC).timestamp()
+        """Ask about one moment from now on, if both endpoints are there at it. All scrapes of before have ended."""
+        self.at = datetime.now(UTC).timestamp() - 2 * SCRAPE_TIMEOUT_S
         return self.number("count(running_replicas)") == len(REPLICAS)
 
     def number(self, query: str) -> float:
@@ -181,7 +183,15 @@ def scraped(native, client, config, start_service, tmp_path_factory):
     service, port = start_service(config), free_port("127.0.0.1")
     directory = tmp_path_factory.mktemp("prometheus")
     file = directory / "prometheus.yml"
-    file.write_text(CONFIG.format(token=token, port=service.port, rules=RULES, native=str(native).lower()))
+    file.write_text(
+        CONFIG.format(
+            token=token,
+            port=service.port,
+            rules=RULES,
+            timeout_s=SCRAPE_TIMEOUT_S,
+            native=str(native).lower(),
+        )
+    )
     words = [
         str(program), f"--config.file={file}", f"--storage.tsdb.path={directory / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn",

@@ -70,7 +70,7 @@ def _samples(now: datetime, version: int) -> tuple[list[dict[str, object]], list
                 "endpoint": endpoint,
                 "replica": replica,
                 "boot_id": f"{endpoint}-{replica}",
-                "age_s": -ALIVE_S,
+                "age_s": -ALIVE_S - version,  # the newest counts, not the newest version
                 "version": version,
             }
             for metric, value in (
