@@ -10,7 +10,7 @@ PAGE := pipeline/serve/page/dist/.built
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run run-bare page dist screenshots test coverage test-unit test-slow test-newest faults test-kubernetes check map page-models format bench lock clean clean-data
+.PHONY: help run run-bare page dist screenshots test coverage test-unit test-slow test-newest faults test-kubernetes check map dashboards page-models format bench lock clean clean-data
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -89,6 +89,9 @@ test-kubernetes: $(READY) ## test the Kubernetes agent and autoscaling with a re
 
 map: $(READY) ## update the map of packages in docs/architecture.md
 	@$(BIN)/python -m tests.support.rooms
+
+dashboards: $(READY) ## write the dashboards of Grafana and Datadog from their modules
+	@$(BIN)/python -m endpoint_analytics.infra.deploy.monitoring.write
 
 page-models: $(READY) ## write the page's types from the API's OpenAPI document
 	@$(BIN)/python -m tests.support.page_models
