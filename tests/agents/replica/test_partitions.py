@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from tests.agents.replica.test_agent_kafka import record
 from tests.support.waiting import until
 
 from endpoint_analytics.agents.core.config import KafkaConfig
+from endpoint_analytics.agents.delivery import producer
+from endpoint_analytics.agents.delivery.producer import make_producer
 from endpoint_analytics.agents.replica.agent import Agent
 from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
 from endpoint_analytics.infra.local.kafka.process import KafkaProcess
@@ -21,6 +23,18 @@ from endpoint_analytics.schemas.codec import decode_requests
 from endpoint_analytics.schemas.topics import REQUESTS, TOPIC_CONFIG, TOPICS
 
 BEFORE, AFTER = 2, 16
+
+
+@pytest.fixture(autouse=True)
+def _new_partitions_are_seen_soon(monkeypatch):
+    """Kafka's clients ask for a topic's partitions every five minutes."""
+
+    def make(*arguments: object) -> AIOKafkaProducer:
+        made = make_producer(*arguments)
+        made.client._metadata_max_age_ms = 500
+        return made
+
+    monkeypatch.setattr(producer, "make_producer", make)
 
 
 @pytest.fixture
@@ -82,7 +96,7 @@ def sent(agent: Agent) -> int:
     "spooled", [pytest.param(False, id="memory", marks=pytest.mark.slow), pytest.param(True, id="spool")]
 )
 def test_a_boot_stays_in_its_partition(broker, make_config, tmp_path, spooled):
-    """The broker restarts, so that all agents connect again, and see the new partitions."""
+    """The broker restarts meanwhile, so that all agents connect again; with a spool, messages wait there."""
     kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers, topic_prefix="grown")
     make_topics(kafka)
 
