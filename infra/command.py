@@ -29,6 +29,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "endpoint_analytics.infra.deploy.topics_command",
         "create the topics on an existing Kafka cluster",
     ),
+    "doctor": (
+        "endpoint_analytics.infra.doctor.command",
+        "check Kafka, ClickHouse and this machine, and say how to fix what is wrong",
+    ),
     "clickhouse": (
         "endpoint_analytics.infra.local.clickhouse.command",
         "run an embedded ClickHouse engine on this machine",
@@ -69,6 +73,7 @@ EXTRAS = {
     "kafka": "local",
     "clickhouse": "local",
     "fleet": "pipeline",
+    "doctor": "pipeline",
     "worker": "pipeline",
     "serve": "pipeline",
     "signals": "pipeline",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -101,6 +102,20 @@ async def ensure_topics(kafka: KafkaConfig | str, topics: Sequence[TopicSpec]) -
         raise TopicMismatchError("\n".join(lines))
 
 
+async def describe_topics(
+    config: KafkaConfig, ssl_context: ssl.SSLContext | None, names: Iterable[str]
+) -> dict[str, TopicState]:
+    """Return the states of those topics that exist; raises aiokafka's KafkaError."""
+    client = AIOKafkaAdminClient(**client_settings(config, ssl_context))
+    await client.start()
+    try:
+        existing = sorted(set(await client.list_topics()) & set(names))
+        partitions = {topic["topic"]: topic["partitions"] for topic in await client.describe_topics(existing)}
+        return _states(partitions, await _settings(client, existing))
+    finally:
+        await client.close()
+
+
 async def _create(client: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) -> None:
     # Requesting a topic by name may create it with the broker's defaults, so request the list.
     existing = set(await client.list_topics())
@@ -124,10 +139,13 @@ async def _create(client: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) -> N
 
 
 async def _describe(client: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) -> dict[str, TopicState]:
-    names = {spec.name for spec in topics}
-    partitions = await _await_leaders(client, names)
+    names = sorted({spec.name for spec in topics})
+    return _states(await _await_leaders(client, names), await _settings(client, names))
+
+
+async def _settings(client: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
     settings: dict[str, dict[str, str]] = {}
-    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in sorted(names)]
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     for response in await client.describe_configs(resources) if resources else ():
         for resource in response.to_object()["resources"]:
             if resource["error_code"]:
@@ -137,13 +155,15 @@ async def _describe(client: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) ->
             settings[resource["resource_name"]] = {
                 entry["config_names"]: entry["config_value"] for entry in resource["config_entries"]
             }
+    return settings
+
+
+def _states(
+    partitions: Mapping[str, Sequence[Mapping[str, Any]]], settings: Mapping[str, Mapping[str, str]]
+) -> dict[str, TopicState]:
     return {
-        name: TopicState(
-            len(partitions[name]),
-            min(len(partition["replicas"]) for partition in partitions[name]),
-            settings[name],
-        )
-        for name in names
+        name: TopicState(len(found), min(len(partition["replicas"]) for partition in found), settings[name])
+        for name, found in partitions.items()
     }
 
 

@@ -22,9 +22,9 @@ _SHOWN = """(namespace, endpoint, replica_id) IN
 
 _PIECE = """arrayFirstIndex(
             (start, end) -> toUnixTimestamp(window_start) >= start AND toUnixTimestamp(window_start) < end,
-            {froms:Array(UInt32)}, {tos:Array(UInt32)})"""
-_IN_PIECES = """window_start >= toDateTime(arrayMin({froms:Array(UInt32)}), 'UTC')
-        AND window_start < toDateTime(arrayMax({tos:Array(UInt32)}), 'UTC')"""
+            {begins:Array(UInt32)}, {ends:Array(UInt32)})"""
+_IN_PIECES = """window_start >= toDateTime(arrayMin({begins:Array(UInt32)}), 'UTC')
+        AND window_start < toDateTime(arrayMax({ends:Array(UInt32)}), 'UTC')"""
 
 _DURATIONS = """
 SELECT namespace, endpoint, replica_id, {piece} AS piece,

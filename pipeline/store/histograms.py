@@ -344,9 +344,9 @@ class _Reading:
     ) -> dict[tuple[Key, int], tuple[Revision, Revision]]:
         """Return the revision of each endpoint and step (by number, from 1), of what is kept and with what comes."""
         ranges = {
-            "froms": [step.piece.from_s for step in steps],
+            "begins": [step.piece.from_s for step in steps],
             "kepts": [step.kept_s for step in steps],
-            "tos": [step.to_s for step in steps],
+            "ends": [step.to_s for step in steps],
         }
         rows = await self.reader.read(scope.sql(revisions_sql(level)), scope.parameters | ranges)
         return {
@@ -363,8 +363,8 @@ class _Reading:
         parameters = {
             **scope.parameters,
             **self.heard_from.parameters,
-            "froms": [each.from_s for each in ranges],
-            "tos": [each.to_s for each in ranges],
+            "begins": [each.from_s for each in ranges],
+            "ends": [each.to_s for each in ranges],
         }
         return parse_durations(await self.reader.read(scope.sql(durations_sql(level)), parameters))
 
