@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import venv
 from pathlib import Path
 from typing import NoReturn
 
@@ -73,6 +74,21 @@ def python_package(requirement: str) -> Path:
         got = subprocess.run([sys.executable, "-m", *words], check=False, capture_output=True, text=True)
         if got.returncode != 0:
             missing(f"{requirement} cannot be fetched from PyPI: {got.stderr[-1000:]}")
+        new.rename(home)
+    return home
+
+
+def virtual_environment(name: str, *requirements: str) -> Path:
+    """Return the directory of a virtual environment with only these packages from PyPI, pinned, and what they need."""
+    home = JUDGES / "venv" / name
+    if not home.exists():
+        new = home.with_name(f"{name}.new")
+        shutil.rmtree(new, ignore_errors=True)
+        venv.create(new, with_pip=True)
+        words = [str(new / "bin" / "python"), "-m", "pip", "install", "-q", *requirements]
+        got = subprocess.run(words, check=False, capture_output=True, text=True)
+        if got.returncode != 0:
+            missing(f"{', '.join(requirements)} cannot be fetched from PyPI: {got.stderr[-1000:]}")
         new.rename(home)
     return home
 
