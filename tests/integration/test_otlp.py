@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
 import random
+import re
 import subprocess
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.faults.kafka_proxy import KafkaProxy
+from tests.faults.listener import Listener
+from tests.pipeline.serve.api.traffic import exact_quantile
 from tests.support.judges import virtual_environment
+from tests.support.oracle import Accepted, differences
 from tests.support.parts import Child, Stack
-from tests.support.waiting import eventually, until_open
+from tests.support.waiting import eventually, until, until_open
 
 from endpoint_analytics.infra.local.system.port import free_port
+from endpoint_analytics.pipeline.core.boots import BootKey
+from endpoint_analytics.schemas.requests import Totals
 
 pytestmark = pytest.mark.whole
 
@@ -32,7 +42,7 @@ PACKAGES = (
     "uvicorn==0.54.0",
 )
 STATUSES = (200, 200, 200, 201, 404, 500, 503)
-REQUESTS = 400
+REQUESTS, STREAMED, CUT = 400, 10, 3
 
 
 def start_receiver(stack: Stack, name: str, *words: str, **environment: str) -> tuple[Child, int]:
@@ -99,9 +109,27 @@ def server_spans(path: Path) -> list[dict]:
     found = []
     for text in path.read_text().split("\n}\n")[:-1]:
         span = json.loads(f"{text}}}")
-        if span["kind"] == "SpanKind.SERVER" and span["attributes"].get("http.target") != "/health":
+        if span["kind"] == "SpanKind.SERVER" and "health" not in span["name"]:
             found.append(span)
     return found
+
+
+def attribute(span: dict, *names: str) -> Any:
+    """Return the first of the attributes that the span has: the conventions gave them new names."""
+    return next(span["attributes"][name] for name in names if name in span["attributes"])
+
+
+def status_of(span: dict) -> str:
+    return str(attribute(span, "http.status_code", "http.response.status_code"))
+
+
+def is_cut(span: dict) -> bool:
+    return "cut=true" in str(span["attributes"])
+
+
+def replica_of(spans: list[dict]) -> str:
+    (replica,) = {span["resource"]["attributes"]["service.instance.id"] for span in spans}
+    return replica
 
 
 def duration_us(span: dict) -> int:
@@ -109,31 +137,143 @@ def duration_us(span: dict) -> int:
     return round((end - start).total_seconds() * 1e6)
 
 
-def test_counts_and_quantiles_are_those_of_the_spans(stack: Stack, tmp_path: Path) -> None:
-    chance = random.Random(5)
-    receiver, port = start_receiver(stack, "otlp", "--exclude-paths", "/health")
-    with instrumented(port, tmp_path) as (url, path):
-        targets = (
-            [
-                f"{url}/answer/{chance.choice(STATUSES)}?wait_s={chance.expovariate(20):.4f}"
-                for _ in range(REQUESTS)
-            ]
-            + [f"{url}/health"] * 20
-            + [f"{url}/stream"] * 10
-            + [f"{url}/stream?cut=true"] * 3
-        )
+@pytest.mark.parametrize("conventions", ["", "http"], ids=["old", "stable"])
+def test_counts_and_quantiles_are_those_of_the_spans(stack: Stack, tmp_path: Path, conventions: str) -> None:
+    chance, name = random.Random(5), f"shop-{conventions or 'old'}"
+    receiver, port = start_receiver(stack, name, "--exclude-paths", "/health")
+    environment = {"OTEL_SERVICE_NAME": name, "OTEL_SEMCONV_STABILITY_OPT_IN": conventions}
+    with instrumented(port, tmp_path, **environment) as (url, path):
+        waits_s = [chance.expovariate(20) for _ in range(REQUESTS)]
+        targets = [f"{url}/answer/{chance.choice(STATUSES)}?wait_s={wait_s:.4f}" for wait_s in waits_s]
+        targets += [f"{url}/health"] * 20 + [f"{url}/stream"] * STREAMED + [f"{url}/stream?cut=true"] * CUT
         with ThreadPoolExecutor(16) as pool:
             list(pool.map(get, targets))
+        number = REQUESTS + STREAMED + CUT
         spans = eventually(
-            lambda: server_spans(path), lambda found: len(found) >= REQUESTS + 13, 20, "the SDK's spans"
+            lambda: server_spans(path), lambda found: len(found) >= number, 20, "the SDK's spans"
         )
-    sql = """SELECT sum(finished), sum(aborted_streaming), sum(arrived), sum(latency_sum_us), uniqExact(replica_id)
-        FROM boots FINAL WHERE namespace = 'otel' AND endpoint = 'shop'"""
-    found = eventually(
-        lambda: stack.rows(sql)[0], lambda row: row[2] >= len(spans), 20, "all spans are stored"
+        sql = """SELECT sum(arrived), sum(finished), sum(aborted_streaming), sum(aborted_pending)
+            FROM boots FINAL WHERE namespace = 'otel' AND endpoint = {endpoint:String}"""
+        counts = eventually(
+            lambda: stack.rows(sql, endpoint=name)[0], lambda row: row[0] >= number, 20, "all are stored"
+        )
+        assert counts == (number, REQUESTS + STREAMED, CUT, 0)
+        state = until(lambda: stack.samples(name, "replica_state", "otel"), 20, "its replica's state")
+        assert [labels for labels, value in state.items() if value] == [(replica_of(spans), "running")]
+    statuses = Counter(status_of(span) for span in spans)
+    http_requests = stack.counted(name, "http_requests_total", "otel")
+    assert {status: count for (_, status), count in http_requests.items()} == statuses
+    whole = [duration_us(span) for span in spans if not is_cut(span)]
+    for quantile in (0.5, 0.9, 0.99):
+        found_s = stack.samples(name, "latency_distribution", "otel")[str(quantile),]
+        assert found_s == pytest.approx(exact_quantile(whole, quantile), rel=0.01)
+    sql = """SELECT sum(latency_sum_us), sum(ttfb_sum_us) FROM boots FINAL
+        WHERE namespace = 'otel' AND endpoint = {endpoint:String}"""
+    ((latency_us, ttfb_us),) = stack.rows(sql, endpoint=name)
+    assert latency_us == pytest.approx(sum(whole), abs=2 * len(spans))
+    # Streams last 0.3 s longer than the time to their first byte, which a child of the server span tells.
+    assert latency_us - ttfb_us > STREAMED * 250_000
+    assert receiver.stop() == 0
+    assert "rejected" not in receiver.log.read_text()
+
+
+class Losing(Listener):
+    """Passes requests on, and loses every third answer, whose sender cannot know what became of its request."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self.lost = 0
+        self._upstream = port
+        self._served = 0
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        (length,) = re.findall(rb"(?i)content-length: (\d+)", head)
+        body = await reader.readexactly(int(length))
+        answers, upstream = await asyncio.open_connection("127.0.0.1", self._upstream)
+        upstream.write(head.replace(b"keep-alive", b"close") + body)
+        answer = await answers.read()
+        upstream.close()
+        self._served += 1
+        if self._served % 3:
+            writer.write(answer)
+            await writer.drain()
+        else:
+            self.lost += 1
+        writer.close()
+
+
+def test_each_span_counts_once_through_lost_answers_and_a_lost_kafka(stack: Stack) -> None:
+    home = virtual_environment("opentelemetry", *PACKAGES)
+    with KafkaProxy(stack.kafka.bootstrap_servers) as kafka:
+        receiver, port = start_receiver(stack, "oracle", ENDPOINT_ANALYTICS_KAFKA=kafka.bootstrap_servers)
+        with Losing(port) as losing:
+            words = [str(home / "bin" / "python"), str(Path(__file__).with_name("otel_spans.py"))]
+            words += [f"http://127.0.0.1:{losing.port}", "3000", "7"]
+            sender = subprocess.Popen(words, stdout=subprocess.PIPE)
+            try:
+                for cuts in range(3):
+                    until(
+                        lambda cuts=cuts: losing.lost > 4 * cuts or sender.poll() is not None,
+                        30,
+                        "more exports",
+                    )
+                    kafka.shut()
+                    until(
+                        lambda: unconfirmed(port) or sender.poll() is not None, 30, "an export without Kafka"
+                    )
+                    kafka.open()
+                printed, _ = sender.communicate(timeout=180)
+            finally:
+                sender.kill()
+        sent = json.loads(printed)
+        spans = status(port)
+        assert receiver.stop() == 0
+    assert losing.lost > 10
+    assert (spans["spans"]["accepted"], spans["rejected"]) == (3000, {})
+    assert spans["spans"]["repeated"] >= 40 * 10
+    boots = stack.rows(
+        "SELECT replica_id, boot_id FROM boots FINAL WHERE namespace = 'oracle' AND stream = 'requests'"
     )
-    assert found[:3] == (REQUESTS + 10, 3, REQUESTS + 13)
-    assert found[4] == 1
-    whole = [duration_us(span) for span in spans if "cut=true" not in span["attributes"].get("http.url", "")]
-    print(found, len(whole), sum(whole))
-    receiver.stop()
+    assert {replica for replica, _ in boots} == {"a", "b", "c"}
+    accepted = {
+        BootKey("oracle", "spans", replica, boot_id): accepted_of(sent["made"], replica)
+        for replica, boot_id in boots
+    }
+    eventually(
+        lambda: differences(stack.client, "oracle", accepted), lambda found: not found, 20, "sent is stored"
+    )
+    states = "SELECT replica_id, argMax(state, at) FROM replica_events WHERE namespace = 'oracle' GROUP BY replica_id"
+    found = eventually(
+        lambda: dict(stack.rows(states)), lambda all_: "running" not in all_.values(), 20, "their end"
+    )
+    assert found == dict.fromkeys("abc", "terminated")
+
+
+def status(port: int) -> dict:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=10) as answer:
+        return json.load(answer)
+
+
+def unconfirmed(port: int) -> int:
+    return status(port)["waiting"]
+
+
+def accepted_of(made: list, replica: str) -> Accepted:
+    """Return what a replica's spans add up to."""
+    mine = [each for each in made if each[0] == replica]
+    phases = Counter(phase for _, phase, *_ in mine)
+    windows: Counter[tuple[int, str]] = Counter()
+    for _, phase, _, end_us, duration_us in mine:
+        windows[(end_us - duration_us) // 10_000_000 * 10, "arrived"] += 1
+        windows[end_us // 10_000_000 * 10, phase] += 1
+    totals = Totals(
+        arrived=len(mine),
+        finished=phases["finished"],
+        aborted_pending=phases["aborted_pending"],
+        aborted_streaming=phases["aborted_streaming"],
+        status=dict(Counter(str(status) for _, _, status, *_ in mine if status is not None)),
+        wait_us=sum(each[4] for each in mine if each[2] is not None),
+        duration_us=sum(each[4] for each in mine if each[1] == "finished"),
+    )
+    return Accepted(totals, windows=windows)
