@@ -9,6 +9,8 @@ import signal
 import ssl
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from endpoint_analytics.agents.command.agent_options import (
@@ -20,6 +22,7 @@ from endpoint_analytics.agents.core.config import ConfigurationError
 from endpoint_analytics.agents.delivery.client_log_filter import quiet_client
 from endpoint_analytics.agents.delivery.outage import Outage
 from endpoint_analytics.agents.delivery.producer import Producer
+from endpoint_analytics.agents.delivery.topic_sender import cancel_all
 from endpoint_analytics.agents.otlp.delivery import Delivery
 from endpoint_analytics.agents.otlp.identity import Fixed
 from endpoint_analytics.agents.otlp.intake import Intake
@@ -33,6 +36,8 @@ from endpoint_analytics.agents.otlp.settings import (
     make_tls,
     read_token,
 )
+from endpoint_analytics.agents.otlp.tally import Tally
+from endpoint_analytics.agents.otlp.topic_reader import TopicReader
 from endpoint_analytics.agents.proxy.settings import parse_listen
 from endpoint_analytics.schemas.configuration.kafka_client import make_ssl_context
 from endpoint_analytics.schemas.configuration.kafka_options import add_kafka_options, kafka_of
@@ -48,6 +53,8 @@ from endpoint_analytics.schemas.topics import REPLICAS, REQUESTS
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
+LISTEN = "127.0.0.1:4318"
+
 _NAMES = {
     "namespace": "namespace of all spans (default: each resource's service.namespace)",
     "endpoint": "endpoint of all spans (default: each resource's service.name)",
@@ -59,9 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the receiver's options."""
     parser.add_argument(
         "--listen",
-        default="127.0.0.1:4318",
         metavar="HOST:PORT",
-        help="address to listen on; port 0 picks a free one (default: %(default)s)",
+        help=f"address to listen on; port 0 picks a free one (default: {LISTEN}, or none with --topic)",
     )
     parser.add_argument(
         "--token-file",
@@ -77,6 +83,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="its private key, PEM (default: in the certificate's file)",
+    )
+    topics = parser.add_argument_group("Kafka topic")
+    topics.add_argument(
+        "--topic",
+        default="",
+        metavar="NAME",
+        help="read the spans that a Collector's kafka exporter writes to this topic, as otlp_proto: otlp_spans",
+    )
+    topics.add_argument(
+        "--group", metavar="NAME", help="consumer group for it (default: the topic prefix plus .otlp)"
+    )
+    topics.add_argument(
+        "--from",
+        choices=["start", "end"],
+        default="end",
+        dest="begin",
+        help="where to start in it without committed offsets (default: %(default)s)",
     )
     names = parser.add_argument_group("identity")
     for name, text in _NAMES.items():
@@ -119,16 +142,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def settings_of(arguments: argparse.Namespace) -> OtlpSettings:
     """Return the settings from the options and the environment; raises ConfigurationError."""
     check_environment(os.environ)
-    host, port = parse_listen(arguments.listen)
+    listen = arguments.listen or ("" if arguments.topic else LISTEN)
+    kafka = kafka_of(arguments)
     names = {name: getattr(arguments, name) or read_text(os.environ, name) for name in _NAMES}
     paths = arguments.exclude_paths
     if paths is None:
         paths = parse_list(read_text(os.environ, "exclude_paths"))
     states = parse_switch("states", read_text(os.environ, "states") or "on")
     return OtlpSettings(
-        kafka=kafka_of(arguments),
-        host=host,
-        port=port,
+        kafka=kafka,
+        listen=parse_listen(listen) if listen else None,
+        topic=arguments.topic,
+        group=arguments.group or read_text(os.environ, "group") or f"{kafka.topic_prefix}.otlp",
+        begin="earliest" if arguments.begin == "start" else "latest",
         fixed=Fixed(**names),
         token=read_token(os.environ, arguments.token_file),
         tls=make_tls(arguments.tls_certificate, arguments.tls_key),
@@ -156,7 +182,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _receive(settings: OtlpSettings, kafka_ssl: ssl.SSLContext | None) -> int:
-    kafka = settings.kafka
+    kafka, tally = settings.kafka, Tally()
     intake = Intake(settings.fixed, settings.remember, settings.exclude_paths, settings.max_replicas)
     delivery = Delivery(
         Producer(kafka, kafka_ssl, Outage(kafka.bootstrap_servers)),
@@ -166,31 +192,49 @@ async def _receive(settings: OtlpSettings, kafka_ssl: ssl.SSLContext | None) -> 
         intake.forget,
         _now_us,
     )
-    receiver = Receiver(intake, delivery, settings.token, settings.limits)
-    try:
-        runner, port = await serve(receiver, settings.host, settings.port, settings.tls)
-    except OSError as error:
-        print(f"endpoint-analytics agent otlp: cannot listen on {settings.host}: {error}", file=sys.stderr)
-        return 1
-    loop = asyncio.get_running_loop()
-    stopping = asyncio.Event()
+    tasks = [asyncio.create_task(delivery.run())]
+    sources: list[str] = []
+    async with AsyncExitStack() as stack:
+        if settings.listen is not None:
+            receiver = Receiver(intake, delivery, tally, settings.token, settings.limits)
+            try:
+                runner, port = await serve(receiver, *settings.listen, settings.tls)
+            except OSError as error:
+                print(
+                    f"endpoint-analytics agent otlp: cannot listen on {settings.listen[0]}: {error}",
+                    file=sys.stderr,
+                )
+                await cancel_all(tasks)
+                return 1
+            stack.push_async_callback(runner.cleanup)
+            sources.append(f"http{'' if settings.tls is None else 's'}://{settings.listen[0]}:{port}")
+        if settings.topic:
+            reader = TopicReader(
+                kafka, kafka_ssl, settings.topic, settings.group, settings.begin, intake, delivery, tally
+            )
+            tasks.append(asyncio.create_task(reader.run()))
+            sources.append(settings.topic)
+        print(f"otlp receiver ready {' '.join(sources)}", flush=True)
+        await _until_signal(tasks)
+        if tasks[1:]:
+            await cancel_all(tasks[1:])
+        delivery.stop()
+        # What is not confirmed by then is sent again by its senders.
+        await asyncio.wait(tasks[:1], timeout=settings.stop_within_s)
+        await cancel_all(tasks[:1])
+    return 0
+
+
+async def _until_signal(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Return at a signal; a failing task is a bug, and its exception ends the process visibly."""
+    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
     for number in SIGNALS:
         loop.add_signal_handler(number, stopping.set)
-    sending = asyncio.create_task(delivery.run())
-    scheme = "http" if settings.tls is None else "https"
-    print(f"otlp receiver ready {scheme}://{settings.host}:{port}", flush=True)
-    ending = asyncio.create_task(stopping.wait())
-    await asyncio.wait({sending, ending}, return_when=asyncio.FIRST_COMPLETED)
-    delivery.stop()
-    try:
-        async with asyncio.timeout(settings.stop_within_s):
-            await sending
-    except TimeoutError:
-        pass  # what was not confirmed is sent again by its senders
-    finally:
-        ending.cancel()
-        await runner.cleanup()
-    return 0
+    signalled = asyncio.ensure_future(stopping.wait())
+    done, _ = await asyncio.wait({*tasks, signalled}, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
+    signalled.cancel()
 
 
 def _now_us() -> int:

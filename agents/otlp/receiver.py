@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import logging
 import ssl
 import time
-from collections import Counter
 
 from aiohttp import web
 
@@ -28,34 +26,34 @@ from endpoint_analytics.agents.otlp.delivery import Delivery
 from endpoint_analytics.agents.otlp.intake import Intake, Received
 from endpoint_analytics.agents.otlp.rejections import explain
 from endpoint_analytics.agents.otlp.settings import Limits
-
-logger = logging.getLogger("endpoint_analytics")
+from endpoint_analytics.agents.otlp.tally import Tally
 
 TRACES, STATUS = "/v1/traces", "/status"
 RETRY_AFTER_S = 2
 BODY_WITHIN_S = 30.0
 KEEP_ALIVE_S = 75.0
-LOG_EVERY_S = 60.0
 MAX_REQUESTS = 512
 """Most export requests at once; further ones are asked to come again."""
 
 
 class Receiver:
-    """Answers export requests; `counts` are spans since the start, by what became of them."""
+    """Answers export requests."""
 
     def __init__(
-        self, intake: Intake, delivery: Delivery, token: str = "", limits: Limits | None = None
+        self,
+        intake: Intake,
+        delivery: Delivery,
+        tally: Tally,
+        token: str = "",
+        limits: Limits | None = None,
     ) -> None:
-        self.counts: Counter[str] = Counter()
-        self.rejected: Counter[str] = Counter()
         self._intake = intake
         self._delivery = delivery
+        self._tally = tally
         self._token = token.encode()
         self._limits = limits or Limits()
         self._reading_bytes = 0
         self._requests = 0
-        self._logged_s = 0.0
-        self._logged: Counter[str] = Counter()
 
     def application(self) -> web.Application:
         """Return the web application; run it without `auto_decompress`: bodies are decompressed here, bounded."""
@@ -74,7 +72,7 @@ class Receiver:
         try:
             return await self._answer(request, kind)
         except BadBodyError as error:
-            self.counts["bad_bodies"] += 1
+            self._tally.add_bad_body(str(error))
             return _error(error.status, str(error), kind)
         finally:
             self._requests -= 1
@@ -91,7 +89,7 @@ class Receiver:
             return _retry(429, "too many bodies are being read", kind)
         if self._delivery.is_full:  # while the body was read
             return _retry(429, "too many requests wait for Kafka", kind)
-        received = self.read(body, kind, request.headers.get("Content-Encoding", "").strip().lower())
+        received = self._received(body, kind, request.headers.get("Content-Encoding", "").strip().lower())
         stored = self._delivery.put(received)
         done, _ = await asyncio.wait({stored}, timeout=self._limits.answer_s)
         if not done:
@@ -105,14 +103,10 @@ class Receiver:
             body=encode_response(number, explain(received.rejected), kind), headers={"Content-Type": kind}
         )
 
-    def read(self, body: bytes, content_type: str, encoding: str) -> Received:
-        """Return what a body brings, counted; raises BadBodyError."""
-        message = decode_request(plain_body(body, encoding, self._limits.body_bytes), content_type)
+    def _received(self, body: bytes, kind: str, encoding: str) -> Received:
+        message = decode_request(plain_body(body, encoding, self._limits.body_bytes), kind)
         received = self._intake.read(message, time.time_ns() // 1_000)
-        for name in ("accepted", "repeated", "ignored", "sampled"):
-            self.counts[name] += getattr(received, name)
-        self.rejected.update(received.rejected)
-        self._log_rejections()
+        self._tally.add(received, time.monotonic())
         return received
 
     async def _read(self, request: web.Request) -> bytes | None:
@@ -138,13 +132,6 @@ class Receiver:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self._token)
 
-    def _log_rejections(self) -> None:
-        now_s = time.monotonic()
-        new = self.rejected - self._logged
-        if new and (not self._logged_s or now_s - self._logged_s >= LOG_EVERY_S):
-            self._logged_s, self._logged = now_s, self.rejected.copy()
-            logger.warning("rejected spans: %s", explain(new))
-
     async def _status(self, request: web.Request) -> web.Response:
         if not self._is_allowed(request):
             return web.Response(status=401, headers={"WWW-Authenticate": "Bearer"})
@@ -152,8 +139,9 @@ class Receiver:
             {
                 "replicas": len(self._delivery.replicas),
                 "waiting": self._delivery.waiting,
-                "spans": dict(self.counts),
-                "rejected": dict(self.rejected),
+                "spans": dict(self._tally.spans),
+                "rejected": dict(self._tally.rejected),
+                "bad_bodies": self._tally.bad_bodies,
             }
         )
 

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from endpoint_analytics.agents.otlp.identity import Fixed
 from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
@@ -18,6 +19,9 @@ from endpoint_analytics.schemas.configuration.settings import (
 )
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.identity import check_name
+
+Begin = Literal["earliest", "latest"]
+"""Where a group without committed offsets starts to read."""
 
 IDLE_S = 900.0
 IDLE_WITHOUT_STATES_S = 86_400.0
@@ -40,15 +44,18 @@ class Limits:
 class OtlpSettings:
     """Raises ConfigurationError for invalid values.
 
-    `token` is what senders must present ("": nothing), required if other machines can connect to `host`. A replica
-    without spans for `idle_s` has ended; `states` says whether to report that. `remember` is how many spans are
-    recognized when they are sent again.
+    `listen` is the address for OTLP/HTTP, None for none; `topic` is read as a member of `group` ("": none). `token` is
+    what senders must present ("": nothing), required if other machines can connect. A replica without spans for
+    `idle_s` has ended; `states` says whether to report that. `remember` is how many spans are recognized when they are
+    sent again.
     """
 
     kafka: KafkaConfig
-    host: str
-    port: int
+    listen: tuple[str, int] | None
     fixed: Fixed
+    topic: str = ""
+    group: str = ""
+    begin: Begin = "latest"
     token: str = field(default="", repr=False)
     tls: ssl.SSLContext | None = None
     exclude_paths: tuple[str, ...] = ()
@@ -65,10 +72,10 @@ class OtlpSettings:
                 check_name(name, value or "unset")
             except InvalidMessageError as error:
                 raise invalid_setting(name, value) from error
-        if not self.token and not is_loopback(self.host):
+        if self.listen is not None and not self.token and not is_loopback(self.listen[0]):
             raise ConfigurationError(
-                f"other machines can connect to {self.host}, so senders must present a token: put one into a file and "
-                f"set --token-file or {variable_of('otlp_token_file')}"
+                f"other machines can connect to {self.listen[0]}, so senders must present a token: put one into a "
+                f"file and set --token-file or {variable_of('otlp_token_file')}"
             )
 
 

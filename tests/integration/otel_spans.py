@@ -1,14 +1,17 @@
 """Exports server spans with OpenTelemetry's own SDK, in its own environment, and prints what they were as JSON.
 
-Arguments: address, number of spans, seed. An export that fails is repeated until it succeeds, as by a Collector with a
+Arguments: address, number of spans, seed. With the address `-`, the exports are printed too instead of sent, as a
+Collector's kafka exporter writes them. An export that fails is repeated until it succeeds, as by a Collector with a
 persistent queue. The exporter itself also repeats some.
 """
 
+import base64
 import json
 import random
 import sys
 import time
 
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -23,10 +26,14 @@ ENDS = (
 EXPORT_SPANS = 40
 
 
-def make_spans(number, chance):
+def make_spans(number, seed, chance):
     memory, made = InMemorySpanExporter(), []
     for replica in ("a", "b", "c"):
-        names = {"service.namespace": "oracle", "service.name": "spans", "service.instance.id": replica}
+        names = {
+            "service.namespace": f"oracle-{seed}",
+            "service.name": "spans",
+            "service.instance.id": replica,
+        }
         provider = TracerProvider(resource=Resource.create(names))
         provider.add_span_processor(SimpleSpanProcessor(memory))
         tracer = provider.get_tracer("tests")
@@ -51,14 +58,18 @@ def make_spans(number, chance):
 
 def main(address, number, seed):
     chance = random.Random(seed)
-    spans, made = make_spans(number, chance)
+    spans, made = make_spans(number, seed, chance)
     chance.shuffle(spans)
+    parts = [spans[first : first + EXPORT_SPANS] for first in range(0, len(spans), EXPORT_SPANS)]
+    if address == "-":
+        exports = [base64.b64encode(encode_spans(part).SerializeToString()).decode() for part in parts]
+        print(json.dumps({"made": made, "exports": exports}))
+        return
     exporter = OTLPSpanExporter(endpoint=f"{address}/v1/traces")
-    repeated = 0
-    for first in range(0, len(spans), EXPORT_SPANS):
-        while exporter.export(spans[first : first + EXPORT_SPANS]) is not SpanExportResult.SUCCESS:
-            repeated += 1
-    print(json.dumps({"made": made, "repeated": repeated}))
+    for part in parts:
+        while exporter.export(part) is not SpanExportResult.SUCCESS:
+            pass
+    print(json.dumps({"made": made}))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import http.client
 import json
 import os
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from tests.faults.kafka_proxy import KafkaProxy
 from tests.faults.listener import Listener
 from tests.pipeline.serve.api.traffic import exact_quantile
@@ -28,6 +30,7 @@ from tests.support.oracle import Accepted, differences
 from tests.support.parts import Child, Stack
 from tests.support.waiting import eventually, until, until_open
 
+from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
 from endpoint_analytics.infra.local.system.port import free_port
 from endpoint_analytics.pipeline.core.boots import BootKey
 from endpoint_analytics.schemas.requests import Totals
@@ -233,21 +236,69 @@ def test_each_span_counts_once_through_lost_answers_and_a_lost_kafka(stack: Stac
     assert (spans["spans"]["accepted"], spans["rejected"]) == (3000, {})
     assert spans["spans"]["repeated"] >= 40 * 10
     boots = stack.rows(
-        "SELECT replica_id, boot_id FROM boots FINAL WHERE namespace = 'oracle' AND stream = 'requests'"
+        "SELECT replica_id, boot_id FROM boots FINAL WHERE namespace = 'oracle-7' AND stream = 'requests'"
     )
     assert {replica for replica, _ in boots} == {"a", "b", "c"}
     accepted = {
-        BootKey("oracle", "spans", replica, boot_id): accepted_of(sent["made"], replica)
+        BootKey("oracle-7", "spans", replica, boot_id): accepted_of(sent["made"], replica)
         for replica, boot_id in boots
     }
     eventually(
-        lambda: differences(stack.client, "oracle", accepted), lambda found: not found, 20, "sent is stored"
+        lambda: differences(stack.client, "oracle-7", accepted), lambda found: not found, 20, "sent is stored"
     )
-    states = "SELECT replica_id, argMax(state, at) FROM replica_events WHERE namespace = 'oracle' GROUP BY replica_id"
+    states = "SELECT replica_id, argMax(state, at) FROM replica_events WHERE namespace = 'oracle-7' GROUP BY replica_id"
     found = eventually(
         lambda: dict(stack.rows(states)), lambda all_: "running" not in all_.values(), 20, "their end"
     )
     assert found == dict.fromkeys("abc", "terminated")
+
+
+def test_a_topic_is_read_once_while_readers_come_and_go(stack: Stack) -> None:
+    home = virtual_environment("opentelemetry", *PACKAGES)
+    words = [str(home / "bin" / "python"), str(Path(__file__).with_name("otel_spans.py")), "-", "3000", "8"]
+    sent = json.loads(subprocess.run(words, check=True, capture_output=True).stdout)
+    exports = [base64.b64decode(each) for each in sent["exports"]]
+    servers = stack.kafka.bootstrap_servers
+    asyncio.run(ensure_topics(servers, [TopicSpec("otlp_spans", 4, 3_600_000)]))
+    asyncio.run(produce(servers, [b"not a protobuf message", *exports[:30]]))
+    readers = [
+        stack.child(
+            f"topic-{number}",
+            "agent",
+            "otlp",
+            "--topic",
+            "otlp_spans",
+            "--from",
+            "start",
+            ready="ready otlp_spans",
+        )
+        for number in range(3)
+    ]
+    readers[0].start()
+    sql = """SELECT sum(arrived), sum(finished), sum(aborted_pending), sum(aborted_streaming), sum(latency_sum_us)
+        FROM boots FINAL WHERE namespace = 'oracle-8' AND stream = 'requests'"""
+    until(lambda: stack.rows(sql)[0][0] > 200, 30, "the first reader reads")
+    readers[1].start()
+    asyncio.run(produce(servers, exports[30:50]))
+    readers[2].start()
+    assert readers[0].stop() == 0
+    asyncio.run(produce(servers, exports[50:]))
+    expected = [accepted_of(sent["made"], replica).totals for replica in "abc"]
+    due = tuple(
+        sum(getattr(totals, name) for totals in expected)
+        for name in ("arrived", "finished", "aborted_pending", "aborted_streaming", "duration_us")
+    )
+    eventually(lambda: stack.rows(sql)[0], lambda row: row[0] >= due[0], 30, "everything is counted")
+    assert [reader.stop() for reader in readers[1:]] == [0, 0]
+    assert stack.rows(sql)[0] == due
+    assert sum("a body cannot be used" in reader.log.read_text() for reader in readers) >= 1
+
+
+async def produce(servers: str, messages: list[bytes]) -> None:
+    """Write to the topic, compressed as a Collector does with `compression: zstd`."""
+    async with AIOKafkaProducer(bootstrap_servers=servers, compression_type="zstd") as producer:
+        for message in messages:
+            await producer.send_and_wait("otlp_spans", message)
 
 
 def status(port: int) -> dict:

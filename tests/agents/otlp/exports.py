@@ -17,9 +17,7 @@ OLD = {"http.method": "GET", "http.status_code": 200, "http.target": "/buy?x=1"}
 
 def attributes(values: Mapping[str, str | int | bool]) -> list[KeyValue]:
     kinds = {str: "string_value", int: "int_value", bool: "bool_value"}
-    return [
-        KeyValue(key=key, value=AnyValue(**{kinds[type(value)]: value})) for key, value in values.items()
-    ]
+    return [KeyValue(key=key, value=AnyValue(**{kinds[type(value)]: value})) for key, value in values.items()]
 
 
 def server_span(
@@ -49,5 +47,7 @@ def server_span(
 
 
 def export(*spans: Span, names: Mapping[str, str] = NAMES) -> ExportTraceServiceRequest:
-    resource = ResourceSpans(resource=Resource(attributes=attributes(names)), scope_spans=[ScopeSpans(spans=spans)])
+    resource = ResourceSpans(
+        resource=Resource(attributes=attributes(names)), scope_spans=[ScopeSpans(spans=spans)]
+    )
     return ExportTraceServiceRequest(resource_spans=[resource])

@@ -42,6 +42,6 @@ def test_rejected(attributes, reason):
 
 def test_options_win_over_what_a_sender_claims():
     assert identify(NAMES, Fixed("mine", "other", "r")) == Identity("mine", "other", "h")
-    assert identify({"service.name": "unknown_service", "host.name": "h"}, Fixed("mine", "other")) == Identity(
-        "mine", "other", "h"
-    )
+    assert identify(
+        {"service.name": "unknown_service", "host.name": "h"}, Fixed("mine", "other")
+    ) == Identity("mine", "other", "h")

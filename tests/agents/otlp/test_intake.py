@@ -79,10 +79,10 @@ def test_sampled_spans_are_counted_as_such(caplog):
     intake = Intake(Fixed(), 100)
     spans = [server_span(number, trace_state="ot=th:c") for number in range(1, 4)]
     assert intake.read(export(*spans, server_span(9)), NOW_US).sampled == 3
-    assert [record.getMessage() for record in caplog.records] == [
-        "acme/shop: its traces are sampled (ot=th in tracestate: 25 % are kept), so only those are counted: export all "
-        "server spans"
-    ]
+    (warning,) = caplog.records
+    assert warning.getMessage().startswith(
+        "acme/shop: its traces are sampled (ot=th in tracestate: 25 % are kept)"
+    )
 
 
 @given(st.lists(st.lists(st.integers(1, 30), max_size=10), max_size=10))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gzip
 import json
 import ssl
@@ -24,10 +25,23 @@ from endpoint_analytics.agents.otlp.intake import Intake
 from endpoint_analytics.agents.otlp.receiver import Receiver, serve
 from endpoint_analytics.agents.otlp.replicas import Replicas
 from endpoint_analytics.agents.otlp.settings import Limits
+from endpoint_analytics.agents.otlp.tally import Tally
 from endpoint_analytics.infra.local.system.port import free_port
 from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
 
+pytestmark = pytest.mark.outside
+
 HEADERS = {"Content-Type": PROTOBUF}
+
+
+def in_a_loop(test):
+    """Run a test that is a coroutine."""
+
+    @functools.wraps(test)
+    def run(*arguments, **named):
+        asyncio.run(test(*arguments, **named))
+
+    return run
 
 
 @asynccontextmanager
@@ -45,7 +59,7 @@ async def receiving(*, token="", limits=None, max_waiting=1_000, tls=None, sends
         lambda: time.time_ns() // 1_000,
         max_waiting=max_waiting,
     )
-    receiver = Receiver(intake, delivery, token, limits or Limits(answer_s=0.05))
+    receiver = Receiver(intake, delivery, Tally(), token, limits or Limits(answer_s=0.05))
     runner, port = await serve(receiver, "127.0.0.1", 0, tls)
     sending = asyncio.create_task(delivery.run()) if sends else None
     try:
@@ -70,6 +84,7 @@ def body_of(*numbers: int, **options) -> bytes:
     return export(*(server_span(number, end_us=now_us) for number in numbers), **options).SerializeToString()
 
 
+@in_a_loop
 async def test_without_kafka_it_asks_for_the_same_again_and_counts_it_once():
     async with receiving() as url:
         body = body_of(1, 2)
@@ -82,6 +97,7 @@ async def test_without_kafka_it_asks_for_the_same_again_and_counts_it_once():
         assert figures["spans"]["repeated"] == 4
 
 
+@in_a_loop
 async def test_a_full_queue_asks_to_come_later_and_takes_nothing():
     async with receiving(max_waiting=2, sends=False) as url:
         assert (await post(url, body_of(1, 2)))[0] == 503
@@ -92,6 +108,7 @@ async def test_a_full_queue_asks_to_come_later_and_takes_nothing():
 
 
 @pytest.mark.parametrize("kind", [PROTOBUF, JSON])
+@in_a_loop
 async def test_rejected_spans_are_a_partial_success(kind, caplog):
     """Nothing waits for Kafka, so the answer comes at once."""
     async with receiving() as url:
@@ -118,6 +135,7 @@ async def test_rejected_spans_are_a_partial_success(kind, caplog):
         (b"x", HEADERS | {"Content-Encoding": "br"}, 415),
     ],
 )
+@in_a_loop
 async def test_what_must_not_be_sent_again(body, headers, status):
     async with receiving(limits=Limits(body_bytes=1_000)) as url:
         found, answered, _ = await post(url, body, headers)
@@ -126,6 +144,7 @@ async def test_what_must_not_be_sent_again(body, headers, status):
         assert (await post(url, b""))[0] == 200
 
 
+@in_a_loop
 async def test_a_body_in_pieces_is_limited_too():
     async def pieces():
         for _ in range(20):
@@ -135,6 +154,7 @@ async def test_a_body_in_pieces_is_limited_too():
         assert (await post(url, pieces()))[0] == 413
 
 
+@in_a_loop
 async def test_bodies_that_are_read_at_once_are_limited_together():
     async with receiving(limits=Limits(reading_bytes=1_000)) as url:
         status, headers, _ = await post(url, b"x" * 2_000)
@@ -142,6 +162,7 @@ async def test_bodies_that_are_read_at_once_are_limited_together():
         assert (await post(url, b""))[0] == 200
 
 
+@in_a_loop
 async def test_other_paths_and_methods():
     async with receiving() as url:
         assert (await post(url, b"", path="/v1/metrics"))[0] == 404
@@ -161,6 +182,7 @@ async def test_other_paths_and_methods():
         ("bearer secret", 200),
     ],
 )
+@in_a_loop
 async def test_the_token(authorization, status):
     async with receiving(token="secret") as url:
         headers = HEADERS | ({} if authorization is None else {"Authorization": authorization})
@@ -169,6 +191,7 @@ async def test_the_token(authorization, status):
             assert answer.status == status
 
 
+@in_a_loop
 async def test_tls():
     authority = trustme.CA()
     server, client = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()

@@ -24,7 +24,9 @@ def test_not_http():
 
 @pytest.mark.parametrize("status", [None, 0, 499, "", "?"])
 def test_without_a_status_it_was_aborted_before(status):
-    values = {"http.request.method": "GET"} | ({} if status is None else {"http.response.status_code": status})
+    values = {"http.request.method": "GET"} | (
+        {} if status is None else {"http.response.status_code": status}
+    )
     request = read_request(server_span(values=values), None)
     assert (request.status, request.is_aborted) == (None, True)
 
@@ -47,7 +49,9 @@ def test_a_status_as_text():
     ],
 )
 def test_an_error_after_the_status(status, error_type, error, exception, is_aborted):
-    values = STABLE | {"http.response.status_code": status} | ({"error.type": error_type} if error_type else {})
+    values = (
+        STABLE | {"http.response.status_code": status} | ({"error.type": error_type} if error_type else {})
+    )
     request = read_request(server_span(values=values, error=error, exception=exception), None)
     assert (request.status, request.is_aborted) == (status, is_aborted)
 
