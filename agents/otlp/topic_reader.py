@@ -56,6 +56,7 @@ class TopicReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._delivery = delivery
         self._tally = tally
         self._turn = asyncio.Lock()
+        self._is_assigned = False
         self._outage = Outage(kafka.bootstrap_servers)
 
     async def run(self) -> None:
@@ -77,11 +78,14 @@ class TopicReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Let the current group be stored and committed before others read its partitions."""
         del revoked
+        self._is_assigned = False
         async with self._turn:
             pass
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        """Do nothing: nothing is kept by partition."""
+        """Read again, from the committed offsets on."""
+        del assigned
+        self._is_assigned = True
 
     def _make_consumer(self) -> AIOKafkaConsumer:
         return AIOKafkaConsumer(
@@ -93,11 +97,11 @@ class TopicReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         )
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
+        found = await consumer.getmany(timeout_ms=POLL_MS, max_records=GROUP_MESSAGES)
         async with self._turn:
-            found = await consumer.getmany(timeout_ms=POLL_MS, max_records=GROUP_MESSAGES)
-            stored = [self._put(record) for records in found.values() for record in records]
-            if not stored:
+            if not found or not self._is_assigned:  # what another reader may read now is not committed
                 return
+            stored = [self._put(record) for records in found.values() for record in records]
             await asyncio.gather(*(one for one in stored if one is not None))
             await consumer.commit({partition: records[-1].offset + 1 for partition, records in found.items()})
 

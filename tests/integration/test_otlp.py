@@ -261,19 +261,8 @@ def test_a_topic_is_read_once_while_readers_come_and_go(stack: Stack) -> None:
     servers = stack.kafka.bootstrap_servers
     asyncio.run(ensure_topics(servers, [TopicSpec("otlp_spans", 4, 3_600_000)]))
     asyncio.run(produce(servers, [b"not a protobuf message", *exports[:30]]))
-    readers = [
-        stack.child(
-            f"topic-{number}",
-            "agent",
-            "otlp",
-            "--topic",
-            "otlp_spans",
-            "--from",
-            "start",
-            ready="ready otlp_spans",
-        )
-        for number in range(3)
-    ]
+    words = ["agent", "otlp", "--topic", "otlp_spans", "--from", "start"]
+    readers = [stack.child(f"topic-{number}", *words, ready="ready otlp_spans") for number in range(3)]
     readers[0].start()
     sql = """SELECT sum(arrived), sum(finished), sum(aborted_pending), sum(aborted_streaming), sum(latency_sum_us)
         FROM boots FINAL WHERE namespace = 'oracle-8' AND stream = 'requests'"""
