@@ -88,6 +88,18 @@ def test_no_import_climbs():
             "pipeline/serve",
             ("pipeline.core", "pipeline.exposition", "pipeline.serve", "pipeline.store", "schemas"),
         ),
+        (
+            "pipeline/push",
+            (
+                "pipeline.core",
+                "pipeline.exposition",
+                "pipeline.push",
+                "pipeline.serve.http",
+                "pipeline.serve.scrape",
+                "pipeline.store",
+                "schemas",
+            ),
+        ),
         ("infra/fleet", ("infra.fleet", "schemas")),
     ],
 )
