@@ -25,7 +25,7 @@ from aiokafka import AIOKafkaProducer
 from tests.faults.kafka_proxy import KafkaProxy
 from tests.faults.listener import Listener
 from tests.pipeline.serve.api.traffic import exact_quantile
-from tests.support.judges import virtual_environment
+from tests.support.judges import node_packages, virtual_environment
 from tests.support.oracle import Accepted, differences
 from tests.support.parts import Child, Stack
 from tests.support.waiting import eventually, until, until_open
@@ -44,6 +44,7 @@ PACKAGES = (
     "fastapi==0.165.0",
     "uvicorn==0.54.0",
 )
+NODE_PACKAGES = ("@opentelemetry/api@1.10.0", "@opentelemetry/auto-instrumentations-node@0.82.0")
 STATUSES = (200, 200, 200, 201, 404, 500, 503)
 REQUESTS, STREAMED, CUT = 400, 10, 3
 
@@ -95,6 +96,12 @@ def instrumented(port: int, directory: Path, **attributes: str) -> Iterator[tupl
     finally:
         server.terminate()
         server.wait(30)
+
+
+def by_status(stack: Stack, endpoint: str) -> dict[str, float]:
+    """Return what a scrape says of the endpoint's requests."""
+    found = stack.counted(endpoint, "http_requests_total", "otel")
+    return {status: count for (_, status), count in found.items()}
 
 
 def get(url: str) -> int:
@@ -164,8 +171,7 @@ def test_counts_and_quantiles_are_those_of_the_spans(stack: Stack, tmp_path: Pat
         state = until(lambda: stack.samples(name, "replica_state", "otel"), 20, "its replica's state")
         assert [labels for labels, value in state.items() if value] == [(replica_of(spans), "running")]
     statuses = Counter(status_of(span) for span in spans)
-    http_requests = stack.counted(name, "http_requests_total", "otel")
-    assert {status: count for (_, status), count in http_requests.items()} == statuses
+    assert by_status(stack, name) == statuses
     whole = [duration_us(span) for span in spans if not is_cut(span)]
     for quantile in (0.5, 0.9, 0.99):
         found_s = stack.samples(name, "latency_distribution", "otel")[str(quantile),]
@@ -178,6 +184,38 @@ def test_counts_and_quantiles_are_those_of_the_spans(stack: Stack, tmp_path: Pat
     assert latency_us - ttfb_us > STREAMED * 250_000
     assert receiver.stop() == 0
     assert "rejected" not in receiver.log.read_text()
+
+
+def test_a_server_in_node_with_its_defaults(stack: Stack, tmp_path: Path) -> None:
+    """Its exporter sends protobuf, its resource has host.name and service.instance.id; only the names are set."""
+    home = node_packages("opentelemetry", *NODE_PACKAGES)
+    receiver, port = start_receiver(stack, "node")
+    own_port, log = free_port("127.0.0.1"), tmp_path / "log"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "OTEL_SERVICE_NAME": "node",
+        "OTEL_RESOURCE_ATTRIBUTES": "service.namespace=otel",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
+        "OTEL_METRICS_EXPORTER": "none",
+        "OTEL_LOGS_EXPORTER": "none",
+    }
+    register = "@opentelemetry/auto-instrumentations-node/register"
+    words = ["node", "--require", register, str(Path(__file__).with_name("otel_server.cjs")), str(own_port)]
+    with log.open("wb") as output:
+        server = subprocess.Popen(words, env=environment, cwd=home, stdout=output, stderr=output)
+    try:
+        until_open(own_port, server, log)
+        chance = random.Random(2)
+        statuses = [chance.choice(STATUSES) for _ in range(300)]
+        urls = [f"http://127.0.0.1:{own_port}/answer/{status}" for status in statuses]
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(get, urls)) == statuses
+        expected = Counter(map(str, statuses))
+        eventually(lambda: by_status(stack, "node"), lambda found: found == expected, 20, "all are counted")
+    finally:
+        server.kill()
+        server.wait(30)
+    assert receiver.stop() == 0
 
 
 class Losing(Listener):

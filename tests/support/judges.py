@@ -93,6 +93,24 @@ def virtual_environment(name: str, *requirements: str) -> Path:
     return home
 
 
+def node_packages(name: str, *requirements: str) -> Path:
+    """Return a directory whose `node_modules` has these packages from npm, pinned; needs Node on the machine."""
+    home = JUDGES / "node" / name
+    npm = shutil.which("npm")
+    if npm is None:
+        missing("npm is not installed")
+    if not home.exists():
+        new = home.with_name(f"{name}.new")
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        words = [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", *requirements]
+        got = subprocess.run(words, cwd=new, check=False, capture_output=True, text=True)
+        if got.returncode != 0:
+            missing(f"{', '.join(requirements)} cannot be fetched from npm: {got.stderr[-1000:]}")
+        new.rename(home)
+    return home
+
+
 def go_package(package: str, version: str, tags: str = "") -> Path:
     """Return a program built from a Go module's package at a version; takes minutes the first time."""
     program = JUDGES / "go" / f"{package.rpartition('/')[2]}-{version}"
