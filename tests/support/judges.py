@@ -123,3 +123,21 @@ def go_package(package: str, version: str, tags: str = "") -> Path:
             missing(f"{package}@{version} cannot be built: {built.stderr[-2000:]}")
         (home / package.rpartition("/")[2]).rename(program)
     return program
+
+
+def otel_collector(manifest: Path, version: str) -> Path:
+    """Return a Collector with the components of a manifest, built by OpenTelemetry's builder of that version."""
+    builder = go_package("go.opentelemetry.io/collector/cmd/builder", version)
+    program = JUDGES / "go" / f"otelcol-{version}"
+    if not program.exists():
+        home = JUDGES / "go" / f"{program.name}.new"
+        home.mkdir(parents=True, exist_ok=True)
+        path = f"{Path(_go()).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = dict(os.environ, GOWORK="off", CGO_ENABLED="0", PATH=path)
+        words = [str(builder), f"--config={manifest}"]
+        built = subprocess.run(words, cwd=home, env=environment, check=False, capture_output=True, text=True)
+        if built.returncode != 0:
+            missing(f"the Collector {version} cannot be built: {built.stderr[-2000:]}")
+        (home / "dist" / "otelcol").rename(program)
+        shutil.rmtree(home)
+    return program
