@@ -26,7 +26,7 @@ from endpoint_analytics.agents.delivery.topic_sender import cancel_all
 from endpoint_analytics.agents.otlp.delivery import Delivery
 from endpoint_analytics.agents.otlp.identity import Fixed
 from endpoint_analytics.agents.otlp.intake import Intake
-from endpoint_analytics.agents.otlp.receiver import Receiver, serve
+from endpoint_analytics.agents.otlp.receiver import Receiver, listening
 from endpoint_analytics.agents.otlp.replicas import Replicas
 from endpoint_analytics.agents.otlp.settings import (
     IDLE_S,
@@ -198,7 +198,7 @@ async def _receive(settings: OtlpSettings, kafka_ssl: ssl.SSLContext | None) -> 
         if settings.listen is not None:
             receiver = Receiver(intake, delivery, tally, settings.token, settings.limits)
             try:
-                runner, port = await serve(receiver, *settings.listen, settings.tls)
+                port = await stack.enter_async_context(listening(receiver, *settings.listen, settings.tls))
             except OSError as error:
                 print(
                     f"endpoint-analytics agent otlp: cannot listen on {settings.listen[0]}: {error}",
@@ -206,7 +206,6 @@ async def _receive(settings: OtlpSettings, kafka_ssl: ssl.SSLContext | None) -> 
                 )
                 await cancel_all(tasks)
                 return 1
-            stack.push_async_callback(runner.cleanup)
             sources.append(f"http{'' if settings.tls is None else 's'}://{settings.listen[0]}:{port}")
         if settings.topic:
             reader = TopicReader(

