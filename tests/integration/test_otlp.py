@@ -10,6 +10,7 @@ import os
 import random
 import re
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -22,6 +23,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from tests.agents.otlp.exports import export, server_span
 from tests.faults.kafka_proxy import KafkaProxy
 from tests.faults.listener import Listener
 from tests.pipeline.serve.api.traffic import exact_quantile
@@ -168,8 +170,7 @@ def test_counts_and_quantiles_are_those_of_the_spans(stack: Stack, tmp_path: Pat
             lambda: stack.rows(sql, endpoint=name)[0], lambda row: row[0] >= number, 20, "all are stored"
         )
         assert counts == (number, REQUESTS + STREAMED, CUT, 0)
-        state = until(lambda: stack.samples(name, "replica_state", "otel"), 20, "its replica's state")
-        assert [labels for labels, value in state.items() if value] == [(replica_of(spans), "running")]
+        assert until(lambda: shown(stack, name, "otel"), 20, "its state") == {replica_of(spans): "running"}
     statuses = Counter(status_of(span) for span in spans)
     assert by_status(stack, name) == statuses
     whole = [duration_us(span) for span in spans if not is_cut(span)]
@@ -295,6 +296,44 @@ def test_each_span_counts_once_through_lost_answers_and_a_lost_kafka(stack: Stac
         lambda: dict(stack.rows(states)), lambda all_: "running" not in all_.values(), 20, "their end"
     )
     assert found == dict.fromkeys("abc", "terminated")
+
+
+def test_receivers_add_up_and_the_end_of_one_is_not_that_of_the_replica(stack: Stack) -> None:
+    names = {"service.namespace": "balanced", "service.name": "one", "service.instance.id": "r"}
+    receivers = [start_receiver(stack, f"balanced-{number}") for number in range(2)]
+
+    def send(port: int, numbers: range) -> None:
+        now_us = time.time_ns() // 1_000
+        spans = [server_span(number, end_us=now_us - 1_000 + number) for number in numbers]
+        body = export(*spans, names=names).SerializeToString()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/v1/traces", body, {"Content-Type": "application/x-protobuf"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            assert (answer.status, answer.read()) == (200, b"")
+
+    send(receivers[0][1], range(1, 11))
+    send(receivers[1][1], range(11, 41))
+    assert receivers[0][0].stop() == 0
+    sql = """SELECT count(), sum(arrived), sum(missing) FROM boots FINAL
+        WHERE namespace = 'balanced' AND stream = 'requests'"""
+    eventually(lambda: stack.rows(sql)[0], lambda row: row == (2, 40, 0), 20, "both are counted")
+    states = """SELECT state, count() FROM replica_events FINAL WHERE namespace = 'balanced'
+        GROUP BY state ORDER BY state"""
+    eventually(
+        lambda: stack.rows(states), lambda rows: rows == [("running", 2), ("terminated", 1)], 20, "its states"
+    )
+    assert shown(stack, "one", "balanced") == {"r": "running"}
+    assert receivers[1][0].stop() == 0
+    eventually(
+        lambda: shown(stack, "one", "balanced"), lambda found: found == {"r": "terminated"}, 20, "its end"
+    )
+
+
+def shown(stack: Stack, endpoint: str, namespace: str) -> dict[str, str]:
+    """Return the state in which each replica is shown."""
+    found = stack.samples(endpoint, "replica_state", namespace)
+    return {replica: state for (replica, state), value in found.items() if value}
 
 
 def test_a_topic_is_read_once_while_readers_come_and_go(stack: Stack) -> None:

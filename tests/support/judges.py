@@ -107,6 +107,7 @@ def node_packages(name: str, *requirements: str) -> Path:
         new = home.with_name(f"{name}.new")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
+        (new / "package.json").write_text("{}")  # without one, npm would install into ours, above it
         npm = node().parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
         words = [
             str(node()),
