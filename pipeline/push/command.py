@@ -31,6 +31,7 @@ from endpoint_analytics.schemas.configuration.clickhouse_config import (
 )
 from endpoint_analytics.schemas.configuration.settings import ConfigurationError, number_option
 
+PROTOCOL = "otlp"
 QUANTILE_WINDOW = timedelta(minutes=5)
 """Of the summaries, which are not pushed."""
 KEPT_ENDPOINTS = 10_000
@@ -39,7 +40,9 @@ KEPT_ENDPOINTS = 10_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's flags."""
-    parser.add_argument("protocol", choices=["otlp"], help="what the receiver understands: OTLP/HTTP")
+    parser.add_argument(
+        "protocol", type=_protocol, metavar="otlp", help="what the receiver understands: OTLP over HTTP"
+    )
     parser.add_argument(
         "--endpoint",
         required=True,
@@ -71,6 +74,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="CA certificates to verify the receiver, PEM (default: the system's)",
     )
     add_clickhouse_options(parser)
+
+
+def _protocol(text: str) -> str:
+    if text != PROTOCOL:  # not repeated: it may be a secret in the wrong place
+        raise argparse.ArgumentTypeError(f"expected {PROTOCOL}")
+    return text
 
 
 def run(arguments: argparse.Namespace) -> int:
