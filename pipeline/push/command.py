@@ -23,7 +23,7 @@ from endpoint_analytics.pipeline.store.database import Database
 from endpoint_analytics.pipeline.store.endpoint_metrics import MetricsSettings
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.rollup import cached_progress
-from endpoint_analytics.pipeline.store.series_overview import read_endpoints, read_namespaces
+from endpoint_analytics.pipeline.store.scope import EVERYTHING, Scope
 from endpoint_analytics.schemas.configuration.clickhouse_config import (
     ClickHouseConfig,
     add_clickhouse_options,
@@ -115,10 +115,10 @@ def _ssl_context(ca_file: Path | None) -> ssl.SSLContext | None:
 async def _run(
     config: ClickHouseConfig, sender: Sender, namespaces: Sequence[str] | None, every_s: float
 ) -> None:
-    database, presence = Database(config), Presence()
+    database = Database(config)
     scrapes = Scrapes(
         database,
-        MetricsSettings(QUANTILE_WINDOW, presence),
+        MetricsSettings(QUANTILE_WINDOW, Presence()),
         cached_progress(database, time.monotonic),
         keep_s=0,
         entries=KEPT_ENDPOINTS,
@@ -126,20 +126,13 @@ async def _run(
         clock=time.monotonic,
     )
 
-    async def list_endpoints() -> list[tuple[str, str]]:
-        found = await read_namespaces(database) if namespaces is None else namespaces
-        return [
-            (namespace, each.endpoint)
-            for namespace in found
-            for each in await read_endpoints(database, namespace, datetime.now(UTC), presence)
-        ]
-
-    async def families_of(namespace: str, endpoint: str) -> tuple[MetricFamily, ...]:
-        exposition, _ = await scrapes.scrape(namespace, endpoint)
+    async def families_of(scope: Scope) -> tuple[MetricFamily, ...]:
+        exposition, _ = await scrapes.scrape(scope)
         return () if exposition is None else exposition.families
 
+    scopes = [Scope(namespace) for namespace in namespaces] if namespaces else [EVERYTHING]
     async with sender:
-        rounds = Rounds(list_endpoints, families_of, sender, every_s, time.time, time.monotonic)
+        rounds = Rounds(scopes, families_of, sender, every_s, time.time, time.monotonic)
         pushing = asyncio.ensure_future(rounds.run())
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, pushing.cancel)

@@ -10,8 +10,10 @@ https://opentelemetry.io/docs/specs/otel/metrics/data-model/ and .../semconv/htt
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import (
@@ -31,11 +33,14 @@ from endpoint_analytics.pipeline.exposition.families import (
     NativeBuckets,
     Sample,
 )
+from endpoint_analytics.pipeline.serve.scrape.scrapes import ENDPOINT_LABELS
 from endpoint_analytics.schemas import metrics as names
 
 _CUMULATIVE = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
 _SCOPE = "endpoint_analytics"
+_NAMESPACE, _ENDPOINT = ENDPOINT_LABELS
 _REPLICA = "replica_id"
+_OF_RESOURCE = frozenset({_NAMESPACE, _ENDPOINT, _REPLICA})
 _STATUS = "status_code"
 
 
@@ -73,55 +78,66 @@ _ANNOTATED_UNITS = {
 }
 _LEFT_OUT = frozenset({"summary"})
 
-# replica, "" for the whole endpoint -> its metrics
-_ByReplica = dict[str, list[Metric]]
+
+class _Of(NamedTuple):
+    """Whose figures a resource has; the replica is empty for those of a whole endpoint."""
+
+    namespace: str
+    endpoint: str
+    replica: str
 
 
-def export_request(
-    endpoints: Iterable[tuple[str, str, Iterable[MetricFamily]]], at_s: float
-) -> ExportMetricsServiceRequest:
-    """Return one message with the families of endpoints (namespace, name, families), all as of `at_s`."""
-    at_ns = _nanoseconds(at_s)
-    request = ExportMetricsServiceRequest()
-    for namespace, endpoint, families in endpoints:
-        found: _ByReplica = {}
-        for family in families:
-            _add_family(found, family, at_ns)
-        request.resource_metrics.extend(
-            ResourceMetrics(
-                resource=_resource(namespace, endpoint, replica),
-                scope_metrics=[ScopeMetrics(scope=InstrumentationScope(name=_SCOPE), metrics=metrics)],
-            )
-            for replica, metrics in found.items()
-        )
-    return request
+@dataclass(slots=True)
+class _Figures:
+    """The metrics of one resource, by family, and the number of their points."""
+
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    points: int = 0
 
 
-def point_count(families: Iterable[MetricFamily]) -> int:
-    """Return how many data points the families become."""
-    return sum(
-        len(family.samples) + len(family.histograms) for family in families if family.type not in _LEFT_OUT
-    )
+def export_requests(
+    families: Iterable[MetricFamily], at_s: float, max_points: int
+) -> Iterator[ExportMetricsServiceRequest]:
+    """Yield the families as of `at_s`, whose samples have the labels ENDPOINT_LABELS.
+
+    A message has at most `max_points` data points, or one resource.
+    """
+    request, points = ExportMetricsServiceRequest(), 0
+    for of, figures in _by_resource(families, _nanoseconds(at_s)).items():
+        if points and points + figures.points > max_points:
+            yield request
+            request, points = ExportMetricsServiceRequest(), 0
+        scope = ScopeMetrics(scope=InstrumentationScope(name=_SCOPE), metrics=figures.metrics.values())
+        request.resource_metrics.append(ResourceMetrics(resource=_resource(of), scope_metrics=[scope]))
+        points += figures.points
+    if points:
+        yield request
 
 
-def _add_family(found: _ByReplica, family: MetricFamily, at_ns: int) -> None:
-    if family.type in _LEFT_OUT:
-        return
-    made: dict[str, Metric] = {}
+def _by_resource(families: Iterable[MetricFamily], at_ns: int) -> dict[_Of, _Figures]:
+    found: dict[_Of, _Figures] = {}
 
-    def metric_of(labels: Labels) -> Metric:
-        replica = next((value for name, value in labels if name == _REPLICA), "")
-        if replica not in made:
-            made[replica] = _metric(family)
-            found.setdefault(replica, []).append(made[replica])
-        return made[replica]
+    def metric_of(family: MetricFamily, labels: Labels) -> Metric:
+        values = dict(labels)
+        of = _Of(values[_NAMESPACE], values[_ENDPOINT], values.get(_REPLICA, ""))
+        figures = found.setdefault(of, _Figures())
+        figures.points += 1
+        metric = figures.metrics.get(family.name)
+        if metric is None:
+            metric = figures.metrics[family.name] = _metric(family)
+        return metric
 
-    for sample in family.samples:
-        metric = metric_of(sample.labels)
-        points = metric.gauge.data_points if metric.HasField("gauge") else metric.sum.data_points
-        points.append(_number(sample, at_ns))
-    for histogram in family.histograms:
-        metric_of(histogram.labels).exponential_histogram.data_points.append(_histogram(histogram, at_ns))
+    for family in families:
+        if family.type in _LEFT_OUT:
+            continue
+        for sample in family.samples:
+            metric = metric_of(family, sample.labels)
+            points = metric.gauge.data_points if metric.HasField("gauge") else metric.sum.data_points
+            points.append(_number(sample, at_ns))
+        for histogram in family.histograms:
+            metric = metric_of(family, histogram.labels)
+            metric.exponential_histogram.data_points.append(_histogram(histogram, at_ns))
+    return found
 
 
 def _metric(family: MetricFamily) -> Metric:
@@ -177,25 +193,24 @@ def _dense(native: NativeBuckets) -> tuple[int, list[int]]:
 
     Prometheus numbers a bucket by its upper bound, 2^(i / 2^schema), OTLP by its lower one: i - 1 is the same bucket.
     """
-    first = native.indexes[0]
-    counts = [0] * (native.indexes[-1] - first + 1)
-    for index, count in zip(native.indexes, native.counts, strict=True):
-        counts[index - first] = count
-    return first - 1, counts
+    first = int(native.indexes[0])
+    counts = np.zeros(int(native.indexes[-1]) - first + 1, np.int64)
+    counts[native.indexes - first] = native.counts
+    return first - 1, counts.tolist()
 
 
 def _attributes(labels: Labels) -> Iterator[KeyValue]:
     for name, value in labels:
         if name == _STATUS:
             yield KeyValue(key="http.response.status_code", value=AnyValue(int_value=int(value)))
-        elif name != _REPLICA:
+        elif name not in _OF_RESOURCE:
             yield KeyValue(key=name, value=AnyValue(string_value=value))
 
 
-def _resource(namespace: str, endpoint: str, replica: str) -> Resource:
-    attributes = {"service.namespace": namespace, "service.name": endpoint}
-    if replica:
-        attributes["service.instance.id"] = replica
+def _resource(of: _Of) -> Resource:
+    attributes = {"service.namespace": of.namespace, "service.name": of.endpoint}
+    if of.replica:
+        attributes["service.instance.id"] = of.replica
     return Resource(
         attributes=[KeyValue(key=key, value=AnyValue(string_value=text)) for key, text in attributes.items()]
     )

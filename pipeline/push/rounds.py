@@ -7,33 +7,30 @@ newer figures, and cumulative ones lose nothing by it.
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+
 from endpoint_analytics.pipeline.exposition.families import MetricFamily
-from endpoint_analytics.pipeline.push.otlp_metrics import export_request, point_count
+from endpoint_analytics.pipeline.push.otlp_metrics import export_requests
 from endpoint_analytics.pipeline.push.sender import Sender
 from endpoint_analytics.pipeline.store.errors import StoreError
-
-log = logging.getLogger(__name__)
+from endpoint_analytics.pipeline.store.scope import Scope
 
 MESSAGE_POINTS = 5_000
-
-Endpoint = tuple[str, str]
-"""Namespace and name."""
 
 
 @dataclass(slots=True)
 class Rounds:
     """Reads and sends every `every_s` seconds; `now_s` is the wall clock, `clock` a monotonic one, in seconds.
 
-    `list_endpoints` and `families_of` raise StoreError; an endpoint that is gone has no families.
+    `families_of` returns the families of all endpoints of a scope, with the labels of these; it raises StoreError.
     """
 
-    list_endpoints: Callable[[], Awaitable[Sequence[Endpoint]]]
-    families_of: Callable[[str, str], Awaitable[Sequence[MetricFamily]]]
+    scopes: Sequence[Scope]
+    families_of: Callable[[Scope], Awaitable[Sequence[MetricFamily]]]
     sender: Sender
     every_s: float
     now_s: Callable[[], float]
@@ -49,24 +46,18 @@ class Rounds:
     async def push(self) -> None:
         """Read and send once, within the interval."""
         until_s = self.clock() + self.every_s
-        try:
-            endpoints = await self.list_endpoints()
-        except StoreError:
-            return  # the reader logs it, once
-        waiting: list[tuple[str, str, Sequence[MetricFamily]]] = []
-        points = 0
-        for namespace, endpoint in endpoints:
+        for scope in self.scopes:
+            at_s = self.now_s()
             try:
-                families = await self.families_of(namespace, endpoint)
+                families = await self.families_of(scope)
             except StoreError:
-                continue
-            if waiting and points + point_count(families) > MESSAGE_POINTS:
-                await self.sender.send(export_request(waiting, self.now_s()), until_s)
-                waiting, points = [], 0
-            waiting.append((namespace, endpoint, families))
-            points += point_count(families)
-        if points:
-            await self.sender.send(export_request(waiting, self.now_s()), until_s)
+                continue  # the reader logs it, once
+            for message in await asyncio.to_thread(_messages, families, at_s):
+                await self.sender.send(message, until_s)
+
+
+def _messages(families: Sequence[MetricFamily], at_s: float) -> list[ExportMetricsServiceRequest]:
+    return list(export_requests(families, at_s, MESSAGE_POINTS))
 
 
 def next_round_s(now_s: float, every_s: float) -> float:

@@ -18,19 +18,24 @@ from endpoint_analytics.pipeline.exposition.families import (
     Sample,
     family_of,
 )
-from endpoint_analytics.pipeline.push.otlp_metrics import export_request, point_count
+from endpoint_analytics.pipeline.push.otlp_metrics import export_requests
 from endpoint_analytics.schemas import metrics as names
 from endpoint_analytics.schemas.limits import MAX_DURATION_US
 
 AT_S, FIRST_S = 1_790_000_100.25, 1_790_000_000.5
-R1 = ("replica_id", "r1")
+LLM = (("endpoint_namespace", "acme"), ("endpoint_name", "llm"))
+R1, R2 = (*LLM, ("replica_id", "r1")), (*LLM, ("replica_id", "r2"))
+
+
+def read(body: bytes) -> ExportMetricsServiceRequest:
+    return ExportMetricsServiceRequest.FromString(body)
 
 
 def pushed(*families: MetricFamily) -> dict[tuple[str, ...], dict[str, Metric]]:
     """Return the metrics by resource and name, after they were bytes."""
-    message = export_request([("acme", "llm", families)], AT_S)
     found = {}
-    for resource in ExportMetricsServiceRequest.FromString(message.SerializeToString()).resource_metrics:
+    bodies = [message.SerializeToString() for message in export_requests(families, AT_S, 10)]
+    for resource in (each for body in bodies for each in read(body).resource_metrics):
         values = {each.key: each.value.string_value for each in resource.resource.attributes}
         key = tuple(f"{name}={value}" for name, value in sorted(values.items()))
         assert key not in found
@@ -48,8 +53,8 @@ REPLICA = ("service.instance.id=r1", *ENDPOINT)
 
 def test_resources_are_the_endpoint_and_its_replicas():
     found = pushed(
-        family_of(names.PENDING_REQUESTS, [Sample("", (R1,), 3), Sample("", (("replica_id", "r2"),), 4)]),
-        family_of(names.RUNNING_REPLICAS, [Sample("", (), 2)]),
+        family_of(names.PENDING_REQUESTS, [Sample("", R1, 3), Sample("", R2, 4)]),
+        family_of(names.RUNNING_REPLICAS, [Sample("", LLM, 2)]),
     )
     assert found.keys() == {REPLICA, ("service.instance.id=r2", *ENDPOINT), ENDPOINT}
     (point,) = found[REPLICA]["pending_requests"].gauge.data_points
@@ -58,7 +63,7 @@ def test_resources_are_the_endpoint_and_its_replicas():
 
 
 def test_a_counter_is_cumulative_from_its_start_with_the_status_as_a_number():
-    samples = [Sample("_total", (R1, ("status_code", "503")), 7, FIRST_S)]
+    samples = [Sample("_total", (*R1, ("status_code", "503")), 7, FIRST_S)]
     metric = pushed(family_of(names.HTTP_REQUESTS, samples))[REPLICA]["http_requests"]
     assert metric.sum.is_monotonic
     assert metric.sum.aggregation_temporality == AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
@@ -68,7 +73,7 @@ def test_a_counter_is_cumulative_from_its_start_with_the_status_as_a_number():
 
 
 def test_active_requests_are_the_conventions_up_down_counter():
-    metric = pushed(family_of(names.ACTIVE_REQUESTS, [Sample("", (R1,), 5)]))[REPLICA][
+    metric = pushed(family_of(names.ACTIVE_REQUESTS, [Sample("", R1, 5)]))[REPLICA][
         "http.server.active_requests"
     ]
     assert (metric.unit, metric.sum.is_monotonic, metric.sum.data_points[0].as_int) == ("{request}", False, 5)
@@ -76,9 +81,9 @@ def test_active_requests_are_the_conventions_up_down_counter():
 
 def test_own_names_leave_the_unit_to_otlp():
     found = pushed(
-        MetricFamily("memory_used_bytes", "gauge", "Memory", "bytes", (Sample("", (R1,), 1.5),)),
-        MetricFamily("cpu_limit_cores", "gauge", "Cores", "cores", (Sample("", (R1,), 2.0),)),
-        MetricFamily("engine_lora_slots", "gauge", "Own", "", (Sample("", (R1, ("gpu", "gpu0")), 1.0),)),
+        MetricFamily("memory_used_bytes", "gauge", "Memory", "bytes", (Sample("", R1, 1.5),)),
+        MetricFamily("cpu_limit_cores", "gauge", "Cores", "cores", (Sample("", R1, 2.0),)),
+        MetricFamily("engine_lora_slots", "gauge", "Own", "", (Sample("", (*R1, ("gpu", "gpu0")), 1.0),)),
     )[REPLICA]
     assert {name: metric.unit for name, metric in found.items()} == {
         "memory_used": "By",
@@ -92,18 +97,15 @@ def test_own_names_leave_the_unit_to_otlp():
 def test_every_unit_of_ours_has_one_of_ucum():
     units = {each.family: each.unit for each in names.HARDWARE_METRICS if each.family and not each.counter}
     units |= {each.name: each.unit for each in names.ENGINE_METRICS}
-    families = [
-        MetricFamily(name, "gauge", "", unit, (Sample("", (R1,), 1.0),)) for name, unit in units.items()
-    ]
+    families = [MetricFamily(name, "gauge", "", unit, (Sample("", R1, 1.0),)) for name, unit in units.items()]
     found = pushed(*families)[REPLICA]
     assert len(found) == len(families) > 15
     assert all(metric.unit for metric in found.values())
 
 
 def test_summaries_are_left_out():
-    summary = family_of(names.LATENCY, [Sample("_count", (), 3), Sample("_sum", (), 1.5)])
+    summary = family_of(names.LATENCY, [Sample("_count", LLM, 3), Sample("_sum", LLM, 1.5)])
     assert pushed(summary) == {}
-    assert point_count([summary]) == 0
 
 
 def histogram_of(values_us: list[int]) -> Histogram:
@@ -111,9 +113,9 @@ def histogram_of(values_us: list[int]) -> Histogram:
     zeros = int(counts[0]) if len(buckets) and buckets[0] == 0 else 0
     first = 1 if zeros else 0
     native = NativeBuckets(
-        SCHEMA, [int(bucket) - OFFSET for bucket in buckets[first:]], counts[first:].tolist(), zeros
+        SCHEMA, buckets[first:].astype(np.int64) - OFFSET, counts[first:].astype(np.int64), zeros
     )
-    return Histogram((R1,), (), native, len(values_us), sum(values_us) / 1e6, FIRST_S)
+    return Histogram(R1, (), (), native, len(values_us), sum(values_us) / 1e6, FIRST_S)
 
 
 @given(st.lists(st.integers(0, MAX_DURATION_US), max_size=50))
@@ -141,9 +143,17 @@ def test_each_value_is_in_its_exponential_bucket(values_us):
     assert not any(left.values())
 
 
-def test_points_are_counted_as_they_are_sent():
-    families = [
-        family_of(names.HTTP_REQUESTS, [Sample("_total", (R1, ("status_code", "200")), 7)] * 3),
-        family_of(names.LATENCY_SECONDS, histograms=[histogram_of([5])]),
+@given(st.lists(st.integers(1, 30), max_size=20), st.integers(1, 40))
+def test_messages_are_bounded_and_lose_nothing(points_of_replicas, max_points):
+    samples = [
+        Sample("_total", (*LLM, ("replica_id", f"r{replica}"), ("status_code", str(200 + number))), replica)
+        for replica, points in enumerate(points_of_replicas)
+        for number in range(points)
     ]
-    assert point_count(families) == 4
+    messages = list(export_requests([family_of(names.HTTP_REQUESTS, samples)], AT_S, max_points))
+    counts = [
+        [len(resource.scope_metrics[0].metrics[0].sum.data_points) for resource in message.resource_metrics]
+        for message in messages
+    ]
+    assert [points for each in counts for points in each] == points_of_replicas
+    assert all(sum(each) <= max_points or len(each) == 1 for each in counts)

@@ -8,12 +8,12 @@ import subprocess
 import sys
 import urllib.parse
 import urllib.request
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.pipeline.serve.api.executor import ClientExecutor
 from tests.pipeline.serve.api.traffic import exact_quantile, make_requests, window_rows
-from tests.pipeline.store.rows import boot, insert
+from tests.pipeline.store.rows import boot, insert, text
 from tests.support.judges import go_package
 from tests.support.parts import Child
 from tests.support.waiting import until
@@ -40,10 +40,12 @@ def made(client):
         requests = make_requests(boots, end_s - 5 * 3600, end_s, 10, random.Random(number))
         rows = window_rows(requests, [])
         insert(client, "request_windows", [{**row, "endpoint": endpoint} for row in rows])
+        first = {"first_at": text(now - timedelta(hours=6))}
         heard = [
             boot(
                 now, endpoint=endpoint, replica=replica, boot_id=boot_id, age_s=-3600, status={200: 5, 503: 1}
             )
+            | first
             for replica, boot_id in boots
         ]
         insert(client, "boot_states", heard)

@@ -12,54 +12,38 @@ from endpoint_analytics.pipeline.exposition.families import Sample, family_of
 from endpoint_analytics.pipeline.push.rounds import MESSAGE_POINTS, Rounds, next_round_s
 from endpoint_analytics.pipeline.push.sender import Sender
 from endpoint_analytics.pipeline.store.errors import StoreError
+from endpoint_analytics.pipeline.store.scope import Scope
 from endpoint_analytics.schemas import metrics as names
 
 pytestmark = pytest.mark.outside
 
-ENDPOINTS = [("acme", name) for name in ("a", "b", "broken", "c", "gone")]
 
-
-async def list_endpoints():
-    return ENDPOINTS
-
-
-async def families_of(namespace: str, endpoint: str):
-    if endpoint == "broken":
+async def families_of(scope: Scope):
+    if scope.namespace == "broken":
         raise StoreError("a query failed")
-    if endpoint == "gone":
+    if scope.namespace == "empty":
         return ()
-    labels = [(("replica_id", f"r{number}"),) for number in range(MESSAGE_POINTS // 2)]
+    of = ("endpoint_namespace", scope.namespace), ("endpoint_name", "llm")
+    labels = [(*of, ("replica_id", f"r{number}")) for number in range(MESSAGE_POINTS + 1)]
     return [family_of(names.PENDING_REQUESTS, [Sample("", each, 1) for each in labels])]
 
 
 @in_a_loop
-async def test_messages_are_bounded_and_one_endpoint_does_not_stop_the_others():
-    clock = Clock()
+async def test_messages_are_bounded_and_one_namespace_does_not_stop_the_others():
+    clock, scopes = Clock(), [Scope(name) for name in ("a", "broken", "empty", "b")]
     async with receiver() as (url, got), Sender(url, {}, None, clock, clock.sleep) as sender:
-        await Rounds(list_endpoints, families_of, sender, 15, lambda: 1.8e9, clock, clock.sleep).push()
-    sent = [
-        [
-            resource.resource.attributes[1].value.string_value
-            for resource in ExportMetricsServiceRequest.FromString(gzip.decompress(body)).resource_metrics
-        ]
-        for _, _, body in got
+        await Rounds(scopes, families_of, sender, 15, lambda: 1.8e9, clock, clock.sleep).push()
+    bodies = [gzip.decompress(body) for _, _, body in got]
+    sent = [ExportMetricsServiceRequest.FromString(body).resource_metrics for body in bodies]
+    namespaces = [resources[0].resource.attributes[0].value.string_value for resources in sent]
+    assert list(zip(namespaces, map(len, sent), strict=True)) == [
+        ("a", MESSAGE_POINTS),
+        ("a", 1),
+        ("b", MESSAGE_POINTS),
+        ("b", 1),
     ]
-    assert [sorted(set(names_)) for names_ in sent] == [["a", "b"], ["c"]]
-
-
-@in_a_loop
-async def test_nothing_is_sent_without_endpoints_or_without_clickhouse():
-    async def none():
-        return []
-
-    async def fails():
-        raise StoreError("unreachable")
-
-    clock = Clock()
-    async with receiver() as (url, got), Sender(url, {}, None, clock) as sender:
-        for listing in (none, fails):
-            await Rounds(listing, families_of, sender, 15, lambda: 1.8e9, clock).push()
-    assert got == []
+    points = [resources[0].scope_metrics[0].metrics[0].gauge.data_points[0] for resources in sent]
+    assert {point.time_unix_nano for point in points} == {1_800_000_000 * 10**9}
 
 
 @pytest.mark.parametrize(

@@ -16,15 +16,14 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 
 from endpoint_analytics.infra.local.system.port import free_port
 from endpoint_analytics.pipeline.exposition.families import Sample, family_of
-from endpoint_analytics.pipeline.push.otlp_metrics import export_request
+from endpoint_analytics.pipeline.push.otlp_metrics import export_requests
 from endpoint_analytics.pipeline.push.sender import Sender
 from endpoint_analytics.schemas import metrics as names
 
 pytestmark = pytest.mark.outside
 
-MESSAGE = export_request(
-    [("acme", "llm", [family_of(names.RUNNING_REPLICAS, [Sample("", (), 2)])])], 1_790_000_000.0
-)
+LLM = (("endpoint_namespace", "acme"), ("endpoint_name", "llm"))
+(MESSAGE,) = export_requests([family_of(names.RUNNING_REPLICAS, [Sample("", LLM, 2)])], 1_790_000_000.0, 10)
 
 
 def in_a_loop(test):
