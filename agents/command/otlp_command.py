@@ -153,7 +153,7 @@ def settings_of(arguments: argparse.Namespace) -> OtlpSettings:
         kafka=kafka,
         listen=parse_listen(listen) if listen else None,
         topic=arguments.topic,
-        group=arguments.group or read_text(os.environ, "group") or f"{kafka.topic_prefix}.otlp",
+        group=arguments.group or f"{kafka.topic_prefix}.otlp",
         begin="earliest" if arguments.begin == "start" else "latest",
         fixed=Fixed(**names),
         token=read_token(os.environ, arguments.token_file),

@@ -49,6 +49,7 @@ class Delivery:
     _queue: deque[_Waiting] = field(default_factory=deque)
     _newest: asyncio.Future[None] | None = None
     _filled: asyncio.Event = field(default_factory=asyncio.Event)
+    _looked_us: int = 0
     _stopping: bool = False
 
     @property
@@ -146,7 +147,11 @@ class Delivery:
         await self._send(self.requests, messages)
 
     async def _send_heartbeats(self) -> None:
+        """Look after all replicas, at most once a tick: there may be many, and many exports a second."""
         now_us = self.now_us()
+        if abs(now_us - self._looked_us) < TICK_S * 1e6:
+            return
+        self._looked_us = now_us
         ends: list[Message] = []
         for replica, reports in self.replicas.departed(now_us):
             self.forget(replica)
