@@ -49,6 +49,8 @@ PACKAGES = (
 NODE_PACKAGES = ("@opentelemetry/api@1.10.0", "@opentelemetry/auto-instrumentations-node@0.82.0")
 STATUSES = (200, 200, 200, 201, 404, 500, 503)
 REQUESTS, STREAMED, CUT = 400, 10, 3
+EXPORT_SPANS = 40
+"""Of otel_spans.py."""
 
 
 def start_receiver(stack: Stack, name: str, *words: str, **environment: str) -> tuple[Child, int]:
@@ -296,6 +298,37 @@ def test_each_span_counts_once_through_lost_answers_and_a_lost_kafka(stack: Stac
         lambda: dict(stack.rows(states)), lambda all_: "running" not in all_.values(), 20, "their end"
     )
     assert found == dict.fromkeys("abc", "terminated")
+
+
+def test_a_killed_receiver_loses_nothing_and_doubles_at_most_what_it_was_answering(stack: Stack) -> None:
+    home = virtual_environment("opentelemetry", *PACKAGES)
+    port = free_port("127.0.0.1")
+    receiver = stack.child(
+        "killed", "agent", "otlp", "--listen", f"127.0.0.1:{port}", ready="otlp receiver ready"
+    )
+    receiver.start()
+    words = [str(home / "bin" / "python"), str(Path(__file__).with_name("otel_spans.py"))]
+    sender = subprocess.Popen([*words, f"http://127.0.0.1:{port}", "3000", "10"], stdout=subprocess.PIPE)
+    kills = 0
+    try:
+        for _ in range(3):
+            until(
+                lambda: status(port)["spans"].get("accepted", 0) > 300 or sender.poll() is not None,
+                30,
+                "some spans",
+            )
+            kills += sender.poll() is None
+            receiver.kill()
+            receiver.start()
+        printed, _ = sender.communicate(timeout=180)
+    finally:
+        sender.kill()
+    assert receiver.stop() == 0
+    assert kills >= 2
+    sql = "SELECT sum(arrived) FROM boots FINAL WHERE namespace = 'oracle-10' AND stream = 'requests'"
+    sent = len(json.loads(printed)["made"])
+    arrived = eventually(lambda: stack.rows(sql)[0][0], lambda number: number >= sent, 20, "nothing is lost")
+    assert arrived <= sent + kills * EXPORT_SPANS
 
 
 def test_receivers_add_up_and_the_end_of_one_is_not_that_of_the_replica(stack: Stack) -> None:
