@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 import ssl
@@ -36,6 +37,7 @@ from endpoint_analytics.agents.otlp.settings import (
     make_tls,
     read_token,
 )
+from endpoint_analytics.agents.otlp.state_sender import StateSender
 from endpoint_analytics.agents.otlp.tally import Tally
 from endpoint_analytics.agents.otlp.topic_reader import TopicReader
 from endpoint_analytics.agents.proxy.settings import parse_listen
@@ -50,6 +52,8 @@ from endpoint_analytics.schemas.configuration.settings import (
     variable_of,
 )
 from endpoint_analytics.schemas.topics import REPLICAS, REQUESTS
+
+logger = logging.getLogger("endpoint_analytics")
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -184,15 +188,18 @@ def run(arguments: argparse.Namespace) -> int:
 async def _receive(settings: OtlpSettings, kafka_ssl: ssl.SSLContext | None) -> int:
     kafka, tally = settings.kafka, Tally()
     intake = Intake(settings.fixed, settings.remember, settings.exclude_paths, settings.max_replicas)
+    outage = Outage(kafka.bootstrap_servers)
+    states = StateSender(REPLICAS.name(kafka.topic_prefix), Producer(kafka, kafka_ssl, outage))
     delivery = Delivery(
-        Producer(kafka, kafka_ssl, Outage(kafka.bootstrap_servers)),
+        Producer(kafka, kafka_ssl, outage),
         REQUESTS.name(kafka.topic_prefix),
-        REPLICAS.name(kafka.topic_prefix),
+        states,
         Replicas(round(settings.idle_s * 1e6), states=settings.states),
         intake.forget,
         _now_us,
     )
-    tasks = [asyncio.create_task(delivery.run())]
+    sending, reporting = asyncio.create_task(delivery.run()), asyncio.create_task(states.run())
+    tasks = [sending, reporting]
     sources: list[str] = []
     async with AsyncExitStack() as stack:
         if settings.listen is not None:
@@ -215,12 +222,16 @@ async def _receive(settings: OtlpSettings, kafka_ssl: ssl.SSLContext | None) -> 
             sources.append(settings.topic)
         print(f"otlp receiver ready {' '.join(sources)}", flush=True)
         await _until_signal(tasks)
-        if tasks[1:]:
-            await cancel_all(tasks[1:])
+        if tasks[2:]:
+            await cancel_all(tasks[2:])
         delivery.stop()
-        # What is not confirmed by then is sent again by its senders.
-        await asyncio.wait(tasks[:1], timeout=settings.stop_within_s)
-        await cancel_all(tasks[:1])
+        try:
+            async with asyncio.timeout(settings.stop_within_s):
+                await sending
+                await states.drained()
+        except TimeoutError:
+            logger.warning("Kafka did not accept everything in time: what is not confirmed is sent again")
+        await cancel_all(tasks[:2])
     return 0
 
 

@@ -17,6 +17,7 @@ from endpoint_analytics.agents.log.logged import Logged
 from endpoint_analytics.agents.otlp.identity import Identity
 from endpoint_analytics.agents.otlp.intake import Received
 from endpoint_analytics.agents.otlp.replicas import Message, Replicas
+from endpoint_analytics.agents.otlp.state_sender import StateSender
 
 logger = logging.getLogger("endpoint_analytics")
 
@@ -33,14 +34,14 @@ class _Waiting:
 
 @dataclass(slots=True)
 class Delivery:
-    """Sends to the topics `requests` and `states`; `forget` is called for each replica that is gone.
+    """Sends to the topic `requests`, and states by `states`; `forget` is called for each replica that is gone.
 
     `max_waiting` bounds the requests in the queue; `now_us` is the clock.
     """
 
     producer: Producer
     requests: str
-    states: str
+    states: StateSender
     replicas: Replicas
     forget: Callable[[Identity], None]
     now_us: Callable[[], int]
@@ -55,7 +56,7 @@ class Delivery:
     @property
     def is_full(self) -> bool:
         """Whether nothing more may be put in."""
-        return self.waiting >= self.max_waiting
+        return self._stopping or self.waiting >= self.max_waiting
 
     def put(self, received: Received) -> asyncio.Future[None]:
         """Queue what was received; the result says that Kafka has stored it, and everything that was queued before.
@@ -77,7 +78,7 @@ class Delivery:
         return self._newest
 
     def stop(self) -> None:
-        """Let `run` end once it has sent everything that waits, and that the replicas' end here."""
+        """Let `run` end once it has sent everything that waits, and queued that the replicas end here."""
         self._stopping = True
         self._filled.set()
 
@@ -89,7 +90,7 @@ class Delivery:
                 while self._queue:
                     await self._send_group(self._take())
                 if self._stopping:
-                    await self._send(self.states, self.replicas.stop())
+                    self.states.put(self.replicas.stop())
                     return
                 await self._send_heartbeats()
         finally:
@@ -142,9 +143,9 @@ class Delivery:
             for replica, some in requests.items()
             for message in self.replicas.batches(replica, some, now_us)
         ]
-        reports = [report for replica in requests for report in self.replicas.running(replica)]
-        await self._send(self.states, reports)
-        await self._send(self.requests, messages)
+        for replica in requests:
+            self.states.put(self.replicas.running(replica))
+        await self._send(messages)
 
     async def _send_heartbeats(self) -> None:
         """Look after all replicas, at most once a tick: there may be many, and many exports a second."""
@@ -152,23 +153,21 @@ class Delivery:
         if abs(now_us - self._looked_us) < TICK_S * 1e6:
             return
         self._looked_us = now_us
-        ends: list[Message] = []
         for replica, reports in self.replicas.departed(now_us):
             self.forget(replica)
-            ends += reports
-        await self._send(self.states, ends)
-        await self._send(self.requests, self.replicas.heartbeats(now_us))
+            self.states.put(reports)
+        await self._send(self.replicas.heartbeats(now_us))
 
-    async def _send(self, topic: str, messages: Sequence[Message]) -> None:
+    async def _send(self, messages: Sequence[Message]) -> None:
         """Send in order; a message that is too large for Kafka is counted as lost."""
         if not messages:
             return
         try:
-            await self.producer.send_all(topic, [(key, value) for key, value, _ in messages])
+            await self.producer.send_all(self.requests, [(key, value) for key, value, _ in messages])
         except TooLargeError as error:
             if len(messages) > 1:  # which ones are stored is unknown, and a second copy is recognized
                 for message in messages:
-                    await self._send(topic, [message])
+                    await self._send([message])
                 return
             logger.warning("lost a batch that is too large for Kafka: %s", error)
             self.replicas.note_lost_batch(messages[0].replica)

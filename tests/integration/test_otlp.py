@@ -36,6 +36,7 @@ from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
 from endpoint_analytics.infra.local.system.port import free_port
 from endpoint_analytics.pipeline.core.boots import BootKey
 from endpoint_analytics.schemas.requests import Totals
+from endpoint_analytics.schemas.topics import TOPIC_CONFIG
 
 pytestmark = pytest.mark.whole
 
@@ -335,18 +336,8 @@ def test_receivers_add_up_and_the_end_of_one_is_not_that_of_the_replica(stack: S
     names = {"service.namespace": "balanced", "service.name": "one", "service.instance.id": "r"}
     receivers = [start_receiver(stack, f"balanced-{number}") for number in range(2)]
 
-    def send(port: int, numbers: range) -> None:
-        now_us = time.time_ns() // 1_000
-        spans = [server_span(number, end_us=now_us - 1_000 + number) for number in numbers]
-        body = export(*spans, names=names).SerializeToString()
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/v1/traces", body, {"Content-Type": "application/x-protobuf"}
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            assert (answer.status, answer.read()) == (200, b"")
-
-    send(receivers[0][1], range(1, 11))
-    send(receivers[1][1], range(11, 41))
+    send(receivers[0][1], names, range(1, 11))
+    send(receivers[1][1], names, range(11, 41))
     assert receivers[0][0].stop() == 0
     sql = """SELECT count(), sum(arrived), sum(missing) FROM boots FINAL
         WHERE namespace = 'balanced' AND stream = 'requests'"""
@@ -361,6 +352,28 @@ def test_receivers_add_up_and_the_end_of_one_is_not_that_of_the_replica(stack: S
     eventually(
         lambda: shown(stack, "one", "balanced"), lambda found: found == {"r": "terminated"}, 20, "its end"
     )
+
+
+def send(port: int, names: dict[str, str], numbers: range) -> None:
+    """Export spans that have just ended; fail unless all are accepted."""
+    now_us = time.time_ns() // 1_000
+    spans = [server_span(number, end_us=now_us - 1_000 + number) for number in numbers]
+    body = export(*spans, names=names).SerializeToString()
+    headers = {"Content-Type": "application/x-protobuf"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/traces", body, headers)
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert (answer.status, answer.read()) == (200, b"")
+
+
+def test_states_that_kafka_refuses_delay_no_request(stack: Stack) -> None:
+    """There is no topic for them."""
+    topic = TopicSpec("half.requests", 1, 3_600_000, config=TOPIC_CONFIG)
+    asyncio.run(ensure_topics(stack.kafka.bootstrap_servers, [topic]))
+    receiver, port = start_receiver(stack, "half", "--topic-prefix", "half", "--timeout", "0.5")
+    names = {"service.namespace": "half", "service.name": "one", "service.instance.id": "r"}
+    send(port, names, range(1, 3))
+    send(port, names, range(3, 5))
+    assert receiver.stop() == 0
 
 
 def shown(stack: Stack, endpoint: str, namespace: str) -> dict[str, str]:

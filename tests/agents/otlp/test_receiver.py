@@ -26,6 +26,7 @@ from endpoint_analytics.agents.otlp.intake import Intake
 from endpoint_analytics.agents.otlp.receiver import Receiver, listening
 from endpoint_analytics.agents.otlp.replicas import Replicas
 from endpoint_analytics.agents.otlp.settings import Limits
+from endpoint_analytics.agents.otlp.state_sender import StateSender
 from endpoint_analytics.agents.otlp.tally import Tally
 from endpoint_analytics.infra.local.system.port import free_port
 from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
@@ -50,11 +51,11 @@ async def receiving(*, token="", limits=None, max_waiting=1_000, tls=None, sends
     """Yield the address of a receiver that cannot reach Kafka."""
     servers = f"127.0.0.1:{free_port('127.0.0.1')}"
     intake = Intake(Fixed(), 1_000)
-    producer = Producer(KafkaConfig(bootstrap_servers=servers), None, Outage(servers))
+    kafka, outage = KafkaConfig(bootstrap_servers=servers), Outage(servers)
     delivery = Delivery(
-        producer,
+        Producer(kafka, None, outage),
         "requests",
-        "replicas",
+        StateSender("replicas", Producer(kafka, None, outage)),
         Replicas(900_000_000),
         intake.forget,
         lambda: time.time_ns() // 1_000,
