@@ -12,12 +12,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from endpoint_analytics.agents.delivery.producer import Producer, TooLargeError
+from endpoint_analytics.agents.delivery.producer import Outgoing, Producer, TooLargeError
 from endpoint_analytics.agents.log.logged import Logged
 from endpoint_analytics.agents.otlp.identity import Identity
 from endpoint_analytics.agents.otlp.intake import Received
 from endpoint_analytics.agents.otlp.replicas import Message, Replicas
 from endpoint_analytics.agents.otlp.state_sender import StateSender
+from endpoint_analytics.schemas.identity import partition_key
 
 logger = logging.getLogger("endpoint_analytics")
 
@@ -155,6 +156,7 @@ class Delivery:
         self._looked_us = now_us
         for replica, reports in self.replicas.departed(now_us):
             self.forget(replica)
+            self.producer.forget_partition(self.requests, partition_key(*replica))
             self.states.put(reports)
         await self._send(self.replicas.heartbeats(now_us))
 
@@ -162,8 +164,11 @@ class Delivery:
         """Send in order; a message that is too large for Kafka is counted as lost."""
         if not messages:
             return
+        outgoing = [
+            Outgoing(key, value, self.replicas.partition(replica)) for key, value, replica in messages
+        ]
         try:
-            await self.producer.send_all(self.requests, [(key, value) for key, value, _ in messages])
+            await self.producer.send_all(self.requests, outgoing)
         except TooLargeError as error:
             if len(messages) > 1:  # which ones are stored is unknown, and a second copy is recognized
                 for message in messages:
@@ -171,3 +176,6 @@ class Delivery:
                 return
             logger.warning("lost a batch that is too large for Kafka: %s", error)
             self.replicas.note_lost_batch(messages[0].replica)
+        else:
+            for key, _, replica in messages:
+                self.replicas.note_partition(replica, self.producer.partition(self.requests, key))

@@ -43,7 +43,8 @@ class Message(NamedTuple):
 class Replica:
     """One replica: the state of its boot, and when it was last heard of, in microseconds since 1970.
 
-    `heard_us` is by the receiver's clock, `last_end_us` when the last request ended, by the sender's.
+    `heard_us` is by the receiver's clock, `last_end_us` when the last request ended, by the sender's. `partition` is
+    where the boot's batches are, None before the first one is stored: they stay there when partitions are added.
     """
 
     config: AgentConfig
@@ -53,6 +54,7 @@ class Replica:
     last_end_us: int
     running_us: int = 0
     sent_us: int = 0
+    partition: int | None = None
     dropped: Counter[str] = field(default_factory=Counter)
 
 
@@ -79,6 +81,16 @@ class Replicas:
         """Count rejected spans of a replica, if it is known, in its next batch."""
         if (found := self._replicas.get(replica)) is not None:
             found.dropped.update(dropped)
+
+    def partition(self, replica: Identity) -> int | None:
+        """Return where the earlier batches of a replica's boot are, None if that is not known."""
+        found = self._replicas.get(replica)
+        return None if found is None else found.partition
+
+    def note_partition(self, replica: Identity, partition: int | None) -> None:
+        """Remember where a batch of the replica was stored."""
+        if (found := self._replicas.get(replica)) is not None and found.partition is None:
+            found.partition = partition
 
     def note_lost_batch(self, replica: Identity) -> None:
         """A batch of the replica was too large for Kafka: its next one says so."""

@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Iterable
 
-from endpoint_analytics.agents.delivery.producer import Producer, TooLargeError
+from endpoint_analytics.agents.delivery.producer import Outgoing, Producer, TooLargeError
 from endpoint_analytics.agents.otlp.replicas import Message
 
 logger = logging.getLogger("endpoint_analytics")
@@ -56,7 +56,7 @@ class StateSender:
 
     async def _send(self, message: Message) -> None:
         try:
-            await self._producer.send(self._topic, message.key, message.value)
+            await self._producer.send(self._topic, Outgoing(message.key, message.value))
         except TooLargeError as error:
             self._count_lost(str(error))
 
