@@ -50,6 +50,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "endpoint_analytics.pipeline.signals.command",
         "publish autoscaling signals (ClickHouse to Kafka)",
     ),
+    "push": (
+        "endpoint_analytics.pipeline.push.command",
+        "push metrics to an OTLP receiver (an OpenTelemetry Collector, Prometheus)",
+    ),
     "migrate": ("endpoint_analytics.pipeline.store.command", "create the tables, or bring them up to date"),
     "token": (
         "endpoint_analytics.pipeline.serve.access.token_command",
@@ -77,6 +81,7 @@ EXTRAS = {
     "worker": "pipeline",
     "serve": "pipeline",
     "signals": "pipeline",
+    "push": "pipeline,otlp",
     "migrate": "pipeline",
     "token": "pipeline",
 }

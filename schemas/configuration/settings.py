@@ -126,6 +126,9 @@ SETTINGS: Mapping[str, Setting] = {
     "endpoint_label": Setting("the key of a pod label", "app.kubernetes.io/name", "--endpoint-label"),
     "replica_from": Setting("name, uid, label:KEY or annotation:KEY", "name", "--replica-from"),
     "cluster": Setting("a name", "eu-1", "--cluster"),
+    # `agent otlp`
+    "otlp_token": Setting("printable ASCII characters, as allowed in an HTTP header", is_secret=True),
+    "otlp_token_file": Setting("the path of a file whose first line is the token", "/run/secrets/otlp", "--token-file"),
     # worker
     "group": Setting("the name of a consumer group", "endpoint-analytics", "--group"),
     "instance_id": Setting("a name that is unique among the workers of the group", "worker-0", "--instance-id"),

@@ -264,7 +264,7 @@ def test_the_dockerfile_installs_extras_that_exist_and_sees_what_the_build_needs
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     dockerfile = (ROOT / "infra" / "deploy" / "Dockerfile").read_text()
     named = {extra for found in re.findall(r"\.whl\)\[([a-z,]+)\]", dockerfile) for extra in found.split(",")}
-    assert named == {"proxy", "kubernetes", "pipeline"} <= extras.keys()
+    assert named == {"proxy", "kubernetes", "otlp", "pipeline"} <= extras.keys()
     assert re.findall(r"^USER (\S+)", dockerfile, re.MULTILINE)[-1] == "65532:65532"
     ignored = (ROOT / "infra" / "deploy" / "Dockerfile.dockerignore").read_text().split()
     needed = ["pyproject.toml", "build_page.py", "constraints.txt", "package.json", "package-lock.json", "README.md",
