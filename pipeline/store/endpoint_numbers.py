@@ -155,7 +155,8 @@ class EndpointMetrics:
     max_replicas: int | None
     data_at: datetime | None
     status_counts: tuple[tuple[int, int], ...] = ()
-    """Of the whole endpoint, including departed replicas."""
+    drop_reasons: tuple[str, ...] = ()
+    """Both of the whole endpoint, including departed replicas."""
 
 
 def parse_metrics(
@@ -234,22 +235,27 @@ def _endpoint_metrics(
         max_replicas=most if in_force else None,
         data_at=whole.newest_at if whole else None,
         status_counts=tuple(zip(*whole.status, strict=True)) if whole else (),
+        drop_reasons=tuple(reason for reason, _ in _lost(whole)) if whole else (),
     )
+
+
+def _lost(boot: BootsRow) -> tuple[tuple[str, int], ...]:
+    """Return lost requests by reason."""
+    dropped, dropped_batches = (
+        dict(zip(*boot.dropped, strict=True)),
+        dict(zip(*boot.dropped_batches, strict=True)),
+    )
+    lost = count_losses(dropped, dropped_batches, boot.missing, boot.uncounted)
+    return tuple(sorted(lost.reasons.items()))
 
 
 def _request_totals(boot: BootsRow, levels: RequestLevels | None) -> RequestTotals:
-    lost = count_losses(
-        dict(zip(*boot.dropped, strict=True)),
-        dict(zip(*boot.dropped_batches, strict=True)),
-        boot.missing,
-        boot.uncounted,
-    )
     return RequestTotals(
         first_at=_aware(boot.first_at),
         status_counts=tuple(zip(*boot.status, strict=True)),
         aborted_pending=boot.aborted_pending,
         aborted_streaming=boot.aborted_streaming,
-        dropped=tuple(sorted(lost.reasons.items())),
+        dropped=_lost(boot),
         levels=levels,
     )
 
