@@ -67,6 +67,7 @@ _DAYS = "a whole number of days"
 _PEM = "the path of a readable PEM file"
 
 SETTINGS: Mapping[str, Setting] = {
+    "config_file": Setting("the path of a readable TOML file", "/etc/endpoint-analytics.toml"),
     # identity, and how requests are recorded
     "namespace": Setting(_NAME, "acme", "--namespace"),
     "endpoint": Setting(_NAME, "classifier", "--endpoint"),
