@@ -19,17 +19,22 @@ from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
 from endpoint_analytics.schemas.configuration.kafka_failure import explain_failure
 
 VISIBLE_WITHIN_S = 30.0
+_RETENTION = ("retention.ms", "retention.bytes")
 
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """The desired state of a topic. Timestamps are the broker's (LogAppendTime) unless `config` overrides that."""
+    """The desired state of a topic. Timestamps are the broker's (LogAppendTime) unless `config` overrides that.
+
+    `retention_bytes` limits each partition; None leaves that to the broker.
+    """
 
     name: str
     partitions: int
     retention_ms: int
     replication_factor: int = 1
     config: Mapping[str, str] = field(default_factory=dict)
+    retention_bytes: int | None = None
 
     @property
     def settings(self) -> dict[str, str]:
@@ -37,6 +42,7 @@ class TopicSpec:
         return {
             "retention.ms": str(self.retention_ms),
             "message.timestamp.type": "LogAppendTime",
+            **({} if self.retention_bytes is None else {"retention.bytes": str(self.retention_bytes)}),
             **self.config,
         }
 
@@ -79,11 +85,14 @@ def _line(topic: str, setting: str, found: object, wanted: object, fix: str) -> 
     return f"topic {topic}: {setting} is {found}, should be {wanted}. To fix: {fix}"
 
 
-async def ensure_topics(kafka: KafkaConfig | str, topics: Sequence[TopicSpec]) -> None:
+async def ensure_topics(
+    kafka: KafkaConfig | str, topics: Sequence[TopicSpec], *, set_retention: bool = False
+) -> None:
     """Create missing topics, and return once every topic exists with the specified settings and has leaders.
 
-    `kafka` says how to reach Kafka; a plain HOST:PORT means no TLS and no login. Raises TopicMismatchError if
-    topics exist with other settings, KafkaError if one cannot be created or the broker cannot be used.
+    `kafka` says how to reach Kafka; a plain HOST:PORT means no TLS and no login. With `set_retention`, existing topics
+    get the specified retention. Raises TopicMismatchError if topics exist with other settings, KafkaError if one
+    cannot be created or changed, or the broker cannot be used.
     """
     config = KafkaConfig(bootstrap_servers=kafka) if isinstance(kafka, str) else kafka
     ssl_context = make_ssl_context(config)
@@ -92,6 +101,8 @@ async def ensure_topics(kafka: KafkaConfig | str, topics: Sequence[TopicSpec]) -
         await client.start()
         await _create(client, topics)
         found = await _describe(client, topics)
+        if set_retention and await _set_retention(client, topics, found):
+            found = await _describe(client, topics)
     except (ClientError, OSError) as error:
         why = await explain_failure(error, config, ssl_context)
         raise KafkaError(f"cannot set up topics on {config.bootstrap_servers}: {why}") from error
@@ -136,6 +147,23 @@ async def _create(client: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) -> N
             raise KafkaError(
                 f"cannot create topic {result['topic']}: {result['error_message'] or error.description}"
             )
+
+
+async def _set_retention(
+    client: AIOKafkaAdminClient, topics: Sequence[TopicSpec], found: Mapping[str, TopicState]
+) -> bool:
+    """Change retention where it differs; returns whether it did anywhere. All settings of a topic are set anew."""
+    changed = [
+        ConfigResource(ConfigResourceType.TOPIC, spec.name, configs=spec.settings)
+        for spec in topics
+        if any(found[spec.name].settings.get(name) != spec.settings.get(name, "-1") for name in _RETENTION)
+    ]
+    for response in await client.alter_configs(changed) if changed else ():
+        for resource in response.to_object()["resources"]:
+            if resource["error_code"]:
+                why = resource["error_message"] or for_code(resource["error_code"]).description
+                raise KafkaError(f"cannot set the retention of topic {resource['resource_name']}: {why}")
+    return bool(changed)
 
 
 async def _describe(client: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) -> dict[str, TopicState]:
