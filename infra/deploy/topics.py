@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,8 +102,8 @@ async def ensure_topics(
         await client.start()
         await _create(client, topics)
         found = await _describe(client, topics)
-        if set_retention and await _set_retention(client, topics, found):
-            found = await _describe(client, topics)
+        if set_retention:
+            found = await _set_retention(client, topics, found)
     except (ClientError, OSError) as error:
         why = await explain_failure(error, config, ssl_context)
         raise KafkaError(f"cannot set up topics on {config.bootstrap_servers}: {why}") from error
@@ -150,20 +151,28 @@ async def _create(client: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) -> N
 
 
 async def _set_retention(
-    client: AIOKafkaAdminClient, topics: Sequence[TopicSpec], found: Mapping[str, TopicState]
-) -> bool:
-    """Change retention where it differs; returns whether it did anywhere. All settings of a topic are set anew."""
-    changed = [
-        ConfigResource(ConfigResourceType.TOPIC, spec.name, configs=spec.settings)
-        for spec in topics
-        if any(found[spec.name].settings.get(name) != spec.settings.get(name, "-1") for name in _RETENTION)
+    client: AIOKafkaAdminClient, topics: Sequence[TopicSpec], found: dict[str, TopicState]
+) -> dict[str, TopicState]:
+    """Change retention where it differs; returns the topics' states. All settings of a topic are set anew."""
+    changed = [spec for spec in topics if _keeps_otherwise(spec, found[spec.name])]
+    resources = [
+        ConfigResource(ConfigResourceType.TOPIC, spec.name, configs=spec.settings) for spec in changed
     ]
-    for response in await client.alter_configs(changed) if changed else ():
+    for response in await client.alter_configs(resources) if resources else ():
         for resource in response.to_object()["resources"]:
             if resource["error_code"]:
                 why = resource["error_message"] or for_code(resource["error_code"]).description
                 raise KafkaError(f"cannot set the retention of topic {resource['resource_name']}: {why}")
-    return bool(changed)
+    with suppress(TimeoutError):  # if a broker does not see it in time, the caller finds the difference
+        async with asyncio.timeout(VISIBLE_WITHIN_S):
+            while any(_keeps_otherwise(spec, found[spec.name]) for spec in changed):
+                await asyncio.sleep(0.05)
+                found = await _describe(client, topics)
+    return found
+
+
+def _keeps_otherwise(spec: TopicSpec, state: TopicState) -> bool:
+    return any(state.settings.get(name) != spec.settings.get(name, "-1") for name in _RETENTION)
 
 
 async def _describe(client: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) -> dict[str, TopicState]:
