@@ -9,7 +9,10 @@ from pathlib import Path
 
 from endpoint_analytics.agents.command.agent_command import SUBCOMMANDS
 from endpoint_analytics.infra.command import COMMANDS
-from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig, read_clickhouse_config
+from endpoint_analytics.schemas.configuration.clickhouse_config import (
+    ClickHouseConfig,
+    read_clickhouse_config,
+)
 from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig, read_kafka_config
 from endpoint_analytics.schemas.configuration.settings import PREFIX, check_environment
 

@@ -29,7 +29,10 @@ OPERATOR = "monitoring.coreos.com"
 def pods(case: str) -> list[tuple[str, Json, Json]]:
     """Return (part, object, pod template) of each workload."""
     found = [each for each in OBJECTS[case] if "template" in each.get("spec", {})]
-    return [(each["metadata"]["labels"]["app.kubernetes.io/component"], each, each["spec"]["template"]) for each in found]
+    return [
+        (each["metadata"]["labels"]["app.kubernetes.io/component"], each, each["spec"]["template"])
+        for each in found
+    ]
 
 
 PODS = [
@@ -96,18 +99,27 @@ def test_the_schema_knows_each_value_and_no_other():
     [
         ({"kafka.brokers": "kafka:9092"}, "kafka.brokers: 'kafka:9092' is not of type 'array'"),
         ({"kafka.brokers": ["kafka"]}, "kafka.brokers.0: 'kafka' does not match"),
-        ({"kafka.securityProtocol": "sasl"}, "'sasl' is not one of ['PLAINTEXT', 'SSL', 'SASL_PLAINTEXT', 'SASL_SSL']"),
+        (
+            {"kafka.securityProtocol": "sasl"},
+            "'sasl' is not one of ['PLAINTEXT', 'SSL', 'SASL_PLAINTEXT', 'SASL_SSL']",
+        ),
         ({"kafka.broker": []}, "kafka: Additional properties are not allowed ('broker' was unexpected)"),
         ({"clickhouse.url": "http://user:secret@clickhouse:8123"}, "clickhouse.url: "),
         ({"clickhouse.password": "x"}, "clickhouse: Additional properties are not allowed"),
         ({"retention.tenSecondsDays": 3}, "retention.tenSecondsDays: 3 is less than the minimum of 4"),
         ({"worker.replicas": "two"}, "worker.replicas: 'two' is not of type 'integer'"),
         ({"worker.terminationGracePeriodSeconds": 3}, "3 is less than the minimum of 10"),
-        ({"worker.disruptionBudget": {"enabled": True, "maxUnavailable": 0}}, "worker.disruptionBudget.maxUnavailable"),
+        (
+            {"worker.disruptionBudget": {"enabled": True, "maxUnavailable": 0}},
+            "worker.disruptionBudget.maxUnavailable",
+        ),
         ({"image.digest": "sha256:short"}, "image.digest: "),
         ({"image.repository": "a/b@sha256:1"}, "image.repository: "),
         ({"extraEnv": [{"name": "A", "value": 1}]}, "extraEnv.0.value: 1 is not of type 'string'"),
-        ({"podSecurityContext": {"runAsNonRoot": False}}, "podSecurityContext.runAsNonRoot: True was expected"),
+        (
+            {"podSecurityContext": {"runAsNonRoot": False}},
+            "podSecurityContext.runAsNonRoot: True was expected",
+        ),
         ({"signals.everySeconds": 0}, "signals.everySeconds: 0 is less than the minimum of 1"),
     ],
 )
@@ -124,7 +136,11 @@ def test_no_password_is_a_value():
         ]  # fmt: skip
 
     found = names(yaml.safe_load((CHART / "values.yaml").read_text()))
-    assert [name for name in found if "password" in name.lower()] == ["passwordSecret", "passwordKey", "passwordSecret"]
+    assert [name for name in found if "password" in name.lower()] == [
+        "passwordSecret",
+        "passwordKey",
+        "passwordSecret",
+    ]
 
 
 # The versions and files
@@ -258,18 +274,27 @@ def test_query_services_are_never_fewer_during_an_upgrade():
 
 def test_hooks_need_nothing_of_the_chart():
     """Before an installation, none of its other objects exist."""
-    own = {found["metadata"]["name"] for found in OBJECTS["secure"] if found["kind"] in {"ConfigMap", "Secret"}}
+    own = {
+        found["metadata"]["name"] for found in OBJECTS["secure"] if found["kind"] in {"ConfigMap", "Secret"}
+    }
     jobs = [found for found in OBJECTS["secure"] if found["kind"] == "Job"]
     assert {job["metadata"]["annotations"]["helm.sh/hook"] for job in jobs} == {"pre-install,pre-upgrade"}
     order = sorted(jobs, key=lambda job: int(job["metadata"]["annotations"]["helm.sh/hook-weight"]))
-    assert [job["spec"]["template"]["spec"]["containers"][0]["args"][0] for job in order] == ["topics", "migrate"]
+    assert [job["spec"]["template"]["spec"]["containers"][0]["args"][0] for job in order] == [
+        "topics",
+        "migrate",
+    ]
     for job in jobs:
         assert "serviceAccountName" not in job["spec"]["template"]["spec"]
         assert not [name for name in own if name in json.dumps(job["spec"])]
 
 
 def test_the_migration_applies_the_retention(monkeypatch):
-    (job,) = (found for found in OBJECTS["secure"] if found["metadata"]["name"].endswith("-migrate") and found["kind"] == "Job")
+    (job,) = (
+        found
+        for found in OBJECTS["secure"]
+        if found["metadata"]["name"].endswith("-migrate") and found["kind"] == "Job"
+    )
     for name, value in variables(job["spec"]["template"]).items():
         monkeypatch.setenv(name, value)
     kept = environment_retention()
@@ -300,7 +325,9 @@ def test_network_policies_open_the_ports_that_are_used():
     }
     assert {part: [port["port"] for rule in spec["ingress"] for port in rule["ports"]]
             for part, spec in policies.items() if spec["ingress"]} == {"worker": [6066], "query-service": [8080]}  # fmt: skip
-    default = next(found for found in OBJECTS["certificates"] if found["metadata"]["name"] == "analytics-migrate")
+    default = next(
+        found for found in OBJECTS["certificates"] if found["metadata"]["name"] == "analytics-migrate"
+    )
     assert {"port": 443, "protocol": "TCP"} in default["spec"]["egress"][1]["ports"]
 
 
