@@ -237,11 +237,9 @@ def test_pods_may_do_little(case, found, template):
 @pytest.mark.parametrize("case", CASES)
 def test_selectors_fit_and_select_one_part(case):
     for found in OBJECTS[case]:
-        selector = found.get("spec", {}).get("selector", found.get("spec", {}).get("podSelector"))
-        if selector is None or found["kind"] in {"PodMonitor"}:
-            selector = (selector or {}).get("matchLabels")
-        elif "matchLabels" in selector:
-            selector = selector["matchLabels"]
+        spec = found.get("spec", {})
+        selector = spec.get("selector") or spec.get("podSelector") or {}
+        selector = selector.get("matchLabels", selector)
         if not selector:
             continue
         part = found["metadata"]["labels"]["app.kubernetes.io/component"]
@@ -252,7 +250,7 @@ def test_selectors_fit_and_select_one_part(case):
 
 
 def test_an_upgrade_replaces_one_worker_at_a_time_and_leaves_it_time_to_stop():
-    """docs/exactly-once.md: what a worker has not stored is read again, so stopping needs no more than its own limit."""
+    """What a worker has not stored is read again, so stopping needs no more than its own limit."""
     for case in CASES:
         (worker,) = (found for found in OBJECTS[case] if found["kind"] == "StatefulSet")
         assert worker["spec"]["updateStrategy"] == {"type": "RollingUpdate"}
@@ -323,8 +321,11 @@ def test_network_policies_open_the_ports_that_are_used():
         "topics": [53, 9093, 9094],
         "agent": [53, 443, 6443, 9093, 9094],
     }
-    assert {part: [port["port"] for rule in spec["ingress"] for port in rule["ports"]]
-            for part, spec in policies.items() if spec["ingress"]} == {"worker": [6066], "query-service": [8080]}  # fmt: skip
+    ingress = {
+        part: [port["port"] for rule in spec["ingress"] for port in rule["ports"]]
+        for part, spec in policies.items()
+    }
+    assert ingress == {**{part: [] for part in policies}, "worker": [6066], "query-service": [8080]}
     default = next(
         found for found in OBJECTS["certificates"] if found["metadata"]["name"] == "analytics-migrate"
     )
@@ -336,8 +337,11 @@ def test_the_agent_has_the_rights_of_its_manifest():
     (rules,) = (found["rules"] for found in manifest if found["kind"] == "Role")
     roles = [found for found in OBJECTS["secure"] if found["kind"] == "Role"]
     assert [role["rules"] for role in roles] == [rules, rules]
-    agents = {found["spec"]["template"]["metadata"]["labels"]["endpoint-analytics/watches"]: parsed(
-        found["spec"]["template"]["spec"]["containers"][0]["args"]) for part, found, _ in pods("secure") if part == "agent"}  # fmt: skip
+    agents = {}
+    for part, _, template in pods("secure"):
+        if part == "agent":
+            watched = template["metadata"]["labels"]["endpoint-analytics/watches"]
+            agents[watched] = parsed(template["spec"]["containers"][0]["args"])
     assert {role["metadata"]["namespace"] for role in roles} == agents.keys()
     assert all(arguments.kubernetes_namespace == namespace for namespace, arguments in agents.items())
 
