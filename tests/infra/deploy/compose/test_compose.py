@@ -8,7 +8,7 @@ import stat
 import subprocess
 import tomllib
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
@@ -169,7 +169,7 @@ def test_the_secrets_are_written_once(secrets):
 
 def test_clickhouse_gets_hashes_of_these_passwords_only(secrets):
     files = secret_files(secrets)
-    users = ElementTree.parse(files["clickhouse-users"]).getroot().find("users")
+    users = ET.parse(files["clickhouse-users"]).getroot().find("users")
     assert users is not None
     hashes = {user.tag: user.findtext("password_sha256_hex") for user in users}
     expected = {
@@ -193,7 +193,7 @@ def test_the_analyst_has_the_limits_of_the_documents(secrets):
     for setting in sql.split(","):
         name, _, rest = setting.strip().partition(" = ")
         documented[name] = rest.split()[::2] if "MIN" in rest else [rest]
-    root = ElementTree.parse(secret_files(secrets)["clickhouse-users"]).getroot()
+    root = ET.parse(secret_files(secrets)["clickhouse-users"]).getroot()
     profile = root.find("profiles/analyst")
     found = {each.tag: [each.text] for each in profile if each.tag != "constraints"}
     for each in profile.find("constraints"):
