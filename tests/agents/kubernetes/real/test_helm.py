@@ -5,6 +5,8 @@ There are no nodes: the tests write what a kubelet would (a pod is ready, a job 
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
 import subprocess
 import tarfile
@@ -123,6 +125,18 @@ def test_what_cannot_work_is_refused_with_what_to_set(each_helm: Path, words: li
     made = run(each_helm, *TEMPLATE, "--values", values_of("small"), *flags)
     assert made.returncode != 0
     assert says in made.stderr
+
+
+@pytest.mark.parametrize("page", ["docs/kubernetes.md", "infra/deploy/helm/endpoint-analytics/README.md"])
+def test_the_documented_installation_renders(each_helm: Path, page: str):
+    text = (ROOT / page).read_text().replace("\\\n", " ")
+    (command,) = re.findall(r"^ +helm install (.*)$", text, re.MULTILINE)
+    name, chart, *flags = shlex.split(command)
+    made = run(each_helm, "template", name, ROOT / chart, *flags, "--kube-version", "1.34")
+    assert made.returncode == 0, made.stderr
+    kinds = [found["kind"] for found in objects(made.stdout)]
+    assert kinds.count("Job") == 2
+    assert {"StatefulSet", "Deployment"} <= set(kinds)
 
 
 def test_a_package_has_the_dashboards_and_rules(each_helm: Path, tmp_path: Path):
