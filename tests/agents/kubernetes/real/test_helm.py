@@ -103,6 +103,10 @@ def test_it_renders_what_the_fast_tests_read(each_helm: Path, case: str):
             ["kafka.tls.caSecret.name=ca"],
             "kafka.tls would have no effect: kafka.securityProtocol is PLAINTEXT",
         ),
+        (
+            ["clickhouse.caSecret.name=ca"],
+            "clickhouse.caSecret would have no effect: clickhouse.url does not begin",
+        ),
         (["retention.tenSecondsDays=31"], "tenSecondsDays may not be longer than oneMinuteDays"),
         (["worker.replicas=9"], "worker.replicas is 9, but there are only 8 partitions"),
         (["ingress.enabled=true"], "ingress.hosts is empty"),

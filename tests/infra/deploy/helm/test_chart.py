@@ -329,7 +329,7 @@ def test_network_policies_open_the_ports_that_are_used():
     default = next(
         found for found in OBJECTS["certificates"] if found["metadata"]["name"] == "analytics-migrate"
     )
-    assert {"port": 443, "protocol": "TCP"} in default["spec"]["egress"][1]["ports"]
+    assert {"port": 8443, "protocol": "TCP"} in default["spec"]["egress"][1]["ports"]
 
 
 def test_the_agent_has_the_rights_of_its_manifest():

@@ -19,6 +19,14 @@
 {{- if and (not $tls) (or $kafka.tls.caSecret.name $kafka.tls.certificateSecret.name (not $kafka.tls.checkHostname)) -}}
 {{- fail (printf "kafka.tls would have no effect: kafka.securityProtocol is %s; set it to SSL or SASL_SSL, or remove kafka.tls" $kafka.securityProtocol) -}}
 {{- end -}}
+{{- with .Values.clickhouse -}}
+{{- if and .caSecret.name (not (hasPrefix "https://" .url)) -}}
+{{- fail "clickhouse.caSecret would have no effect: clickhouse.url does not begin with https://" -}}
+{{- end -}}
+{{- if and .caSecret.name $tls (not $kafka.tls.caSecret.name) -}}
+{{- fail "clickhouse.caSecret replaces the system's CAs: set kafka.tls.caSecret too, to the CA of the brokers" -}}
+{{- end -}}
+{{- end -}}
 {{- with .Values.retention -}}
 {{- if or (gt (int .tenSecondsDays) (int .oneMinuteDays)) (gt (int .oneMinuteDays) (int .oneHourDays)) -}}
 {{- fail "retention: tenSecondsDays may not be longer than oneMinuteDays, nor that than oneHourDays" -}}

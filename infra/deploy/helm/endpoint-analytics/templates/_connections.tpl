@@ -65,7 +65,24 @@
 {{- if .cluster }}
 - {name: ENDPOINT_ANALYTICS_CLICKHOUSE_CLUSTER, value: {{ .cluster | quote }}}
 {{- end }}
+{{- if .caSecret.name }}
+- {name: SSL_CERT_FILE, value: /etc/endpoint-analytics/clickhouse/ca.pem}
 {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The sources of ClickHouse's secret files, "" if there are none. */}}
+{{- define "endpoint-analytics.clickhouseSources" -}}
+{{- with .Values.clickhouse.passwordSecret }}{{ if .name }}
+- secret:
+    name: {{ .name }}
+    items: [{key: {{ .key | quote }}, path: password}]
+{{- end }}{{ end }}
+{{- with .Values.clickhouse.caSecret }}{{ if .name }}
+- secret:
+    name: {{ .name }}
+    items: [{key: {{ .key | quote }}, path: ca.pem}]
+{{- end }}{{ end }}
 {{- end -}}
 
 {{/* Volumes of the connections in `.uses`, a list of kafka and clickhouse. */}}
@@ -78,20 +95,21 @@
     sources:
       {{- $sources | nindent 6 }}
 {{- end }}
-{{- with .root.Values.clickhouse.passwordSecret }}{{ if and (has "clickhouse" $.uses) .name }}
+{{- $sources = include "endpoint-analytics.clickhouseSources" .root | trim -}}
+{{- if and (has "clickhouse" .uses) $sources }}
 - name: clickhouse
-  secret:
-    secretName: {{ .name }}
+  projected:
     defaultMode: 0440
-    items: [{key: {{ .key | quote }}, path: password}]
-{{- end }}{{ end }}
+    sources:
+      {{- $sources | nindent 6 }}
+{{- end }}
 {{- end -}}
 
 {{- define "endpoint-analytics.connectionMounts" -}}
 {{- if and (has "kafka" .uses) (include "endpoint-analytics.kafkaSources" .root) }}
 - {name: kafka, mountPath: /etc/endpoint-analytics/kafka, readOnly: true}
 {{- end }}
-{{- if and (has "clickhouse" .uses) .root.Values.clickhouse.passwordSecret.name }}
+{{- if and (has "clickhouse" .uses) (include "endpoint-analytics.clickhouseSources" .root) }}
 - {name: clickhouse, mountPath: /etc/endpoint-analytics/clickhouse, readOnly: true}
 {{- end }}
 {{- end -}}
