@@ -20,11 +20,11 @@ from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHous
 class Teapot(http.server.BaseHTTPRequestHandler):
     """Shows that a request arrived."""
 
-    def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+    def do_GET(self) -> None:
         self.send_response(418)
         self.end_headers()
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         self.do_GET()
 
     def log_message(self, *_: object) -> None:
