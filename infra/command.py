@@ -16,6 +16,7 @@ from importlib.metadata import version
 
 from endpoint_analytics.agents.command.installation import install_command
 from endpoint_analytics.schemas.configuration.command_line import Parser
+from endpoint_analytics.schemas.configuration.config_file import our_environment
 from endpoint_analytics.schemas.configuration.settings import ConfigurationError, check_environment
 
 # command -> (module, one-line description for --help)
@@ -28,6 +29,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "topics": (
         "endpoint_analytics.infra.deploy.topics_command",
         "create the topics on an existing Kafka cluster",
+    ),
+    "doctor": (
+        "endpoint_analytics.infra.doctor.command",
+        "check Kafka, ClickHouse and this machine, and say how to fix what is wrong",
     ),
     "clickhouse": (
         "endpoint_analytics.infra.local.clickhouse.command",
@@ -45,6 +50,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "signals": (
         "endpoint_analytics.pipeline.signals.command",
         "publish autoscaling signals (ClickHouse to Kafka)",
+    ),
+    "push": (
+        "endpoint_analytics.pipeline.push.command",
+        "push metrics to an OTLP receiver (an OpenTelemetry Collector, Prometheus)",
     ),
     "migrate": ("endpoint_analytics.pipeline.store.command", "create the tables, or bring them up to date"),
     "token": (
@@ -69,9 +78,11 @@ EXTRAS = {
     "kafka": "local",
     "clickhouse": "local",
     "fleet": "pipeline",
+    "doctor": "pipeline",
     "worker": "pipeline",
     "serve": "pipeline",
     "signals": "pipeline",
+    "push": "pipeline,otlp",
     "migrate": "pipeline",
     "token": "pipeline",
 }
@@ -100,6 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         module.add_arguments(subparser)
         arguments = subparser.parse_args(words[1:])
         check_environment(os.environ)
+        os.environ.update(our_environment())
         status: int = module.run(arguments)
     except ConfigurationError as error:
         print(f"endpoint-analytics {name}: {error}", file=sys.stderr)

@@ -88,6 +88,18 @@ def test_no_import_climbs():
             "pipeline/serve",
             ("pipeline.core", "pipeline.exposition", "pipeline.serve", "pipeline.store", "schemas"),
         ),
+        (
+            "pipeline/push",
+            (
+                "pipeline.core",
+                "pipeline.exposition",
+                "pipeline.push",
+                "pipeline.serve.http",
+                "pipeline.serve.scrape",
+                "pipeline.store",
+                "schemas",
+            ),
+        ),
         ("infra/fleet", ("infra.fleet", "schemas")),
     ],
 )
@@ -145,6 +157,8 @@ def test_agents_are_light():
         allowed = {"aiokafka", "msgspec", "orjson", "psutil", "pynvml"}
         if path.is_relative_to("agents/kubernetes"):  # its extra; `agent_command` names it when it is missing
             allowed |= {"aiohttp", "yaml"}
+        if path.is_relative_to("agents/otlp"):  # its extra
+            allowed |= {"aiohttp", "google", "opentelemetry"}
         if path.name.startswith("gpu_amd"):  # comes with ROCm, and is looked for only where AMD's driver is
             allowed |= {"amdsmi"}
         return others(path) - allowed

@@ -21,6 +21,11 @@ SUBCOMMANDS: dict[str, tuple[str, str, str]] = {
         "proxy",
     ),
     "log": ("endpoint_analytics.agents.command.log_command", "count requests from an access log", ""),
+    "otlp": (
+        "endpoint_analytics.agents.command.otlp_command",
+        "receive OpenTelemetry's server spans by OTLP/HTTP",
+        "otlp",
+    ),
     "scrape": (
         "endpoint_analytics.agents.command.scrape_command",
         "collect a serving engine's own metrics",

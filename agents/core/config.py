@@ -6,7 +6,6 @@ Only settings belong here. Arguments override the environment; secrets never app
 from __future__ import annotations
 
 import math
-import os
 import re
 import secrets
 import socket
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from typing import Literal, get_args
 
 from endpoint_analytics.agents.core.file_lock import CAN_LOCK
+from endpoint_analytics.schemas.configuration.config_file import our_environment
 from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig, read_kafka_config
 from endpoint_analytics.schemas.configuration.secret import read_secret
 from endpoint_analytics.schemas.configuration.settings import (
@@ -143,7 +143,7 @@ def read_config(
 
     Raises ConfigurationError.
     """
-    values = os.environ if environment is None else environment
+    values = our_environment() if environment is None else environment
     check_environment(values)
     settings = read_settings(values)
     if flush_interval_s is not None:

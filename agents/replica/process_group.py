@@ -27,6 +27,7 @@ from endpoint_analytics.agents.core.file_lock import (
     locked,
 )
 from endpoint_analytics.agents.core.lifecycle import may_follow
+from endpoint_analytics.schemas.configuration.config_file import our_environment
 from endpoint_analytics.schemas.configuration.settings import read_text
 from endpoint_analytics.schemas.replicas import State
 
@@ -205,7 +206,7 @@ def runtime_directory() -> Path | None:
     """
     if not CAN_LOCK:
         return None
-    named = read_text(os.environ, "runtime_directory")
+    named = read_text(our_environment(), "runtime_directory")
     try:
         if named:
             directory = Path(named)

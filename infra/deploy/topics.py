@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,17 +20,22 @@ from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
 from endpoint_analytics.schemas.configuration.kafka_failure import explain_failure
 
 VISIBLE_WITHIN_S = 30.0
+_RETENTION = ("retention.ms", "retention.bytes")
 
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """The desired state of a topic. Timestamps are the broker's (LogAppendTime) unless `config` overrides that."""
+    """The desired state of a topic. Timestamps are the broker's (LogAppendTime) unless `config` overrides that.
+
+    `retention_bytes` limits each partition; None leaves that to the broker.
+    """
 
     name: str
     partitions: int
     retention_ms: int
     replication_factor: int = 1
     config: Mapping[str, str] = field(default_factory=dict)
+    retention_bytes: int | None = None
 
     @property
     def settings(self) -> dict[str, str]:
@@ -36,6 +43,7 @@ class TopicSpec:
         return {
             "retention.ms": str(self.retention_ms),
             "message.timestamp.type": "LogAppendTime",
+            **({} if self.retention_bytes is None else {"retention.bytes": str(self.retention_bytes)}),
             **self.config,
         }
 
@@ -78,11 +86,14 @@ def _line(topic: str, setting: str, found: object, wanted: object, fix: str) -> 
     return f"topic {topic}: {setting} is {found}, should be {wanted}. To fix: {fix}"
 
 
-async def ensure_topics(kafka: KafkaConfig | str, topics: Sequence[TopicSpec]) -> None:
+async def ensure_topics(
+    kafka: KafkaConfig | str, topics: Sequence[TopicSpec], *, set_retention: bool = False
+) -> None:
     """Create missing topics, and return once every topic exists with the specified settings and has leaders.
 
-    `kafka` says how to reach Kafka; a plain HOST:PORT means no TLS and no login. Raises TopicMismatchError if
-    topics exist with other settings, KafkaError if one cannot be created or the broker cannot be used.
+    `kafka` says how to reach Kafka; a plain HOST:PORT means no TLS and no login. With `set_retention`, existing topics
+    get the specified retention. Raises TopicMismatchError if topics exist with other settings, KafkaError if one
+    cannot be created or changed, or the broker cannot be used.
     """
     config = KafkaConfig(bootstrap_servers=kafka) if isinstance(kafka, str) else kafka
     ssl_context = make_ssl_context(config)
@@ -91,6 +102,8 @@ async def ensure_topics(kafka: KafkaConfig | str, topics: Sequence[TopicSpec]) -
         await client.start()
         await _create(client, topics)
         found = await _describe(client, topics)
+        if set_retention:
+            found = await _set_retention(client, topics, found)
     except (ClientError, OSError) as error:
         why = await explain_failure(error, config, ssl_context)
         raise KafkaError(f"cannot set up topics on {config.bootstrap_servers}: {why}") from error
@@ -99,6 +112,20 @@ async def ensure_topics(kafka: KafkaConfig | str, topics: Sequence[TopicSpec]) -
     lines = [line for spec in topics for line in differences(spec, found[spec.name])]
     if lines:
         raise TopicMismatchError("\n".join(lines))
+
+
+async def describe_topics(
+    config: KafkaConfig, ssl_context: ssl.SSLContext | None, names: Iterable[str]
+) -> dict[str, TopicState]:
+    """Return the states of those topics that exist; raises aiokafka's KafkaError."""
+    client = AIOKafkaAdminClient(**client_settings(config, ssl_context))
+    await client.start()
+    try:
+        existing = sorted(set(await client.list_topics()) & set(names))
+        partitions = {topic["topic"]: topic["partitions"] for topic in await client.describe_topics(existing)}
+        return _states(partitions, await _settings(client, existing))
+    finally:
+        await client.close()
 
 
 async def _create(client: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) -> None:
@@ -123,11 +150,39 @@ async def _create(client: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) -> N
             )
 
 
+async def _set_retention(
+    client: AIOKafkaAdminClient, topics: Sequence[TopicSpec], found: dict[str, TopicState]
+) -> dict[str, TopicState]:
+    """Change retention where it differs; returns the topics' states. All settings of a topic are set anew."""
+    changed = [spec for spec in topics if _keeps_otherwise(spec, found[spec.name])]
+    resources = [
+        ConfigResource(ConfigResourceType.TOPIC, spec.name, configs=spec.settings) for spec in changed
+    ]
+    for response in await client.alter_configs(resources) if resources else ():
+        for resource in response.to_object()["resources"]:
+            if resource["error_code"]:
+                why = resource["error_message"] or for_code(resource["error_code"]).description
+                raise KafkaError(f"cannot set the retention of topic {resource['resource_name']}: {why}")
+    with suppress(TimeoutError):  # if a broker does not see it in time, the caller finds the difference
+        async with asyncio.timeout(VISIBLE_WITHIN_S):
+            while any(_keeps_otherwise(spec, found[spec.name]) for spec in changed):
+                await asyncio.sleep(0.05)
+                found = await _describe(client, topics)
+    return found
+
+
+def _keeps_otherwise(spec: TopicSpec, state: TopicState) -> bool:
+    return any(state.settings.get(name) != spec.settings.get(name, "-1") for name in _RETENTION)
+
+
 async def _describe(client: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) -> dict[str, TopicState]:
-    names = {spec.name for spec in topics}
-    partitions = await _await_leaders(client, names)
+    names = sorted({spec.name for spec in topics})
+    return _states(await _await_leaders(client, names), await _settings(client, names))
+
+
+async def _settings(client: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
     settings: dict[str, dict[str, str]] = {}
-    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in sorted(names)]
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     for response in await client.describe_configs(resources) if resources else ():
         for resource in response.to_object()["resources"]:
             if resource["error_code"]:
@@ -137,13 +192,15 @@ async def _describe(client: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) ->
             settings[resource["resource_name"]] = {
                 entry["config_names"]: entry["config_value"] for entry in resource["config_entries"]
             }
+    return settings
+
+
+def _states(
+    partitions: Mapping[str, Sequence[Mapping[str, Any]]], settings: Mapping[str, Mapping[str, str]]
+) -> dict[str, TopicState]:
     return {
-        name: TopicState(
-            len(partitions[name]),
-            min(len(partition["replicas"]) for partition in partitions[name]),
-            settings[name],
-        )
-        for name in names
+        name: TopicState(len(found), min(len(partition["replicas"]) for partition in found), settings[name])
+        for name, found in partitions.items()
     }
 
 

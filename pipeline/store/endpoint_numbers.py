@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from endpoint_analytics.pipeline.core.sketch import quantiles
@@ -26,6 +26,8 @@ from endpoint_analytics.pipeline.store.scope import Key, by_endpoint
 from endpoint_analytics.schemas.replicas import ShownState, State
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
+_CLOCK_SKEW = timedelta(minutes=2)
+_WINDOW = timedelta(seconds=10)
 
 Sketch = tuple[list[int], list[int]]
 
@@ -155,7 +157,8 @@ class EndpointMetrics:
     max_replicas: int | None
     data_at: datetime | None
     status_counts: tuple[tuple[int, int], ...] = ()
-    """Of the whole endpoint, including departed replicas."""
+    drop_reasons: tuple[str, ...] = ()
+    """Both of the whole endpoint, including departed replicas."""
 
 
 def parse_metrics(
@@ -234,22 +237,27 @@ def _endpoint_metrics(
         max_replicas=most if in_force else None,
         data_at=whole.newest_at if whole else None,
         status_counts=tuple(zip(*whole.status, strict=True)) if whole else (),
+        drop_reasons=tuple(reason for reason, _ in _lost(whole)) if whole else (),
     )
+
+
+def _lost(boot: BootsRow) -> tuple[tuple[str, int], ...]:
+    """Return lost requests by reason."""
+    dropped, dropped_batches = (
+        dict(zip(*boot.dropped, strict=True)),
+        dict(zip(*boot.dropped_batches, strict=True)),
+    )
+    lost = count_losses(dropped, dropped_batches, boot.missing, boot.uncounted)
+    return tuple(sorted(lost.reasons.items()))
 
 
 def _request_totals(boot: BootsRow, levels: RequestLevels | None) -> RequestTotals:
-    lost = count_losses(
-        dict(zip(*boot.dropped, strict=True)),
-        dict(zip(*boot.dropped_batches, strict=True)),
-        boot.missing,
-        boot.uncounted,
-    )
     return RequestTotals(
         first_at=_aware(boot.first_at),
         status_counts=tuple(zip(*boot.status, strict=True)),
         aborted_pending=boot.aborted_pending,
         aborted_streaming=boot.aborted_streaming,
-        dropped=tuple(sorted(lost.reasons.items())),
+        dropped=_lost(boot),
         levels=levels,
     )
 
@@ -282,6 +290,19 @@ def _summary(sketch: Sketch | None, count: int, sum_us: int, first_at: datetime 
         return DurationSummary((), count, sum_us, first_at)
     seconds = (quantile_us / 1e6 for quantile_us in quantiles(*sketch, QUANTILES))
     return DurationSummary(tuple(zip(QUANTILES, seconds, strict=True)), count, sum_us, first_at)
+
+
+def oldest_sample_at(boots: Iterable[Row], now: datetime, presence: Presence) -> datetime:
+    """Return the start of the oldest window that may have a current sample, from the rows of BOOTS."""
+    heard = (
+        at
+        for boot in (BootsRow._make(row[2:]) for row in boots)
+        for append_at, at in ((boot.hardware_append, boot.hardware_at), (boot.engine_append, boot.engine_at))
+        if append_at >= now - presence.heartbeat
+    )
+    # By the replicas' own clocks, one of which may be wrong by hours: others must not pay for it.
+    oldest = max(min(heard, default=now), now - _CLOCK_SKEW)
+    return oldest - presence.heartbeat - _WINDOW
 
 
 def _current_samples(

@@ -22,9 +22,11 @@ _SHOWN = """(namespace, endpoint, replica_id) IN
 
 _PIECE = """arrayFirstIndex(
             (start, end) -> toUnixTimestamp(window_start) >= start AND toUnixTimestamp(window_start) < end,
-            {froms:Array(UInt32)}, {tos:Array(UInt32)})"""
-_IN_PIECES = """window_start >= toDateTime(arrayMin({froms:Array(UInt32)}), 'UTC')
-        AND window_start < toDateTime(arrayMax({tos:Array(UInt32)}), 'UTC')"""
+            {begins:Array(UInt32)}, {ends:Array(UInt32)})"""
+_IN_PIECES = """window_start >= toDateTime(arrayMin({begins:Array(UInt32)}), 'UTC')
+        AND window_start < toDateTime(arrayMax({ends:Array(UInt32)}), 'UTC')"""
+
+NAMED = "replica_id IN {names:Array(String)}"
 
 _DURATIONS = """
 SELECT namespace, endpoint, replica_id, {piece} AS piece,
@@ -49,8 +51,9 @@ def _filled(sql: str, level: RollupLevel) -> str:
 # Rows of the whole endpoint have no replica.
 _REVISIONS = """
 SELECT namespace, endpoint, {piece} AS piece,
-    maxIf(version, is_kept), countIf(toUnixTimestamp(window_start) < {{kepts:Array(UInt32)}}[piece] AS is_kept),
-    max(version), count()
+    maxIf(version, is_kept),
+    uniqExactIf(window_start, toUnixTimestamp(window_start) < {{kepts:Array(UInt32)}}[piece] AS is_kept),
+    max(version), uniqExact(window_start)
 FROM {table}
 WHERE WHOSE AND replica_id = '' AND {in_pieces} AND piece > 0
 GROUP BY namespace, endpoint, piece

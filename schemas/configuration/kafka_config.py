@@ -6,11 +6,11 @@ effect is an error, since a user who provides a certificate or a password expect
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from endpoint_analytics.schemas.configuration.config_file import our_environment
 from endpoint_analytics.schemas.configuration.secret import read_secret
 from endpoint_analytics.schemas.configuration.settings import (
     PREFIX,
@@ -131,7 +131,7 @@ def read_kafka_config(
 
     Raises ConfigurationError, also for a password file that cannot be read.
     """
-    values = os.environ if environment is None else environment
+    values = our_environment() if environment is None else environment
 
     def read(name: str) -> str:
         return read_text(values, f"kafka_{name}")

@@ -67,6 +67,7 @@ _DAYS = "a whole number of days"
 _PEM = "the path of a readable PEM file"
 
 SETTINGS: Mapping[str, Setting] = {
+    "config_file": Setting("the path of a readable TOML file", "/etc/endpoint-analytics.toml"),
     # identity, and how requests are recorded
     "namespace": Setting(_NAME, "acme", "--namespace"),
     "endpoint": Setting(_NAME, "classifier", "--endpoint"),
@@ -122,10 +123,21 @@ SETTINGS: Mapping[str, Setting] = {
         "the path of a file whose first line is the key's password", "/run/secrets/key", "--kafka-key-password-file"
     ),
     "kafka_check_hostname": Setting(_ON_OR_OFF, "off", "--kafka-check-hostname"),
+    "kafka_retention_hours": Setting(
+        "a whole number of hours, 24 or more", "168", "--retention-hours"
+    ),
+    "kafka_retention_bytes": Setting(
+        "a whole number of bytes for each partition, 67108864 or more, or -1 for no limit",
+        "10737418240",
+        "--retention-bytes",
+    ),
     # `agent kubernetes`
     "endpoint_label": Setting("the key of a pod label", "app.kubernetes.io/name", "--endpoint-label"),
     "replica_from": Setting("name, uid, label:KEY or annotation:KEY", "name", "--replica-from"),
     "cluster": Setting("a name", "eu-1", "--cluster"),
+    # `agent otlp`
+    "otlp_token": Setting("printable ASCII characters, as allowed in an HTTP header", is_secret=True),
+    "otlp_token_file": Setting("the path of a file whose first line is the token", "/run/secrets/otlp", "--token-file"),
     # worker
     "group": Setting("the name of a consumer group", "endpoint-analytics", "--group"),
     "instance_id": Setting("a name that is unique among the workers of the group", "worker-0", "--instance-id"),

@@ -19,6 +19,7 @@ BENCHMARKS = (
     "resources",
     "hardware",
     "scrape",
+    "otlp",
 )
 
 

@@ -34,6 +34,7 @@ from endpoint_analytics.pipeline.exposition import openmetrics, prometheus_text,
 from endpoint_analytics.pipeline.exposition.families import MetricFamily
 from endpoint_analytics.pipeline.serve.scrape.endpoint_families import endpoint_families
 from endpoint_analytics.pipeline.store.connect import Client, connect
+from endpoint_analytics.pipeline.store.durations import Durations, ReplicaHistograms
 from endpoint_analytics.pipeline.store.endpoint_numbers import (
     DurationSummary,
     EndpointMetrics,
@@ -41,7 +42,6 @@ from endpoint_analytics.pipeline.store.endpoint_numbers import (
     ReplicaMetrics,
     RequestTotals,
 )
-from endpoint_analytics.pipeline.store.histograms import Durations, ReplicaHistograms
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.read_model import RequestLevels
 from endpoint_analytics.pipeline.store.tokens import create_token

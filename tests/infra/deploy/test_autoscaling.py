@@ -16,12 +16,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import kubernetes_validate
+import msgspec
 import pytest
 import yaml
 from tests.infra.deploy.metrics_proxy import metrics_proxy, query_service
 from tests.pipeline.serve.conftest import ServeProcess
 
 from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
+from endpoint_analytics.pipeline.serve.api.discovery import target_groups
 from endpoint_analytics.pipeline.serve.api.external_metrics import METRICS, parse_selector
 from endpoint_analytics.pipeline.serve.api.models import encode
 from endpoint_analytics.pipeline.serve.api.openapi import openapi_document
@@ -29,6 +31,7 @@ from endpoint_analytics.pipeline.serve.api.signals import autoscaling_shape
 from endpoint_analytics.pipeline.serve.scrape.signal_families import signal_families
 from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.migrate import migrate
+from endpoint_analytics.pipeline.store.scope import Key
 from endpoint_analytics.pipeline.store.signals import EndpointSignals
 from endpoint_analytics.pipeline.store.tokens import create_token
 
@@ -106,10 +109,16 @@ def test_keda_through_prometheus_asks_a_family_of_ours_and_bears_no_null():
     assert name in FAMILIES
     assert trigger["metadata"]["ignoreNullValues"] == "false"
     (job,) = read("prometheus/prometheus.yaml")[0]["scrape_configs"]
-    (static,) = job["static_configs"]
-    assert dict(re.findall(r'(\w+)="(\w+)"', labels)) == static["labels"]
-    assert static["targets"] == [query_service()]
-    assert is_route(job["metrics_path"])
+    (discovery,) = job["http_sd_configs"]
+    url = urlsplit(discovery["url"])
+    assert url.hostname == query_service().rpartition(":")[0]
+    assert is_route(url.path)
+    (group,) = target_groups([Key("acme", "llm")], url.netloc)
+    found = msgspec.to_builtins(group.labels)
+    assert dict(re.findall(r'(\w+)="(\w+)"', labels)).items() <= found.items()
+    added = {each["target_label"]: found[each["source_labels"][0]] for each in job["relabel_configs"]}
+    asked = one("hpa.yaml", "HorizontalPodAutoscaler")["spec"]["metrics"][0]["external"]["metric"]
+    assert added == asked["selector"]["matchLabels"]
 
 
 def test_the_adapter_makes_our_families_the_metrics():

@@ -19,7 +19,10 @@ from tests.support.judges import go_program
 from tests.support.parts import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-EXTRAS = {"agent": {"proxy", "kubernetes"}, "pipeline": {"proxy", "kubernetes", "pipeline"}}
+EXTRAS = {
+    "agent": {"proxy", "kubernetes", "otlp"},
+    "pipeline": {"proxy", "kubernetes", "otlp", "pipeline"},
+}
 MOST_MB = {"agent": 60, "pipeline": 165}
 """Of each virtual environment, on Linux x86-64 with Python 3.11: 52 and 150 when this was written."""
 WORKFLOW = ROOT / ".github" / "workflows" / "images.yml"
@@ -120,9 +123,15 @@ def test_what_the_build_runs_gives_small_environments_that_work(tmp_path: Path):
         build(stages()[f"{target}-environment"].run(), opt)
         size_mb = sum(path.lstat().st_size for path in opt.rglob("*")) / 1e6
         assert size_mb < most_mb
-        commands = [["agent", "kubernetes"], ["agent", "proxy"], ["agent", "log"], ["topics"]]
+        commands = [
+            ["agent", "kubernetes"],
+            ["agent", "proxy"],
+            ["agent", "log"],
+            ["agent", "otlp"],
+            ["topics"],
+        ]
         if target == "pipeline":
-            commands += [["worker"], ["serve"], ["signals"], ["migrate"], ["token"]]
+            commands += [["worker"], ["serve"], ["signals"], ["migrate"], ["token"], ["doctor"]]
         for words in commands:
             shown = subprocess.run([opt / "bin" / "endpoint-analytics", *words, "--help"],
                                    capture_output=True, text=True, env={"HOME": str(tmp_path)})  # fmt: skip

@@ -37,6 +37,7 @@ WORDS = {
     "partitions": ["list"],
     "token": ["list"],
     "agent": ["proxy", "--to", "http://127.0.0.1:1"],
+    "push": ["otlp", "--endpoint", "http://127.0.0.1:1"],
     "replica": ["set", "--namespace", "a", "--endpoint", "b", "--replica-id", "c", "--state", "running"],
     "endpoint": ["set", "--namespace", "a", "--endpoint", "b", "--min-replicas", "1", "--max-replicas", "1"],
 }

@@ -32,7 +32,7 @@ from tests.infra.deploy.monitoring.two_endpoints import (
 )
 from tests.pipeline.serve.api.executor import ClientExecutor
 from tests.pipeline.serve.api.traffic import Request, exact_quantile
-from tests.support.judges import go_package
+from tests.support import judges
 from tests.support.waiting import until
 
 from endpoint_analytics.infra.local.system.port import free_port
@@ -42,7 +42,6 @@ from endpoint_analytics.pipeline.store.tokens import create_token
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
-VERSION = "v0.316.0"
 SCRAPE_TIMEOUT_S = 1
 RULES = DIRECTORY.parent / "prometheus" / "endpoints.rules.yaml"
 CONFIG = """
@@ -174,7 +173,7 @@ def scraped(native, client, config, start_service, tmp_path_factory):
         *("boot_states", "boots", "replica_events"),
     ):
         client.command(f"TRUNCATE TABLE {table}")
-    program = go_package("github.com/prometheus/prometheus/cmd/prometheus", VERSION, "remove_all_sd")
+    program = judges.prometheus()
     traffic = make_traffic()
     store_first(client, traffic)
     asyncio.run(roll_up(ClientExecutor(client)))

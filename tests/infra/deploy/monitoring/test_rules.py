@@ -15,14 +15,13 @@ from typing import Any
 import pytest
 import yaml
 from tests.infra.deploy.monitoring.promql import existing_metrics, metrics_of
-from tests.support.judges import go_package
+from tests.support import judges
 from tests.support.parts import ROOT
 from tests.test_docs import anchors
 
 RULES = ROOT / "infra" / "deploy" / "monitoring" / "prometheus"
 TESTS = sorted((Path(__file__).parent / "rules").glob("*.yaml"))
 FILES = sorted(path for path in RULES.glob("*.yaml") if path.name != "prometheus.yaml")
-VERSION = "v0.316.0"
 NATIVE = {"latency.yaml"}
 DEBIAN = shutil.which("promtool")
 FROM_DEBIAN = pytest.mark.skipif(
@@ -54,7 +53,7 @@ def test_debians_promtool_runs_the_tests_without_native_histograms():
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_promtool_runs_all_tests():
-    promtool = go_package("github.com/prometheus/prometheus/cmd/promtool", VERSION, "remove_all_sd")
+    promtool = judges.promtool()
     run(promtool, "check", "rules", "--lint=all", "--lint-fatal", *FILES)
     run(promtool, "check", "config", "--syntax-only", RULES / "prometheus.yaml")
     run(promtool, "test", "rules", *TESTS)

@@ -89,9 +89,10 @@ def expected(text: str, latest: bool) -> dict[tuple[str, int, frozenset[str]], f
 
 
 @pytest.mark.parametrize("latest", [False, True], ids=["text", "openmetrics"])
-def test_it_takes_in_everything(datadog, service, token, latest) -> None:
+@pytest.mark.parametrize("path", ["/v2/endpoint/acme/llm/open-metrics", "/v2/endpoint/acme/open-metrics"])
+def test_it_takes_in_everything(datadog, service, token, path, latest) -> None:
     instance = {
-        "openmetrics_endpoint": f"http://127.0.0.1:{service.port}/v2/endpoint/acme/llm/open-metrics",
+        "openmetrics_endpoint": f"http://127.0.0.1:{service.port}{path}",
         "namespace": "ea",
         "metrics": [".*"],
         "extra_headers": {"Authorization": f"Bearer {token}"},
@@ -112,7 +113,12 @@ def test_it_takes_in_everything(datadog, service, token, latest) -> None:
         name, kind, value, tags = json.loads(line)
         taken[name, kind, frozenset(tag for tag in tags if not tag.startswith("endpoint:http"))] = value
     accept = "application/openmetrics-text" if latest else "text/plain"
-    wanted = expected(service.scrape(token, Accept=accept).text, latest)
+    answer = service.get(path, {"Authorization": f"Bearer {token}", "Accept": accept})
+    wanted = expected(answer.text, latest)
+    of_endpoints = [tag for _, _, tags in taken for tag in tags if tag.startswith("endpoint_")]
+    assert set(of_endpoints) == (
+        {"endpoint_namespace:acme", "endpoint_name:llm"} if "llm" not in path else set()
+    )
     assert taken.keys() == wanted.keys()
     assert taken == pytest.approx(wanted)
     names = {name for name, _, _ in wanted}

@@ -86,6 +86,9 @@ def test_an_endpoint_is_exactly_this():
         "not record them, or lost their batch\n"
         "# TYPE dropped_requests counter\n"
         'dropped_requests_total{replica_id="fqwg",reason="buffer_full"} 3\n'
+        'dropped_requests_total{replica_id="fqwg",reason="missing"} 0\n'
+        'dropped_requests_total{replica_id="unassigned",reason="buffer_full"} 0\n'
+        'dropped_requests_total{replica_id="unassigned",reason="missing"} 0\n'
         "# HELP pending_requests Requests without an HTTP status yet\n"
         "# TYPE pending_requests gauge\n"
         'pending_requests{replica_id="fqwg"} 4\n'
@@ -205,6 +208,8 @@ def test_while_the_pipeline_is_late_counters_stay_and_the_rest_is_left_out():
         'http_requests_total{replica_id="r",status_code="500"} 0',
         'aborted_requests_total{replica_id="r",stage="pending"} 0',
         'aborted_requests_total{replica_id="r",stage="streaming"} 0',
+        'dropped_requests_total{replica_id="r",reason="buffer_full"} 0',
+        'dropped_requests_total{replica_id="r",reason="missing"} 0',
         'missing_batches{replica_id="r",stream="requests"} 2',
         "unknown_replicas 1",
         "min_replicas 1",

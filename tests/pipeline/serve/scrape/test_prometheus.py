@@ -1,27 +1,22 @@
 """A real Prometheus 3 finds and scrapes two endpoints: native histograms, and what it then says of both together."""
 
-import asyncio
 import json
-import random
 import subprocess
 import urllib.parse
 import urllib.request
 from datetime import UTC, datetime
 
 import pytest
-from tests.pipeline.serve.api.executor import ClientExecutor
-from tests.pipeline.serve.api.traffic import exact_quantile, make_requests, window_rows
-from tests.pipeline.store.rows import boot, insert
-from tests.support.judges import go_package
+from tests.pipeline.serve.api.traffic import exact_quantile
+from tests.pipeline.two_endpoints import insert_two_endpoints
+from tests.support import judges
 from tests.support.waiting import until
 
 from endpoint_analytics.infra.local.system.port import free_port
-from endpoint_analytics.pipeline.store.rollup import roll_up
 from endpoint_analytics.pipeline.store.tokens import create_token
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
-VERSION = "v0.316.0"
 CONFIG = """
 global:
   scrape_interval: 1s
@@ -35,32 +30,17 @@ scrape_configs:
         refresh_interval: 1s
         authorization: {{credentials: "{token}"}}
 """
-BOOTS = {"llm": [("r1", "b1"), ("r2", "b2")], "chat": [("r1", "b3"), ("r9", "b4")]}
 
 
 @pytest.fixture(scope="module")
 def made(client):
-    now = datetime.now(UTC)
-    end_s = int(now.timestamp()) // 10 * 10
-    found = {}
-    for number, (endpoint, boots) in enumerate(BOOTS.items()):
-        requests = make_requests(boots, end_s - 5 * 3600, end_s, 10, random.Random(number))
-        rows = window_rows(requests, [])
-        insert(client, "request_windows", [{**row, "endpoint": endpoint} for row in rows])
-        heard = [
-            boot(now, endpoint=endpoint, replica=replica, boot_id=boot_id, age_s=-3600, status={200: 5})
-            for replica, boot_id in boots
-        ]
-        insert(client, "boot_states", heard)
-        found[endpoint] = requests
-    asyncio.run(roll_up(ClientExecutor(client)))
-    return found
+    return insert_two_endpoints(client)
 
 
 @pytest.fixture(scope="module")
 def ask(made, client, start_service, config, tmp_path_factory):
     """Return what Prometheus answers to a query, once it has scraped both."""
-    program = go_package("github.com/prometheus/prometheus/cmd/prometheus", VERSION, "remove_all_sd")
+    program = judges.prometheus()
     token = create_token(client, "acme", "prometheus", datetime.now(UTC))
     service, port = start_service(config), free_port("127.0.0.1")
     directory = tmp_path_factory.mktemp("prometheus")

@@ -1,0 +1,113 @@
+"""The configuration file: its settings where the environment has none, and errors that name what is wrong."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from endpoint_analytics.agents.core.config import read_config
+from endpoint_analytics.schemas.configuration.config_file import read_config_file, with_config_file
+from endpoint_analytics.schemas.configuration.settings import ConfigurationError
+
+VARIABLE = "ENDPOINT_ANALYTICS_CONFIG_FILE"
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(text, mode=0o644):
+        path = tmp_path / "settings.toml"
+        path.write_text(text)
+        path.chmod(mode)
+        return path
+
+    return write
+
+
+def test_a_setting_is_read_as_if_it_were_a_variable(file):
+    path = file(
+        'kafka = "broker-1:9092"\nhardware = false\nstates = true\nspool_bytes = 1000000\n'
+        'flush_interval_s = 0.5\nexclude_paths = ["/health", "/metrics"]\n'
+    )
+    found = with_config_file({VARIABLE: str(path), "PATH": "/bin"})
+    assert found == {
+        VARIABLE: str(path),
+        "PATH": "/bin",
+        "ENDPOINT_ANALYTICS_KAFKA": "broker-1:9092",
+        "ENDPOINT_ANALYTICS_HARDWARE": "off",
+        "ENDPOINT_ANALYTICS_STATES": "on",
+        "ENDPOINT_ANALYTICS_SPOOL_BYTES": "1000000",
+        "ENDPOINT_ANALYTICS_FLUSH_INTERVAL_S": "0.5",
+        "ENDPOINT_ANALYTICS_EXCLUDE_PATHS": "/health,/metrics",
+    }
+    assert with_config_file({"PATH": "/bin"}) == {"PATH": "/bin"}
+
+
+def test_the_environment_takes_precedence(file):
+    path = file('kafka = "a:1"\nkafka_password_file = "/run/secrets/kafka"\nkafka_username = "file"\n')
+    found = with_config_file(
+        {
+            VARIABLE: str(path),
+            "ENDPOINT_ANALYTICS_KAFKA": "b:2",
+            "ENDPOINT_ANALYTICS_KAFKA_PASSWORD": "s3cret",
+        }
+    )
+    assert found["ENDPOINT_ANALYTICS_KAFKA"] == "b:2"
+    assert found["ENDPOINT_ANALYTICS_KAFKA_USERNAME"] == "file"
+    assert "ENDPOINT_ANALYTICS_KAFKA_PASSWORD_FILE" not in found  # both would be refused
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('kafak = "a:1"', "kafak is not a setting: did you mean kafka?"),
+        ("[kafka]\nservers = 1", "kafka must be a text, a number, true, false or a list of texts"),
+        ("spool_bytes = [1, 2]", "spool_bytes must be a text"),
+        ('config_file = "other"', "config_file is not a setting"),
+        ("kafka = ", "settings.toml'"),
+    ],
+)
+def test_what_is_wrong_is_named(file, text, said):
+    with pytest.raises(ConfigurationError, match=r"settings\.toml") as error:
+        read_config_file(file(text))
+    assert said in str(error.value)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"config_file is .*nowhere.* No such file"):
+        read_config_file(tmp_path / "nowhere")
+
+
+def test_others_may_not_read_secrets(file):
+    text = 'clickhouse_password = "s3cret"'
+    with pytest.raises(
+        ConfigurationError, match="clickhouse_password, and others may read it: chmod 600"
+    ) as error:
+        read_config_file(file(text, 0o640))
+    assert "s3cret" not in str(error.value)
+    assert read_config_file(file(text, 0o600)) == {"clickhouse_password": "s3cret"}
+
+
+def test_an_agent_in_a_server_reads_it(file, monkeypatch):
+    monkeypatch.setenv(
+        VARIABLE, str(file('namespace = "acme"\nendpoint = "llm"\nkafka = "a:1"\nhardware = false\n'))
+    )
+    config = read_config()
+    assert (config.namespace, config.endpoint, config.hardware) == ("acme", "llm", False)
+    assert config.kafka.bootstrap_servers == "a:1"
+    assert "ENDPOINT_ANALYTICS_NAMESPACE" not in os.environ  # the server's environment stays as it is
+
+
+@pytest.mark.outside
+def test_a_command_reads_it(file):
+    path = file('clickhouse_url = "http://127.0.0.1:1"\n')
+    words = [sys.executable, "-m", "endpoint_analytics.infra.command", "token", "list"]
+    done = subprocess.run(
+        words, env=os.environ | {VARIABLE: str(path)}, capture_output=True, text=True, check=False
+    )
+    assert "no ClickHouse answers at http://127.0.0.1:1" in done.stderr
+    path = file('clickhouse_uri = "http://127.0.0.1:1"\n')
+    done = subprocess.run(
+        words, env=os.environ | {VARIABLE: str(path)}, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "did you mean clickhouse_url?" in done.stderr) == (2, True)
