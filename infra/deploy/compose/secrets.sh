@@ -1,6 +1,6 @@
 #!/bin/sh
 # Writes the secrets of compose.yaml into the directory `secrets` beside it, or into the one that is named: random
-# passwords, and ClickHouse's users with their hashes. Existing files stay as they are, so that running it again harms
+# passwords and a token, and ClickHouse's users with their hashes. Existing files stay as they are, so that running it again harms
 # nothing. The directory is yours alone; the files in it are readable, because a container's user is another one.
 set -eu
 umask 022
@@ -9,7 +9,7 @@ mkdir -p "$directory"
 chmod 700 "$directory"
 cd "$directory"
 
-for name in clickhouse-password clickhouse-analyst-password grafana-admin-password; do
+for name in clickhouse-password clickhouse-analyst-password grafana-admin-password otlp-token; do
     if [ ! -s "$name" ]; then
         head -c 24 /dev/urandom | od -An -v -tx1 | tr -d ' \n' >"$name.new"
         chmod 444 "$name.new"

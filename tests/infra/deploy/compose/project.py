@@ -14,7 +14,7 @@ Json = dict[str, Any]
 DIRECTORY = ROOT / "infra" / "deploy" / "compose"
 FILE = DIRECTORY / "compose.yaml"
 VARIABLE = re.compile(r"\$\{(\w+):-([^}]*)\}")
-OURS = ("topics", "migrate", "token", "worker", "query-service", "signals")
+OURS = ("topics", "migrate", "token", "worker", "query-service", "signals", "otlp")
 
 
 def with_defaults(text: str) -> str:

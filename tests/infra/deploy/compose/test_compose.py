@@ -59,10 +59,10 @@ def test_our_parser_takes_the_command_that_creates_the_token():
 @pytest.mark.parametrize("service", OURS)
 def test_our_settings_take_the_variables(service, tmp_path):
     kafka, clickhouse = connections(environment_of(service), tmp_path)
-    if service in {"topics", "worker", "signals"}:
+    if service in {"topics", "worker", "signals", "otlp"}:
         inside = SERVICES["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"].split(",")[0]
         assert f"INSIDE://{kafka.bootstrap_servers}" == inside
-    if service != "topics":
+    if service not in {"topics", "otlp"}:
         assert clickhouse.url == "http://clickhouse:8123"
         assert clickhouse.password == "/run/secrets/clickhouse-password"
         assert "clickhouse-password" in SERVICES[service]["secrets"]
@@ -113,14 +113,14 @@ def test_no_service_runs_before_what_it_needs(service):
             assert "restart" not in SERVICES[name]
     if "ENDPOINT_ANALYTICS_KAFKA" in environment_of(service) and service != "topics":
         assert "topics" in needed
-    if service in OURS and service not in {"topics", "migrate"}:
+    if service in OURS and service not in {"topics", "migrate", "otlp"}:
         assert "migrate" in needed
 
 
 def test_ports_are_open_on_this_machine_only():
     text = FILE.read_text()
     lines = [line for line in text.splitlines() if line.strip().startswith("ports:")]
-    assert len(lines) == sum("ports" in found for found in SERVICES.values()) == 5
+    assert len(lines) == sum("ports" in found for found in SERVICES.values()) == 6
     for line in lines:
         assert re.fullmatch(r' +ports: \["\$\{BIND_ADDRESS:-127\.0\.0\.1\}:(\d+):\1"\]', line), line
     assert all("network_mode" not in found and "privileged" not in found for found in SERVICES.values())
@@ -160,8 +160,8 @@ def test_the_secrets_are_written_once(secrets):
     subprocess.run(["sh", DIRECTORY / "secrets.sh", secrets], check=True)
     assert {name: path.read_text() for name, path in files.items()} == before
     assert sorted(path.name for path in secrets.iterdir()) == sorted(path.name for path in files.values())
-    passwords = [text for name, text in before.items() if name.endswith("password")]
-    assert len(set(passwords)) == 3
+    passwords = [text for name, text in before.items() if name != "clickhouse-users"]
+    assert len(set(passwords)) == 4
     assert all(re.fullmatch(r"[0-9a-f]{48}", text) for text in passwords)
     assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in files.values()} == {0o444}

@@ -101,6 +101,7 @@ def outside(tmp_path: Path) -> Iterator[dict[str, str]]:
             "ENDPOINT_ANALYTICS_CLICKHOUSE_URL": clickhouse.url,
             "ENDPOINT_ANALYTICS_CLICKHOUSE_USER": clickhouse.config().user,
             "ENDPOINT_ANALYTICS_CLICKHOUSE_PASSWORD_FILE": str(password),
+            "ENDPOINT_ANALYTICS_OTLP_TOKEN_FILE": str(password),
         }
 
 
@@ -109,7 +110,8 @@ def test_the_services_run_with_these_commands_and_variables(outside: dict[str, s
     checks pass, and what a fleet sends comes out of the query service with the token that Prometheus would have.
     """
     ours = [sys.executable, "-m", "endpoint_analytics.infra.command"]
-    ports = {"6066": str(free_port("127.0.0.1")), "8080": str(free_port("127.0.0.1"))}
+    ports = {port: str(free_port("127.0.0.1")) for port in ("6066", "8080")}
+    ports["0.0.0.0:4318"] = f"127.0.0.1:{free_port('127.0.0.1')}"
 
     def environment(service: str) -> dict[str, str]:
         """Return the service's own variables, with our addresses in place of the file's."""
@@ -144,7 +146,8 @@ def test_the_services_run_with_these_commands_and_variables(outside: dict[str, s
     assert tokens[0] == tokens[1]
     assert tokens[0].startswith("eat_")
 
-    ready = {"worker": "worker ready", "query-service": "serve ready", "signals": "signals ready"}
+    ready = {"worker": "worker ready", "query-service": "serve ready", "signals": "signals ready",
+             "otlp": "otlp receiver ready"}  # fmt: skip
     children = {
         name: Child(words(name), environment(name), tmp_path / f"{name}.log", ready[name]) for name in ready
     }

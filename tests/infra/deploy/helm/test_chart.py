@@ -186,10 +186,10 @@ def test_our_settings_take_the_variables(case, found, template, tmp_path):
     assert ("POD_NAME" in given) == (found["kind"] == "StatefulSet")
     kafka, clickhouse = connections(given, tmp_path)
     part = found["metadata"]["labels"]["app.kubernetes.io/component"]
-    if case == "secure" and part != "topics" and part != "agent":
+    if case == "secure" and part not in {"topics", "agent", "otlp"}:
         assert clickhouse.cluster == "main"
         assert clickhouse.password == "/etc/endpoint-analytics/clickhouse/password"
-    if case == "secure" and part in {"worker", "signals", "topics", "agent"}:
+    if case == "secure" and part in {"worker", "signals", "topics", "agent", "otlp"}:
         assert (kafka.security_protocol, kafka.sasl_mechanism, kafka.username) == (
             "SASL_SSL", "SCRAM-SHA-512", "analytics",
         )  # fmt: skip
@@ -319,13 +319,19 @@ def test_network_policies_open_the_ports_that_are_used():
         "signals": [53, 8443, 9093, 9094],
         "migrate": [53, 8443],
         "topics": [53, 9093, 9094],
+        "otlp": [53, 9093, 9094],
         "agent": [53, 443, 6443, 9093, 9094],
     }
     ingress = {
         part: [port["port"] for rule in spec["ingress"] for port in rule["ports"]]
         for part, spec in policies.items()
     }
-    assert ingress == {**{part: [] for part in policies}, "worker": [6066], "query-service": [8080]}
+    assert ingress == {
+        **{part: [] for part in policies},
+        "worker": [6066],
+        "query-service": [8080],
+        "otlp": [4318],
+    }
     default = next(
         found for found in OBJECTS["certificates"] if found["metadata"]["name"] == "analytics-migrate"
     )

@@ -81,7 +81,9 @@ def test_our_settings_take_the_variables(name, tmp_path):
     secure = variables_of(name, commented=True) | login
     kafka, clickhouse = connections(secure, tmp_path)
     assert (kafka.security_protocol, kafka.password) == ("SASL_SSL", "%d/kafka-password")
-    if "agent" in name:
+    if name.endswith("otlp"):
+        assert unit_of(name).all("LoadCredential") == []
+    elif "agent" in name:
         config = read_config(environment=variables_of(name))
         assert (config.namespace, config.endpoint) == ("acme", "llm")
         assert config.spool == f"/var/lib/{unit_of(name).one('StateDirectory')}/spool"

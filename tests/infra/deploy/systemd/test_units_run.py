@@ -29,6 +29,7 @@ READY = {
     "endpoint-analytics-signals": "signals ready",
     "endpoint-analytics-agent-proxy@": "ready",
     "endpoint-analytics-agent-log@": "ready",
+    "endpoint-analytics-agent-otlp": "otlp receiver ready",
 }
 
 
@@ -61,6 +62,7 @@ class Machine:
             "ENDPOINT_ANALYTICS_CLICKHOUSE_USER": self.clickhouse.config().user,
             "SERVE_PORT": str(free_port("127.0.0.1")),
             "LOG_FILE": str(at / "access.log"),
+            "OTLP_LISTEN": f"127.0.0.1:{free_port('127.0.0.1')}",
             "PROXY_LISTEN": f"127.0.0.1:{free_port('127.0.0.1')}",
         }
         variables = unit.environment(environment_files())

@@ -46,6 +46,9 @@
 {{- fail "queryService.drainSeconds must be shorter than queryService.terminationGracePeriodSeconds, which includes it" -}}
 {{- end -}}
 {{- end -}}
+{{- if and .Values.otlp.enabled (not .Values.otlp.tokenSecret.name) -}}
+{{- fail "otlp.tokenSecret.name is not set: a secret with the token that senders must present" -}}
+{{- end -}}
 {{- with .Values.prometheus -}}
 {{- if and (or .monitors.enabled .endpoints.enabled) (not .tokenSecret.name) -}}
 {{- fail "prometheus.tokenSecret.name is not set: a secret with a token, see the chart's README" -}}

@@ -1,4 +1,4 @@
-{{/* Names, labels and images. A part is one of worker, query-service, signals, migrate, topics, agent. */}}
+{{/* Names, labels and images. A part is one of worker, query-service, signals, migrate, topics, agent, otlp. */}}
 
 {{- define "endpoint-analytics.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}

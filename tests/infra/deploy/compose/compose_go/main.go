@@ -10,7 +10,7 @@ import (
 )
 
 func load(paths []string) ([]byte, error) {
-	options, err := cli.NewProjectOptions(paths, cli.WithOsEnv)
+	options, err := cli.NewProjectOptions(paths, cli.WithOsEnv, cli.WithProfiles([]string{"*"}))
 	if err != nil {
 		return nil, err
 	}
