@@ -12,6 +12,7 @@ BENCHMARKS = (
     "wsgi",
     "proxy",
     "rendering",
+    "namespace",
     "freshness",
     "queries",
     "signals",
