@@ -18,6 +18,7 @@ import orjson
 from endpoint_analytics.schemas import examples
 from endpoint_analytics.schemas.engine import EngineBatch
 from endpoint_analytics.schemas.hardware import HardwareBatch
+from endpoint_analytics.schemas.identity import NAME
 from endpoint_analytics.schemas.limits import MAX_NAME_LENGTH
 from endpoint_analytics.schemas.rejected import Rejected
 from endpoint_analytics.schemas.replicas import EndpointSettings, ReplicaState
@@ -44,7 +45,7 @@ REPLICA_KEY = "namespace/endpoint/replica_id: the messages of one replica stay i
 
 # `$` alone also matches before a final line feed.
 _NAME = {
-    "pattern": r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(?!\n)$",
+    "pattern": rf"^{NAME}(?!\n)$",
     "minLength": 1,
     "maxLength": MAX_NAME_LENGTH,
 }

@@ -1,0 +1,131 @@
+"""Tools that others made hold the service to its OpenAPI document, and make clients from it that read real figures.
+
+schemathesis sends valid and invalid requests to the real service; every check that it has is on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from tests.pipeline.store.rows import boot, event, hardware, insert, setting, window
+from tests.support import judges
+
+from endpoint_analytics.pipeline.serve.api.openapi_examples import SIGN_IN
+
+pytestmark = [pytest.mark.slow, pytest.mark.judge, pytest.mark.timeout(1800)]
+
+SCHEMATHESIS = "schemathesis==4.32.5"
+HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
+REQUESTS, WINDOWS = 9, 30
+# Too large a head or body is refused as such. Whether a range is one depends on several values: the hook judges those.
+CONFIG = """
+hooks = {hooks}
+[auth.openapi.token]
+bearer = {token}
+[auth.openapi.session]
+api_key = {session}
+[warnings]
+fail-on = true
+[checks.negative_data_rejection]
+expected-statuses = [400, 401, 403, 404, 405, 413, 415, 429, 431]
+[checks.positive_data_acceptance]
+expected-statuses = ["2xx", "3xx", 401, 403, 404, 429, 431]
+[[operations]]
+include-operation-id = ["getSeries", "getSummary", "listReplicas", "getTimeline", "listEvents"]
+[operations.checks.positive_data_acceptance]
+expected-statuses = ["2xx", "3xx", 400, 404, 413, 431]
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _rows(client):
+    """An endpoint with everything that an answer may have; its newest data counts as new for an hour."""
+    now, alive = datetime.now(UTC), -3600
+    ages = [*range(60, 60 + 10 * WINDOWS, 10), alive, alive + 10, alive + 20]
+    figures = {
+        "covered_to_us": 10_000_000,
+        "pending_request_us": 20_000_000,
+        "arrived": REQUESTS,
+        "finished": REQUESTS,
+        "status_codes": [200, 500],
+        "status_counts": [REQUESTS - 1, 1],
+        "latency_count": REQUESTS,
+        "latency_sum_us": 900,
+        "ttfb_count": REQUESTS,
+        "ttfb_sum_us": 90,
+    }
+    insert(
+        client,
+        "request_windows",
+        [window(now, age_s=age, latency={300: REQUESTS}, ttfb={200: REQUESTS}, **figures) for age in ages],
+    )
+    metrics = ("cpu_percent", "memory_percent", "gpu_percent", "gpu_memory_percent", "memory_used_bytes")
+    insert(
+        client,
+        "hardware_windows",
+        [
+            hardware(now, metric, 12.5, age_s=age, boot_id="h", device="gpu0" if "gpu" in metric else "")
+            for metric in metrics
+            for age in ages
+        ],
+    )
+    insert(
+        client,
+        "engine_windows",
+        [hardware(now, "engine_waiting_requests", 2.0, age_s=age) for age in ages],
+    )
+    insert(
+        client,
+        "boot_states",
+        [
+            boot(now, age_s=alive, status={200: 5, 500: 1}, dropped={"spool_full": 3}),
+            boot(now, boot_id="h", stream="hardware", age_s=alive),
+        ],
+    )
+    insert(client, "replica_events", [event(now, "pending", age_s=1200), event(now, "running", age_s=1000)])
+    insert(client, "endpoint_settings", [setting(now, 1, 3, age_s=1500)])
+
+
+@pytest.fixture(scope="module")
+def session(service, token) -> str:
+    """The value of a page's cookie."""
+    answer = service.post("/session", {"token": token})
+    assert answer.status == 200
+    return answer.headers["set-cookie"].partition("=")[2].partition(";")[0]
+
+
+def test_schemathesis_finds_nothing(service, operator_token, session, tmp_path):
+    home = judges.virtual_environment("schemathesis-4.32.5", SCHEMATHESIS)
+    config = tmp_path / "schemathesis.toml"
+    config.write_text(
+        CONFIG.format(
+            hooks=json.dumps(str(HOOKS)), token=json.dumps(operator_token), session=json.dumps(session)
+        )
+    )
+    words = [
+        str(home / "bin" / "python"),
+        "-m",
+        "schemathesis.cli",
+        f"--config-file={config}",
+        "run",
+        f"http://127.0.0.1:{service.port}/openapi.json",
+        "--checks=all",
+        "--max-examples=60",
+        "--seed=1",
+        "--continue-on-failure",
+        "--workers=2",
+        "--no-color",
+    ]
+    report = tmp_path / "report.txt"
+    with report.open("wb") as output:
+        environment = os.environ | {"TOKEN": operator_token, "EXAMPLE": SIGN_IN.token}
+        done = subprocess.run(words, cwd=tmp_path, check=False, stdout=output, stderr=output, env=environment)
+    found = report.read_text()
+    assert done.returncode == 0, found[-20_000:]
+    assert "No issues found" in found, found[-2000:]
+    assert "ERROR" not in service.log.read_text()
