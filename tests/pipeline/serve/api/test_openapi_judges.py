@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +17,17 @@ from tests.pipeline.store.rows import boot, event, hardware, insert, setting, wi
 from tests.support import judges
 
 from endpoint_analytics.pipeline.serve.api.openapi_examples import SIGN_IN
+from endpoint_analytics.schemas.metrics import HARDWARE_METRICS
 
 pytestmark = [pytest.mark.slow, pytest.mark.judge, pytest.mark.timeout(1800)]
 
 SCHEMATHESIS = "schemathesis==4.32.5"
+CLIENT_MAKER = "openapi-python-client==0.29.1"
+LINTER = "@redocly/cli@2.77.0"
+TYPES_MAKER = ("openapi-typescript@7.13.0", "openapi-fetch@0.17.0", "typescript@5.9.3")
 HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
+PYTHON_CLIENT = Path(__file__).with_name("generated_client.py")
+TYPESCRIPT_CLIENT = Path(__file__).with_name("generated_client.ts")
 REQUESTS, WINDOWS = 9, 30
 # Too large a head or body is refused as such. Whether a range is one depends on several values: the hook judges those.
 CONFIG = """
@@ -64,13 +71,14 @@ def _rows(client):
         "request_windows",
         [window(now, age_s=age, latency={300: REQUESTS}, ttfb={200: REQUESTS}, **figures) for age in ages],
     )
-    metrics = ("cpu_percent", "memory_percent", "gpu_percent", "gpu_memory_percent", "memory_used_bytes")
     insert(
         client,
         "hardware_windows",
         [
-            hardware(now, metric, 12.5, age_s=age, boot_id="h", device="gpu0" if "gpu" in metric else "")
-            for metric in metrics
+            hardware(
+                now, metric.name, 12.5, age_s=age, boot_id="h", device="gpu0" if "gpu" in metric.name else ""
+            )
+            for metric in HARDWARE_METRICS
             for age in ages
         ],
     )
@@ -129,3 +137,76 @@ def test_schemathesis_finds_nothing(service, operator_token, session, tmp_path):
     assert done.returncode == 0, found[-20_000:]
     assert "No issues found" in found, found[-2000:]
     assert "ERROR" not in service.log.read_text()
+
+
+@pytest.fixture
+def document(service, tmp_path) -> Path:
+    path = tmp_path / "openapi.json"
+    path.write_bytes(service.get("/openapi.json").body)
+    return path
+
+
+def _run(*words: str | Path, cwd: Path, **environment: str) -> str:
+    done = subprocess.run(
+        [str(word) for word in words],
+        cwd=cwd,
+        env=os.environ | environment,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def _check_figures(said: str) -> None:
+    """Compare what a client printed with what the endpoint had: the range, the totals of the scrape, and the 404."""
+    read = json.loads(said)
+    assert read["statuses"] == {"200": (REQUESTS - 1) * WINDOWS, "500": WINDOWS}
+    assert re.search(r'^http_requests_total\{.*"200".*\} 5$', read["text"], re.MULTILINE)
+    assert re.search(r"^replica_state\{", read["text"], re.MULTILINE)
+    assert "latency" not in read["text"]
+    assert read["status"] == 404
+
+
+def test_a_linter_has_no_remark(document, tmp_path):
+    home = judges.node_packages("redocly-2.77.0", LINTER)
+    program = home / "node_modules/@redocly/cli/bin/cli.js"
+    said = _run(
+        judges.node(),
+        program,
+        "lint",
+        "--extends=recommended-strict",
+        "--format=json",
+        document,
+        cwd=tmp_path,
+        REDOCLY_TELEMETRY="off",
+        REDOCLY_SUPPRESS_UPDATE_NOTICE="true",
+    )
+    assert json.loads(said)["totals"] == {"errors": 0, "warnings": 0, "ignored": 0}
+
+
+def test_a_python_client_reads_the_figures(service, token, document, tmp_path):
+    python = judges.virtual_environment("openapi-python-client-0.29.1", CLIENT_MAKER) / "bin" / "python"
+    words = ("generate", "--path", document, "--output-path", tmp_path / "endpoint_figures", "--meta=none")
+    said = _run(python, "-c", "from openapi_python_client.cli import app; app()", *words, cwd=tmp_path)
+    assert "unsupported" not in said.lower()
+    operations = json.loads(document.read_text())["paths"].values()
+    made = {path.stem for path in (tmp_path / "endpoint_figures/api").rglob("*.py")} - {"__init__"}
+    assert len(made) == sum(len(methods) for methods in operations)
+    url = f"http://127.0.0.1:{service.port}"
+    _check_figures(_run(python, PYTHON_CLIENT, cwd=tmp_path, URL=url, TOKEN=token, PYTHONPATH=str(tmp_path)))
+
+
+def test_a_typescript_client_compiles_and_reads_the_figures(service, token, document, tmp_path):
+    home = judges.node_packages("openapi-typescript-7.13.0", *TYPES_MAKER)
+    modules = home / "node_modules"
+    (tmp_path / "node_modules").symlink_to(modules)
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    _run(judges.node(), modules / "openapi-typescript/bin/cli.js", document, "-o", "api.d.ts", cwd=tmp_path)
+    source = tmp_path / "client.ts"
+    source.write_text(TYPESCRIPT_CLIENT.read_text())
+    options = ("--strict", "--module", "nodenext", "--target", "es2022", "--lib", "es2022,dom")
+    _run(judges.node(), modules / "typescript/bin/tsc", *options, source.name, cwd=tmp_path)
+    url = f"http://127.0.0.1:{service.port}"
+    _check_figures(_run(judges.node(), "client.js", cwd=tmp_path, URL=url, TOKEN=token))
