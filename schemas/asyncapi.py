@@ -7,11 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from endpoint_analytics.schemas.configuration.kafka_config import (
-    DEFAULT_BOOTSTRAP_SERVERS,
-    MECHANISMS,
-    PROTOCOLS,
-)
+from endpoint_analytics.schemas.brokers import DEFAULT_BOOTSTRAP_SERVERS, MECHANISMS, PROTOCOLS
 from endpoint_analytics.schemas.identity import NAME, partition_key
 from endpoint_analytics.schemas.message_schemas import (
     MESSAGES,
@@ -88,7 +84,7 @@ def asyncapi_document(prefix: str = DEFAULT_PREFIX) -> Document:
             "serverVariables": {
                 "bootstrap": {
                     "default": DEFAULT_BOOTSTRAP_SERVERS,
-                    "description": "ENDPOINT_ANALYTICS_KAFKA_BOOTSTRAP_SERVERS: any broker, HOST:PORT",
+                    "description": "Any broker, HOST:PORT (ENDPOINT_ANALYTICS_KAFKA)",
                 }
             },
         },

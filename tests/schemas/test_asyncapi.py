@@ -10,7 +10,7 @@ from tests.support import judges
 
 from endpoint_analytics.agents.kubernetes.origin_header import Origin
 from endpoint_analytics.schemas.asyncapi import asyncapi_document
-from endpoint_analytics.schemas.configuration.kafka_config import MECHANISMS, PROTOCOLS
+from endpoint_analytics.schemas.brokers import MECHANISMS, PROTOCOLS
 from endpoint_analytics.schemas.documents import DIRECTORY
 from endpoint_analytics.schemas.identity import partition_key
 from endpoint_analytics.schemas.message_schemas import MESSAGES
