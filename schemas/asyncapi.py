@@ -1,4 +1,4 @@
-"""The AsyncAPI 3.1 document of the Kafka topics: servers, channels, and who sends and reads which messages.
+"""The AsyncAPI document of the Kafka topics: servers, channels, and who sends and reads which messages.
 
 Only its assembly. The description of each message is in `message_schemas`, the topics are in `topics`.
 """
@@ -55,11 +55,15 @@ _SCHEMES = {
 _CERTIFICATE = "client_certificate"
 
 
-def asyncapi_document(prefix: str = DEFAULT_PREFIX) -> Document:
-    """Return the document of all topics with this prefix."""
+VERSIONS = ("3.1.0", "3.0.0")
+"""The document uses nothing that is new in 3.1, and generators of code read only 3.0."""
+
+
+def asyncapi_document(prefix: str = DEFAULT_PREFIX, version: str = VERSIONS[0]) -> Document:
+    """Return the document of all topics with this prefix, for this version of AsyncAPI."""
     _, schemas = message_schemas([message.type for message in MESSAGES], "#/components/schemas/{name}")
     return {
-        "asyncapi": "3.1.0",
+        "asyncapi": version,
         "id": "urn:endpoint-analytics:topics",
         "info": {
             "title": "Endpoint analytics topics",

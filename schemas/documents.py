@@ -43,6 +43,7 @@ def documents() -> dict[str, bytes]:
     """Return the contents of all files of schemas/json, by name."""
     made = {f"{message.name}.json": schema_document(message) for message in MESSAGES}
     made["asyncapi.json"] = asyncapi_document()
+    made["asyncapi-3.0.json"] = asyncapi_document(version="3.0.0")
     return {name: _encode(document) for name, document in made.items()}
 
 

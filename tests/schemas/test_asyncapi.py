@@ -11,6 +11,7 @@ from tests.support import judges
 from endpoint_analytics.agents.kubernetes.origin_header import Origin
 from endpoint_analytics.schemas.asyncapi import asyncapi_document
 from endpoint_analytics.schemas.brokers import MECHANISMS, PROTOCOLS
+from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.documents import DIRECTORY
 from endpoint_analytics.schemas.identity import partition_key
 from endpoint_analytics.schemas.message_schemas import MESSAGES
@@ -29,6 +30,22 @@ new Parser().parse(text).then(({{document, diagnostics}}) => console.log(JSON.st
   addresses: document?.channels().all().map(each => each.address()),
   messages: document?.allMessages().all().map(each => each.name()),
 }})));
+"""
+
+MODELINA = ("@asyncapi/modelina@5.10.1", "typescript@5.9.3")
+GENERATE = """
+const {{TypeScriptFileGenerator}} = require("@asyncapi/modelina");
+const topics = JSON.parse(require("fs").readFileSync({document}, "utf8"));
+const options = {{modelType: "interface", enumType: "union", rawPropertyNames: true}};
+new TypeScriptFileGenerator(options).generateToFiles(topics, {out}, {{exportType: "named"}});
+"""
+CONSUMER = """
+import type { RequestBatch } from "./RequestBatch";
+declare const process: { argv: string[] };
+const batch: RequestBatch = JSON.parse(process.argv[2]);
+const statuses: number[] = batch.finished?.status ?? [];
+const durations: number[] = batch.finished?.duration_us ?? [];
+statuses.forEach((status, row) => console.log(`${batch.replica_id} ${status} ${durations[row] / 1e3} ms`));
 """
 
 
@@ -140,14 +157,38 @@ def test_the_header_is_the_one_of_the_agent_for_kubernetes(document):
 @pytest.mark.slow
 @pytest.mark.judge
 @pytest.mark.timeout(600)
-def test_asyncapis_parser_has_no_remark():
+@pytest.mark.parametrize(("name", "version"), [("asyncapi.json", "3.1.0"), ("asyncapi-3.0.json", "3.0.0")])
+def test_asyncapis_parser_has_no_remark(name, version):
     home = judges.node_packages("asyncapi-parser-3.6.6", PARSER)
-    words = [str(judges.node()), "-e", PARSE.format(path=json.dumps(str(DIRECTORY / "asyncapi.json")))]
+    words = [str(judges.node()), "-e", PARSE.format(path=json.dumps(str(DIRECTORY / name)))]
     done = subprocess.run(words, cwd=home, check=True, capture_output=True, text=True)
     read = json.loads(done.stdout)
-    assert read["diagnostics"] == []
-    assert read["version"] == "3.1.0"
+    newer = "asyncapi-latest-version"  # 3.0 is there on purpose
+    assert [each for each in read["diagnostics"] if (each["code"], version) != (newer, "3.0.0")] == []
+    assert read["version"] == version
     assert read["servers"] == [protocol.lower() for protocol in PROTOCOLS]
     assert len(read["sent"]) == len(AGENT_TOPICS) + 2
     assert read["addresses"] == [topic.name("endpoint-analytics") for topic in TOPICS]
     assert sorted(read["messages"]) == sorted(NAMED)
+
+
+@pytest.mark.slow
+@pytest.mark.judge
+@pytest.mark.timeout(600)
+def test_generated_types_compile_and_read_a_message(tmp_path):
+    home = judges.node_packages("asyncapi-modelina-5.10.1", *MODELINA)
+    node = str(judges.node())
+    paths = {"document": json.dumps(str(DIRECTORY / "asyncapi-3.0.json")), "out": json.dumps(str(tmp_path))}
+    subprocess.run([node, "-e", GENERATE.format(**paths)], cwd=home, check=True, capture_output=True)
+    (tmp_path / "consumer.ts").write_text(CONSUMER)
+    compiler = str(home / "node_modules/typescript/bin/tsc")
+    options = ("--strict", "--module", "commonjs", "--target", "es2022", "--lib", "es2022,dom")
+    built = subprocess.run(
+        [node, compiler, *options, "consumer.ts"], cwd=tmp_path, check=False, capture_output=True, text=True
+    )
+    assert built.returncode == 0, built.stdout
+    message = encode(NAMED["request_batch"].example)
+    done = subprocess.run(
+        [node, "consumer.js", message.decode()], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "llm-7d9fc5b8-x2x9q 429 50.9 ms\n"

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import subprocess
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -29,7 +29,8 @@ HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
 PYTHON_CLIENT = Path(__file__).with_name("generated_client.py")
 TYPESCRIPT_CLIENT = Path(__file__).with_name("generated_client.ts")
 REQUESTS, WINDOWS = 9, 30
-# Too large a head or body is refused as such. Whether a range is one depends on several values: the hook judges those.
+# Too large a head or body is refused as such. Whether a range is one depends on several values: the hook judges those,
+# and the dictionaries make most of them ranges.
 CONFIG = """
 hooks = {hooks}
 [auth.openapi.token]
@@ -42,6 +43,16 @@ fail-on = true
 expected-statuses = [400, 401, 403, 404, 405, 413, 415, 429, 431]
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", "3xx", 401, 403, 404, 429, 431]
+[dictionaries.starts]
+values = ["now-15m", "now-6h", "now-30d", {start}]
+[dictionaries.ends]
+values = ["now", "now-5m"]
+[dictionaries.steps]
+values = [3600, 86400]
+[parameters]
+from = {{ dictionary = "starts", probability = 0.8 }}
+to = {{ dictionary = "ends", probability = 0.8 }}
+step = {{ dictionary = "steps", probability = 0.8 }}
 [[operations]]
 include-operation-id = ["getSeries", "getSummary", "listReplicas", "getTimeline", "listEvents"]
 [operations.checks.positive_data_acceptance]
@@ -112,7 +123,10 @@ def test_schemathesis_finds_nothing(service, operator_token, session, tmp_path):
     config = tmp_path / "schemathesis.toml"
     config.write_text(
         CONFIG.format(
-            hooks=json.dumps(str(HOOKS)), token=json.dumps(operator_token), session=json.dumps(session)
+            start=json.dumps((datetime.now(UTC) - timedelta(hours=2)).isoformat(timespec="seconds")),
+            hooks=json.dumps(str(HOOKS)),
+            token=json.dumps(operator_token),
+            session=json.dumps(session),
         )
     )
     words = [
