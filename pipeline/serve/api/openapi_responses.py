@@ -6,6 +6,7 @@ that scrapers and probes read, and a Status object under /apis, as Kubernetes ex
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, Literal
@@ -82,9 +83,6 @@ _FAILURES: dict[int, tuple[str, str, str, str]] = {
         "ClickHouse",
         "try again",
     ),
-}
-_WORDS: dict[int, str] = {
-    status: "".join(word.capitalize() for word in HTTPStatus(status).name.split("_")) for status in _FAILURES
 }
 _MODELS: dict[Form, str] = {"problem": "Problem", "status": "Status", "text": "Text"}
 _UNCACHED: Document = {
@@ -168,19 +166,20 @@ NOT_MODIFIED: Document = {"304": {"$ref": "#/components/responses/NotModified"}}
 def failed(form: Form, *statuses: int) -> Document:
     """Return references to these errors in their form; 431 and 500 may occur on any path."""
     return {
-        str(status): {"$ref": f"#/components/responses/{_MODELS[form]}{_WORDS[status]}"}
+        str(status): {"$ref": f"#/components/responses/{_MODELS[form]}{status}"}
         for status in (*statuses, 431, 500)
     }
 
 
-def error_components() -> Document:
-    """Return all errors in all forms, and the 304, by their component's name."""
+def error_components(paths: Document) -> Document:
+    """Return the 304 and the errors that these paths refer to, by their component's name: Problem400, Text503 ..."""
+    used = frozenset(re.findall(r"#/components/responses/(\w+)", str(paths)))
     not_modified = {"description": "The ETag in If-None-Match still matches", "headers": _KEPT}
     found: Document = {"NotModified": not_modified}
     for form, model in _MODELS.items():
         for status in _FAILURES:
-            found[f"{model}{_WORDS[status]}"] = _failure(form, status)
-    return found
+            found[f"{model}{status}"] = _failure(form, status)
+    return {name: response for name, response in found.items() if name in used}
 
 
 def _failure(form: Form, status: int) -> Document:
