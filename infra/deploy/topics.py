@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,17 +20,22 @@ from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
 from endpoint_analytics.schemas.configuration.kafka_failure import explain_failure
 
 VISIBLE_WITHIN_S = 30.0
+_RETENTION = ("retention.ms", "retention.bytes")
 
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """The desired state of a topic. Timestamps are the broker's (LogAppendTime) unless `config` overrides that."""
+    """The desired state of a topic. Timestamps are the broker's (LogAppendTime) unless `config` overrides that.
+
+    `retention_bytes` limits each partition; None leaves that to the broker.
+    """
 
     name: str
     partitions: int
     retention_ms: int
     replication_factor: int = 1
     config: Mapping[str, str] = field(default_factory=dict)
+    retention_bytes: int | None = None
 
     @property
     def settings(self) -> dict[str, str]:
@@ -37,6 +43,7 @@ class TopicSpec:
         return {
             "retention.ms": str(self.retention_ms),
             "message.timestamp.type": "LogAppendTime",
+            **({} if self.retention_bytes is None else {"retention.bytes": str(self.retention_bytes)}),
             **self.config,
         }
 
@@ -79,11 +86,14 @@ def _line(topic: str, setting: str, found: object, wanted: object, fix: str) -> 
     return f"topic {topic}: {setting} is {found}, should be {wanted}. To fix: {fix}"
 
 
-async def ensure_topics(kafka: KafkaConfig | str, topics: Sequence[TopicSpec]) -> None:
+async def ensure_topics(
+    kafka: KafkaConfig | str, topics: Sequence[TopicSpec], *, set_retention: bool = False
+) -> None:
     """Create missing topics, and return once every topic exists with the specified settings and has leaders.
 
-    `kafka` says how to reach Kafka; a plain HOST:PORT means no TLS and no login. Raises TopicMismatchError if
-    topics exist with other settings, KafkaError if one cannot be created or the broker cannot be used.
+    `kafka` says how to reach Kafka; a plain HOST:PORT means no TLS and no login. With `set_retention`, existing topics
+    get the specified retention. Raises TopicMismatchError if topics exist with other settings, KafkaError if one
+    cannot be created or changed, or the broker cannot be used.
     """
     config = KafkaConfig(bootstrap_servers=kafka) if isinstance(kafka, str) else kafka
     ssl_context = make_ssl_context(config)
@@ -92,6 +102,8 @@ async def ensure_topics(kafka: KafkaConfig | str, topics: Sequence[TopicSpec]) -
         await client.start()
         await _create(client, topics)
         found = await _describe(client, topics)
+        if set_retention:
+            found = await _set_retention(client, topics, found)
     except (ClientError, OSError) as error:
         why = await explain_failure(error, config, ssl_context)
         raise KafkaError(f"cannot set up topics on {config.bootstrap_servers}: {why}") from error
@@ -136,6 +148,31 @@ async def _create(client: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) -> N
             raise KafkaError(
                 f"cannot create topic {result['topic']}: {result['error_message'] or error.description}"
             )
+
+
+async def _set_retention(
+    client: AIOKafkaAdminClient, topics: Sequence[TopicSpec], found: dict[str, TopicState]
+) -> dict[str, TopicState]:
+    """Change retention where it differs; returns the topics' states. All settings of a topic are set anew."""
+    changed = [spec for spec in topics if _keeps_otherwise(spec, found[spec.name])]
+    resources = [
+        ConfigResource(ConfigResourceType.TOPIC, spec.name, configs=spec.settings) for spec in changed
+    ]
+    for response in await client.alter_configs(resources) if resources else ():
+        for resource in response.to_object()["resources"]:
+            if resource["error_code"]:
+                why = resource["error_message"] or for_code(resource["error_code"]).description
+                raise KafkaError(f"cannot set the retention of topic {resource['resource_name']}: {why}")
+    with suppress(TimeoutError):  # if a broker does not see it in time, the caller finds the difference
+        async with asyncio.timeout(VISIBLE_WITHIN_S):
+            while any(_keeps_otherwise(spec, found[spec.name]) for spec in changed):
+                await asyncio.sleep(0.05)
+                found = await _describe(client, topics)
+    return found
+
+
+def _keeps_otherwise(spec: TopicSpec, state: TopicState) -> bool:
+    return any(state.settings.get(name) != spec.settings.get(name, "-1") for name in _RETENTION)
 
 
 async def _describe(client: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) -> dict[str, TopicState]:

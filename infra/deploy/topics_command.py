@@ -5,13 +5,26 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
 from endpoint_analytics.infra.local.kafka.errors import KafkaError
 from endpoint_analytics.schemas.configuration.kafka_options import add_kafka_options, kafka_of
-from endpoint_analytics.schemas.configuration.settings import ConfigurationError
-from endpoint_analytics.schemas.topics import REJECTED, SIGNALS, TOPIC_CONFIG, TOPICS
+from endpoint_analytics.schemas.configuration.settings import (
+    ConfigurationError,
+    invalid_setting,
+    number_option,
+    parse_number,
+    read_text,
+    variable_of,
+)
+from endpoint_analytics.schemas.topics import AGENT_TOPICS, REJECTED, SIGNALS, TOPIC_CONFIG, TOPICS
+
+LEAST_RETENTION_HOURS, LEAST_RETENTION_BYTES = 24, 64 * 1024 * 1024
+"""A worker must have read a message before it is deleted: enough for a day's outage, and for several segments."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +40,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--replication-factor", type=_positive, default=1, metavar="N",
         help="copies of each message; with 3, two must be in sync before a message counts as stored (default: 1)",
     )  # fmt: skip
+    parser.add_argument(
+        "--retention-hours",
+        type=number_option(LEAST_RETENTION_HOURS, kind=int),
+        metavar="N",
+        help=f"how long Kafka keeps what agents sent (env: {variable_of('kafka_retention_hours')}; default: 168)",
+    )
+    parser.add_argument(
+        "--retention-bytes",
+        type=number_option(-1, kind=int),
+        metavar="N",
+        help="how much it keeps of that in each partition, -1 for no limit "
+        f"(env: {variable_of('kafka_retention_bytes')}; default: the broker's)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -34,7 +60,10 @@ def run(arguments: argparse.Namespace) -> int:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # failures are raised
     try:
         config = kafka_of(arguments)
-        specs = topic_specs(config.topic_prefix, arguments.partitions, arguments.replication_factor)
+        retention = read_retention(os.environ, arguments.retention_hours, arguments.retention_bytes)
+        specs = topic_specs(
+            config.topic_prefix, arguments.partitions, arguments.replication_factor, retention
+        )
         asyncio.run(ensure_topics(config, specs))
     except ConfigurationError as error:
         print(f"endpoint-analytics topics: {error}", file=sys.stderr)
@@ -47,8 +76,41 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def topic_specs(prefix: str, partitions: int | None, replication_factor: int) -> list[TopicSpec]:
+@dataclass(frozen=True, slots=True)
+class LogRetention:
+    """How long Kafka keeps what agents sent, and how much of it in each partition; None for the default."""
+
+    hours: int | None = None
+    size_bytes: int | None = None
+
+
+def read_retention(
+    environment: Mapping[str, str], hours: int | None = None, size_bytes: int | None = None
+) -> LogRetention:
+    """Return the retention: each argument, else its variable; raises ConfigurationError."""
+    return LogRetention(
+        _setting("kafka_retention_hours", environment, LEAST_RETENTION_HOURS) if hours is None else hours,
+        _setting("kafka_retention_bytes", environment, LEAST_RETENTION_BYTES)
+        if size_bytes is None
+        else size_bytes,
+    )
+
+
+def _setting(name: str, environment: Mapping[str, str], least: int) -> int | None:
+    text = read_text(environment, name)
+    if not text:
+        return None
+    value = int(parse_number(name, text, int))
+    if value < least and not (value == -1 and name == "kafka_retention_bytes"):
+        raise invalid_setting(name, text)
+    return value
+
+
+def topic_specs(
+    prefix: str, partitions: int | None, replication_factor: int, retention: LogRetention | None = None
+) -> list[TopicSpec]:
     """Return the specification of every topic. With three or more replicas, all but one must be in sync."""
+    kept = retention or LogRetention()
     config = dict(TOPIC_CONFIG)
     if replication_factor > 2:
         config["min.insync.replicas"] = str(replication_factor - 1)
@@ -56,9 +118,10 @@ def topic_specs(prefix: str, partitions: int | None, replication_factor: int) ->
         TopicSpec(
             topic.name(prefix),
             partitions if partitions and topic not in {REJECTED, SIGNALS} else topic.partitions,
-            topic.retention_ms,
+            topic.retention_ms if kept.hours is None or topic not in AGENT_TOPICS else kept.hours * 3_600_000,
             replication_factor,
             config,
+            kept.size_bytes if topic in AGENT_TOPICS else None,
         )
         for topic in TOPICS
     ]

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from endpoint_analytics.infra.deploy.topics import ensure_topics
-from endpoint_analytics.infra.deploy.topics_command import topic_specs
+from endpoint_analytics.infra.deploy.topics_command import read_retention, topic_specs
 from endpoint_analytics.infra.local.kafka.errors import KafkaError
 from endpoint_analytics.infra.local.local_token import ensure_token
 from endpoint_analytics.infra.local.plan import Installation
@@ -19,6 +20,7 @@ from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
+from endpoint_analytics.schemas.configuration.settings import ConfigurationError
 from endpoint_analytics.schemas.topics import DEFAULT_PREFIX
 
 
@@ -28,11 +30,11 @@ class SetupError(Exception):
 
 def make_topics(installation: Installation) -> str:
     """Ensure that the topics exist with the right settings."""
-    specs = topic_specs(DEFAULT_PREFIX, None, 1)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # failures are raised
     try:
-        asyncio.run(ensure_topics(installation.kafka, specs))
-    except KafkaError as error:
+        specs = topic_specs(DEFAULT_PREFIX, None, 1, read_retention(os.environ))
+        asyncio.run(ensure_topics(installation.kafka, specs, set_retention=True))
+    except (ConfigurationError, KafkaError) as error:
         raise SetupError(str(error)) from error
     return f"{len(specs)}, {sum(spec.partitions for spec in specs)} partitions"
 

@@ -14,7 +14,12 @@ from endpoint_analytics.pipeline.serve.access.bearer import read_bearer
 from endpoint_analytics.pipeline.serve.access.token_cache import TokenCache
 from endpoint_analytics.pipeline.serve.health import Health
 from endpoint_analytics.pipeline.serve.http import responses
-from endpoint_analytics.pipeline.serve.scrape.scrapes import GZIP_FROM_BYTES, Scrapes, compress
+from endpoint_analytics.pipeline.serve.scrape.scrapes import (
+    GZIP_FROM_BYTES,
+    Scrapes,
+    TooManyScrapesError,
+    compress,
+)
 from endpoint_analytics.pipeline.serve.scrape.selection import SelectionError, parse_selection
 from endpoint_analytics.pipeline.serve.scrape.self_metrics import SelfMetrics
 from endpoint_analytics.pipeline.store.errors import StoreError
@@ -70,13 +75,20 @@ class Service:
             return responses.text(404, f"no such endpoint: {error.detail}", _VARY)
         except SelectionError as error:
             return responses.text(400, str(error), _VARY)
+        except TooManyScrapesError:
+            return responses.unavailable(
+                "too many different scrapes of this namespace at once: try again later"
+            )
         except StoreError:
             return responses.unavailable(_NO_ANSWER)
         self.metrics.lookups[outcome] += 1
         if exposition is None:
             what = f"endpoint {scope.endpoint!r}" if scope.endpoint else "endpoint"
+            named = "" if selection.endpoints is None else f" named {', '.join(sorted(selection.endpoints))}"
             where = f" in namespace {scope.namespace!r}" if scope.namespace else ""
-            return responses.text(404, f"no {what}{where}: no agent or event has ever reported it", _VARY)
+            return responses.text(
+                404, f"no {what}{named}{where}: no agent or event has ever reported it", _VARY
+            )
         form = choose_format(_joined(request, "accept"))
         body, compressed = await exposition.body(form, accepts_gzip(_joined(request, "accept-encoding")))
         headers = {**_VARY, "Content-Encoding": "gzip"} if compressed else _VARY

@@ -7,16 +7,20 @@ moment.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from endpoint_analytics.pipeline.store.endpoint_numbers import EndpointMetrics, parse_metrics
+from endpoint_analytics.pipeline.store.endpoint_numbers import (
+    EndpointMetrics,
+    oldest_sample_at,
+    parse_metrics,
+)
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.progress import read_progress
 from endpoint_analytics.pipeline.store.query_group import query_group
 from endpoint_analytics.pipeline.store.read_model import Moment
-from endpoint_analytics.pipeline.store.reader import Reader
+from endpoint_analytics.pipeline.store.reader import Reader, Row
 from endpoint_analytics.pipeline.store.scope import Key, Scope
 from endpoint_analytics.schemas.metrics import HARDWARE_METRICS
 
@@ -139,8 +143,6 @@ GROUP BY namespace, endpoint, replica_id, metric
 ORDER BY namespace, endpoint, replica_id, metric
 """
 
-# Event times come from the replicas' clocks; hardware is found even if a clock is this far behind.
-_CLOCK_SKEW = timedelta(minutes=2)
 _EXPORTED = [metric.name for metric in HARDWARE_METRICS if metric.family]
 
 
@@ -178,7 +180,8 @@ async def read_metrics(
 ) -> ScopeMetrics:
     """Return the metrics of the scope's endpoints at `now` (aware, UTC).
 
-    First reads the pipeline's progress, then runs six queries concurrently; raises StoreError if any of them fails.
+    First reads the pipeline's progress, then runs six queries concurrently, the last two as soon as it is known how old
+    a sample may be. Raises StoreError if any of them fails.
     """
     presence = settings.presence
     progress = await read_progress(reader)
@@ -186,19 +189,18 @@ async def read_metrics(
     heard_from = HeardFrom(judged_from - presence.grace, judged_from - max(presence.waiting, presence.grace))
     heard = heard_from.parameters
     window_from = {"window_from": _seconds(now - settings.quantile_window)}
-    samples_from = {"samples_from": _seconds(now - _CLOCK_SKEW)}
+
+    async def read(sql: str, parameters: Mapping[str, object]) -> Sequence[Row]:
+        return await reader.read(scope.sql(sql), {**scope.parameters, **parameters})
+
     async with query_group() as group:
-        boots, events, current, sketches, hardware, engine = (
-            group.create_task(reader.read(scope.sql(sql), scope.parameters | parameters))
-            for sql, parameters in (
-                (BOOTS, heard),
-                (EVENTS, heard),
-                (SETTINGS, {"now": _utc(now)}),
-                (SKETCHES, window_from),
-                (HARDWARE, {**samples_from, "metrics": _EXPORTED}),
-                (ENGINE, samples_from),
-            )
-        )
+        boots = group.create_task(read(BOOTS, heard))
+        events = group.create_task(read(EVENTS, heard))
+        current = group.create_task(read(SETTINGS, {"now": _utc(now)}))
+        sketches = group.create_task(read(SKETCHES, window_from))
+        samples_from = {"samples_from": _seconds(oldest_sample_at(await boots, now, presence))}
+        hardware = group.create_task(read(HARDWARE, {**samples_from, "metrics": _EXPORTED}))
+        engine = group.create_task(read(ENGINE, samples_from))
     endpoints = await asyncio.to_thread(
         parse_metrics,
         boots.result(),

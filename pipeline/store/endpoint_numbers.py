@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from endpoint_analytics.pipeline.core.sketch import quantiles
@@ -26,6 +26,8 @@ from endpoint_analytics.pipeline.store.scope import Key, by_endpoint
 from endpoint_analytics.schemas.replicas import ShownState, State
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
+_CLOCK_SKEW = timedelta(minutes=2)
+_WINDOW = timedelta(seconds=10)
 
 Sketch = tuple[list[int], list[int]]
 
@@ -288,6 +290,19 @@ def _summary(sketch: Sketch | None, count: int, sum_us: int, first_at: datetime 
         return DurationSummary((), count, sum_us, first_at)
     seconds = (quantile_us / 1e6 for quantile_us in quantiles(*sketch, QUANTILES))
     return DurationSummary(tuple(zip(QUANTILES, seconds, strict=True)), count, sum_us, first_at)
+
+
+def oldest_sample_at(boots: Iterable[Row], now: datetime, presence: Presence) -> datetime:
+    """Return the start of the oldest window that may have a current sample, from the rows of BOOTS."""
+    heard = (
+        at
+        for boot in (BootsRow._make(row[2:]) for row in boots)
+        for append_at, at in ((boot.hardware_append, boot.hardware_at), (boot.engine_append, boot.engine_at))
+        if append_at >= now - presence.heartbeat
+    )
+    # By the replicas' own clocks, one of which may be wrong by hours: others must not pay for it.
+    oldest = max(min(heard, default=now), now - _CLOCK_SKEW)
+    return oldest - presence.heartbeat - _WINDOW
 
 
 def _current_samples(

@@ -26,6 +26,8 @@ _PIECE = """arrayFirstIndex(
 _IN_PIECES = """window_start >= toDateTime(arrayMin({begins:Array(UInt32)}), 'UTC')
         AND window_start < toDateTime(arrayMax({ends:Array(UInt32)}), 'UTC')"""
 
+NAMED = "replica_id IN {names:Array(String)}"
+
 _DURATIONS = """
 SELECT namespace, endpoint, replica_id, {piece} AS piece,
     sumMap(latency_buckets, latency_counts), sum(latency_sum_us), sumMap(ttfb_buckets, ttfb_counts), sum(ttfb_sum_us)
@@ -49,8 +51,9 @@ def _filled(sql: str, level: RollupLevel) -> str:
 # Rows of the whole endpoint have no replica.
 _REVISIONS = """
 SELECT namespace, endpoint, {piece} AS piece,
-    maxIf(version, is_kept), countIf(toUnixTimestamp(window_start) < {{kepts:Array(UInt32)}}[piece] AS is_kept),
-    max(version), count()
+    maxIf(version, is_kept),
+    uniqExactIf(window_start, toUnixTimestamp(window_start) < {{kepts:Array(UInt32)}}[piece] AS is_kept),
+    max(version), uniqExact(window_start)
 FROM {table}
 WHERE WHOSE AND replica_id = '' AND {in_pieces} AND piece > 0
 GROUP BY namespace, endpoint, piece

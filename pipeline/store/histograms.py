@@ -10,10 +10,12 @@ if that is shorter), as readers of counters expect.
 
 from __future__ import annotations
 
+import asyncio
 from array import array
+from bisect import bisect_left
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -26,7 +28,7 @@ from endpoint_analytics.pipeline.store.durations import (
     merge,
 )
 from endpoint_analytics.pipeline.store.endpoint_metrics import HeardFrom
-from endpoint_analytics.pipeline.store.histogram_sql import NOT_ROLLED_UP, durations_sql, revisions_sql
+from endpoint_analytics.pipeline.store.histogram_sql import NAMED, NOT_ROLLED_UP, durations_sql, revisions_sql
 from endpoint_analytics.pipeline.store.query_group import query_group
 from endpoint_analytics.pipeline.store.reader import Reader, Row
 from endpoint_analytics.pipeline.store.rollup_levels import (
@@ -47,6 +49,10 @@ FURTHEST_BEHIND_S = 3_600
 """If a level is rolled up less far, the histograms are unknown: reading so many fine rows would take too long."""
 MOST_DAYS = 28
 """After so many days histograms restart at 0: what a service that starts must read is bounded."""
+LATENESS_S = (300, 900)
+"""Endpoints with rows that are not rolled up are read together up to this age of the oldest one."""
+MOST_RETURNED = 200
+"""Replicas that came back are read by name, up to so many; for more, all of their endpoint is read again."""
 ROWS_AT_ONCE = 100_000
 """Rows that one query reads, about a second of one core."""
 STEPS_AT_ONCE = 4
@@ -127,13 +133,26 @@ class _Kept:
 
     to_s: int
     revision: Revision | None = None
-    replicas: frozenset[str] = frozenset()
+    replicas: Replicas = field(default_factory=dict)
     found: _Found = field(default_factory=dict)
 
-    def lacks(self, replicas: Replicas) -> bool:
-        """Whether one of the replicas may have requests in it that were not read."""
-        return any(
-            first_s < self.to_s and replica not in self.replicas for replica, first_s in replicas.items()
+    def lacking(self, replicas: Replicas) -> list[str]:
+        """Return the replicas that may have requests in it that were not read."""
+        return [
+            replica
+            for replica, first_s in replicas.items()
+            if first_s < self.to_s and first_s < self.replicas.get(replica, _FOREVER)
+        ]
+
+    def with_replicas(self, names: Collection[str], replicas: Replicas, found: _Found) -> _Kept:
+        """Return it with what was found of these replicas, which it lacked."""
+        return replace(
+            self,
+            replicas={**self.replicas, **{name: replicas[name] for name in names}},
+            found={
+                **{of: durations for of, durations in self.found.items() if of[0] not in names},
+                **{of: durations for of, durations in found.items() if of[0] in names},
+            },
         )
 
     def extended(self, to_s: int, revision: Revision, found: _Found, replicas: Replicas) -> _Kept:
@@ -141,7 +160,7 @@ class _Kept:
         return _Kept(
             to_s,
             revision,
-            frozenset(replicas),
+            replicas,
             {
                 of: merge((self.found.get(of, NO_DURATIONS), found.get(of, NO_DURATIONS)))
                 for of in self.found.keys() | found.keys()
@@ -187,25 +206,14 @@ class HistogramReader:
             "hours_looked_at": progress.hours_looked_at_ms - _SLACK_S * 1000,
         }
         rows = await self._reader.read(scope.sql(NOT_ROLLED_UP), scope.parameters | looked_at)
-        unrolled = _oldest(rows, shown.keys())
-        late = {key: shown[key] for key in shown if key in unrolled}
-        groups = [(everywhere, {key: shown[key] for key in shown if key not in unrolled})]
-        if late:
-            windows_s, minutes_s = (
-                min((at[level] for at in unrolled.values() if level in at), default=0)
-                for level in (TEN_SECONDS.name, MINUTE.name)
-            )
-            limits = boundaries(now_s, progress, windows_s, minutes_s)
-            groups.append((limits or everywhere, late))
+        # What is kept of all endpoints of a namespace must not be dropped for one of them.
+        self._bound = max(self._bound, len(shown))
         found: dict[Key, dict[str, ReplicaHistograms]] = {}
-        try:
-            for limits, keys in groups:
-                if keys:
-                    part = scope.of(keys) if late else scope
-                    found |= await self._read_group(part, keys, heard_from, limits)
-        finally:
-            while len(self._endpoints) > max(self._bound, len(shown)):
-                self._endpoints.popitem(last=False)
+        groups = _by_lateness(shown, _oldest(rows, shown.keys()), now_s)
+        for (windows_s, minutes_s), keys in groups:
+            part = scope.of(keys) if len(groups) > 1 else scope
+            limits = boundaries(now_s, progress, windows_s, minutes_s) or everywhere
+            found |= await self._read_group(part, keys, heard_from, limits)
         return found
 
     async def _read_group(
@@ -221,6 +229,8 @@ class HistogramReader:
             for key, endpoint in endpoints.items():
                 self._endpoints[key] = endpoint
                 self._endpoints.move_to_end(key)
+            while len(self._endpoints) > self._bound:
+                self._endpoints.popitem(last=False)
 
 
 def _copy(endpoint: _Endpoint | None) -> _Endpoint:
@@ -236,6 +246,31 @@ def _oldest(rows: Iterable[Row], keys: Iterable[Key]) -> dict[Key, dict[str, int
         if key in known:
             found[key][level] = int(oldest_s)
     return found
+
+
+def _by_lateness(
+    shown: Mapping[Key, Replicas], unrolled: Mapping[Key, Mapping[str, int]], now_s: int
+) -> list[tuple[tuple[int, int], dict[Key, Replicas]]]:
+    """Return the endpoints in groups, each with its oldest window and minute that is not rolled up (0: none).
+
+    One that is late by an hour does not make the others as expensive.
+    """
+    groups: defaultdict[tuple[int, bool], dict[Key, Replicas]] = defaultdict(dict)
+    for key, replicas in shown.items():
+        oldest = unrolled.get(key, {})
+        windows_s = oldest.get(TEN_SECONDS.name, 0)
+        lateness = bisect_left(LATENESS_S, now_s - windows_s) + 1 if windows_s else 0
+        groups[lateness, MINUTE.name in oldest][key] = replicas
+    return [
+        (
+            (
+                min((unrolled[key][TEN_SECONDS.name] for key in keys), default=0) if lateness else 0,
+                min(unrolled[key][MINUTE.name] for key in keys) if has_minutes else 0,
+            ),
+            keys,
+        )
+        for (lateness, has_minutes), keys in groups.items()
+    ]
 
 
 class _Step(NamedTuple):
@@ -261,8 +296,9 @@ class _Reading:
     async def read(self) -> dict[Key, dict[str, ReplicaHistograms]]:
         """Return the histograms, without the endpoints of which too much is not kept yet for one scrape."""
         wanted = pieces(self.limits)
-        for key, replicas in self.shown.items():
-            self._prepare(self.endpoints[key], replicas, wanted)
+        for endpoint in self.endpoints.values():
+            self._prepare(endpoint, wanted)
+        await self._add_replicas(wanted)
         open_pieces = {(key, piece) for key in self.shown for piece in wanted}
         for _ in range(STEPS_AT_ONCE):
             if not open_pieces:
@@ -271,11 +307,9 @@ class _Reading:
         unknown = {key for key, _ in open_pieces}
         windows = Piece(TEN_SECONDS, self.limits.minutes_to_s, _FOREVER)
         newest = await self._durations(TEN_SECONDS, [windows], self.scope)
-        return {
-            key: self._histograms(key, newest.get((key, 1), {})) for key in self.shown if key not in unknown
-        }
+        return await asyncio.to_thread(self._all_histograms, newest, unknown)
 
-    def _prepare(self, endpoint: _Endpoint, replicas: Replicas, wanted: list[Piece]) -> None:
+    def _prepare(self, endpoint: _Endpoint, wanted: list[Piece]) -> None:
         """Drop what cannot be kept, and begin what is not there."""
         starts = {(piece.level.name, piece.from_s): piece for piece in wanted}
         for start in [start for start in endpoint.kept if start not in starts]:
@@ -283,9 +317,40 @@ class _Reading:
             endpoint.total = None
         for start, piece in starts.items():
             kept = endpoint.kept.get(start)
-            if kept is None or kept.to_s > piece.to_s or kept.lacks(replicas):
+            if kept is None or kept.to_s > piece.to_s:
                 endpoint.kept[start] = self._begun(piece)
                 endpoint.total = None
+
+    async def _add_replicas(self, wanted: list[Piece]) -> None:
+        """Read what is lacking of replicas that came back, or turn out to be older; whether the rest of their
+        endpoints is still right is checked after it.
+        """
+        for level in (HOUR, MINUTE):
+            lacking: dict[tuple[Key, Piece], list[str]] = {}
+            for piece in wanted:
+                if piece.level is level:
+                    for key, replicas in self.shown.items():
+                        if names := self._kept(key, piece).lacking(replicas):
+                            lacking[key, piece] = names
+            if not lacking:
+                continue
+            ends = {(piece, self._kept(key, piece).to_s) for key, piece in lacking}
+            returned = {name for found in lacking.values() for name in found}
+            is_simple = len(ends) == len({piece for piece, _ in ends}) and len(returned) <= MOST_RETURNED
+            ranges = [Piece(level, piece.from_s, to_s) for piece, to_s in ends] if is_simple else []
+            numbers = {piece: number for number, (piece, _) in enumerate(ends, 1)}
+            scope = self.scope.of({key for key, _ in lacking})
+            found = await self._durations(level, ranges, scope, returned) if is_simple else {}
+            for (key, piece), of_piece in lacking.items():
+                endpoint, start = self.endpoints[key], (piece.level.name, piece.from_s)
+                endpoint.total = None
+                endpoint.kept[start] = (
+                    endpoint.kept[start].with_replicas(
+                        of_piece, self.shown[key], found.get((key, numbers[piece]), {})
+                    )
+                    if is_simple and endpoint.kept[start].revision is not None
+                    else self._begun(piece)
+                )
 
     def _begun(self, piece: Piece) -> _Kept:
         """Return the piece with nothing read of it but the time before the first replica."""
@@ -296,20 +361,24 @@ class _Reading:
     async def _advance(self, wanted: list[Piece], open_pieces: set[tuple[Key, Piece]]) -> None:
         """Check what is kept, read on where least is, and remove from `open_pieces` what is complete."""
         rows = ROWS_AT_ONCE
-        steps: defaultdict[str, list[_Step]] = defaultdict(list)
+        steps: defaultdict[tuple[str, bool], list[_Step]] = defaultdict(list)
         for piece in wanted:
             kept_to = {key: self._kept(key, piece).to_s for key in self.shown if (key, piece) in open_pieces}
-            if not kept_to:
-                continue
-            kept_s = min(kept_to.values())
-            keys = [key for key, to_s in kept_to.items() if to_s == kept_s]
-            replicas = sum(len(self.shown[key]) for key in keys)
-            windows = min((piece.to_s - kept_s) // piece.level.seconds, -(-rows // replicas))
-            rows = max(rows - windows * replicas, 0)
-            steps[piece.level.name].append(_Step(piece, kept_s, kept_s + windows * piece.level.seconds, keys))
+            behind = {to_s for to_s in kept_to.values() if to_s < piece.to_s}
+            # Endpoints that are complete do not wait for those that are not: their own step only checks them.
+            for kept_s in {min(behind), piece.to_s} if behind else {piece.to_s}:
+                keys = [key for key, to_s in kept_to.items() if to_s == kept_s]
+                if keys:
+                    replicas = sum(len(self.shown[key]) for key in keys)
+                    windows = min((piece.to_s - kept_s) // piece.level.seconds, -(-rows // replicas))
+                    rows = max(rows - windows * replicas, 0)
+                    to_s = kept_s + windows * piece.level.seconds
+                    steps[piece.level.name, bool(behind) and kept_s == piece.to_s].append(
+                        _Step(piece, kept_s, to_s, keys)
+                    )
         async with query_group() as group:
-            for of_level in steps.values():
-                group.create_task(self._take(of_level, open_pieces))
+            for taken in steps.values():
+                group.create_task(self._take(taken, open_pieces))
 
     async def _take(self, steps: list[_Step], open_pieces: set[tuple[Key, Piece]]) -> None:
         """Take steps of one level."""
@@ -319,6 +388,17 @@ class _Reading:
         revisions = await self._revisions(level, steps, scope)
         ahead = [Piece(level, step.kept_s, step.to_s) for step in steps]
         durations = await self._durations(level, ahead, scope)
+        await asyncio.to_thread(self._keep, steps, revisions, durations, open_pieces)
+
+    def _keep(
+        self,
+        steps: list[_Step],
+        revisions: Mapping[tuple[Key, int], tuple[Revision, Revision]],
+        durations: Mapping[tuple[Key, int], _Found],
+        open_pieces: set[tuple[Key, Piece]],
+    ) -> None:
+        """Add what was found to what is kept, where that is still as it was."""
+        level = steps[0].piece.level
         for number, step in enumerate(steps, 1):
             start = level.name, step.piece.from_s
             for key in step.keys:
@@ -355,9 +435,9 @@ class _Reading:
         }
 
     async def _durations(
-        self, level: RollupLevel, ranges: list[Piece], scope: Scope
+        self, level: RollupLevel, ranges: list[Piece], scope: Scope, only: Collection[str] = ()
     ) -> dict[tuple[Key, int], _Found]:
-        """Return the durations of each endpoint and range (by number, from 1)."""
+        """Return the durations of each endpoint and range (by number, from 1); if named, of `only` these replicas."""
         if all(each.from_s >= each.to_s for each in ranges):
             return {}
         parameters = {
@@ -366,17 +446,27 @@ class _Reading:
             "begins": [each.from_s for each in ranges],
             "ends": [each.to_s for each in ranges],
         }
-        return parse_durations(await self.reader.read(scope.sql(durations_sql(level)), parameters))
+        sql = durations_sql(level)
+        if only:
+            sql, parameters = (
+                sql.replace("WHOSE", f"WHOSE AND {NAMED}", 1),
+                parameters | {"names": sorted(only)},
+            )
+        return await asyncio.to_thread(parse_durations, await self.reader.read(scope.sql(sql), parameters))
+
+    def _all_histograms(
+        self, newest: Mapping[tuple[Key, int], _Found], unknown: Collection[Key]
+    ) -> dict[Key, dict[str, ReplicaHistograms]]:
+        return {
+            key: self._histograms(key, newest.get((key, 1), {})) for key in self.shown if key not in unknown
+        }
 
     def _histograms(self, key: Key, newest: _Found) -> dict[str, ReplicaHistograms]:
         endpoint = self.endpoints[key]
         if endpoint.total is None:
+            found = [kept.found for kept in endpoint.kept.values()]
             endpoint.total = {
-                (replica, phase): merge(
-                    kept.found.get((replica, phase), NO_DURATIONS) for kept in endpoint.kept.values()
-                )
-                for replica in self.shown[key]
-                for phase in PHASES
+                of: merge(part.get(of, NO_DURATIONS) for part in found) for of in set().union(*found)
             }
         return {
             replica: ReplicaHistograms(

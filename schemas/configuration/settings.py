@@ -123,6 +123,14 @@ SETTINGS: Mapping[str, Setting] = {
         "the path of a file whose first line is the key's password", "/run/secrets/key", "--kafka-key-password-file"
     ),
     "kafka_check_hostname": Setting(_ON_OR_OFF, "off", "--kafka-check-hostname"),
+    "kafka_retention_hours": Setting(
+        "a whole number of hours, 24 or more", "168", "--retention-hours"
+    ),
+    "kafka_retention_bytes": Setting(
+        "a whole number of bytes for each partition, 67108864 or more, or -1 for no limit",
+        "10737418240",
+        "--retention-bytes",
+    ),
     # `agent kubernetes`
     "endpoint_label": Setting("the key of a pod label", "app.kubernetes.io/name", "--endpoint-label"),
     "replica_from": Setting("name, uid, label:KEY or annotation:KEY", "name", "--replica-from"),

@@ -136,8 +136,10 @@ TTL chunk_time + INTERVAL 8 DAY
 SETTINGS ttl_only_drop_parts = 1
 COMMENT 'The fold''s state of each boot after each chunk, from which a restarted worker continues';
 
+-- Without PARTITION BY it would have that of boot_states: a row for each day of a boot, never merged.
 CREATE TABLE IF NOT EXISTS boots {on_cluster} AS boot_states
 ENGINE = {replicated}ReplacingMergeTree(version)
+PARTITION BY tuple()
 ORDER BY (namespace, endpoint, replica_id, boot_id, stream, partition)
 COMMENT 'The newest state of each boot, kept forever: one row per boot with cumulative counts, levels and totals';
 

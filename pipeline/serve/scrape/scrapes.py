@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -37,6 +38,12 @@ GZIP_FROM_BYTES = 1400
 """A smaller body fits into one packet uncompressed."""
 _HISTOGRAMS = (names.LATENCY_SECONDS.name, names.TIME_TO_FIRST_BYTE_SECONDS.name)
 
+HISTOGRAMS_WITHIN_S = 3.0
+"""Scrapers give up after 10 s, and then have nothing. What was read until then is kept."""
+MOST_AT_ONCE = 16
+"""Different scrapes of one namespace that are computed at once: more than its scrapers need."""
+LARGE_FROM_REPLICAS = 300
+"""Rendering more takes a tenth of a second or longer."""
 ENDPOINT_LABELS = ("endpoint_namespace", "endpoint_name")
 """Labels of samples beside those of other endpoints: `namespace` and `endpoint` are often labels of scrape targets."""
 
@@ -48,11 +55,16 @@ def compress(body: bytes) -> bytes:
     return gzip.compress(body, compresslevel=1, mtime=0)
 
 
+class TooManyScrapesError(Exception):
+    """More different scrapes of one namespace at once than are served."""
+
+
 @dataclass(slots=True)
 class RenderedExposition:
-    """Families and the bodies rendered so far."""
+    """Families and the bodies rendered so far; `turns` limits how many are rendered at once."""
 
     families: tuple[MetricFamily, ...]
+    turns: asyncio.Semaphore
     _bodies: dict[tuple[Format, bool], bytes] = field(default_factory=dict)
     _rendering: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -67,16 +79,36 @@ class RenderedExposition:
     async def _made(self, form: Format, compressed: bool) -> bytes:
         body = self._bodies.get((form, compressed))
         if body is None:
-            if compressed:
-                body = await asyncio.to_thread(compress, await self._made(form, False))
-            else:
-                body = await asyncio.to_thread(form.render, self.families)
+            plain = await self._made(form, False) if compressed else b""
+            async with self.turns:
+                if compressed:
+                    body = await asyncio.to_thread(compress, plain)
+                else:
+                    body = await asyncio.to_thread(form.render, self.families)
             self._bodies[form, compressed] = body
         return body
 
 
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """What was read of a scope."""
+
+    metrics: ScopeMetrics
+    histograms: Histograms
+    signals: Mapping[Key, EndpointSignals]
+
+    @property
+    def replicas(self) -> int:
+        """Return the number of replicas."""
+        return sum(len(each.replicas) for each in self.metrics.endpoints.values())
+
+
 class Scrapes:
-    """Answers scrapes from a bounded cache in front of the queries."""
+    """Answers scrapes from a bounded cache in front of the queries.
+
+    What is read of a scope is shared by all selections from it. Large expositions are rendered one after another, so
+    that small ones of others do not wait for them.
+    """
 
     def __init__(
         self,
@@ -94,9 +126,12 @@ class Scrapes:
         self._now = now
         self._histograms = HistogramReader(reader, entries)
         self._progress = progress
+        self._numbers: SharedCache[tuple[Scope, bool], _Numbers] = SharedCache(keep_s, entries, clock)
         self._cache: SharedCache[tuple[Scope, Selection], RenderedExposition | None] = SharedCache(
             keep_s, entries, clock
         )
+        self._large_turns, self._small_turns = asyncio.Semaphore(1), asyncio.Semaphore(4)
+        self._at_once: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._cache)
@@ -104,33 +139,51 @@ class Scrapes:
     async def scrape(
         self, scope: Scope, selection: Selection = ALL
     ) -> tuple[RenderedExposition | None, Outcome]:
-        """Return the exposition of the scope's endpoints, or None if there are none; raises StoreError.
+        """Return the exposition of the scope's endpoints, or None if there are none, or none of the selected ones.
 
-        The samples of a single endpoint have no labels that name it.
+        The samples of a single endpoint have no labels that name it. Raises StoreError and TooManyScrapesError.
         """
-        return await self._cache.get((scope, selection), lambda: self._read(scope, selection))
+        return await self._cache.get((scope, selection), lambda: self._limited(scope, selection))
 
-    async def _read(self, scope: Scope, selection: Selection) -> RenderedExposition | None:
+    async def _limited(self, scope: Scope, selection: Selection) -> RenderedExposition | None:
+        if not scope.endpoint and self._at_once[scope.namespace] >= MOST_AT_ONCE:
+            raise TooManyScrapesError
+        self._at_once[scope.namespace] += 1
+        try:
+            return await self._exposition(scope, selection)
+        finally:
+            self._at_once[scope.namespace] -= 1
+            self._at_once += Counter()  # without those that are 0
+
+    async def _exposition(self, scope: Scope, selection: Selection) -> RenderedExposition | None:
         is_one = bool(scope.endpoint)
-        if selection.endpoints is not None and scope.namespace:
-            scope = scope.of(Key(scope.namespace, name) for name in selection.endpoints)
+        if scope.namespace and selection.endpoints is not None and len(selection.endpoints) == 1:
+            (only,) = selection.endpoints
+            scope = Scope(scope.namespace, only)
+        with_histograms = selection.has_any_family(_HISTOGRAMS)
+        numbers, _ = await self._numbers.get(
+            (scope, with_histograms), lambda: self._read(scope, with_histograms=with_histograms)
+        )
+        if not any(selection.has_endpoint(key.endpoint) for key in numbers.metrics.endpoints):
+            return None
+        turns = self._large_turns if numbers.replicas > LARGE_FROM_REPLICAS else self._small_turns
+        async with turns:
+            families = await asyncio.to_thread(_families, numbers, selection, is_one=is_one)
+        return RenderedExposition(families, turns)
+
+    async def _read(self, scope: Scope, *, with_histograms: bool) -> _Numbers:
         now = self._now()
         async with query_group() as group:
-            metrics = group.create_task(self._metrics(scope, selection, now))
+            metrics = group.create_task(self._metrics(scope, now, with_histograms=with_histograms))
             signals = group.create_task(read_all_signals(self._reader, now, scope))
-        found, histograms = metrics.result()
-        if not found.endpoints:
-            return None
-        return RenderedExposition(
-            await asyncio.to_thread(_families, found, histograms, signals.result(), selection, is_one=is_one)
-        )
+        return _Numbers(*metrics.result(), signals.result())
 
     async def _metrics(
-        self, scope: Scope, selection: Selection, now: datetime
+        self, scope: Scope, now: datetime, *, with_histograms: bool
     ) -> tuple[ScopeMetrics, Histograms]:
         """Return the numbers of the endpoints, and the histograms of the replicas in them."""
         found = await read_metrics(self._reader, scope, now, self._settings)
-        if not selection.has_any_family(_HISTOGRAMS):
+        if not with_histograms:
             return found, {}
         shown = {
             key: {
@@ -141,27 +194,23 @@ class Scrapes:
             for key, metrics in found.endpoints.items()
         }
         try:
-            histograms = await self._histograms.read(
-                scope, shown, found.heard_from, int(now.timestamp()), await self._progress()
-            )
-        except StoreError as error:  # all other figures are there
-            log.warning("the histograms of %s are left out: %s", scope, error)
+            async with asyncio.timeout(HISTOGRAMS_WITHIN_S):
+                histograms = await self._histograms.read(
+                    scope, shown, found.heard_from, int(now.timestamp()), await self._progress()
+                )
+        except (StoreError, TimeoutError) as error:  # all other figures are there
+            why = str(error) or f"they took longer than {HISTOGRAMS_WITHIN_S:g} s"
+            log.warning("the histograms of %s are left out: %s", scope, why)
             histograms = {}
         return found, histograms
 
 
-def _families(
-    found: ScopeMetrics,
-    histograms: Histograms,
-    signals: Mapping[Key, EndpointSignals],
-    selection: Selection,
-    *,
-    is_one: bool,
-) -> tuple[MetricFamily, ...]:
+def _families(numbers: _Numbers, selection: Selection, *, is_one: bool) -> tuple[MetricFamily, ...]:
     parts = []
-    for key, metrics in found.endpoints.items():
+    for key, metrics in numbers.metrics.endpoints.items():
         if selection.has_endpoint(key.endpoint):
             of: Labels = () if is_one else tuple(zip(ENDPOINT_LABELS, key, strict=True))
-            parts.append(endpoint_families(metrics, histograms.get(key, {}), of=of, selection=selection))
-            parts.append(signal_families(signals.get(key), of=of, selection=selection))
+            histograms, signals = numbers.histograms.get(key, {}), numbers.signals.get(key)
+            parts.append(endpoint_families(metrics, histograms, of=of, selection=selection))
+            parts.append(signal_families(signals, of=of, selection=selection))
     return merge(parts)

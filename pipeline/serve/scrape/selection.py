@@ -9,6 +9,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from endpoint_analytics.schemas.errors import InvalidMessageError
+from endpoint_analytics.schemas.identity import check_name
+
 _FAMILIES, _ENDPOINTS, _REPLICAS = "name[]", "endpoint_name[]", "replica_id[]"
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]{0,254}", re.ASCII)
 _SUFFIXES = ("_total", "_bucket", "_count", "_sum")
@@ -73,6 +76,11 @@ def parse_selection(parameters: Iterable[tuple[str, str]], *, of_one: bool) -> S
     for value in found.get(_FAMILIES, ()):
         if not _NAME.fullmatch(value):
             raise SelectionError(f"{_FAMILIES}={value[:64]!r} is not the name of a metric")
+    for value in found.get(_ENDPOINTS, ()):
+        try:
+            check_name("endpoint", value)
+        except InvalidMessageError as error:
+            raise SelectionError(f"{_ENDPOINTS}={value[:64]!r}: {error.detail}") from error
     families, endpoints, replicas = (
         frozenset(found[name]) if name in found else None for name in (_FAMILIES, _ENDPOINTS, _REPLICAS)
     )

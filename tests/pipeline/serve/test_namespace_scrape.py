@@ -95,6 +95,9 @@ def test_a_namespace_without_endpoints_is_not_found(service, operator_token):
     answer = get(service, operator_token, "/v2/endpoint/nobody/open-metrics")
     assert (answer.status, "no endpoint in namespace 'nobody'" in answer.text) == (404, True)
     assert get(service, operator_token, "/v2/endpoint/%20/open-metrics").status == 404
+    for path in ("/v2/endpoint/acme/open-metrics", "/v2/open-metrics"):
+        answer = get(service, operator_token, f"{path}?endpoint_name[]=nothing&endpoint_name[]=nobody")
+        assert (answer.status, "no endpoint named nobody, nothing" in answer.text) == (404, True)
 
 
 @pytest.mark.parametrize("path", ["/v2/endpoint/acme/open-metrics", "/v2/open-metrics"])
@@ -132,6 +135,7 @@ def test_one_endpoint_can_be_chosen_from_too(service, token):
     [
         ("name=http_requests", "unknown parameter 'name': expected name[], endpoint_name[] or replica_id[]"),
         ("name[]=a%20b", "'a b' is not the name of a metric"),
+        ("endpoint_name[]=", "endpoint_name[]=''"),
         (
             "&".join(f"replica_id[]=r{number}" for number in range(201)),
             "more than 200 values of replica_id[]",

@@ -21,6 +21,7 @@ from endpoint_analytics.pipeline.store.endpoint_metrics import HeardFrom
 from endpoint_analytics.pipeline.store.histograms import (
     FURTHEST_BEHIND_S,
     HistogramReader,
+    _by_lateness,
     boundaries,
     pieces,
 )
@@ -37,8 +38,10 @@ class CountingReader:
     def __init__(self, client) -> None:
         self._client = client
         self.asked: Counter[str] = Counter()
+        self.named: list[tuple[str, ...]] = []
 
     async def read(self, sql, parameters):
+        self.named.append(tuple(parameters.get("names", ())))
         for table in ("request_hours", "request_minutes", "request_windows"):
             if f"FROM {table} FINAL" in sql:
                 self.asked[table] += 1
@@ -161,6 +164,92 @@ def test_what_takes_long_is_read_in_steps_and_unknown_until_then(filled, made, m
     assert 2 < scrapes < 200
     assert found["r1"].durations["latency"] == truth(made, "r1", "latency")
     assert read(histograms, progress) == found
+
+
+def test_a_replica_that_comes_back_is_read_alone(filled, made):
+    """Others are not read again for it, and it has all its requests."""
+    reader = CountingReader(filled)
+    histograms, progress = HistogramReader(reader, 10), settled(filled)
+    read(histograms, progress, replicas=("r1", "r2"))
+    reader.asked.clear()
+    found = read(histograms, progress, replicas=("r1", "r2", "r3"))
+    assert found["r3"].durations["latency"] == truth(made, "r3", "latency")
+    assert {names for names in reader.named if names} == {("r3",)}
+    reader.asked.clear()
+    assert read(histograms, progress, replicas=("r1", "r2", "r3")) == found
+    assert reader.asked == {"request_windows": 1}
+
+
+def test_a_replica_that_was_absent_for_one_scrape(filled, made):
+    """What is kept of it is still there, although nothing was read meanwhile, or only of others."""
+    progress = settled(filled)
+    histograms = HistogramReader(CountingReader(filled), 10)
+    everything = read(histograms, progress)
+    for absent, present in (("r1", "r2"), ("r2", "r1")):
+        earlier = replace(progress, minute_to=progress.minute_to - 600)
+        read(histograms, earlier, NOW_S - 600, replicas=(present,))
+        found = read(histograms, progress, replicas=("r1", "r2"))
+        assert found == everything, absent
+
+
+def test_a_replica_that_turns_out_to_be_older_is_read_again(filled, made):
+    """Its first windows were rolled up before its agent's row was stored."""
+    progress = settled(filled)
+    histograms = HistogramReader(CountingReader(filled), 10)
+    read(histograms, progress, first_s=BEGIN_S + 2 * 3600)
+    found = read(histograms, progress, first_s=BEGIN_S)
+    assert found["r1"].durations["latency"] == truth(made, "r1", "latency")
+
+
+def test_an_endpoint_that_is_read_again_does_not_hide_the_others(filled, made, monkeypatch):
+    """Nor does one of which too much is to be read for one scrape."""
+    histograms, progress = HistogramReader(CountingReader(filled), 1), settled(filled)
+    other = Key("acme", "other")
+    first = {KEY: {"r1": BEGIN_S}, other: {"r1": NOW_S}}
+    asyncio.run(histograms.read(Scope("acme"), first, HEARD, NOW_S, progress))
+    monkeypatch.setattr("endpoint_analytics.pipeline.store.histograms.ROWS_AT_ONCE", 10)
+    monkeypatch.setattr("endpoint_analytics.pipeline.store.histograms.STEPS_AT_ONCE", 1)
+    fresh = {KEY: {"r1": BEGIN_S}, other: {"r1": NOW_S}, Key("acme", "new"): {"r1": BEGIN_S}}
+    found = asyncio.run(histograms.read(Scope("acme"), fresh, HEARD, NOW_S, progress))
+    assert found.keys() == {KEY, other}
+    assert found[KEY]["r1"].durations["latency"] == truth(made, "r1", "latency")
+    # A scrape of one endpoint does not drop what is kept of the others.
+    asyncio.run(histograms.read(Scope(*other), {other: {"r1": NOW_S}}, HEARD, NOW_S, progress))
+    reader = histograms._reader
+    reader.asked.clear()
+    asyncio.run(histograms.read(Scope(*KEY), {KEY: {"r1": BEGIN_S}}, HEARD, NOW_S, progress))
+    assert reader.asked == {"request_windows": 1}
+
+
+def test_a_merge_in_the_background_changes_nothing(filled, made):
+    """Rows that replace each other are merged at any time."""
+    asyncio.run(roll_up(ClientExecutor(filled)))
+    filled.command(
+        "INSERT INTO request_minutes SELECT * FROM request_minutes FINAL WHERE replica_id = ''"
+    )  # each row twice
+    reader = CountingReader(filled)
+    histograms, progress = HistogramReader(reader, 10), settled(filled)
+    first = read(histograms, progress)
+    filled.command("OPTIMIZE TABLE request_minutes FINAL")
+    reader.asked.clear()
+    assert read(histograms, progress) == first
+    assert reader.asked == {"request_windows": 1}
+
+
+def test_one_that_is_late_does_not_make_the_others_expensive():
+    groups = _by_lateness(
+        {Key("a", name): {} for name in ("fresh", "late", "later", "very-late", "hours")},
+        {
+            Key("a", "late"): {"10S": 9_900},
+            Key("a", "later"): {"10S": 9_800},
+            Key("a", "very-late"): {"10S": 7_000},
+            Key("a", "hours"): {"1MIN": 5_000},
+        },
+        10_000,
+    )
+    assert {tuple(key.endpoint for key in keys): oldest for oldest, keys in groups} == {
+        ("fresh",): (0, 0), ("late", "later"): (9_800, 0), ("very-late",): (7_000, 0), ("hours",): (0, 5_000),
+    }  # fmt: skip
 
 
 def test_scrapes_of_one_and_of_all_may_run_at_once(filled, made):

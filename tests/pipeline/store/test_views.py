@@ -1,9 +1,9 @@
 """What analysts see: the views over rows of several chunks, versions and boots, and comments on everything."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.pipeline.store.rows import event, hardware, insert, window
+from tests.pipeline.store.rows import boot, event, hardware, insert, window
 
 from endpoint_analytics.pipeline.core.sketch import value_of
 
@@ -87,3 +87,16 @@ def test_every_table_and_column_has_a_comment(client):
         "AND table != 'boots_from_states'"
     ).result_rows
     assert bare == []
+
+
+def test_a_boot_has_one_row_however_long_it_lives(client):
+    """The table is kept forever: with a row for each day, reading it would take ever longer."""
+    days = [
+        boot(NOW - timedelta(days=day), boot_id="old", version=9 - day, chunk=9 - day) for day in range(5)
+    ]
+    for row in days:
+        insert(client, "boot_states", [row])
+    client.command("OPTIMIZE TABLE boots FINAL")
+    assert client.query("SELECT count(), max(version) FROM boots WHERE boot_id = 'old'").result_rows == [
+        (1, 9)
+    ]
