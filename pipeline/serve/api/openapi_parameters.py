@@ -139,7 +139,7 @@ PARAMETERS: dict[str, Parameter] = {
         {"type": "string", "pattern": f"^{METRIC_FAMILY}{_END}"},
         "Only these families, by their name or by that of a sample such as `http_requests_total`; absent: all",
     ),
-    "endpoint_name": _selected("endpoint_name[]", {"type": "string"}, "Only these endpoints; absent: all"),
+    "endpoint_name": _selected("endpoint_name[]", _NAMED, "Only these endpoints; absent: all"),
     "replica_id": _selected(
         "replica_id[]",
         {"type": "string"},

@@ -78,7 +78,7 @@ _FAILURES: dict[int, tuple[str, str, str, str]] = {
         "its log has the traceback",
     ),
     503: (
-        "ClickHouse does not answer in time, or nothing current is known",
+        "ClickHouse does not answer in time, too much is asked at once, or nothing current is known",
         "ClickHouse cannot be queried right now",
         "ClickHouse",
         "try again",
