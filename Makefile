@@ -86,7 +86,7 @@ faults: $(READY) ## inject faults into every part, alone and combined: SEED=n of
 	@$(BIN)/python -m pytest tests/faults -m "slow or not slow" -q
 	@$(BIN)/python -m tests.faults.campaign $(if $(SEED),--seed $(SEED)) --seeds $(or $(SEEDS),10) --seconds $(or $(SECONDS),30) --busy $(or $(BUSY),0)
 
-test-kubernetes: $(READY) ## test the Kubernetes agent and autoscaling with a real kube-apiserver, which is built first (15 min, needs Go)
+test-kubernetes: $(READY) ## test the Kubernetes agent, autoscaling and the Helm chart with a real kube-apiserver, which is built first (20 min, needs Go)
 	@$(BIN)/python -m tests.agents.kubernetes.real.kube_apiserver
 	@$(BIN)/python -m pytest tests/agents/kubernetes/real -m slow -q
 

@@ -1,1 +1,1 @@
-"""Deployment across machines: topics, container images, Kubernetes manifests, autoscaling."""
+"""Deployment across machines: topics, images, Helm chart, Kubernetes manifests, Compose, systemd, autoscaling."""

@@ -46,7 +46,7 @@ class Health:
     async def _look(self) -> str | None:
         try:
             rows = await self._database.read(APPLIED, {})
-            schema_state(self._known, rows).check(self._database.where)
+            schema_state(self._known, rows).check_readable(self._database.where)
         except StoreError as error:
             return str(error)
         return None

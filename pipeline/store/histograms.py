@@ -53,9 +53,9 @@ LATENESS_S = (300, 900)
 """Endpoints with rows that are not rolled up are read together up to this age of the oldest one."""
 MOST_RETURNED = 200
 """Replicas that came back are read by name, up to so many; for more, all of their endpoint is read again."""
-ROWS_AT_ONCE = 100_000
-"""Rows that one query reads, about a second of one core."""
-STEPS_AT_ONCE = 4
+ROWS_AT_ONCE = 50_000
+"""Rows that one query reads, about half a second of one core."""
+STEPS_AT_ONCE = 8
 """Queries of a level in one scrape for what is not kept yet. If more are needed, the next scrapes continue."""
 _SLACK_S = 10
 """A rollup may have missed rows that were stored less than this before it looked."""

@@ -74,6 +74,16 @@ class SchemaState:
                 f"{where} has migration {max(unknown)}, but the newest that this version of endpoint-analytics knows "
                 f"is {max(self.known, default=0)}: run the newer version"
             )
+        self._check_complete(where)
+
+    def check_readable(self, where: str) -> None:
+        """Raise a StoreError unless the database has all that this version reads. A newer one has: migrations only add,
+        so that parts of the old version go on while others are replaced.
+        """
+        self.check_same(where)
+        self._check_complete(where)
+
+    def _check_complete(self, where: str) -> None:
         if self.missing:
             raise SchemaMissingError(
                 f"{where} lacks migration {', '.join(map(str, self.missing))}: "

@@ -258,12 +258,15 @@ PARTS = {
     "ClickHouse": lambda stack: stack.clickhouse.pid,
     "query service": lambda stack: stack.serve.pid,
 }
+SLOW = ("Kafka", "query service")
 STILL_ANSWERING = {"query service": ("sql",)}
 """Outlets that continue: SQL does not go through the query service."""
 
 
 @pytest.mark.parametrize("seconds", [LATE_S, pytest.param(60, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize(
+    "part", [pytest.param(part, marks=[pytest.mark.slow] if part in SLOW else []) for part in PARTS]
+)
 def test_what_is_not_known_is_never_shown_as_none_or_failed(stack, replica, page, part, seconds) -> None:
     watch = Watch(stack)
     shown: list[set[str]] = []

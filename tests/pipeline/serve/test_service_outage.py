@@ -8,7 +8,8 @@ import pytest
 from tests.support.waiting import until
 
 from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
-from endpoint_analytics.pipeline.store.migrate import migrate
+from endpoint_analytics.pipeline.store.connect import connect
+from endpoint_analytics.pipeline.store.migrate import RECORD, migrate
 
 
 def test_it_waits_for_clickhouse_and_outlives_it(tmp_path, start_service):
@@ -49,6 +50,16 @@ def test_it_waits_for_clickhouse_and_outlives_it(tmp_path, start_service):
     with ClickHouseProcess(tmp_path / "clickhouse", port=port):
         until(lambda: service.get("/ready").status == 200)
     assert service.log.read_text().count("a query failed") <= 3  # once an outage, however often it was asked
+
+
+def test_a_newer_database_is_ready(server, start_service):
+    """Its migrations have run, and services of the old version are replaced one after another."""
+    config = server.config(f"newer_{uuid.uuid4().hex[:8]}")
+    migrate(config)
+    client = connect(config)
+    client.command(RECORD, parameters={"number": 999, "name": "later", "digest": "f" * 64, "by": "9.9"})
+    client.close()
+    assert start_service(config).get("/ready").status == 200
 
 
 def test_a_database_that_is_not_migrated_is_told(server, start_service):

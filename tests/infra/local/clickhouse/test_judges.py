@@ -55,6 +55,8 @@ def test_jdbc_with_its_defaults(server):
     assert errors["cancelled"]
 
 
+@pytest.mark.slow  # it is built first, which takes minutes on a fresh machine
+@pytest.mark.judge
 @pytest.mark.parametrize("compression", ["lz4", "zstd", "gzip", "none"])
 def test_clickhouse_go(server, compression):
     program = go_program(HERE / "clickhouse_go")
