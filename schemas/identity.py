@@ -11,7 +11,9 @@ from endpoint_analytics.schemas.limits import MAX_NAME_LENGTH
 UNASSIGNED = "unassigned"
 """The replica_id of requests held at the endpoint while no replica runs."""
 
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
+NAME = "[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
+"""The regular expression of a name, for documents; its length is limited too."""
+_NAME = re.compile(NAME, re.ASCII)
 
 
 def check_name(field: str, name: str) -> str:

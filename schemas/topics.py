@@ -35,5 +35,8 @@ AGENT_TOPICS = (REPLICAS, REQUESTS, HARDWARE, ENGINE)
 
 TOPICS = (REQUESTS, HARDWARE, ENGINE, REPLICAS, REJECTED, SIGNALS)
 
+ORIGIN_HEADER = "kubernetes-pod"
+"""The Kafka header of replica messages from the agent for Kubernetes: cluster/namespace/pod."""
+
 # The broker's clock timestamps every message: the worker's chunks and its limits on lateness depend on it.
 TOPIC_CONFIG = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(8 * 1024 * 1024)}

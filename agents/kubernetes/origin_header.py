@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-HEADER = "kubernetes-pod"
+from endpoint_analytics.schemas.topics import ORIGIN_HEADER
+
+HEADER = ORIGIN_HEADER
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -15,7 +15,7 @@ from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from endpoint_analytics.pipeline.serve.api.handlers import Api
-from endpoint_analytics.pipeline.serve.api.json_responses import failure
+from endpoint_analytics.pipeline.serve.api.json_responses import failure, status_failure
 from endpoint_analytics.pipeline.serve.api.query import QueryError
 from endpoint_analytics.pipeline.serve.application import Service
 from endpoint_analytics.pipeline.serve.http import responses
@@ -92,18 +92,25 @@ def _by_method(handlers: dict[str, Handler]) -> Handler:
 async def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    if request.url.path.startswith(_JSON_PATHS) and not request.url.path.endswith("/open-metrics"):
-        what = _LINES.get(error.status_code, error.detail)
-        response = failure(QueryError(what, "path", "see /openapi.json", error.status_code))
-        response.headers.update(error.headers or {})
-        return response
-    return responses.text(error.status_code, _LINES.get(error.status_code, error.detail), error.headers)
+    line = _LINES.get(error.status_code, error.detail)
+    return _failed(request.url.path, error.status_code, line, "path", error.headers)
 
 
-async def _bug(_request: Request, _error: Exception) -> Response:
-    return responses.text(
-        500, "internal error: this is a bug in the query service; its log has the traceback"
-    )
+async def _bug(request: Request, _error: Exception) -> Response:
+    line = "internal error: this is a bug in the query service; its log has the traceback"
+    return _failed(request.url.path, 500, line, "service")
+
+
+def _failed(
+    path: str, status: int, line: str, where: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return an error in the form that the other errors of this path have."""
+    if path.endswith("/open-metrics") or not path.startswith(_JSON_PATHS):
+        return responses.text(status, line, headers)
+    error = QueryError(line, where, "see /openapi.json", status)
+    response = status_failure(error) if path.startswith("/apis/") else failure(error)
+    response.headers.update(headers or {})
+    return response
 
 
 class Guard:
@@ -135,7 +142,8 @@ class Guard:
             await send(message)
 
         if _head_bytes(scope) > MAX_HEAD_BYTES:
-            refusal = responses.text(431, f"the request head is larger than {MAX_HEAD_BYTES} bytes")
+            line = f"the request head is larger than {MAX_HEAD_BYTES} bytes"
+            refusal = _failed(scope["path"], 431, line, "head")
             await refusal(scope, receive, counting)
         else:
             await self._inner(scope, receive, counting)

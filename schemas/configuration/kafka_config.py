@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from endpoint_analytics.schemas.brokers import DEFAULT_BOOTSTRAP_SERVERS, MECHANISMS, PROTOCOLS
 from endpoint_analytics.schemas.configuration.config_file import our_environment
 from endpoint_analytics.schemas.configuration.secret import read_secret
 from endpoint_analytics.schemas.configuration.settings import (
@@ -21,10 +22,6 @@ from endpoint_analytics.schemas.configuration.settings import (
     read_text,
 )
 from endpoint_analytics.schemas.topics import DEFAULT_PREFIX
-
-DEFAULT_BOOTSTRAP_SERVERS = "127.0.0.1:9092"
-PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
-MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 _TOPIC_PREFIX = re.compile(r"[A-Za-z0-9._-]{1,200}")
 

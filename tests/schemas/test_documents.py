@@ -1,7 +1,6 @@
 """The documents describe what the codec accepts: up to date, valid, complete, and correct for real messages."""
 
 import json
-import re
 
 import pytest
 from hypothesis import given
@@ -30,16 +29,9 @@ from endpoint_analytics.schemas.codec import (
     decode_signal,
     encode,
 )
-from endpoint_analytics.schemas.documents import (
-    DIRECTORY,
-    MESSAGES,
-    asyncapi_document,
-    documents,
-    main,
-    schema_document,
-)
+from endpoint_analytics.schemas.documents import DIRECTORY, documents, main, schema_document
 from endpoint_analytics.schemas.errors import InvalidMessageError
-from endpoint_analytics.schemas.topics import TOPICS
+from endpoint_analytics.schemas.message_schemas import MESSAGES
 
 NAMED = {message.name: message for message in MESSAGES}
 STRATEGIES = {
@@ -164,61 +156,3 @@ def test_the_schema_and_the_codec_refuse_the_same(name, changes):
     assert not VALIDATORS[name].is_valid(json.loads(data))
     with pytest.raises(InvalidMessageError):
         DECODERS[name](data)
-
-
-# AsyncAPI
-
-
-def references(node):
-    if isinstance(node, dict):
-        for name, value in node.items():
-            if name == "$ref":
-                yield value
-            else:
-                yield from references(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from references(value)
-
-
-def resolve(document, reference):
-    assert reference.startswith("#/")
-    for part in reference[2:].split("/"):
-        document = document[part]
-    return document
-
-
-def test_every_reference_leads_somewhere():
-    document = asyncapi_document()
-    found = set(references(document))
-    assert found
-    for reference in found:
-        assert resolve(document, reference)
-
-
-def test_every_topic_has_its_channel():
-    channels = asyncapi_document("acme")["channels"]
-    assert {name: channel["address"] for name, channel in channels.items()} == {
-        topic.suffix: topic.name("acme") for topic in TOPICS
-    }
-    for topic in TOPICS:
-        kafka = channels[topic.suffix]["bindings"]["kafka"]
-        assert kafka["topicConfiguration"]["retention.ms"] == topic.retention_ms
-        assert kafka["partitions"] == topic.partitions
-
-
-def test_every_message_is_in_one_channel_and_its_examples_are_valid():
-    document = asyncapi_document()
-    carried = [name for channel in document["channels"].values() for name in channel["messages"]]
-    assert sorted(carried) == sorted(NAMED)
-    for name, message in document["components"]["messages"].items():
-        schema = {"$ref": message["payload"]["$ref"], "components": document["components"]}
-        for example in message["examples"]:
-            Draft202012Validator(schema).validate(example["payload"])
-        assert resolve(document, message["payload"]["$ref"])["title"] == NAMED[name].type.__name__
-
-
-def test_names_are_what_asyncapi_allows():
-    document = asyncapi_document()
-    for part in ("messages", "schemas"):
-        assert all(re.fullmatch(r"[A-Za-z0-9._-]+", name) for name in document["components"][part])

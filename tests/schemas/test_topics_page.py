@@ -17,11 +17,12 @@ from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
 from endpoint_analytics.infra.local.kafka.process import KafkaProcess
 from endpoint_analytics.pipeline.core.partition import Bounds
 from endpoint_analytics.schemas.codec import encode
-from endpoint_analytics.schemas.documents import DIRECTORY, MESSAGES
+from endpoint_analytics.schemas.documents import DIRECTORY
 from endpoint_analytics.schemas.errors import Reason
 from endpoint_analytics.schemas.examples import REQUEST_BATCH
 from endpoint_analytics.schemas.identity import partition_key
 from endpoint_analytics.schemas.limits import MAX_MESSAGE_BYTES
+from endpoint_analytics.schemas.message_schemas import MESSAGES
 from endpoint_analytics.schemas.metrics import HEARTBEAT_TIMEOUT_S
 from endpoint_analytics.schemas.replicas import STATES
 from endpoint_analytics.schemas.topics import DAY_MS, DEFAULT_PREFIX, REQUESTS, TOPIC_CONFIG, TOPICS

@@ -13,7 +13,7 @@ from typing import TypeVar
 from endpoint_analytics.pipeline.serve.api import columns
 from endpoint_analytics.pipeline.serve.api import summary as summaries
 from endpoint_analytics.pipeline.serve.api.models import Answer, Group, Series, Summary
-from endpoint_analytics.pipeline.serve.api.openapi import MAX_POINTS
+from endpoint_analytics.pipeline.serve.api.openapi_parameters import MAX_POINTS
 from endpoint_analytics.pipeline.serve.api.query import Query, QueryError
 from endpoint_analytics.pipeline.store.conflicts import BatchConflict, read_conflicts
 from endpoint_analytics.pipeline.store.losses import LostRequests, read_losses

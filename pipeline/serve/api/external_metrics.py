@@ -20,6 +20,8 @@ from starlette.responses import Response
 from endpoint_analytics.pipeline.serve.api.authorization import ApiAccess
 from endpoint_analytics.pipeline.serve.api.external_models import (
     GROUP_VERSION,
+    METRICS,
+    OTHER_PARAMETERS,
     APIResource,
     APIResourceList,
     ExternalMetricValue,
@@ -30,27 +32,13 @@ from endpoint_analytics.pipeline.serve.api.external_models import (
 from endpoint_analytics.pipeline.serve.api.json_responses import plain_reply
 from endpoint_analytics.pipeline.serve.api.query import QueryError
 from endpoint_analytics.pipeline.serve.api.signals import Signals
-from endpoint_analytics.pipeline.store.signals import HARDWARE_WINDOW_S, WINDOW_S
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.identity import check_name
 
-# Metric -> the seconds over which it is a mean.
-METRICS: Mapping[str, int] = {
-    "pending_requests": WINDOW_S,
-    "pending_per_replica": WINDOW_S,
-    "active_requests": WINDOW_S,
-    "active_per_replica": WINDOW_S,
-    "cpu_percent": HARDWARE_WINDOW_S,
-    "memory_percent": HARDWARE_WINDOW_S,
-    "gpu_percent": HARDWARE_WINDOW_S,
-    "gpu_memory_percent": HARDWARE_WINDOW_S,
-}
 ANSWER_WITHIN_S = 2.0
 """Time limit for one value; after it, the value is reported as unknown."""
 _LABELS = ("endpoint", "namespace")
 _SELECT = "send labelSelector=endpoint=NAME, or endpoint=NAME,namespace=NAME"
-# Parameters that Kubernetes clients add to any list request; none changes the answer.
-_OTHERS = ("limit", "timeout", "timeoutSeconds", "resourceVersion", "pretty")
 
 
 async def resources(_: Request) -> Response:
@@ -70,6 +58,7 @@ async def values(request: Request, access: ApiAccess, signals: Signals) -> Respo
         raise QueryError(
             f"there is no metric {metric[:64]!r}", "path", f"use one of {', '.join(METRICS)}", 404
         )
+    _named(request.path_params["namespace"], labels)
     endpoint = _named(namespace, labels)
     found, value = await signals.value(namespace, endpoint, metric)
     item = ExternalMetricValue(
@@ -92,7 +81,7 @@ def parse_selector(items: Iterable[tuple[str, str]]) -> dict[str, str]:
     for name, value in items:
         if name == "labelSelector":
             selectors.append(value)
-        elif name not in _OTHERS:
+        elif name not in OTHER_PARAMETERS:
             raise QueryError(f"there is no parameter {name[:40]!r}", f"query parameter {name[:40]}", _SELECT)
     where = "query parameter labelSelector"
     if len(selectors) != 1:

@@ -1,22 +1,40 @@
 """Response models of the Kubernetes external metrics API, as the HorizontalPodAutoscaler controller reads them.
 
-Members have the names of k8s.io/metrics/pkg/apis/external_metrics/v1beta1 and of meta/v1. Only models and the format
-of a quantity belong here.
+Members have the names of k8s.io/metrics/pkg/apis/external_metrics/v1beta1 and of meta/v1. Only models, the names of
+metrics and parameters, and the format of a quantity belong here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from endpoint_analytics.pipeline.store.signals import HARDWARE_WINDOW_S, WINDOW_S
+
 GROUP_VERSION = "external.metrics.k8s.io/v1beta1"
+# Metric -> the seconds over which it is a mean.
+METRICS: Mapping[str, int] = {
+    "pending_requests": WINDOW_S,
+    "pending_per_replica": WINDOW_S,
+    "active_requests": WINDOW_S,
+    "active_per_replica": WINDOW_S,
+    "cpu_percent": HARDWARE_WINDOW_S,
+    "memory_percent": HARDWARE_WINDOW_S,
+    "gpu_percent": HARDWARE_WINDOW_S,
+    "gpu_memory_percent": HARDWARE_WINDOW_S,
+}
+# Parameters that Kubernetes clients add to any list request; none changes the answer.
+OTHER_PARAMETERS = ("limit", "timeout", "timeoutSeconds", "resourceVersion", "pretty")
 Quantity = Annotated[str, Meta(description="A number in thousandths: 1250m is 1.25", pattern=r"^[0-9]+m?$")]
 _REASONS = {
     400: "BadRequest",
     401: "Unauthorized",
     403: "Forbidden",
     404: "NotFound",
+    405: "MethodNotAllowed",
+    500: "InternalError",
     503: "ServiceUnavailable",
 }
 

@@ -11,15 +11,20 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from endpoint_analytics.pipeline.serve.api.models import GROUPS, PARTS, Group, Part
-from endpoint_analytics.pipeline.serve.api.openapi import DEFAULT_POINTS, MAX_POINTS
+from endpoint_analytics.pipeline.serve.api.openapi_parameters import (
+    DEFAULT_POINTS,
+    ENGINE_METRIC,
+    HARDWARE,
+    MAX_POINTS,
+    MAX_STEP_S,
+)
 from endpoint_analytics.pipeline.serve.api.parse_times import MomentError, parse_moment
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.identity import check_name
-from endpoint_analytics.schemas.metrics import HARDWARE_METRICS
 
 _Name = TypeVar("_Name", bound=str)
-METRICS = tuple(metric.name for metric in HARDWARE_METRICS)
-_ENGINE_METRIC = re.compile(r"engine_[a-z0-9_]{1,56}")
+METRICS = HARDWARE
+_ENGINE_METRIC = re.compile(ENGINE_METRIC)
 _MAX_METRICS = 128
 
 _MOMENTS = "write ISO 8601, Unix seconds, or now, now-15m, now-6h, now-30d"
@@ -76,7 +81,7 @@ def parse_query(
         endpoint=endpoint,
         from_text=given.get("from", "now-15m"),
         to_text=given.get("to", "now"),
-        step_s=_number(given, "step", 1, 400 * 86_400) if "step" in given else None,
+        step_s=_number(given, "step", 1, MAX_STEP_S) if "step" in given else None,
         points=_number(given, "points", 1, MAX_POINTS) if "points" in given else DEFAULT_POINTS,
         replica=_replica(given.get("replica", "")),
         groups=()
@@ -124,7 +129,7 @@ def _number(given: dict[str, str], name: str, least: int, most: int) -> int:
 
 
 def _list(name: str, text: str, allowed: Sequence[_Name]) -> list[_Name]:
-    chosen = [item.strip() for item in text.split(",") if item.strip()]
+    chosen = text.split(",") if text else []
     for item in chosen:
         _one_of(name, item, allowed)
     return [item for item in allowed if item in chosen]
@@ -132,9 +137,9 @@ def _list(name: str, text: str, allowed: Sequence[_Name]) -> list[_Name]:
 
 def _metrics(text: str) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
     """Return the hardware metrics and the serving engine metrics."""
-    chosen = {item.strip() for item in text.split(",") if item.strip()}
-    if not chosen:
+    if not text:
         return METRICS, None
+    chosen = set(text.split(","))
     engine = tuple(sorted(item for item in chosen if _ENGINE_METRIC.fullmatch(item)))
     if len(engine) > _MAX_METRICS:
         raise QueryError(
@@ -142,7 +147,10 @@ def _metrics(text: str) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
             "query parameter metrics",
             f"list at most {_MAX_METRICS}",
         )
-    return tuple(_list("metrics", ",".join(chosen - set(engine)), METRICS)), engine
+    hardware = chosen - set(engine)
+    for item in hardware:
+        _one_of("metrics", item, METRICS)
+    return tuple(item for item in METRICS if item in hardware), engine
 
 
 def _one_of(name: str, text: str, allowed: Sequence[str]) -> str:

@@ -35,7 +35,7 @@ async def create_session(request: Request, access: ApiAccess) -> Response:
     """
     refuse_other_sites(request, changes=True)
     if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
-        raise QueryError("the body is not JSON", "header Content-Type", _HINT)
+        raise QueryError("the body is not JSON", "header Content-Type", _HINT, 415)
     try:
         given = msgspec.json.decode(await _body(request), type=SignIn)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:

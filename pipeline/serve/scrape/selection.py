@@ -16,7 +16,7 @@ _FAMILIES, _ENDPOINTS, _REPLICAS = "name[]", "endpoint_name[]", "replica_id[]"
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]{0,254}", re.ASCII)
 _SUFFIXES = ("_total", "_bucket", "_count", "_sum")
 MAX_VALUES = 200
-"""Of each parameter."""
+"""Of each parameter, repeated ones included."""
 
 
 class SelectionError(ValueError):
@@ -62,15 +62,15 @@ ALL = Selection()
 def parse_selection(parameters: Iterable[tuple[str, str]], *, of_one: bool) -> Selection:
     """Return what the query parameters ask for, `of_one` endpoint or of several; raises SelectionError."""
     allowed = (_FAMILIES, _REPLICAS) if of_one else (_FAMILIES, _ENDPOINTS, _REPLICAS)
-    found: dict[str, set[str]] = {}
+    found: dict[str, list[str]] = {}
     for name, value in parameters:
         if name not in allowed:
             raise SelectionError(
                 f"unknown parameter {name[:64]!r}: expected {', '.join(allowed[:-1])} or {allowed[-1]}, "
                 "each any number of times"
             )
-        values = found.setdefault(name, set())
-        values.add(value)
+        values = found.setdefault(name, [])
+        values.append(value)
         if len(values) > MAX_VALUES:
             raise SelectionError(f"more than {MAX_VALUES} values of {name}: leave it out to get all")
     for value in found.get(_FAMILIES, ()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import selectors
 import signal
@@ -71,6 +72,14 @@ class ServeProcess:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
             connection.request(method, path, headers=headers or {})
+            return Answer(connection.getresponse())
+        finally:
+            connection.close()
+
+    def post(self, path: str, body: object) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
             return Answer(connection.getresponse())
         finally:
             connection.close()

@@ -4,9 +4,9 @@ import json
 import re
 from datetime import UTC, datetime
 
-import jsonschema
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from tests.pipeline.serve.api.openapi_document import check_answer
 from tests.pipeline.store.rows import boot, event, hardware, insert, setting, window
 
 from endpoint_analytics.pipeline.serve.api.external_metrics import METRICS, parse_selector
@@ -71,10 +71,7 @@ def document(service):
 
 
 def check(document, path, answer):
-    responses = document["paths"][PATHS[path]]["get"]["responses"]
-    shape = responses[str(answer.status)]["content"][answer.headers["content-type"]]["schema"]
-    schema = {**shape, "components": document["components"]}
-    jsonschema.Draft202012Validator(schema).validate(json.loads(answer.body))
+    check_answer(document, PATHS[path], answer)
 
 
 def test_json(get, document):

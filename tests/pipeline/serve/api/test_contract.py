@@ -2,11 +2,13 @@
 
 import gzip
 import json
+import re
 from datetime import UTC, datetime
 from importlib.metadata import version
 
 import jsonschema
 import pytest
+from tests.pipeline.serve.api.openapi_document import check_answer
 from tests.pipeline.store.rows import boot, event, hardware, insert, setting, window
 from tests.support.waiting import eventually
 
@@ -62,11 +64,8 @@ def document(service):
 
 
 def check(document, path, status, answer):
-    shape = document["paths"][path]["get"]["responses"][str(status)]["content"][
-        answer.headers["content-type"]
-    ]["schema"]
-    schema = {**shape, "components": document["components"]}
-    jsonschema.Draft202012Validator(schema).validate(json.loads(answer.body))
+    assert answer.status == status
+    check_answer(document, path, answer)
 
 
 @pytest.mark.parametrize(
@@ -115,10 +114,12 @@ def test_lists_and_the_document_itself(get, document):
         ("series?step=10&from=now-1d", "query parameter step"),
         ("series?points=2001", "query parameter points"),
         ("series?series=request", "query parameter series"),
+        ("series?series=requests,,latency", "query parameter series"),
         ("series?include=all", "query parameter include"),
         ("series?by=code", "query parameter by"),
         ("series?details=yes", "query parameter details"),
         ("series?metrics=cpu", "query parameter metrics"),
+        ("series?metrics=cpu_percent,", "query parameter metrics"),
         ("series?replica=a%20b", "query parameter replica"),
         ("series?since=then", "query parameter since"),
         ("summary?series=requests", "query parameter series"),
@@ -141,6 +142,68 @@ def test_what_is_not_there(get, service, operator_token):
         assert json.loads(answer.body)["hint"]
     answer = service.get(f"{ONE}/series", {"Authorization": f"Bearer {operator_token}"}, method="POST")
     assert (answer.status, "GET" in answer.headers["allow"]) == (405, True)
+
+
+def test_errors_outside_the_handlers_have_the_form_of_their_path(get):
+    long = {"X_Long": "x" * 17_000}
+    forms = {
+        f"{ONE}/series": "application/problem+json",
+        "/session": "application/problem+json",
+        "/apis/external.metrics.k8s.io/v1beta1": "application/json",
+        f"{ONE}/open-metrics": "text/plain; charset=utf-8",
+        "/health": "text/plain; charset=utf-8",
+    }
+    for path, form in forms.items():
+        answer = get(path, **long)
+        assert (answer.status, answer.headers["content-type"]) == (431, form), path
+        assert b"16384" in answer.body
+    missing = get("/apis/external.metrics.k8s.io/v1beta1/nothing")
+    assert (missing.status, json.loads(missing.body)["kind"]) == (404, "Status")
+
+
+def test_every_operation_is_named_described_and_has_an_example(document):
+    operations = [each for path in document["paths"].values() for each in path.values()]
+    identities = [each["operationId"] for each in operations]
+    assert len(set(identities)) == len(identities)
+    assert {tag for each in operations for tag in each["tags"]} == {tag["name"] for tag in document["tags"]}
+    schemes = set(document["components"]["securitySchemes"])
+    for each in operations:
+        assert re.fullmatch(r"[a-z]+[A-Za-z]*", each["operationId"])
+        assert each["summary"]
+        assert each["description"]
+        assert {"431", "500"} <= each["responses"].keys()
+        assert {name for way in each["security"] for name in way} <= schemes
+
+
+def test_the_document_has_every_path_of_the_service_but_the_page(document, service):
+    """Any other path is a 404 whose body says so; a documented one allows GET."""
+    for path in document["paths"]:
+        answer = service.get(re.sub(r"\{\w+\}", "x", path), method="PATCH")
+        assert (answer.status, "GET" in answer.headers["allow"]) == (405, True), path
+
+
+def test_every_example_is_valid(document):
+    def validate(schema, example):
+        jsonschema.Draft202012Validator({**schema, "components": document["components"]}).validate(example)
+
+    for parameter in document["components"]["parameters"].values():
+        for example in (parameter.get("example"), parameter["schema"].get("default")):
+            if example is not None:
+                validate(parameter["schema"], example)
+    responses = [
+        *document["components"]["responses"].values(),
+        *(
+            each
+            for path in document["paths"].values()
+            for one in path.values()
+            for each in one["responses"].values()
+        ),
+    ]
+    contents = [content for each in responses for content in each.get("content", {}).values()]
+    shown = [content for content in contents if "example" in content]
+    assert len(shown) > 40
+    for content in shown:
+        validate(content["schema"], content["example"])
 
 
 def test_the_token_decides_who_sees_what(service, token, operator_token):

@@ -269,7 +269,7 @@ def test_our_own_page_and_typed_addresses_are_not(service, token):
         ({}, {}, 400),
         ({"token": "x", "more": 1}, {}, 400),
         ({"token": "x" * 5000}, {}, 413),
-        ({"token": "x"}, {"Content_Type": "text/plain"}, 400),
+        ({"token": "x"}, {"Content_Type": "text/plain"}, 415),
     ],
 )
 def test_a_body_that_cannot_be_used(service, body, headers, status):
