@@ -16,7 +16,7 @@ from importlib.metadata import version
 
 from endpoint_analytics.agents.command.installation import install_command
 from endpoint_analytics.schemas.configuration.command_line import Parser
-from endpoint_analytics.schemas.configuration.config_file import our_environment
+from endpoint_analytics.schemas.configuration.config_file import our_environment, without_secrets
 from endpoint_analytics.schemas.configuration.settings import ConfigurationError, check_environment
 
 # command -> (module, one-line description for --help)
@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         module.add_arguments(subparser)
         arguments = subparser.parse_args(words[1:])
         check_environment(os.environ)
-        os.environ.update(our_environment())
+        os.environ.update(without_secrets(our_environment()))
         status: int = module.run(arguments)
     except ConfigurationError as error:
         print(f"endpoint-analytics {name}: {error}", file=sys.stderr)

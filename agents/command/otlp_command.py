@@ -41,6 +41,7 @@ from endpoint_analytics.agents.otlp.state_sender import StateSender
 from endpoint_analytics.agents.otlp.tally import Tally
 from endpoint_analytics.agents.otlp.topic_reader import TopicReader
 from endpoint_analytics.agents.proxy.settings import parse_listen
+from endpoint_analytics.schemas.configuration.config_file import our_environment
 from endpoint_analytics.schemas.configuration.kafka_client import make_ssl_context
 from endpoint_analytics.schemas.configuration.kafka_options import add_kafka_options, kafka_of
 from endpoint_analytics.schemas.configuration.settings import (
@@ -160,7 +161,7 @@ def settings_of(arguments: argparse.Namespace) -> OtlpSettings:
         group=arguments.group or f"{kafka.topic_prefix}.otlp",
         begin="earliest" if arguments.begin == "start" else "latest",
         fixed=Fixed(**names),
-        token=read_token(os.environ, arguments.token_file),
+        token=read_token(our_environment(), arguments.token_file),
         tls=make_tls(arguments.tls_certificate, arguments.tls_key),
         exclude_paths=tuple(paths),
         states=states,

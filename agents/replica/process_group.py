@@ -28,7 +28,7 @@ from endpoint_analytics.agents.core.file_lock import (
 )
 from endpoint_analytics.agents.core.lifecycle import may_follow
 from endpoint_analytics.schemas.configuration.config_file import our_environment
-from endpoint_analytics.schemas.configuration.settings import read_text
+from endpoint_analytics.schemas.configuration.settings import ConfigurationError, read_text
 from endpoint_analytics.schemas.replicas import State
 
 logger = logging.getLogger("endpoint_analytics")
@@ -206,8 +206,8 @@ def runtime_directory() -> Path | None:
     """
     if not CAN_LOCK:
         return None
-    named = read_text(our_environment(), "runtime_directory")
     try:
+        named = read_text(our_environment(), "runtime_directory")
         if named:
             directory = Path(named)
             directory.mkdir(parents=True, exist_ok=True)
@@ -215,7 +215,7 @@ def runtime_directory() -> Path | None:
         directory = Path(tempfile.gettempdir()) / f"endpoint-analytics-{os.getuid()}"
         directory.mkdir(mode=0o700, exist_ok=True)
         found = directory.lstat()
-    except OSError as error:
+    except (OSError, ConfigurationError) as error:  # the configuration file may just be edited
         logger.info("the processes of this replica have no directory to share: %s", error)
         return None
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:

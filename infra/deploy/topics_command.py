@@ -16,7 +16,6 @@ from endpoint_analytics.schemas.configuration.kafka_options import add_kafka_opt
 from endpoint_analytics.schemas.configuration.settings import (
     ConfigurationError,
     invalid_setting,
-    number_option,
     parse_number,
     read_text,
     variable_of,
@@ -42,13 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--retention-hours",
-        type=number_option(LEAST_RETENTION_HOURS, kind=int),
         metavar="N",
         help=f"how long Kafka keeps what agents sent (env: {variable_of('kafka_retention_hours')}; default: 168)",
     )
     parser.add_argument(
         "--retention-bytes",
-        type=number_option(-1, kind=int),
         metavar="N",
         help="how much it keeps of that in each partition, -1 for no limit "
         f"(env: {variable_of('kafka_retention_bytes')}; default: the broker's)",
@@ -60,7 +57,12 @@ def run(arguments: argparse.Namespace) -> int:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # failures are raised
     try:
         config = kafka_of(arguments)
-        retention = read_retention(os.environ, arguments.retention_hours, arguments.retention_bytes)
+        given = {
+            "kafka_retention_hours": arguments.retention_hours,
+            "kafka_retention_bytes": arguments.retention_bytes,
+        }
+        named = {variable_of(name): value for name, value in given.items() if value is not None}
+        retention = read_retention(os.environ | named)
         specs = topic_specs(
             config.topic_prefix, arguments.partitions, arguments.replication_factor, retention
         )
@@ -84,15 +86,11 @@ class LogRetention:
     size_bytes: int | None = None
 
 
-def read_retention(
-    environment: Mapping[str, str], hours: int | None = None, size_bytes: int | None = None
-) -> LogRetention:
-    """Return the retention: each argument, else its variable; raises ConfigurationError."""
+def read_retention(environment: Mapping[str, str]) -> LogRetention:
+    """Return the retention from the variables; raises ConfigurationError."""
     return LogRetention(
-        _setting("kafka_retention_hours", environment, LEAST_RETENTION_HOURS) if hours is None else hours,
-        _setting("kafka_retention_bytes", environment, LEAST_RETENTION_BYTES)
-        if size_bytes is None
-        else size_bytes,
+        _setting("kafka_retention_hours", environment, LEAST_RETENTION_HOURS),
+        _setting("kafka_retention_bytes", environment, LEAST_RETENTION_BYTES),
     )
 
 

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError as ClientError
 
 from endpoint_analytics.infra.deploy.topics import TopicState, describe_topics
+from endpoint_analytics.infra.deploy.topics_command import LEAST_RETENTION_BYTES, LEAST_RETENTION_HOURS
 from endpoint_analytics.infra.doctor.finding import Finding, failure, ok, warning
 from endpoint_analytics.schemas.configuration.kafka_client import client_settings, make_ssl_context
 from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
@@ -89,7 +90,14 @@ def check_topic(topic: Topic, name: str, state: TopicState | None) -> Sequence[F
                     "topics", f"{name}: {setting} is {value}, not {wanted}", f"{alter} {setting}={wanted}"
                 )
             )
-    if "delete" not in state.settings.get("cleanup.policy", "delete"):
+    for setting, least, unit in (
+        ("retention.ms", LEAST_RETENTION_HOURS * 3_600_000, "ms"),
+        ("retention.bytes", LEAST_RETENTION_BYTES, "bytes a partition"),
+    ):
+        if 0 <= int(state.settings.get(setting) or -1) < least and topic in AGENT_TOPICS:
+            text = f"{name} keeps {state.settings[setting]} {unit}: messages may be gone before a worker reads them"
+            found.append(warning("topics", text, f"{alter} {setting}={least}"))
+    if "compact" in state.settings.get("cleanup.policy", "delete"):
         found.append(
             failure("topics", f"{name} is compacted: messages are lost", f"{alter} cleanup.policy=delete")
         )

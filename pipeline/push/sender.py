@@ -53,6 +53,7 @@ class Sender:
     ) -> None:
         self.counts = PushCounts()
         self._url = url
+        self._shown = url.partition("?")[0]  # a query may have a token
         self._headers = {
             **headers,
             "Content-Type": "application/x-protobuf",
@@ -78,9 +79,12 @@ class Sender:
         """Send the message; return whether it was accepted, at `until_s` by the clock at the latest."""
         body = gzip.compress(message.SerializeToString(), compresslevel=1, mtime=0)
         pause_s = FIRST_PAUSE_S
+        refusal = "the interval is over"
         while True:
+            if self._clock() >= until_s:
+                return self._fail("given_up", refusal)
             self.counts.tries += 1
-            refusal, wait_s = await self._post(body)
+            refusal, wait_s = await self._post(body, min(TIMEOUT_S, until_s - self._clock()))
             if not refusal:
                 self._succeed()
                 return True
@@ -92,17 +96,20 @@ class Sender:
             await self._sleep(wait_s)
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
-    async def _post(self, body: bytes) -> tuple[str, float | None]:
+    async def _post(self, body: bytes, within_s: float) -> tuple[str, float | None]:
         """Return why it was not accepted ("" if it was), and how long to wait at least, None if it is final."""
         try:
-            async with self._session.post(self._url, data=body, allow_redirects=False) as answer:
+            limit = aiohttp.ClientTimeout(total=within_s)
+            async with self._session.post(
+                self._url, data=body, allow_redirects=False, timeout=limit
+            ) as answer:
                 if answer.status == 200:
                     self._note_partial_success(await answer.content.read(MAX_ANSWER_BYTES))
                     return "", None
                 wait_s = _seconds(answer.headers.get("Retry-After", ""))
                 return f"status {answer.status}", wait_s if answer.status in RETRIED else None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            return f"{type(error).__name__}: {error}", 0.0
+            return f"{type(error).__name__}: {error}".replace(self._url, self._shown), 0.0
 
     def _note_partial_success(self, body: bytes) -> None:
         try:
@@ -111,23 +118,19 @@ class Sender:
             return
         if partial.rejected_data_points:
             if not self.counts.rejected_points:
-                log.warning(
-                    "%s rejects some data points; further ones are only counted: %.300s",
-                    self._url,
-                    partial.error_message,
-                )
+                log.warning("%s rejects some data points; they are counted", self._shown)
             self.counts.rejected_points += partial.rejected_data_points
 
     def _succeed(self) -> None:
         self.counts.messages["accepted"] += 1
         if self._failing:
-            log.info("%s accepts metrics again", self._url)
+            log.info("%s accepts metrics again", self._shown)
             self._failing = ""
 
     def _fail(self, outcome: str, why: str) -> bool:
         self.counts.messages[outcome] += 1
         if why != self._failing:
-            log.error("%s does not accept metrics, newer ones follow: %s", self._url, why)
+            log.error("%s does not accept metrics, newer ones follow: %s", self._shown, why)
             self._failing = why
         return False
 

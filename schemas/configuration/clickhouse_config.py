@@ -7,12 +7,12 @@ and appears in no repr.
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from endpoint_analytics.schemas.configuration.command_line import refuse_secrets
+from endpoint_analytics.schemas.configuration.config_file import our_environment
 from endpoint_analytics.schemas.configuration.secret import read_secret
 from endpoint_analytics.schemas.configuration.settings import (
     ConfigurationError,
@@ -64,7 +64,7 @@ def _invalid(name: str, value: str, why: str = "") -> ClickHouseConfigError:
 
 def read_clickhouse_config(environment: Mapping[str, str] | None = None) -> ClickHouseConfig:
     """Return the configuration from ENDPOINT_ANALYTICS_CLICKHOUSE_* variables, with defaults for the rest."""
-    given = os.environ if environment is None else environment
+    given = our_environment() if environment is None else environment
     return ClickHouseConfig(
         url=read_text(given, "clickhouse_url") or DEFAULT_URL,
         user=read_text(given, "clickhouse_user") or "default",
@@ -108,7 +108,7 @@ def clickhouse_of(
     arguments: argparse.Namespace, environment: Mapping[str, str] | None = None
 ) -> ClickHouseConfig:
     """Return the configuration from parsed flags and the environment; raises ConfigurationError."""
-    given = dict(os.environ if environment is None else environment)
+    given = our_environment() if environment is None else dict(environment)
     if arguments.clickhouse_password_file:
         given[variable_of("clickhouse_password_file")] = arguments.clickhouse_password_file
         given.pop(variable_of("clickhouse_password"), None)

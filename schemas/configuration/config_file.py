@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from endpoint_analytics.schemas.configuration.settings import (
+    PREFIX,
     SETTINGS,
     ConfigurationError,
     invalid_setting,
@@ -37,7 +38,14 @@ def with_config_file(environment: Mapping[str, str]) -> dict[str, str]:
     path = read_text(environment, _SETTING)
     if not path:
         return dict(environment)
-    return {**_missing(read_config_file(Path(path).expanduser()), environment), **environment}
+    set_here = {name: value for name, value in environment.items() if value or not name.startswith(PREFIX)}
+    return {**_missing(read_config_file(Path(path).expanduser()), set_here), **set_here}
+
+
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without the values of secrets: what child processes may inherit of a file."""
+    secrets = {variable_of(name) for name, setting in SETTINGS.items() if setting.is_secret}
+    return {name: value for name, value in environment.items() if name not in secrets}
 
 
 def read_config_file(path: Path) -> dict[str, str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Mapping
 
 from endpoint_analytics.schemas.configuration.command_line import refuse_secrets
+from endpoint_analytics.schemas.configuration.config_file import our_environment
 from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig, read_kafka_config
 from endpoint_analytics.schemas.configuration.settings import PREFIX
 
@@ -67,7 +67,7 @@ def add_kafka_options(parser: argparse.ArgumentParser) -> None:
 
 def kafka_of(arguments: argparse.Namespace, environment: Mapping[str, str] | None = None) -> KafkaConfig:
     """Return the configuration from the options and the environment; raises ConfigurationError."""
-    values = dict(os.environ if environment is None else environment)
+    values = our_environment() if environment is None else dict(environment)
     for variable, _, _ in OPTIONS.values():
         value = getattr(arguments, f"kafka_option_{variable}", None)
         if value is not None:

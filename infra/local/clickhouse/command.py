@@ -20,6 +20,7 @@ from endpoint_analytics.infra.local.clickhouse.passwords import (
     forget_variable,
     password_file,
 )
+from endpoint_analytics.schemas.configuration.config_file import our_environment
 from endpoint_analytics.schemas.configuration.secret import read_secret
 from endpoint_analytics.schemas.configuration.settings import number_option, parse_list, variable_of
 
@@ -98,7 +99,7 @@ def _accounts(data: Path, writer: str) -> tuple[Account, Account]:
     data.parent.mkdir(parents=True, exist_ok=True)
     accounts = []
     for user, name in ((writer, "clickhouse_password"), (ANALYST, "clickhouse_analyst_password")):
-        password = read_secret(os.environ, name) or ensure_password(password_file(data, user))
+        password = read_secret(our_environment(), name) or ensure_password(password_file(data, user))
         forget_variable(variable_of(name))
         accounts.append(make_account(user, password, reads_only=user == ANALYST))
     return accounts[0], accounts[1]

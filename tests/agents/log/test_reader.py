@@ -15,6 +15,7 @@ from tests.agents.folded import fold
 from tests.agents.log.lines import nginx_line
 
 from endpoint_analytics.agents.core.config import AgentConfig, ConfigurationError
+from endpoint_analytics.agents.delivery.producer import Outgoing
 from endpoint_analytics.agents.log.formats import FORMATS, Parser, pattern_parser
 from endpoint_analytics.agents.log.position_file import BOOT_US, PositionFile, decode_entry, encode_entry
 from endpoint_analytics.agents.log.reader import AccessLogReader
@@ -38,10 +39,22 @@ class Topic:
         self.log: list[tuple[int, bytes]] = []
         self.crash: str | None = None
 
-    async def send(self, topic: str, key: bytes, message: bytes) -> None:
+        self.partitions: list[int | None] = []
+        self._partition: int | None = None
+
+    def partition(self, topic: str, key: bytes) -> int | None:
+        return self._partition
+
+    def forget_partition(self, topic: str, key: bytes) -> None:
+        self._partition = None
+
+    async def send(self, topic: str, message: Outgoing) -> None:
         if self.crash == "before":
             raise CrashError
-        self.log.append((time.time_ns() // 1_000_000, message))
+        self.log.append((time.time_ns() // 1_000_000, message.value))
+        self.partitions.append(message.partition)
+        if message.partition is None:
+            self._partition = 5
         if self.crash == "after":
             raise CrashError
 
@@ -257,3 +270,15 @@ def test_a_reading_has_begun_before_the_first_batch(tmp_path):
     append(path, nginx_line(time.time()))
     topic = Topic()
     assert run(path, topic).totals.finished == 1
+
+
+def test_a_boot_stays_in_its_partition_across_restarts(tmp_path):
+    """The topic may have more partitions by then, and another reader process chooses anew."""
+    path, topic = tmp_path / "access.log", Topic()
+    for _ in range(3):
+        append(path, nginx_line(time.time()))
+        run(path, topic)
+    assert topic.partitions[0] is None
+    after = Topic()
+    run(path, after)
+    assert set(after.partitions) == {5}

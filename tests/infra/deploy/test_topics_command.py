@@ -52,6 +52,13 @@ def test_retention_is_set_by_options_or_variables(
     said = capsys.readouterr().err
     assert "topic kept.requests: retention.ms is 172800000, should be 259200000" in said
     assert "kept.rejected" not in said  # for operators: as long as ever
+    assert main([*command, "--retention-hours", "5"]) == 2
+    assert (
+        "kafka_retention_hours is '5': expected a whole number of hours, 24 or more"
+        in capsys.readouterr().err
+    )
+    assert main([*command, "--retention-bytes", "0"]) == 2
+    assert "kafka_retention_bytes is '0'" in capsys.readouterr().err
     monkeypatch.setenv("ENDPOINT_ANALYTICS_KAFKA_RETENTION_BYTES", "1000")
     assert main(command) == 2
     assert "kafka_retention_bytes is '1000': expected a whole number of bytes" in capsys.readouterr().err

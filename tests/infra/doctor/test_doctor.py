@@ -111,7 +111,7 @@ def topic_setting(stack, **settings):
     [
         ("message.timestamp.type", "CreateTime", "--add-config message.timestamp.type=LogAppendTime"),
         ("max.message.bytes", "1000000", "--add-config max.message.bytes=8388608"),
-        ("cleanup.policy", "compact", "--add-config cleanup.policy=delete"),
+        ("cleanup.policy", "compact,delete", "--add-config cleanup.policy=delete"),
         ("min.insync.replicas", "2", "--add-config min.insync.replicas=1"),
     ],
 )
@@ -197,6 +197,8 @@ def test_settings_of_replicated_topics():
     assert (found.level, "one broker that restarts stops all writing" in found.text) == ("warning", True)
     (found,) = check_topic(REQUESTS, "t", state(**{"min.insync.replicas": "1"}))
     assert (found.level, "a message that one broker has counts as stored" in found.text) == ("warning", True)
+    (found,) = check_topic(REQUESTS, "t", state(**{"retention.ms": "60000"}))
+    assert (found.level, "may be gone before a worker reads them" in found.text) == ("warning", True)
     assert check_partitions({topic.name("t"): 8 for topic in TOPICS}, "t") == []
     (found,) = check_partitions({"t.requests": 16, "t.hardware": 8}, "t")
     assert "--partitions 16" in found.fix

@@ -7,7 +7,11 @@ import sys
 import pytest
 
 from endpoint_analytics.agents.core.config import read_config
-from endpoint_analytics.schemas.configuration.config_file import read_config_file, with_config_file
+from endpoint_analytics.schemas.configuration.config_file import (
+    read_config_file,
+    with_config_file,
+    without_secrets,
+)
 from endpoint_analytics.schemas.configuration.settings import ConfigurationError
 
 VARIABLE = "ENDPOINT_ANALYTICS_CONFIG_FILE"
@@ -55,6 +59,23 @@ def test_the_environment_takes_precedence(file):
     assert found["ENDPOINT_ANALYTICS_KAFKA"] == "b:2"
     assert found["ENDPOINT_ANALYTICS_KAFKA_USERNAME"] == "file"
     assert "ENDPOINT_ANALYTICS_KAFKA_PASSWORD_FILE" not in found  # both would be refused
+
+
+def test_an_empty_variable_is_not_set(file):
+    path = file('kafka = "a:1"\nkafka_password_file = "/run/secrets/kafka"\n')
+    empty = {"ENDPOINT_ANALYTICS_KAFKA": "", "ENDPOINT_ANALYTICS_KAFKA_PASSWORD": "", "OTHER": ""}
+    assert with_config_file({VARIABLE: str(path), **empty}) == {
+        VARIABLE: str(path),
+        "OTHER": "",
+        "ENDPOINT_ANALYTICS_KAFKA": "a:1",
+        "ENDPOINT_ANALYTICS_KAFKA_PASSWORD_FILE": "/run/secrets/kafka",
+    }
+
+
+def test_child_processes_do_not_inherit_the_secrets_of_the_file(file):
+    path = file('clickhouse_password = "s3cret"\nclickhouse_user = "me"\n', 0o600)
+    found = without_secrets(with_config_file({VARIABLE: str(path)}))
+    assert found == {VARIABLE: str(path), "ENDPOINT_ANALYTICS_CLICKHOUSE_USER": "me"}
 
 
 @pytest.mark.parametrize(
