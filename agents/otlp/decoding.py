@@ -18,6 +18,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
+MAX_PARTS = 20_000
+"""Resources and scopes in one export, which have no spans of their own to be counted by: they take time and memory."""
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 
 
@@ -53,8 +55,10 @@ def decode_request(body: bytes, content_type: str) -> ExportTraceServiceRequest:
     try:
         if content_type == PROTOBUF:
             request.ParseFromString(body)
+            _check_parts(request)
         elif content_type == JSON:
             json_format.Parse(body.decode(), request, ignore_unknown_fields=True)
+            _check_parts(request)
             _repair_ids(request)
         else:
             raise BadBodyError(
@@ -65,6 +69,15 @@ def decode_request(body: bytes, content_type: str) -> ExportTraceServiceRequest:
             400, f"the body is not an ExportTraceServiceRequest: {str(error)[:200]}"
         ) from error
     return request
+
+
+def _check_parts(request: ExportTraceServiceRequest) -> None:
+    """Raise BadBodyError if there are more resources and scopes than any exporter sends at once."""
+    parts = len(request.resource_spans)
+    if parts <= MAX_PARTS:
+        parts += sum(len(resource.scope_spans) for resource in request.resource_spans)
+    if parts > MAX_PARTS:
+        raise BadBodyError(413, f"more than {MAX_PARTS} resources and scopes in one export")
 
 
 def _repair_ids(request: ExportTraceServiceRequest) -> None:

@@ -9,8 +9,10 @@ import logging
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
+from msgspec.structs import replace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
@@ -68,21 +70,29 @@ class Intake:
         """Return what the export request brings; its spans are then remembered."""
         received = Received()
         for resource in request.resource_spans:
-            self._read_response_starts(resource)
-            self._read_resource(resource, received, now_us)
+            attributes = {
+                name: str(text) for name, text in texts_of(resource.resource.attributes, ATTRIBUTES).items()
+            }
+            replica = identify(attributes, self._fixed)
+            owner = _owner(replica)
+            self._read_response_starts(resource, owner)
+            self._read_resource(resource, replica, owner, received, now_us)
         return received
 
-    def _read_response_starts(self, resource: ResourceSpans) -> None:
+    def _read_response_starts(self, resource: ResourceSpans, owner: bytes) -> None:
         for scope in resource.scope_spans:
             for span in scope.spans:
                 if span.kind != SERVER and (started_ns := read_response_start(span)) is not None:
-                    self._response_starts.put(span.trace_id + span.parent_span_id, started_ns)
+                    self._response_starts.put(owner + span.trace_id + span.parent_span_id, started_ns)
 
-    def _read_resource(self, resource: ResourceSpans, received: Received, now_us: int) -> None:
-        attributes = {
-            name: str(text) for name, text in texts_of(resource.resource.attributes, ATTRIBUTES).items()
-        }
-        replica = identify(attributes, self._fixed)
+    def _read_resource(
+        self,
+        resource: ResourceSpans,
+        replica: Identity | str,
+        owner: bytes,
+        received: Received,
+        now_us: int,
+    ) -> None:
         is_new = isinstance(replica, Identity) and replica not in self._replicas
         if is_new and len(self._replicas) >= self._max_replicas:
             replica = "too_many_replicas"
@@ -92,7 +102,7 @@ class Intake:
                 if span.kind != SERVER:
                     received.ignored += 1
                     continue
-                found = self._read_span(span, replica, received, now_us)
+                found = self._read_span(span, replica, owner, received, now_us)
                 if isinstance(found, Logged):
                     requests.append(found)
         if isinstance(replica, Identity) and requests:
@@ -100,9 +110,9 @@ class Intake:
             received.requests.setdefault(replica, []).extend(requests)
 
     def _read_span(
-        self, span: Span, replica: Identity | str, received: Received, now_us: int
+        self, span: Span, replica: Identity | str, owner: bytes, received: Received, now_us: int
     ) -> Logged | None:
-        key = span.trace_id + span.span_id
+        key = owner + span.trace_id + span.span_id
         if isinstance(replica, str):
             if read_request(span, None) is None:
                 received.ignored += 1
@@ -124,7 +134,7 @@ class Intake:
         self._seen.put(key, None)
         received.accepted += 1
         self._note_sampling(span, replica, received)
-        return request
+        return replace(request, target=None)  # it was only needed here, and may be long
 
     def _is_excluded(self, request: Logged) -> bool:
         return bool(
@@ -145,6 +155,13 @@ class Intake:
                 *endpoint,
                 share * 100,
             )
+
+
+def _owner(replica: Identity | str) -> bytes:
+    """Return what distinguishes the ids of a replica's spans: another sender may use the same ones, on purpose, too."""
+    return (
+        blake2b("\0".join(replica).encode(), digest_size=8).digest() if isinstance(replica, Identity) else b""
+    )
 
 
 def _fault(span: Span, request: Logged, now_us: int) -> str:

@@ -88,12 +88,13 @@ class Receiver:
             async with asyncio.timeout(BODY_WITHIN_S):
                 body = await self._read(request)
         except TimeoutError:
-            return _error(408, f"the body did not arrive within {BODY_WITHIN_S:.0f} s", kind)
+            return _retry(503, f"the body did not arrive within {BODY_WITHIN_S:.0f} s", kind)
         if body is None:
             return _retry(429, "too many bodies are being read", kind)
         if self._delivery.is_full:  # while the body was read
             return _retry(429, "too many requests wait for Kafka", kind)
         received = self._received(body, kind, request.headers.get("Content-Encoding", "").strip().lower())
+        del body  # it may be large, and Kafka slow
         stored = self._delivery.put(received)
         done, _ = await asyncio.wait({stored}, timeout=self._limits.answer_s)
         if not done:
@@ -101,7 +102,7 @@ class Receiver:
                 503, "Kafka has not confirmed in time: send it again, it is not counted twice", kind
             )
         if stored.cancelled():
-            return _retry(503, "the receiver is stopping", kind)
+            return _retry(503, "it was not stored: send it again", kind)
         number = sum(received.rejected.values())
         return web.Response(
             body=encode_response(number, explain(received.rejected), kind), headers={"Content-Type": kind}

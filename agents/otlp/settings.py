@@ -84,6 +84,8 @@ def read_token(environment: Mapping[str, str], file: str | None) -> str:
     token = read_secret({variable_of("otlp_token_file"): file} if file else environment, "otlp_token").strip()
     if not (token.isascii() and token.isprintable()):
         raise invalid_setting("otlp_token", token)
+    if file and not token:
+        raise invalid_setting("otlp_token_file", file, "its first line is blank")
     return token
 
 

@@ -115,3 +115,11 @@ def test_errors_are_a_status_message(length):
     read = ExportTraceServiceResponse().partial_success.__class__.FromString(encode_status(text, PROTOBUF))
     assert read.error_message == text[: 16_383 - 1]
     assert json.loads(encode_status(text, JSON)) == {"message": text}
+
+
+@pytest.mark.parametrize("part", [b"\x0a\x00", b"\x0a\x04\x12\x00\x12\x00"], ids=["resources", "scopes"])
+def test_more_parts_than_any_exporter_sends(part):
+    """Two bytes each: they would take seconds and much memory."""
+    with pytest.raises(BadBodyError, match="more than 20000 resources and scopes") as error:
+        decode_request(part * 21_000, PROTOBUF)
+    assert error.value.status == 413

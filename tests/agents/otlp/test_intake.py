@@ -95,3 +95,19 @@ def test_every_span_has_one_fate(exports):
     sent = [number for numbers in exports for number in numbers]
     assert counts["accepted"] == len(set(sent))
     assert counts["repeated"] == len(sent) - len(set(sent))
+
+
+def test_ids_of_one_sender_do_not_hide_the_requests_of_another():
+    """Whoever is called knows the ids of its caller's spans, and could send spans with them."""
+    intake = Intake(Fixed(), 100)
+    other = NAMES | {"service.namespace": "other"}
+    assert intake.read(export(server_span(1), names=other), NOW_US).accepted == 1
+    assert intake.read(export(server_span(1)), NOW_US).accepted == 1
+    assert intake.read(export(server_span(1)), NOW_US).repeated == 1
+
+
+def test_what_waits_for_kafka_has_no_paths():
+    """They may be long, and are only needed to exclude some."""
+    long = server_span(1, STABLE | {"url.path": "/" + "x" * 8_000})
+    (request,) = Intake(Fixed(), 100, exclude_paths=("/health",)).read(export(long), NOW_US).requests[R1]
+    assert request.target is None
