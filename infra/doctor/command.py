@@ -11,12 +11,9 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from endpoint_analytics.infra.doctor.clickhouse import check_clickhouse
 from endpoint_analytics.infra.doctor.finding import Finding
 from endpoint_analytics.infra.doctor.kafka import check_kafka
 from endpoint_analytics.infra.doctor.machine import check_machine
-from endpoint_analytics.infra.doctor.pipeline import check_pipeline
-from endpoint_analytics.pipeline.store.database import Database
 from endpoint_analytics.schemas.configuration.clickhouse_config import add_clickhouse_options, clickhouse_of
 from endpoint_analytics.schemas.configuration.kafka_options import add_kafka_options, kafka_of
 from endpoint_analytics.schemas.configuration.settings import read_text
@@ -33,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--group", metavar="NAME", help=f"the workers' consumer group (default: {DEFAULT_GROUP})"
     )
     parser.add_argument(
-        "--agent", action="store_true", help="check what an agent needs: this machine and writing to Kafka"
+        "--agent", action="store_true", help="check what an agent needs: this machine, Kafka and its topics"
     )
     parser.add_argument("--json", action="store_true", help="print a JSON object a line")
 
@@ -64,14 +61,23 @@ async def _run(arguments: argparse.Namespace) -> int:
 async def _findings(arguments: argparse.Namespace) -> AsyncIterator[Finding]:
     environment = dict(os.environ)
     kafka = kafka_of(arguments)
-    config = clickhouse_of(arguments)
     group = None if arguments.agent else arguments.group or read_text(environment, "group") or DEFAULT_GROUP
     for finding in check_machine(environment, reads_kafka=not arguments.agent):
         yield finding
     async for finding in check_kafka(kafka, group):
         yield finding
-    if arguments.agent:
-        return
+    if not arguments.agent:
+        async for finding in _stored(arguments):
+            yield finding
+
+
+async def _stored(arguments: argparse.Namespace) -> AsyncIterator[Finding]:
+    """Yield what is found in ClickHouse, whose packages an agent's machine does not have."""
+    from endpoint_analytics.infra.doctor.clickhouse import check_clickhouse
+    from endpoint_analytics.infra.doctor.pipeline import check_pipeline
+    from endpoint_analytics.pipeline.store.database import Database
+
+    config = clickhouse_of(arguments)
     database = Database(config)
     try:
         is_usable = True

@@ -54,7 +54,10 @@ def _packages() -> Iterator[Finding]:
 
 def _directory(part: str, path: Path, needed_bytes: int | None = None) -> Finding:
     """Return whether this user may write to the directory, and whether it has the space."""
-    existing = next(each for each in (path, *path.absolute().parents) if each.exists())
+    try:
+        existing = next(each for each in (path, *path.absolute().parents) if each.exists())
+    except OSError as error:  # a directory above it may not be entered
+        return failure(part, f"{path}: {error}", "give this user the right to enter the directories above it")
     if not existing.is_dir() or not os.access(existing, os.R_OK | os.W_OK | os.X_OK):
         return failure(
             part,

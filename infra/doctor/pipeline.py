@@ -28,7 +28,8 @@ SELECT target, toInt64(toUnixTimestamp(now())) - toUnixTimestamp(max(rolled_to))
 WHERE target IN ('request_minutes', 'request_hours') GROUP BY target
 """
 LOSSES = """
-SELECT sum(arraySum(dropped_counts)), sum(missing) FROM boots FINAL WHERE last_append >= now() - INTERVAL 1 HOUR
+SELECT count(), sum(arraySum(dropped_counts)), sum(missing)
+FROM boots FINAL WHERE last_append >= now() - INTERVAL 1 HOUR
 """
 
 
@@ -43,8 +44,10 @@ async def check_pipeline(database: Database) -> AsyncIterator[Finding]:
             yield warning("pipeline", text, "mend their sender; the messages are in the topic `rejected`")
         for finding in check_rollups(await database.read(ROLLUPS, {})):
             yield finding
-        ((dropped, missing),) = await database.read(LOSSES, {})
-        if dropped or missing:
+        ((reported, dropped, missing),) = await database.read(LOSSES, {})
+        if not reported:
+            yield ok("pipeline", "no agent has reported in the last hour")
+        elif dropped or missing:
             text = f"agents of the last hour lost {dropped} requests and {missing} batches since they began"
             yield warning("pipeline", text, "see docs/agent.md, and the table boots, for the reasons")
         else:
