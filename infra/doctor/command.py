@@ -7,7 +7,8 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 import msgspec
 
@@ -37,9 +38,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the checks. Returns 0 if nothing fails, 1 if something does, 2 for invalid settings."""
-    for noisy in ("aiokafka", "endpoint_analytics"):
-        logging.getLogger(noisy).setLevel(logging.CRITICAL)  # what fails is printed
-    return asyncio.run(_run(arguments))
+    with _silence("aiokafka", "endpoint_analytics"):  # what fails is printed
+        return asyncio.run(_run(arguments))
+
+
+@contextmanager
+def _silence(*names: str) -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 async def _run(arguments: argparse.Namespace) -> int:

@@ -22,7 +22,8 @@ PACKAGES = ("agents", "infra", "pipeline", "schemas")
 PUBLIC = {"__init__.py", "gunicorn.py", "py.typed"}
 # Deployment files are next to the packages, and not part of them.
 NOT_INSTALLED = re.compile(
-    r"infra/deploy/(Dockerfile|autoscaling/|kubernetes/)|.*/README\.md$|pipeline/serve/page/(?!dist/)"
+    r"infra/deploy/(Dockerfile|autoscaling/|compose/|helm/|kubernetes/|monitoring/(datadog|grafana|prometheus)/|systemd/)"
+    r"|.*/README\.md$|pipeline/serve/page/(?!dist/)"
 )
 
 

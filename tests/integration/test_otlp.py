@@ -190,6 +190,8 @@ def test_counts_and_quantiles_are_those_of_the_spans(stack: Stack, tmp_path: Pat
     assert "rejected" not in receiver.log.read_text()
 
 
+@pytest.mark.slow
+@pytest.mark.judge
 def test_a_server_in_node_with_its_defaults(stack: Stack, tmp_path: Path) -> None:
     """Its exporter sends protobuf, its resource has host.name and service.instance.id; only the names are set."""
     home = node_packages("opentelemetry", *NODE_PACKAGES)
