@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from bisect import bisect_left
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import NamedTuple
 
 from endpoint_analytics.pipeline.store.durations import (
@@ -28,11 +26,18 @@ from endpoint_analytics.pipeline.store.durations import (
     merge,
 )
 from endpoint_analytics.pipeline.store.endpoint_metrics import HeardFrom
+from endpoint_analytics.pipeline.store.histogram_pieces import (
+    Boundaries,
+    Piece,
+    Replicas,
+    boundaries,
+    by_lateness,
+    pieces,
+)
 from endpoint_analytics.pipeline.store.histogram_sql import NAMED, NOT_ROLLED_UP, durations_sql, revisions_sql
 from endpoint_analytics.pipeline.store.query_group import query_group
 from endpoint_analytics.pipeline.store.reader import Reader, Row
 from endpoint_analytics.pipeline.store.rollup_levels import (
-    DAY_S,
     HOUR,
     MINUTE,
     TEN_SECONDS,
@@ -41,16 +46,6 @@ from endpoint_analytics.pipeline.store.rollup_levels import (
 )
 from endpoint_analytics.pipeline.store.scope import Key, Scope
 
-SETTLED_MINUTES_S, SETTLED_HOURS_S = 90, 7_200
-"""Windows are read from a coarser level this long after their end: most late rows were rolled up again by then."""
-LATEST_S = 3 * DAY_S
-"""Hours before this are not rolled up again: an agent's message is at most 48 h late."""
-FURTHEST_BEHIND_S = 3_600
-"""If a level is rolled up less far, the histograms are unknown: reading so many fine rows would take too long."""
-MOST_DAYS = 28
-"""After so many days histograms restart at 0: what a service that starts must read is bounded."""
-LATENESS_S = (300, 900)
-"""Endpoints with rows that are not rolled up are read together up to this age of the oldest one."""
 MOST_RETURNED = 200
 """Replicas that came back are read by name, up to so many; for more, all of their endpoint is read again."""
 ROWS_AT_ONCE = 50_000
@@ -62,65 +57,6 @@ _SLACK_S = 10
 _FOREVER = 2**32 - 1
 
 
-class Boundaries(NamedTuple):
-    """Which level is read where: hours from `start_s`, minutes from `hours_to_s`, windows from `minutes_to_s` on.
-
-    Hours before `old_to_s` no longer change.
-    """
-
-    start_s: int
-    old_to_s: int
-    hours_to_s: int
-    minutes_to_s: int
-
-
-def boundaries(
-    now_s: int, progress: RollupProgress, unrolled_windows_s: int = 0, unrolled_minutes_s: int = 0
-) -> Boundaries | None:
-    """Return which level is read where; None if a level is too far behind.
-
-    The last two are the oldest windows and minutes that the coarser level does not have yet; 0 if there are none.
-    """
-    if min(progress.minute_to, progress.hour_to + HOUR.seconds) < now_s - FURTHEST_BEHIND_S:
-        return None
-    step_s = min(max(progress.retention.hour // 2, 1), MOST_DAYS) * DAY_S
-    start_s = now_s // step_s * step_s
-    hours_to_s = min(progress.hour_to, now_s) - SETTLED_HOURS_S
-    minutes_to_s = min(progress.minute_to, now_s) - SETTLED_MINUTES_S
-    if unrolled_windows_s:
-        minutes_to_s = min(minutes_to_s, unrolled_windows_s)
-    if unrolled_minutes_s:
-        hours_to_s = min(hours_to_s, unrolled_minutes_s)
-    hours_to_s = max(hours_to_s // HOUR.seconds * HOUR.seconds, start_s)
-    minutes_to_s = max(minutes_to_s // MINUTE.seconds * MINUTE.seconds, hours_to_s)
-    old_to_s = min(max(now_s // DAY_S * DAY_S - LATEST_S, start_s), hours_to_s)
-    return Boundaries(start_s, old_to_s, hours_to_s, minutes_to_s)
-
-
-class Piece(NamedTuple):
-    """A range of time that is read from one level, and kept: [from_s, to_s)."""
-
-    level: RollupLevel
-    from_s: int
-    to_s: int
-
-
-def pieces(limits: Boundaries) -> list[Piece]:
-    """Return the pieces of hours and minutes: what no longer changes as one, the rest of hours by day and of minutes by
-    hour. A piece's start does not move with time, so that what is kept of it is only added to.
-    """
-    found = [Piece(HOUR, limits.start_s, limits.old_to_s)]
-    for level, block_s, first_s, to_s in (
-        (HOUR, DAY_S, limits.old_to_s, limits.hours_to_s),
-        (MINUTE, HOUR.seconds, limits.hours_to_s, limits.minutes_to_s),
-    ):
-        inner = range(first_s // block_s * block_s + block_s, to_s, block_s)
-        found += (Piece(level, *ends) for ends in pairwise((first_s, *inner, to_s)))
-    return [piece for piece in found if piece.from_s < piece.to_s]
-
-
-Replicas = Mapping[str, int]
-"""Replicas of an endpoint, and when they were first seen, in seconds since 1970: no request is from before."""
 Revision = tuple[int, int]
 """The newest rollup, and the number of windows."""
 _NO_ROWS: Revision = (0, 0)
@@ -209,7 +145,7 @@ class HistogramReader:
         # What is kept of all endpoints of a namespace must not be dropped for one of them.
         self._bound = max(self._bound, len(shown))
         found: dict[Key, dict[str, ReplicaHistograms]] = {}
-        groups = _by_lateness(shown, _oldest(rows, shown.keys()), now_s)
+        groups = by_lateness(shown, _oldest(rows, shown.keys()), now_s)
         for (windows_s, minutes_s), keys in groups:
             part = scope.of(keys) if len(groups) > 1 else scope
             limits = boundaries(now_s, progress, windows_s, minutes_s) or everywhere
@@ -246,31 +182,6 @@ def _oldest(rows: Iterable[Row], keys: Iterable[Key]) -> dict[Key, dict[str, int
         if key in known:
             found[key][level] = int(oldest_s)
     return found
-
-
-def _by_lateness(
-    shown: Mapping[Key, Replicas], unrolled: Mapping[Key, Mapping[str, int]], now_s: int
-) -> list[tuple[tuple[int, int], dict[Key, Replicas]]]:
-    """Return the endpoints in groups, each with its oldest window and minute that is not rolled up (0: none).
-
-    One that is late by an hour does not make the others as expensive.
-    """
-    groups: defaultdict[tuple[int, bool], dict[Key, Replicas]] = defaultdict(dict)
-    for key, replicas in shown.items():
-        oldest = unrolled.get(key, {})
-        windows_s = oldest.get(TEN_SECONDS.name, 0)
-        lateness = bisect_left(LATENESS_S, now_s - windows_s) + 1 if windows_s else 0
-        groups[lateness, MINUTE.name in oldest][key] = replicas
-    return [
-        (
-            (
-                min((unrolled[key][TEN_SECONDS.name] for key in keys), default=0) if lateness else 0,
-                min(unrolled[key][MINUTE.name] for key in keys) if has_minutes else 0,
-            ),
-            keys,
-        )
-        for (lateness, has_minutes), keys in groups.items()
-    ]
 
 
 class _Step(NamedTuple):

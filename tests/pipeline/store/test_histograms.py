@@ -18,13 +18,13 @@ from endpoint_analytics.pipeline.core.sketch import buckets_of
 from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.durations import Durations, merge
 from endpoint_analytics.pipeline.store.endpoint_metrics import HeardFrom
-from endpoint_analytics.pipeline.store.histograms import (
+from endpoint_analytics.pipeline.store.histogram_pieces import (
     FURTHEST_BEHIND_S,
-    HistogramReader,
-    _by_lateness,
     boundaries,
+    by_lateness,
     pieces,
 )
+from endpoint_analytics.pipeline.store.histograms import HistogramReader
 from endpoint_analytics.pipeline.store.rollup import read_rollup_progress, roll_up
 from endpoint_analytics.pipeline.store.rollup_levels import DAY_S, Retention, RollupProgress
 from endpoint_analytics.pipeline.store.scope import EVERYTHING, Key, Scope
@@ -237,7 +237,7 @@ def test_a_merge_in_the_background_changes_nothing(filled, made):
 
 
 def test_one_that_is_late_does_not_make_the_others_expensive():
-    groups = _by_lateness(
+    groups = by_lateness(
         {Key("a", name): {} for name in ("fresh", "late", "later", "very-late", "hours")},
         {
             Key("a", "late"): {"10S": 9_900},
