@@ -6,8 +6,7 @@ a stateset until a renderer converts it.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Literal, NamedTuple
@@ -15,7 +14,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from endpoint_analytics.pipeline.exposition.numbers import number_text
 from endpoint_analytics.schemas import metrics as names
 
 FamilyType = Literal["counter", "gauge", "summary", "histogram", "stateset"]
@@ -61,13 +59,6 @@ class Histogram:
     sum: float
     created_s: float
 
-    def samples(self) -> Iterator[Sample]:
-        """Yield its lines in text formats."""
-        for bound, count in zip((*self.bounds, math.inf), (*self.cumulative, self.count), strict=True):
-            yield Sample("_bucket", (*self.labels, ("le", number_text(bound))), count)
-        yield Sample("_count", self.labels, self.count)
-        yield Sample("_sum", self.labels, self.sum)
-
 
 @dataclass(frozen=True, slots=True)
 class MetricFamily:
@@ -79,12 +70,6 @@ class MetricFamily:
     unit: str
     samples: tuple[Sample, ...]
     histograms: tuple[Histogram, ...] = ()
-
-    def lines(self) -> Iterator[Sample]:
-        """Yield the samples, and those of the histograms."""
-        yield from self.samples
-        for histogram in self.histograms:
-            yield from histogram.samples()
 
 
 _TYPES: dict[str, FamilyType] = {

@@ -40,7 +40,7 @@ def sample_lines(family: MetricFamily) -> Iterator[str]:
 
 
 def _histogram_lines(name: str, histogram: Histogram) -> Iterator[str]:
-    """Yield the lines of `histogram.samples()`, in a tenth of the time."""
+    """Yield its lines; the labels of all of them are formatted once."""
     labels = ",".join(map(_pair, histogram.labels))
     start = f"{name}_bucket{{{labels},le=" if labels else f"{name}_bucket{{le="
     for bound, count in zip(histogram.bounds, histogram.cumulative, strict=True):

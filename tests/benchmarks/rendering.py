@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -31,7 +31,8 @@ from prometheus_client.registry import Collector
 
 from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.pipeline.exposition import openmetrics, prometheus_text, protobuf
-from endpoint_analytics.pipeline.exposition.families import MetricFamily
+from endpoint_analytics.pipeline.exposition.families import Histogram, MetricFamily, Sample
+from endpoint_analytics.pipeline.exposition.numbers import number_text
 from endpoint_analytics.pipeline.serve.scrape.endpoint_families import endpoint_families
 from endpoint_analytics.pipeline.store.connect import Client, connect
 from endpoint_analytics.pipeline.store.durations import Durations, ReplicaHistograms
@@ -97,9 +98,19 @@ class _Ready(Collector):
 
 def _metric(family: MetricFamily) -> Metric:
     metric = Metric(family.name, family.help, family.type, family.unit)
-    for sample in family.lines():
+    for sample in (*family.samples, *_samples(family.histograms)):
         metric.add_sample(family.name + sample.suffix, dict(sample.labels), sample.value)
     return metric
+
+
+def _samples(histograms: Iterable[Histogram]) -> Iterator[Sample]:
+    """Yield what a histogram is in text, a sample a line."""
+    for each in histograms:
+        bounds, counts = (*map(number_text, each.bounds), "+Inf"), (*each.cumulative, each.count)
+        for bound, count in zip(bounds, counts, strict=True):
+            yield Sample("_bucket", (*each.labels, ("le", bound)), count)
+        yield Sample("_count", each.labels, each.count)
+        yield Sample("_sum", each.labels, each.sum)
 
 
 def _best_us(function: Callable[[], object]) -> float:
@@ -131,7 +142,7 @@ def render_benchmark() -> None:
     registry = CollectorRegistry()
     registry.register(_Ready(families))
     assert _parsed(openmetrics.render(families)) == _parsed(peer_openmetrics(registry))
-    samples = sum(len(list(family.lines())) for family in families)
+    samples = sum(len(family.samples) + len(list(_samples(family.histograms))) for family in families)
     made_us = _best_us(lambda: endpoint_families(metrics, histograms))
     print(f"families of {REPLICAS} replicas, {samples} samples: made in {made_us:7.0f} us")
     for name, ours, peer in (
