@@ -85,10 +85,10 @@ def test_gzip():
 @pytest.mark.parametrize(
     ("body", "encoding", "status"),
     [
-        (gzip.compress(b"x" * 101), "gzip", 413),
-        (gzip.compress(bytes(100_000_000)), "gzip", 413),
-        (gzip.compress(b"x" * 50)[:-4], "gzip", 400),
-        (gzip.compress(b"x") + b"more", "gzip", 400),
+        (gzip.compress(b"x" * 101, mtime=0), "gzip", 413),
+        (gzip.compress(bytes(100_000_000), mtime=0), "gzip", 413),
+        (gzip.compress(b"x" * 50, mtime=0)[:-4], "gzip", 400),
+        (gzip.compress(b"x", mtime=0) + b"more", "gzip", 400),
         (b"plain", "gzip", 400),
         (b"x", "br", 415),
     ],
