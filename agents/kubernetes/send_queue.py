@@ -1,16 +1,14 @@
-"""The queue for Kafka: states and settings in order, bounded in number. One task empties it.
+"""The queue for Kafka: states and settings in order, bounded in number.
 
-Unlike those of a replica's own agent, these messages have many keys, and a header with the pod that they are about, so
-that a later process can find out what this one reported.
+These messages have a header with the pod that they are about, so that a later process can find out what this one
+reported.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections import deque
-from typing import NamedTuple
 
+from endpoint_analytics.agents.delivery.keyed_sender import MAX_WAITING, KeyedSender
 from endpoint_analytics.agents.delivery.producer import Outgoing, Producer, TooLargeError
 from endpoint_analytics.agents.kubernetes.origin_header import HEADER
 from endpoint_analytics.schemas.codec import decode_replicas, encode
@@ -20,26 +18,12 @@ from endpoint_analytics.schemas.replicas import ReplicaMessage, ReplicaState
 
 logger = logging.getLogger("endpoint_analytics")
 
-MAX_WAITING = 50_000
-
-
-class _Waiting(NamedTuple):
-    key: bytes
-    value: bytes
-    origin: bytes
-
 
 class SendQueue:
     """Sends to `topic` through `producer`. `lost` counts dropped messages; on overflow the oldest is dropped."""
 
     def __init__(self, topic: str, producer: Producer, max_waiting: int = MAX_WAITING) -> None:
-        self._topic = topic
-        self._producer = producer
-        self._max_waiting = max_waiting
-        self._waiting: deque[_Waiting] = deque()
-        self._filled = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._sender = KeyedSender(topic, producer, self._lose, max_waiting)
         self.lost = 0
 
     def put(self, message: ReplicaMessage, origin: bytes) -> None:
@@ -53,32 +37,17 @@ class SendQueue:
             return
         replica_id = message.replica_id if isinstance(message, ReplicaState) else ""
         key = partition_key(message.namespace, message.endpoint, replica_id)
-        if len(self._waiting) >= self._max_waiting:
-            self._waiting.popleft()
-            self.lost += 1
-        self._waiting.append(_Waiting(key, value, origin))
-        self._idle.clear()
-        self._filled.set()
+        self._sender.put(Outgoing(key, value), [(HEADER, origin)])
 
     async def run(self) -> None:
         """Send until cancelled."""
-        try:
-            while True:
-                await self._filled.wait()
-                self._filled.clear()
-                while self._waiting:
-                    await self._send(self._waiting.popleft())
-                self._idle.set()
-        finally:
-            await self._producer.close()
+        await self._sender.run()
 
     async def drained(self) -> None:
         """Return once Kafka has all messages."""
-        await self._idle.wait()
+        await self._sender.drained()
 
-    async def _send(self, one: _Waiting) -> None:
-        try:
-            await self._producer.send(self._topic, Outgoing(one.key, one.value), [(HEADER, one.origin)])
-        except TooLargeError as error:
-            self.lost += 1
+    def _lose(self, error: TooLargeError | None) -> None:
+        self.lost += 1
+        if error is not None:
             logger.warning("dropped a message that is too large for Kafka: %s", error)
