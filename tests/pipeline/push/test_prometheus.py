@@ -1,20 +1,15 @@
 """A real Prometheus 3 is pushed to: quantiles over two endpoints, sums and start times are those of the traffic."""
 
-import json
 import os
-import subprocess
 import sys
-import urllib.parse
-import urllib.request
 
 import pytest
 from tests.pipeline.serve.api.traffic import exact_quantile
 from tests.pipeline.two_endpoints import insert_two_endpoints
 from tests.support import judges
 from tests.support.parts import Child
+from tests.support.prometheus import running_prometheus, value_of_only
 from tests.support.waiting import until
-
-from endpoint_analytics.infra.local.system.port import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -32,53 +27,21 @@ def made(client):
 @pytest.fixture(scope="module")
 def ask(made, server, tmp_path_factory):
     """Return what Prometheus answers to a query, once both endpoints were pushed."""
-    program = judges.prometheus()
-    port, directory = free_port("127.0.0.1"), tmp_path_factory.mktemp("prometheus")
-    file, log = directory / "prometheus.yml", directory / "log"
-    file.write_text(CONFIG)
-    words = [
-        str(program),
-        f"--config.file={file}",
-        f"--storage.tsdb.path={directory / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--web.enable-otlp-receiver",
-        "--log.level=warn",
-    ]
-    with log.open("wb") as output:
-        prometheus = subprocess.Popen(words, stdout=output, stderr=output)
-    url = f"http://127.0.0.1:{port}/api/v1/otlp/v1/metrics"
-    push = [sys.executable, "-m", "endpoint_analytics.infra.command", "push", "otlp", "--endpoint", url]
-    push += ["--interval", "1", "--namespace", "acme"]
-    pusher = Child(push, {**os.environ, **server.environment}, directory / "push.log", "push ready")
-
-    def ask(query: str):
-        address = f"http://127.0.0.1:{port}/api/v1/query?" + urllib.parse.urlencode({"query": query})
+    directory, flag = tmp_path_factory.mktemp("prometheus"), "--web.enable-otlp-receiver"
+    with running_prometheus(judges.prometheus(), directory, CONFIG, flag) as prometheus:
+        url = f"http://127.0.0.1:{prometheus.port}/api/v1/otlp/v1/metrics"
+        push = [sys.executable, "-m", "endpoint_analytics.infra.command", "push", "otlp", "--endpoint", url]
+        push += ["--interval", "1", "--namespace", "acme"]
+        pusher = Child(push, {**os.environ, **server.environment}, directory / "push.log", "push ready")
         try:
-            with urllib.request.urlopen(address, timeout=10) as answer:
-                return json.load(answer)["data"]["result"]
-        except OSError:
-            return []
-
-    try:
-        pusher.start()
-        until(
-            lambda: len(ask("count by (job) (http_server_request_duration_seconds)")) == 2,
-            60,
-            log.read_text(),
-        )
-        yield ask
-        assert "err" not in log.read_text()
-        assert pusher.stop() == 0
-        assert "refused" not in pusher.log.read_text()
-    finally:
-        pusher.kill()
-        prometheus.terminate()
-        prometheus.wait(30)
-
-
-def value_of_only(result) -> float:
-    (only,) = result
-    return float(only["value"][1])
+            pusher.start()
+            both = "count by (job) (http_server_request_duration_seconds)"
+            until(lambda: len(prometheus.ask(both)) == 2, 60, prometheus.log.read_text())
+            yield prometheus.ask
+            assert pusher.stop() == 0
+            assert "refused" not in pusher.log.read_text()
+        finally:
+            pusher.kill()
 
 
 @pytest.mark.parametrize("q", [0.5, 0.9, 0.95, 0.99])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -17,7 +16,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -33,9 +31,9 @@ from tests.infra.deploy.monitoring.two_endpoints import (
 from tests.pipeline.serve.api.executor import ClientExecutor
 from tests.pipeline.serve.api.traffic import Request, exact_quantile
 from tests.support import judges
+from tests.support.prometheus import running_prometheus
 from tests.support.waiting import until
 
-from endpoint_analytics.infra.local.system.port import free_port
 from endpoint_analytics.pipeline.serve.scrape.endpoint_families import HISTOGRAM_BOUNDS_S
 from endpoint_analytics.pipeline.store.rollup import roll_up
 from endpoint_analytics.pipeline.store.tokens import create_token
@@ -173,50 +171,34 @@ def scraped(native, client, config, start_service, tmp_path_factory):
         *("boot_states", "boots", "replica_events"),
     ):
         client.command(f"TRUNCATE TABLE {table}")
-    program = judges.prometheus()
     traffic = make_traffic()
     store_first(client, traffic)
     asyncio.run(roll_up(ClientExecutor(client)))
 
     token = create_token(client, "acme", "prometheus", traffic.now)
-    service, port = start_service(config), free_port("127.0.0.1")
-    directory = tmp_path_factory.mktemp("prometheus")
-    file = directory / "prometheus.yml"
-    file.write_text(
-        CONFIG.format(
-            token=token,
-            port=service.port,
-            rules=RULES,
-            timeout_s=SCRAPE_TIMEOUT_S,
-            native=str(native).lower(),
-        )
+    text = CONFIG.format(
+        token=token,
+        port=start_service(config).port,
+        rules=RULES,
+        timeout_s=SCRAPE_TIMEOUT_S,
+        native=str(native).lower(),
     )
-    words = [
-        str(program), f"--config.file={file}", f"--storage.tsdb.path={directory / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn",
-    ]  # fmt: skip
-    log: Path = directory / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(words, stdout=output, stderr=output)
-    prometheus = Prometheus(port)
-    try:
+    directory = tmp_path_factory.mktemp("prometheus")
+    with running_prometheus(judges.prometheus(), directory, text) as process:
+        prometheus, said = Prometheus(process.port), process.log.read_text
         series = "count(count_over_time(http_requests_total{status_code='200'}[1m]) >= 5)"
-        until(lambda: prometheus.number(series) == 4, 60, log.read_text())
+        until(lambda: prometheus.number(series) == 4, 60, said())
         store_second(client, traffic)
         total = traffic.total
         count = "histogram_count(sum(latency_seconds))" if native else "sum(latency_seconds_count)"
         until(
             lambda: prometheus.number("sum(http_requests_total)") == prometheus.number(count) == total,
             60,
-            log.read_text(),
+            said(),
         )
-        until(lambda: prometheus.number("min(count_over_time(up[1m]))") >= 20, 60, log.read_text())
-        until(prometheus.settles, 60, log.read_text())
+        until(lambda: prometheus.number("min(count_over_time(up[1m]))") >= 20, 60, said())
+        until(prometheus.settles, 60, said())
         yield prometheus, traffic.during
-        assert "err" not in log.read_text()
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 def shown(prometheus: Prometheus, panel: dict[str, Any], choice: Choice) -> Found:

@@ -1,18 +1,14 @@
 """A real Prometheus 3 finds and scrapes two endpoints: native histograms, and what it then says of both together."""
 
-import json
-import subprocess
-import urllib.parse
-import urllib.request
 from datetime import UTC, datetime
 
 import pytest
 from tests.pipeline.serve.api.traffic import exact_quantile
 from tests.pipeline.two_endpoints import insert_two_endpoints
 from tests.support import judges
+from tests.support.prometheus import running_prometheus, value_of_only
 from tests.support.waiting import until
 
-from endpoint_analytics.infra.local.system.port import free_port
 from endpoint_analytics.pipeline.store.tokens import create_token
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -40,44 +36,13 @@ def made(client):
 @pytest.fixture(scope="module")
 def ask(made, client, start_service, config, tmp_path_factory):
     """Return what Prometheus answers to a query, once it has scraped both."""
-    program = judges.prometheus()
     token = create_token(client, "acme", "prometheus", datetime.now(UTC))
-    service, port = start_service(config), free_port("127.0.0.1")
-    directory = tmp_path_factory.mktemp("prometheus")
-    file = directory / "prometheus.yml"
-    file.write_text(CONFIG.format(token=token, port=service.port))
-    words = [
-        str(program),
-        f"--config.file={file}",
-        f"--storage.tsdb.path={directory / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--enable-feature=type-and-unit-labels",
-        "--log.level=warn",
-    ]
-    log = directory / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(words, stdout=output, stderr=output)
-
-    def ask(query: str):
-        address = f"http://127.0.0.1:{port}/api/v1/query?" + urllib.parse.urlencode({"query": query})
-        try:
-            with urllib.request.urlopen(address, timeout=10) as answer:
-                return json.load(answer)["data"]["result"]
-        except OSError:
-            return []
-
-    try:
-        until(lambda: len(ask("count by (endpoint_name) (latency_seconds)")) == 2, 60, log.read_text())
-        yield ask
-        assert "err" not in log.read_text()
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def value_of_only(result) -> float:
-    (only,) = result
-    return float(only["value"][1])
+    text = CONFIG.format(token=token, port=start_service(config).port)
+    directory, flag = tmp_path_factory.mktemp("prometheus"), "--enable-feature=type-and-unit-labels"
+    with running_prometheus(judges.prometheus(), directory, text, flag) as prometheus:
+        both = "count by (endpoint_name) (latency_seconds)"
+        until(lambda: len(prometheus.ask(both)) == 2, 60, prometheus.log.read_text())
+        yield prometheus.ask
 
 
 @pytest.mark.parametrize("q", [0.5, 0.9, 0.95, 0.99])

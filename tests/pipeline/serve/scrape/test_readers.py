@@ -5,13 +5,7 @@ VictoriaMetrics' agent and the OpenTelemetry Collector pass on what they read to
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +13,7 @@ import pytest
 from tests.pipeline.serve.api.traffic import exact_quantile
 from tests.pipeline.two_endpoints import BOOTS, STATUSES, insert_two_endpoints
 from tests.support import judges
+from tests.support.prometheus import Ask, running, running_prometheus
 from tests.support.waiting import until
 
 from endpoint_analytics.infra.local.system.port import free_port
@@ -55,51 +50,11 @@ service:
   pipelines:
     metrics: {{receivers: [prometheus], exporters: [otlphttp]}}
 """
-Ask = Callable[[str], list[dict]]
 
 
 @pytest.fixture(scope="module")
 def made(client):
     return insert_two_endpoints(client)
-
-
-@contextmanager
-def running(words: list[str], log: Path) -> Iterator[None]:
-    with log.open("wb") as output:
-        process = subprocess.Popen(words, stdout=output, stderr=output, cwd=log.parent)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-@contextmanager
-def prometheus(program: Path, directory: Path, config: str, *flags: str) -> Iterator[tuple[int, Ask]]:
-    """Run it; yields its port, and how to ask it."""
-    directory.mkdir(exist_ok=True)
-    port, file = free_port("127.0.0.1"), directory / "prometheus.yml"
-    file.write_text(config)
-    words = [
-        str(program),
-        f"--config.file={file}",
-        f"--storage.tsdb.path={directory / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--log.level=warn",
-        *flags,
-    ]
-
-    def ask(query: str) -> list[dict]:
-        address = f"http://127.0.0.1:{port}/api/v1/query?" + urllib.parse.urlencode({"query": query})
-        try:
-            with urllib.request.urlopen(address, timeout=10) as answer:
-                return json.load(answer)["data"]["result"]
-        except OSError:
-            return []
-
-    with running(words, directory / "log"):
-        yield port, ask
-    assert "err" not in (directory / "log").read_text()
 
 
 @pytest.fixture
@@ -132,41 +87,37 @@ def check_quantiles(ask: Ask, made, histogram: str) -> None:
 
 
 def test_prometheus_3(settings, made, tmp_path) -> None:
-    with prometheus(judges.prometheus(), tmp_path, NATIVE.format(**settings)) as (_, ask):
-        check_endpoints(ask, made)
-        check_quantiles(ask, made, "latency_seconds")
+    with running_prometheus(judges.prometheus(), tmp_path, NATIVE.format(**settings)) as prometheus:
+        check_endpoints(prometheus.ask, made)
+        check_quantiles(prometheus.ask, made, "latency_seconds")
 
 
 def test_prometheus_of_debian(settings, made, tmp_path) -> None:
     program = shutil.which("prometheus") or judges.missing("prometheus is not installed (Debian's package)")
-    with prometheus(Path(program), tmp_path, SCRAPE.format(**settings)) as (_, ask):
-        check_endpoints(ask, made)
+    with running_prometheus(Path(program), tmp_path, SCRAPE.format(**settings)) as prometheus:
+        check_endpoints(prometheus.ask, made)
 
 
 def test_victoria_metrics_agent(settings, made, tmp_path) -> None:
-    config = tmp_path / "scrape.yml"
+    config, flag = tmp_path / "scrape.yml", "--web.enable-remote-write-receiver"
     config.write_text(SCRAPE.format(**settings))
-    with prometheus(judges.prometheus(), tmp_path / "p", "", "--web.enable-remote-write-receiver") as (
-        port,
-        ask,
-    ):
+    with running_prometheus(judges.prometheus(), tmp_path / "p", "", flag) as prometheus:
         words = [
             str(judges.vmagent()),
             f"-promscrape.config={config}",
-            f"-remoteWrite.url=http://127.0.0.1:{port}/api/v1/write",
+            f"-remoteWrite.url=http://127.0.0.1:{prometheus.port}/api/v1/write",
             f"-remoteWrite.tmpDataPath={tmp_path / 'waiting'}",
             f"-httpListenAddr=127.0.0.1:{free_port('127.0.0.1')}",
         ]
         with running(words, tmp_path / "log"):
-            check_endpoints(ask, made)
+            check_endpoints(prometheus.ask, made)
 
 
 def test_opentelemetry_collector(settings, made, tmp_path) -> None:
-    flags = ("--web.enable-otlp-receiver",)
-    with prometheus(judges.prometheus(), tmp_path / "p", "", *flags) as (port, ask):
-        config = tmp_path / "collector.yaml"
-        config.write_text(COLLECTOR.format(**settings, prometheus=port))
+    config, flag = tmp_path / "collector.yaml", "--web.enable-otlp-receiver"
+    with running_prometheus(judges.prometheus(), tmp_path / "p", "", flag) as prometheus:
+        config.write_text(COLLECTOR.format(**settings, prometheus=prometheus.port))
         with running([str(judges.otel_collector()), f"--config=file:{config}"], tmp_path / "log"):
-            check_endpoints(ask, made)
-            states = ask("running_replicas")
+            check_endpoints(prometheus.ask, made)
+            states = prometheus.ask("running_replicas")
             assert {each["metric"]["endpoint_name"] for each in states} == set(BOOTS)
