@@ -400,7 +400,7 @@ TRUTHS: dict[str, Truth] = {
     ),
     "Requests through the engine": series(finished=total(6), failed=total(0.5)),
     "Preemptions": series(preemptions=total(0.25)),
-    "Requests missing from all figures": rising(buffer_full=total(5)),
+    "Requests missing from all figures": rising(buffer_full=total(5), missing=total(0)),
     "Missing batches": exactly(
         lambda chosen: {"requests": 2 * len(chosen.replicas), "hardware": 0, "engine": 0}
     ),
