@@ -17,6 +17,7 @@ from msgspec import structs
 from tests.faults.rig import Parts, Rig
 
 from endpoint_analytics.agents.delivery.outage import Outage
+from endpoint_analytics.agents.delivery.producer import Outgoing
 from endpoint_analytics.agents.delivery.producer import Producer as AgentProducer
 from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
 from endpoint_analytics.schemas.codec import decode_requests, encode
@@ -56,11 +57,11 @@ def test_it_reads_what_our_agents_write(rig: Rig) -> None:
     topic = REQUESTS.name(f"{rig.name}-read")  # which no worker reads
     asyncio.run(ensure_topics(config, [TopicSpec(topic, 4, REQUESTS.retention_ms, config=TOPIC_CONFIG)]))
 
-    def batch(replica_id: str, seq: int) -> tuple[bytes, bytes]:
+    def batch(replica_id: str, seq: int) -> Outgoing:
         message = structs.replace(
             REQUEST_BATCH, namespace="rd", endpoint="e", replica_id=replica_id, boot_id="b1", seq=seq
         )
-        return partition_key("rd", "e", replica_id), encode(message)
+        return Outgoing(partition_key("rd", "e", replica_id), encode(message))
 
     sent = [batch(f"replica-{number % 5}", number // 5) for number in range(50)]
 
@@ -71,10 +72,12 @@ def test_it_reads_what_our_agents_write(rig: Rig) -> None:
 
     asyncio.run(send())
     found = read_all(config.bootstrap_servers, topic, len(sent))
-    assert sorted((message.key(), message.value()) for message in found) == sorted(sent)
+    assert sorted((message.key(), message.value()) for message in found) == sorted(
+        (message.key, message.value) for message in sent
+    )
     assert {tuple(message.headers()) for message in found} == {(("of", b"a test"),)}
     assert {message.timestamp()[0] for message in found} == {TIMESTAMP_LOG_APPEND_TIME}
-    for key in {key for key, _ in sent}:
+    for key in {message.key for message in sent}:
         mine = [message for message in found if message.key() == key]
         assert len({message.partition() for message in mine}) == 1
         assert [decode_requests(message.value()).seq for message in mine] == list(range(10))
