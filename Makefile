@@ -65,16 +65,16 @@ check: $(READY) $(PAGE) ## lint, and check types
 	@$(BIN)/python build_page.py check
 
 test: check ## lint, check types, and run the tests with a real Kafka and a real ClickHouse engine
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-unit: $(READY) ## run the tests that start no process and open no connection (under two minutes)
-	@$(BIN)/python -m pytest -p tests.support.unit -n 2 --dist loadfile -q
+	@$(BIN)/python -m pytest -p tests.support.unit -n 2 --dist loadfile --no-loadscope-reorder -q
 
 coverage: $(READY) ## report the branch coverage of the unit tests, per file
-	@$(BIN)/python -m pytest -p tests.support.unit -n 2 --dist loadfile -q --cov --cov-branch --cov-report=term
+	@$(BIN)/python -m pytest -p tests.support.unit -n 2 --dist loadfile --no-loadscope-reorder -q --cov --cov-branch --cov-report=term
 
 test-slow: $(READY) $(PAGE) ## run the slow tests that `make test` skips: three brokers, full disks, faults in every variant
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m slow --ignore tests/agents/kubernetes/real
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow --ignore tests/agents/kubernetes/real
 
 judges: $(READY) $(PAGE) ## let programs that others made read what ours writes; they are built first (10 min, needs Go)
 	@JUDGES_REQUIRED=1 $(BIN)/python -m pytest -m judge

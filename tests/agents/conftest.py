@@ -98,7 +98,7 @@ def serve(make_config: Callable[..., AgentConfig]) -> Callable[..., AbstractCont
     return serve
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaProcess]:
     """A broker that the tests of this directory share: none may leave it stopped."""
     with KafkaProcess(tmp_path_factory.mktemp("kafka")) as process:

@@ -57,7 +57,7 @@ class Environment:
         )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def make_environment(tmp_path_factory):
     def make(name: str) -> Environment:
         directory = tmp_path_factory.mktemp(name)
@@ -67,7 +67,7 @@ def make_environment(tmp_path_factory):
     return make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def sources(tmp_path_factory) -> Path:
     """The project as in git, with nothing built."""
     listed = subprocess.run(
@@ -92,7 +92,7 @@ class Artefacts:
     sdist: Path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def artefacts(sources, tmp_path_factory) -> Artefacts:
     """The output of `make dist`: both files, with the page, which the tests of the page have already built."""
     ready = tmp_path_factory.mktemp("page-built") / "endpoint-analytics"

@@ -51,7 +51,7 @@ def browser():
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def config(tmp_path_factory) -> Iterator[ClickHouseConfig]:
     with ClickHouseProcess(tmp_path_factory.mktemp("page") / "clickhouse") as server:
         config = server.config("page")
@@ -62,14 +62,14 @@ def config(tmp_path_factory) -> Iterator[ClickHouseConfig]:
         yield config
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def client(config) -> Iterator[Client]:
     client = connect(config)
     yield client
     client.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def story(client) -> Story:
     """Two and a half hours of acme/llm until now, and a smaller endpoint without GPUs."""
     now = datetime.now(UTC)
@@ -89,14 +89,14 @@ def story(client) -> Story:
     return story
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def service(config, story, tmp_path_factory) -> Iterator[ServeProcess]:
     process = ServeProcess(config, tmp_path_factory.mktemp("service") / "log", *SERVE_FLAGS)
     yield process
     process.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def token(client) -> str:
     return create_token(client, "acme", "page", datetime.now(UTC))
 

@@ -76,7 +76,7 @@ def test_with_a_driver_every_gpu_is_read():
         assert accelerator.readings["gpu_power_watts"][0] > 0
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def library(tmp_path_factory):
     return nvml.build(tmp_path_factory.mktemp("nvml"))
 

@@ -30,7 +30,7 @@ TWO = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def rocm(tmp_path_factory):
     return amd_smi.build(tmp_path_factory.mktemp("rocm"))
 

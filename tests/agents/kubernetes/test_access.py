@@ -25,7 +25,7 @@ from endpoint_analytics.agents.kubernetes.tokens import AccessError, TokenFile
 PODS = "/api/v1/namespaces/models/pods"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_certificate(tmp_path_factory.mktemp("certificate"))
 

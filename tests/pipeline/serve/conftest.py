@@ -104,7 +104,7 @@ class ServeProcess:
         return status, time.monotonic() - started_s
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory) -> Iterator[ClickHouseProcess]:
     with ClickHouseProcess(tmp_path_factory.mktemp("serve") / "clickhouse") as process:
         yield process
@@ -144,9 +144,9 @@ def operator_token(client) -> str:
     return create_token(client, "*", "operator", datetime.now(UTC))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def start_service(tmp_path_factory):
-    """Start a separate service; it is stopped at the end at the latest."""
+    """Start a separate service; it is stopped with the last test of the module at the latest."""
     started = []
 
     def start(config: ClickHouseConfig, *flags: str) -> ServeProcess:

@@ -14,13 +14,13 @@ from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory) -> Iterator[ClickHouseProcess]:
     with ClickHouseProcess(tmp_path_factory.mktemp("store") / "clickhouse") as process:
         yield process
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def empty_config(server) -> ClickHouseConfig:
     """A server without our database."""
     return server.config(f"empty_{uuid.uuid4().hex[:8]}")

@@ -12,7 +12,7 @@ from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseProcess]:
     with ClickHouseProcess(tmp_path_factory.mktemp("stream") / "clickhouse") as process:
         yield process

@@ -10,7 +10,7 @@ from tests.agents.kubernetes.real.cluster import Cluster
 from tests.agents.kubernetes.real.kube_apiserver import UnavailableError, built
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def commands() -> Path:
     try:
         return built()
@@ -18,13 +18,13 @@ def commands() -> Path:
         pytest.skip(str(error))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster(commands: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with Cluster(commands, tmp_path_factory.mktemp("kubernetes")) as started:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def models(cluster: Cluster) -> Cluster:
     """The cluster with the namespace of the agent's manifests."""
     cluster.namespace("models")

@@ -67,7 +67,7 @@ def connect(server: ClickHouseProcess, **options: object):
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory) -> Iterator[ClickHouseProcess]:
     with ClickHouseProcess(tmp_path_factory.mktemp("clickhouse") / "data") as process:
         yield process

@@ -21,7 +21,7 @@ DIRECTORY = JUDGES / f"datadog-{VERSION}"
 GAUGE, MONOTONIC_COUNT = 0, 3
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def datadog() -> Iterator[Path]:
     """Datadog's Python, in a separate environment, since its pins differ from ours. Fetched once."""
     DIRECTORY.parent.mkdir(parents=True, exist_ok=True)
