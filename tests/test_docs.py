@@ -9,10 +9,10 @@ import shlex
 from pathlib import Path
 
 import pytest
+from tests.support.parts import ROOT
 
 from endpoint_analytics.agents.command.agent_command import SUBCOMMANDS
 from endpoint_analytics.infra.command import COMMANDS
-from tests.support.parts import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "infra").rglob("*.md")])
 SHELL = re.compile(r"```(?:bash|shell|sh|console)\n(.*?)```|((?:^ {4,}\S.*\n)+)", re.DOTALL | re.MULTILINE)

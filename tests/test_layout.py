@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-
 from tests.support.rooms import DIRECTORIES, PACKAGE, PAGE, ROOT, imports_of, read_rooms, with_map
 
 MODULES = sorted(

@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 
 import orjson
+from tests.benchmarks.log import request_log
 
 from endpoint_analytics.pipeline.core.boots import Boot
 from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
@@ -18,7 +19,6 @@ from endpoint_analytics.pipeline.core.partition import Bounds, PartitionFold
 from endpoint_analytics.pipeline.core.sketch import BASE
 from endpoint_analytics.pipeline.core.stream_folds import RequestsFold
 from endpoint_analytics.pipeline.store.writer import encode_rows
-from tests.benchmarks.log import request_log
 
 TAKE = 1000
 

@@ -20,14 +20,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+from tests.agents.hardware.amd_smi import library as amd_smi
+from tests.agents.hardware.nvml import library as nvml
 
 from endpoint_analytics.agents.core.clock import now_ns
 from endpoint_analytics.agents.hardware.gpu import GpuCollector
 from endpoint_analytics.agents.hardware.gpu_amd import AmdGpus
 from endpoint_analytics.agents.hardware.gpu_nvidia import NvidiaGpus
 from endpoint_analytics.agents.hardware.sampler import Sampler, default_collectors
-from tests.agents.hardware.amd_smi import library as amd_smi
-from tests.agents.hardware.nvml import library as nvml
 
 GPUS, SAMPLES = 8, 200
 

@@ -16,13 +16,14 @@ import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.benchmarks.rendering import _EXPORTED, _MAIN, STATUSES, _cpu_s, _line, _port
+from tests.pipeline.store.rows import all_known
+
 from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.pipeline.exposition.protobuf import CONTENT_TYPE as PROTOBUF
 from endpoint_analytics.pipeline.store.connect import Client, connect
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.tokens import create_token
-from tests.benchmarks.rendering import _EXPORTED, _MAIN, STATUSES, _cpu_s, _line, _port
-from tests.pipeline.store.rows import all_known
 
 ENDPOINTS, REPLICAS_EACH = 200, 10
 HOURS = 1

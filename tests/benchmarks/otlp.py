@@ -10,6 +10,9 @@ import gzip
 import time
 from collections.abc import Callable, Sequence
 
+from tests.agents.log.lines import nginx_line
+from tests.agents.otlp.exports import NAMES, export, server_span
+
 from endpoint_analytics.agents.core.config import AgentConfig
 from endpoint_analytics.agents.log.batching import ReaderState, next_batch
 from endpoint_analytics.agents.log.logged import Logged
@@ -19,8 +22,6 @@ from endpoint_analytics.agents.otlp.identity import Fixed
 from endpoint_analytics.agents.otlp.intake import Intake
 from endpoint_analytics.agents.otlp.replicas import Replicas
 from endpoint_analytics.schemas.codec import encode
-from tests.agents.log.lines import nginx_line
-from tests.agents.otlp.exports import NAMES, export, server_span
 
 SPANS, EXPORTS = 512, 100
 MAX_BYTES = 16 * 1024 * 1024

@@ -28,11 +28,11 @@ from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from tests.benchmarks.served import load, server
 
 from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
 from endpoint_analytics.infra.local.kafka.process import KafkaProcess
 from endpoint_analytics.schemas.topics import DEFAULT_PREFIX, TOPIC_CONFIG, TOPICS
-from tests.benchmarks.served import load, server
 
 RATE = 220
 PHASE_S = 7.0

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.pipeline.store.rows import all_known
+
 from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.pipeline.serve.api.endpoint_answers import EndpointAnswers
 from endpoint_analytics.pipeline.serve.api.models import encode
@@ -25,7 +27,6 @@ from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.rollup import SLACK_S, read_rollup_progress, roll_up
 from endpoint_analytics.pipeline.store.rollup_levels import Retention, RollupProgress
 from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
-from tests.pipeline.store.rows import all_known
 
 REPLICAS = 100
 RAW_HOURS, MINUTE_DAYS, HOUR_DAYS = 6, 2, 30

@@ -28,6 +28,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest as peer_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
+from tests.pipeline.store.rows import all_known
 
 from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.pipeline.exposition import openmetrics, prometheus_text, protobuf
@@ -47,7 +48,6 @@ from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.read_model import RequestLevels
 from endpoint_analytics.pipeline.store.tokens import create_token
 from endpoint_analytics.schemas.metrics import HARDWARE_METRICS
-from tests.pipeline.store.rows import all_known
 
 REPLICAS = 100
 STATUSES = (200, 201, 204, 400, 404, 429, 500, 503)

@@ -19,14 +19,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
-
-from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
-from endpoint_analytics.infra.local.kafka.process import KafkaProcess
-from endpoint_analytics.schemas.topics import DEFAULT_PREFIX, TOPIC_CONFIG, TOPICS
 from tests.agents.log.lines import nginx_line
 from tests.agents.scrape.engine_server import EngineServer
 from tests.agents.scrape.expositions import VLLM
 from tests.benchmarks.served import load, server
+
+from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
+from endpoint_analytics.infra.local.kafka.process import KafkaProcess
+from endpoint_analytics.schemas.topics import DEFAULT_PREFIX, TOPIC_CONFIG, TOPICS
 
 RATE = 200
 WINDOW_S = 12.0

@@ -12,11 +12,11 @@ import time
 
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
+from tests.agents.scrape import expositions
+from tests.agents.scrape.engine_server import EngineServer
 
 from endpoint_analytics.agents.scrape.exposition import parse_exposition
 from endpoint_analytics.agents.scrape.readings import EngineReader
-from tests.agents.scrape import expositions
-from tests.agents.scrape.engine_server import EngineServer
 
 HISTOGRAMS, BUCKETS, ROUNDS, SECONDS = 19, 23, 200, 20
 

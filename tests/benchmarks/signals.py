@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tests.pipeline.store.rows import all_known
+
 from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.pipeline.signals.messages import signal_message
 from endpoint_analytics.pipeline.store.connect import Client, connect
@@ -23,7 +25,6 @@ from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.signal_queries import read_all_signals, read_signals
 from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
-from tests.pipeline.store.rows import all_known
 
 ENDPOINTS, REPLICAS_EACH, REPLICAS_OF_LARGE = 1000, 2, 100
 WINDOWS = 360

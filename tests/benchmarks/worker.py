@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 from aiokafka import AIOKafkaProducer
+from tests.benchmarks.log import request_log
 
 from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
 from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
@@ -26,7 +27,6 @@ from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
 from endpoint_analytics.schemas.topics import REQUESTS, TOPIC_CONFIG, TOPICS
-from tests.benchmarks.log import request_log
 
 SHAPES = ((500, 20_000, 200), (10, 150_000, 2_000))  # events per message, messages, messages for the peer
 REPLICAS = 200

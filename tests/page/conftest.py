@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
+from tests.page.seen import Seen
+from tests.page.story import Life, Story
+from tests.pipeline.serve.conftest import ServeProcess
+from tests.pipeline.store.rows import all_known
 
 from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.pipeline.serve.static.static_files import DIST
@@ -14,10 +18,6 @@ from endpoint_analytics.pipeline.store.connect import Client, connect
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.tokens import create_token
 from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
-from tests.page.seen import Seen
-from tests.page.story import Life, Story
-from tests.pipeline.serve.conftest import ServeProcess
-from tests.pipeline.store.rows import all_known
 
 FLAGS = (
     "--no-sandbox",

@@ -16,16 +16,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
-
-from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
-from endpoint_analytics.pipeline.store.connect import Client, connect
-from endpoint_analytics.pipeline.store.migrate import migrate
-from endpoint_analytics.pipeline.store.tokens import create_token
 from tests.page.conftest import FLAGS, browser_path
 from tests.page.story import Life, Story
 from tests.pipeline.serve.conftest import ServeProcess
 from tests.pipeline.store import rows
 from tests.pipeline.store.rows import all_known
+
+from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
+from endpoint_analytics.pipeline.store.connect import Client, connect
+from endpoint_analytics.pipeline.store.migrate import migrate
+from endpoint_analytics.pipeline.store.tokens import create_token
 
 ROOT = Path(__file__).parent.parent.parent
 OUT = ROOT / "build" / "screenshots"

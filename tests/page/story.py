@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import numpy as np
+from tests.pipeline.store import rows
 
 from endpoint_analytics.pipeline.core.sketch import buckets_of
 from endpoint_analytics.pipeline.store.connect import Client
-from tests.pipeline.store import rows
 
 WINDOW_S = 10
 GB = 10**9

@@ -7,7 +7,6 @@ from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
-
 from tests.page.seen import number, seconds
 from tests.page.truth import Truth, by_class
 from tests.pipeline.store import rows

@@ -1,7 +1,6 @@
 """The section Compute: averages, each replica, and graphs without data."""
 
 import pytest
-
 from tests.page.seen import number
 from tests.page.truth import Truth
 

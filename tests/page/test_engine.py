@@ -1,7 +1,6 @@
 """The section Engine: averages, each replica, metrics defined by agents, and how to send the first ones."""
 
 import pytest
-
 from tests.page.seen import number
 from tests.page.truth import Truth
 

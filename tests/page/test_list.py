@@ -4,7 +4,6 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-
 from tests.page.seen import DASH, number
 from tests.page.truth import Truth
 from tests.pipeline.store import rows

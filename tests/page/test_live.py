@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-
 from tests.page.seen import number
 from tests.pipeline.store import rows
 from tests.support.waiting import until

@@ -1,7 +1,6 @@
 """The section Requests: every number against SQL, the toggle, and the legend."""
 
 import pytest
-
 from tests.page.seen import DASH, REQUEST_GRAPHS, number, seconds
 from tests.page.truth import Truth, by_class
 

@@ -3,10 +3,10 @@
 from datetime import UTC, datetime
 
 import pytest
-
-from endpoint_analytics.pipeline.store.tokens import create_token, parse_token, revoke_token
 from tests.page.conftest import SERVE_FLAGS
 from tests.pipeline.serve.conftest import ServeProcess
+
+from endpoint_analytics.pipeline.store.tokens import create_token, parse_token, revoke_token
 
 pytestmark = pytest.mark.usefixtures("story")
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from tests.pipeline.store.rows import boot, hardware, insert, window
 
 from endpoint_analytics.pipeline.store.paused_partitions import PausedPartition, newer_than
-from tests.pipeline.store.rows import boot, hardware, insert, window
 
 PAUSED = PausedPartition(
     "requests", 5, True, 1_767_323_045_250, 7, "2000 of the last 2000 messages were rejected", 7, 1

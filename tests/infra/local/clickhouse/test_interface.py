@@ -396,6 +396,28 @@ def test_blocks_of_clickhouse_both_ways(http_query, table):
     assert refused.headers["x-clickhouse-exception-code"] == "40"
 
 
+def test_who_asks_for_blocks_gets_errors_in_one(http_query):
+    for sql, code in (("SELECT nothing", 47), ("SELECT throwIf(number = 3) FROM numbers(10)", 395)):
+        plain, packed = http_query(sql), http_query(sql, compress=1)
+        assert packed.status == plain.status
+        assert packed.headers["x-clickhouse-exception-code"] == plain.headers["x-clickhouse-exception-code"]
+        text = b"".join(BlockDecoder().decode(packed.body))
+        assert text == plain.body
+        assert text.startswith(b"Code: %d. DB::Exception: " % code)
+
+
+def test_an_analysts_tool_asks_for_the_first_rows_only(analyst_query):
+    """JDBC's setMaxRows, which DBeaver and Metabase always call."""
+    given = {"max_result_rows": 200, "result_overflow_mode": "break"}
+    answer = analyst_query("SELECT number FROM numbers(1000000) SETTINGS max_block_size = 100", **given)
+    assert answer.status != 200  # no SETTINGS clause for an analyst
+    answer = analyst_query("SELECT number FROM numbers(1000000)", max_block_size=100, **given)
+    assert answer.status == 200
+    assert 200 <= answer.body.count(b"\n") <= 300
+    for more in ({"max_result_rows": 0}, {"max_result_rows": 10**9}):
+        assert analyst_query("SELECT 1", result_overflow_mode="break", **more).status == 500
+
+
 def test_a_number_of_thousands_of_digits_is_refused_with_a_reason(http_query):
     for name in ("readonly", "buffer_size", "client_protocol_version"):
         answer = http_query("SELECT 1", **{name: "9" * 5000})

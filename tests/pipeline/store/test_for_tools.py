@@ -1,0 +1,245 @@
+"""The views for tools that point and click: their sums are those of the requests, wherever the rollup has got to."""
+
+import asyncio
+import random
+from collections import Counter
+from datetime import UTC, datetime
+
+import pytest
+from tests.pipeline.serve.api.executor import ClientExecutor
+from tests.pipeline.serve.api.traffic import exact_quantile, make_requests, window_rows
+from tests.pipeline.store.rows import boot, event, hardware, insert
+
+from endpoint_analytics.pipeline.store.loss_counts import count_losses
+from endpoint_analytics.pipeline.store.rollup import read_states, roll_up
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+TO_S = int(NOW.timestamp()) // 60 * 60
+FROM_S = TO_S - 900
+BOOTS = (("r1", "b1"), ("r1", "b2"), ("r2", "b3"), ("unassigned", "b4"))
+
+
+@pytest.fixture(scope="module")
+def requests(config):
+    """Fifteen minutes of requests; all minutes are rolled up, then the roller is set back to the middle."""
+    from endpoint_analytics.pipeline.store.connect import connect
+
+    client = connect(config)
+    made = make_requests(BOOTS, FROM_S, TO_S, 3, random.Random(7))
+    covered = [(replica, each, window) for replica, each in BOOTS for window in range(FROM_S, TO_S, 10)]
+    rows = window_rows(made, covered)
+    insert(client, "request_windows", [row | {"version": 1, "arrived": 999} for row in rows])
+    insert(client, "request_windows", rows)
+    asyncio.run(roll_up(ClientExecutor(client)))
+    states = asyncio.run(read_states(ClientExecutor(client)))
+    assert states["request_minutes"].rolled_to_s > FROM_S
+    client.close()
+    return made
+
+
+@pytest.fixture(params=["as the roller left it", "nothing rolled up", "half"])
+def rolled(request, client, requests):
+    """Each place that the roller may have got to: the views answer the same."""
+    if request.param != "as the roller left it":
+        to_s = 0 if request.param == "nothing rolled up" else FROM_S + 420
+        client.command("TRUNCATE TABLE rollups")
+        if to_s:
+            tables = ("request_minutes", "hardware_minutes", "engine_minutes")
+            insert(
+                client,
+                "rollups",
+                [{"target": each, "looked_at": to_s, "rolled_to": to_s, "version": 1} for each in tables],
+            )
+    return requests
+
+
+def named(client, sql):
+    return list(client.query(sql).named_results())
+
+
+def test_requests_add_up_to_what_happened(client, rolled):
+    for keys in ([], ["replica_id"], ["time"], ["replica_id", "time"]):
+        by = ", ".join(["namespace", *keys])
+        rows = named(
+            client,
+            f"SELECT {by}, sum(arrived) AS arrived, sum(finished) AS finished, sum(responded) AS responded, "
+            "sum(status_2xx) AS s2, sum(status_3xx) AS s3, sum(status_4xx) AS s4, sum(status_5xx) AS s5 "
+            f"FROM requests GROUP BY {by}",
+        )
+
+        def key(replica, at_s, keys=keys):
+            return tuple({"replica_id": replica, "time": int(at_s) // 60 * 60}[each] for each in keys)
+
+        truth = Counter(key(each.replica, each.at_s) for each in rolled)
+        classes = Counter((*key(each.replica, each.at_s), each.status // 100) for each in rolled)
+        for row in rows:
+            of = tuple(
+                int(row[each].replace(tzinfo=UTC).timestamp()) if each == "time" else row[each]
+                for each in keys
+            )
+            assert row["arrived"] == row["finished"] == truth.pop(of, 0)
+            assert [row[f"s{number}"] for number in (2, 3, 4, 5)] == [classes[*of, n] for n in (2, 3, 4, 5)]
+            assert row["responded"] == sum(row[f"s{number}"] for number in (2, 3, 4, 5))
+        assert not +truth
+
+
+def test_what_is_pending_and_how_many_report(client, rolled):
+    (row,) = named(
+        client,
+        "SELECT sum(pending_seconds) / 900 AS pending, sum(reported_seconds) / 900 AS replicas, "
+        "max(pending_max) AS most FROM requests",
+    )
+    assert row == {"pending": pytest.approx(len(BOOTS)), "replicas": pytest.approx(3), "most": 4}
+    means = named(client, "SELECT replica_id, avg(pending_mean) AS mean FROM requests GROUP BY replica_id")
+    assert {row["replica_id"]: round(row["mean"], 9) for row in means} == {"r1": 2, "r2": 1, "unassigned": 1}
+
+
+def test_statuses_are_those_sent(client, rolled):
+    rows = named(client, "SELECT status, status_class, sum(requests) AS sent FROM statuses GROUP BY ALL")
+    assert {row["status"]: row["sent"] for row in rows} == Counter(each.status for each in rolled)
+    assert all(row["status_class"] == f"{row['status'] // 100}xx" for row in rows)
+
+
+@pytest.mark.parametrize("replica", ["", "r1"])
+def test_quantiles_of_any_rows_of_latencies_are_right(client, rolled, replica):
+    chosen = [each for each in rolled if replica in ("", each.replica)]
+    for measure in ("latency", "ttfb"):
+        (row,) = named(
+            client,
+            "SELECT sum(requests) AS n, quantilesExactWeighted(0.5, 0.9, 0.95, 0.99)(seconds, requests) AS q, "
+            "sumMap([bucket], [requests]) AS sketch, sketchQuantile(sketch.1, sketch.2, 0.95) / 1e6 AS p95 "
+            f"FROM latencies WHERE measure = '{measure}' AND '{replica}' IN ('', replica_id)",
+        )
+        values = [getattr(each, f"{measure}_us") for each in chosen]
+        assert row["n"] == len(values)
+        assert row["p95"] == pytest.approx(exact_quantile(values, 0.95), rel=0.0055)
+        for q, found in zip((0.5, 0.9, 0.95, 0.99), row["q"], strict=True):
+            # Its rank is at most one higher than ours.
+            low, high = (
+                exact_quantile(values, q),
+                sorted(values)[min(int(q * len(values)) + 1, len(values) - 1)] / 1e6,
+            )
+            assert low * 0.9945 <= found <= high * 1.0055
+
+
+def test_an_endpoints_quantiles_by_minute(client, rolled):
+    rows = named(client, "SELECT * FROM latency_quantiles ORDER BY time")
+    assert len(rows) == 15
+    for row in rows:
+        at_s = row["time"].replace(tzinfo=UTC).timestamp()
+        minute = [each for each in rolled if at_s <= each.at_s < at_s + 60]
+        assert row["requests"] == row["ttfb_requests"] == len(minute)
+        for measure in ("latency", "ttfb"):
+            values = [getattr(each, f"{measure}_us") for each in minute]
+            for name, q in (("p50", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99)):
+                found = row[f"{measure}_{name}_seconds"]
+                assert found == pytest.approx(exact_quantile(values, q), rel=0.0055)
+            assert row[f"{measure}_mean_seconds"] == pytest.approx(sum(values) / len(values) / 1e6)
+            assert row[f"{measure}_max_seconds"] == max(values) / 1e6
+
+
+def test_a_minute_without_requests_has_counts_of_zero_and_no_latency(client, requests):
+    at_s = FROM_S - 3600
+    insert(client, "request_windows", window_rows([], [("quiet", "b9", at_s)]))
+    where = f"WHERE time = toDateTime({at_s}, 'UTC')"
+    client.command("TRUNCATE TABLE rollups")
+    (row,) = named(client, f"SELECT arrived, reported_seconds FROM requests {where}")
+    assert row == {"arrived": 0, "reported_seconds": 10.0}
+    (row,) = named(client, f"SELECT * FROM latency_quantiles {where}")
+    assert row["requests"] == 0
+    assert {value for name, value in row.items() if name.endswith("_seconds")} == {None}
+    assert named(client, f"SELECT * FROM latencies {where}") == []
+
+
+def test_hardware_and_engines_have_a_row_for_each_minute(client, rolled):
+    samples = [
+        {**hardware(NOW, "cpu_percent", 10.0, version=1), "samples": 1, "sum": 10.0},
+        {**hardware(NOW, "cpu_percent", 40.0, chunk=3), "samples": 3, "sum": 120.0},
+    ]
+    insert(client, "hardware_windows", samples)
+    insert(
+        client,
+        "engine_windows",
+        [{k: v for k, v in row.items() if not k.startswith("device_")} for row in samples],
+    )
+    for view in ("hardware", "engines"):
+        row = named(client, f"SELECT metric, samples, sum, mean, min, max FROM {view}")[0]
+        assert row == {
+            "metric": "cpu_percent",
+            "samples": 4,
+            "sum": 130,
+            "mean": 32.5,
+            "min": 9.0,
+            "max": 41.0,
+        }
+
+
+def test_replicas_say_their_state_and_how_long_they_took(client):
+    now = datetime.now(UTC)
+    of = {"endpoint": "states"}
+    insert(
+        client,
+        "replica_events",
+        [
+            event(now, "pending", replica="new", age_s=30, **of),
+            event(now, "pulling", replica="new", age_s=20, **of),
+            event(now, "pending", replica="up", age_s=90, **of),
+            event(now, "running", replica="up", age_s=60, **of),
+            event(now, "pending", replica="ended", age_s=9000, **of),
+            event(now, "running", replica="ended", age_s=8000, **of),
+            event(now, "terminated", replica="ended", age_s=7000, **of),
+            event(now, "running", replica="gone", age_s=9000, **of),
+        ],
+    )
+    insert(
+        client,
+        "boot_states",
+        [
+            boot(now, replica="up", boot_id="1", age_s=61, **of),
+            boot(now, replica="up", boot_id="2", age_s=0, **of),
+            boot(now, replica="gone", age_s=8000, **of),
+            boot(now, replica="bare", age_s=0, **of),
+            boot(now, replica="unassigned", age_s=0, **of),
+        ],
+    )
+    rows = named(
+        client,
+        "SELECT replica_id, state, seconds_to_ready, boots FROM replicas WHERE endpoint = 'states' ORDER BY replica_id",
+    )
+    assert [tuple(row.values()) for row in rows] == [
+        ("bare", "running", None, 1),
+        ("ended", "terminated", 1000.0, 0),
+        ("gone", "departed", 0.0, 1),
+        ("new", "pulling", None, 0),
+        ("up", "running", 30.0, 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("dropped", "batches", "missing", "uncounted"),
+    [
+        ({}, {}, 0, 0),
+        ({"queue_full": 7}, {}, 0, 0),
+        ({"queue_full": 7, "other": 0}, {"spool_full": 2}, 2, 30),
+        ({}, {}, 3, 40),
+        ({}, {}, 3, 0),
+        ({}, {"a": 1, "b": 2}, 3, 40),
+        ({"a": 5}, {"a": 1}, 1, 40),
+        ({}, {"a": 1}, 0, 5),  # it came after all, but for the newest report
+    ],
+)
+def test_losses_are_those_of_every_other_outlet(client, dropped, batches, missing, uncounted):
+    endpoint = f"e{abs(hash(str((dropped, batches, missing, uncounted))))}"
+    row = boot(
+        NOW, endpoint=endpoint, dropped=dropped, missing=missing, arrived=100, agent_arrived=100 + uncounted
+    )
+    lists = {"dropped_batch_reasons": list(batches), "dropped_batch_counts": list(batches.values())}
+    insert(client, "boot_states", [row | lists])
+    truth = count_losses(dropped, batches, missing, uncounted)
+    rows = named(
+        client,
+        "SELECT reason, sum(l.requests) AS requests, sum(l.batches) AS batches FROM losses AS l "
+        f"WHERE endpoint = '{endpoint}' AND stream = 'requests' GROUP BY reason",
+    )
+    assert {row["reason"]: row["requests"] for row in rows if row["requests"]} == dict(truth.reasons)
+    assert sum(row["batches"] for row in rows) == truth.batches
