@@ -86,9 +86,12 @@ class Service:
             what = f"endpoint {scope.endpoint!r}" if scope.endpoint else "endpoint"
             named = "" if selection.endpoints is None else f" named {', '.join(sorted(selection.endpoints))}"
             where = f" in namespace {scope.namespace!r}" if scope.namespace else ""
-            return responses.text(
-                404, f"no {what}{named}{where}: no agent or event has ever reported it", _VARY
+            why = (
+                "no agent or event has ever reported it"
+                if scope.endpoint
+                else "nothing was heard of any for a week"
             )
+            return responses.text(404, f"no {what}{named}{where}: {why}", _VARY)
         form = choose_format(_joined(request, "accept"))
         body, compressed = await exposition.body(form, accepts_gzip(_joined(request, "accept-encoding")))
         headers = {**_VARY, "Content-Encoding": "gzip"} if compressed else _VARY

@@ -16,6 +16,7 @@ from endpoint_analytics.pipeline.store.endpoint_numbers import (
     oldest_sample_at,
     parse_metrics,
 )
+from endpoint_analytics.pipeline.store.listed_endpoints import read_listed
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.progress import read_progress
 from endpoint_analytics.pipeline.store.query_group import query_group
@@ -169,7 +170,7 @@ async def read_endpoint_metrics(
 
 @dataclass(frozen=True, slots=True)
 class ScopeMetrics:
-    """The metrics of all endpoints ever reported in a scope, by name, and since when their replicas were heard."""
+    """The metrics of a scope's endpoints, by name, and since when their replicas were heard."""
 
     endpoints: Mapping[Key, EndpointMetrics]
     heard_from: HeardFrom
@@ -178,15 +179,20 @@ class ScopeMetrics:
 async def read_metrics(
     reader: Reader, scope: Scope, now: datetime, settings: MetricsSettings
 ) -> ScopeMetrics:
-    """Return the metrics of the scope's endpoints at `now` (aware, UTC).
+    """Return the metrics of the scope's endpoints at `now` (aware, UTC): of one, or of those that have not left.
 
-    First reads the pipeline's progress, then runs six queries concurrently, the last two as soon as it is known how old
-    a sample may be. Raises StoreError if any of them fails.
+    First reads the pipeline's progress and who has not left, then runs six queries concurrently, the last two as soon
+    as it is known how old a sample may be. Raises StoreError if any of them fails.
     """
     presence = settings.presence
     progress = await read_progress(reader)
     judged_from = progress.judged_from(now, presence)
     heard_from = HeardFrom(judged_from - presence.grace, judged_from - max(presence.waiting, presence.grace))
+    listed = None if scope.endpoint else frozenset(await read_listed(reader, scope, progress, presence, now))
+    if listed is not None:
+        if not listed:
+            return ScopeMetrics({}, heard_from)
+        scope = scope.of(listed)
     heard = heard_from.parameters
     window_from = {"window_from": _seconds(now - settings.quantile_window)}
 
@@ -211,6 +217,8 @@ async def read_metrics(
         engine.result(),
         Moment(progress, presence, now),
     )
+    if listed is not None:
+        endpoints = {key: found for key, found in endpoints.items() if key in listed}
     return ScopeMetrics(endpoints, heard_from)
 
 

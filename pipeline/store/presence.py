@@ -29,6 +29,8 @@ class Presence:
     """An agent silent for longer is dead; a pipeline further behind is late."""
     waiting: timedelta = timedelta(days=1)
     """How long a replica without an agent keeps its last reported, unfinished state."""
+    listed: timedelta = timedelta(days=7)
+    """How long an endpoint of which nothing is heard stays among the others (`listed_endpoints`)."""
 
 
 _FOREVER = datetime(9999, 1, 1, tzinfo=UTC)

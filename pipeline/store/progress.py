@@ -96,6 +96,10 @@ class Progress:
         oldest = min((each.read_to for each in self.partitions.values()), default=_NEVER)
         return max(min(oldest, now), now - LONGEST)
 
+    def newest(self, now: datetime) -> datetime:
+        """Return the moment up to which any partition was read; now if that is not known."""
+        return min(max((each.read_to for each in self.partitions.values()), default=now), now)
+
     def judged_from(self, now: datetime, presence: Presence) -> datetime:
         """Return the earliest moment at which a replica may be judged now: where a partition is read to, or stopped."""
         slowest = self.slowest(now)

@@ -13,7 +13,6 @@ from endpoint_analytics.pipeline.store.progress import read_progress
 from endpoint_analytics.pipeline.store.query_group import query_group
 from endpoint_analytics.pipeline.store.read_model import AgentReport, Moment, RequestReport, StateReport
 from endpoint_analytics.pipeline.store.reader import Reader
-from endpoint_analytics.pipeline.store.scope import Key, Scope
 from endpoint_analytics.schemas.identity import UNASSIGNED
 
 MAX_ENDPOINTS = 1000
@@ -21,12 +20,6 @@ MAX_ENDPOINTS = 1000
 NAMESPACES = """
 SELECT DISTINCT namespace FROM boots UNION DISTINCT SELECT DISTINCT namespace FROM replica_events
 UNION DISTINCT SELECT DISTINCT namespace FROM endpoint_settings
-"""
-
-NAMES = """
-SELECT namespace, endpoint FROM boots WHERE WHOSE
-UNION DISTINCT SELECT namespace, endpoint FROM replica_events WHERE WHOSE
-UNION DISTINCT SELECT namespace, endpoint FROM endpoint_settings WHERE WHOSE
 """
 
 # Rows with an empty replica_id are whole endpoints, however old; replicas are limited to those possibly present now.
@@ -85,11 +78,6 @@ class EndpointNow:
 async def read_namespaces(reader: Reader) -> list[str]:
     """Return the namespaces that were ever reported."""
     return sorted(row[0] for row in await reader.read(NAMESPACES, {}))
-
-
-async def read_names(reader: Reader, scope: Scope) -> list[Key]:
-    """Return the endpoints that were ever reported, ordered by namespace and name; raises StoreError."""
-    return sorted(Key(*row) for row in await reader.read(scope.sql(NAMES), scope.parameters))
 
 
 async def read_endpoints(

@@ -37,7 +37,7 @@ from endpoint_analytics.pipeline.serve.api.signals import Signals, autoscaling_s
 from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.reader import Reader
 from endpoint_analytics.pipeline.store.scope import Scope
-from endpoint_analytics.pipeline.store.series_overview import read_names, read_namespaces
+from endpoint_analytics.pipeline.store.series_overview import read_namespaces
 from endpoint_analytics.pipeline.store.shared_cache import SharedCache
 from endpoint_analytics.pipeline.store.tokens import ALL_NAMESPACES
 from endpoint_analytics.schemas.errors import InvalidMessageError
@@ -167,7 +167,7 @@ class Api:
             )
 
         async def read() -> ReplyBody:
-            endpoints = await read_names(self.reader, Scope(namespace))
+            endpoints = await self.overview.listed(Scope(namespace))
             return ReplyBody(msgspec.json.encode(target_groups(endpoints, address)))
 
         return reply(request, await self._cached(("discovery", namespace, address), read))

@@ -9,11 +9,14 @@ from datetime import UTC, datetime
 from endpoint_analytics.pipeline.serve.api.columns import of_class
 from endpoint_analytics.pipeline.serve.api.models import EndpointCard, Endpoints, Spark
 from endpoint_analytics.pipeline.serve.api.summary import paused_of
+from endpoint_analytics.pipeline.store.listed_endpoints import read_listed
 from endpoint_analytics.pipeline.store.paused_partitions import read_still_paused
 from endpoint_analytics.pipeline.store.presence import Presence
+from endpoint_analytics.pipeline.store.progress import read_progress
 from endpoint_analytics.pipeline.store.query_group import query_group
 from endpoint_analytics.pipeline.store.reader import Reader
 from endpoint_analytics.pipeline.store.rollup_levels import MINUTE, RollupProgress
+from endpoint_analytics.pipeline.store.scope import Key, Scope
 from endpoint_analytics.pipeline.store.series import (
     QUANTILES,
     RequestStep,
@@ -39,6 +42,11 @@ class Overview:
     progress: Callable[[], Awaitable[RollupProgress]]
     presence: Presence
     now_s: Callable[[], float]
+
+    async def listed(self, scope: Scope) -> list[Key]:
+        """Return the endpoints to scrape, by namespace and name; raises StoreError."""
+        progress, now = await read_progress(self.reader), datetime.fromtimestamp(self.now_s(), UTC)
+        return await read_listed(self.reader, scope, progress, self.presence, now)
 
     async def endpoints(self, namespace: str) -> Endpoints:
         """Return the list; raises StoreError."""
