@@ -1,4 +1,4 @@
-"""Checks of Kafka: reached, logged in, topics as they should be, readable by the worker's group, the broker's clock."""
+"""Checks of Kafka: reached, logged in, topics as they should be, who may read and write, the broker's clock."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from endpoint_analytics.schemas.configuration.kafka_failure import (
     explain_failure,
     find_failure,
     find_unreadable,
+    find_unwritable,
 )
-from endpoint_analytics.schemas.topics import AGENT_TOPICS, TOPIC_CONFIG, TOPICS, Topic
+from endpoint_analytics.schemas.topics import AGENT_TOPICS, REJECTED, TOPIC_CONFIG, TOPICS, Topic
 
 LARGEST_SKEW_S = 2.0
 _CREATE = "endpoint-analytics topics creates it"
@@ -42,6 +43,13 @@ async def check_kafka(config: KafkaConfig, group: str | None) -> AsyncIterator[F
             yield failure("Kafka", line)
         if not lines:
             yield ok("Kafka", f"the topics and the group {group!r} may be read")
+    written = AGENT_TOPICS if group is None else (REJECTED,)
+    lines = await find_unwritable(config, ssl_context, [topic.name(config.topic_prefix) for topic in written])
+    for line in lines:
+        yield failure("Kafka", line)
+    if not lines:
+        whose = "an agent's topics" if group is None else "the topic of rejected messages"
+        yield ok("Kafka", f"{whose} may be written to")
     try:
         states = await describe_topics(config, ssl_context, names)
     except (ClientError, OSError) as error:

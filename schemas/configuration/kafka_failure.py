@@ -32,6 +32,8 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from endpoint_analytics.schemas.configuration.kafka_client import client_settings
 from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
@@ -41,6 +43,7 @@ PROBE_WITHIN_S = 5.0
 _PORT = 9092
 _GROUP = 0  # the type of a consumer group's coordinator
 _API_VERSIONS, _CORRELATION_ID = 18, 7
+_NO_PARTITION = 2**31 - 1
 # OpenSSL's verify_code: https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/
 _EXPIRED, _NOT_YET_VALID, _WRONG_NAME = {10}, {9}, {62, 64}
 
@@ -110,6 +113,35 @@ async def find_unreadable(
             errors = [for_code(topic[0])(topic[1]) for topic in metadata.topics if topic[0]]
             errors.append(for_code(coordinator.error_code)(group))
             return [said for error in errors if (said := explain_refusal(error, config))]
+    return []
+
+
+async def find_unwritable(
+    config: KafkaConfig, ssl_context: ssl.SSLContext | None, topics: Iterable[str]
+) -> list[str]:
+    """Return a line for each topic that our user may not write to; topics that do not exist have none.
+
+    Nothing is written: the message is for a partition that no topic has, and Kafka looks at the rights first. Returns
+    no lines if Kafka does not answer.
+    """
+    builder = DefaultRecordBatchBuilder(2, 0, False, -1, -1, -1, 4096)
+    builder.append(0, 0, None, b"", [])
+    sent = [(_NO_PARTITION, bytes(builder.build()))]
+    request = ProduceRequest(None, 1, int(PROBE_WITHIN_S * 1000), [(topic, sent) for topic in topics])
+    for server in config.servers:
+        with suppress(KafkaError, OSError, TimeoutError):
+            connection = await _connect(server, config, ssl_context, PROBE_WITHIN_S)
+            try:
+                answer = await connection.send(request)
+            finally:
+                connection.close()
+            return sorted(
+                said
+                for topic, partitions in answer.topics
+                for partition in partitions
+                if for_code(partition[1]) is TopicAuthorizationFailedError
+                and (said := explain_refusal(TopicAuthorizationFailedError(topic), config))
+            )
     return []
 
 

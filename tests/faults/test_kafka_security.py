@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 import pytest
 from aiokafka import AIOKafkaConsumer
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AclOperation, ResourceType
 from tests.faults.rig import Parts, Rig
 from tests.support.parts import ROOT, Child, kafka_environment
@@ -24,8 +25,9 @@ from endpoint_analytics.agents.kubernetes.read_back import read_back
 from endpoint_analytics.schemas.codec import decode_replicas, decode_signal
 from endpoint_analytics.schemas.configuration.kafka_client import make_ssl_context
 from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.configuration.kafka_failure import find_unwritable
 from endpoint_analytics.schemas.replicas import ReplicaState
-from endpoint_analytics.schemas.topics import REPLICAS, SIGNALS
+from endpoint_analytics.schemas.topics import REJECTED, REPLICAS, REQUESTS, SIGNALS
 
 COMMAND = [sys.executable, "-m", "endpoint_analytics.infra.command"]
 
@@ -231,6 +233,34 @@ def says(config: KafkaConfig, reported: str, environment: dict[str, str], log: P
     finally:
         process.kill()
         process.wait()
+
+
+def test_who_may_write_is_found_without_writing(secure: SecureKafka, secure_parts: Parts) -> None:
+    rig = Rig(secure_parts, "may-write", partitions=2)
+    config = replace(secure.config("SECURE", username="nobody", password="nothing"), topic_prefix=rig.name)
+    context = make_ssl_context(config)
+    topics = [topic.name(rig.name) for topic in (REQUESTS, REJECTED)]
+
+    def found() -> list[str]:
+        return asyncio.run(find_unwritable(config, context, [*topics, f"{rig.name}.not-there"]))
+
+    try:
+        secure.allow(ResourceType.TOPIC, rig.name, AclOperation.READ, AclOperation.DESCRIBE, user="nobody")
+        refused = [line.partition(": ")[0] for line in found()]
+        assert refused == [
+            f"the user 'nobody' may not use the topic {name}"
+            for name in sorted([*topics, f"{rig.name}.not-there"])
+        ]
+        secure.allow(ResourceType.TOPIC, rig.name, AclOperation.WRITE, user="nobody")
+        eventually(found, lambda lines: lines == [], 30, "the right to write")
+        consumer = Consumer({"bootstrap.servers": secure.process.bootstrap_servers, "group.id": rig.name})
+        try:
+            ends = [consumer.get_watermark_offsets(TopicPartition(name, 0), 10) for name in topics]
+        finally:
+            consumer.close()
+        assert ends == [(0, 0), (0, 0)]
+    finally:
+        rig.close()
 
 
 def test_rights_that_are_missing_are_named(secure: SecureKafka, secure_parts: Parts, tmp_path: Path) -> None:
