@@ -6,6 +6,7 @@ means are those of the SQL views for analysts.
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 
 from endpoint_analytics.pipeline.store.progress import read_progress
@@ -110,6 +111,7 @@ async def read_all_signals(
         heard, states, levels, hardware = (
             group.create_task(reader.read(scope.sql(sql), given)) for sql in (HEARD, STATES, LEVELS, HARDWARE)
         )
-    return parse_signals(
-        heard.result(), states.result(), levels.result(), hardware.result(), progress.result(), now
-    )
+    rows = heard.result(), states.result(), levels.result(), hardware.result(), progress.result()
+    if scope.endpoint:
+        return parse_signals(*rows, now)
+    return await asyncio.to_thread(parse_signals, *rows, now)  # thousands of replicas: nobody waits for them

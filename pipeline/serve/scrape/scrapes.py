@@ -18,7 +18,7 @@ from endpoint_analytics.pipeline.exposition.accept import Format
 from endpoint_analytics.pipeline.exposition.families import Labels, MetricFamily, merge
 from endpoint_analytics.pipeline.serve.scrape.endpoint_families import endpoint_families
 from endpoint_analytics.pipeline.serve.scrape.selection import ALL, Selection
-from endpoint_analytics.pipeline.serve.scrape.signal_families import signal_families
+from endpoint_analytics.pipeline.serve.scrape.signal_families import FAMILIES, signal_families
 from endpoint_analytics.pipeline.store.durations import ReplicaHistograms
 from endpoint_analytics.pipeline.store.endpoint_metrics import MetricsSettings, ScopeMetrics, read_metrics
 from endpoint_analytics.pipeline.store.errors import StoreError
@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 GZIP_FROM_BYTES = 1400
 """A smaller body fits into one packet uncompressed."""
 _HISTOGRAMS = (names.LATENCY_SECONDS.name, names.TIME_TO_FIRST_BYTE_SECONDS.name)
+_SIGNALS = tuple(family.name for family in FAMILIES)
 
 HISTOGRAMS_WITHIN_S = 3.0
 """Scrapers give up after 10 s, and then have nothing. What was read until then is kept."""
@@ -126,7 +127,7 @@ class Scrapes:
         self._now = now
         self._histograms = HistogramReader(reader, entries)
         self._progress = progress
-        self._numbers: SharedCache[tuple[Scope, bool], _Numbers] = SharedCache(keep_s, entries, clock)
+        self._numbers: SharedCache[tuple[Scope, bool, bool], _Numbers] = SharedCache(keep_s, entries, clock)
         self._cache: SharedCache[tuple[Scope, Selection], RenderedExposition | None] = SharedCache(
             keep_s, entries, clock
         )
@@ -160,9 +161,10 @@ class Scrapes:
         if scope.namespace and selection.endpoints is not None and len(selection.endpoints) == 1:
             (only,) = selection.endpoints
             scope = Scope(scope.namespace, only)
-        with_histograms = selection.has_any_family(_HISTOGRAMS)
+        wanted = selection.has_any_family(_HISTOGRAMS), selection.has_any_family(_SIGNALS)
         numbers, _ = await self._numbers.get(
-            (scope, with_histograms), lambda: self._read(scope, with_histograms=with_histograms)
+            (scope, *wanted),
+            lambda: self._read(scope, with_histograms=wanted[0], with_signals=wanted[1]),
         )
         if not any(selection.has_endpoint(key.endpoint) for key in numbers.metrics.endpoints):
             return None
@@ -171,12 +173,12 @@ class Scrapes:
             families = await asyncio.to_thread(_families, numbers, selection, is_one=is_one)
         return RenderedExposition(families, turns)
 
-    async def _read(self, scope: Scope, *, with_histograms: bool) -> _Numbers:
+    async def _read(self, scope: Scope, *, with_histograms: bool, with_signals: bool) -> _Numbers:
         now = self._now()
         async with query_group() as group:
             metrics = group.create_task(self._metrics(scope, now, with_histograms=with_histograms))
-            signals = group.create_task(read_all_signals(self._reader, now, scope))
-        return _Numbers(*metrics.result(), signals.result())
+            signals = group.create_task(read_all_signals(self._reader, now, scope)) if with_signals else None
+        return _Numbers(*metrics.result(), {} if signals is None else signals.result())
 
     async def _metrics(
         self, scope: Scope, now: datetime, *, with_histograms: bool

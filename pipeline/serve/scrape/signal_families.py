@@ -10,6 +10,17 @@ from endpoint_analytics.pipeline.serve.scrape.selection import ALL, Selection
 from endpoint_analytics.pipeline.store.signals import EndpointSignals
 from endpoint_analytics.schemas import metrics as names
 
+FAMILIES = (
+    names.AUTOSCALING_PENDING_REQUESTS,
+    names.AUTOSCALING_PENDING_PER_REPLICA,
+    names.AUTOSCALING_ACTIVE_REQUESTS,
+    names.AUTOSCALING_ACTIVE_PER_REPLICA,
+    names.AUTOSCALING_CPU_PERCENT,
+    names.AUTOSCALING_MEMORY_PERCENT,
+    names.AUTOSCALING_GPU_PERCENT,
+    names.AUTOSCALING_GPU_MEMORY_PERCENT,
+)
+
 
 def signal_families(
     signals: EndpointSignals | None, *, of: Labels = (), selection: Selection = ALL
@@ -19,17 +30,17 @@ def signal_families(
     if signals is None:
         return ()
     values = (
-        (names.AUTOSCALING_PENDING_REQUESTS, signals.pending_requests),
-        (names.AUTOSCALING_PENDING_PER_REPLICA, signals.pending_per_replica),
-        (names.AUTOSCALING_ACTIVE_REQUESTS, signals.active_requests),
-        (names.AUTOSCALING_ACTIVE_PER_REPLICA, signals.active_per_replica),
-        (names.AUTOSCALING_CPU_PERCENT, signals.cpu_percent),
-        (names.AUTOSCALING_MEMORY_PERCENT, signals.memory_percent),
-        (names.AUTOSCALING_GPU_PERCENT, signals.gpu_percent),
-        (names.AUTOSCALING_GPU_MEMORY_PERCENT, signals.gpu_memory_percent),
+        signals.pending_requests,
+        signals.pending_per_replica,
+        signals.active_requests,
+        signals.active_per_replica,
+        signals.cpu_percent,
+        signals.memory_percent,
+        signals.gpu_percent,
+        signals.gpu_memory_percent,
     )
     return tuple(
         family_of(family, (Sample("", of, value),))
-        for family, value in values
+        for family, value in zip(FAMILIES, values, strict=True)
         if value is not None and selection.has_family(family.name)
     )
