@@ -138,6 +138,19 @@ def test_an_endpoints_quantiles_by_minute(client, rolled):
             assert row[f"{measure}_max_seconds"] == max(values) / 1e6
 
 
+def test_the_newest_version_says_how_far_it_is_rolled_up(client, requests):
+    """As for every other reader: a roller whose clock was ahead is overruled by the next."""
+    client.command("TRUNCATE TABLE rollups")
+    ahead = TO_S + 86400
+    for version, to_s in ((1, ahead), (2, FROM_S)):
+        rows = [{"target": "request_minutes", "looked_at": to_s, "rolled_to": to_s, "version": version}]
+        insert(client, "rollups", rows)
+    later = TO_S + 120
+    insert(client, "request_windows", window_rows([], [("later", "b8", later)]))
+    assert len(named(client, f"SELECT time FROM requests WHERE time = toDateTime({later // 60 * 60}, 'UTC')")) == 1
+    client.command("DELETE FROM request_windows WHERE replica_id = 'later'")
+
+
 def test_a_minute_without_requests_has_counts_of_zero_and_no_latency(client, requests):
     at_s = FROM_S - 3600
     insert(client, "request_windows", window_rows([], [("quiet", "b9", at_s)]))
@@ -189,6 +202,9 @@ def test_replicas_say_their_state_and_how_long_they_took(client):
             event(now, "running", replica="ended", age_s=8000, **of),
             event(now, "terminated", replica="ended", age_s=7000, **of),
             event(now, "running", replica="gone", age_s=9000, **of),
+            event(now, "running", replica="again", age_s=9000, **of),
+            event(now, "failed", replica="again", age_s=8000, **of),
+            event(now, "pending", replica="again", age_s=60, **of),
         ],
     )
     insert(
@@ -207,12 +223,46 @@ def test_replicas_say_their_state_and_how_long_they_took(client):
         "SELECT replica_id, state, seconds_to_ready, boots FROM replicas WHERE endpoint = 'states' ORDER BY replica_id",
     )
     assert [tuple(row.values()) for row in rows] == [
+        ("again", "pending", None, 0),
         ("bare", "running", None, 1),
         ("ended", "terminated", 1000.0, 0),
-        ("gone", "departed", 0.0, 1),
+        ("gone", "departed", None, 1),
         ("new", "pulling", None, 0),
         ("up", "running", 30.0, 2),
     ]
+
+
+@pytest.fixture(scope="module")
+def crowd(config):
+    """Forty thousand replicas of other endpoints, in the tables that the views read."""
+    from endpoint_analytics.pipeline.store.connect import connect
+
+    names = "'crowd' AS namespace, concat('e', toString(number % 200)) AS endpoint, toString(number) AS replica_id"
+    client = connect(config)
+    for table, more in (
+        ("boot_states", "'requests' AS stream, now64(6) AS first_at, now64(6) AS last_at, now64(3) AS last_append"),
+        ("replica_events", "now64(6) AS at, 'running' AS state"),
+        ("request_windows", "now() AS window_start, [toUInt16(1000)] AS latency_buckets, [toUInt64(1)] AS latency_counts"),
+        ("hardware_windows", "now() AS window_start, 'cpu_percent' AS metric, 1 AS samples"),
+        ("engine_windows", "now() AS window_start, 'engine_running_requests' AS metric, 1 AS samples"),
+    ):
+        select = f"SELECT {names}, {more} FROM numbers(40000)"
+        columns = ", ".join(client.query(f"{select} LIMIT 0").column_names)
+        client.command(f"INSERT INTO {table} ({columns}) {select}")
+    client.close()
+
+
+@pytest.mark.parametrize(
+    "view", ["requests", "statuses", "latencies", "latency_quantiles", "replicas", "hardware", "engines", "losses"]
+)
+def test_a_filter_on_the_endpoint_reads_only_its_part_of_the_tables(client, crowd, view):
+    """Through unions, groups and FINAL; what is read is whole granules of 8192 rows, of each of the view's tables."""
+    client.command("TRUNCATE TABLE rollups")
+    where = "namespace = 'crowd' AND endpoint = 'e7'"
+    read = int(client.query(f"SELECT * FROM {view} WHERE {where}").summary["read_rows"])
+    assert read < 5 * 3 * 8192 <= 125_000
+    whole = int(client.query(f"SELECT * FROM {view}").summary["read_rows"])
+    assert read < whole / 2
 
 
 @pytest.mark.parametrize(
