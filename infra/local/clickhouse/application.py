@@ -82,7 +82,11 @@ class Application:
             analyst = account.reads_only
             # From here on, as in ClickHouse: a wrong password is refused in plain text.
             reply = Response(
-                send, headers, engine.version, stall_s, ReplyOptions(blocks=wants_blocks(scope["query_string"]))
+                send,
+                headers,
+                engine.version,
+                stall_s,
+                ReplyOptions(blocks=wants_blocks(scope["query_string"])),
             )
             form = is_form(header.get("content-type", ""))
             async with contextlib.AsyncExitStack() as slots:

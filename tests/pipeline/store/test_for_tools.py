@@ -147,7 +147,10 @@ def test_the_newest_version_says_how_far_it_is_rolled_up(client, requests):
         insert(client, "rollups", rows)
     later = TO_S + 120
     insert(client, "request_windows", window_rows([], [("later", "b8", later)]))
-    assert len(named(client, f"SELECT time FROM requests WHERE time = toDateTime({later // 60 * 60}, 'UTC')")) == 1
+    assert (
+        len(named(client, f"SELECT time FROM requests WHERE time = toDateTime({later // 60 * 60}, 'UTC')"))
+        == 1
+    )
     client.command("DELETE FROM request_windows WHERE replica_id = 'later'")
 
 
@@ -240,9 +243,15 @@ def crowd(config):
     names = "'crowd' AS namespace, concat('e', toString(number % 200)) AS endpoint, toString(number) AS replica_id"
     client = connect(config)
     for table, more in (
-        ("boot_states", "'requests' AS stream, now64(6) AS first_at, now64(6) AS last_at, now64(3) AS last_append"),
+        (
+            "boot_states",
+            "'requests' AS stream, now64(6) AS first_at, now64(6) AS last_at, now64(3) AS last_append",
+        ),
         ("replica_events", "now64(6) AS at, 'running' AS state"),
-        ("request_windows", "now() AS window_start, [toUInt16(1000)] AS latency_buckets, [toUInt64(1)] AS latency_counts"),
+        (
+            "request_windows",
+            "now() AS window_start, [toUInt16(1000)] AS latency_buckets, [toUInt64(1)] AS latency_counts",
+        ),
         ("hardware_windows", "now() AS window_start, 'cpu_percent' AS metric, 1 AS samples"),
         ("engine_windows", "now() AS window_start, 'engine_running_requests' AS metric, 1 AS samples"),
     ):
@@ -253,7 +262,8 @@ def crowd(config):
 
 
 @pytest.mark.parametrize(
-    "view", ["requests", "statuses", "latencies", "latency_quantiles", "replicas", "hardware", "engines", "losses"]
+    "view",
+    ["requests", "statuses", "latencies", "latency_quantiles", "replicas", "hardware", "engines", "losses"],
 )
 def test_a_filter_on_the_endpoint_reads_only_its_part_of_the_tables(client, crowd, view):
     """Through unions, groups and FINAL; what is read is whole granules of 8192 rows, of each of the view's tables."""
