@@ -7,7 +7,7 @@ CREATE VIEW IF NOT EXISTS request_minutes_so_far {on_cluster}
     namespace String COMMENT 'Owner of the endpoint',
     endpoint String COMMENT 'Name of the endpoint',
     replica_id String COMMENT 'Replica; empty for the whole endpoint, unassigned for requests held while no replica runs',
-    time DateTime('UTC') COMMENT 'Start of the minute',
+    minute DateTime('UTC') COMMENT 'Start of the minute',
     arrived UInt64 COMMENT 'Requests that arrived',
     finished UInt64 COMMENT 'Requests whose last byte was sent',
     aborted_pending UInt64 COMMENT 'Requests that ended before a status',
@@ -32,15 +32,15 @@ CREATE VIEW IF NOT EXISTS request_minutes_so_far {on_cluster}
     ttfb_counts Array(UInt64) COMMENT 'Requests in each of ttfb_buckets'
 )
 AS
-SELECT namespace, endpoint, replica_id, window_start AS time,
+SELECT namespace, endpoint, replica_id, window_start AS minute,
     arrived, finished, aborted_pending, aborted_streaming, status_codes, status_counts, covered_us,
     pending_request_us, pending_max, streaming_request_us, streaming_max, oldest_pending_us,
     latency_count, latency_sum_us, latency_max_us, latency_buckets, latency_counts,
     ttfb_count, ttfb_sum_us, ttfb_max_us, ttfb_buckets, ttfb_counts
 FROM request_minutes FINAL
-WHERE window_start < (SELECT max(rolled_to) FROM rollups WHERE target = 'request_minutes')
+WHERE window_start < (SELECT argMax(rolled_to, version) FROM rollups WHERE target = 'request_minutes')
 UNION ALL
-SELECT namespace, endpoint, replica AS replica_id, time,
+SELECT namespace, endpoint, replica AS replica_id, minute,
     sum(w_arrived) AS arrived, sum(w_finished) AS finished,
     sum(w_aborted_pending) AS aborted_pending, sum(w_aborted_streaming) AS aborted_streaming,
     sumMap(w_status.1, w_status.2).1 AS status_codes, sumMap(w_status.1, w_status.2).2 AS status_counts,
@@ -55,7 +55,7 @@ SELECT namespace, endpoint, replica AS replica_id, time,
 FROM
 (
     -- The boots of a replica, or of all replicas, in a 10 s window: what several cover at once counts once.
-    SELECT namespace, endpoint, replica, toStartOfMinute(window_start) AS time, window_start,
+    SELECT namespace, endpoint, replica, toStartOfMinute(window_start) AS minute, window_start,
         sum(b_arrived) AS w_arrived, sum(b_finished) AS w_finished,
         sum(b_aborted_pending) AS w_aborted_pending, sum(b_aborted_streaming) AS w_aborted_streaming,
         sumMap(b_status.1, b_status.2) AS w_status,
@@ -81,13 +81,13 @@ FROM
             sum(ttfb_count) AS b_ttfb_count, sum(ttfb_sum_us) AS b_ttfb_sum_us,
             max(ttfb_max_us) AS b_ttfb_max_us, sumMap(ttfb_buckets, ttfb_counts) AS b_ttfb
         FROM request_windows FINAL
-        WHERE window_start >= (SELECT max(rolled_to) FROM rollups WHERE target = 'request_minutes')
+        WHERE window_start >= (SELECT argMax(rolled_to, version) FROM rollups WHERE target = 'request_minutes')
         GROUP BY namespace, endpoint, replica_id, window_start, boot_id
     )
     ARRAY JOIN ['', replica_id] AS replica
     GROUP BY namespace, endpoint, replica, window_start
 )
-GROUP BY namespace, endpoint, replica, time
+GROUP BY namespace, endpoint, replica, minute
 COMMENT 'request_minutes and, after what is rolled up, the same from the 10 s windows: the base of the views for tools';
 
 CREATE VIEW IF NOT EXISTS requests {on_cluster}
@@ -95,7 +95,7 @@ CREATE VIEW IF NOT EXISTS requests {on_cluster}
     namespace String COMMENT 'Owner of the endpoint',
     endpoint String COMMENT 'Name of the endpoint',
     replica_id String COMMENT 'Replica; unassigned for requests held while no replica runs',
-    time DateTime('UTC') COMMENT 'Start of the minute',
+    minute DateTime('UTC') COMMENT 'Start of the minute',
     arrived UInt64 COMMENT 'Requests that arrived',
     finished UInt64 COMMENT 'Requests whose last byte was sent',
     aborted_pending UInt64 COMMENT 'Requests that ended before a status',
@@ -114,7 +114,7 @@ CREATE VIEW IF NOT EXISTS requests {on_cluster}
     streaming_max UInt64 COMMENT 'Most requests streaming at once, summed over the replica''s processes',
     oldest_pending_seconds Float64 COMMENT 'Maximum age of a pending request'
 )
-AS SELECT namespace, endpoint, replica_id, time, arrived, finished, aborted_pending, aborted_streaming,
+AS SELECT namespace, endpoint, replica_id, minute, arrived, finished, aborted_pending, aborted_streaming,
     arraySum((code, times) -> if(code >= 200, times, 0), status_codes, status_counts) AS responded,
     arraySum((code, times) -> if(intDiv(code, 100) = 2, times, 0), status_codes, status_counts) AS status_2xx,
     arraySum((code, times) -> if(intDiv(code, 100) = 3, times, 0), status_codes, status_counts) AS status_3xx,
@@ -134,12 +134,12 @@ CREATE VIEW IF NOT EXISTS statuses {on_cluster}
     namespace String COMMENT 'Owner of the endpoint',
     endpoint String COMMENT 'Name of the endpoint',
     replica_id String COMMENT 'Replica',
-    time DateTime('UTC') COMMENT 'Start of the minute',
+    minute DateTime('UTC') COMMENT 'Start of the minute',
     status UInt16 COMMENT 'HTTP status',
     status_class String COMMENT 'Class of the status: 2xx, 4xx, 5xx ...',
     requests UInt64 COMMENT 'Requests that got this status in the minute'
 )
-AS SELECT namespace, endpoint, replica_id, time, sent.1 AS status, concat(toString(intDiv(status, 100)), 'xx') AS status_class,
+AS SELECT namespace, endpoint, replica_id, minute, sent.1 AS status, concat(toString(intDiv(status, 100)), 'xx') AS status_class,
     sent.2 AS requests
 FROM request_minutes_so_far
 ARRAY JOIN arrayZip(status_codes, status_counts) AS sent
@@ -151,21 +151,21 @@ CREATE VIEW IF NOT EXISTS latencies {on_cluster}
     namespace String COMMENT 'Owner of the endpoint',
     endpoint String COMMENT 'Name of the endpoint',
     replica_id String COMMENT 'Replica',
-    time DateTime('UTC') COMMENT 'Start of the minute',
+    minute DateTime('UTC') COMMENT 'Start of the minute',
     measure String COMMENT 'latency (arrival to last byte) or ttfb (arrival to status): choose one',
     seconds Float64 COMMENT 'Duration, within 0.55 %: quantileExactWeighted(0.95)(seconds, requests) is the p95 of any rows',
     requests UInt64 COMMENT 'Requests that took this long',
     bucket UInt16 COMMENT 'Bucket of the sketch that the duration is in'
 )
-AS SELECT namespace, endpoint, replica_id, time, measure,
+AS SELECT namespace, endpoint, replica_id, minute, measure,
     if(bucket = 0, 0., exp2((bucket - 1280) / 64) * (2 / (1 + exp2(1 / 64)))) AS seconds, took.2 AS requests, took.1 AS bucket
 FROM
 (
-    SELECT namespace, endpoint, replica_id, time, 'latency' AS measure, arrayZip(latency_buckets, latency_counts) AS sketch
+    SELECT namespace, endpoint, replica_id, minute, 'latency' AS measure, arrayZip(latency_buckets, latency_counts) AS sketch
     FROM request_minutes_so_far
     WHERE replica_id != ''
     UNION ALL
-    SELECT namespace, endpoint, replica_id, time, 'ttfb' AS measure, arrayZip(ttfb_buckets, ttfb_counts) AS sketch
+    SELECT namespace, endpoint, replica_id, minute, 'ttfb' AS measure, arrayZip(ttfb_buckets, ttfb_counts) AS sketch
     FROM request_minutes_so_far
     WHERE replica_id != ''
 )
@@ -176,8 +176,8 @@ CREATE VIEW IF NOT EXISTS latency_quantiles {on_cluster}
 (
     namespace String COMMENT 'Owner of the endpoint',
     endpoint String COMMENT 'Name of the endpoint',
-    time DateTime('UTC') COMMENT 'Start of the minute',
-    requests UInt64 COMMENT 'Requests that finished or ended early in the minute: those of the latencies',
+    minute DateTime('UTC') COMMENT 'Start of the minute',
+    requests UInt64 COMMENT 'Requests that finished in the minute: those of the latencies. What ended early has none',
     latency_mean_seconds Nullable(Float64) COMMENT 'Mean of arrival to last byte; NULL if there are none',
     latency_p50_seconds Nullable(Float64) COMMENT 'Median, within 0.55 %',
     latency_p90_seconds Nullable(Float64) COMMENT '90th percentile, within 0.55 %',
@@ -192,7 +192,7 @@ CREATE VIEW IF NOT EXISTS latency_quantiles {on_cluster}
     ttfb_p99_seconds Nullable(Float64) COMMENT '99th percentile, within 0.55 %',
     ttfb_max_seconds Nullable(Float64) COMMENT 'Longest'
 )
-AS SELECT namespace, endpoint, time,
+AS SELECT namespace, endpoint, minute,
     latency_count AS requests,
     if(latency_count = 0, NULL, latency_sum_us / latency_count / 1e6) AS latency_mean_seconds,
     if(latency_count = 0, NULL, sketchQuantile(latency_buckets, latency_counts, 0.5) / 1e6) AS latency_p50_seconds,
@@ -216,13 +216,13 @@ CREATE VIEW IF NOT EXISTS replicas {on_cluster}
     namespace String COMMENT 'Owner of the endpoint',
     endpoint String COMMENT 'Name of the endpoint',
     replica_id String COMMENT 'Replica',
-    state String COMMENT 'State now; failed if its agent went silent, unknown while the pipeline is late, departed if nothing was heard of it for 5 minutes',
+    state String COMMENT 'State now; failed if its agent went silent, unknown while the pipeline is late, departed if nothing was heard of it for 5 minutes (for a day before it has an agent)',
     reason String COMMENT 'Reason of the newest state that was reported, as text; empty if there is none',
     first_heard_at DateTime64(3, 'UTC') COMMENT 'First state or report',
     last_heard_at DateTime64(3, 'UTC') COMMENT 'Newest state or report',
     asked_for_at Nullable(DateTime64(3, 'UTC')) COMMENT 'First state that was reported; NULL if none was',
     ready_at Nullable(DateTime64(3, 'UTC')) COMMENT 'First time that it was running; NULL if it was not yet, or states are not reported',
-    seconds_to_ready Nullable(Float64) COMMENT 'From asked_for_at to ready_at',
+    seconds_to_ready Nullable(Float64) COMMENT 'From asked_for_at to ready_at; NULL if the first state that was reported is running: when it was asked for is unknown',
     boots UInt64 COMMENT 'Starts of its agents: processes and restarts',
     pending_requests Nullable(Float64) COMMENT 'Mean pending requests of the last 20 s; NULL if unknown',
     streaming_requests Nullable(Float64) COMMENT 'Mean streaming requests of the last 20 s; NULL if unknown',
@@ -231,43 +231,47 @@ CREATE VIEW IF NOT EXISTS replicas {on_cluster}
     gpu_percent Nullable(Float64) COMMENT 'Mean of the last 60 s over its GPUs; NULL if unknown',
     gpu_memory_percent Nullable(Float64) COMMENT 'Used share of the memory of its GPUs: mean of the last 60 s; NULL if unknown'
 )
-AS SELECT k.namespace AS namespace, k.endpoint AS endpoint, k.replica_id AS replica_id,
-    if(s.state = '', if(k.last_state IN ('terminated', 'failed'), k.last_state, 'departed'), s.state) AS state,
-    k.last_reason AS reason, k.first_heard_at AS first_heard_at, k.last_heard_at AS last_heard_at,
-    k.asked_for AS asked_for_at, k.ready AS ready_at,
-    (toUnixTimestamp64Milli(k.ready) - toUnixTimestamp64Milli(k.asked_for)) / 1000 AS seconds_to_ready,
-    k.boot_count AS boots,
-    s.pending_requests AS pending_requests, s.streaming_requests AS streaming_requests, s.cpu_percent AS cpu_percent,
-    s.memory_percent AS memory_percent, s.gpu_percent AS gpu_percent, s.gpu_memory_percent AS gpu_memory_percent
+AS SELECT namespace, endpoint, replica_id,
+    multiIf(state_now != '', state_now, last_state IN ('terminated', 'failed'), last_state, 'departed') AS state,
+    last_reason AS reason, first_heard_at, last_heard_at, asked_for_at, ready_at,
+    if(ready_at > asked_for_at, (toUnixTimestamp64Milli(ready_at) - toUnixTimestamp64Milli(asked_for_at)) / 1000, NULL)
+        AS seconds_to_ready,
+    boots, pending_requests, streaming_requests, cpu_percent, memory_percent, gpu_percent, gpu_memory_percent
 FROM
 (
+    -- A union, not a join: so a filter on the endpoint reaches all three.
     SELECT namespace, endpoint, replica_id,
-        min(first_at) AS first_heard_at, max(last_at) AS last_heard_at,
-        anyIf(event_state, has_events) AS last_state, anyIf(event_reason, has_events) AS last_reason,
-        min(asked_for_at) AS asked_for, min(ready_at) AS ready, sum(boot_count) AS boot_count
+        min(first_at) AS first_heard_at, max(last_at) AS last_heard_at, max(event_state) AS last_state,
+        max(event_reason) AS last_reason, min(asked_for) AS asked_for_at, min(ready) AS ready_at, sum(starts) AS boots,
+        max(signal_state) AS state_now, max(pending) AS pending_requests, max(streaming) AS streaming_requests,
+        max(cpu) AS cpu_percent, max(memory) AS memory_percent, max(gpu) AS gpu_percent, max(gpu_memory) AS gpu_memory_percent
     FROM
     (
-        SELECT namespace, endpoint, replica_id, toDateTime64(min(first_at), 3, 'UTC') AS first_at, max(last_append) AS last_at,
-            0 AS has_events, '' AS event_state, '' AS event_reason,
-            CAST(NULL, 'Nullable(DateTime64(3, ''UTC''))') AS asked_for_at, CAST(NULL, 'Nullable(DateTime64(3, ''UTC''))') AS ready_at,
-            uniqExact(boot_id) AS boot_count
-        FROM boots
+        SELECT namespace, endpoint, replica_id, toDateTime64(min(b.first_at), 3, 'UTC') AS first_at, max(last_append) AS last_at,
+            '' AS event_state, '' AS event_reason,
+            CAST(NULL, 'Nullable(DateTime64(3, ''UTC''))') AS asked_for, CAST(NULL, 'Nullable(DateTime64(3, ''UTC''))') AS ready,
+            uniqExact(boot_id) AS starts, '' AS signal_state,
+            CAST(NULL, 'Nullable(Float64)') AS pending, CAST(NULL, 'Nullable(Float64)') AS streaming,
+            CAST(NULL, 'Nullable(Float64)') AS cpu, CAST(NULL, 'Nullable(Float64)') AS memory,
+            CAST(NULL, 'Nullable(Float64)') AS gpu, CAST(NULL, 'Nullable(Float64)') AS gpu_memory
+        FROM boots AS b
         GROUP BY namespace, endpoint, replica_id
         UNION ALL
-        SELECT namespace, endpoint, replica_id, toDateTime64(min(at), 3, 'UTC') AS first_at, toDateTime64(max(at), 3, 'UTC') AS last_at,
-            1 AS has_events, toString(argMax(e.state, (e.at, e.offset))) AS event_state,
-            argMax(e.reason, (e.at, e.offset)) AS event_reason,
-            toNullable(toDateTime64(min(at), 3, 'UTC')) AS asked_for_at,
-            if(countIf(e.state = 'running') > 0, toDateTime64(minIf(at, e.state = 'running'), 3, 'UTC'), NULL) AS ready_at,
-            0 AS boot_count
+        SELECT namespace, endpoint, replica_id, toDateTime64(min(at), 3, 'UTC'), toDateTime64(max(at), 3, 'UTC'),
+            toString(argMax(e.state, (e.at, e.offset))), argMax(e.reason, (e.at, e.offset)), toDateTime64(min(at), 3, 'UTC'),
+            if(countIf(e.state = 'running') > 0, toDateTime64(minIf(at, e.state = 'running'), 3, 'UTC'), NULL),
+            0, '', NULL, NULL, NULL, NULL, NULL, NULL
         FROM replica_events AS e
         GROUP BY namespace, endpoint, replica_id
+        UNION ALL
+        SELECT namespace, endpoint, replica_id, toDateTime64('2299-01-01 00:00:00', 3, 'UTC'), toDateTime64(0, 3, 'UTC'),
+            '', '', NULL, NULL, 0, state, pending_requests, streaming_requests, cpu_percent, memory_percent, gpu_percent,
+            gpu_memory_percent
+        FROM replica_signals
     )
     WHERE replica_id != 'unassigned'
     GROUP BY namespace, endpoint, replica_id
-) AS k
-LEFT JOIN replica_signals AS s
-    ON k.namespace = s.namespace AND k.endpoint = s.endpoint AND k.replica_id = s.replica_id
+)
 COMMENT 'Every replica that was ever heard of: its state and load now, and how long it took to be ready';
 
 CREATE VIEW IF NOT EXISTS hardware {on_cluster}
@@ -277,22 +281,22 @@ CREATE VIEW IF NOT EXISTS hardware {on_cluster}
     replica_id String COMMENT 'Replica',
     device String COMMENT 'Empty for the replica itself, else gpu0, gpu1 ...',
     metric String COMMENT 'Metric, named with its unit: cpu_percent, memory_used_bytes, gpu_percent ...: choose one',
-    time DateTime('UTC') COMMENT 'Start of the minute',
+    minute DateTime('UTC') COMMENT 'Start of the minute',
     samples UInt64 COMMENT 'Samples in the minute',
     sum Float64 COMMENT 'Sum of the samples; sum(sum) / sum(samples) is the mean of any rows',
     mean Float64 COMMENT 'Mean of the samples of the minute',
     min Float64 COMMENT 'Smallest sample',
     max Float64 COMMENT 'Largest sample'
 )
-AS SELECT namespace, endpoint, replica_id, device, metric, window_start AS time, samples, sum, sum / samples AS mean, min, max
+AS SELECT namespace, endpoint, replica_id, device, metric, window_start AS minute, samples, sum, sum / samples AS mean, min, max
 FROM hardware_minutes FINAL
-WHERE replica_id != '' AND window_start < (SELECT max(rolled_to) FROM rollups WHERE target = 'hardware_minutes')
+WHERE replica_id != '' AND window_start < (SELECT argMax(rolled_to, version) FROM rollups WHERE target = 'hardware_minutes')
 UNION ALL
-SELECT namespace, endpoint, replica_id, device, metric, toStartOfMinute(window_start) AS time,
+SELECT namespace, endpoint, replica_id, device, metric, toStartOfMinute(window_start) AS minute,
     sum(w.samples) AS samples, sum(w.sum) AS sum, sum(w.sum) / sum(w.samples) AS mean, min(w.min) AS min, max(w.max) AS max
 FROM hardware_windows AS w FINAL
-WHERE window_start >= (SELECT max(rolled_to) FROM rollups WHERE target = 'hardware_minutes')
-GROUP BY namespace, endpoint, replica_id, device, metric, time
+WHERE window_start >= (SELECT argMax(rolled_to, version) FROM rollups WHERE target = 'hardware_minutes')
+GROUP BY namespace, endpoint, replica_id, device, metric, minute
 COMMENT 'Hardware by replica, device, metric and minute';
 
 CREATE VIEW IF NOT EXISTS engines {on_cluster}
@@ -301,22 +305,22 @@ CREATE VIEW IF NOT EXISTS engines {on_cluster}
     endpoint String COMMENT 'Name of the endpoint',
     replica_id String COMMENT 'Replica',
     metric String COMMENT 'Metric, named with its unit: engine_running_requests, engine_generated_tokens_per_second ...: choose one',
-    time DateTime('UTC') COMMENT 'Start of the minute',
+    minute DateTime('UTC') COMMENT 'Start of the minute',
     samples UInt64 COMMENT 'Samples in the minute',
     sum Float64 COMMENT 'Sum of the samples; sum(sum) / sum(samples) is the mean of any rows',
     mean Float64 COMMENT 'Mean of the samples of the minute',
     min Float64 COMMENT 'Smallest sample',
     max Float64 COMMENT 'Largest sample'
 )
-AS SELECT namespace, endpoint, replica_id, metric, window_start AS time, samples, sum, sum / samples AS mean, min, max
+AS SELECT namespace, endpoint, replica_id, metric, window_start AS minute, samples, sum, sum / samples AS mean, min, max
 FROM engine_minutes FINAL
-WHERE replica_id != '' AND window_start < (SELECT max(rolled_to) FROM rollups WHERE target = 'engine_minutes')
+WHERE replica_id != '' AND window_start < (SELECT argMax(rolled_to, version) FROM rollups WHERE target = 'engine_minutes')
 UNION ALL
-SELECT namespace, endpoint, replica_id, metric, toStartOfMinute(window_start) AS time,
+SELECT namespace, endpoint, replica_id, metric, toStartOfMinute(window_start) AS minute,
     sum(w.samples) AS samples, sum(w.sum) AS sum, sum(w.sum) / sum(w.samples) AS mean, min(w.min) AS min, max(w.max) AS max
 FROM engine_windows AS w FINAL
-WHERE window_start >= (SELECT max(rolled_to) FROM rollups WHERE target = 'engine_minutes')
-GROUP BY namespace, endpoint, replica_id, metric, time
+WHERE window_start >= (SELECT argMax(rolled_to, version) FROM rollups WHERE target = 'engine_minutes')
+GROUP BY namespace, endpoint, replica_id, metric, minute
 COMMENT 'Serving engines by replica, metric and minute';
 
 CREATE VIEW IF NOT EXISTS losses {on_cluster}

@@ -189,7 +189,7 @@ def test_p95_by_minute_is_within_one_per_cent(client):
                 minute = int(start_s + seq * 5) // 60 * 60
                 minutes.setdefault(minute, []).extend(LATENCIES_US[seq, replica].tolist())
     for row in rows:
-        values = minutes[int(row["time"].timestamp())]
+        values = minutes[int(row["minute"].timestamp())]
         exact = float(np.quantile(values, 0.95, method="lower")) / 1e6
         assert row["latency_p95_seconds"] == pytest.approx(exact, rel=0.0101)
 

@@ -20,11 +20,13 @@ from endpoint_analytics.infra.local.clickhouse.query_pool import QueryPool
 from endpoint_analytics.infra.local.clickhouse.query_text import read_form, read_query, receive_analyst_body
 from endpoint_analytics.infra.local.clickhouse.request import (
     Credentials,
+    ReplyOptions,
     parse_credentials,
     parse_headers,
     parse_query_string,
     parse_request,
     restrict_to_analyst,
+    wants_blocks,
 )
 from endpoint_analytics.infra.local.clickhouse.response import Response, Send
 from endpoint_analytics.infra.local.clickhouse.start import ServerSettings
@@ -78,6 +80,14 @@ class Application:
             header = parse_headers(scope["headers"])
             account = self._authenticate(parse_credentials(scope["query_string"], header))
             analyst = account.reads_only
+            # From here on, as in ClickHouse: a wrong password is refused in plain text.
+            reply = Response(
+                send,
+                headers,
+                engine.version,
+                stall_s,
+                ReplyOptions(blocks=wants_blocks(scope["query_string"])),
+            )
             form = is_form(header.get("content-type", ""))
             async with contextlib.AsyncExitStack() as slots:
                 if analyst:

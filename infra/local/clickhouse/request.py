@@ -138,6 +138,13 @@ def parse_credentials(query_string: bytes, header: Mapping[str, str]) -> Credent
     return Credentials(given.get("user") or "default", given.get("password", ""))
 
 
+def wants_blocks(query_string: bytes) -> bool:
+    """Whether the URL asks for ClickHouse's compressed blocks: for errors before the whole of it is parsed."""
+    pairs = query_string.split(b"&", _MAX_PARAMETERS)[:_MAX_PARAMETERS]
+    last = next((pair for pair in reversed(pairs) if pair.startswith(b"compress=")), b"")
+    return _SWITCH.get(last[:_MAX_NAMED_BYTES].decode("latin-1").removeprefix("compress=").lower(), False)
+
+
 def parse_request(
     method: str, user: str, given: Mapping[str, str], header: Mapping[str, str], form: Form = _NO_FORM
 ) -> QueryRequest:

@@ -58,7 +58,7 @@ def named(client, sql):
 
 
 def test_requests_add_up_to_what_happened(client, rolled):
-    for keys in ([], ["replica_id"], ["time"], ["replica_id", "time"]):
+    for keys in ([], ["replica_id"], ["minute"], ["replica_id", "minute"]):
         by = ", ".join(["namespace", *keys])
         rows = named(
             client,
@@ -68,19 +68,39 @@ def test_requests_add_up_to_what_happened(client, rolled):
         )
 
         def key(replica, at_s, keys=keys):
-            return tuple({"replica_id": replica, "time": int(at_s) // 60 * 60}[each] for each in keys)
+            return tuple({"replica_id": replica, "minute": int(at_s) // 60 * 60}[each] for each in keys)
 
         truth = Counter(key(each.replica, each.at_s) for each in rolled)
         classes = Counter((*key(each.replica, each.at_s), each.status // 100) for each in rolled)
         for row in rows:
             of = tuple(
-                int(row[each].replace(tzinfo=UTC).timestamp()) if each == "time" else row[each]
+                int(row[each].replace(tzinfo=UTC).timestamp()) if each == "minute" else row[each]
                 for each in keys
             )
             assert row["arrived"] == row["finished"] == truth.pop(of, 0)
             assert [row[f"s{number}"] for number in (2, 3, 4, 5)] == [classes[*of, n] for n in (2, 3, 4, 5)]
             assert row["responded"] == sum(row[f"s{number}"] for number in (2, 3, 4, 5))
         assert not +truth
+
+
+@pytest.mark.parametrize(
+    "view", ["requests", "statuses", "latencies", "latency_quantiles", "hardware", "engines"]
+)
+def test_grafana_may_name_its_result_time(client, view):
+    """Its builder rounds the column to an interval `AS "time"`, and filters by the column itself."""
+    names = client.query(f"SELECT * FROM {view} LIMIT 0").column_names
+    assert "time" not in names
+    assert "minute" in names
+
+
+def test_what_grafana_asks_leaves_out_nothing_of_its_time_range(client, rolled):
+    rows = named(
+        client,
+        f"""SELECT toStartOfInterval(toDateTime("minute"), INTERVAL 86400 second) AS "time", sum(arrived) AS of_day
+        FROM requests WHERE ( minute >= toDateTime({FROM_S}) AND minute <= toDateTime({TO_S}) )
+        GROUP BY time ORDER BY time ASC""",
+    )
+    assert sum(row["of_day"] for row in rows) == len(rolled)
 
 
 def test_what_is_pending_and_how_many_report(client, rolled):
@@ -123,10 +143,10 @@ def test_quantiles_of_any_rows_of_latencies_are_right(client, rolled, replica):
 
 
 def test_an_endpoints_quantiles_by_minute(client, rolled):
-    rows = named(client, "SELECT * FROM latency_quantiles ORDER BY time")
+    rows = named(client, "SELECT * FROM latency_quantiles ORDER BY minute")
     assert len(rows) == 15
     for row in rows:
-        at_s = row["time"].replace(tzinfo=UTC).timestamp()
+        at_s = row["minute"].replace(tzinfo=UTC).timestamp()
         minute = [each for each in rolled if at_s <= each.at_s < at_s + 60]
         assert row["requests"] == row["ttfb_requests"] == len(minute)
         for measure in ("latency", "ttfb"):
@@ -138,10 +158,28 @@ def test_an_endpoints_quantiles_by_minute(client, rolled):
             assert row[f"{measure}_max_seconds"] == max(values) / 1e6
 
 
+def test_the_newest_version_says_how_far_it_is_rolled_up(client, requests):
+    """As for every other reader: a roller whose clock was ahead is overruled by the next."""
+    client.command("TRUNCATE TABLE rollups")
+    ahead = TO_S + 86400
+    for version, to_s in ((1, ahead), (2, FROM_S)):
+        rows = [{"target": "request_minutes", "looked_at": to_s, "rolled_to": to_s, "version": version}]
+        insert(client, "rollups", rows)
+    later = TO_S + 120
+    insert(client, "request_windows", window_rows([], [("later", "b8", later)]))
+    assert (
+        len(
+            named(client, f"SELECT minute FROM requests WHERE minute = toDateTime({later // 60 * 60}, 'UTC')")
+        )
+        == 1
+    )
+    client.command("DELETE FROM request_windows WHERE replica_id = 'later'")
+
+
 def test_a_minute_without_requests_has_counts_of_zero_and_no_latency(client, requests):
     at_s = FROM_S - 3600
     insert(client, "request_windows", window_rows([], [("quiet", "b9", at_s)]))
-    where = f"WHERE time = toDateTime({at_s}, 'UTC')"
+    where = f"WHERE minute = toDateTime({at_s}, 'UTC')"
     client.command("TRUNCATE TABLE rollups")
     (row,) = named(client, f"SELECT arrived, reported_seconds FROM requests {where}")
     assert row == {"arrived": 0, "reported_seconds": 10.0}
@@ -189,6 +227,9 @@ def test_replicas_say_their_state_and_how_long_they_took(client):
             event(now, "running", replica="ended", age_s=8000, **of),
             event(now, "terminated", replica="ended", age_s=7000, **of),
             event(now, "running", replica="gone", age_s=9000, **of),
+            event(now, "running", replica="again", age_s=9000, **of),
+            event(now, "failed", replica="again", age_s=8000, **of),
+            event(now, "pending", replica="again", age_s=60, **of),
         ],
     )
     insert(
@@ -207,12 +248,53 @@ def test_replicas_say_their_state_and_how_long_they_took(client):
         "SELECT replica_id, state, seconds_to_ready, boots FROM replicas WHERE endpoint = 'states' ORDER BY replica_id",
     )
     assert [tuple(row.values()) for row in rows] == [
+        ("again", "pending", None, 0),
         ("bare", "running", None, 1),
         ("ended", "terminated", 1000.0, 0),
-        ("gone", "departed", 0.0, 1),
+        ("gone", "departed", None, 1),
         ("new", "pulling", None, 0),
         ("up", "running", 30.0, 2),
     ]
+
+
+@pytest.fixture(scope="module")
+def crowd(config):
+    """Forty thousand replicas of other endpoints, in the tables that the views read."""
+    from endpoint_analytics.pipeline.store.connect import connect
+
+    names = "'crowd' AS namespace, concat('e', toString(number % 200)) AS endpoint, toString(number) AS replica_id"
+    client = connect(config)
+    for table, more in (
+        (
+            "boot_states",
+            "'requests' AS stream, now64(6) AS first_at, now64(6) AS last_at, now64(3) AS last_append",
+        ),
+        ("replica_events", "now64(6) AS at, 'running' AS state"),
+        (
+            "request_windows",
+            "now() AS window_start, [toUInt16(1000)] AS latency_buckets, [toUInt64(1)] AS latency_counts",
+        ),
+        ("hardware_windows", "now() AS window_start, 'cpu_percent' AS metric, 1 AS samples"),
+        ("engine_windows", "now() AS window_start, 'engine_running_requests' AS metric, 1 AS samples"),
+    ):
+        select = f"SELECT {names}, {more} FROM numbers(40000)"
+        columns = ", ".join(client.query(f"{select} LIMIT 0").column_names)
+        client.command(f"INSERT INTO {table} ({columns}) {select}")
+    client.close()
+
+
+@pytest.mark.parametrize(
+    "view",
+    ["requests", "statuses", "latencies", "latency_quantiles", "replicas", "hardware", "engines", "losses"],
+)
+def test_a_filter_on_the_endpoint_reads_only_its_part_of_the_tables(client, crowd, view):
+    """Through unions, groups and FINAL; what is read is whole granules of 8192 rows, of each of the view's tables."""
+    client.command("TRUNCATE TABLE rollups")
+    where = "namespace = 'crowd' AND endpoint = 'e7'"
+    read = int(client.query(f"SELECT * FROM {view} WHERE {where}").summary["read_rows"])
+    assert read < 5 * 3 * 8192 <= 125_000
+    whole = int(client.query(f"SELECT * FROM {view}").summary["read_rows"])
+    assert read < whole / 2
 
 
 @pytest.mark.parametrize(

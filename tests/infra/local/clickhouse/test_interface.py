@@ -406,6 +406,20 @@ def test_who_asks_for_blocks_gets_errors_in_one(http_query):
         assert text.startswith(b"Code: %d. DB::Exception: " % code)
 
 
+@pytest.mark.parametrize("given", [{"role": "admin"}, {"stacktrace": 1}, {"readonly": "x"}, {"a-b": 1}])
+def test_a_request_that_is_refused_before_it_is_parsed_has_its_error_in_a_block_too(http_query, given):
+    plain, packed = http_query("SELECT 1", **given), http_query("SELECT 1", compress=1, **given)
+    assert plain.status == packed.status != 200
+    assert b"".join(BlockDecoder().decode(packed.body)) == plain.body
+    assert plain.body.startswith(b"Code: ")
+
+
+def test_a_value_of_compress_that_is_not_understood_is_refused_in_plain_text(http_query):
+    answer = http_query("SELECT 1", compress="yes")
+    assert answer.status == 400
+    assert answer.body.startswith(b"Code: 36. DB::Exception: compress is 'yes'")
+
+
 def test_an_analysts_tool_asks_for_the_first_rows_only(analyst_query):
     """JDBC's setMaxRows, which DBeaver and Metabase always call."""
     given = {"max_result_rows": 200, "result_overflow_mode": "break"}

@@ -141,10 +141,10 @@ def main(tool: str) -> None:
                 grid.getObject(number)
     # A question built by clicks in Metabase: a filter on the last 30 days, by hour.
     requests = f"`{database}`.`requests`"
-    hour = f"toStartOfHour({requests}.`time`)"
+    hour = f"toStartOfHour({requests}.`minute`)"
     clicked = statement.executeQuery(
         f"SELECT {hour} AS `time`, SUM({requests}.`arrived`) AS `sum` FROM {requests} "
-        f"WHERE ({requests}.`time` >= toStartOfDay(now() - INTERVAL 30 day)) GROUP BY {hour} ORDER BY {hour} ASC"
+        f"WHERE ({requests}.`minute` >= toStartOfDay(now() - INTERVAL 30 day)) GROUP BY {hour} ORDER BY {hour} ASC"
     )
     found["by_hour"] = sum(int(count) for (count,) in rows_of(clicked, "sum"))
     connection.close()

@@ -7,7 +7,7 @@ QUESTIONS = {
     "failed": "SELECT sum(status_5xx) FROM {db}.requests",
     "p95_seconds": "SELECT quantileExactWeighted(0.95)(seconds, requests) FROM {db}.latencies "
     "WHERE measure = 'latency'",
-    "first_minute": "SELECT min(time) FROM {db}.requests",
+    "first_minute": "SELECT min(minute) FROM {db}.requests",
     "dropped": "SELECT sum(requests) FROM {db}.losses WHERE reason = 'queue_full'",
     "cpu_percent": "SELECT avg(mean) FROM {db}.hardware WHERE metric = 'cpu_percent'",
     "replicas": "SELECT replica_id FROM {db}.replicas ORDER BY replica_id",

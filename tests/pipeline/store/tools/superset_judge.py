@@ -78,7 +78,7 @@ def ask(questions: dict[str, str]) -> dict[str, object]:
         for grain in ("PT1M", "PT1H"):
             answer = dataset.query(
                 {
-                    "granularity": "time",
+                    "granularity": "minute",
                     "from_dttm": now - timedelta(hours=3),
                     "to_dttm": now + timedelta(hours=1),
                     "is_timeseries": True,

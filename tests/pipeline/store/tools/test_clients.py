@@ -64,8 +64,8 @@ def test_superset(known: Known, tmp_path: Path):
     assert isinstance(charts, dict)
     assert set(VIEWS) <= set(tables)
     assert "UInt64" in columns["arrived"]
-    assert "DateTime" in columns["time"]
-    assert charts["requests_time_column"] == charts["latencies_time_column"] == "time"
+    assert "DateTime" in columns["minute"]
+    assert charts["requests_time_column"] == charts["latencies_time_column"] == "minute"
     for grain in ("PT1M", "PT1H"):
         assert sum(charts[f"requests {grain}"].values()) == len(known.requests)
     minutes = charts["latencies PT1M"]
