@@ -118,6 +118,10 @@ def test_it_renders_what_the_fast_tests_read(each_helm: Path, case: str):
         ),
         (["fullnameOverride=1st"], '"1st" cannot begin the name of a service'),
         (["agent.image.tag=v1"], "agent.image.tag and .digest would have no effect"),
+        (
+            ["kafka.tls.certificateSecret.passwordKey=password"],
+            "kafka.tls.certificateSecret.passwordKey would have no effect",
+        ),
         (["prometheus.caSecret.name=ca"], "prometheus.caSecret would have no effect"),
         (["worker.replica=3"], "additional properties 'replica' not allowed"),
         (["worker.replicas=-1"], "minimum: got -1, want 0"),

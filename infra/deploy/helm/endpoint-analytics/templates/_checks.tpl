@@ -23,6 +23,11 @@
 {{- if and (not $tls) (or $kafka.tls.caSecret.name $kafka.tls.certificateSecret.name (not $kafka.tls.checkHostname)) -}}
 {{- fail (printf "kafka.tls would have no effect: kafka.securityProtocol is %s; set it to SSL or SASL_SSL, or remove kafka.tls" $kafka.securityProtocol) -}}
 {{- end -}}
+{{- with $kafka.tls.certificateSecret -}}
+{{- if and .passwordKey (not .name) -}}
+{{- fail "kafka.tls.certificateSecret.passwordKey would have no effect: set kafka.tls.certificateSecret.name too" -}}
+{{- end -}}
+{{- end -}}
 {{- with .Values.clickhouse -}}
 {{- if and .caSecret.name (not (hasPrefix "https://" .url)) -}}
 {{- fail "clickhouse.caSecret would have no effect: clickhouse.url does not begin with https://" -}}
