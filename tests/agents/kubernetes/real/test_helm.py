@@ -341,6 +341,17 @@ def test_everything_optional_is_installed(release: Release, tmp_path: Path):
     """The whole chart, through Helm's own way into the cluster."""
     chart = shutil.copytree(CHART, tmp_path / "chart")
     release.do("install", "one", chart, "--values", str(values_of("secure")), jobs=("topics", "migrate"))
+    policies = release.cluster.done("GET", "/apis/networking.k8s.io/v1/namespaces/analytics/networkpolicies")[
+        "items"
+    ]
+    parts = {found["metadata"]["labels"]["app.kubernetes.io/component"] for found in policies}
+    assert parts == {
+        "worker",
+        "query-service",
+        "signals",
+        "agent",
+        "otlp",
+    }  # those of the jobs are gone with them
     listed = release.do("get", "manifest", "one")
     assert {found["kind"] for found in objects(listed)} >= {
         "StatefulSet", "Deployment", "Ingress", "NetworkPolicy", "PodDisruptionBudget", "HorizontalPodAutoscaler",
