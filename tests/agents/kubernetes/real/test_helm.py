@@ -116,6 +116,13 @@ def test_it_renders_what_the_fast_tests_read(each_helm: Path, case: str):
             ["queryService.autoscaling.enabled=true", "queryService.autoscaling.minReplicas=7"],
             "minReplicas is larger",
         ),
+        (["fullnameOverride=1st"], '"1st" cannot begin the name of a service'),
+        (["agent.image.tag=v1"], "agent.image.tag and .digest would have no effect"),
+        (
+            ["kafka.tls.certificateSecret.passwordKey=password"],
+            "kafka.tls.certificateSecret.passwordKey would have no effect",
+        ),
+        (["prometheus.caSecret.name=ca"], "prometheus.caSecret would have no effect"),
         (["worker.replica=3"], "additional properties 'replica' not allowed"),
         (["worker.replicas=-1"], "minimum: got -1, want 0"),
         (
@@ -129,6 +136,42 @@ def test_what_cannot_work_is_refused_with_what_to_set(each_helm: Path, words: li
     made = run(each_helm, *TEMPLATE, "--values", values_of("small"), *flags)
     assert made.returncode != 0
     assert says in made.stderr
+
+
+def test_releases_whose_long_names_begin_alike_share_no_object(each_helm: Path):
+    """Hooks of the one would delete those of the other, and a GitOps controller would let them overwrite each other."""
+    words = [
+        "--namespace",
+        "analytics",
+        "--kube-version",
+        "1.34",
+        "--values",
+        values_of("secure"),
+        *WITHOUT_COPIES,
+    ]
+
+    def names(release: str) -> set[tuple[str, str]]:
+        made = run(each_helm, "template", release, CHART, *words)
+        assert made.returncode == 0, made.stderr
+        return {(found["kind"], found["metadata"]["name"]) for found in objects(made.stdout)}
+
+    one, two = (
+        names("inference-platform.production-europe-west-1"),
+        names("inference-platform.production-europe-west-2"),
+    )
+    assert one & two == set()
+    assert max(len(name) for kind, name in one if kind != "Role" and kind != "RoleBinding") <= 63
+    assert not [name for kind, name in one if kind == "Service" and "." in name]
+
+
+def test_releases_of_one_name_may_watch_the_same_namespace(each_helm: Path):
+    def roles(namespace: str) -> set[str]:
+        made = run(each_helm, "template", "one", CHART, "--namespace", namespace, "--kube-version", "1.34",
+                   "--values", values_of("awkward"), *WITHOUT_COPIES)  # fmt: skip
+        assert made.returncode == 0, made.stderr
+        return {found["metadata"]["name"] for found in objects(made.stdout) if found["kind"] == "Role"}
+
+    assert roles("staging") & roles("production") == set()
 
 
 @pytest.mark.parametrize("page", ["docs/kubernetes.md", "infra/deploy/helm/endpoint-analytics/README.md"])
@@ -298,6 +341,17 @@ def test_everything_optional_is_installed(release: Release, tmp_path: Path):
     """The whole chart, through Helm's own way into the cluster."""
     chart = shutil.copytree(CHART, tmp_path / "chart")
     release.do("install", "one", chart, "--values", str(values_of("secure")), jobs=("topics", "migrate"))
+    policies = release.cluster.done("GET", "/apis/networking.k8s.io/v1/namespaces/analytics/networkpolicies")[
+        "items"
+    ]
+    parts = {found["metadata"]["labels"]["app.kubernetes.io/component"] for found in policies}
+    assert parts == {
+        "worker",
+        "query-service",
+        "signals",
+        "agent",
+        "otlp",
+    }  # those of the jobs are gone with them
     listed = release.do("get", "manifest", "one")
     assert {found["kind"] for found in objects(listed)} >= {
         "StatefulSet", "Deployment", "Ingress", "NetworkPolicy", "PodDisruptionBudget", "HorizontalPodAutoscaler",

@@ -11,13 +11,14 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
-from tests.infra.deploy.command_lines import connections, parsed
+from tests.infra.deploy.command_lines import connections, parsed, with_secrets
 from tests.infra.deploy.helm.chart import CASES, CHART, RENDERED, objects, values_of
 from tests.support.parts import ROOT
 
 from endpoint_analytics.infra.deploy.topics_command import topic_specs
 from endpoint_analytics.pipeline.store.rollup_levels import environment_retention
 from endpoint_analytics.pipeline.stream.command import STOP_WITHIN_S
+from endpoint_analytics.pipeline.stream.config import worker_config
 
 Json = dict[str, Any]
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
@@ -107,7 +108,7 @@ def test_the_schema_knows_each_value_and_no_other():
         ({"clickhouse.url": "http://user:secret@clickhouse:8123"}, "clickhouse.url: "),
         ({"clickhouse.password": "x"}, "clickhouse: Additional properties are not allowed"),
         ({"retention.tenSecondsDays": 3}, "retention.tenSecondsDays: 3 is less than the minimum of 4"),
-        ({"worker.replicas": "two"}, "worker.replicas: 'two' is not of type 'integer'"),
+        ({"signals.replicas": "two"}, "signals.replicas: 'two' is not of type 'integer'"),
         ({"worker.terminationGracePeriodSeconds": 3}, "3 is less than the minimum of 10"),
         (
             {"worker.disruptionBudget": {"enabled": True, "maxUnavailable": 0}},
@@ -261,6 +262,97 @@ def test_an_upgrade_replaces_one_worker_at_a_time_and_leaves_it_time_to_stop():
         assert container["readinessProbe"]["httpGet"]["path"] == "/ready"
 
 
+def test_what_looks_like_a_number_stays_text():
+    """And what has YAML's own characters, such as a consumer group `team: analytics #1`, stays one word."""
+    arguments = {part: parsed(template["spec"]["containers"][0]["args"])
+                 for part, _, template in pods("awkward")}  # fmt: skip
+    groups = {part: variables(template).get("ENDPOINT_ANALYTICS_GROUP")
+              for part, _, template in pods("awkward")}  # fmt: skip
+    assert groups["worker"] == "team: analytics #1"
+    assert arguments["agent"].cluster == "eu: 1 #x"
+    for _, _, template in pods("awkward"):
+        spec = template["spec"]
+        assert spec["imagePullSecrets"] == [{"name": "123"}]
+        assert spec["containers"][0]["image"] == "registry.example:5000/analytics:0123"
+        for volume in spec["volumes"]:
+            secrets = [source["secret"]["name"] for source in volume.get("projected", {}).get("sources", ())]
+            secrets += [volume["secret"]["secretName"]] if "secret" in volume else []
+            assert all(isinstance(name, str) for name in secrets)
+
+
+@pytest.mark.parametrize(("case", "found", "template"), PODS)
+def test_labels_of_ones_own_do_not_hide_a_pod_from_its_selector(case, found, template):
+    selector = found["spec"].get("selector", {"matchLabels": {}})["matchLabels"]
+    assert selector.items() <= template["metadata"]["labels"].items()
+    if case == "awkward":
+        assert found["metadata"]["labels"]["app.kubernetes.io/part-of"] == "platform"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_key_is_there_twice(case):
+    """YAML's parsers take the last of two, or refuse both."""
+    twice = []
+
+    def mapping(node: yaml.Node) -> None:
+        if isinstance(node, yaml.MappingNode):
+            names = [key.value for key, _ in node.value]
+            twice.extend(name for name in names if names.count(name) > 1)
+            for _, value in node.value:
+                mapping(value)
+        elif isinstance(node, yaml.SequenceNode):
+            for value in node.value:
+                mapping(value)
+
+    for document in yaml.compose_all((RENDERED / f"{case}.yaml").read_text()):
+        mapping(document)
+    assert twice == []
+
+
+@pytest.mark.parametrize(("case", "found", "template"), PODS)
+def test_each_variable_is_there_once(case, found, template):
+    """A server-side apply, which is Helm 4's, refuses a list with a name twice."""
+    (container,) = template["spec"]["containers"]
+    names = [each["name"] for each in container["env"]]
+    assert len(names) == len(set(names))
+    if case == "awkward":
+        part = found["metadata"]["labels"]["app.kubernetes.io/component"]
+        given = variables(template)
+        assert given["TZ"] == ("Asia/Tokyo" if part == "worker" else "UTC")
+        assert given["ENDPOINT_ANALYTICS_CLICKHOUSE_USER"] == "no"
+
+
+def test_installations_with_other_topics_are_another_group(tmp_path):
+    """In one group, two workers of one name (analytics-worker-0 of two namespaces) would expel each other."""
+    for case, group in {"small": "endpoint-analytics", "awkward": "team: analytics #1"}.items():
+        (template,) = (template for part, _, template in pods(case) if part == "worker")
+        arguments = parsed(template["spec"]["containers"][0]["args"])
+        assert worker_config(arguments, with_secrets(variables(template), tmp_path)).group == group
+
+
+def test_an_autoscaler_keeps_its_number_of_replicas():
+    """A number here would be set again by each upgrade, and by each sync of a GitOps controller."""
+    for part, found, _ in pods("awkward"):
+        if part in {"worker", "query-service", "otlp"}:
+            assert "replicas" not in found["spec"]
+
+
+def test_agents_have_the_image_of_everything_unless_they_have_their_own():
+    for part, _, template in pods("secure"):
+        if part in {"agent", "otlp"}:
+            assert template["spec"]["containers"][0]["image"].startswith(
+                "registry.example/analytics/pipeline@sha256:"
+            )
+
+
+def test_each_part_with_several_pods_has_a_budget_that_lets_a_node_drain():
+    budgets = {found["metadata"]["labels"]["app.kubernetes.io/component"]: found["spec"]
+               for found in OBJECTS["secure"] if found["kind"] == "PodDisruptionBudget"}  # fmt: skip
+    assert budgets.keys() == {"worker", "query-service", "otlp"}
+    for spec in budgets.values():
+        assert spec["maxUnavailable"] == 1
+        assert spec["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+
+
 def test_query_services_are_never_fewer_during_an_upgrade():
     for case in CASES:
         service = next(found for part, found, _ in pods(case) if part == "query-service")
@@ -333,9 +425,58 @@ def test_network_policies_open_the_ports_that_are_used():
         "otlp": [4318],
     }
     default = next(
-        found for found in OBJECTS["certificates"] if found["metadata"]["name"] == "analytics-migrate"
+        found
+        for found in OBJECTS["certificates"]
+        if found["metadata"]["name"] == "analytics-query-service" and found["kind"] == "NetworkPolicy"
     )
     assert {"port": 8443, "protocol": "TCP"} in default["spec"]["egress"][1]["ports"]
+
+
+def test_a_job_may_reach_kafka_and_clickhouse_where_everything_is_denied():
+    """The jobs run before the rest of the release exists, so their policies are hooks that come before them."""
+    policies = {found["metadata"]["labels"]["app.kubernetes.io/component"]: found["metadata"]["annotations"]
+                for found in OBJECTS["secure"] if found["kind"] == "NetworkPolicy"}  # fmt: skip
+    jobs = {found["metadata"]["labels"]["app.kubernetes.io/component"]: found["metadata"]["annotations"]
+            for found in OBJECTS["secure"] if found["kind"] == "Job"}  # fmt: skip
+    assert jobs.keys() == {"topics", "migrate"}
+    for part, policy in policies.items():
+        assert policy.get("helm.sh/hook") == jobs.get(part, {}).get("helm.sh/hook")
+    for part, job in jobs.items():
+        assert int(policies[part]["helm.sh/hook-weight"]) < int(job["helm.sh/hook-weight"])
+
+
+def test_prometheus_may_scrape_a_query_service_that_is_closed_to_others():
+    (spec,) = (found["spec"] for found in OBJECTS["secure"] if found["kind"] == "NetworkPolicy"
+               and found["metadata"]["name"].endswith("-query-service"))  # fmt: skip
+    (rule,) = spec["ingress"]
+    namespaces = [peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+                  for peer in rule["from"]]  # fmt: skip
+    assert namespaces == ["ingress-nginx", "monitoring"]
+
+
+def test_names_may_be_asked_at_another_port():
+    ports = [port["port"] for found in OBJECTS["awkward"] if found["kind"] == "NetworkPolicy"
+             for port in found["spec"]["egress"][0]["ports"] if port["protocol"] == "UDP"]  # fmt: skip
+    assert set(ports) == {53, 5353}
+
+
+def test_prometheus_trusts_a_private_ca_of_the_query_service():
+    authority = {"secret": {"name": "17", "key": "ca.crt"}}
+    (scrape,) = (found["spec"] for found in OBJECTS["awkward"] if found["kind"] == "ScrapeConfig")
+    assert scrape["tlsConfig"] == {"ca": authority}
+    assert scrape["httpSDConfigs"][0]["tlsConfig"] == {"ca": authority}
+    (monitor,) = (found["spec"] for found in OBJECTS["awkward"] if found["kind"] == "PodMonitor"
+                  and found["metadata"]["name"].endswith("-query-service"))  # fmt: skip
+    assert monitor["podMetricsEndpoints"][0]["tlsConfig"] == {
+        "ca": authority, "serverName": "one-endpoint-analytics-query-service.analytics.svc",
+    }  # fmt: skip
+
+
+def test_the_token_for_prometheus_ends_without_a_line():
+    """The operator puts a secret into the header as it is, and a line's end is refused there."""
+    for page in (CHART / "templates" / "NOTES.txt", ROOT / "docs" / "kubernetes.md"):
+        (command,) = (line for line in page.read_text().splitlines() if line.endswith("> token"))
+        assert command.endswith(r" | tr -d '\n' > token")
 
 
 def test_the_agent_has_the_rights_of_its_manifest():

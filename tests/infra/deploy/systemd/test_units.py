@@ -94,6 +94,23 @@ def test_our_settings_take_the_variables(name, tmp_path):
         ]
 
 
+@pytest.mark.parametrize(
+    ("drop_in", "variable", "file"),
+    [
+        ("kafka-ca", "ENDPOINT_ANALYTICS_KAFKA_CA_FILE", "kafka-ca.pem"),
+        ("clickhouse-ca", "SSL_CERT_FILE", "clickhouse-ca.pem"),
+    ],
+)
+def test_a_ca_is_handed_to_users_that_cannot_read_its_directory(drop_in, variable, file, tmp_path):
+    unit = read_unit(drop_in, {"d": "/run/credentials"}, DIRECTORY / f"{drop_in}.conf")
+    assert unit.all("LoadCredential") == [f"{file}:/etc/endpoint-analytics/{file}"]
+    given = unit.environment({})
+    assert given == {variable: f"/run/credentials/{file}"}
+    secure = variables_of("endpoint-analytics-worker@", commented=True)
+    kafka, _ = connections(secure | {"ENDPOINT_ANALYTICS_KAFKA_PASSWORD": "x"} | given, tmp_path)
+    assert kafka.ca_file == given.get("ENDPOINT_ANALYTICS_KAFKA_CA_FILE", "")
+
+
 def test_the_retention_is_the_default():
     days = [
         int(value)
@@ -175,6 +192,18 @@ def analyzed(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("name", UNITS)
 def test_systemd_takes_the_unit(root, name):
     made = analyzed(root, "verify", f"{name}{instance_of(name)}.service")
+    assert (made.returncode, made.stderr) == (0, "")
+
+
+@pytest.mark.outside
+def test_systemd_takes_the_drop_ins(root):
+    """In the directory of the names' prefix, which is for the instances too."""
+    directory = root / "etc/systemd/system/endpoint-analytics-.service.d"
+    directory.mkdir()
+    for name in ("kafka-login", "kafka-ca", "clickhouse-ca"):
+        shutil.copy(DIRECTORY / f"{name}.conf", directory)
+    made = analyzed(root, "verify", "endpoint-analytics-worker@1.service")
+    shutil.rmtree(directory)
     assert (made.returncode, made.stderr) == (0, "")
 
 

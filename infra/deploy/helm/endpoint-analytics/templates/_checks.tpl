@@ -4,6 +4,10 @@
 {{- $kafka := .Values.kafka -}}
 {{- $sasl := hasPrefix "SASL" $kafka.securityProtocol -}}
 {{- $tls := hasSuffix "SSL" $kafka.securityProtocol -}}
+{{- $fullname := include "endpoint-analytics.fullname" . -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $fullname) -}}
+{{- fail (printf "%q cannot begin the name of a service: it takes lower-case letters, digits and -, and a letter first; choose another release name, or set fullnameOverride" $fullname) -}}
+{{- end -}}
 {{- if not $kafka.brokers -}}
 {{- fail "kafka.brokers is not set: list the bootstrap servers, for example --set 'kafka.brokers={kafka-0.kafka:9092}'" -}}
 {{- end -}}
@@ -18,6 +22,11 @@
 {{- end -}}
 {{- if and (not $tls) (or $kafka.tls.caSecret.name $kafka.tls.certificateSecret.name (not $kafka.tls.checkHostname)) -}}
 {{- fail (printf "kafka.tls would have no effect: kafka.securityProtocol is %s; set it to SSL or SASL_SSL, or remove kafka.tls" $kafka.securityProtocol) -}}
+{{- end -}}
+{{- with $kafka.tls.certificateSecret -}}
+{{- if and .passwordKey (not .name) -}}
+{{- fail "kafka.tls.certificateSecret.passwordKey would have no effect: set kafka.tls.certificateSecret.name too" -}}
+{{- end -}}
 {{- end -}}
 {{- with .Values.clickhouse -}}
 {{- if and .caSecret.name (not (hasPrefix "https://" .url)) -}}
@@ -46,10 +55,18 @@
 {{- fail "queryService.drainSeconds must be shorter than queryService.terminationGracePeriodSeconds, which includes it" -}}
 {{- end -}}
 {{- end -}}
+{{- with .Values.agent.image -}}
+{{- if and (not .repository) (or .tag .digest) -}}
+{{- fail "agent.image.tag and .digest would have no effect: set agent.image.repository too" -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.otlp.enabled (not .Values.otlp.tokenSecret.name) -}}
 {{- fail "otlp.tokenSecret.name is not set: a secret with the token that senders must present" -}}
 {{- end -}}
 {{- with .Values.prometheus -}}
+{{- if and .caSecret.name (not $.Values.queryService.tls.secretName) -}}
+{{- fail "prometheus.caSecret would have no effect: queryService.tls.secretName is not set" -}}
+{{- end -}}
 {{- if and (or .monitors.enabled .endpoints.enabled) (not .tokenSecret.name) -}}
 {{- fail "prometheus.tokenSecret.name is not set: a secret with a token, see the chart's README" -}}
 {{- end -}}

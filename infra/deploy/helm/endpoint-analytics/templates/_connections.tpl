@@ -4,9 +4,9 @@
 {{- $kafka := .Values.kafka -}}
 - {name: ENDPOINT_ANALYTICS_KAFKA, value: {{ join "," $kafka.brokers | quote }}}
 - {name: ENDPOINT_ANALYTICS_TOPIC_PREFIX, value: {{ $kafka.topicPrefix | quote }}}
-- {name: ENDPOINT_ANALYTICS_KAFKA_SECURITY_PROTOCOL, value: {{ $kafka.securityProtocol }}}
+- {name: ENDPOINT_ANALYTICS_KAFKA_SECURITY_PROTOCOL, value: {{ $kafka.securityProtocol | quote }}}
 {{- if hasPrefix "SASL" $kafka.securityProtocol }}
-- {name: ENDPOINT_ANALYTICS_KAFKA_SASL_MECHANISM, value: {{ $kafka.sasl.mechanism }}}
+- {name: ENDPOINT_ANALYTICS_KAFKA_SASL_MECHANISM, value: {{ $kafka.sasl.mechanism | quote }}}
 - {name: ENDPOINT_ANALYTICS_KAFKA_USERNAME, value: {{ $kafka.sasl.username | quote }}}
 - {name: ENDPOINT_ANALYTICS_KAFKA_PASSWORD_FILE, value: /etc/endpoint-analytics/kafka/password}
 {{- end }}
@@ -32,18 +32,18 @@
 {{- $kafka := .Values.kafka -}}
 {{- if hasPrefix "SASL" $kafka.securityProtocol }}
 - secret:
-    name: {{ $kafka.sasl.passwordSecret.name }}
+    name: {{ $kafka.sasl.passwordSecret.name | quote }}
     items: [{key: {{ $kafka.sasl.passwordSecret.key | quote }}, path: password}]
 {{- end }}
 {{- if hasSuffix "SSL" $kafka.securityProtocol }}
 {{- with $kafka.tls.caSecret }}{{ if .name }}
 - secret:
-    name: {{ .name }}
+    name: {{ .name | quote }}
     items: [{key: {{ .key | quote }}, path: ca.pem}]
 {{- end }}{{ end }}
 {{- with $kafka.tls.certificateSecret }}{{ if .name }}
 - secret:
-    name: {{ .name }}
+    name: {{ .name | quote }}
     items:
       - {key: {{ .certificateKey | quote }}, path: certificate.pem}
       - {key: {{ .keyKey | quote }}, path: key.pem}
@@ -75,12 +75,12 @@
 {{- define "endpoint-analytics.clickhouseSources" -}}
 {{- with .Values.clickhouse.passwordSecret }}{{ if .name }}
 - secret:
-    name: {{ .name }}
+    name: {{ .name | quote }}
     items: [{key: {{ .key | quote }}, path: password}]
 {{- end }}{{ end }}
 {{- with .Values.clickhouse.caSecret }}{{ if .name }}
 - secret:
-    name: {{ .name }}
+    name: {{ .name | quote }}
     items: [{key: {{ .key | quote }}, path: ca.pem}]
 {{- end }}{{ end }}
 {{- end -}}

@@ -6,7 +6,7 @@ apiVersion: batch/v1
 kind: Job
 metadata:
   name: {{ include "endpoint-analytics.fullname" $root }}-{{ .part }}
-  namespace: {{ $root.Release.Namespace }}
+  namespace: {{ $root.Release.Namespace | quote }}
   labels:
     {{- include "endpoint-analytics.labels" . | nindent 4 }}
   annotations:
@@ -27,7 +27,7 @@ spec:
       restartPolicy: Never # each try's log stays
       containers:
         - name: {{ .part }}
-          image: {{ include "endpoint-analytics.image" (dict "root" $root "image" $root.Values.image) }}
+          image: {{ include "endpoint-analytics.image" (dict "root" $root "image" $root.Values.image) | quote }}
           args:
             {{- include "endpoint-analytics.extraArgs" (concat .args .values.extraArgs) | trim | nindent 12 }}
           {{- include "endpoint-analytics.env" . | nindent 10 }}

@@ -2,11 +2,9 @@
 
 {{- define "endpoint-analytics.podMetadata" -}}
 labels:
-  {{- include "endpoint-analytics.selector" . | nindent 2 }}
-  app.kubernetes.io/part-of: endpoint-analytics
-  {{- with merge (dict) (default dict .values.labels) .root.Values.podLabels .root.Values.commonLabels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- $fixed := include "endpoint-analytics.selector" . | fromYaml }}
+  {{- $ours := dict "app.kubernetes.io/part-of" "endpoint-analytics" }}
+  {{- merge $fixed (default dict .values.labels) .root.Values.podLabels .root.Values.commonLabels $ours | toYaml | nindent 2 }}
 {{- with merge (dict) (default dict .values.annotations) .root.Values.podAnnotations .root.Values.commonAnnotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
@@ -19,14 +17,14 @@ enableServiceLinks: false
 {{- with .root.Values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 securityContext:
   {{- toYaml .root.Values.podSecurityContext | nindent 2 }}
 {{- $scheduling := default dict .values.scheduling }}
 {{- with $scheduling.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with $scheduling.nodeSelector }}
 nodeSelector:
@@ -43,7 +41,7 @@ affinity:
 {{- if $scheduling.topologySpreadConstraints }}
 topologySpreadConstraints:
   {{- toYaml $scheduling.topologySpreadConstraints | nindent 2 }}
-{{- else if has .part (list "worker" "query-service") }}
+{{- else if has .part (list "worker" "query-service" "otlp") }}
 topologySpreadConstraints:
   - maxSkew: 1
     topologyKey: kubernetes.io/hostname
@@ -65,20 +63,20 @@ resources:
   {{- toYaml .values.resources | nindent 2 }}
 {{- end -}}
 
-{{/* The part's own variables are in `.variables`. */}}
+{{/* The part's own variables are in `.variables`. Each name is there once, or a server-side apply would refuse the list:
+the part's `extraEnv` replaces that of all containers, which replaces ours. */}}
 {{- define "endpoint-analytics.env" -}}
+{{- $ours := list (default "" .variables) -}}
+{{- if has "kafka" .uses }}{{ $ours = append $ours (include "endpoint-analytics.kafkaVariables" .root) }}{{ end -}}
+{{- if has "clickhouse" .uses }}{{ $ours = append $ours (include "endpoint-analytics.clickhouseVariables" .root) }}{{ end -}}
+{{- $all := concat (join "\n" $ours | fromYamlArray) .root.Values.extraEnv .values.extraEnv -}}
+{{- $last := dict -}}
+{{- range $at, $variable := $all }}{{ $_ := set $last $variable.name $at }}{{ end -}}
 env:
-  {{- with .variables }}
-  {{- . | nindent 2 }}
+  {{- range $at, $variable := $all }}
+  {{- if eq $at (get $last $variable.name) }}
+  {{- list $variable | toYaml | nindent 2 }}
   {{- end }}
-  {{- if has "kafka" .uses }}
-  {{- include "endpoint-analytics.kafkaVariables" .root | nindent 2 }}
-  {{- end }}
-  {{- if has "clickhouse" .uses }}
-  {{- include "endpoint-analytics.clickhouseVariables" .root | nindent 2 }}
-  {{- end }}
-  {{- with concat .root.Values.extraEnv .values.extraEnv }}
-  {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- end -}}
 
