@@ -34,13 +34,13 @@ from endpoint_analytics.pipeline.stream.partition_pauses import LOOK_EVERY_S
 from endpoint_analytics.pipeline.stream.partition_reading import Delivery
 from endpoint_analytics.pipeline.stream.progress_writer import ProgressWriter
 from endpoint_analytics.pipeline.stream.range_reader import RangeReader
-from endpoint_analytics.pipeline.stream.record_batches import Hole, UnreadableBatch
 from endpoint_analytics.pipeline.stream.rejected_sender import RejectedSender
 from endpoint_analytics.pipeline.stream.stream_reader import StreamReader
 from endpoint_analytics.pipeline.stream.transport import Transport
 from endpoint_analytics.pipeline.stream.waiting_messages import WaitingMessages
 from endpoint_analytics.schemas.configuration.kafka_client import client_settings, make_ssl_context
 from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.kafka.record_batches import Hole, UnreadableBatch
 from endpoint_analytics.schemas.topics import ENGINE, HARDWARE, REJECTED, REPLICAS, REQUESTS, Topic
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from endpoint_analytics.pipeline.core.chunks import Record, record_of
-from endpoint_analytics.pipeline.stream.readable_fetches import make_readable
+from endpoint_analytics.schemas.kafka.readable_fetches import make_readable
 
 _MAX_RECORDS = 1_000
 _WAIT_MS = 500

@@ -23,8 +23,8 @@ from aiokafka.errors import (
 from faust.exceptions import ProducerSendError
 
 from endpoint_analytics.pipeline.core.partition import Rejection
-from endpoint_analytics.pipeline.stream.record_batches import KEPT_BYTES
 from endpoint_analytics.schemas.codec import encode
+from endpoint_analytics.schemas.kafka.record_batches import KEPT_BYTES
 from endpoint_analytics.schemas.rejected import Rejected
 
 log = logging.getLogger(__name__)

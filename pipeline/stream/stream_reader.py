@@ -43,9 +43,9 @@ from endpoint_analytics.pipeline.stream.partition_pauses import PartitionPauses
 from endpoint_analytics.pipeline.stream.partition_progress import Stored
 from endpoint_analytics.pipeline.stream.partition_reading import Delivery, LogSpan, PartitionReading
 from endpoint_analytics.pipeline.stream.range_reader import RangeReader
-from endpoint_analytics.pipeline.stream.record_batches import Hole, UnreadableBatch
 from endpoint_analytics.pipeline.stream.rejection_limit import RejectionLimit
 from endpoint_analytics.schemas.errors import InvalidMessageError
+from endpoint_analytics.schemas.kafka.record_batches import Hole, UnreadableBatch
 
 Message = TypeVar("Message")
 Value = TypeVar("Value")

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from aiokafka.errors import LeaderNotAvailableError
 from faust.transport.drivers import aiokafka
 
-from endpoint_analytics.pipeline.stream.readable_fetches import Report, make_readable
+from endpoint_analytics.schemas.kafka.readable_fetches import Report, make_readable
 
 Value = TypeVar("Value")
 

@@ -22,8 +22,10 @@ from aiokafka.errors import (
     IllegalSaslStateError,
     KafkaConnectionError,
     KafkaError,
+    LeaderNotAvailableError,
     NotEnoughReplicasAfterAppendError,
     NotEnoughReplicasError,
+    NotLeaderForPartitionError,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
@@ -67,8 +69,8 @@ def explain_refusal(error: BaseException, config: KafkaConfig) -> str | None:
         case TopicAuthorizationFailedError():
             return (
                 f"{_principal(config)} may not use the topic {about or '(unnamed)'}: add ACLs with kafka-acls.sh "
-                "(agents and signals: Write; the worker: Read, and Write on the rejected topic; to create topics: "
-                "Create and DescribeConfigs; all: Describe)"
+                "(agents and signals: Write; the worker: Read, and Write on the rejected topic; `agent otlp --topic`: "
+                "Read; to create topics: Create and DescribeConfigs; all: Describe)"
             )
         case GroupAuthorizationFailedError():
             return (
@@ -88,7 +90,13 @@ def explain_refusal(error: BaseException, config: KafkaConfig) -> str | None:
         case UnknownTopicOrPartitionError():
             return (
                 f"there is no topic {about or '(unnamed)'}, or {_principal(config)} may not see it: create it with "
-                "`endpoint-analytics topics`, or add the ACL Describe"
+                "`endpoint-analytics topics` (one that a Collector writes: with kafka-topics.sh), or add the ACL "
+                "Describe"
+            )
+        case LeaderNotAvailableError() | NotLeaderForPartitionError():
+            return (
+                "a partition has no leader: bring its broker back, and it will continue by itself; other partitions "
+                "are not affected"
             )
     return None
 

@@ -22,9 +22,9 @@ from endpoint_analytics.pipeline.store.writer import RowWriter
 from endpoint_analytics.pipeline.stream import stream_reader
 from endpoint_analytics.pipeline.stream.partition_reading import Delivery, LogSpan
 from endpoint_analytics.pipeline.stream.range_reader import LogMessage
-from endpoint_analytics.pipeline.stream.record_batches import Hole, UnreadableBatch
 from endpoint_analytics.pipeline.stream.stream_reader import StreamReader
 from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
+from endpoint_analytics.schemas.kafka.record_batches import Hole, UnreadableBatch
 
 REPLICAS = 10  # a second of the log is ten messages, a chunk of ten seconds a hundred
 

@@ -11,7 +11,7 @@ from aiokafka.record.util import calc_crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 
-from endpoint_analytics.pipeline.stream.record_batches import BatchChecker
+from endpoint_analytics.schemas.kafka.record_batches import BatchChecker
 
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 VALUE = b'{"version": 1, "seq": 7}' * 20

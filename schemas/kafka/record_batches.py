@@ -13,10 +13,10 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from mmap import mmap
 from typing import NamedTuple
 
 import cramjam
-import numpy as np
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
@@ -98,7 +98,7 @@ class BatchChecker:
 
     def __init__(self, max_unpacked_bytes: int = MAX_UNPACKED_BYTES) -> None:
         self._max_bytes = max_unpacked_bytes
-        self._buffer: np.ndarray[tuple[int], np.dtype[np.uint8]] | None = None
+        self._buffer: mmap | None = None
 
     def check(
         self, fetched: bytes, fetch_offset: int, end_offset: int, confirmed: int | None
@@ -187,7 +187,7 @@ class BatchChecker:
         if codec == 2:
             return _unpack_snappy(packed, self._max_bytes)
         if self._buffer is None:
-            self._buffer = np.empty(self._max_bytes, np.uint8)  # pages are allocated when they are written
+            self._buffer = mmap(-1, self._max_bytes)  # pages are allocated when they are written
         module = cramjam.lz4 if codec == 3 else cramjam.zstd
         try:
             size = module.decompress_into(packed, self._buffer)
@@ -195,7 +195,7 @@ class BatchChecker:
             if "whole buffer" in str(error):
                 raise ValueError(_too_large(self._max_bytes)) from None
             raise
-        return self._buffer[:size].tobytes()
+        return self._buffer[:size]
 
 
 def _too_large(max_bytes: int) -> str:

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import CorruptRecordException
 from aiokafka.protocol.fetch import FetchRequest
 
-from endpoint_analytics.pipeline.stream.record_batches import (
+from endpoint_analytics.schemas.kafka.record_batches import (
     MAX_UNPACKED_BYTES,
     BatchChecker,
     Hole,
