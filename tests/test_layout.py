@@ -157,7 +157,7 @@ def test_agents_are_light():
         if path.is_relative_to("agents/kubernetes"):  # its extra; `agent_command` names it when it is missing
             allowed |= {"aiohttp", "yaml"}
         if path.is_relative_to("agents/otlp"):  # its extra
-            allowed |= {"aiohttp", "google", "opentelemetry"}
+            allowed |= {"aiohttp", "cramjam", "google", "opentelemetry"}
         if path.name.startswith("gpu_amd"):  # comes with ROCm, and is looked for only where AMD's driver is
             allowed |= {"amdsmi"}
         return others(path) - allowed

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 from endpoint_analytics.agents.command.agent_options import (
@@ -24,14 +25,20 @@ from endpoint_analytics.agents.delivery.client_log_filter import quiet_client
 from endpoint_analytics.agents.delivery.outage import Outage
 from endpoint_analytics.agents.delivery.producer import Producer
 from endpoint_analytics.agents.delivery.topic_sender import cancel_all
+from endpoint_analytics.agents.otlp.admission import Admission
 from endpoint_analytics.agents.otlp.delivery import Delivery
 from endpoint_analytics.agents.otlp.identity import Fixed
 from endpoint_analytics.agents.otlp.intake import Intake
-from endpoint_analytics.agents.otlp.receiver import Receiver, listening
+from endpoint_analytics.agents.otlp.listening import listening
+from endpoint_analytics.agents.otlp.memory import Memory
+from endpoint_analytics.agents.otlp.receiver import Receiver
 from endpoint_analytics.agents.otlp.replicas import Replicas
+from endpoint_analytics.agents.otlp.roster import Roster
 from endpoint_analytics.agents.otlp.settings import (
     IDLE_S,
     IDLE_WITHOUT_STATES_S,
+    MAX_REPLICAS,
+    NAMESPACE_SHARE,
     Limits,
     OtlpSettings,
     make_tls,
@@ -89,6 +96,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="its private key, PEM (default: in the certificate's file)",
     )
+    parser.add_argument(
+        "--unconfirmed",
+        choices=["keep", "return"],
+        help="what to do with requests that Kafka has not stored after 8 s: keep them, which suits a single receiver, "
+        "or leave them to their exporters, which may send them to another receiver (default: keep when listening on "
+        "loopback, else return)",
+    )
     topics = parser.add_argument_group("Kafka topic")
     topics.add_argument(
         "--topic",
@@ -120,17 +134,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     limits = parser.add_argument_group("limits")
     limits.add_argument(
         "--remember",
-        type=number_option(2, 100_000_000, int),
+        type=number_option(1_000, 100_000_000, int),
         default=400_000,
         metavar="N",
-        help="spans recognized when they are sent again, about 150 bytes each (default: %(default)s)",
+        help="spans that Kafka has, and are recognized when they are sent again, about 150 bytes each (default: "
+        "%(default)s); at most half as many may wait for Kafka",
     )
     limits.add_argument(
         "--max-replicas",
         type=number_option(1, 1_000_000, int),
-        default=10_000,
+        default=MAX_REPLICAS,
         metavar="N",
         help="replicas known at once; spans of further ones are rejected (default: %(default)s)",
+    )
+    limits.add_argument(
+        "--max-namespace-replicas",
+        type=number_option(1, 1_000_000, int),
+        metavar="N",
+        help=f"the same for each namespace (default: --max-replicas with --namespace, else 1/{NAMESPACE_SHARE} of it)",
     )
     limits.add_argument(
         "--max-body-bytes",
@@ -168,6 +189,8 @@ def settings_of(arguments: argparse.Namespace) -> OtlpSettings:
         idle_s=arguments.idle or (IDLE_S if states else IDLE_WITHOUT_STATES_S),
         remember=arguments.remember,
         max_replicas=arguments.max_replicas,
+        max_namespace_replicas=arguments.max_namespace_replicas,
+        unconfirmed=arguments.unconfirmed,
         limits=Limits(body_bytes=arguments.max_body_bytes),
         stop_within_s=arguments.timeout,
     )
@@ -188,23 +211,29 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _receive(settings: OtlpSettings, kafka_ssl: ssl.SSLContext | None) -> int:
     kafka, tally = settings.kafka, Tally()
-    intake = Intake(settings.fixed, settings.remember, settings.exclude_paths, settings.max_replicas)
-    outage = Outage(kafka.bootstrap_servers)
-    states = StateSender(REPLICAS.name(kafka.topic_prefix), Producer(kafka, kafka_ssl, outage))
+    producer = partial(Producer, kafka, kafka_ssl, Outage(kafka.bootstrap_servers))
+    states = StateSender(REPLICAS.name(kafka.topic_prefix), producer, tally.lost_states)
+    memory = Memory(settings.remember)
+    roster = Roster(settings.max_replicas, settings.namespace_replicas)
     delivery = Delivery(
-        Producer(kafka, kafka_ssl, outage),
+        producer,
         REQUESTS.name(kafka.topic_prefix),
         states,
-        Replicas(round(settings.idle_s * 1e6), states=settings.states),
-        intake.forget,
+        partial(Replicas, round(settings.idle_s * 1e6), states=settings.states),
+        memory,
+        roster,
         _now_us,
     )
+    excluded = frozenset(settings.exclude_paths)
+    admission = Admission(Intake(memory, roster), delivery, tally, settings.fixed, excluded)
     sending, reporting = asyncio.create_task(delivery.run()), asyncio.create_task(states.run())
     tasks = [sending, reporting]
     sources: list[str] = []
     async with AsyncExitStack() as stack:
         if settings.listen is not None:
-            receiver = Receiver(intake, delivery, tally, settings.token, settings.limits)
+            receiver = Receiver(
+                admission, delivery, tally, settings.token, settings.limits, settings.unconfirmed_become
+            )
             try:
                 port = await stack.enter_async_context(listening(receiver, *settings.listen, settings.tls))
             except OSError as error:
@@ -217,7 +246,7 @@ async def _receive(settings: OtlpSettings, kafka_ssl: ssl.SSLContext | None) -> 
             sources.append(f"http{'' if settings.tls is None else 's'}://{settings.listen[0]}:{port}")
         if settings.topic:
             reader = TopicReader(
-                kafka, kafka_ssl, settings.topic, settings.group, settings.begin, intake, delivery, tally
+                kafka, kafka_ssl, settings.topic, settings.group, settings.begin, admission, tally
             )
             tasks.append(asyncio.create_task(reader.run()))
             sources.append(settings.topic)
@@ -231,8 +260,12 @@ async def _receive(settings: OtlpSettings, kafka_ssl: ssl.SSLContext | None) -> 
                 await sending
                 await states.drained()
         except TimeoutError:
-            logger.warning("Kafka did not accept everything in time: what is not confirmed is sent again")
+            logger.warning(
+                "Kafka did not accept everything in time: %d requests are lost unless their exporters send them again",
+                delivery.waiting,
+            )
         await cancel_all(tasks[:2])
+        tally.log_rest()
     return 0
 
 

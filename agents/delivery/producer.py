@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError, RecordTooLargeError
@@ -36,6 +36,7 @@ MOST_KEYS = 10_000
 """Keys whose partition a producer remembers; after more, all are chosen again."""
 
 Headers = Sequence[tuple[str, bytes]]
+Value = TypeVar("Value")
 
 
 class Outgoing(NamedTuple):
@@ -85,22 +86,15 @@ class Producer:
 
         Each gets the headers. Raises TooLargeError if at least one is too large; which ones are stored is then unknown.
         """
-        pause_s = FIRST_PAUSE_S
-        while True:
-            try:
-                await self._send_once(topic, messages, headers)
-            except (MessageSizeTooLargeError, RecordTooLargeError) as error:
-                await self.close()
-                largest = max(len(message.value) for message in messages)
-                raise TooLargeError(f"{largest} bytes for {topic}") from error
-            except Exception as error:  # noqa: BLE001  # any client error: never give up a message for it
-                await self.close()
-                await self._outage.complain(partial(explain_failure, error, self._config, self._ssl_context))
-            else:
-                self._outage.end()
-                return
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311  # it only spreads retries
-            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+        try:
+            await self._persist(topic, partial(self._send_in_order, topic, messages, headers))
+        except (MessageSizeTooLargeError, RecordTooLargeError) as error:
+            largest = max(len(message.value) for message in messages)
+            raise TooLargeError(f"{largest} bytes for {topic}") from error
+
+    async def partitions(self, topic: str) -> list[int]:
+        """Return the topic's partitions, also those without a leader; waits for Kafka as `send` does."""
+        return await self._persist(topic, partial(_partitions, topic))
 
     async def close(self, timeout_s: float = 0.5) -> None:
         """Close the connection; after `timeout_s`, abandon what Kafka has not stored yet."""
@@ -108,27 +102,51 @@ class Producer:
         if producer is not None:
             await stop_producer(producer, timeout_s)
 
-    async def _send_once(self, topic: str, messages: Sequence[Outgoing], headers: Headers) -> None:
+    async def _persist(
+        self, topic: str, ask: Callable[[AIOKafkaProducer], Coroutine[Any, Any, Value]]
+    ) -> Value:
+        """Return what Kafka answers, however long it takes; raises only that a message is too large."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                answer = await self._ask_once(topic, ask)
+            except (MessageSizeTooLargeError, RecordTooLargeError):
+                await self.close()
+                raise
+            except Exception as error:  # noqa: BLE001  # any client error: never give up a message for it
+                await self.close()
+                await self._outage.complain(
+                    partial(explain_failure, error, self._config, self._ssl_context), self
+                )
+            else:
+                self._outage.end(self)
+                return answer
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311  # it only spreads retries
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+    async def _ask_once(
+        self, topic: str, ask: Callable[[AIOKafkaProducer], Coroutine[Any, Any, Value]]
+    ) -> Value:
         if self._producer is None:
             self._producer = make_producer(self._config, self._ssl_context)
             await self._producer.start()
-        sending = asyncio.ensure_future(self._send_in_order(self._producer, topic, messages, headers))
+        asking = asyncio.ensure_future(ask(self._producer))
         try:
-            while not (await asyncio.wait({sending}, timeout=WARN_AFTER_S))[0]:
-                await self._outage.complain(partial(self._explain_silence, topic))
+            while not (await asyncio.wait({asking}, timeout=WARN_AFTER_S))[0]:
+                await self._outage.complain(partial(self._explain_silence, topic), self)
         except asyncio.CancelledError:
-            sending.cancel()
+            asking.cancel()
             raise
-        await sending
+        return await asking
 
     async def _explain_silence(self, topic: str) -> str:
         found = await find_failure(self._config, self._ssl_context)
         return found or f"no response for {topic} within {WARN_AFTER_S:.0f} s"
 
     async def _send_in_order(
-        self, producer: AIOKafkaProducer, topic: str, messages: Sequence[Outgoing], headers: Headers
+        self, topic: str, messages: Sequence[Outgoing], headers: Headers, producer: AIOKafkaProducer
     ) -> None:
-        partitions = sorted(await producer.partitions_for(topic))
+        partitions = await _partitions(topic, producer)
         stored = []
         for message in messages:
             partition = self._choose(topic, message, partitions)
@@ -148,11 +166,20 @@ class Producer:
             return message.partition
         kept = self._partitions.get((topic, message.key))
         if kept is None or kept not in partitions:
-            kept = _BY_KEY(message.key, partitions, partitions)
+            kept = partition_of(message.key, partitions)
             if len(self._partitions) >= MOST_KEYS:
                 self._partitions.clear()
             self._partitions[topic, message.key] = kept
         return kept
+
+
+def partition_of(key: bytes, partitions: list[int]) -> int:
+    """Return the partition that Kafka's own clients choose for a key."""
+    return int(_BY_KEY(key, partitions, partitions))
+
+
+async def _partitions(topic: str, producer: AIOKafkaProducer) -> list[int]:
+    return sorted(await producer.partitions_for(topic))
 
 
 def _retrieve_error(stored: asyncio.Future[object]) -> None:

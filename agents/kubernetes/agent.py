@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 
 from endpoint_analytics.agents.core.config import KafkaConfig
 from endpoint_analytics.agents.delivery.outage import Outage
@@ -65,8 +66,10 @@ async def watch_until(
     if not recalling.done():
         await cancel_all([recalling])
         return
-    producer = Producer(settings.kafka, ssl_context, Outage(settings.kafka.bootstrap_servers))
-    outgoing = SendQueue(REPLICAS.name(settings.kafka.topic_prefix), producer)
+    outage = Outage(settings.kafka.bootstrap_servers)
+    outgoing = SendQueue(
+        REPLICAS.name(settings.kafka.topic_prefix), partial(Producer, settings.kafka, ssl_context, outage)
+    )
     recalled = recalling.result()
     endpoints = KnownEndpoints(settings.namespace, settings.naming)
     origin = settings.origin

@@ -7,6 +7,7 @@ reported.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from endpoint_analytics.agents.delivery.keyed_sender import MAX_WAITING, KeyedSender
 from endpoint_analytics.agents.delivery.producer import Outgoing, Producer, TooLargeError
@@ -20,10 +21,12 @@ logger = logging.getLogger("endpoint_analytics")
 
 
 class SendQueue:
-    """Sends to `topic` through `producer`. `lost` counts dropped messages; on overflow the oldest is dropped."""
+    """Sends to `topic`. `lost` counts dropped messages; on overflow an old one is dropped."""
 
-    def __init__(self, topic: str, producer: Producer, max_waiting: int = MAX_WAITING) -> None:
-        self._sender = KeyedSender(topic, producer, self._lose, max_waiting)
+    def __init__(
+        self, topic: str, make_producer: Callable[[], Producer], max_waiting: int = MAX_WAITING
+    ) -> None:
+        self._sender = KeyedSender(topic, make_producer, self._lose, max_waiting)
         self.lost = 0
 
     def put(self, message: ReplicaMessage, origin: bytes) -> None:

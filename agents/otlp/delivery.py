@@ -1,181 +1,179 @@
-"""Delivers what was received: the requests that wait make one group of batches, and are safe once Kafka has stored it.
+"""Delivers what was received: each part to the partition of its replica, which a sender of its own serves.
 
-One task sends, one group at a time, so each boot's numbers stay in order. What arrives meanwhile waits for the next
-group, in a bounded queue. The senders of the spans are the buffer for longer outages: they get an answer only then.
+The senders of the spans are the buffer for longer outages: they get an answer only when all their parts are stored.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 
-from endpoint_analytics.agents.delivery.producer import Outgoing, Producer, TooLargeError
-from endpoint_analytics.agents.log.logged import Logged
+from endpoint_analytics.agents.delivery.partition_senders import PartitionSenders
+from endpoint_analytics.agents.delivery.producer import Producer
 from endpoint_analytics.agents.otlp.identity import Identity
 from endpoint_analytics.agents.otlp.intake import Received
-from endpoint_analytics.agents.otlp.replicas import Message, Replicas
+from endpoint_analytics.agents.otlp.memory import Memory
+from endpoint_analytics.agents.otlp.part import Part
+from endpoint_analytics.agents.otlp.partition_delivery import PartitionDelivery, confirm
+from endpoint_analytics.agents.otlp.replicas import Replicas
+from endpoint_analytics.agents.otlp.roster import Roster
 from endpoint_analytics.agents.otlp.state_sender import StateSender
 from endpoint_analytics.schemas.identity import partition_key
 
-logger = logging.getLogger("endpoint_analytics")
-
-TICK_S = 1.0
-GROUP_REQUESTS = 50_000
-"""Most requests that become one group of batches: more wait for the next one."""
+MAX_WAITING = 200_000
 
 
-@dataclass(slots=True)
-class _Waiting:
-    received: Received
-    stored: asyncio.Future[None]
-
-
-@dataclass(slots=True)
 class Delivery:
-    """Sends to the topic `requests`, and states by `states`; `forget` is called for each replica that is gone.
+    """Sends to the topic `requests`, and states by `states`; `make_replicas` makes those of one partition.
 
-    `max_waiting` bounds the requests in the queue; `now_us` is the clock.
+    `max_waiting` bounds the requests that wait, and so does the memory: each must still be remembered when Kafka has
+    stored all of them, and exporters repeat what they got no answer to. `now_us` is the clock.
     """
 
-    producer: Producer
-    requests: str
-    states: StateSender
-    replicas: Replicas
-    forget: Callable[[Identity], None]
-    now_us: Callable[[], int]
-    max_waiting: int = 200_000
-    waiting: int = 0
-    _queue: deque[_Waiting] = field(default_factory=deque)
-    _newest: asyncio.Future[None] | None = None
-    _filled: asyncio.Event = field(default_factory=asyncio.Event)
-    _looked_us: int = 0
-    _stopping: bool = False
+    def __init__(
+        self,
+        make_producer: Callable[[], Producer],
+        requests: str,
+        states: StateSender,
+        make_replicas: Callable[[], Replicas],
+        memory: Memory,
+        roster: Roster,
+        now_us: Callable[[], int],
+        max_waiting: int = MAX_WAITING,
+    ) -> None:
+        self._requests = requests
+        self._states = states
+        self._make_replicas = make_replicas
+        self._memory = memory
+        self._roster = roster
+        self._now_us = now_us
+        self._max_waiting = min(max_waiting, memory.guaranteed)
+        self._senders: PartitionSenders[Part] = PartitionSenders(requests, make_producer, self._open)
+        self._deliveries: list[PartitionDelivery] = []
+        self._routes: dict[Identity, int] = {}
+        self._parts: Counter[Identity] = Counter()
+        self._unrouted = 0
+        self._stopping = False
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for Kafka."""
+        return self._unrouted + sum(each.waiting for each in self._deliveries)
+
+    @property
+    def known(self) -> int:
+        """How many replicas are known."""
+        return len(self._roster)
 
     @property
     def is_full(self) -> bool:
         """Whether nothing more may be put in."""
-        return self._stopping or self.waiting >= self.max_waiting
+        return self._stopping or self.waiting >= self._max_waiting
 
-    def put(self, received: Received) -> asyncio.Future[None]:
-        """Queue what was received; the result says that Kafka has stored it, and everything that was queued before.
+    def has_room(self, number: int) -> bool:
+        """Whether so many requests may be put in; any number if none waits."""
+        return not self._stopping and (self.waiting == 0 or self.waiting + number <= self._max_waiting)
 
-        What brings no new request waits with the newest that does: it may repeat that one.
+    def are_full(self, replicas: Iterable[Identity]) -> bool:
+        """Whether too many requests wait for a partition of these replicas: as many as all may still put in.
+
+        So one that stands still takes half of the queue, two take a third each, and the others always have as much.
         """
+        free = self._max_waiting - self.waiting
+        return any(each.waiting >= free for each in self._deliveries_of(replicas))
+
+    def are_stalled(self, replicas: Iterable[Identity]) -> bool:
+        """Whether Kafka stores nothing now for a partition of these replicas."""
+        return any(each.is_stalled for each in self._deliveries_of(replicas))
+
+    def put(self, received: Received) -> None:
+        """Queue what was received; each part's `stored` says when Kafka has it, or that it never will."""
         loop = asyncio.get_running_loop()
-        if not received.accepted:
-            for replica, reasons in received.dropped.items():
-                self.replicas.note_dropped(replica, reasons)
-            if self._newest is None:
-                self._newest = loop.create_future()
-                self._newest.set_result(None)
-            return self._newest
-        self._newest = loop.create_future()
-        self.waiting += received.accepted
-        self._queue.append(_Waiting(received, self._newest))
-        self._filled.set()
-        return self._newest
+        for replica, reasons in received.dropped.items():
+            for each in self._deliveries_of([replica]):
+                each.replicas.note_dropped(replica, reasons)
+        for part in received.parts.values():
+            part.stored = loop.create_future()
+            self._parts[part.replica] += 1
+            self._unrouted += len(part.requests)
+            self._route(part)
+
+    def take_back(self, received: Received) -> int:
+        """Forget the parts that are not being sent yet; return how many requests these are."""
+        taken = [part for part in received.parts.values() if self._take_back(part)]
+        confirm(taken, stored=False)
+        return sum(len(part.requests) for part in taken)
 
     def stop(self) -> None:
-        """Let `run` end once it has sent everything that waits, and queued that the replicas end here."""
+        """Let `run` end once everything that waits is sent, and is queued that the replicas end here."""
         self._stopping = True
-        self._filled.set()
+        for each in self._deliveries:
+            each.stop()
+        self._senders.wake()
 
     async def run(self) -> None:
         """Send until stopped; when cancelled, what waits is not confirmed."""
         try:
-            while True:
-                await self._wait()
-                while self._queue:
-                    await self._send_group(self._take())
-                if self._stopping:
-                    self.states.put(self.replicas.stop())
-                    return
-                await self._send_heartbeats()
+            await self._senders.run(self._route, lambda: self._stopping)
         finally:
-            for each in self._queue:
-                each.stored.cancel()
-            await self.producer.close()
+            confirm(self._senders.unrouted, stored=False)
 
-    async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(TICK_S):
-                await self._filled.wait()
-        except TimeoutError:
-            pass
-        if not self._stopping:
-            self._filled.clear()
+    def _route(self, part: Part) -> None:
+        partition = self._partition(part.replica)
+        if partition is not None:
+            self._routes[part.replica] = partition
+            self._unrouted -= len(part.requests)
+        self._senders.put(part, partition)
 
-    def _take(self) -> list[_Waiting]:
-        taken: list[_Waiting] = []
-        number = 0
-        while self._queue and (not taken or number + self._queue[0].received.accepted <= GROUP_REQUESTS):
-            taken.append(self._queue.popleft())
-            number += taken[-1].received.accepted
-        return taken
+    def _partition(self, replica: Identity) -> int | None:
+        """Return where the replica's boot is or will be."""
+        known = self._routes.get(replica)
+        return self._senders.partition(partition_key(*replica)) if known is None else known
 
-    async def _send_group(self, group: Sequence[_Waiting]) -> None:
-        try:
-            await self._send_requests(group)
-        except BaseException:
-            for each in group:
-                each.stored.cancel()
-            raise
-        for each in group:
-            self.waiting -= each.received.accepted
-            if not each.stored.done():
-                each.stored.set_result(None)
+    def _deliveries_of(self, replicas: Iterable[Identity]) -> Iterator[PartitionDelivery]:
+        for replica in replicas:
+            partition = self._partition(replica)
+            sender = None if partition is None else self._senders.sender(partition)
+            if isinstance(sender, PartitionDelivery):
+                yield sender
 
-    async def _send_requests(self, group: Sequence[_Waiting]) -> None:
-        requests: dict[Identity, list[Logged]] = {}
-        dropped: dict[Identity, Counter[str]] = {}
-        for each in group:
-            for replica, some in each.received.requests.items():
-                requests.setdefault(replica, []).extend(some)
-            for replica, reasons in each.received.dropped.items():
-                dropped.setdefault(replica, Counter()).update(reasons)
-        for replica, reasons in dropped.items():
-            self.replicas.note_dropped(replica, reasons)
-        now_us = self.now_us()
-        messages = [
-            message
-            for replica, some in requests.items()
-            for message in self.replicas.batches(replica, some, now_us)
-        ]
-        for replica in requests:
-            self.states.put(self.replicas.running(replica))
-        await self._send(messages)
+    def _take_back(self, part: Part) -> bool:
+        if self._senders.take_back(part):
+            self._unrouted -= len(part.requests)
+        elif not any(each.take_back(part) for each in self._deliveries_of([part.replica])):
+            return False
+        self._memory.release(part)
+        self._done(part)
+        known = any(part.replica in each.replicas for each in self._deliveries_of([part.replica]))
+        if not known and not self._parts[part.replica]:
+            self._forget(part.replica)
+        return True
 
-    async def _send_heartbeats(self) -> None:
-        """Look after all replicas, at most once a tick: there may be many, and many exports a second."""
-        now_us = self.now_us()
-        if abs(now_us - self._looked_us) < TICK_S * 1e6:
-            return
-        self._looked_us = now_us
-        for replica, reports in self.replicas.departed(now_us):
-            self.forget(replica)
-            self.producer.forget_partition(self.requests, partition_key(*replica))
-            self.states.put(reports)
-        await self._send(self.replicas.heartbeats(now_us))
+    def _settle(self, part: Part) -> None:
+        self._memory.settle(part)
+        self._done(part)
 
-    async def _send(self, messages: Sequence[Message]) -> None:
-        """Send in order; a message that is too large for Kafka is counted as lost."""
-        if not messages:
-            return
-        outgoing = [
-            Outgoing(key, value, self.replicas.partition(replica)) for key, value, replica in messages
-        ]
-        try:
-            await self.producer.send_all(self.requests, outgoing)
-        except TooLargeError as error:
-            if len(messages) > 1:  # which ones are stored is unknown, and a second copy is recognized
-                for message in messages:
-                    await self._send([message])
-                return
-            logger.warning("lost a batch that is too large for Kafka: %s", error)
-            self.replicas.note_lost_batch(messages[0].replica)
-        else:
-            for key, _, replica in messages:
-                self.replicas.note_partition(replica, self.producer.partition(self.requests, key))
+    def _done(self, part: Part) -> None:
+        self._parts[part.replica] -= 1
+        if not self._parts[part.replica]:
+            del self._parts[part.replica]
+
+    def _forget(self, replica: Identity) -> None:
+        self._routes.pop(replica, None)
+        self._roster.remove(replica)
+
+    def _open(self, producer: Producer) -> PartitionDelivery:
+        made = PartitionDelivery(
+            self._requests,
+            producer,
+            self._states,
+            self._make_replicas(),
+            self._settle,
+            self._forget,
+            self._now_us,
+        )
+        self._deliveries.append(made)
+        if self._stopping:
+            made.stop()
+        return made

@@ -1,47 +1,44 @@
-"""Turns an export request into requests by replica: each span once, each rejection counted with its reason.
+"""Turns readings of exports into requests by replica: each span once, each rejection counted once, with its reason.
 
-Pure, but remembers recent spans: `now_us` is an argument.
+Pure, but remembers recent spans.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection
 from dataclasses import dataclass, field
-from hashlib import blake2b
-from typing import Any
 
 from msgspec.structs import replace
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
-from endpoint_analytics.agents.core.exclusion import is_excluded, path_of
-from endpoint_analytics.agents.log.batching import OLDEST_US
 from endpoint_analytics.agents.log.logged import Logged
-from endpoint_analytics.agents.otlp.identity import ATTRIBUTES, Fixed, Identity, identify
-from endpoint_analytics.agents.otlp.sampling import sampled_share
-from endpoint_analytics.agents.otlp.seen import Recent
-from endpoint_analytics.agents.otlp.spans import SERVER, read_request, read_response_start, texts_of
+from endpoint_analytics.agents.otlp.identity import Identity
+from endpoint_analytics.agents.otlp.memory import Memory
+from endpoint_analytics.agents.otlp.part import Part
+from endpoint_analytics.agents.otlp.reading import FoundRequest, Reading, ResourceReading
+from endpoint_analytics.agents.otlp.roster import Roster
 
 logger = logging.getLogger("endpoint_analytics")
 
-MAX_RESPONSE_STARTS = 100_000
-"""Response starts that wait for their server span, which another export may bring."""
 MAX_WARNED = 1_000
+_IDS = 24
+"""Bytes of a trace id and a span id."""
 
 
 @dataclass(slots=True)
 class Received:
-    """What one export request brought: new requests by replica, and the counts of all other spans.
+    """What one export brought: new requests by replica, and the counts of all other spans.
 
-    `dropped` has the rejections of replicas that are known, by reason; they are in `rejected` too. `ignored` spans are
-    not requests: of another kind, not about HTTP, or for an excluded path.
+    `repeats` are parts of earlier exports that wait for Kafka, and that this export brought again. `rejected` spans are
+    those that the exporter is to be told of; `rejected_again` are those of them that were counted before. `dropped` has
+    the new rejections of replicas that this export brings no request of.
     """
 
-    requests: dict[Identity, list[Logged]] = field(default_factory=dict)
+    parts: dict[Identity, Part] = field(default_factory=dict)
+    repeats: set[Part] = field(default_factory=set)
     dropped: dict[Identity, Counter[str]] = field(default_factory=dict)
     rejected: Counter[str] = field(default_factory=Counter)
+    rejected_again: Counter[str] = field(default_factory=Counter)
     accepted: int = 0
     repeated: int = 0
     ignored: int = 0
@@ -49,103 +46,73 @@ class Received:
 
 
 class Intake:
-    """Reads export requests one after the other. `remember`: how many spans are recognized when they come again."""
+    """Takes exports one after the other."""
 
-    def __init__(
-        self, fixed: Fixed, remember: int, exclude_paths: Collection[str] = (), max_replicas: int = 10_000
-    ) -> None:
-        self._fixed = fixed
-        self._seen: Recent[None] = Recent(remember)
-        self._response_starts: Recent[int] = Recent(MAX_RESPONSE_STARTS)
-        self._excluded = frozenset(exclude_paths)
-        self._max_replicas = max_replicas
-        self._replicas: set[Identity] = set()
+    def __init__(self, memory: Memory, roster: Roster) -> None:
+        self._memory = memory
+        self._roster = roster
         self._warned: set[tuple[str, str]] = set()
 
-    def forget(self, replica: Identity) -> None:
-        """The replica is gone: it counts no more among those that the receiver may know."""
-        self._replicas.discard(replica)
-
-    def read(self, request: ExportTraceServiceRequest, now_us: int) -> Received:
-        """Return what the export request brings; its spans are then remembered."""
-        received = Received()
-        for resource in request.resource_spans:
-            attributes = {
-                name: str(text) for name, text in texts_of(resource.resource.attributes, ATTRIBUTES).items()
-            }
-            replica = identify(attributes, self._fixed)
-            owner = _owner(replica)
-            self._read_response_starts(resource, owner)
-            self._read_resource(resource, replica, owner, received, now_us)
+    def take(self, reading: Reading) -> Received:
+        """Return what an export brings; its spans are then remembered as waiting."""
+        received = Received(ignored=reading.ignored)
+        for resource in reading.resources:
+            for key, started_ns in resource.starts:
+                self._memory.starts.put(key, started_ns)
+            self._take_resource(resource, received)
+        for replica, part in received.parts.items():
+            part.dropped.update(received.dropped.pop(replica, {}))
         return received
 
-    def _read_response_starts(self, resource: ResourceSpans, owner: bytes) -> None:
-        for scope in resource.scope_spans:
-            for span in scope.spans:
-                if span.kind != SERVER and (started_ns := read_response_start(span)) is not None:
-                    self._response_starts.put(owner + span.trace_id + span.parent_span_id, started_ns)
+    def _take_resource(self, resource: ResourceReading, received: Received) -> None:
+        replica = resource.replica
+        refusal = replica if isinstance(replica, str) else self._roster.refusal(replica)
+        for found in resource.requests:
+            reason = refusal or found.fault
+            if isinstance(replica, Identity) and self._is_repeated(found, received):
+                continue
+            if reason:
+                self._reject(found, reason, replica, received)
+            elif isinstance(replica, Identity):
+                self._accept(found, replica, received)
 
-    def _read_resource(
-        self,
-        resource: ResourceSpans,
-        replica: Identity | str,
-        owner: bytes,
-        received: Received,
-        now_us: int,
-    ) -> None:
-        is_new = isinstance(replica, Identity) and replica not in self._replicas
-        if is_new and len(self._replicas) >= self._max_replicas:
-            replica = "too_many_replicas"
-        requests: list[Logged] = []
-        for scope in resource.scope_spans:
-            for span in scope.spans:
-                if span.kind != SERVER:
-                    received.ignored += 1
-                    continue
-                found = self._read_span(span, replica, owner, received, now_us)
-                if isinstance(found, Logged):
-                    requests.append(found)
-        if isinstance(replica, Identity) and requests:
-            self._replicas.add(replica)
-            received.requests.setdefault(replica, []).extend(requests)
+    def _is_repeated(self, found: FoundRequest, received: Received) -> bool:
+        part = self._memory.part_of(found.key)
+        if part is None and not self._memory.is_stored(found.key):
+            return False
+        if part is not None and received.parts.get(part.replica) is not part:
+            received.repeats.add(part)
+        received.repeated += 1
+        return True
 
-    def _read_span(
-        self, span: Span, replica: Identity | str, owner: bytes, received: Received, now_us: int
-    ) -> Logged | None:
-        key = owner + span.trace_id + span.span_id
-        if isinstance(replica, str):
-            if read_request(span, None) is None:
-                received.ignored += 1
-            else:
-                received.rejected[replica] += 1
-            return None
-        if key in self._seen:
-            received.repeated += 1
-            return None
-        request = read_request(span, self._response_starts.pop(key))
-        if request is None or self._is_excluded(request):
-            received.ignored += 1
-            return None
-        reason = _fault(span, request, now_us)
-        if reason:
-            received.rejected[reason] += 1
+    def _reject(self, found: FoundRequest, reason: str, replica: Identity | str, received: Received) -> None:
+        received.rejected[reason] += 1
+        if _has_ids(found) and not self._memory.is_rejection_new(found.key, reason):
+            received.rejected_again[reason] += 1
+        elif isinstance(replica, Identity):
             received.dropped.setdefault(replica, Counter())[reason] += 1
-            return None
-        self._seen.put(key, None)
+
+    def _accept(self, found: FoundRequest, replica: Identity, received: Received) -> None:
+        part = received.parts.get(replica)
+        if part is None:
+            part = received.parts[replica] = Part(replica)
+            self._roster.add(replica)
+        part.requests.append(self._with_wait(found, part))
+        self._memory.add(found.key, part)
         received.accepted += 1
-        self._note_sampling(span, replica, received)
-        return replace(request, target=None)  # it was only needed here, and may be long
+        if found.share is not None and found.share < 1:
+            received.sampled += 1
+            self._warn_of_sampling(replica, found.share)
 
-    def _is_excluded(self, request: Logged) -> bool:
-        return bool(
-            self._excluded and request.target and is_excluded(path_of(request.target), self._excluded)
-        )
+    def _with_wait(self, found: FoundRequest, part: Part) -> Logged:
+        """Return the request with the time until its response started, if another span told that."""
+        started_ns = self._memory.starts.pop(found.key)
+        if started_ns is None:
+            return found.request
+        part.starts[found.key] = started_ns
+        return replace(found.request, wait_us=max(started_ns - found.start_ns, 0) // 1_000)
 
-    def _note_sampling(self, span: Span, replica: Identity, received: Received) -> None:
-        share = sampled_share(span.trace_state)
-        if share is None or share >= 1:
-            return
-        received.sampled += 1
+    def _warn_of_sampling(self, replica: Identity, share: float) -> None:
         endpoint: tuple[str, str] = replica[:2]
         if endpoint not in self._warned and len(self._warned) < MAX_WARNED:
             self._warned.add(endpoint)
@@ -157,18 +124,6 @@ class Intake:
             )
 
 
-def _owner(replica: Identity | str) -> bytes:
-    """Return what distinguishes the ids of a replica's spans: another sender may use the same ones, on purpose, too."""
-    return (
-        blake2b("\0".join(replica).encode(), digest_size=8).digest() if isinstance(replica, Identity) else b""
-    )
-
-
-def _fault(span: Span, request: Logged, now_us: int) -> str:
-    """Return why the span cannot be counted, "" if it can."""
-    if len(span.trace_id) != 16 or len(span.span_id) != 8:
-        return "no_ids"
-    if not span.end_time_unix_nano:
-        return "no_end"
-    end_us: Any = request.end_us
-    return "too_old" if end_us < now_us - OLDEST_US else ""
+def _has_ids(found: FoundRequest) -> bool:
+    """Whether the span can be told from others."""
+    return found.fault != "no_ids" and len(found.key) >= _IDS

@@ -8,55 +8,45 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import ssl
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from endpoint_analytics.agents.otlp.decoding import (
-    JSON,
-    PROTOBUF,
-    BadBodyError,
-    decode_request,
-    encode_response,
-    encode_status,
-    plain_body,
-)
+from endpoint_analytics.agents.otlp.admission import Admission, RefusedError, until_stored
+from endpoint_analytics.agents.otlp.answers import encode_response, encode_status
+from endpoint_analytics.agents.otlp.decoding import JSON, PROTOBUF
 from endpoint_analytics.agents.otlp.delivery import Delivery
-from endpoint_analytics.agents.otlp.intake import Intake, Received
+from endpoint_analytics.agents.otlp.errors import BadBodyError
+from endpoint_analytics.agents.otlp.intake import Received
 from endpoint_analytics.agents.otlp.rejections import explain
-from endpoint_analytics.agents.otlp.settings import Limits
+from endpoint_analytics.agents.otlp.settings import Limits, Unconfirmed
 from endpoint_analytics.agents.otlp.tally import Tally
 
 TRACES, STATUS = "/v1/traces", "/status"
 RETRY_AFTER_S = 2
 BODY_WITHIN_S = 30.0
-KEEP_ALIVE_S = 75.0
-STOP_WITHIN_S = 5.0
-MAX_CONNECTIONS = 1_000
 MAX_REQUESTS = 512
 """Most export requests at once; further ones are asked to come again."""
 
 
 class Receiver:
-    """Answers export requests."""
+    """Answers export requests; `unconfirmed` says what becomes of what Kafka does not store in time."""
 
     def __init__(
         self,
-        intake: Intake,
+        admission: Admission,
         delivery: Delivery,
         tally: Tally,
         token: str = "",
         limits: Limits | None = None,
+        unconfirmed: Unconfirmed = "keep",
     ) -> None:
-        self._intake = intake
+        self._admission = admission
         self._delivery = delivery
         self._tally = tally
         self._token = token.encode()
         self._limits = limits or Limits()
-        self._reading_bytes = 0
+        self._returns = unconfirmed == "return"
+        self._held_bytes = 0
         self._requests = 0
 
     def application(self) -> web.Application:
@@ -75,61 +65,66 @@ class Receiver:
         self._requests += 1
         try:
             return await self._answer(request, kind)
+        except RefusedError as error:
+            return _retry(error.status, str(error), kind)
         except BadBodyError as error:
-            self._tally.add_bad_body(str(error))
+            self._tally.bad_bodies.add(1, str(error))
             return _error(error.status, str(error), kind)
         finally:
             self._requests -= 1
 
     async def _answer(self, request: web.Request, kind: str) -> web.Response:
         if self._delivery.is_full:
-            return _retry(429, "too many requests wait for Kafka", kind)
+            raise RefusedError(429, "too many requests wait for Kafka")
+        received = await self._receive(request, kind)
         try:
-            async with asyncio.timeout(BODY_WITHIN_S):
-                body = await self._read(request)
-        except TimeoutError:
-            return _retry(503, f"the body did not arrive within {BODY_WITHIN_S:.0f} s", kind)
-        if body is None:
-            return _retry(429, "too many bodies are being read", kind)
-        if self._delivery.is_full:  # while the body was read
-            return _retry(429, "too many requests wait for Kafka", kind)
-        received = self._received(body, kind, request.headers.get("Content-Encoding", "").strip().lower())
-        del body  # it may be large, and Kafka slow
-        stored = self._delivery.put(received)
-        done, _ = await asyncio.wait({stored}, timeout=self._limits.answer_s)
-        if not done:
-            return _retry(
-                503, "Kafka has not confirmed in time: send it again, it is not counted twice", kind
-            )
-        if stored.cancelled():
-            return _retry(503, "it was not stored: send it again", kind)
+            is_stored = await until_stored(received, self._limits.answer_s)
+        except asyncio.CancelledError:  # the exporter has hung up, and may send it again, to whom it likes
+            self._return(received, "their exporters hung up before Kafka confirmed them")
+            raise
+        if not is_stored:
+            self._return(received, f"Kafka did not confirm them within {self._limits.answer_s:g} s")
+            raise RefusedError(503, "Kafka has not confirmed in time: send it again")
         number = sum(received.rejected.values())
         return web.Response(
             body=encode_response(number, explain(received.rejected), kind), headers={"Content-Type": kind}
         )
 
-    def _received(self, body: bytes, kind: str, encoding: str) -> Received:
-        message = decode_request(plain_body(body, encoding, self._limits.body_bytes), kind)
-        received = self._intake.read(message, time.time_ns() // 1_000)
-        self._tally.add(received, time.monotonic())
-        return received
+    async def _receive(self, request: web.Request, kind: str) -> Received:
+        encoding = request.headers.get("Content-Encoding", "").strip().lower()
+        body = await self._read_in_time(request)
+        try:
+            return await self._admission.admit_if_possible(
+                body, kind, encoding, self._limits.body_bytes, whole=self._returns
+            )
+        finally:
+            self._held_bytes -= len(body)
 
-    async def _read(self, request: web.Request) -> bytes | None:
-        """Return the body, None if too many are being read; raises BadBodyError if it is too large."""
+    def _return(self, received: Received, why: str) -> None:
+        """Leave what is not being sent yet to its exporter, if that is what the owner wants."""
+        if self._returns and (number := self._delivery.take_back(received)):
+            self._tally.returned.add(number, why)
+
+    async def _read_in_time(self, request: web.Request) -> bytes:
+        """Return the body, which is counted in `_held_bytes`; raises RefusedError and BadBodyError."""
         pieces: list[bytes] = []
         held = 0
         try:
-            async for piece in request.content.iter_any():
-                if self._reading_bytes + len(piece) > self._limits.reading_bytes:
-                    return None
-                held += len(piece)
-                self._reading_bytes += len(piece)
-                if held > self._limits.body_bytes:
-                    raise BadBodyError(413, f"the body is larger than {self._limits.body_bytes} bytes")
-                pieces.append(piece)
-            return b"".join(pieces)
-        finally:
-            self._reading_bytes -= held
+            async with asyncio.timeout(BODY_WITHIN_S):
+                async for piece in request.content.iter_any():
+                    if self._held_bytes + len(piece) > self._limits.held_bytes:
+                        raise RefusedError(429, "too many bodies are being read")
+                    pieces.append(piece)
+                    held += len(piece)
+                    self._held_bytes += len(piece)
+                    if held > self._limits.body_bytes:
+                        raise BadBodyError(413, f"the body is larger than {self._limits.body_bytes} bytes")
+        except BaseException as error:
+            self._held_bytes -= held
+            if isinstance(error, TimeoutError):
+                raise RefusedError(503, f"the body did not arrive within {BODY_WITHIN_S:.0f} s") from None
+            raise
+        return b"".join(pieces)
 
     def _is_allowed(self, request: web.Request) -> bool:
         if not self._token:
@@ -142,50 +137,16 @@ class Receiver:
             return web.Response(status=401, headers={"WWW-Authenticate": "Bearer"})
         return web.json_response(
             {
-                "replicas": len(self._delivery.replicas),
+                "replicas": self._delivery.known,
                 "waiting": self._delivery.waiting,
                 "spans": dict(self._tally.spans),
                 "rejected": dict(self._tally.rejected),
-                "bad_bodies": self._tally.bad_bodies,
+                "bad_bodies": self._tally.bad_bodies.count,
+                "unreadable": self._tally.unreadable.count,
+                "returned": self._tally.returned.count,
+                "lost_states": self._tally.lost_states.count,
             }
         )
-
-
-class _Refused(asyncio.Protocol):
-    """A connection beyond the limit: it is closed at once."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
-
-
-@asynccontextmanager
-async def listening(
-    receiver: Receiver, host: str, port: int, ssl_context: ssl.SSLContext | None
-) -> AsyncIterator[int]:
-    """Serve while entered; returns the port. Raises OSError if the address is not available."""
-    runner = web.AppRunner(
-        receiver.application(),
-        access_log=None,
-        auto_decompress=False,
-        keepalive_timeout=KEEP_ALIVE_S,
-        shutdown_timeout=STOP_WITHIN_S,
-    )
-    await runner.setup()
-    server = runner.server
-    if server is None:
-        raise RuntimeError("setup() makes the server")
-
-    def connect() -> asyncio.Protocol:
-        return server() if len(server.connections) < MAX_CONNECTIONS else _Refused()
-
-    try:
-        listener = await asyncio.get_running_loop().create_server(connect, host, port, ssl=ssl_context)
-        try:
-            yield listener.sockets[0].getsockname()[1]
-        finally:
-            listener.close()
-    finally:
-        await runner.cleanup()
 
 
 def _retry(status: int, why: str, kind: str) -> web.Response:

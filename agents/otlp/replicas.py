@@ -44,7 +44,7 @@ class Replica:
     """One replica: the state of its boot, and when it was last heard of, in microseconds since 1970.
 
     `heard_us` is by the receiver's clock, `last_end_us` when the last request ended, by the sender's. `partition` is
-    where the boot's batches are, None before the first one is stored: they stay there when partitions are added.
+    where the boot's batches go, also when partitions are added.
     """
 
     config: AgentConfig
@@ -72,6 +72,9 @@ class Replicas:
     def __len__(self) -> int:
         return len(self._replicas)
 
+    def __contains__(self, replica: Identity) -> bool:
+        return replica in self._replicas
+
     @property
     def totals(self) -> Mapping[tuple[Identity, str], Totals]:
         """The totals of each replica that is known now, by its boot."""
@@ -83,14 +86,15 @@ class Replicas:
             found.dropped.update(dropped)
 
     def partition(self, replica: Identity) -> int | None:
-        """Return where the earlier batches of a replica's boot are, None if that is not known."""
+        """Return where the batches of a replica's boot go, None if that was not said."""
         found = self._replicas.get(replica)
         return None if found is None else found.partition
 
-    def note_partition(self, replica: Identity, partition: int | None) -> None:
-        """Remember where a batch of the replica was stored."""
-        if (found := self._replicas.get(replica)) is not None and found.partition is None:
-            found.partition = partition
+    def meet(self, replica: Identity, partition: int, now_us: int) -> None:
+        """Begin a boot, whose batches go to `partition`, unless the replica is known."""
+        if replica not in self._replicas:
+            self._replicas[replica] = _new(replica, now_us)
+            self._replicas[replica].partition = partition
 
     def note_lost_batch(self, replica: Identity) -> None:
         """A batch of the replica was too large for Kafka: its next one says so."""

@@ -30,6 +30,10 @@ class Recent(Generic[Value]):
             self._old, self._young = self._young, {}
         self._young[key] = value
 
+    def get(self, key: bytes) -> Value | None:
+        """Return the id's value, None if it is not remembered."""
+        return self._young.get(key, self._old.get(key))
+
     def pop(self, key: bytes) -> Value | None:
         """Forget the id; return its value, None if it is not remembered."""
         young = self._young.pop(key, None)

@@ -23,6 +23,13 @@ from endpoint_analytics.schemas.identity import check_name
 Begin = Literal["earliest", "latest"]
 """Where a group without committed offsets starts to read."""
 
+Unconfirmed = Literal["keep", "return"]
+"""What becomes of requests that Kafka has not stored in time: they wait here, or are left to their exporters."""
+
+MAX_REPLICAS = 10_000
+NAMESPACE_SHARE = 4
+"""A namespace may have one of so many parts of all replicas, so that no tenant stops another."""
+
 IDLE_S = 900.0
 IDLE_WITHOUT_STATES_S = 86_400.0
 """Without states something else says when a replica ends: until then, heartbeats keep it from looking failed."""
@@ -30,13 +37,13 @@ IDLE_WITHOUT_STATES_S = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`body_bytes` bounds a body, compressed and not; `reading_bytes` all bodies that are being read.
+    """`body_bytes` bounds a body, compressed and not; `held_bytes` all that are being read or wait to be decoded.
 
-    An export that Kafka has not stored after `answer_s` is asked to come again: it is then recognized.
+    An export that Kafka has not stored after `answer_s` is asked to come again.
     """
 
     body_bytes: int = 16 * 1024 * 1024
-    reading_bytes: int = 64 * 1024 * 1024
+    held_bytes: int = 64 * 1024 * 1024
     answer_s: float = 8.0
 
 
@@ -47,7 +54,8 @@ class OtlpSettings:
     `listen` is the address for OTLP/HTTP, None for none; `topic` is read as a member of `group` ("": none). `token` is
     what senders must present ("": nothing), required if other machines can connect. A replica without spans for
     `idle_s` has ended; `states` says whether to report that. `remember` is how many spans are recognized when they are
-    sent again.
+    sent again. `unconfirmed` is what `Receiver` does; None: keep them if only this machine can connect, and so nothing
+    can spread exports over several receivers, else return them.
     """
 
     kafka: KafkaConfig
@@ -62,9 +70,25 @@ class OtlpSettings:
     states: bool = True
     idle_s: float = IDLE_S
     remember: int = 400_000
-    max_replicas: int = 10_000
+    max_replicas: int = MAX_REPLICAS
+    max_namespace_replicas: int | None = None
+    unconfirmed: Unconfirmed | None = None
     limits: Limits = field(default_factory=Limits)
     stop_within_s: float = 10.0
+
+    @property
+    def namespace_replicas(self) -> int:
+        """Most replicas of one namespace: all, if there is only one."""
+        if self.max_namespace_replicas is not None:
+            return self.max_namespace_replicas
+        return self.max_replicas if self.fixed.namespace else max(self.max_replicas // NAMESPACE_SHARE, 1)
+
+    @property
+    def unconfirmed_become(self) -> Unconfirmed:
+        """What becomes of requests that Kafka has not stored in time."""
+        if self.unconfirmed is not None:
+            return self.unconfirmed
+        return "keep" if self.listen is None or is_loopback(self.listen[0]) else "return"
 
     def __post_init__(self) -> None:
         for name, value in self.fixed._asdict().items():

@@ -85,7 +85,9 @@ def _first(attributes: dict[str, Any], names: tuple[str, ...]) -> Any:  # an att
 
 
 def _status(value: object) -> int | None:
-    """Return the status; some senders write it as text, or as 0 when there was none."""
+    """Return the status; some senders write it as text or with a fraction of 0, or as 0 when there was none."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     try:
         status = int(str(value)) if value is not None else 0
     except ValueError:

@@ -1,23 +1,27 @@
-"""Sends replica states by a task of its own, so what Kafka refuses of them delays no request."""
+"""Sends replica states by tasks of its own, so what Kafka refuses of them delays no request."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from endpoint_analytics.agents.delivery.keyed_sender import MAX_WAITING, KeyedSender
 from endpoint_analytics.agents.delivery.producer import Outgoing, Producer, TooLargeError
 from endpoint_analytics.agents.otlp.replicas import Message
-
-logger = logging.getLogger("endpoint_analytics")
+from endpoint_analytics.agents.otlp.tally import Trouble
 
 
 class StateSender:
-    """Sends to `topic`; on overflow the oldest state is dropped and counted in `lost`."""
+    """Sends to `topic`; on overflow an old state is dropped. `lost` counts what was dropped."""
 
-    def __init__(self, topic: str, producer: Producer, max_waiting: int = MAX_WAITING) -> None:
-        self.lost = 0
-        self._sender = KeyedSender(topic, producer, self._lose, max_waiting)
+    def __init__(
+        self,
+        topic: str,
+        make_producer: Callable[[], Producer],
+        lost: Trouble,
+        max_waiting: int = MAX_WAITING,
+    ) -> None:
+        self._lost = lost
+        self._sender = KeyedSender(topic, make_producer, self._lose, max_waiting)
 
     def put(self, messages: Iterable[Message]) -> None:
         """Queue states."""
@@ -33,7 +37,4 @@ class StateSender:
         await self._sender.drained()
 
     def _lose(self, error: TooLargeError | None) -> None:
-        if not self.lost:
-            why = "too many wait for Kafka" if error is None else str(error)
-            logger.warning("a replica state is lost; further ones are only counted: %s", why)
-        self.lost += 1
+        self._lost.add(1, "too many wait for Kafka" if error is None else str(error))

@@ -10,6 +10,7 @@ import gzip
 import time
 from collections.abc import Callable, Sequence
 
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from tests.agents.log.lines import nginx_line
 from tests.agents.otlp.exports import NAMES, export, server_span
 
@@ -17,10 +18,14 @@ from endpoint_analytics.agents.core.config import AgentConfig
 from endpoint_analytics.agents.log.batching import ReaderState, next_batch
 from endpoint_analytics.agents.log.logged import Logged
 from endpoint_analytics.agents.log.text_lines import parse_nginx
-from endpoint_analytics.agents.otlp.decoding import PROTOBUF, decode_request, plain_body
+from endpoint_analytics.agents.otlp.compression import plain_body
+from endpoint_analytics.agents.otlp.decoding import PROTOBUF, open_export
 from endpoint_analytics.agents.otlp.identity import Fixed
 from endpoint_analytics.agents.otlp.intake import Intake
+from endpoint_analytics.agents.otlp.memory import Memory
+from endpoint_analytics.agents.otlp.reading import Reading, read_export
 from endpoint_analytics.agents.otlp.replicas import Replicas
+from endpoint_analytics.agents.otlp.roster import Roster
 from endpoint_analytics.schemas.codec import encode
 
 SPANS, EXPORTS = 512, 100
@@ -48,11 +53,25 @@ def per_s(number: int, work: Callable[[], object]) -> float:
 
 def receive(bodies: Sequence[bytes], encoding: str, now_us: int) -> None:
     """Do what the receiver does with the bodies, except for HTTP and Kafka."""
-    intake, replicas = Intake(Fixed(), 400_000), Replicas(900_000_000)
+    memory, replicas = Memory(400_000), Replicas(900_000_000)
+    intake = Intake(memory, Roster(10_000, 10_000))
     for body in bodies:
-        received = intake.read(decode_request(plain_body(body, encoding, MAX_BYTES), PROTOBUF), now_us)
-        for replica, requests in received.requests.items():
-            replicas.batches(replica, requests, now_us)
+        received = intake.take(read(body, encoding, now_us))
+        for replica, part in received.parts.items():
+            replicas.batches(replica, part.requests, now_us)
+            memory.settle(part)
+
+
+def read(body: bytes, encoding: str, now_us: int) -> Reading:
+    """Read an export without the pauses between the steps."""
+    export_ = open_export(plain_body(body, encoding, MAX_BYTES), PROTOBUF)
+    steps = read_export(export_, Fixed(), frozenset(), now_us)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            reading: Reading = end.value
+            return reading
 
 
 def read_lines(lines: Sequence[str], now_us: int) -> None:
@@ -82,7 +101,7 @@ def main() -> None:
     print(f"a span of {len(bodies[0]) / SPANS:.0f} bytes, {SPANS} in a body", flush=True)
     print(f"from a body to batches: {per_s(spans, lambda: receive(bodies, '', now_us)):,.0f} spans/s")
     print(f"the same, gzipped: {per_s(spans, lambda: receive(packed, 'gzip', now_us)):,.0f} spans/s")
-    decoded = per_s(spans, lambda: [decode_request(body, PROTOBUF) for body in bodies])
+    decoded = per_s(spans, lambda: [ExportTraceServiceRequest.FromString(body) for body in bodies])
     print(f"protobuf's decoding alone: {decoded:,.0f} spans/s")
     print(
         f"agent log, nginx's lines: {per_s(spans, lambda: read_lines(lines, now_us)):,.0f} lines/s",

@@ -28,10 +28,12 @@ exporters:
   otlphttp:
     endpoint: http://127.0.0.1:{receiver}
     headers: {{Authorization: Bearer s3cret}}
+    compression: zstd
     retry_on_failure: {{initial_interval: 100ms, max_elapsed_time: 0}}
   kafka:
     brokers: ["{kafka}"]
     traces: {{topic: {topic}, encoding: otlp_proto}}
+    partition_traces_by_id: true
     producer: {{compression: zstd}}
 service:
   telemetry: {{metrics: {{level: none}}}}

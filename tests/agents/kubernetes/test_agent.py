@@ -184,7 +184,7 @@ def test_a_topic_that_is_not_there_is_gone_without(kafka_config, caplog, monkeyp
 
 
 def test_what_waits_for_kafka_is_bounded_and_the_oldest_goes(kafka_config):
-    outgoing = SendQueue("t", Producer(kafka_config, None, Outage("nowhere")), max_waiting=3)
+    outgoing = SendQueue("t", lambda: Producer(kafka_config, None, Outage("nowhere")), max_waiting=3)
     for number in range(5):
         at_us = 1_795_168_800_000_000 + number
         state = ReplicaState(namespace="n", endpoint="e", replica_id="r", at_us=at_us, state="running")

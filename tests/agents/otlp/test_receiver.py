@@ -3,86 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import functools
+import contextlib
 import gzip
 import json
 import ssl
-import time
 from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
 import trustme
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
-from tests.agents.otlp.exports import export, server_span
+from tests.agents.otlp.receiving import HEADERS, body_of, figures_of, in_a_loop, nowhere, post, running
 
-from endpoint_analytics.agents.delivery.outage import Outage
-from endpoint_analytics.agents.delivery.producer import Producer
-from endpoint_analytics.agents.otlp import receiver as receiver_module
+from endpoint_analytics.agents.otlp import listening as listening_module
 from endpoint_analytics.agents.otlp.decoding import JSON, PROTOBUF
-from endpoint_analytics.agents.otlp.delivery import Delivery
-from endpoint_analytics.agents.otlp.identity import Fixed
-from endpoint_analytics.agents.otlp.intake import Intake
-from endpoint_analytics.agents.otlp.receiver import Receiver, listening
-from endpoint_analytics.agents.otlp.replicas import Replicas
 from endpoint_analytics.agents.otlp.settings import Limits
-from endpoint_analytics.agents.otlp.state_sender import StateSender
-from endpoint_analytics.agents.otlp.tally import Tally
-from endpoint_analytics.infra.local.system.port import free_port
-from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
 
 pytestmark = pytest.mark.outside
 
-HEADERS = {"Content-Type": PROTOBUF}
-
-
-def in_a_loop(test):
-    """Run a test that is a coroutine."""
-
-    @functools.wraps(test)
-    def run(*arguments, **named):
-        asyncio.run(test(*arguments, **named))
-
-    return run
-
 
 @asynccontextmanager
-async def receiving(*, token="", limits=None, max_waiting=1_000, tls=None, sends=True):
+async def receiving(**options):
     """Yield the address of a receiver that cannot reach Kafka."""
-    servers = f"127.0.0.1:{free_port('127.0.0.1')}"
-    intake = Intake(Fixed(), 1_000)
-    kafka, outage = KafkaConfig(bootstrap_servers=servers), Outage(servers)
-    delivery = Delivery(
-        Producer(kafka, None, outage),
-        "requests",
-        StateSender("replicas", Producer(kafka, None, outage)),
-        Replicas(900_000_000),
-        intake.forget,
-        lambda: time.time_ns() // 1_000,
-        max_waiting=max_waiting,
-    )
-    receiver = Receiver(intake, delivery, Tally(), token, limits or Limits(answer_s=0.05))
-    sending = asyncio.create_task(delivery.run()) if sends else None
-    async with listening(receiver, "127.0.0.1", 0, tls) as port:
-        try:
-            yield f"http{'s' if tls else ''}://127.0.0.1:{port}"
-        finally:
-            if sending is not None:
-                sending.cancel()
-                await asyncio.wait({sending})
-
-
-async def post(url, body, headers=HEADERS, path="/v1/traces", **options):
-    async with (
-        aiohttp.ClientSession() as session,
-        session.post(f"{url}{path}", data=body, headers=headers, **options) as answer,
-    ):
-        return answer.status, dict(answer.headers), await answer.read()
-
-
-def body_of(*numbers: int, **options) -> bytes:
-    now_us = time.time_ns() // 1_000
-    return export(*(server_span(number, end_us=now_us) for number in numbers), **options).SerializeToString()
+    async with running(nowhere(), **options) as receiver:
+        yield receiver.url
 
 
 @in_a_loop
@@ -92,10 +36,34 @@ async def test_without_kafka_it_asks_for_the_same_again_and_counts_it_once():
         for _ in range(3):
             status, headers, _ = await post(url, body)
             assert (status, headers["Retry-After"]) == (503, "2")
-        async with aiohttp.ClientSession() as session, session.get(f"{url}/status") as answer:
-            figures = await answer.json()
+        figures = await figures_of(url)
         assert figures["spans"]["accepted"] == figures["waiting"] == 2
         assert figures["spans"]["repeated"] == 4
+
+
+@in_a_loop
+async def test_without_kafka_it_keeps_nothing_if_the_exporter_may_go_elsewhere(caplog):
+    async with receiving(unconfirmed="return") as url:
+        for number in range(1, 4):
+            assert (await post(url, body_of(1, 2)))[0] == 503
+            figures = await figures_of(url)
+            assert (figures["waiting"], figures["replicas"], figures["returned"]) == (0, 0, 2 * number)
+        assert figures["spans"] == {"accepted": 6, "repeated": 0, "ignored": 0, "sampled": 0}
+    assert "2 requests are left to their exporters, to be sent again" in caplog.text
+
+
+@pytest.mark.parametrize(("unconfirmed", "waiting"), [("keep", 2), ("return", 0)])
+@in_a_loop
+async def test_an_exporter_that_hangs_up(unconfirmed, waiting):
+    async with receiving(unconfirmed=unconfirmed, limits=Limits(answer_s=3_600.0)) as url:
+        sending = asyncio.create_task(post(url, body_of(1, 2)))
+        while (await figures_of(url))["waiting"] != 2:
+            await asyncio.sleep(0)
+        sending.cancel()
+        await asyncio.wait({sending})
+        async with asyncio.timeout(30):
+            while (await figures_of(url))["waiting"] != waiting:
+                await asyncio.sleep(0)
 
 
 @in_a_loop
@@ -104,8 +72,7 @@ async def test_a_full_queue_asks_to_come_later_and_takes_nothing():
         assert (await post(url, body_of(1, 2)))[0] == 503
         status, headers, _ = await post(url, body_of(3))
         assert (status, headers["Retry-After"]) == (429, "2")
-        async with aiohttp.ClientSession() as session, session.get(f"{url}/status") as answer:
-            assert (await answer.json())["spans"]["accepted"] == 2
+        assert (await figures_of(url))["spans"]["accepted"] == 2
 
 
 @pytest.mark.parametrize("kind", [PROTOBUF, JSON])
@@ -157,7 +124,7 @@ async def test_a_body_in_pieces_is_limited_too():
 
 @in_a_loop
 async def test_bodies_that_are_read_at_once_are_limited_together():
-    async with receiving(limits=Limits(reading_bytes=1_000)) as url:
+    async with receiving(limits=Limits(held_bytes=1_000)) as url:
         status, headers, _ = await post(url, b"x" * 2_000)
         assert (status, headers["Retry-After"]) == (429, "2")
         assert (await post(url, b""))[0] == 200
@@ -194,7 +161,7 @@ async def test_the_token(authorization, status):
 
 @in_a_loop
 async def test_connections_are_limited(monkeypatch):
-    monkeypatch.setattr(receiver_module, "MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(listening_module, "MAX_CONNECTIONS", 2)
     async with receiving() as url:
         port = int(url.rpartition(":")[2])
         open_ones = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
@@ -204,6 +171,38 @@ async def test_connections_are_limited(monkeypatch):
         async with asyncio.timeout(30):
             while (await post_once(url)) != 200:
                 await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("head", [b"", b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nA: "])
+@in_a_loop
+async def test_a_connection_that_brings_no_whole_head_is_closed_and_others_are_not(monkeypatch, head):
+    monkeypatch.setattr(listening_module, "HEAD_WITHIN_S", 0.2)
+    async with receiving() as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        assert await ask_for_status(reader, writer) == b"HTTP/1.1 200 OK\r\n"
+        await until_closed(url, head)  # it came later than the other connection
+        assert await ask_for_status(reader, writer) == b"HTTP/1.1 200 OK\r\n"
+        writer.close()
+
+
+async def ask_for_status(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    """Return the first line of the answer."""
+    writer.write(b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n")
+    first, length = await reader.readline(), 0
+    while (line := await reader.readline()) != b"\r\n":
+        name, _, value = line.partition(b":")
+        length = int(value) if name.lower() == b"content-length" else length
+    await reader.readexactly(length)
+    return first
+
+
+async def until_closed(url: str, head: bytes) -> None:
+    async with asyncio.timeout(30):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(head)
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        writer.close()
 
 
 async def until_refused(port: int) -> None:

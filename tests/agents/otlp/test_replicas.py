@@ -118,3 +118,24 @@ def test_stop_ends_all():
     for replica in (R1, R2):
         replicas.batches(replica, [request()], NOW_US)
     assert states_of(replicas.stop()) == [("terminated", NOW_US + 1)] * 2
+
+
+def test_a_boot_keeps_the_partition_that_it_began_in():
+    replicas = Replicas(IDLE_US)
+    replicas.meet(R1, 3, NOW_US)
+    replicas.meet(R1, 5, NOW_US)
+    replicas.batches(R1, [request()], NOW_US)
+    assert (replicas.partition(R1), replicas.partition(R2), R1 in replicas, R2 in replicas) == (
+        3,
+        None,
+        True,
+        False,
+    )
+
+
+def test_what_was_dropped_with_its_first_requests_is_counted():
+    replicas = Replicas(IDLE_US)
+    replicas.meet(R1, 0, NOW_US)
+    replicas.note_dropped(R1, {"no_end": 1})
+    (message,) = replicas.batches(R1, [request()], NOW_US)
+    assert decode_requests(message.value).totals.dropped == {"no_end": 1}

@@ -1,6 +1,7 @@
 """What a server span tells of a request, in both generations of the conventions."""
 
 import pytest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from tests.agents.otlp.exports import NOW_US, OLD, STABLE, attributes, server_span
 
 from endpoint_analytics.agents.log.logged import Logged
@@ -31,8 +32,12 @@ def test_without_a_status_it_was_aborted_before(status):
     assert (request.status, request.is_aborted) == (None, True)
 
 
-def test_a_status_as_text():
-    assert read_request(server_span(values=OLD | {"http.status_code": "404"}), None).status == 404
+@pytest.mark.parametrize("status", ["404", 404.0])
+def test_a_status_of_another_type(status):
+    span = server_span(values={"http.method": "GET"})
+    kind = "string_value" if isinstance(status, str) else "double_value"
+    span.attributes.append(KeyValue(key="http.status_code", value=AnyValue(**{kind: status})))
+    assert read_request(span, None).status == 404
 
 
 @pytest.mark.parametrize(
