@@ -16,9 +16,10 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import MessageSizeTooLargeError, RecordTooLargeError
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import LeaderNotAvailableError, MessageSizeTooLargeError, RecordTooLargeError
 from aiokafka.partitioner import DefaultPartitioner
+from aiokafka.protocol.metadata import MetadataRequest
 
 from endpoint_analytics.agents.delivery.outage import Outage
 from endpoint_analytics.schemas.configuration.kafka_client import client_settings
@@ -95,6 +96,10 @@ class Producer:
     async def partitions(self, topic: str) -> list[int]:
         """Return the topic's partitions, also those without a leader; waits for Kafka as `send` does."""
         return await self._persist(topic, partial(_partitions, topic))
+
+    async def reach(self, topic: str, partition: int) -> None:
+        """Return once the partition's leader answers: what is sent then is not likely to be in doubt for long."""
+        await self._persist(topic, partial(_ask_leader, topic, partition))
 
     async def close(self, timeout_s: float = 0.5) -> None:
         """Close the connection; after `timeout_s`, abandon what Kafka has not stored yet."""
@@ -180,6 +185,21 @@ def partition_of(key: bytes, partitions: list[int]) -> int:
 
 async def _partitions(topic: str, producer: AIOKafkaProducer) -> list[int]:
     return sorted(await producer.partitions_for(topic))
+
+
+async def _ask_leader(topic: str, partition: int, producer: AIOKafkaProducer) -> None:
+    """Raise KafkaError unless the partition's leader answers and says that it leads; return if there is no such one."""
+    if partition not in await _partitions(topic, producer):
+        return
+    client = producer.client
+    leader = client.cluster.leader_for_partition(TopicPartition(topic, partition))
+    leaders: dict[int, int] = {}
+    if leader not in (None, -1):
+        answer = await client.send(leader, MetadataRequest([topic], allow_auto_topic_creation=False))
+        leaders = {number: node for *_, found in answer.topics for _, number, node, *_ in found}
+    if leader in (None, -1) or leaders.get(partition) != leader:
+        await client.force_metadata_update()
+        raise LeaderNotAvailableError(f"{topic}/{partition}")
 
 
 def _retrieve_error(stored: asyncio.Future[object]) -> None:

@@ -1,7 +1,8 @@
 """Delivers to one partition: the parts that wait make one group of batches, and are safe once Kafka has stored it.
 
 One task sends, one group at a time, so each boot's numbers stay in order. What arrives meanwhile waits for the next
-group. A part can be taken back until its group is made: from then on, only Kafka decides whether it is stored.
+group. A part can be taken back until its group is made: from then on, only Kafka decides whether it is stored. So a
+group is made only when the partition's leader answers: what comes while it does not can be taken back.
 """
 
 from __future__ import annotations
@@ -54,13 +55,13 @@ class PartitionDelivery:
         self._queue: dict[Part, int] = {}  # with their partitions, in order
         self._filled = asyncio.Event()
         self._looked_us = 0
-        self._sending_since_s: float | None = None
+        self._busy_since_s: float | None = None
         self._stopping = False
 
     @property
     def is_stalled(self) -> bool:
         """Whether Kafka has not stored what is being sent for so long that what is put in now would wait, too."""
-        since_s = self._sending_since_s
+        since_s = self._busy_since_s
         return since_s is not None and time.monotonic() - since_s > STALLED_AFTER_S
 
     def put(self, item: Part, partition: int) -> None:
@@ -89,6 +90,7 @@ class PartitionDelivery:
             while True:
                 await self._wait()
                 while self._queue:
+                    await self._reach()
                     await self._send_group(self._take())
                 if self._stopping:
                     self._states.put(self.replicas.stop())
@@ -97,6 +99,13 @@ class PartitionDelivery:
         finally:
             confirm(self._queue, stored=False)
             await self._producer.close()
+
+    async def _reach(self) -> None:
+        self._busy_since_s = time.monotonic()
+        try:
+            await self._producer.reach(self._topic, next(iter(self._queue.values())))
+        finally:
+            self._busy_since_s = None
 
     async def _wait(self) -> None:
         try:
@@ -164,7 +173,7 @@ class PartitionDelivery:
         outgoing = [
             Outgoing(key, value, self.replicas.partition(replica)) for key, value, replica in messages
         ]
-        self._sending_since_s = time.monotonic()
+        self._busy_since_s = time.monotonic()
         try:
             await self._producer.send_all(self._topic, outgoing)
         except TooLargeError as error:
@@ -175,7 +184,7 @@ class PartitionDelivery:
             logger.warning("lost a batch that is too large for Kafka: %s", error)
             self.replicas.note_lost_batch(messages[0].replica)
         finally:
-            self._sending_since_s = None
+            self._busy_since_s = None
 
 
 def confirm(parts: Iterable[Part], *, stored: bool) -> None:
