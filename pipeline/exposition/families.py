@@ -21,8 +21,7 @@ FamilyType = Literal["counter", "gauge", "summary", "histogram", "stateset"]
 Labels = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """One line: the family's name plus `suffix`, the labels in order, and the value.
 
     `created_s`: when a counter or summary started, in seconds since 1970. Only protobuf has it: in text it would be a
