@@ -54,6 +54,7 @@ class Rounds:
                 continue  # the reader logs it, once
             for message in await asyncio.to_thread(_messages, families, at_s):
                 await self.sender.send(message, until_s)
+        self.sender.end_round()
 
 
 def _messages(families: Sequence[MetricFamily], at_s: float) -> list[ExportMetricsServiceRequest]:
