@@ -21,7 +21,9 @@ _HINTS = {
 }
 _REDIRECT = "it redirects, which is not followed: set --endpoint to the URL that it redirects to"
 _NO_TLS = "if the receiver has no TLS, let --endpoint begin with http://"
-_NO_HTTP = "is --endpoint the receiver's port for OTLP over HTTP (4318), not gRPC (4317), and is it http or https?"
+_NO_HTTP = (
+    "is --endpoint the receiver's port for OTLP over HTTP (4318), not gRPC (4317), and is it http or https?"
+)
 
 
 def refused(status: int) -> str:

@@ -69,7 +69,9 @@ class Sender:
         self._clock = clock
         self._sleep = sleep
         self._not_before_s = 0.0  # by the clock: what Retry-After asked for
-        self._reasons: set[str] = set()  # of the failures since it last accepted everything: each is logged once
+        self._reasons: set[str] = (
+            set()
+        )  # of the failures since it last accepted everything: each is logged once
         self._missed = 0  # messages since then
         self._round: Counter[bool] = Counter()  # messages of this round, by whether they were accepted
 

@@ -193,16 +193,19 @@ async def test_what_was_accepted_stays_so_if_the_rest_of_the_answer_is_lost():
 @in_a_loop
 async def test_an_answer_that_is_not_http_reveals_neither_itself_nor_the_query(answer, caplog):
     clock = Clock()
-    async with receiver(*[answer] * 20) as (url, _):
-        async with Sender(f"{url}?token=%7Es3cret", {}, None, clock, clock.sleep) as sender:
-            assert not await sender.send(MESSAGE, 15)
+    async with (
+        receiver(*[answer] * 20) as (url, _),
+        Sender(f"{url}?token=%7Es3cret", {}, None, clock, clock.sleep) as sender,
+    ):
+        assert not await sender.send(MESSAGE, 15)
     assert "its answer is not HTTP" in caplog.text
     assert "4317" in caplog.text
     assert "s3cret" not in caplog.text
 
 
 @pytest.mark.parametrize(
-    ("status", "hint"), [(401, "--headers-file"), (404, "the path of --endpoint"), (308, "set --endpoint to the URL")]
+    ("status", "hint"),
+    [(401, "--headers-file"), (404, "the path of --endpoint"), (308, "set --endpoint to the URL")],
 )
 @in_a_loop
 async def test_it_says_how_to_fix_it(status, hint, caplog):
@@ -224,7 +227,12 @@ async def test_other_messages_wait_for_retry_after_too():
     clock = Clock()
     answer = web.Response(status=429, headers={"Retry-After": "40"})
     async with receiver(answer) as (url, got), Sender(url, {}, None, clock, clock.sleep) as sender:
-        assert [await sender.send(MESSAGE, until_s) for until_s in (15, 15, 30, 45)] == [False, False, False, True]
+        assert [await sender.send(MESSAGE, until_s) for until_s in (15, 15, 30, 45)] == [
+            False,
+            False,
+            False,
+            True,
+        ]
     assert len(got) == 2
     assert clock.now_s >= 40
 
