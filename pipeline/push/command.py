@@ -154,5 +154,8 @@ async def _run(config: ClickHouseConfig, sender: Sender, scopes: Sequence[Scope]
             await database.close()
             counts = sender.counts
             logging.getLogger(__name__).info(
-                "messages: %s; rejected data points: %d", dict(counts.messages), counts.rejected_points
+                "messages: %s; rejected data points: %d; failed reads: %d",
+                dict(counts.messages),
+                counts.rejected_points,
+                rounds.unread,
             )

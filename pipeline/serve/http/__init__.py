@@ -1,1 +1,1 @@
-"""HTTP itself: bounded connections, TLS, lists in headers, and plain responses. Knows nothing about metrics."""
+"""HTTP itself: bounded connections, TLS, and plain responses. Knows nothing about metrics."""
