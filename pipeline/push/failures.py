@@ -20,6 +20,9 @@ _HINTS = {
     415: "--endpoint must take OTLP as protobuf over HTTP",
 }
 _REDIRECT = "it redirects, which is not followed: set --endpoint to the URL that it redirects to"
+_CERTIFICATE = (
+    "its certificate must be for the host in --endpoint; if its CA is not one of the system's, set --ca-file"
+)
 _NO_TLS = "if the receiver has no TLS, let --endpoint begin with http://"
 _NO_HTTP = (
     "is --endpoint the receiver's port for OTLP over HTTP (4318), not gRPC (4317), and is it http or https?"
@@ -36,7 +39,7 @@ def no_answer(error: Exception) -> str:
     """Return why there was no answer."""
     match error:
         case aiohttp.ClientConnectorCertificateError():
-            return f"{error}: if its CA is not one of the system's, set --ca-file"
+            return f"{error}: {_CERTIFICATE}"
         case aiohttp.ClientConnectorSSLError():
             return f"{error}: {_NO_TLS}"
         case aiohttp.ClientConnectorError():
