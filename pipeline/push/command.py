@@ -30,6 +30,8 @@ from endpoint_analytics.schemas.configuration.clickhouse_config import (
     clickhouse_of,
 )
 from endpoint_analytics.schemas.configuration.settings import ConfigurationError, number_option
+from endpoint_analytics.schemas.errors import InvalidMessageError
+from endpoint_analytics.schemas.identity import check_name
 
 PROTOCOL = "otlp"
 QUANTILE_WINDOW = timedelta(minutes=5)
@@ -90,6 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)  # we report these failures ourselves
     try:
         config = clickhouse_of(arguments)
+        scopes = _scopes(arguments.namespace)
         sender = Sender(
             metrics_url(arguments.endpoint),
             read_headers(arguments.headers_file),
@@ -99,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     except ConfigurationError as error:
         sys.stderr.write(f"endpoint-analytics push: {error}\n")
         return 1
-    asyncio.run(_run(config, sender, arguments.namespace, arguments.interval))
+    asyncio.run(_run(config, sender, scopes, arguments.interval))
     return 0
 
 
@@ -112,9 +115,17 @@ def _ssl_context(ca_file: Path | None) -> ssl.SSLContext | None:
         raise ConfigurationError(f"--ca-file {ca_file} cannot be used: {error}") from error
 
 
-async def _run(
-    config: ClickHouseConfig, sender: Sender, namespaces: Sequence[str] | None, every_s: float
-) -> None:
+def _scopes(namespaces: Sequence[str] | None) -> list[Scope]:
+    """Return what to push, each namespace once: points that are sent twice would be refused as duplicates."""
+    try:
+        for namespace in namespaces or ():
+            check_name("namespace", namespace)
+    except InvalidMessageError as error:
+        raise ConfigurationError(f"--namespace: {error.detail}") from error
+    return [Scope(namespace) for namespace in dict.fromkeys(namespaces or ())] or [EVERYTHING]
+
+
+async def _run(config: ClickHouseConfig, sender: Sender, scopes: Sequence[Scope], every_s: float) -> None:
     database = Database(config)
     scrapes = Scrapes(
         database,
@@ -130,7 +141,6 @@ async def _run(
         exposition, _ = await scrapes.scrape(scope)
         return () if exposition is None else exposition.families
 
-    scopes = [Scope(namespace) for namespace in namespaces] if namespaces else [EVERYTHING]
     async with sender:
         rounds = Rounds(scopes, families_of, sender, every_s, time.time, time.monotonic)
         pushing = asyncio.ensure_future(rounds.run())
@@ -144,5 +154,8 @@ async def _run(
             await database.close()
             counts = sender.counts
             logging.getLogger(__name__).info(
-                "messages: %s; rejected data points: %d", dict(counts.messages), counts.rejected_points
+                "messages: %s; rejected data points: %d; failed reads: %d",
+                dict(counts.messages),
+                counts.rejected_points,
+                rounds.unread,
             )

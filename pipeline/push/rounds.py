@@ -36,6 +36,8 @@ class Rounds:
     now_s: Callable[[], float]
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    unread: int = 0
+    """How often the figures of a scope could not be read, so that nothing of it was sent."""
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -50,10 +52,12 @@ class Rounds:
             at_s = self.now_s()
             try:
                 families = await self.families_of(scope)
-            except StoreError:
-                continue  # the reader logs it, once
+            except StoreError:  # the reader logs it, once
+                self.unread += 1
+                continue
             for message in await asyncio.to_thread(_messages, families, at_s):
                 await self.sender.send(message, until_s)
+        self.sender.end_round()
 
 
 def _messages(families: Sequence[MetricFamily], at_s: float) -> list[ExportMetricsServiceRequest]:

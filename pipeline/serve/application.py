@@ -10,10 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from endpoint_analytics.pipeline.exposition.accept import accepts_gzip, choose_format
-from endpoint_analytics.pipeline.serve.access.bearer import read_bearer
+from endpoint_analytics.pipeline.serve.access.bearer import NOT_BEARER, read_bearer
 from endpoint_analytics.pipeline.serve.access.token_cache import TokenCache
 from endpoint_analytics.pipeline.serve.health import Health
 from endpoint_analytics.pipeline.serve.http import responses
+from endpoint_analytics.pipeline.serve.http.field_lists import joined
 from endpoint_analytics.pipeline.serve.scrape.scrapes import (
     GZIP_FROM_BYTES,
     Scrapes,
@@ -92,8 +93,10 @@ class Service:
                 else "nothing was heard of any for a week"
             )
             return responses.text(404, f"no {what}{named}{where}: {why}", _VARY)
-        form = choose_format(_joined(request, "accept"))
-        body, compressed = await exposition.body(form, accepts_gzip(_joined(request, "accept-encoding")))
+        form = choose_format(joined(request.headers, "accept"))
+        body, compressed = await exposition.body(
+            form, accepts_gzip(joined(request.headers, "accept-encoding"))
+        )
         headers = {**_VARY, "Content-Encoding": "gzip"} if compressed else _VARY
         return responses.answer(200, body, form.content_type, headers)
 
@@ -120,9 +123,9 @@ class Service:
         newest_s = await self.health.newest_data_s()
         paused = await self.health.paused_partitions()
         families = self.metrics.families(len(self.scrapes), len(self.tokens), newest_s, paused)
-        form = choose_format(_joined(request, "accept"))
+        form = choose_format(joined(request.headers, "accept"))
         body = form.render(families)
-        if accepts_gzip(_joined(request, "accept-encoding")) and len(body) >= GZIP_FROM_BYTES:
+        if accepts_gzip(joined(request.headers, "accept-encoding")) and len(body) >= GZIP_FROM_BYTES:
             return responses.answer(
                 200, compress(body), form.content_type, {**_VARY, "Content-Encoding": "gzip"}
             )
@@ -136,18 +139,16 @@ class Service:
         presented = read_bearer(request.headers)
         if presented is None:
             return responses.unauthorized("send 'Authorization: Bearer <token>'", presented=False)
-        token: AccessToken | None = await self.tokens.check(presented) if presented else None
+        if not presented:
+            return responses.unauthorized(
+                f"{NOT_BEARER}: send 'Authorization: Bearer <token>'", presented=True
+            )
+        token: AccessToken | None = await self.tokens.check(presented)
         if token is None:
             return responses.unauthorized("this token is unknown or revoked", presented=True)
         if namespace and not token.opens(namespace):
             return responses.text(403, "this token is for another namespace")
         return token
-
-
-def _joined(request: Request, name: str) -> str | None:
-    """Return the header's value; several headers of one name are joined as a list (RFC 9110, 5.3)."""
-    values = request.headers.getlist(name)
-    return ",".join(values) if values else None
 
 
 def _is_local(request: Request) -> bool:

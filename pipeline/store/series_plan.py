@@ -75,7 +75,7 @@ def choose_steps(
     if from_s >= to_s:
         raise RangeError(
             "query parameter from",
-            f"the range begins at {from_s:g} and ends at {to_s:g}",
+            f"the range begins at {from_s!r} and ends at {to_s!r}",
             "choose a start before the end",
         )
     length_s = to_s - from_s

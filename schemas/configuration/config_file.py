@@ -1,14 +1,16 @@
 """The configuration file: settings in TOML, beside the environment.
 
 ENDPOINT_ANALYTICS_CONFIG_FILE names it. A variable of the environment takes precedence over it, and an option of a
-command over both. Its keys are the names in SETTINGS.
+command over both. Its keys are the names in SETTINGS. An error names the file and the line, and never shows a value.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,12 +19,15 @@ from endpoint_analytics.schemas.configuration.settings import (
     PREFIX,
     SETTINGS,
     ConfigurationError,
+    Setting,
     invalid_setting,
     read_text,
     variable_of,
 )
 
 _SETTING = "config_file"
+_KEY = r"^[ \t]*[\"']?({name})[\"']?[ \t]*="
+_TABLE = r"|^[ \t]*\[+[ \t]*{name}\b|^[ \t]*{name}[ \t]*\."
 
 
 def our_environment() -> dict[str, str]:
@@ -39,7 +44,11 @@ def with_config_file(environment: Mapping[str, str]) -> dict[str, str]:
     if not path:
         return dict(environment)
     set_here = {name: value for name, value in environment.items() if value or not name.startswith(PREFIX)}
-    return {**_missing(read_config_file(Path(path).expanduser()), set_here), **set_here}
+    try:
+        file = Path(path).expanduser()
+    except RuntimeError as error:  # ~nobody/
+        raise invalid_setting(_SETTING, path, str(error)) from error
+    return {**_missing(read_config_file(file), set_here), **set_here}
 
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
@@ -53,10 +62,11 @@ def read_config_file(path: Path) -> dict[str, str]:
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
-            found = tomllib.load(file)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise invalid_setting(_SETTING, path, str(error)) from error
-    settings = {name: _text(path, name, value) for name, value in found.items()}
+            content = file.read()
+    except OSError as error:
+        raise invalid_setting(_SETTING, str(path), str(error)) from error
+    text, found = _parse(path, content)
+    settings = {name: _text(f"{path}{_line(text, name)}", name, value) for name, value in found.items()}
     secrets = sorted(name for name in settings if SETTINGS[name].is_secret)
     if secrets and mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise ConfigurationError(
@@ -65,21 +75,61 @@ def read_config_file(path: Path) -> dict[str, str]:
     return settings
 
 
-def _text(path: Path, name: str, value: object) -> str:
+def _parse(path: Path, content: bytes) -> tuple[str, dict[str, object]]:
+    """Return the text and what stands in it; a byte order mark, which Windows' editors write, is left out."""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigurationError(f"{path}:{line}: the file is not UTF-8: save it as UTF-8") from error
+    try:
+        return text, tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # not only TOMLDecodeError: of too many digits
+        twice = [
+            name
+            for name, times in Counter(re.findall(_KEY.format(name=r"\w+"), text, re.MULTILINE)).items()
+            if times > 1
+        ]
+        hint = f"; {twice[0]} is given twice" if "overwrite" in str(error) and twice else ""
+        raise ConfigurationError(f"{path} is not TOML: {error}{hint}") from error
+
+
+def _line(text: str, name: str) -> str:
+    """Return `:LINE` of a key, "" where it is written in a way that this does not find."""
+    found = re.search((_KEY + _TABLE).format(name=re.escape(name)), text, re.MULTILINE)
+    return f":{text.count(chr(10), 0, found.start()) + 1}" if found else ""
+
+
+def _text(where: str, name: str, value: object) -> str:
     if name not in SETTINGS or name == _SETTING:
-        near = get_close_matches(name, SETTINGS, n=1, cutoff=0.7)
+        near = get_close_matches(name.lower().removeprefix(PREFIX.lower()), SETTINGS, n=1, cutoff=0.7)
         hint = f"did you mean {near[0]}?" if near else "see docs/operate.md for the names"
-        raise ConfigurationError(f"{path}: {name} is not a setting: {hint}")
+        raise ConfigurationError(f"{where}: {name} is not a setting: {hint}")
+    setting = SETTINGS[name]
     match value:
-        case bool():
+        case str() if "\0" not in value:
+            return value
+        case bool() if setting.is_switch:
             return "on" if value else "off"
-        case str() | int() | float():
+        case int() if not isinstance(value, bool) and not setting.is_secret:
             return str(value)
-        case list() if all(isinstance(item, str) for item in value):
+        case float() if setting.expected.startswith("seconds"):
+            return str(value)
+        case list() if setting.is_list and all(isinstance(each, str) and "," not in each for each in value):
             return ",".join(value)
+    example = f", for example {setting.example}" if setting.example else ""
     raise ConfigurationError(
-        f"{path}: {name} must be a text, a number, true, false or a list of texts: expected {SETTINGS[name].expected}"
+        f"{where}: {name} must be {_form(setting)}: expected {setting.expected}{example}"
     )
+
+
+def _form(setting: Setting) -> str:
+    """Return how a setting is written in the file."""
+    if setting.is_switch:
+        return "true, false or a text in quotes"
+    if setting.is_list:
+        return "a text in quotes, or a list of these without commas in them"
+    return "a number" if re.match("a whole number|seconds", setting.expected) else "a text in quotes"
 
 
 def _missing(settings: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:

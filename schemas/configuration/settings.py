@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -59,6 +60,16 @@ class Setting:
     example: str = ""
     option: str = ""
     is_secret: bool = False
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether it may be on or off."""
+        return self.expected.endswith("or off")
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it has several values, separated by commas."""
+        return "separated by commas" in self.expected or "[," in self.expected
 
 
 _NAME = "1 to 128 letters, digits, '.', '_' or '-', beginning and ending with a letter or digit"
@@ -185,20 +196,24 @@ def invalid_setting(name: str, value: object, why: str = "") -> ConfigurationErr
     why = why if not setting.is_secret else ""
     shown = "not usable" if setting.is_secret else shown_value(value)
     example = f", for example {setting.example}" if setting.example else ""
-    sources = f"{setting.option} or {variable_of(name)}" if setting.option else variable_of(name)
     reason = f" ({why})" if why else ""
     return ConfigurationError(
-        f"{name} is {shown}{reason}: expected {setting.expected}{example}; set {sources}"
+        f"{name} is {shown}{reason}: expected {setting.expected}{example}; set {_sources(name)}"
     )
 
 
 def missing_setting(name: str) -> ConfigurationError:
     """Return the error for a required setting that is not set."""
-    option = SETTINGS[name].option
     return ConfigurationError(
-        f"{name} is not set: pass {name}=..., or set {f'{option} or ' if option else ''}{variable_of(name)}, "
-        f"for example {SETTINGS[name].example}"
+        f"{name} is not set: pass {name}=..., or set {_sources(name)}, for example {SETTINGS[name].example}"
     )
+
+
+def _sources(name: str) -> str:
+    """Return where a setting can be set: its option, its variable, and the configuration file if there is one."""
+    option, file = SETTINGS[name].option, os.environ.get(variable_of("config_file"))
+    here = f", or {name} in {file}" if file and name != "config_file" else ""
+    return f"{option} or {variable_of(name)}{here}" if option else f"{variable_of(name)}{here}"
 
 
 def shown_value(value: object) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from starlette.datastructures import Headers
 
 MAX_CREDENTIALS = 512
+NOT_BEARER = "the header Authorization is not one 'Bearer <token>'"
+"""What to say of "": the word is missing, it is another scheme, or there are two headers."""
 
 
 def read_bearer(headers: Headers) -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from endpoint_analytics.pipeline.serve.access.bearer import read_bearer
+from endpoint_analytics.pipeline.serve.access.bearer import NOT_BEARER, read_bearer
 from endpoint_analytics.pipeline.serve.access.page_session import PageSessions, SignedIn
 from endpoint_analytics.pipeline.serve.access.rate_limit import RateLimit
 from endpoint_analytics.pipeline.serve.access.same_site import is_https, is_same_site
@@ -37,6 +37,8 @@ class ApiAccess:
         presented = read_bearer(request.headers)
         if presented is None:
             return (await self.session(request)).token
+        if not presented:
+            raise QueryError(NOT_BEARER, "header Authorization", _HOW, 401)
         return await self.checked(presented, "header Authorization")
 
     async def checked(self, presented: str, where: str) -> AccessToken:
@@ -85,6 +87,8 @@ class ApiAccess:
         """Return the session of the request's cookie; raises QueryError and StoreError."""
         name = cookie_name(request)
         value = request.cookies.get(name)
+        if value is None and "authorization" in request.headers:
+            raise QueryError("a token is not a session", f"cookie {name}", "sign in with POST /session", 401)
         if value is None:
             raise QueryError("no token was sent", "header Authorization", _HOW, 401)
         refuse_other_sites(request, changes=False)

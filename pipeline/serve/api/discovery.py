@@ -7,17 +7,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from ipaddress import IPv6Address
 
 from msgspec import Struct, field
 
 from endpoint_analytics.pipeline.store.scope import Key
 
-_TARGET = re.compile(r"[A-Za-z0-9._\-\[\]:]{1,255}")
+_TARGET = re.compile(
+    r"(?:[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252})|\[([0-9A-Fa-f:.]{2,45})\])(?::([0-9]{1,5}))?", re.ASCII
+)
 
 
 def is_address(text: str) -> bool:
-    """Whether the text may be a target: a host, with or without a port."""
-    return _TARGET.fullmatch(text) is not None
+    """Whether the text may be a target: a host, with or without a port. One that is not would end the whole list."""
+    found = _TARGET.fullmatch(text)
+    if found is None or (found[2] is not None and not 0 < int(found[2]) <= 65_535):
+        return False
+    try:
+        return found[1] is None or bool(IPv6Address(found[1]))
+    except ValueError:
+        return False
 
 
 class TargetLabels(Struct, frozen=True):

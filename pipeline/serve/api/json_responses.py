@@ -15,6 +15,7 @@ from endpoint_analytics.pipeline.exposition.accept import accepts_gzip
 from endpoint_analytics.pipeline.serve.api.external_models import Status
 from endpoint_analytics.pipeline.serve.api.models import JSON, PROBLEM, Problem, encode
 from endpoint_analytics.pipeline.serve.api.query import QueryError
+from endpoint_analytics.pipeline.serve.http.field_lists import joined
 from endpoint_analytics.pipeline.serve.scrape.scrapes import GZIP_FROM_BYTES, compress
 from endpoint_analytics.pipeline.serve.static.page_headers import DATA_HEADERS
 
@@ -47,10 +48,10 @@ def reply(request: Request, body: ReplyBody) -> Response:
 
     ETags are strong, so the gzip form of the same figures has a different one (RFC 9110, 8.8.3.3).
     """
-    zipped = len(body.plain) >= GZIP_FROM_BYTES and accepts_gzip(request.headers.get("accept-encoding"))
+    zipped = len(body.plain) >= GZIP_FROM_BYTES and accepts_gzip(joined(request.headers, "accept-encoding"))
     tag = f'"{body.tag}-gzip"' if zipped else f'"{body.tag}"'
     headers = {**_KEPT, "ETag": tag}
-    if _matches(request.headers.get("if-none-match"), tag):
+    if _matches(joined(request.headers, "if-none-match"), tag):
         return _response(304, b"", headers)
     if zipped:
         return _response(200, body.gzip(), {**headers, "Content-Encoding": "gzip"})

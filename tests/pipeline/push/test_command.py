@@ -3,6 +3,8 @@
 import pytest
 
 from endpoint_analytics.infra.command import main
+from endpoint_analytics.pipeline.push.command import _scopes
+from endpoint_analytics.pipeline.store.scope import EVERYTHING, Scope
 
 
 @pytest.mark.parametrize(
@@ -12,6 +14,7 @@ from endpoint_analytics.infra.command import main
         (["--endpoint", "http://u:s3cret@collector"], "--headers-file"),
         (["--endpoint", "http://c", "--headers-file", "/none"], "--headers-file"),
         (["--endpoint", "http://c", "--ca-file", "/none"], "--ca-file"),
+        (["--endpoint", "http://c", "--namespace", "a/b"], "--namespace"),
     ],
 )
 def test_wrong_settings(words, shown, capsys):
@@ -28,3 +31,8 @@ def test_another_protocol_is_a_usage_error_that_does_not_repeat_it(capsys):
     error = capsys.readouterr().err
     assert "expected otlp" in error
     assert "s3cret" not in error
+
+
+def test_a_namespace_that_is_given_twice_is_pushed_once():
+    assert _scopes(["b", "a", "b"]) == [Scope("b"), Scope("a")]
+    assert _scopes(None) == [EVERYTHING]

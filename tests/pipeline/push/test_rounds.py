@@ -32,7 +32,9 @@ async def families_of(scope: Scope):
 async def test_messages_are_bounded_and_one_namespace_does_not_stop_the_others():
     clock, scopes = Clock(), [Scope(name) for name in ("a", "broken", "empty", "b")]
     async with receiver() as (url, got), Sender(url, {}, None, clock, clock.sleep) as sender:
-        await Rounds(scopes, families_of, sender, 15, lambda: 1.8e9, clock, clock.sleep).push()
+        rounds = Rounds(scopes, families_of, sender, 15, lambda: 1.8e9, clock, clock.sleep)
+        await rounds.push()
+    assert rounds.unread == 1
     bodies = [gzip.decompress(body) for _, _, body in got]
     sent = [ExportMetricsServiceRequest.FromString(body).resource_metrics for body in bodies]
     namespaces = [resources[0].resource.attributes[0].value.string_value for resources in sent]

@@ -52,15 +52,19 @@ class Clock:
 
 
 @asynccontextmanager
-async def receiver(*answers: web.Response | None):
-    """Yield a receiver's URL and the requests that it got; None cuts the connection instead of answering."""
+async def receiver(*answers: web.Response | bytes | None):
+    """Yield a receiver's URL and the requests that it got.
+
+    Bytes are sent as they are, and end the connection; None ends it without an answer.
+    """
     left, got = list(answers), []
 
     async def receive(request: web.Request) -> web.Response:
         got.append((request.path, dict(request.headers), await request.read()))
         answer = left.pop(0) if left else web.Response()
-        if answer is None:
-            request.transport.abort()
+        if answer is None or isinstance(answer, bytes):
+            request.transport.write(answer or b"")
+            request.transport.close()
             return web.Response()
         return answer
 
@@ -86,6 +90,14 @@ async def test_it_arrives_with_its_headers():
         "gzip",
     )
     assert gzip.decompress(body) == MESSAGE.SerializeToString()
+    assert sender.counts.messages == {"accepted": 1}
+
+
+@pytest.mark.parametrize("status", [200, 202, 204])
+@in_a_loop
+async def test_every_2xx_accepts_it(status):
+    async with receiver(web.Response(status=status)) as (url, _), Sender(url, {}, None, Clock()) as sender:
+        assert await sender.send(MESSAGE, 10)
     assert sender.counts.messages == {"accepted": 1}
 
 
@@ -149,3 +161,100 @@ async def test_a_partial_success_is_counted_and_logged_once(caplog):
     assert sender.counts.rejected_points == 4
     assert caplog.text.count("rejects some data points") == 1
     assert "too old" not in caplog.text
+
+
+@in_a_loop
+async def test_a_partial_success_that_comes_in_pieces_is_counted():
+    partial = ExportMetricsServiceResponse(
+        partial_success=ExportMetricsPartialSuccess(rejected_data_points=2, error_message="too old")
+    ).SerializeToString()
+
+    async def in_pieces():
+        for at in range(len(partial)):
+            yield partial[at : at + 1]
+
+    async with (
+        receiver(web.Response(body=in_pieces())) as (url, _),
+        Sender(url, {}, None, Clock()) as sender,
+    ):
+        assert await sender.send(MESSAGE, 10)
+    assert sender.counts.rejected_points == 2
+
+
+@in_a_loop
+async def test_what_was_accepted_stays_so_if_the_rest_of_the_answer_is_lost():
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n\x0a"
+    async with receiver(answer) as (url, got), Sender(url, {}, None, Clock()) as sender:
+        assert await sender.send(MESSAGE, 10)
+    assert (len(got), sender.counts.messages) == (1, {"accepted": 1})
+
+
+@pytest.mark.parametrize("answer", [b"s3cret, not HTTP\r\n\r\n", b"HTTP/1.1 200 OK\r\ns3cret header\r\n\r\n"])
+@in_a_loop
+async def test_an_answer_that_is_not_http_reveals_neither_itself_nor_the_query(answer, caplog):
+    clock = Clock()
+    async with (
+        receiver(*[answer] * 20) as (url, _),
+        Sender(f"{url}?token=%7Es3cret", {}, None, clock, clock.sleep) as sender,
+    ):
+        assert not await sender.send(MESSAGE, 15)
+    assert "its answer is not HTTP" in caplog.text
+    assert "4317" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"),
+    [(401, "--headers-file"), (404, "the path of --endpoint"), (308, "set --endpoint to the URL")],
+)
+@in_a_loop
+async def test_it_says_how_to_fix_it(status, hint, caplog):
+    async with receiver(web.Response(status=status)) as (url, _), Sender(url, {}, None, Clock()) as sender:
+        assert not await sender.send(MESSAGE, 10)
+    assert hint in caplog.text
+
+
+@in_a_loop
+async def test_a_name_that_no_host_can_have_is_no_crash(caplog):
+    clock = Clock()
+    async with Sender("http://a..b/v1/metrics", {}, None, clock, clock.sleep) as sender:
+        assert not await sender.send(MESSAGE, 2)
+    assert "the host of --endpoint is not a valid name" in caplog.text
+
+
+@in_a_loop
+async def test_other_messages_wait_for_retry_after_too():
+    clock = Clock()
+    answer = web.Response(status=429, headers={"Retry-After": "40"})
+    async with receiver(answer) as (url, got), Sender(url, {}, None, clock, clock.sleep) as sender:
+        assert [await sender.send(MESSAGE, until_s) for until_s in (15, 15, 30, 45)] == [
+            False,
+            False,
+            False,
+            True,
+        ]
+    assert len(got) == 2
+    assert clock.now_s >= 40
+
+
+@in_a_loop
+async def test_an_absurd_retry_after_does_not_end_it():
+    clock = Clock()
+    answer = web.Response(status=503, headers={"Retry-After": "9" * 400})
+    async with receiver(answer) as (url, got), Sender(url, {}, None, clock, clock.sleep) as sender:
+        assert await sender.send(MESSAGE, 1_000)
+    assert len(got) == 2
+
+
+@in_a_loop
+async def test_each_problem_is_logged_once_with_its_end_when_a_whole_round_is_accepted(caplog):
+    caplog.set_level("INFO")
+    bad, good = (lambda: web.Response(status=400)), web.Response
+    answers = [bad(), good(), bad(), good(), good(), good()]
+    async with receiver(*answers) as (url, _), Sender(url, {}, None, Clock()) as sender:
+        for _ in range(3):
+            await sender.send(MESSAGE, 10)
+            await sender.send(MESSAGE, 10)
+            sender.end_round()
+    assert caplog.text.count("does not accept metrics") == 1
+    assert caplog.text.count("accepts metrics again; messages that it did not get: 2") == 1

@@ -82,16 +82,68 @@ def test_child_processes_do_not_inherit_the_secrets_of_the_file(file):
     ("text", "said"),
     [
         ('kafak = "a:1"', "kafak is not a setting: did you mean kafka?"),
-        ("[kafka]\nservers = 1", "kafka must be a text, a number, true, false or a list of texts"),
-        ("spool_bytes = [1, 2]", "spool_bytes must be a text"),
+        ("[kafka]\nservers = 1", "kafka must be a text in quotes, or a list"),
+        ("spool_bytes = [1, 2]", "spool_bytes must be a number"),
+        ("spool_bytes = 1e9", "spool_bytes must be a number: expected a whole number"),
+        ("namespace = true", "namespace must be a text in quotes"),
+        ('namespace = ["a"]', "namespace must be a text in quotes"),
+        ('kafka = "a\\u0000"', "kafka must be a text"),
+        ('exclude_paths = ["/a,b"]', "without commas in them"),
+        ("kafka_password = 1.10", "kafka_password must be a text in quotes"),
+        ("hardware = 1.5", "hardware must be true, false or a text"),
+        ('ENDPOINT_ANALYTICS_KAFKA = "a:1"', "is not a setting: did you mean kafka?"),
+        ('KAFKA_USERNAME = "a"', "is not a setting: did you mean kafka_username?"),
+        ('kafka = "a:1"\nkafka = "b:1"', "kafka is given twice"),
+        (f"spool_bytes = {'9' * 5000}", "settings.toml is not TOML"),
+        (f"kafka = {'[' * 5000}", "settings.toml is not TOML"),
         ('config_file = "other"', "config_file is not a setting"),
-        ("kafka = ", "settings.toml'"),
+        ("kafka = \n", "settings.toml is not TOML: Invalid value (at line 1, column 9)"),
     ],
 )
 def test_what_is_wrong_is_named(file, text, said):
     with pytest.raises(ConfigurationError, match=r"settings\.toml") as error:
         read_config_file(file(text))
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '\nkafka = "a:1"\n"kafak" = 1',
+        "\n\n[kafka_]\nservers = 1",
+        "# kafak = 1\n\nkafak.servers = 1",
+        '\n\nkafka_password = "s3cret" # \udce9',
+    ],
+)
+def test_the_line_is_named(tmp_path, text):
+    path = tmp_path / "settings.toml"
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(ConfigurationError, match=r"settings\.toml:3: ") as error:
+        read_config_file(path)
+    assert "s3cret" not in str(error.value)
+
+
+def test_a_byte_order_mark_and_windows_ends_of_lines_are_read(tmp_path):
+    path = tmp_path / "settings.toml"
+    path.write_bytes(b'\xef\xbb\xbfkafka = "a:1"\r\nspool_bytes = 70000\r\n')
+    assert read_config_file(path) == {"kafka": "a:1", "spool_bytes": "70000"}
+
+
+def test_a_home_that_does_not_exist():
+    with pytest.raises(ConfigurationError, match="config_file is '~no-such-user/"):
+        with_config_file({VARIABLE: "~no-such-user/settings.toml"})
+
+
+def test_an_invalid_value_names_the_file_that_it_may_come_from(file, monkeypatch):
+    path = file('namespace = "acme"\nendpoint = "llm"\nflush_interval_s = "soon"\n')
+    monkeypatch.setenv(VARIABLE, str(path))
+    with pytest.raises(ConfigurationError, match=f"flush_interval_s in {path}$"):
+        read_config()
+    monkeypatch.delenv(VARIABLE)
+    with pytest.raises(ConfigurationError, match=r"_FLUSH_INTERVAL_S$"):
+        read_config(
+            environment={"ENDPOINT_ANALYTICS_FLUSH_INTERVAL_S": "soon"}, namespace="acme", endpoint="llm"
+        )
 
 
 def test_a_file_that_is_not_there(tmp_path):

@@ -1,6 +1,7 @@
 """The contract over real HTTP: the OpenAPI document against real answers, errors, caching, compression."""
 
 import gzip
+import http.client
 import json
 import re
 from datetime import UTC, datetime
@@ -237,11 +238,54 @@ def test_prometheus_finds_the_endpoints(get, service, token, document):
     assert service.get(path, {"Authorization": f"Bearer {token}"}).status == 200
     elsewhere = get("/v2/endpoint/acme/http-sd", Host="metrics.example.org:9443")
     assert json.loads(elsewhere.body)[0]["targets"] == ["metrics.example.org:9443"]
-    assert get("/v2/endpoint/acme/http-sd", Host="a/b").status == 400
+    for invalid in ("a/b", "::::", "h:", "h:port", "h:65536", "-h", "[h]", "[:::1]", "1::2", "a b", "u@h"):
+        assert get("/v2/endpoint/acme/http-sd", Host=invalid).status == 400, invalid
+    for valid in ("[::1]:8080", "[fe80::1]", "10.0.0.1", "query_service:80"):
+        (of_llm, *_) = json.loads(get("/v2/endpoint/acme/http-sd", Host=valid).text)
+        assert of_llm["targets"] == [valid]
     assert get("/v2/endpoint/other/http-sd").status == 403
     everywhere = get("/v2/http-sd")
     check(document, "/v2/http-sd", 200, everywhere)
     assert json.loads(everywhere.body) == [group]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "encoding"),
+    [
+        ([("If-None-Match", '"other"'), ("If-None-Match", "{tag}")], 304, None),
+        ([("Accept-Encoding", "identity"), ("Accept-Encoding", "gzip")], 200, "gzip"),
+    ],
+)
+def test_a_list_may_come_in_several_header_fields(service, token, headers, status, encoding):
+    path, bearer = "/openapi.json", ("Authorization", f"Bearer {token}")
+    tag = service.get(path, dict([bearer])).headers["etag"]
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
+    connection.putrequest("GET", path, skip_accept_encoding=True)
+    for name, value in (bearer, *headers):
+        connection.putheader(name, value.format(tag=tag))
+    connection.endheaders()
+    response = connection.getresponse()
+    response.read()
+    connection.close()
+    assert (response.status, response.headers["Content-Encoding"]) == (status, encoding)
+
+
+@pytest.mark.parametrize("sent", ["{token}", "Basic {token}", "Bearer", ""])
+def test_an_authorization_that_is_no_bearer_token_says_so(service, token, sent):
+    """A token that is sent as something else is not unknown or revoked."""
+    headers = {"Authorization": sent.format(token=token)}
+    problem = json.loads(service.get(f"{ONE}/series", headers).text)
+    scrape = service.get(f"{ONE}/open-metrics", headers)
+    assert (problem["status"], scrape.status) == (401, 401)
+    assert "not one 'Bearer <token>'" in problem["detail"]
+    assert "not one 'Bearer <token>'" in scrape.text
+    assert token not in problem["detail"] + scrape.text
+
+
+def test_an_empty_range_shows_both_times_in_full(get):
+    problem = json.loads(get(f"{ONE}/series?from=1790000000&to=1790000000").text)
+    assert problem["status"] == 400
+    assert problem["detail"].count("1790000000") == 2
 
 
 def test_what_did_not_change_is_not_sent_again(get):

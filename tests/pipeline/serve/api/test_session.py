@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import json
+import socket
 from datetime import UTC, datetime
 
 import pytest
@@ -275,6 +276,22 @@ def test_our_own_page_and_typed_addresses_are_not(service, token):
 def test_a_body_that_cannot_be_used(service, body, headers, status):
     response, said = send(service, "POST", "/session", body, **headers)
     assert (response.status, set(said)) == (status, {"type", "title", "status", "detail", "where", "hint"})
+
+
+def test_a_body_that_does_not_arrive_is_the_clients_fault(service):
+    with socket.create_connection(("127.0.0.1", service.port), 30) as half:
+        head = "POST /session HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 90\r\n\r\n{"
+        half.sendall(head.encode())
+        response = http.client.HTTPResponse(half)
+        response.begin()
+        said = json.loads(response.read())
+    assert (response.status, said["where"]) == (408, "body")
+
+
+def test_a_token_is_not_a_session(service, token):
+    response, said = send(service, "GET", "/session", Authorization=f"Bearer {token}")
+    assert (response.status, said["detail"]) == (401, "a token is not a session")
+    assert "POST /session" in said["hint"]
 
 
 @pytest.mark.parametrize("change", ["id", "secret", "shape", "empty"])
