@@ -1,0 +1,94 @@
+"""One worker, then up to eight, then one again, while load runs: as an autoscaler or an operator would do it."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Iterator, Mapping
+
+import pytest
+from tests.faults.rig import Parts, Rig
+from tests.faults.watch import Lateness
+from tests.support.parts import Child
+
+from endpoint_analytics.infra.local.system.port import free_port
+from endpoint_analytics.schemas.topics import AGENT_TOPICS
+from endpoint_analytics.schemas.worker_metrics import PARTITIONS as ASSIGNED
+
+PARTITIONS, MOST = 16, 8
+TRAFFIC = {"replicas": 64, "rate": 8.0, "duplicates": 0.05, "gaps": 0.02, "late": 0.03, "restarts": 0.01}
+BATCHES = 250
+"""Batches that are stored with each number of workers: two seconds of traffic."""
+
+
+@pytest.fixture
+def rig(parts: Parts) -> Iterator[Rig]:
+    parts.repair()
+    made = Rig(parts, "workers-grow", PARTITIONS)
+    yield made
+    made.close()
+
+
+def assigned(port: int) -> int:
+    """Return how many partitions a worker says it has; -1 if it does not answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+    except OSError:
+        return -1
+    finally:
+        connection.close()
+    [value] = [line.split()[1] for line in text.splitlines() if line.startswith(f"{ASSIGNED.name} ")]
+    return int(float(value))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("static", [True, False], ids=["static", "dynamic"])
+def test_from_one_worker_to_eight_and_back(rig: Rig, static: bool) -> None:
+    ports = {f"worker-{number}": free_port("127.0.0.1") for number in range(MOST)}
+    running: dict[str, Child] = {}
+
+    def start(name: str) -> None:
+        running[name] = rig.worker(name, "--health-port", str(ports[name]), static=static)
+
+    def share() -> Mapping[str, int]:
+        return {name: assigned(ports[name]) for name in running}
+
+    def pass_traffic() -> None:
+        """Wait until every worker has an equal share, and rows of all partitions continue."""
+        rig.eventually(share, is_fair, f"equal shares of {len(running)} workers")
+        before = rig.stored_batches()
+        rig.eventually(rig.stored_batches, lambda stored: stored > before + BATCHES, f"{len(running)} workers")
+
+    start("worker-0")
+    sending = rig.send_steadily(900, **TRAFFIC)
+    rig.wait_for_commits(PARTITIONS)
+    lateness = Lateness(rig)
+    lateness.start()
+    try:
+        lateness.phase("1 worker")
+        pass_traffic()
+        for number in range(1, MOST):
+            lateness.phase(f"{number} to {number + 1} workers")
+            start(f"worker-{number}")
+            pass_traffic()
+        lateness.phase(f"{MOST} workers")
+        pass_traffic()
+        for number in reversed(range(1, MOST)):
+            lateness.phase(f"{number + 1} to {number} workers")
+            assert running.pop(f"worker-{number}").stop(30) == 0
+            pass_traffic()
+    finally:
+        lateness.stop()
+    sending.stop()
+    rig.verify(f"1 to {MOST} workers and back ({'static' if static else 'dynamic'})")
+    print(lateness.table())
+
+
+def is_fair(share: Mapping[str, int]) -> bool:
+    """Whether all partitions are assigned, to each worker as many as to any other, give or take one of each topic."""
+    counts = share.values()
+    return sum(counts) == PARTITIONS * READ and max(counts) - min(counts) <= READ
+
+
+READ = len(AGENT_TOPICS)
