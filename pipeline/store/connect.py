@@ -17,7 +17,7 @@ from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHous
 CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 30
 
-# For the Distributed tables of a cluster with several shards. All but the third only make explicit what our rows need.
+# For the Distributed tables of a cluster with several shards; without effect on other tables.
 CLUSTER_SETTINGS: Mapping[str, Any] = {
     # A subquery on another table is about all shards, wherever the query around it runs.
     "distributed_product_mode": "global",

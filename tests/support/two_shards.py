@@ -15,12 +15,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
 from clickhouse_connect.driver.httpclient import HttpClient
 
 from endpoint_analytics.infra.local.clickhouse import process
 from endpoint_analytics.pipeline.store import migrate
 from endpoint_analytics.pipeline.store.connect import Client, connect
 from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
+from endpoint_analytics.schemas.configuration.settings import variable_of
 from endpoint_analytics.schemas.shards import SHARDED, SHARDING_KEY
 
 CLUSTER = "two"
@@ -29,7 +31,9 @@ SHARDS = 2
 _ENGINE = "import sys; from tests.support.two_shards import serve; sys.exit(serve())"
 _SERVERS = "<shard><replica><host>127.0.0.1</host><port>9000</port></replica></shard>" * SHARDS
 _ON_CLUSTER = re.compile(r" ON CLUSTER `\w+`")
-_REPLICATED = re.compile(r"Replicated(\w+)(?:\((?:'/clickhouse/[^']*', '[^']*'(?:, )?)?(.*?)\))?$", re.MULTILINE)
+_REPLICATED = re.compile(
+    r"Replicated(\w+)(?:\((?:'/clickhouse/[^']*', '[^']*'(?:, )?)?(.*?)\))?$", re.MULTILINE
+)
 _DISTRIBUTED = re.compile(
     r"(CREATE OR REPLACE TABLE \w+) AS `\w+`\.\w+\nENGINE = Distributed\('\w+', ('\w+', '\w+', .*)\)\n(COMMENT .*)"
 )
@@ -47,7 +51,11 @@ def one_server(sql: str) -> str:
 def on_shards(sql: str, database: str) -> str:
     """Return an operator's statement about a table with the shards' table, for the tests that have some."""
     match = _OPERATORS.match(sql)
-    return f"{match[1]} TABLE {database}_shard.{sql[match.end(1) + 7 :]}" if match and match[2] in SHARDED else sql
+    return (
+        f"{match[1]} TABLE {database}_shard.{sql[match.end(1) + 7 :]}"
+        if match and match[2] in SHARDED
+        else sql
+    )
 
 
 class _OneServer:
@@ -95,7 +103,7 @@ def _filter_queries(_directory: object) -> list[str]:
     return []
 
 
-_config, _environment = process.ClickHouseProcess.config, process.ClickHouseProcess.environment
+_config = process.ClickHouseProcess.config
 
 
 def _config_of_cluster(
@@ -105,6 +113,22 @@ def _config_of_cluster(
     return ClickHouseConfig(found.url, found.user, found.password, found.database, CLUSTER)
 
 
+def _environment_of_cluster(self: process.ClickHouseProcess) -> dict[str, str]:
+    found = _config(self)
+    return {
+        variable_of("clickhouse_url"): found.url,
+        variable_of("clickhouse_user"): found.user,
+        variable_of("clickhouse_password"): found.password,
+        variable_of("clickhouse_cluster"): CLUSTER,
+    }
+
+
+NOT_OF_SHARDS = {
+    "test_every_table_and_column_has_a_comment": "remote() takes no comment",
+    "test_migrate_sets_the_ttl_of_every_level_when_it_is_another": "it sets that of a single server's tables",
+}
+"""Tests that are left out, and why."""
+
 _command = HttpClient.command
 
 
@@ -112,9 +136,15 @@ def _command_on_shards(self: HttpClient, cmd: str, *arguments: Any, **named: Any
     return _command(self, on_shards(cmd, str(self.database)), *arguments, **named)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out the tests that are not of shards."""
+    items[:] = [item for item in items if item.name not in NOT_OF_SHARDS]
+
+
 def pytest_configure() -> None:
     """Make all databases those of the cluster."""
     HttpClient.command = _command_on_shards  # type: ignore[method-assign]
     process._START = _ENGINE
     process.ClickHouseProcess.config = _config_of_cluster  # type: ignore[method-assign]
+    process.ClickHouseProcess.environment = property(_environment_of_cluster)  # type: ignore[assignment]
     migrate.connect = lambda *arguments, **named: _OneServer(connect(*arguments, **named))  # type: ignore[assignment,return-value]

@@ -91,9 +91,7 @@ def test_a_database_of_an_unreleased_version_is_an_error_and_is_left_alone(fresh
 
 @pytest.mark.parametrize("placement", [Placement("c"), Placement("c", "d_shard")])
 def test_a_cluster_has_the_same_digests(placement):
-    assert [each.digest for each in read_migrations(placement)] == [
-        each.digest for each in read_migrations()
-    ]
+    assert [each.digest for each in read_migrations(placement)] == [each.digest for each in read_migrations()]
 
 
 def test_the_command_says_what_it_did(fresh):
