@@ -77,7 +77,7 @@ def test_from_one_worker_to_eight_and_back(rig: Rig, static: bool) -> None:
 
     start("worker-0")
     sending = rig.send_steadily(900, **TRAFFIC)
-    rig.wait_for_commits(PARTITIONS)
+    rig.wait_for_commits(PARTITIONS // 2)  # some may get no replica
     lateness = Lateness(rig)
     lateness.start()
     try:
