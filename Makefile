@@ -76,9 +76,10 @@ coverage: $(READY) ## report the branch coverage of the unit tests, per file
 test-slow: $(READY) $(PAGE) ## run the slow tests that `make test` skips: three brokers, full disks, faults in every variant
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m slow --ignore tests/agents/kubernetes/real
 
-test-shards: $(READY) ## run the tests of the store, and of the answers from it, on two shards of ClickHouse
+test-shards: $(READY) ## run tests of the store, of its readers and of a worker on two shards of ClickHouse
 	@$(BIN)/python -m pytest -p tests.support.two_shards tests/pipeline/store tests/pipeline/serve/test_namespace_scrape.py \
-		tests/pipeline/serve/api/test_agreement.py tests/pipeline/serve/api/test_autoscaling.py -q
+		tests/pipeline/serve/api/test_agreement.py tests/pipeline/serve/api/test_autoscaling.py \
+		tests/faults/test_workers_come_and_go.py::test_workers_added_and_removed -q
 
 judges: $(READY) $(PAGE) ## let programs that others made read what ours writes; they are built first (10 min, needs Go)
 	@JUDGES_REQUIRED=1 $(BIN)/python -m pytest -m judge

@@ -37,7 +37,9 @@ NUMBERS = (1, 2, 4, 8)
 PARTITIONS = 16
 REPLICAS, EVENTS_A_MESSAGE = 200, 50  # messages a second, one from each replica
 SETTLE_S, MEASURE_S = 15.0, 20.0
-BACKLOG = 30_000  # messages to catch up with
+BACKLOG = 20_000  # messages to catch up with
+# Events are older than their messages by this much, so that messages sent at once are not of the future.
+OLDER_S = BACKLOG // REPLICAS * len(NUMBERS)
 PREFIX = "bench"
 AGES = """
 SELECT max(age) FROM (SELECT (toUnixTimestamp64Milli(now64(3)) - toUnixTimestamp64Milli(max(read_to))) / 1000 AS age
@@ -79,7 +81,7 @@ class Load:
     async def _send_in_time(self) -> None:
         async with self._producer() as producer:
             while not self._ending.is_set():
-                end, now_ms = self.sent, time.time() * 1000
+                end, now_ms = self.sent, (time.time() - OLDER_S) * 1000
                 while self._records[end].append_ms <= now_ms:
                     end += 1
                 await self._send(producer, end)
@@ -168,8 +170,8 @@ def main() -> None:
 
 
 def _measure(brokers: str, client: Client, workers: Workers, clickhouse: psutil.Process) -> None:
-    seconds = int(SETTLE_S + MEASURE_S + 15) * len(NUMBERS) + BACKLOG // REPLICAS * len(NUMBERS)
-    begin_us = int(time.time() + 15) * 1_000_000  # once the log is made, and a worker runs
+    seconds = int(SETTLE_S + MEASURE_S + 15) * len(NUMBERS) + OLDER_S
+    begin_us = int(time.time() + 15 - OLDER_S) * 1_000_000  # once the log is made, and a worker runs
     records = request_log(seconds * REPLICAS, EVENTS_A_MESSAGE, REPLICAS, random.Random(1), begin_us)
     load = Load(brokers, records)
     workers.grow(NUMBERS[0])

@@ -225,7 +225,6 @@ class Rig:
         self._health_port = 0
         self._database = "faults_" + "".join(c if c.isalnum() else "_" for c in self.name)[:50]
         config = parts.clickhouse.config(self._database)
-        self._cluster = config.cluster
         migrate(config)
         self.client: Client = connect(config)
         if topics:
@@ -321,14 +320,13 @@ class Rig:
         return self._environment(self.kafka_config())
 
     def _environment(self, kafka: KafkaConfig) -> dict[str, str]:
-        return dict(
-            os.environ,
+        return {
+            **os.environ,
             **kafka_environment(kafka),
             **self.parts.clickhouse.environment,
-            ENDPOINT_ANALYTICS_CLICKHOUSE_DATABASE=self._database,
-            ENDPOINT_ANALYTICS_CLICKHOUSE_CLUSTER=self._cluster,
-            PYTHONUNBUFFERED="1",
-        )
+            "ENDPOINT_ANALYTICS_CLICKHOUSE_DATABASE": self._database,
+            "PYTHONUNBUFFERED": "1",
+        }
 
     def program(self, name: str, words: list[str], ready: str, **environment: str) -> Child:
         """Return a process, not yet started; it ends with the rig."""

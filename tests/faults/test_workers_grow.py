@@ -1,4 +1,7 @@
-"""One worker, then up to eight, then one again, while load runs: as an autoscaler or an operator would do it."""
+"""One worker, then up to eight, then one again, while load runs: as an autoscaler or an operator would do it.
+
+What that costs, with chunks of the usual length, is measured by `python -m tests.benchmarks workers`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 from tests.faults.rig import Parts, Rig
-from tests.faults.watch import Lateness
 from tests.support.parts import Child
 
 from endpoint_analytics.infra.local.system.port import free_port
@@ -78,23 +80,12 @@ def test_from_one_worker_to_eight_and_back(rig: Rig, static: bool) -> None:
     start("worker-0")
     sending = rig.send_steadily(900, **TRAFFIC)
     rig.wait_for_commits(PARTITIONS // 2)  # some may get no replica
-    lateness = Lateness(rig)
-    lateness.start()
-    try:
-        lateness.phase("1 worker")
+    pass_traffic()
+    for number in range(1, MOST):
+        start(f"worker-{number}")
         pass_traffic()
-        for number in range(1, MOST):
-            lateness.phase(f"{number} to {number + 1} workers")
-            start(f"worker-{number}")
-            pass_traffic()
-        lateness.phase(f"{MOST} workers")
+    for number in reversed(range(1, MOST)):
+        assert running.pop(f"worker-{number}").stop(30) == 0
         pass_traffic()
-        for number in reversed(range(1, MOST)):
-            lateness.phase(f"{number + 1} to {number} workers")
-            assert running.pop(f"worker-{number}").stop(30) == 0
-            pass_traffic()
-    finally:
-        lateness.stop()
     sending.stop()
     rig.verify(f"1 to {MOST} workers and back ({'static' if static else 'dynamic'})")
-    print(lateness.table())

@@ -21,7 +21,7 @@ from clickhouse_connect.driver.httpclient import HttpClient
 from endpoint_analytics.infra.local.clickhouse import process
 from endpoint_analytics.pipeline.store import migrate
 from endpoint_analytics.pipeline.store.connect import Client, connect
-from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
+from endpoint_analytics.schemas.configuration.clickhouse_config import DEFAULT_DATABASE, ClickHouseConfig
 from endpoint_analytics.schemas.configuration.settings import variable_of
 from endpoint_analytics.schemas.shards import SHARDED, SHARDING_KEY
 
@@ -80,7 +80,7 @@ def serve() -> int:
     privileges._CONFIG = privileges._CONFIG.replace("</clickhouse>", servers)
     privileges._PRIVILEGES += ", REMOTE, CLUSTER"
     privileges.TABLE_ENGINES += ("Distributed",)
-    start.confine = _filter_queries  # the engine looks at the machine's network interfaces
+    setattr(start, "confine", _filter_queries)  # noqa: B010 - mypy; the engine looks at the machine's network interfaces
     return main()
 
 
@@ -106,9 +106,7 @@ def _filter_queries(_directory: object) -> list[str]:
 _config = process.ClickHouseProcess.config
 
 
-def _config_of_cluster(
-    self: process.ClickHouseProcess, database: str = process.DEFAULT_DATABASE
-) -> ClickHouseConfig:
+def _config_of_cluster(self: process.ClickHouseProcess, database: str = DEFAULT_DATABASE) -> ClickHouseConfig:
     found = _config(self, database)
     return ClickHouseConfig(found.url, found.user, found.password, found.database, CLUSTER)
 
@@ -143,8 +141,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_configure() -> None:
     """Make all databases those of the cluster."""
-    HttpClient.command = _command_on_shards  # type: ignore[method-assign]
+    setattr(HttpClient, "command", _command_on_shards)  # noqa: B010 - mypy
     process._START = _ENGINE
     process.ClickHouseProcess.config = _config_of_cluster  # type: ignore[method-assign]
     process.ClickHouseProcess.environment = property(_environment_of_cluster)  # type: ignore[assignment]
-    migrate.connect = lambda *arguments, **named: _OneServer(connect(*arguments, **named))  # type: ignore[assignment,return-value]
+    setattr(migrate, "connect", lambda *given, **named: _OneServer(connect(*given, **named)))  # noqa: B010 - mypy
