@@ -10,7 +10,7 @@ PAGE := pipeline/serve/page/dist/.built
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run run-bare page dist screenshots test coverage test-unit test-slow judges test-newest faults test-kubernetes check map dashboards page-models format bench lock clean clean-data
+.PHONY: help run run-bare page dist screenshots test coverage test-unit test-slow test-shards judges test-newest faults test-kubernetes check map dashboards page-models format bench lock clean clean-data
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -75,6 +75,11 @@ coverage: $(READY) ## report the branch coverage of the unit tests, per file
 
 test-slow: $(READY) $(PAGE) ## run the slow tests that `make test` skips: three brokers, full disks, faults in every variant
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow --ignore tests/agents/kubernetes/real
+
+test-shards: $(READY) ## run tests of the store, of its readers and of a worker on two shards of ClickHouse
+	@$(BIN)/python -m pytest -p tests.support.two_shards tests/pipeline/store tests/pipeline/serve/test_namespace_scrape.py \
+		tests/pipeline/serve/api/test_agreement.py tests/pipeline/serve/api/test_autoscaling.py \
+		tests/faults/test_workers_come_and_go.py::test_workers_added_and_removed -q
 
 judges: $(READY) $(PAGE) ## let programs that others made read what ours writes; they are built first (10 min, needs Go)
 	@JUDGES_REQUIRED=1 $(BIN)/python -m pytest -m judge

@@ -25,7 +25,7 @@ DISKS = "SELECT name, free_space, total_space FROM system.disks WHERE total_spac
 MAY_WRITE = "INSERT INTO {table} SELECT * FROM {table} WHERE 0"
 REPLICAS = """
 SELECT table, is_readonly, active_replicas, total_replicas, absolute_delay
-FROM system.replicas WHERE database = currentDatabase()
+FROM system.replicas WHERE database IN (currentDatabase(), currentDatabase() || '_shard')
 """
 
 
@@ -47,7 +47,7 @@ async def check_clickhouse(database: Database, config: ClickHouseConfig) -> Asyn
             "synchronize the clocks of all machines (chrony, systemd-timesyncd)",
         )
     try:
-        schema_state(read_migrations(config.cluster), await database.read(APPLIED, {})).check(database.where)
+        schema_state(read_migrations(), await database.read(APPLIED, {})).check(database.where)
     except StoreError as error:
         yield failure("ClickHouse", str(error))
         return

@@ -48,7 +48,8 @@ from endpoint_analytics.schemas.migrations import read_migrations
 
 KEEP_ALIVE_S = 75
 """Longer than common scrape intervals, so that scrapers keep their connections."""
-STOP_WITHIN_S = 2
+STOP_WITHIN_S = 8
+"""Longer than a slow answer takes, which would otherwise be cut off; without any, stopping takes no time."""
 LEAST_QUANTILE_WINDOW_S = 30
 """Two windows of 10 s, and the time until they are stored: a shorter range would often be empty under traffic."""
 LONGEST_CACHE_S = 60
@@ -180,7 +181,7 @@ async def _serve(
     service = Service(
         scrapes,
         tokens,
-        Health(database, read_migrations(config.cluster), time.monotonic),
+        Health(database, read_migrations(), time.monotonic),
         metrics,
         time.monotonic,
     )

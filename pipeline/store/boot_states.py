@@ -16,8 +16,8 @@ from endpoint_analytics.schemas.requests import Totals
 _BATCH = 5_000  # boots per query
 
 _COLUMNS = (
-    "next_seq, last_seq, gap_starts, gap_ends, batches, duplicates, missing, version,"
-    " toUnixTimestamp64Micro(first_at) AS first_us, toUnixTimestamp64Micro(last_at) AS last_us,"
+    "namespace, endpoint, replica_id, boot_id, chunk, next_seq, last_seq, gap_starts, gap_ends, batches, duplicates,"
+    " missing, version, toUnixTimestamp64Micro(first_at) AS first_us, toUnixTimestamp64Micro(last_at) AS last_us,"
     " toUnixTimestamp64Milli(last_append) AS last_append_ms, arrived, finished, aborted_pending,"
     " aborted_streaming, status_codes, status_counts, latency_sum_us, ttfb_count, ttfb_sum_us, pending,"
     " streaming, oldest_pending_us, agent_arrived, agent_finished, agent_aborted_pending,"
@@ -27,16 +27,17 @@ _COLUMNS = (
 )
 
 # A chunk's newest version holds its complete state, and we continue from the newest chunk before ours. A boot that
-# was silent for longer than boot_states are kept is found in boots, where its newest state stays.
+# was silent for longer than boot_states are kept is found in boots, where its newest state stays. Columns are named:
+# a later version's migration may have extended only one of the two tables yet.
 _READ = f"""
-SELECT namespace, endpoint, replica_id, boot_id, {_COLUMNS}
+SELECT *
 FROM
 (
-    SELECT * FROM boot_states
+    SELECT {_COLUMNS} FROM boot_states
     WHERE stream = {{stream:String}} AND partition = {{partition:UInt32}} AND chunk < {{chunk:UInt64}}
       AND (namespace, endpoint, replica_id, boot_id) IN wanted
     UNION ALL
-    SELECT * FROM boots
+    SELECT {_COLUMNS} FROM boots
     WHERE stream = {{stream:String}} AND partition = {{partition:UInt32}} AND chunk < {{chunk:UInt64}}
       AND (namespace, endpoint, replica_id, boot_id) IN wanted
 )

@@ -17,6 +17,20 @@ from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHous
 CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 30
 
+# For the Distributed tables of a cluster with several shards; without effect on other tables.
+CLUSTER_SETTINGS: Mapping[str, Any] = {
+    # A subquery on another table is about all shards, wherever the query around it runs.
+    "distributed_product_mode": "global",
+    # A response means that the shards have the rows, not that the server will send them later.
+    "distributed_foreground_insert": 1,
+    "parallel_distributed_insert_select": 0,
+    # One endpoint's rows are on one shard: the others need not be asked.
+    "optimize_skip_unused_shards": 1,
+    # Of a shard's replicas, the same one is read and written as long as it is up.
+    "load_balancing": "in_order",
+    "skip_unavailable_shards": 0,
+}
+
 
 def _options(config: ClickHouseConfig, database: str | None) -> dict[str, Any]:
     parts = urlsplit(config.url)
@@ -37,6 +51,10 @@ def _options(config: ClickHouseConfig, database: str | None) -> dict[str, Any]:
     }
 
 
+def _settings(config: ClickHouseConfig) -> dict[str, Any]:
+    return dict(CLUSTER_SETTINGS) if config.cluster else {}
+
+
 def connect(
     config: ClickHouseConfig, *, database: str | None = None, read_timeout_s: int = READ_TIMEOUT_S
 ) -> Client:
@@ -51,6 +69,7 @@ def connect(
             send_receive_timeout=read_timeout_s,
             dedicated_pool=True,
             query_retries=1,
+            settings=_settings(config),
         )
     except (ClickHouseError, OSError) as error:
         raise store_error(error, config.url, database or config.database) from error
@@ -72,7 +91,7 @@ async def connect_async(
             **_options(config, database),
             send_receive_timeout=read_timeout_s,
             query_retries=1,
-            settings=dict(settings or {}),
+            settings=_settings(config) | dict(settings or {}),
         )
     except (ClickHouseError, OSError) as error:
         raise store_error(error, config.url, database or config.database) from error

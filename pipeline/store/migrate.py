@@ -24,7 +24,8 @@ from endpoint_analytics.pipeline.store.errors import (
 from endpoint_analytics.pipeline.store.rollup_levels import Retention, environment_retention
 from endpoint_analytics.pipeline.store.rollup_retention import apply_retention
 from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
-from endpoint_analytics.schemas.migrations import Migration, read_migrations
+from endpoint_analytics.schemas.migrations import SINGLE_SERVER, Migration, Placement, read_migrations
+from endpoint_analytics.schemas.shards import shard_database
 
 CREATE_DATABASE = "CREATE DATABASE IF NOT EXISTS `{database}` {on_cluster}"
 
@@ -48,6 +49,13 @@ ADD_DIGEST = "ALTER TABLE schema_migrations {on_cluster} ADD COLUMN IF NOT EXIST
 RECORD = """
 INSERT INTO schema_migrations (number, name, digest, applied_by)
 VALUES ({number:UInt32}, {name:String}, {digest:String}, {by:String})
+"""
+
+CLUSTERS = "SELECT cluster, uniqExact(shard_num) FROM system.clusters GROUP BY cluster"
+MACRO = "SELECT substitution FROM system.macros WHERE macro = {macro:String} UNION ALL SELECT '' LIMIT 1"
+PLACED = """
+SELECT endsWith(engine, 'MergeTree') FROM system.tables
+WHERE database = currentDatabase() AND name = 'request_windows'
 """
 
 APPLIED = "SELECT number, max(digest) FROM schema_migrations GROUP BY number ORDER BY number"
@@ -121,50 +129,89 @@ def migrate(config: ClickHouseConfig, retention: Retention | None = None) -> tup
     Raises SchemaNewerError or SchemaOtherError, before changing anything, if the database is newer than this code, or
     of an unreleased version.
     """
-    known = read_migrations(config.cluster)
     kept = environment_retention() if retention is None else retention
-    on_cluster = f"ON CLUSTER `{config.cluster}`" if config.cluster else ""
-    replicated = "Replicated" if config.cluster else ""
     where = f"database {config.database!r} at {config.url}"
     try:
-        _make_database(config, on_cluster)
+        placement = _find_placement(config)
+        _make_database(config, config.database, placement)
+        if placement.shard_database:
+            _make_database(config, placement.shard_database, placement)
         client = connect(config)
+        shards = connect(config, database=placement.shard_database) if placement.shard_database else client
         try:
-            client.command(
-                CREATE_RECORD.replace("{on_cluster}", on_cluster).replace("{replicated}", replicated)
-            )
-            client.command(ADD_DIGEST.replace("{on_cluster}", on_cluster))
+            client.command(placement.render(CREATE_RECORD.strip()))
+            client.command(placement.render(ADD_DIGEST))
+            known = read_migrations(placement)
             state = schema_state(known, read_applied(client))
             state.check_same(where)
             if any(number not in state.known for number in state.applied):
                 state.check(where)
-            ran = tuple(_apply(client, migration) for migration in known if migration.number in state.missing)
-            apply_retention(client, kept, on_cluster)
+            _check_placement(client, placement, where)
+            ran = tuple(
+                _apply(client, shards, migration) for migration in known if migration.number in state.missing
+            )
+            apply_retention(shards, kept, placement.on_cluster)
         finally:
             client.close()
+            shards.close()
     except ClickHouseError as error:
         raise store_error(error, config.url, config.database) from error
     return ran
 
 
-def _make_database(config: ClickHouseConfig, on_cluster: str) -> None:
+def _find_placement(config: ClickHouseConfig) -> Placement:
+    """Return where the tables belong: asks the server how many shards the cluster has. Raises StoreError."""
+    if not config.cluster:
+        return SINGLE_SERVER
+    server = connect(config, database="default")
+    try:
+        # An operator's configuration may name the cluster by a macro, which is the server's.
+        macro = config.cluster.removeprefix("{").removesuffix("}")
+        named = config.cluster == f"{{{macro}}}"
+        name = (
+            str(server.query(MACRO, parameters={"macro": macro}).result_rows[0][0])
+            if named
+            else config.cluster
+        )
+        shards = {cluster: int(number) for cluster, number in server.query(CLUSTERS).result_rows}
+    finally:
+        server.close()
+    if name not in shards:
+        known = ", ".join(sorted(shards)) or "none"
+        raise StoreError(
+            f"ClickHouse at {config.url} knows no cluster {name!r}; those that it knows: {known}. Set "
+            "ENDPOINT_ANALYTICS_CLICKHOUSE_CLUSTER to one of them, or add it to the server's remote_servers"
+        )
+    return Placement(config.cluster, shard_database(config.database) if shards[name] > 1 else "")
+
+
+def _check_placement(client: Client, placement: Placement, where: str) -> None:
+    """Raise StoreError if the tables exist and are placed otherwise: moving their rows is not a migration's work."""
+    for (has_rows,) in client.query(PLACED).result_rows:
+        if bool(has_rows) == bool(placement.shard_database):
+            raise StoreError(
+                f"{where} was made for {'one shard' if has_rows else 'several shards'}, and the cluster "
+                "has another number now: rows would be missed or counted twice. Choose another database, and copy what "
+                "is to be kept with INSERT ... SELECT"
+            )
+
+
+def _make_database(config: ClickHouseConfig, name: str, placement: Placement) -> None:
     """Create the database unless it exists: a user without permission to create one can still migrate."""
     try:
-        connect(config).close()
+        connect(config, database=name).close()
     except SchemaMissingError:
         server = connect(config, database="default")
         try:
-            server.command(
-                CREATE_DATABASE.replace("{database}", config.database).replace("{on_cluster}", on_cluster)
-            )
+            server.command(placement.render(CREATE_DATABASE.replace("{database}", name)))
         finally:
             server.close()
 
 
-def _apply(client: Client, migration: Migration) -> Migration:
+def _apply(client: Client, shards: Client, migration: Migration) -> Migration:
     for index, statement in enumerate(migration.statements, start=1):
         try:
-            client.command(statement)
+            (shards if statement.on_shards else client).command(statement.sql)
         except ClickHouseError as error:
             raise StoreError(
                 f"statement {index} of migration {migration.number} ({migration.name}) failed; fix the "

@@ -97,7 +97,8 @@ def environment_retention(environment: Mapping[str, str] | None = None) -> Reten
 
 
 TTLS = """
-SELECT name, engine_full FROM system.tables WHERE database = currentDatabase() AND name IN {tables:Array(String)}
+SELECT name, engine_full FROM system.tables
+WHERE database IN (currentDatabase(), currentDatabase() || '_shard') AND name IN {tables:Array(String)}
 """
 TABLES = [table for level in LEVELS for table in level.tables]
 

@@ -83,6 +83,7 @@ class Worker:
         self._range_reader = RangeReader(self._kafka_settings)
         self.readers: list[StreamReader[Any]] = []
         self.failed: BaseException | None = None
+        self._stopping = False
         self.rejected = RejectedSender(
             self._topic(REJECTED), REJECTED.name(config.kafka.topic_prefix), self._kafka_settings
         )
@@ -108,6 +109,7 @@ class Worker:
 
     async def stop(self) -> None:
         """Stop. Nothing needs saving: unacknowledged messages are read again."""
+        self._stopping = True
         await self.app.stop()
         await self.health.stop()
         await self.writer.close()
@@ -196,6 +198,9 @@ class Worker:
         self.app.task(guarded)
 
     def _fail(self, error: BaseException) -> None:
+        if self._stopping:
+            log.debug("a part of the worker that stops was interrupted", exc_info=error)
+            return
         log.critical("the worker cannot continue and exits: %s", error, exc_info=error)
         self.failed = error
         asyncio.get_running_loop().stop()
@@ -234,6 +239,9 @@ def _settings(config: WorkerConfig, ssl_context: ssl.SSLContext | None) -> dict[
         "web_enabled": False,  # it would bind all interfaces
         "topic_allow_declare": False,  # topics are created beforehand, with their settings
         "topic_disable_leader": True,
+        # There are no tables. With standbys for them, Faust would leave a worker without partitions, and others with as
+        # many as an equal share rounded up: the fifth worker on 16 partitions, for example.
+        "table_standby_replicas": 0,
         "consumer_auto_offset_reset": "earliest",
         # A broker that has just restarted may not list its topics yet: then nothing is assigned until the next refresh.
         "consumer_metadata_max_age_ms": METADATA_MAX_AGE_MS,

@@ -217,6 +217,7 @@ class Rig:
         self.partitions = partitions
         self.fleets: list[Fleet] = []
         self.workers: list[Child] = []
+        self._programs: list[Child] = []
         self.begun = time.monotonic()
         self.stalled_after_s, self.lost_after_s = STALLED_AFTER_S, LOST_AFTER_S
         self._chunks = {"CHUNK_MS": str(chunk_ms), "CHUNK_OFFSETS": str(chunk_offsets)}
@@ -245,6 +246,8 @@ class Rig:
                 if worker.process is not None and worker.process.poll() is None:
                     worker.process.send_signal(signal.SIGCONT)
             worker.kill()
+        for program in self._programs:
+            program.kill()
         self.client.close()
 
     def topics(self) -> list[TopicSpec]:
@@ -284,16 +287,10 @@ class Rig:
                 sys.executable, "-m", "tests.faults.worker", "--group", group or self._group,
                 "--session-timeout", str(session_timeout_s), *instance, *words,
             ],
-            dict(
-                os.environ,
-                **kafka_environment(self.kafka_config(kafka)),
-                **self.parts.clickhouse.environment
-                | {"ENDPOINT_ANALYTICS_CLICKHOUSE_URL": self.proxy.url},
-                ENDPOINT_ANALYTICS_CLICKHOUSE_DATABASE=self._database,
-                PYTHONUNBUFFERED="1",
-                **self._chunks,
-                **environment,
-            ),
+            self._environment(self.kafka_config(kafka))
+            | {"ENDPOINT_ANALYTICS_CLICKHOUSE_URL": self.proxy.url}
+            | self._chunks
+            | environment,
             self.parts.directory / f"{self.name}-{name}.log",
             "worker ready",
         )  # fmt: skip
@@ -307,12 +304,46 @@ class Rig:
                 )
         return child
 
-    def command(self, *words: str) -> str:
-        """Return the output of an `endpoint-analytics` command on this rig's database."""
-        database = {"ENDPOINT_ANALYTICS_CLICKHOUSE_DATABASE": self._database}
-        environment = os.environ | self.parts.clickhouse.environment | database
+    @property
+    def database(self) -> str:
+        """Return the name of this rig's database."""
+        return self._database
+
+    @property
+    def directory(self) -> Path:
+        """Return where logs of this rig's processes are."""
+        return self.parts.directory
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return the variables with which our processes reach this rig's topics and database, without the proxy."""
+        return self._environment(self.kafka_config())
+
+    def _environment(self, kafka: KafkaConfig) -> dict[str, str]:
+        return {
+            **os.environ,
+            **kafka_environment(kafka),
+            **self.parts.clickhouse.environment,
+            "ENDPOINT_ANALYTICS_CLICKHOUSE_DATABASE": self._database,
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def program(self, name: str, words: list[str], ready: str, **environment: str) -> Child:
+        """Return a process, not yet started; it ends with the rig."""
+        child = Child(
+            words, self.environment | environment, self.parts.directory / f"{self.name}-{name}.log", ready
+        )
+        self._programs.append(child)
+        return child
+
+    def command(self, *words: str, **environment: str) -> str:
+        """Return the output of an `endpoint-analytics` command on this rig's topics and database."""
         words = (sys.executable, "-m", "endpoint_analytics.infra.command", *words)
-        return subprocess.run(words, env=environment, check=True, capture_output=True, text=True).stdout
+        done = subprocess.run(
+            words, env=self.environment | environment, capture_output=True, text=True, cwd=ROOT, check=False
+        )
+        assert done.returncode == 0, f"{words}: {done.stderr}"
+        return done.stdout
 
     def configure(self, topic: Topic, **settings: str) -> None:
         """Set a topic's settings, like an operator."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
+
+from aiokafka.admin import AIOKafkaAdminClient
 
 from endpoint_analytics.infra.local.kafka.process import KafkaProcess
 from endpoint_analytics.infra.local.kafka.storage import new_cluster_id
@@ -23,9 +27,10 @@ class Cluster:
         controllers = [free_port(HOST) for _ in range(size)]
         voters = ",".join(f"{number}@{HOST}:{port}" for number, port in enumerate(controllers, 1))
         cluster_id = new_cluster_id()
+        self._disks = [directory / f"broker-{number}" for number in range(1, size + 1)]
         self.brokers = [
             KafkaProcess(
-                directory / f"broker-{number}",
+                disk,
                 port=port,
                 heap_mb=256,
                 cluster_id=cluster_id,
@@ -40,7 +45,9 @@ class Cluster:
                     "transaction.state.log.min.isr": str(size - 1),
                 },
             )
-            for number, (port, controller) in enumerate(zip(ports, controllers, strict=True), 1)
+            for number, (disk, port, controller) in enumerate(
+                zip(self._disks, ports, controllers, strict=True), 1
+            )
         ]
 
     @property
@@ -53,6 +60,32 @@ class Cluster:
 
     def stop(self) -> None:
         self._each(KafkaProcess.stop)
+
+    def lose(self, index: int) -> None:
+        """Kill a broker and delete its disk; `start` of it then is that of an empty replacement under its number."""
+        self.brokers[index].kill()
+        shutil.rmtree(self._disks[index])
+
+    def out_of_sync(self) -> dict[str, list[int]]:
+        """Return the brokers that lack the newest messages of a partition, by partition, Kafka's own topics included.
+
+        Raises aiokafka's KafkaError if no broker answers.
+        """
+        return asyncio.run(self._out_of_sync())
+
+    async def _out_of_sync(self) -> dict[str, list[int]]:
+        client = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
+        await client.start()
+        try:
+            topics = await client.describe_topics()
+        finally:
+            await client.close()
+        return {
+            f"{topic['topic']}/{partition['partition']}": missing
+            for topic in topics
+            for partition in topic["partitions"]
+            if (missing := sorted(set(partition["replicas"]) - set(partition["isr"])))
+        }
 
     def _each(self, do: Callable[[KafkaProcess], None]) -> None:
         with ThreadPoolExecutor(len(self.brokers)) as pool:

@@ -9,7 +9,7 @@ import pytest
 from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.errors import SchemaMissingError, SchemaNewerError, SchemaOtherError
 from endpoint_analytics.pipeline.store.migrate import RECORD, migrate, read_applied, schema_state
-from endpoint_analytics.schemas.migrations import read_migrations
+from endpoint_analytics.schemas.migrations import Placement, read_migrations
 
 NUMBERS = tuple(migration.number for migration in read_migrations())
 
@@ -89,8 +89,9 @@ def test_a_database_of_an_unreleased_version_is_an_error_and_is_left_alone(fresh
     client.close()
 
 
-def test_a_cluster_has_the_same_digests():
-    assert [each.digest for each in read_migrations("c")] == [each.digest for each in read_migrations()]
+@pytest.mark.parametrize("placement", [Placement("c"), Placement("c", "d_shard")])
+def test_a_cluster_has_the_same_digests(placement):
+    assert [each.digest for each in read_migrations(placement)] == [each.digest for each in read_migrations()]
 
 
 def test_the_command_says_what_it_did(fresh):

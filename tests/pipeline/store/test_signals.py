@@ -659,13 +659,13 @@ def test_the_views_of_now_are_those_of_the_moment(filled):
 def test_the_means_are_those_of_the_views(query):
     (migration,) = [each for each in read_migrations() if each.name == "autoscaling"]
     inner = query.partition("FROM\n(\n")[2].rpartition(")")[0].replace("AND WHOSE", "")
-    views = [" ".join(statement.split()) for statement in migration.statements]
+    views = [" ".join(statement.sql.split()) for statement in migration.statements]
     assert any(" ".join(inner.split()) in view for view in views)
 
 
 def view_in_force(name: str) -> str:
     """Return the statement that made the view last."""
-    statements = [each for migration in read_migrations() for each in migration.statements]
+    statements = [each.sql for migration in read_migrations() for each in migration.statements]
     return [each for each in statements if re.search(rf"VIEW (IF NOT EXISTS )?{name} ", each)][-1]
 
 
