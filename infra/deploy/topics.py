@@ -12,7 +12,12 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError as ClientError
-from aiokafka.errors import TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
+from aiokafka.errors import (
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from endpoint_analytics.infra.local.kafka.errors import KafkaError, TopicMismatchError
 from endpoint_analytics.schemas.configuration.kafka_client import client_settings, make_ssl_context
@@ -177,7 +182,21 @@ def _keeps_otherwise(spec: TopicSpec, state: TopicState) -> bool:
 
 async def _describe(client: AIOKafkaAdminClient, topics: Sequence[TopicSpec]) -> dict[str, TopicState]:
     names = sorted({spec.name for spec in topics})
-    return _states(await _await_leaders(client, names), await _settings(client, names))
+    return _states(await _await_leaders(client, names), await _await_settings(client, names))
+
+
+async def _await_settings(client: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return the topics' settings. The brokers of a cluster learn of a new topic one after another: those that do not
+    know it yet are asked again.
+    """
+    deadline = asyncio.get_running_loop().time() + VISIBLE_WITHIN_S
+    while True:
+        try:
+            return await _settings(client, names)
+        except UnknownTopicOrPartitionError:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(0.05)
 
 
 async def _settings(client: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -10,12 +10,23 @@ from pathlib import Path
 from typing import Self
 
 from aiokafka.admin import AIOKafkaAdminClient
+from tests.support.waiting import eventually
 
 from endpoint_analytics.infra.local.kafka.process import KafkaProcess
 from endpoint_analytics.infra.local.kafka.storage import new_cluster_id
 from endpoint_analytics.infra.local.system.port import free_port
 
 HOST = "127.0.0.1"
+
+
+async def _known(server: str) -> int:
+    """Return how many brokers are in the metadata of one."""
+    client = AIOKafkaAdminClient(bootstrap_servers=server)
+    await client.start()
+    try:
+        return len((await client.describe_cluster())["brokers"])
+    finally:
+        await client.close()
 
 
 class Cluster:
@@ -55,8 +66,15 @@ class Cluster:
         return ",".join(broker.bootstrap_servers for broker in self.brokers)
 
     def start(self) -> None:
-        """Start all in parallel: none answers before a majority runs."""
+        """Start all in parallel, since none answers before a majority runs; returns once each knows all others."""
         self._each(KafkaProcess.start)
+        for broker in self.brokers:
+            eventually(
+                lambda broker=broker: asyncio.run(_known(broker.bootstrap_servers)),  # type: ignore[misc]
+                lambda known: known == len(self.brokers),
+                30,
+                f"brokers that {broker.bootstrap_servers} knows",
+            )
 
     def stop(self) -> None:
         self._each(KafkaProcess.stop)
