@@ -65,16 +65,16 @@ check: $(READY) $(PAGE) ## lint, and check types
 	@$(BIN)/python build_page.py check
 
 test: check ## lint, check types, and run the tests with a real Kafka and a real ClickHouse engine
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-unit: $(READY) ## run the tests that start no process and open no connection (under two minutes)
-	@$(BIN)/python -m pytest -p tests.support.unit -n 2 --dist loadfile --no-loadscope-reorder -q
+	@$(BIN)/python -m pytest -p tests.support.unit -n 2 --dist loadfile -q
 
 coverage: $(READY) ## report the branch coverage of the unit tests, per file
-	@$(BIN)/python -m pytest -p tests.support.unit -n 2 --dist loadfile --no-loadscope-reorder -q --cov --cov-branch --cov-report=term
+	@$(BIN)/python -m pytest -p tests.support.unit -n 2 --dist loadfile -q --cov --cov-branch --cov-report=term
 
 test-slow: $(READY) $(PAGE) ## run the slow tests that `make test` skips: three brokers, full disks, faults in every variant
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow --ignore tests/agents/kubernetes/real
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m slow --ignore tests/agents/kubernetes/real
 
 test-shards: $(READY) ## run tests of the store, of its readers and of a worker on two shards of ClickHouse
 	@$(BIN)/python -m pytest -p tests.support.two_shards tests/pipeline/store tests/pipeline/serve/test_namespace_scrape.py \

@@ -215,6 +215,7 @@ def test_the_chain_runs_from_the_wheel(whole_environment, agent_environment, tmp
     check_chain(whole_environment, agent_environment, tmp_path)
 
 
+@pytest.mark.slow  # the wheel is built from it, and runs in every run
 @pytest.mark.whole
 def test_the_chain_runs_from_the_source_distribution(
     whole_environment, agent_environment, artefacts, tmp_path

@@ -258,7 +258,7 @@ PARTS = {
     "ClickHouse": lambda stack: stack.clickhouse.pid,
     "query service": lambda stack: stack.serve.pid,
 }
-SLOW = ("Kafka", "query service")
+SLOW = ("ClickHouse", "Kafka", "query service")
 STILL_ANSWERING = {"query service": ("sql",)}
 """Outlets that continue: SQL does not go through the query service."""
 
