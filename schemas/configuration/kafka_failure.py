@@ -108,20 +108,18 @@ async def find_unreadable(
 
     Returns no lines if Kafka does not answer. A consumer continues without such topics, so nothing else reports them.
     """
-    for server in config.servers:
-        with suppress(KafkaError, OSError, TimeoutError):
-            connection = await _connect(server, config, ssl_context, PROBE_WITHIN_S)
-            try:
-                metadata = await connection.send(
-                    MetadataRequest(list(topics), allow_auto_topic_creation=False)
-                )
-                coordinator = await connection.send(FindCoordinatorRequest(group, _GROUP))
-            finally:
-                connection.close()
-            errors = [for_code(topic[0])(topic[1]) for topic in metadata.topics if topic[0]]
-            errors.append(for_code(coordinator.error_code)(group))
-            return [said for error in errors if (said := explain_refusal(error, config))]
-    return []
+    answers = await _ask(
+        config,
+        ssl_context,
+        MetadataRequest(list(topics), allow_auto_topic_creation=False),
+        FindCoordinatorRequest(group, _GROUP),
+    )
+    if not answers:
+        return []
+    metadata, coordinator = answers
+    errors = [for_code(topic[0])(topic[1]) for topic in metadata.topics if topic[0]]
+    errors.append(for_code(coordinator.error_code)(group))
+    return [said for error in errors if (said := explain_refusal(error, config))]
 
 
 async def find_unwritable(
@@ -136,20 +134,25 @@ async def find_unwritable(
     builder.append(0, 0, None, b"", [])
     sent = [(_NO_PARTITION, bytes(builder.build()))]
     request = ProduceRequest(None, 1, int(PROBE_WITHIN_S * 1000), [(topic, sent) for topic in topics])
+    return sorted(
+        said
+        for answer in await _ask(config, ssl_context, request)
+        for topic, partitions in answer.topics
+        for partition in partitions
+        if for_code(partition[1]) is TopicAuthorizationFailedError
+        and (said := explain_refusal(TopicAuthorizationFailedError(topic), config))
+    )
+
+
+async def _ask(config: KafkaConfig, ssl_context: ssl.SSLContext | None, *requests: Any) -> list[Any]:
+    """Return the answers of the first broker that gives them all; none if no broker does."""
     for server in config.servers:
         with suppress(KafkaError, OSError, TimeoutError):
             connection = await _connect(server, config, ssl_context, PROBE_WITHIN_S)
             try:
-                answer = await connection.send(request)
+                return [await connection.send(request) for request in requests]
             finally:
                 connection.close()
-            return sorted(
-                said
-                for topic, partitions in answer.topics
-                for partition in partitions
-                if for_code(partition[1]) is TopicAuthorizationFailedError
-                and (said := explain_refusal(TopicAuthorizationFailedError(topic), config))
-            )
     return []
 
 

@@ -10,6 +10,7 @@ from tests.pipeline.serve.api.executor import ClientExecutor
 from tests.pipeline.serve.api.traffic import exact_quantile, make_requests, window_rows
 from tests.pipeline.store.rows import boot, event, hardware, insert
 
+from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.loss_counts import count_losses
 from endpoint_analytics.pipeline.store.rollup import read_states, roll_up
 
@@ -22,8 +23,6 @@ BOOTS = (("r1", "b1"), ("r1", "b2"), ("r2", "b3"), ("unassigned", "b4"))
 @pytest.fixture(scope="module")
 def requests(config):
     """Fifteen minutes of requests; all minutes are rolled up, then the roller is set back to the middle."""
-    from endpoint_analytics.pipeline.store.connect import connect
-
     client = connect(config)
     made = make_requests(BOOTS, FROM_S, TO_S, 3, random.Random(7))
     covered = [(replica, each, window) for replica, each in BOOTS for window in range(FROM_S, TO_S, 10)]

@@ -4,8 +4,10 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.pipeline.serve.api.executor import ClientExecutor
 from tests.pipeline.store.rows import boot, event, insert, progress, setting
 
+from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.endpoint_metrics import (
     MetricsSettings,
     read_endpoint_metrics,
@@ -21,18 +23,8 @@ DAY_S = 86_400.0
 WEEK_S = 7 * DAY_S
 
 
-class Reader:
-    def __init__(self, client):
-        self._client = client
-
-    async def read(self, sql, parameters):
-        return self._client.query(sql, parameters=dict(parameters)).result_rows
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _rows(config):
-    from endpoint_analytics.pipeline.store.connect import connect
-
     client = connect(config)
     for namespace in ("acme", "other"):
         of = {"namespace": namespace}
@@ -62,7 +54,7 @@ EXPECTED = {"live", "weekend", "left-and-back", "waits", "set"}
 
 def listed(client, scope, now=NOW):
     async def read():
-        reader = Reader(client)
+        reader = ClientExecutor(client)
         return await read_listed(reader, scope, await read_progress(reader), Presence(), now)
 
     return asyncio.run(read())
@@ -75,7 +67,7 @@ def test_who_is_silent_for_a_week_has_left(client):
 
 
 def test_the_figures_of_many_are_those_that_have_not_left(client):
-    reader, settings = Reader(client), MetricsSettings()
+    reader, settings = ClientExecutor(client), MetricsSettings()
     found = asyncio.run(read_metrics(reader, Scope("acme"), NOW, settings)).endpoints
     assert {key.endpoint for key in found} == EXPECTED
     assert asyncio.run(read_metrics(reader, Scope("nobody"), NOW, settings)).endpoints == {}

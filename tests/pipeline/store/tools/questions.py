@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+VIEWS = (
+    "requests",
+    "statuses",
+    "latencies",
+    "latency_quantiles",
+    "replicas",
+    "hardware",
+    "engines",
+    "losses",
+)
+
 QUESTIONS = {
     "arrived": "SELECT sum(arrived) FROM {db}.requests",
     "failed": "SELECT sum(status_5xx) FROM {db}.requests",

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from tests.pipeline.serve.api.traffic import exact_quantile
-from tests.pipeline.store.tools.conftest import VIEWS, Known
-from tests.pipeline.store.tools.questions import QUESTIONS
+from tests.pipeline.store.tools.conftest import Known
+from tests.pipeline.store.tools.questions import QUESTIONS, VIEWS
 from tests.support.judges import cargo_program, go_program, node, node_packages, virtual_environment
 
 HERE = Path(__file__).parent

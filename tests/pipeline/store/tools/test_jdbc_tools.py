@@ -6,7 +6,8 @@ import os
 import sys
 
 import pytest
-from tests.pipeline.store.tools.conftest import VIEWS, Known
+from tests.pipeline.store.tools.conftest import Known
+from tests.pipeline.store.tools.questions import VIEWS
 from tests.support.judges import maven_jars, python_package
 
 JPYPE = "jpype1==1.7.1"
