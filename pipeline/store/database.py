@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
@@ -19,6 +20,8 @@ from endpoint_analytics.pipeline.store.errors import StoreError, StoreUnreachabl
 from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
 
 log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 QUERY_TIMEOUT_S = 5.0
 CONCURRENT_QUERIES = 16
@@ -57,11 +60,15 @@ class Database:
         """Return the query's rows; raises StoreError. Takes at most QUERY_TIMEOUT_S."""
         return await self._counted(self._read(sql, parameters))
 
+    async def read_binary(self, sql: str, parameters: Mapping[str, Any]) -> bytes:
+        """Return the query's rows in RowBinary format; otherwise as `read`."""
+        return await self._counted(self._read_binary(sql, parameters))
+
     async def write(self, sql: str, parameters: Mapping[str, Any]) -> None:
         """Run the statement, within QUERY_TIMEOUT_S; raises StoreError: then it may or may not have been executed."""
         await self._counted(self._read(sql, parameters))
 
-    async def _counted(self, query: Awaitable[Sequence[Sequence[Any]]]) -> Sequence[Sequence[Any]]:
+    async def _counted(self, query: Awaitable[_T]) -> _T:
         self.counts.queries += 1
         try:
             rows = await query
@@ -77,10 +84,21 @@ class Database:
         return rows
 
     async def _read(self, sql: str, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        async with self._limited() as client:
+            return (await client.query(sql, parameters=dict(parameters))).result_rows
+
+    async def _read_binary(self, sql: str, parameters: Mapping[str, Any]) -> bytes:
+        # Or else a query that fails half-way has sent its status and some of the rows before.
+        settings = {"wait_end_of_query": 1}
+        async with self._limited() as client:
+            return await client.raw_query(sql, dict(parameters), settings, fmt="RowBinary")
+
+    @asynccontextmanager
+    async def _limited(self) -> AsyncIterator[AsyncClient]:
+        """Yield the client for one query; raises StoreError if that fails or takes too long."""
         try:
             async with asyncio.timeout(QUERY_TIMEOUT_S), self._slots:
-                client = await self._connected()
-                result = await client.query(sql, parameters=dict(parameters))
+                yield await self._connected()
         except TimeoutError as error:
             raise StoreUnreachableError(
                 f"ClickHouse at {self._config.url} did not answer within {QUERY_TIMEOUT_S:g} s: "
@@ -88,7 +106,6 @@ class Database:
             ) from error
         except (ClickHouseError, OSError) as error:
             raise store_error(error, self._config.url, self._config.database) from error
-        return result.result_rows
 
     async def _connected(self) -> AsyncClient:
         if self._client is None:

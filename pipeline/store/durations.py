@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 Phase = Literal["latency", "ttfb"]
 PHASES: tuple[Phase, ...] = ("latency", "ttfb")
 
+BUCKET, COUNT = np.dtype("<u2"), np.dtype("<u8")
+"""As they are stored."""
 
-class Durations(NamedTuple):
-    """Durations by bucket of the sketch (ascending), and their sum."""
 
-    buckets: Sequence[int] = ()
-    counts: Sequence[int] = ()
+@dataclass(frozen=True, slots=True, eq=False)
+class Durations:
+    """Durations by bucket of the sketch, and their sum.
+
+    As they are read, a bucket may come several times and in any order; `merge` returns each once, ascending.
+    """
+
+    buckets: NDArray[np.uint16]
+    counts: NDArray[np.uint64]
     sum_us: int = 0
 
     @property
     def total(self) -> int:
         """Return the number of durations."""
-        return sum(self.counts)
+        return int(self.counts.sum())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Durations) and self._values() == other._values()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _values(self) -> tuple[Any, ...]:
+        return self.buckets.tolist(), self.counts.tolist(), self.sum_us
 
 
-NO_DURATIONS = Durations()
+NO_DURATIONS = Durations(np.zeros(0, BUCKET), np.zeros(0, COUNT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +53,16 @@ class ReplicaHistograms:
 
 
 def merge(parts: Iterable[Durations]) -> Durations:
-    """Return the durations of all parts."""
-    filled = [part for part in parts if part.buckets]
-    if len(filled) < 2:
-        return filled[0] if filled else NO_DURATIONS
-    found = dict(zip(filled[0].buckets, filled[0].counts, strict=True))
-    for part in filled[1:]:
-        for bucket, count in zip(part.buckets, part.counts, strict=True):
-            found[bucket] = found.get(bucket, 0) + count
-    buckets = sorted(found)
-    return Durations(
-        array("H", buckets),
-        array("Q", [found[bucket] for bucket in buckets]),
-        sum(part.sum_us for part in filled),
-    )
+    """Return the durations of all parts, each bucket once, ascending."""
+    filled = [part for part in parts if part.buckets.size]
+    if not filled:
+        return NO_DURATIONS
+    if len(filled) == 1:
+        buckets, counts = filled[0].buckets, filled[0].counts
+    else:
+        buckets = np.concatenate([part.buckets for part in filled])
+        counts = np.concatenate([part.counts for part in filled])
+    # As floating-point numbers, which are exact up to 2^53.
+    sums = np.bincount(buckets, weights=counts)
+    found = np.flatnonzero(sums)
+    return Durations(found.astype(BUCKET), sums[found].astype(COUNT), sum(part.sum_us for part in filled))

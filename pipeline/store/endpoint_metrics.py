@@ -131,7 +131,6 @@ FROM hardware_windows
 WHERE WHOSE
     AND window_start >= {samples_from:DateTime('UTC')} AND metric IN {metrics:Array(String)}
 GROUP BY namespace, endpoint, replica_id, metric, device
-ORDER BY namespace, endpoint, replica_id, metric, device
 """
 
 # The serving engines' own metrics; agents may be configured to send metrics that are not listed here.
@@ -141,7 +140,6 @@ FROM engine_windows
 WHERE WHOSE
     AND window_start >= {samples_from:DateTime('UTC')}
 GROUP BY namespace, endpoint, replica_id, metric
-ORDER BY namespace, endpoint, replica_id, metric
 """
 
 _EXPORTED = [metric.name for metric in HARDWARE_METRICS if metric.family]

@@ -87,8 +87,7 @@ class EventsRow(NamedTuple):
         return StateReport(self.state, self.at, self.partition)
 
 
-@dataclass(frozen=True, slots=True)
-class NewestSample:
+class NewestSample(NamedTuple):
     """The newest sample of a metric; `device` is empty for the replica itself."""
 
     metric: str
@@ -308,9 +307,10 @@ def oldest_sample_at(boots: Iterable[Row], now: datetime, presence: Presence) ->
 def _current_samples(
     rows: Iterable[Row], heard_of: Mapping[str, tuple[datetime, datetime]], now: datetime, presence: Presence
 ) -> dict[str, tuple[NewestSample, ...]]:
-    """Return the current samples: from a live agent, and not much older than its newest batch.
+    """Return the current samples by replica: from a live agent, and not much older than its newest batch.
 
-    `heard_of` has, for each replica, when the broker appended the newest batch of samples, and that batch's end.
+    They are in the order of metrics and devices. `heard_of` has, for each replica, when the broker appended the newest
+    batch of samples, and that batch's end.
     """
     samples: dict[str, list[NewestSample]] = {}
     for replica_id, metric, device, value, at in rows:
@@ -319,4 +319,4 @@ def _current_samples(
             continue
         if at >= heard[1] - presence.heartbeat:
             samples.setdefault(replica_id, []).append(NewestSample(metric, device, value))
-    return {replica_id: tuple(found) for replica_id, found in samples.items()}
+    return {replica_id: tuple(sorted(found)) for replica_id, found in samples.items()}

@@ -11,13 +11,14 @@ if that is shorter), as readers of counters expect.
 from __future__ import annotations
 
 import asyncio
-from array import array
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from endpoint_analytics.pipeline.store.durations import (
+    BUCKET,
+    COUNT,
     NO_DURATIONS,
     PHASES,
     Durations,
@@ -36,7 +37,7 @@ from endpoint_analytics.pipeline.store.histogram_pieces import (
 )
 from endpoint_analytics.pipeline.store.histogram_sql import NAMED, NOT_ROLLED_UP, durations_sql, revisions_sql
 from endpoint_analytics.pipeline.store.query_group import query_group
-from endpoint_analytics.pipeline.store.reader import Reader, Row
+from endpoint_analytics.pipeline.store.reader import BinaryReader, Row
 from endpoint_analytics.pipeline.store.rollup_levels import (
     HOUR,
     MINUTE,
@@ -44,6 +45,7 @@ from endpoint_analytics.pipeline.store.rollup_levels import (
     RollupLevel,
     RollupProgress,
 )
+from endpoint_analytics.pipeline.store.row_binary import RowBinary
 from endpoint_analytics.pipeline.store.scope import Key, Scope
 
 MOST_RETURNED = 200
@@ -87,7 +89,7 @@ class _Kept:
             replicas={**self.replicas, **{name: replicas[name] for name in names}},
             found={
                 **{of: durations for of, durations in self.found.items() if of[0] not in names},
-                **{of: durations for of, durations in found.items() if of[0] in names},
+                **{of: merge([durations]) for of, durations in found.items() if of[0] in names},
             },
         )
 
@@ -116,7 +118,7 @@ class _Endpoint:
 class HistogramReader:
     """Reads histograms, and keeps what is settled, for at most `endpoints` endpoints."""
 
-    def __init__(self, reader: Reader, endpoints: int) -> None:
+    def __init__(self, reader: BinaryReader, endpoints: int) -> None:
         self._reader = reader
         self._bound = endpoints
         self._endpoints: OrderedDict[Key, _Endpoint] = OrderedDict()
@@ -197,7 +199,7 @@ class _Step(NamedTuple):
 class _Reading:
     """One reading of endpoints that have the same boundaries."""
 
-    reader: Reader
+    reader: BinaryReader
     scope: Scope
     shown: Mapping[Key, Replicas]
     heard_from: HeardFrom
@@ -363,7 +365,9 @@ class _Reading:
                 sql.replace("WHOSE", f"WHOSE AND {NAMED}", 1),
                 parameters | {"names": sorted(only)},
             )
-        return await asyncio.to_thread(parse_durations, await self.reader.read(scope.sql(sql), parameters))
+        return await asyncio.to_thread(
+            parse_durations, await self.reader.read_binary(scope.sql(sql), parameters)
+        )
 
     def _all_histograms(
         self, newest: Mapping[tuple[Key, int], _Found], unknown: Collection[Key]
@@ -396,13 +400,14 @@ class _Reading:
         }
 
 
-def parse_durations(rows: Iterable[Row]) -> dict[tuple[Key, int], _Found]:
+def parse_durations(rows: bytes) -> dict[tuple[Key, int], _Found]:
     """Return the durations by endpoint and piece, then by replica and phase."""
     found: defaultdict[tuple[Key, int], _Found] = defaultdict(dict)
-    for namespace, endpoint, replica, piece, latency, latency_sum_us, ttfb, ttfb_sum_us in rows:
-        of_piece = found[Key(namespace, endpoint), piece]
-        for phase, (buckets, counts), sum_us in zip(
-            PHASES, (latency, ttfb), (latency_sum_us, ttfb_sum_us), strict=True
-        ):
-            of_piece[replica, phase] = Durations(array("H", buckets), array("Q", counts), sum_us)
+    values = RowBinary(rows)
+    while values.has_more:
+        key, replica, piece = Key(values.string(), values.string()), values.string(), values.integer(4)
+        for phase in PHASES:
+            found[key, piece][replica, phase] = Durations(
+                values.array(BUCKET), values.array(COUNT), values.integer(8)
+            )
     return found

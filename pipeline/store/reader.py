@@ -14,3 +14,11 @@ class Reader(Protocol):
     async def read(self, sql: str, parameters: Mapping[str, Any]) -> Sequence[Row]:
         """Return the rows; raises StoreError."""
         ...
+
+
+class BinaryReader(Reader, Protocol):
+    """A reader that also returns rows as bytes, for `row_binary`."""
+
+    async def read_binary(self, sql: str, parameters: Mapping[str, Any]) -> bytes:
+        """Return the rows in ClickHouse's RowBinary format; raises StoreError."""
+        ...

@@ -40,13 +40,12 @@ FROM
 (
     SELECT namespace, endpoint, replica_id, metric,
         (toInt64(toUnixTimestamp(window_start)) + 10) * 1000000 AS end_us,
-        max(toUnixTimestamp64Micro(last_at)) AS newest_us,
-        argMax(sum, version) AS total, toFloat64(argMax(samples, version)) AS count
-    FROM hardware_windows
+        toUnixTimestamp64Micro(last_at) AS newest_us,
+        sum AS total, toFloat64(samples) AS count
+    FROM hardware_windows FINAL
     WHERE window_start >= toDateTime({at:DateTime64(3, 'UTC')}, 'UTC') - INTERVAL 130 SECOND
         AND metric IN ('cpu_percent', 'memory_used_bytes', 'memory_limit_bytes', 'gpu_percent',
             'gpu_memory_used_bytes', 'gpu_memory_total_bytes')
-    GROUP BY namespace, endpoint, replica_id, metric, window_start, device, boot_id, partition, chunk
 )
 GROUP BY namespace, endpoint, replica_id, metric
 COMMENT 'Means over the last 60 s that each replica reported, of all its devices together';

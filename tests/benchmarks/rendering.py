@@ -22,6 +22,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest as peer_text
 from prometheus_client.metrics_core import Metric
@@ -36,7 +37,7 @@ from endpoint_analytics.pipeline.exposition.families import Histogram, MetricFam
 from endpoint_analytics.pipeline.exposition.numbers import number_text
 from endpoint_analytics.pipeline.serve.scrape.endpoint_families import endpoint_families
 from endpoint_analytics.pipeline.store.connect import Client, connect
-from endpoint_analytics.pipeline.store.durations import Durations, ReplicaHistograms
+from endpoint_analytics.pipeline.store.durations import BUCKET, COUNT, Durations, ReplicaHistograms
 from endpoint_analytics.pipeline.store.endpoint_numbers import (
     DurationSummary,
     EndpointMetrics,
@@ -133,7 +134,7 @@ def _parsed(text: bytes) -> set[tuple[str, tuple[tuple[str, str], ...], float]]:
 def render_benchmark() -> None:
     """Print the microseconds per rendering, ours and the peer's, and their ratio."""
     metrics = endpoint_metrics()
-    durations = Durations(tuple(range(1100, 1250)), tuple(range(1000, 1150)), 10**12)
+    durations = Durations(np.arange(1100, 1250, dtype=BUCKET), np.arange(1000, 1150, dtype=COUNT), 10**12)
     histograms = {
         each.replica_id: ReplicaHistograms(0, {"latency": durations, "ttfb": durations})
         for each in metrics.replicas

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
 from tests.faults.rig import Parts, Rig
 from tests.support.waiting import eventually
 
@@ -55,6 +56,7 @@ def analysts(parts: Parts, number: int) -> Iterator[Counter[int]]:
             thread.join(150)
 
 
+@pytest.mark.slow
 def test_rows_are_stored_exactly_beside_analysts_without_measure(rig: Rig) -> None:
     worker = rig.worker()
     with analysts(rig.parts, 24) as statuses:

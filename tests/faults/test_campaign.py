@@ -11,6 +11,7 @@ from tests.faults.rig import Parts
 SEED = int(os.environ.get("SEED", "7"))
 
 
+@pytest.mark.slow
 def test_a_short_campaign(parts: Parts) -> None:
     row, faults = play(parts, SEED, 12)
     assert faults.total() > 2

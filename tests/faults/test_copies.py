@@ -90,6 +90,7 @@ time.sleep(3600)
 """
 
 
+@pytest.mark.slow
 def test_an_agent_copied_while_it_runs(rig: Rig) -> None:
     rig.worker()
     directory = rig.parts.directory / f"{rig.name}-agents"

@@ -74,6 +74,7 @@ def test_connections_of_the_worker_are_cut(rig: Rig) -> None:
         rig.verify("the worker's connections to Kafka cut")
 
 
+@pytest.mark.slow
 def test_topics_that_the_worker_cannot_see_yet(parts: Parts) -> None:
     """A restarted broker lists its topics a little later. Faust assigns nothing at first and must look again."""
     parts.repair()
@@ -110,6 +111,7 @@ print("totals", snapshot.boot_id, msgspec.json.encode(snapshot.totals).decode(),
 """
 
 
+@pytest.mark.slow
 def test_unreachable_from_one_agent(rig: Rig) -> None:
     """Its batches wait in the agent and arrive later; others are not affected."""
     rig.worker()

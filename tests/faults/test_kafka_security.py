@@ -134,6 +134,7 @@ def test_agents_and_worker_are_exact_through_it(secure: SecureKafka, secure_part
         rig.close()
 
 
+@pytest.mark.slow
 def test_every_other_part_goes_through_it(secure: SecureKafka, secure_parts: Parts, tmp_path: Path) -> None:
     """The parts that create topics, set limits, send spooled batches, read back, and send signals."""
     rig = Rig(secure_parts, "every-part", topics=False, kafka=secure.config("SECURE"))
@@ -263,6 +264,7 @@ def test_who_may_write_is_found_without_writing(secure: SecureKafka, secure_part
         rig.close()
 
 
+@pytest.mark.slow
 def test_rights_that_are_missing_are_named(secure: SecureKafka, secure_parts: Parts, tmp_path: Path) -> None:
     rig = Rig(secure_parts, "no-rights", partitions=2)
     nobody = replace(secure.config("SECURE", username="nobody", password="nothing"), topic_prefix=rig.name)

@@ -17,6 +17,7 @@ from endpoint_analytics.schemas.topics import REQUESTS
 TRAFFIC = {"rate": 8.0, "duplicates": 0.1, "gaps": 0.02, "late": 0.05, "restarts": 0.05, "hardware": True}
 
 
+@pytest.mark.slow
 def test_offsets_reset_to_the_beginning(rig: Rig) -> None:
     worker = rig.worker()
     rig.send_steadily(6, **TRAFFIC).join()
@@ -95,6 +96,7 @@ async def _in_transactions(fleet: Fleet, rounds: int, servers: str, name: str) -
     fleet.truth.uncertain += sender.uncertain
 
 
+@pytest.mark.slow
 def test_holes_of_transactions(rig: Rig) -> None:
     """Markers have offsets that no reader sees; batches of aborted transactions are resent by honest senders."""
     worker = rig.worker()
@@ -154,6 +156,7 @@ def test_commits_are_where_chunks_begin(rig: Rig) -> None:
     assert seen <= {(partition, chunk) for partition, chunk, _ in chunks} | ends
 
 
+@pytest.mark.slow
 def test_an_idle_chunk_is_committed_and_the_brokers_clock_steps_back(rig: Rig) -> None:
     """Read messages are committed although nothing follows. If the next message's time still lies within that chunk, it
     is counted into it: by the same worker, by one that starts there, and by one that rereads everything."""

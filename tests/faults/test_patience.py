@@ -13,6 +13,7 @@ from tests.faults.rig import Rig, pause
 TRAFFIC = {"rate": 8.0, "duplicates": 0.05, "hardware": True}
 
 
+@pytest.mark.slow
 def test_what_is_slow_is_waited_for(rig: Rig) -> None:
     """A worker whose inserts take 3 s each needs longer than the stall timeout, but is exact in the end."""
     rig.stalled_after_s = rig.lost_after_s = 8

@@ -47,6 +47,7 @@ def trim(rig: Rig, before: dict[int, int]) -> None:
     asyncio.run(delete())
 
 
+@pytest.mark.slow
 def test_the_head_of_the_log_is_gone_and_offsets_are_reset(rig: Rig) -> None:
     """The log begins within a stored chunk, the rest of which must not be counted into another chunk."""
     worker = rig.worker()
@@ -184,6 +185,7 @@ def partition_of(key: bytes, partitions: int) -> int:
     return DefaultPartitioner()(key, list(range(partitions)), list(range(partitions)))
 
 
+@pytest.mark.slow
 def test_a_rejected_topic_that_is_missing_stops_nothing(parts: Parts) -> None:
     """Unusable messages are still in the table, and the worker reports what is wrong."""
     parts.repair()
@@ -317,6 +319,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_an_agent_killed_in_an_outage_and_its_spool_replayed_twice(rig: Rig) -> None:
     """Everything recorded up to a second before its death is counted once; so are the batches its successors resend."""
     rig.worker()

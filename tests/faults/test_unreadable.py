@@ -112,6 +112,7 @@ def unreadable(rig: Rig, faults: dict[str, Callable[[bytes], bytes]], fault: str
     rig.verify(f"{fault}, and the log replayed", rejected=Counter(unreadable_batch=len(faults)))
 
 
+@pytest.mark.slow
 def test_batches_that_a_disk_and_a_bad_packer_spoilt(parts: Parts) -> None:
     """A flipped bit, noise with a valid checksum, an unknown codec, a truncated frame, and a decompression bomb."""
     parts.repair()

@@ -14,6 +14,7 @@ TRAFFIC = {"rate": 8.0, "duplicates": 0.05, "gaps": 0.02, "late": 0.03, "restart
 DYNAMIC = pytest.param(False, marks=pytest.mark.slow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("static", [True, DYNAMIC], ids=["static", "dynamic"])
 def test_a_zombie_wakes_beside_its_heir(rig: Rig, static: bool) -> None:
     zombie = rig.worker("worker-1", static=static)

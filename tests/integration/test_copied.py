@@ -103,6 +103,7 @@ def answer(stack: Stack, query: str) -> dict:
         connection.close()
 
 
+@pytest.mark.slow
 def test_a_snapshot_restored_ten_times(stack: Stack) -> None:
     directory = stack.directory / "agents"
     with copied(stack):

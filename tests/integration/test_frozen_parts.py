@@ -263,7 +263,8 @@ STILL_ANSWERING = {"query service": ("sql",)}
 """Outlets that continue: SQL does not go through the query service."""
 
 
-@pytest.mark.parametrize("seconds", [LATE_S, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [LATE_S, 60])
 @pytest.mark.parametrize(
     "part", [pytest.param(part, marks=[pytest.mark.slow] if part in SLOW else []) for part in PARTS]
 )

@@ -38,6 +38,7 @@ def losses(stack: Stack) -> list[dict]:
         connection.close()
 
 
+@pytest.mark.slow
 def test_what_overflowed_while_kafka_was_away(stack) -> None:
     replica = Replica(stack, ENDPOINT, REPLICA, NAMESPACE)
     replica.child.environment = {**replica.child.environment, "ENDPOINT_ANALYTICS_OUTBOX_BATCHES": "3"}

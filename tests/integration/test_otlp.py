@@ -152,7 +152,9 @@ def duration_us(span: dict) -> int:
     return round((end - start).total_seconds() * 1e6)
 
 
-@pytest.mark.parametrize("conventions", ["", "http"], ids=["old", "stable"])
+@pytest.mark.parametrize(
+    "conventions", [pytest.param("", marks=pytest.mark.slow, id="old"), pytest.param("http", id="stable")]
+)
 def test_counts_and_quantiles_are_those_of_the_spans(stack: Stack, tmp_path: Path, conventions: str) -> None:
     chance, name = random.Random(5), f"shop-{conventions or 'old'}"
     receiver, port = start_receiver(stack, name, "--exclude-paths", "/health")

@@ -104,6 +104,7 @@ def flood(stack: Stack, partition: int) -> None:
         other.submit(asyncio.run, send()).result()
 
 
+@pytest.mark.slow
 def test_a_flood_of_unusable_messages_on_one_partition(ways: Ways) -> None:
     stack = ways.stack
     replica = Replica(stack, ENDPOINT, REPLICA, NAMESPACE).start()

@@ -24,7 +24,7 @@ from endpoint_analytics.pipeline.store.endpoint_metrics import MetricsSettings, 
 from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.histograms import HistogramReader
 from endpoint_analytics.pipeline.store.query_group import query_group
-from endpoint_analytics.pipeline.store.reader import Reader
+from endpoint_analytics.pipeline.store.reader import BinaryReader
 from endpoint_analytics.pipeline.store.rollup_levels import RollupProgress
 from endpoint_analytics.pipeline.store.scope import Key, Scope
 from endpoint_analytics.pipeline.store.shared_cache import Outcome, SharedCache
@@ -113,7 +113,7 @@ class Scrapes:
 
     def __init__(
         self,
-        reader: Reader,
+        reader: BinaryReader,
         settings: MetricsSettings,
         progress: Callable[[], Awaitable[RollupProgress]],
         *,

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Callable
 
+import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from tests.support.waiting import until
 
@@ -115,7 +116,9 @@ def test_each_start_is_another_boot(kafka_config, make_config):
         agent.start()
         agent.stop()
     batches = read_batches(kafka_config)
-    assert [(batch.boot_id, batch.seq) for batch in batches] == [(agent.boot_id, 0) for agent in agents]
+    # A second batch follows where starting and stopping takes longer than a second.
+    assert list(dict.fromkeys(batch.boot_id for batch in batches)) == [agent.boot_id for agent in agents]
+    assert [batch.boot_id for batch in batches if batch.seq == 0] == [agent.boot_id for agent in agents]
 
 
 def test_a_batch_too_large_for_the_broker_is_dropped_and_counted(kafka, make_config):
@@ -159,6 +162,7 @@ def test_topics_that_are_made_later(kafka, make_config):
     check_complete(read_batches(config), agent)
 
 
+@pytest.mark.slow
 def test_kafka_away_at_the_start_then_killed_and_started_again(tmp_path, make_config):
     """Two agents run through it, one with a spool: neither loses, changes or reorders anything."""
     broker = KafkaProcess(tmp_path / "kafka", port=free_port("127.0.0.1"))

@@ -151,6 +151,7 @@ def test_a_user_who_may_only_read(stack, doctor):
     assert "max_execution_time is readonly => use a user that may write" in said(findings)
 
 
+@pytest.mark.slow
 def test_no_worker_reads(stack, doctor):
     os.kill(stack.worker.pid, signal.SIGSTOP)
     try:

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from array import array
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,7 +15,7 @@ from tests.pipeline.store.rows import boot, insert, text
 
 from endpoint_analytics.pipeline.core.sketch import buckets_of
 from endpoint_analytics.pipeline.store.connect import connect
-from endpoint_analytics.pipeline.store.durations import Durations, merge
+from endpoint_analytics.pipeline.store.durations import BUCKET, COUNT, NO_DURATIONS, Durations, merge
 from endpoint_analytics.pipeline.store.endpoint_metrics import HeardFrom
 from endpoint_analytics.pipeline.store.histogram_pieces import (
     FURTHEST_BEHIND_S,
@@ -34,18 +33,18 @@ BEGIN_S = NOW_S // 3600 * 3600 - 5 * 3600
 BOOTS = [("r1", "b1"), ("r1", "b2"), ("r2", "b3"), ("r3", "b4")]
 
 
-class CountingReader:
+class CountingReader(ClientExecutor):
     def __init__(self, client) -> None:
-        self._client = client
+        super().__init__(client)
         self.asked: Counter[str] = Counter()
         self.named: list[tuple[str, ...]] = []
 
-    async def read(self, sql, parameters):
+    async def read_binary(self, sql, parameters):
         self.named.append(tuple(parameters.get("names", ())))
         for table in ("request_hours", "request_minutes", "request_windows"):
             if f"FROM {table} FINAL" in sql:
                 self.asked[table] += 1
-        return self._client.query(sql, parameters=dict(parameters)).result_rows
+        return await super().read_binary(sql, parameters)
 
 
 class SlowReader(CountingReader):
@@ -54,6 +53,10 @@ class SlowReader(CountingReader):
     async def read(self, sql, parameters):
         await asyncio.sleep(0)
         return await super().read(sql, parameters)
+
+    async def read_binary(self, sql, parameters):
+        await asyncio.sleep(0)
+        return await super().read_binary(sql, parameters)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +98,7 @@ def truth(made, replica, phase) -> Durations:
 
 
 def durations_of(buckets, counts, sum_us) -> Durations:
-    return Durations(array("H", buckets), array("Q", counts), sum_us)
+    return Durations(np.array(buckets, BUCKET), np.array(counts, COUNT), sum_us)
 
 
 def settled(client) -> RollupProgress:
@@ -329,8 +332,9 @@ def test_it_restarts_at_0():
 
 
 def test_merging_adds_up():
-    assert merge([]) == Durations()
-    parts = [Durations((1, 5), (2, 3), 40), Durations(), Durations((0, 5), (1, 1), 5)]
+    assert merge([]) == NO_DURATIONS
+    parts = [durations_of((1, 5), (2, 3), 40), NO_DURATIONS, durations_of((5, 0, 5), (0, 1, 1), 5)]
     assert merge(parts) == durations_of((0, 1, 5), (1, 2, 4), 45)
     assert merge(parts[:2]) == parts[0]
+    assert merge(parts[2:]) == durations_of((0, 5), (1, 1), 5)
     assert merge(parts).total == 7

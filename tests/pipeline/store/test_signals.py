@@ -590,6 +590,7 @@ def test_sql_says_the_same_of_replicas(filled, signals):
     assert checked > 400
 
 
+@pytest.mark.slow
 def test_every_outlet_judges_alike(filled, signals):
     """The scrape, the list, the page for any range, and the signals: which replicas run, and what they hold."""
     reader, presence = Reader(filled), Presence()

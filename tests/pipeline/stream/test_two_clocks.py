@@ -151,6 +151,7 @@ def start_shifted(stack: Stack, seconds: int) -> Child:
     return worker
 
 
+@pytest.mark.slow
 @pytest.mark.whole
 def test_a_worker_whose_clock_is_ahead_is_late_when_it_stands(tmp_path) -> None:
     """No message ever arrives, so only clocks show how far the log was read."""

@@ -163,6 +163,7 @@ def test_the_documented_number_of_header_fields_is_accepted(impatient):
         assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.slow
 def test_a_slowly_read_answer_is_complete(server):
     """Even if it is the connection's last one: it exceeds the kernel's buffers, and takes 16 s to send."""
     size = 7_900_000
@@ -235,6 +236,7 @@ def test_hostile_text_does_not_block_the_loop(impatient, head, unit):
         assert all(400 <= future.result().status < 600 for future in asked)
 
 
+@pytest.mark.slow
 def test_analysts_kill_queries_in_their_own_waiting_line(impatient):
     analyst, writer = Http(impatient, analyst=True), Http(impatient)
     busy = "KILL QUERY WHERE 0 = (SELECT count() FROM numbers_mt(1000000000000) WHERE NOT ignore(sipHash64(number)))"

@@ -142,7 +142,8 @@ def test_a_port_in_use_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         KafkaProcess(tmp_path, port=port).start()
 
 
-@pytest.mark.parametrize("which", ["port", pytest.param("controller_port", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["port", "controller_port"])
 def test_a_port_that_is_taken_before_the_broker_binds_it_is_another_one_at_the_next_try(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:

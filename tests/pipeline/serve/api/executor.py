@@ -10,5 +10,8 @@ class ClientExecutor:
     async def read(self, sql, parameters):
         return self._client.query(sql, parameters=dict(parameters)).result_rows
 
+    async def read_binary(self, sql, parameters):
+        return self._client.raw_query(sql, dict(parameters), {"wait_end_of_query": 1}, fmt="RowBinary")
+
     async def execute(self, sql, parameters):
         self._client.command(sql, parameters=dict(parameters))

@@ -170,6 +170,7 @@ def test_https_with_a_certificate(secured):
         assert connection.getresponse().read() == b"ok\n"
 
 
+@pytest.mark.slow
 def test_600_handshakes_that_do_not_come_take_it_from_nobody(secured):
     line, client, _ = secured
     port = int(line.rsplit(":", 1)[1])
@@ -251,6 +252,7 @@ def test_a_renewed_certificate_is_read_and_a_broken_one_is_not(tmp_path):
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read_its_answer_is_disconnected(service):
     """Pipelined requests for the page's largest file, whose responses are not read, until the buffers are full."""
     files = [entry for entry in os.scandir(PAGE) if entry.name.endswith(".js")]
