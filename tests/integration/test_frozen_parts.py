@@ -258,16 +258,13 @@ PARTS = {
     "ClickHouse": lambda stack: stack.clickhouse.pid,
     "query service": lambda stack: stack.serve.pid,
 }
-SLOW = ("ClickHouse", "Kafka", "query service")
 STILL_ANSWERING = {"query service": ("sql",)}
 """Outlets that continue: SQL does not go through the query service."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [LATE_S, 60])
-@pytest.mark.parametrize(
-    "part", [pytest.param(part, marks=[pytest.mark.slow] if part in SLOW else []) for part in PARTS]
-)
+@pytest.mark.parametrize("part", PARTS)
 def test_what_is_not_known_is_never_shown_as_none_or_failed(stack, replica, page, part, seconds) -> None:
     watch = Watch(stack)
     shown: list[set[str]] = []
