@@ -48,11 +48,11 @@ def durations_sql(level: RollupLevel) -> str:
     """Return the query for the durations of each replica and piece: buckets with counts, and the sum."""
     columns = _AS_THEY_ARE if level is TEN_SECONDS else _ADDED_UP
     latency, ttfb = (columns.format(phase=phase) for phase in PHASES)
-    return _filled(_DURATIONS.replace("{latency}", latency).replace("{ttfb}", ttfb), level)
+    return _filled(_DURATIONS, level, latency=latency, ttfb=ttfb)
 
 
-def _filled(sql: str, level: RollupLevel) -> str:
-    return sql.format(table=level.requests, piece=_PIECE, in_pieces=_IN_PIECES, shown=_SHOWN)
+def _filled(sql: str, level: RollupLevel, **columns: str) -> str:
+    return sql.format(table=level.requests, piece=_PIECE, in_pieces=_IN_PIECES, shown=_SHOWN, **columns)
 
 
 # Of each endpoint and piece: the newest rollup and the number of windows, of its part before `kept` and of all of it.

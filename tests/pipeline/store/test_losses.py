@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.pipeline.serve.api.executor import ClientExecutor
 from tests.pipeline.store.rows import boot, insert, text
 
 from endpoint_analytics.pipeline.store.loss_counts import LossCounts, count_losses
@@ -11,14 +12,6 @@ from endpoint_analytics.pipeline.store.losses import LostRequests, read_losses
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 NOW_S = NOW.timestamp()
-
-
-class Reader:
-    def __init__(self, client):
-        self._client = client
-
-    async def read(self, sql, parameters):
-        return self._client.query(sql, parameters=dict(parameters)).result_rows
 
 
 def state(endpoint, ago_s, chunk, *, arrived, agent, missing=0, batches=None, **columns):
@@ -41,7 +34,7 @@ def state(endpoint, ago_s, chunk, *, arrived, agent, missing=0, batches=None, **
 @pytest.fixture
 def losses(client):
     def read(endpoint, *, replica="", from_s=NOW_S - 900, to_s=NOW_S):
-        return asyncio.run(read_losses(Reader(client), "acme", endpoint, replica, from_s, to_s))
+        return asyncio.run(read_losses(ClientExecutor(client), "acme", endpoint, replica, from_s, to_s))
 
     return read
 
