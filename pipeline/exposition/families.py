@@ -24,6 +24,7 @@ Labels = tuple[tuple[str, str], ...]
 class Sample(NamedTuple):
     """One line: the family's name plus `suffix`, the labels in order, and the value.
 
+    `labels` are shared with other samples, so that they are formatted once; `own` come after them.
     `created_s`: when a counter or summary started, in seconds since 1970. Only protobuf has it: in text it would be a
     sample of its own, which Prometheus stores as a further series, and which Datadog takes for the counter.
     """
@@ -32,6 +33,7 @@ class Sample(NamedTuple):
     labels: Labels
     value: float
     created_s: float | None = None
+    own: Labels = ()
 
 
 class NativeBuckets(NamedTuple):

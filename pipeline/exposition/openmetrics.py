@@ -33,15 +33,19 @@ def render(families: Iterable[MetricFamily]) -> bytes:
 
 def sample_lines(family: MetricFamily) -> Iterator[str]:
     """Yield the lines of the samples, then those of the histograms; both text formats have the same."""
-    for sample in family.samples:
-        yield f"{family.name}{sample.suffix}{label_text(sample.labels)} {number_text(sample.value)}"
+    name = family.name
+    for suffix, labels, value, _, own in family.samples:
+        of = _text(labels)
+        if own:
+            of = f"{of},{_text(own)}" if of else _text(own)
+        of = f"{{{of}}}" if of else ""
+        yield f"{name}{suffix}{of} {value if type(value) is int else number_text(value)}"
     for histogram in family.histograms:
-        yield from _histogram_lines(family.name, histogram)
+        yield from _histogram_lines(name, histogram)
 
 
 def _histogram_lines(name: str, histogram: Histogram) -> Iterator[str]:
-    """Yield its lines; the labels of all of them are formatted once."""
-    labels = ",".join(map(_pair, histogram.labels))
+    labels = _text(histogram.labels)
     start = f"{name}_bucket{{{labels},le=" if labels else f"{name}_bucket{{le="
     for bound, count in zip(histogram.bounds, histogram.cumulative, strict=True):
         yield f'{start}"{bound}"}} {count}'
@@ -61,12 +65,7 @@ def needs_escape(text: str) -> bool:
     return "\\" in text or '"' in text or "\n" in text
 
 
-def label_text(labels: Labels) -> str:
-    """Return `{name="value",...}`, or "" without labels."""
-    return "{" + ",".join(map(_pair, labels)) + "}" if labels else ""
-
-
 @lru_cache(maxsize=50_000)
-def _pair(label: tuple[str, str]) -> str:
-    name, value = label
-    return f'{name}="{escape(value)}"'
+def _text(labels: Labels) -> str:
+    """Return `name="value",...`."""
+    return ",".join(f'{name}="{escape(value)}"' for name, value in labels)

@@ -62,15 +62,14 @@ def _metrics(family: MetricFamily) -> Iterator[bytes]:
         value = _double(1, sample.value)
         if sample.created_s is not None:
             value += _bytes(3, _timestamp(sample.created_s))
-        yield _labels(sample.labels) + _bytes(field, value)
+        yield _labels(sample.labels) + _labels(sample.own) + _bytes(field, value)
 
 
 def _summaries(samples: Iterable[Sample]) -> Iterator[bytes]:
-    """Yield a metric for each set of labels; the label `quantile` belongs to a sample."""
+    """Yield a metric for each set of labels; a sample's own label is its quantile."""
     found: dict[Labels, dict[str, Sample]] = {}
     for sample in samples:
-        labels = tuple(label for label in sample.labels if label[0] != "quantile")
-        found.setdefault(labels, {})[dict(sample.labels).get("quantile", sample.suffix)] = sample
+        found.setdefault(sample.labels, {})[dict(sample.own).get("quantile", sample.suffix)] = sample
     for labels, parts in found.items():
         count, total = parts.pop("_count"), parts.pop("_sum")
         value = _integer(1, int(count.value)) + _double(2, total.value)
@@ -121,14 +120,9 @@ def _deltas(deltas: npt.NDArray[np.int64]) -> bytes:
     return b"".join([_varint(_zigzag(delta)) for delta in deltas.tolist()])
 
 
-def _labels(labels: Labels) -> bytes:
-    return b"".join(map(_label, labels))
-
-
 @lru_cache(maxsize=50_000)
-def _label(label: tuple[str, str]) -> bytes:
-    name, value = label
-    return _bytes(1, _bytes(1, name.encode()) + _bytes(2, value.encode()))
+def _labels(labels: Labels) -> bytes:
+    return b"".join(_bytes(1, _bytes(1, name.encode()) + _bytes(2, value.encode())) for name, value in labels)
 
 
 @lru_cache(maxsize=10_000)

@@ -131,7 +131,7 @@ def _by_resource(families: Iterable[MetricFamily], at_ns: int) -> dict[_Of, _Fig
         if family.type in _LEFT_OUT:
             continue
         for sample in family.samples:
-            metric = metric_of(family, sample.labels)
+            metric = metric_of(family, sample.labels + sample.own)
             points = metric.gauge.data_points if metric.HasField("gauge") else metric.sum.data_points
             points.append(_number(sample, at_ns))
         for histogram in family.histograms:
@@ -161,7 +161,7 @@ def _own_name(family: MetricFamily) -> tuple[str, str]:
 
 
 def _number(sample: Sample, at_ns: int) -> NumberDataPoint:
-    point = NumberDataPoint(attributes=_attributes(sample.labels), time_unix_nano=at_ns)
+    point = NumberDataPoint(attributes=_attributes(sample.labels + sample.own), time_unix_nano=at_ns)
     if sample.created_s is not None:
         point.start_time_unix_nano = _nanoseconds(sample.created_s)
     if isinstance(sample.value, int):

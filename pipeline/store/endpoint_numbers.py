@@ -28,6 +28,7 @@ from endpoint_analytics.schemas.replicas import ShownState, State
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 _CLOCK_SKEW = timedelta(minutes=2)
 _WINDOW = timedelta(seconds=10)
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 Sketch = tuple[list[int], list[int]]
 
@@ -312,11 +313,17 @@ def _current_samples(
     They are in the order of metrics and devices. `heard_of` has, for each replica, when the broker appended the newest
     batch of samples, and that batch's end.
     """
-    samples: dict[str, list[NewestSample]] = {}
-    for replica_id, metric, device, value, at in rows:
-        heard = heard_of.get(replica_id)
-        if heard is None or heard[0] < now - presence.heartbeat:
+    samples: dict[str, tuple[NewestSample, ...]] = {}
+    for replica_id, metrics, devices, values, ats_us in rows:
+        heard_at, newest_at = heard_of.get(replica_id, (_NEVER, _NEVER))
+        if heard_at < now - presence.heartbeat:
             continue
-        if at >= heard[1] - presence.heartbeat:
-            samples.setdefault(replica_id, []).append(NewestSample(metric, device, value))
-    return {replica_id: tuple(sorted(found)) for replica_id, found in samples.items()}
+        oldest_us = (newest_at - presence.heartbeat - _NEVER) // timedelta(microseconds=1)
+        samples[replica_id] = tuple(
+            sorted(
+                NewestSample(metric, device, value)
+                for metric, device, value, at_us in zip(metrics, devices, values, ats_us, strict=True)
+                if at_us >= oldest_us
+            )
+        )
+    return samples

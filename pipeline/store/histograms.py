@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -115,6 +115,19 @@ class _Endpoint:
     total: _Found | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class NewestWindows:
+    """The first part of a reading: the last minutes' windows from `limits` on; None if histograms are unknown."""
+
+    scope: Scope
+    heard_from: HeardFrom
+    now_s: int
+    progress: RollupProgress
+    limits: Boundaries | None
+    not_rolled_up: Sequence[Row]
+    durations: Mapping[tuple[Key, int], _Found]
+
+
 class HistogramReader:
     """Reads histograms, and keeps what is settled, for at most `endpoints` endpoints."""
 
@@ -123,46 +136,54 @@ class HistogramReader:
         self._bound = endpoints
         self._endpoints: OrderedDict[Key, _Endpoint] = OrderedDict()
 
+    async def begin(
+        self, scope: Scope, heard_from: HeardFrom, now_s: int, progress: RollupProgress
+    ) -> NewestWindows:
+        """Read what does not depend on which replicas are shown: the last minutes; raises StoreError."""
+        limits = boundaries(now_s, progress)
+        if limits is None:
+            return NewestWindows(scope, heard_from, now_s, progress, None, (), {})
+        looked_at = {
+            "minutes_looked_at": progress.minutes_looked_at_ms - _SLACK_S * 1000,
+            "hours_looked_at": progress.hours_looked_at_ms - _SLACK_S * 1000,
+        }
+        newest = Piece(TEN_SECONDS, limits.minutes_to_s, _FOREVER)
+        async with query_group() as group:
+            rows = group.create_task(
+                self._reader.read(scope.sql(NOT_ROLLED_UP), scope.parameters | looked_at)
+            )
+            found = group.create_task(_read_durations(self._reader, TEN_SECONDS, [newest], scope, heard_from))
+        return NewestWindows(scope, heard_from, now_s, progress, limits, rows.result(), found.result())
+
     async def read(
-        self,
-        scope: Scope,
-        shown: Mapping[Key, Replicas],
-        heard_from: HeardFrom,
-        now_s: int,
-        progress: RollupProgress,
+        self, shown: Mapping[Key, Replicas], newest: NewestWindows
     ) -> dict[Key, dict[str, ReplicaHistograms]]:
         """Return the histograms of the shown replicas; endpoints whose histograms are unknown are missing.
 
         Raises StoreError.
         """
         shown = {key: replicas for key, replicas in shown.items() if replicas}
-        everywhere = boundaries(now_s, progress)
-        if not shown or everywhere is None:
+        if not shown or newest.limits is None:
             return {}
-        looked_at = {
-            "minutes_looked_at": progress.minutes_looked_at_ms - _SLACK_S * 1000,
-            "hours_looked_at": progress.hours_looked_at_ms - _SLACK_S * 1000,
-        }
-        rows = await self._reader.read(scope.sql(NOT_ROLLED_UP), scope.parameters | looked_at)
         # What is kept of all endpoints of a namespace must not be dropped for one of them.
         self._bound = max(self._bound, len(shown))
         found: dict[Key, dict[str, ReplicaHistograms]] = {}
-        groups = by_lateness(shown, _oldest(rows, shown.keys()), now_s)
+        groups = by_lateness(shown, _oldest(newest.not_rolled_up, shown.keys()), newest.now_s)
         for (windows_s, minutes_s), keys in groups:
-            part = scope.of(keys) if len(groups) > 1 else scope
-            limits = boundaries(now_s, progress, windows_s, minutes_s) or everywhere
-            found |= await self._read_group(part, keys, heard_from, limits)
+            part = newest.scope.of(keys) if len(groups) > 1 else newest.scope
+            limits = boundaries(newest.now_s, newest.progress, windows_s, minutes_s) or newest.limits
+            found |= await self._read_group(part, keys, newest, limits)
         return found
 
     async def _read_group(
-        self, scope: Scope, shown: Mapping[Key, Replicas], heard_from: HeardFrom, limits: Boundaries
+        self, scope: Scope, shown: Mapping[Key, Replicas], newest: NewestWindows, limits: Boundaries
     ) -> dict[Key, dict[str, ReplicaHistograms]]:
         """Read endpoints with the same boundaries. What is kept is copied before and stored after, since scrapes of one
         endpoint and of its namespace may run at the same time.
         """
         endpoints = {key: _copy(self._endpoints.get(key)) for key in shown}
         try:
-            return await _Reading(self._reader, scope, shown, heard_from, limits, endpoints).read()
+            return await _Reading(self._reader, scope, shown, newest, limits, endpoints).read()
         finally:
             for key, endpoint in endpoints.items():
                 self._endpoints[key] = endpoint
@@ -202,7 +223,7 @@ class _Reading:
     reader: BinaryReader
     scope: Scope
     shown: Mapping[Key, Replicas]
-    heard_from: HeardFrom
+    newest: NewestWindows
     limits: Boundaries
     endpoints: dict[Key, _Endpoint]
 
@@ -218,8 +239,10 @@ class _Reading:
                 break
             await self._advance(wanted, open_pieces)
         unknown = {key for key, _ in open_pieces}
-        windows = Piece(TEN_SECONDS, self.limits.minutes_to_s, _FOREVER)
-        newest = await self._durations(TEN_SECONDS, [windows], self.scope)
+        newest = self.newest.durations
+        if self.limits.minutes_to_s != (self.newest.limits or self.limits).minutes_to_s:
+            windows = Piece(TEN_SECONDS, self.limits.minutes_to_s, _FOREVER)
+            newest = await self._durations(TEN_SECONDS, [windows], self.scope)
         return await asyncio.to_thread(self._all_histograms, newest, unknown)
 
     def _prepare(self, endpoint: _Endpoint, wanted: list[Piece]) -> None:
@@ -350,24 +373,7 @@ class _Reading:
     async def _durations(
         self, level: RollupLevel, ranges: list[Piece], scope: Scope, only: Collection[str] = ()
     ) -> dict[tuple[Key, int], _Found]:
-        """Return the durations of each endpoint and range (by number, from 1); if named, of `only` these replicas."""
-        if all(each.from_s >= each.to_s for each in ranges):
-            return {}
-        parameters = {
-            **scope.parameters,
-            **self.heard_from.parameters,
-            "begins": [each.from_s for each in ranges],
-            "ends": [each.to_s for each in ranges],
-        }
-        sql = durations_sql(level)
-        if only:
-            sql, parameters = (
-                sql.replace("WHOSE", f"WHOSE AND {NAMED}", 1),
-                parameters | {"names": sorted(only)},
-            )
-        return await asyncio.to_thread(
-            parse_durations, await self.reader.read_binary(scope.sql(sql), parameters)
-        )
+        return await _read_durations(self.reader, level, ranges, scope, self.newest.heard_from, only)
 
     def _all_histograms(
         self, newest: Mapping[tuple[Key, int], _Found], unknown: Collection[Key]
@@ -398,6 +404,30 @@ class _Reading:
             )
             for replica in self.shown[key]
         }
+
+
+async def _read_durations(
+    reader: BinaryReader,
+    level: RollupLevel,
+    ranges: list[Piece],
+    scope: Scope,
+    heard_from: HeardFrom,
+    only: Collection[str] = (),
+) -> dict[tuple[Key, int], _Found]:
+    """Return the durations of each endpoint and range (by number, from 1); if named, of `only` these replicas."""
+    if all(each.from_s >= each.to_s for each in ranges):
+        return {}
+    parameters = {
+        **scope.parameters,
+        **heard_from.parameters,
+        "begins": [each.from_s for each in ranges],
+        "ends": [each.to_s for each in ranges],
+    }
+    sql = durations_sql(level)
+    if only:
+        sql = sql.replace("WHOSE", f"WHOSE AND {NAMED}", 1)
+        parameters["names"] = sorted(only)
+    return await asyncio.to_thread(parse_durations, await reader.read_binary(scope.sql(sql), parameters))
 
 
 def parse_durations(rows: bytes) -> dict[tuple[Key, int], _Found]:

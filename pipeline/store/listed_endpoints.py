@@ -2,7 +2,7 @@
 
 One of which nothing was heard for a week (`Presence.listed`) has left: no agent's message, no state of a replica, no
 change of its settings. Its own URL, the page and SQL keep it. A week of silence counts up to where the log was read:
-while the whole pipeline stands still, nobody leaves.
+while the whole pipeline stands still, or a partition of it, nobody leaves who was heard through it.
 """
 
 from __future__ import annotations
@@ -15,17 +15,34 @@ from endpoint_analytics.pipeline.store.reader import Reader
 from endpoint_analytics.pipeline.store.scope import Key, Scope
 
 # Without FINAL: a replaced row is older than the one that counts.
-LISTED = """
-SELECT namespace, endpoint FROM boots WHERE WHOSE AND last_append >= {since:DateTime64(3, 'UTC')}
-UNION DISTINCT SELECT namespace, endpoint FROM replica_events WHERE WHOSE AND at >= {since:DateTime64(3, 'UTC')}
-UNION DISTINCT SELECT namespace, endpoint FROM endpoint_settings WHERE WHOSE AND at >= {since:DateTime64(3, 'UTC')}
+_HEARD = """
+SELECT namespace, endpoint FROM {table} WHERE WHOSE
+    AND ({at} >= {{since:DateTime64(3, 'UTC')}} OR {at} >= {{behind_since:DateTime64(3, 'UTC')}}
+        AND ({stream}, partition) IN {{behind:Array(Tuple(String, UInt32))}})
 """
+LISTED = "UNION DISTINCT".join(
+    _HEARD.format(table=table, at=at, stream=stream)
+    for table, at, stream in (
+        ("boots", "last_append", "stream"),
+        ("replica_events", "at", "'replicas'"),
+        ("endpoint_settings", "at", "'replicas'"),
+    )
+)
 
 
 async def read_listed(
     reader: Reader, scope: Scope, progress: Progress, presence: Presence, now: datetime
 ) -> list[Key]:
     """Return the scope's endpoints that have not left, ordered by namespace and name; raises StoreError."""
-    since = progress.newest(now) - presence.listed
-    parameters = {**scope.parameters, "since": since.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]}
+    newest, behind = progress.newest(now), progress.behind(now, presence)
+    parameters = {
+        **scope.parameters,
+        "since": _text(newest - presence.listed),
+        "behind": sorted(behind),
+        "behind_since": _text(min(behind.values(), default=newest) - presence.listed),
+    }
     return sorted(Key(*row) for row in await reader.read(scope.sql(LISTED), parameters))
+
+
+def _text(at: datetime) -> str:
+    return at.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]

@@ -24,7 +24,7 @@ _LOST = "missing, agent_arrived, arrived, dropped_reasons, dropped_counts, dropp
 
 # Few boots lose anything, and most endpoints have none that do.
 LOSSY = f"""
-SELECT replica_id, boot_id, first_at, last_at, {_LOST}
+SELECT replica_id, boot_id, partition, first_at, last_at, {_LOST}
 FROM boots FINAL
 WHERE namespace = {{namespace:String}} AND endpoint = {{endpoint:String}} AND stream = 'requests'
     AND ({{replica:String}} = '' OR replica_id = {{replica:String}})
@@ -36,19 +36,20 @@ LIMIT {{limit:UInt32}}
 
 # The chunks after which their losses had changed.
 CHANGES = f"""
-SELECT replica_id, boot_id, before_at, last_at, {_LOST}
+SELECT replica_id, boot_id, partition, before_at, last_at, {_LOST}
 FROM
 (
-    SELECT replica_id, boot_id, chunk, last_at, {_LOST},
+    SELECT replica_id, boot_id, partition, chunk, last_at, {_LOST},
         (missing, agent_arrived - arrived, dropped_counts, dropped_batch_counts) AS lost,
         lagInFrame(lost) OVER boot AS lost_before, lagInFrame(last_at, 1, first_at) OVER boot AS before_at
     FROM boot_states FINAL
     WHERE stream = 'requests' AND namespace = {{namespace:String}} AND endpoint = {{endpoint:String}}
         AND (replica_id, boot_id) IN {{boots:Array(Tuple(String, String))}}
-    WINDOW boot AS (PARTITION BY replica_id, boot_id ORDER BY chunk ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
+    WINDOW boot AS (PARTITION BY replica_id, boot_id, partition ORDER BY chunk
+        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
 )
 WHERE lost != lost_before
-ORDER BY replica_id, boot_id, chunk
+ORDER BY replica_id, boot_id, partition, chunk
 """  # noqa: S608 - constants; values are bound by the server
 
 
@@ -66,7 +67,7 @@ class LostRequests:
 
 
 class _State(NamedTuple):
-    """A row of either query, without its replica and boot."""
+    """A row of either query, without its replica, boot and partition."""
 
     before_at: datetime
     last_at: datetime
@@ -98,20 +99,20 @@ async def read_losses(
     boots = await reader.read(LOSSY, of | chosen)
     if not boots:
         return []
-    changes = await reader.read(CHANGES, of | {"boots": [(row[0], row[1]) for row in boots]})
+    changes = await reader.read(CHANGES, of | {"boots": sorted({(row[0], row[1]) for row in boots})})
     found = [loss for loss in parse_losses(boots, changes) if loss.from_s < to_s and loss.to_s >= from_s]
     return sorted(found, key=lambda loss: (loss.from_s, loss.replica))[-MAX_LOSSES:]
 
 
 def parse_losses(boots: Iterable[Sequence[Any]], changes: Iterable[Sequence[Any]]) -> list[LostRequests]:
-    """Return the losses in the rows of LOSSY and CHANGES, by boot."""
-    states: dict[tuple[str, str], list[_State]] = {}
-    for replica, boot_id, *state in changes:
-        states.setdefault((replica, boot_id), []).append(_State._make(state))
+    """Return the losses in the rows of LOSSY and CHANGES, by boot and partition: each counts what it was told."""
+    states: dict[tuple[str, str, int], list[_State]] = {}
+    for replica, boot_id, partition, *state in changes:
+        states.setdefault((replica, boot_id, partition), []).append(_State._make(state))
     return [
         loss
-        for replica, boot_id, *whole in boots
-        for loss in _losses_of(replica, states.get((replica, boot_id), []), _State._make(whole))
+        for replica, boot_id, partition, *whole in boots
+        for loss in _losses_of(replica, states.get((replica, boot_id, partition), []), _State._make(whole))
     ]
 
 

@@ -100,6 +100,15 @@ class Progress:
         """Return the moment up to which any partition was read; now if that is not known."""
         return min(max((each.read_to for each in self.partitions.values()), default=now), now)
 
+    def behind(self, now: datetime, presence: Presence) -> dict[StreamPartition, datetime]:
+        """Return the partitions that were read less far than others by more than the heartbeat timeout, and how far."""
+        newest = self.newest(now)
+        return {
+            partition: max(each.read_to, _NEVER + presence.listed)
+            for partition, each in self.partitions.items()
+            if each.read_to < newest - presence.heartbeat
+        }
+
     def judged_from(self, now: datetime, presence: Presence) -> datetime:
         """Return the earliest moment at which a replica may be judged now: where a partition is read to, or stopped."""
         slowest = self.slowest(now)

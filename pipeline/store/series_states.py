@@ -193,9 +193,17 @@ def unknown_from(spans: Sequence[Span], since_s: float, why: str = LATE) -> tupl
 
 
 def ready_seconds(spans: Sequence[Span]) -> float | None:
-    """Return the time from the first span to the first running one, or None if there is none."""
-    first_run = next((span for span in spans if span.state == "running"), None)
-    return None if first_run is None else first_run.from_s - spans[0].from_s
+    """Return the time from the first span of the newest start to its first running one; None if that is unknown.
+
+    A start begins after a reported end, since a name may be used again; silence is no end. If its first span is
+    running, nobody said when it was asked for.
+    """
+    ends = [span.state in _ENDED and not span.inferred for span in spans]
+    began = max((at for at in range(1, len(spans)) if ends[at - 1] and not ends[at]), default=0)
+    first_run = next((span for span in spans[began:] if span.state == "running"), None)
+    if first_run is None or first_run is spans[began]:
+        return None
+    return first_run.from_s - spans[began].from_s
 
 
 class RunningCount:

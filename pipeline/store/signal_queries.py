@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 
-from endpoint_analytics.pipeline.store.progress import read_progress
+from endpoint_analytics.pipeline.store.progress import Progress, read_progress
 from endpoint_analytics.pipeline.store.query_group import query_group
 from endpoint_analytics.pipeline.store.reader import Reader
 from endpoint_analytics.pipeline.store.scope import EVERYTHING, Key, Scope
@@ -57,9 +57,9 @@ GROUP BY namespace, endpoint, replica_id, boot_id
 )
 """
 
-# Same as the view replica_hardware_at.
+# Same as the view replica_hardware_at, a row a replica.
 HARDWARE = """
-SELECT namespace, endpoint, replica_id, metric, reported_us, mean
+SELECT namespace, endpoint, replica_id, groupArray(metric), groupArray(reported_us), groupArray(mean)
 FROM
 (
 SELECT namespace, endpoint, replica_id, metric,
@@ -82,6 +82,7 @@ FROM
 )
 GROUP BY namespace, endpoint, replica_id, metric
 )
+GROUP BY namespace, endpoint, replica_id
 """
 
 
@@ -92,25 +93,29 @@ async def read_signals(
 
     Raises StoreError if a query fails.
     """
-    return (await read_all_signals(reader, now, Scope(namespace, endpoint))).get(Key(namespace, endpoint))
+    found = await read_all_signals(reader, now, Scope(namespace, endpoint))
+    return found.get(Key(namespace, endpoint))
 
 
 async def read_all_signals(
-    reader: Reader, now: datetime, scope: Scope = EVERYTHING
+    reader: Reader, now: datetime, scope: Scope = EVERYTHING, known: Progress | None = None
 ) -> dict[Key, EndpointSignals]:
     """Return the signals at `now` (aware, UTC) of every endpoint in the scope with an agent that reported recently.
 
-    Raises StoreError if a query fails.
+    The pipeline's progress is read if it is not `known`. Raises StoreError if a query fails.
     """
     given = scope.parameters | {"at": now.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]}
     # SQL and Python both compare whole milliseconds.
     now = now.replace(microsecond=now.microsecond // 1000 * 1000)
     async with query_group() as group:
-        progress = group.create_task(read_progress(reader))
+        progress = None if known else group.create_task(read_progress(reader))
         heard, states, levels, hardware = (
             group.create_task(reader.read(scope.sql(sql), given)) for sql in (HEARD, STATES, LEVELS, HARDWARE)
         )
-    rows = heard.result(), states.result(), levels.result(), hardware.result(), progress.result()
+    rows = heard.result(), states.result(), levels.result(), hardware.result()
+    known = progress.result() if progress else known or Progress({})
     if scope.endpoint:
-        return parse_signals(*rows, now)
-    return await asyncio.to_thread(parse_signals, *rows, now)  # thousands of replicas: nobody waits for them
+        return parse_signals(*rows, known, now)
+    return await asyncio.to_thread(
+        parse_signals, *rows, known, now
+    )  # thousands of replicas: nobody waits for them

@@ -6,6 +6,7 @@ A row is a sequence in the column order of its query in `signal_queries`.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -129,7 +130,7 @@ class PendingLevel(NamedTuple):
 
 
 class Hardware(NamedTuple):
-    """A row of HARDWARE: the end of a replica's reports of a metric, and its mean."""
+    """Of a row of HARDWARE: the end of a replica's reports of a metric, and its mean."""
 
     reported_us: int
     mean: float
@@ -175,23 +176,27 @@ def parse_signals(
 ) -> dict[Key, EndpointSignals]:
     """Return the signals of each endpoint with an agent that reported in the last days."""
     level_of = {tuple(row[:4]): PendingLevel._make(row[4:]) for row in levels}
-    endpoints: dict[Key, dict[str, _Replica]] = {}
-
-    def replica_of(row: Row) -> _Replica:
-        return endpoints.setdefault(Key(row[0], row[1]), {}).setdefault(row[2], _Replica())
-
+    endpoints: defaultdict[tuple[str, str], defaultdict[str, _Replica]] = defaultdict(
+        lambda: defaultdict(_Replica)
+    )
     for row in heard:
-        replica_of(row).agents.append((Heard._make(row[4:]), level_of.get(tuple(row[:4]))))
+        level = level_of.get(tuple(row[:4]))
+        endpoints[row[0], row[1]][row[2]].agents.append((Heard._make(row[4:]), level))
     for row in states:
-        replica_of(row).state = StateReport._make(row[3:6])
-    for row in hardware:
-        replica_of(row).hardware[row[3]] = Hardware._make(row[4:])
+        endpoints[row[0], row[1]][row[2]].state = StateReport._make(row[3:6])
+    for namespace, endpoint, replica_id, metrics, *figures in hardware:
+        means = map(Hardware._make, zip(*figures, strict=True))
+        endpoints[namespace, endpoint][replica_id].hardware = dict(zip(metrics, means, strict=True))
     moment = Moment(progress, _PRESENCE, now)
+    current_from_us = (now - timedelta(seconds=CURRENT_FOR_S) - _EPOCH) // timedelta(microseconds=1)
     found = {}
-    for key, replicas in endpoints.items():
+    for of, replicas in endpoints.items():
+        key = Key(*of)
         known = [replica.at(name, moment) for name, replica in sorted(replicas.items())]
         present = [
-            _replica_signals(each, replicas[each.replica_id], moment) for each in known if each.is_present
+            _replica_signals(each, replicas[each.replica_id], moment, current_from_us)
+            for each in known
+            if each.is_present
         ]
         newest = max((each.as_of for each in present if each.as_of is not None), default=None)
         if newest is not None:
@@ -204,17 +209,18 @@ def parse_signals(
     return found
 
 
-def _replica_signals(known: ReplicaNow, replica: _Replica, moment: Moment) -> ReplicaSignals:
+def _replica_signals(
+    known: ReplicaNow, replica: _Replica, moment: Moment, current_from_us: int
+) -> ReplicaSignals:
     """Return the signals of a present replica."""
-    now = moment.now
-    alive_from = now - moment.presence.heartbeat
+    alive_from = moment.now - moment.presence.heartbeat
     live = [
         (heard, level)
         for heard, level in replica.agents
         if heard.requests_append > _EPOCH
         and moment.is_reporting(heard.requests_append, ("requests", heard.requests_partition))
     ]
-    current = [level for _, level in live if level is not None and _is_current(level.reported_us, now)]
+    current = [level for _, level in live if level is not None and level.reported_us >= current_from_us]
     is_measured = any(heard.hardware_append >= alive_from for heard, _ in replica.agents)
     if known.unknown_since is not None:
         current, is_measured = [], False
@@ -223,7 +229,7 @@ def _replica_signals(known: ReplicaNow, replica: _Replica, moment: Moment) -> Re
     means = {
         metric: found.mean
         for metric, found in replica.hardware.items()
-        if is_measured and _is_current(found.reported_us, now)
+        if is_measured and found.reported_us >= current_from_us
     }
     return ReplicaSignals(
         replica_id=known.replica_id,
@@ -240,10 +246,6 @@ def _replica_signals(known: ReplicaNow, replica: _Replica, moment: Moment) -> Re
         gpu_percent=means.get(names.GPU_PERCENT.name),
         gpu_memory_percent=_share(means, names.GPU_MEMORY_USED_BYTES, names.GPU_MEMORY_TOTAL_BYTES),
     )
-
-
-def _is_current(reported_us: int, now: datetime) -> bool:
-    return (_EPOCH + timedelta(microseconds=reported_us)) >= now - timedelta(seconds=CURRENT_FOR_S)
 
 
 def _share(

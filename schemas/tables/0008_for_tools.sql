@@ -220,9 +220,9 @@ CREATE VIEW IF NOT EXISTS replicas {on_cluster}
     reason String COMMENT 'Reason of the newest state that was reported, as text; empty if there is none',
     first_heard_at DateTime64(3, 'UTC') COMMENT 'First state or report',
     last_heard_at DateTime64(3, 'UTC') COMMENT 'Newest state or report',
-    asked_for_at Nullable(DateTime64(3, 'UTC')) COMMENT 'First state that was reported; NULL if none was',
-    ready_at Nullable(DateTime64(3, 'UTC')) COMMENT 'First time that it was running; NULL if it was not yet, or states are not reported',
-    seconds_to_ready Nullable(Float64) COMMENT 'From asked_for_at to ready_at; NULL if the first state that was reported is running: when it was asked for is unknown',
+    asked_for_at Nullable(DateTime64(3, 'UTC')) COMMENT 'First state of its newest start (a name may be used again after its end); NULL if no state was reported',
+    ready_at Nullable(DateTime64(3, 'UTC')) COMMENT 'First time that it was running after asked_for_at; NULL if it was not yet, or states are not reported',
+    seconds_to_ready Nullable(Float64) COMMENT 'From asked_for_at to ready_at; NULL if the first state of that start is running: when it was asked for is unknown',
     boots UInt64 COMMENT 'Starts of its agents: processes and restarts',
     pending_requests Nullable(Float64) COMMENT 'Mean pending requests of the last 20 s; NULL if unknown',
     streaming_requests Nullable(Float64) COMMENT 'Mean streaming requests of the last 20 s; NULL if unknown',
@@ -257,12 +257,23 @@ FROM
         FROM boots AS b
         GROUP BY namespace, endpoint, replica_id
         UNION ALL
-        SELECT namespace, endpoint, replica_id, toDateTime64(min(at), 3, 'UTC'), toDateTime64(max(at), 3, 'UTC'),
-            toString(argMax(e.state, (e.at, e.offset))), argMax(e.reason, (e.at, e.offset)), toDateTime64(min(at), 3, 'UTC'),
-            if(countIf(e.state = 'running') > 0, toDateTime64(minIf(at, e.state = 'running'), 3, 'UTC'), NULL),
+        SELECT namespace, endpoint, replica_id, toDateTime64(first_event, 3, 'UTC'), toDateTime64(last_event, 3, 'UTC'),
+            newest_state, newest_reason, toDateTime64(start[1].1, 3, 'UTC'),
+            if(running_from > 0, toDateTime64(start[running_from].1, 3, 'UTC'), NULL),
             0, '', NULL, NULL, NULL, NULL, NULL, NULL
-        FROM replica_events AS e
-        GROUP BY namespace, endpoint, replica_id
+        FROM
+        (
+            SELECT namespace, endpoint, replica_id, min(at) AS first_event, max(at) AS last_event,
+                toString(argMax(e.state, (e.at, e.offset))) AS newest_state, argMax(e.reason, (e.at, e.offset)) AS newest_reason,
+                arraySort(groupArray((e.at, e.offset, toString(e.state)))) AS events,
+                arrayMap(event -> event.3 IN ('terminated', 'failed'), events) AS ends,
+                -- Its newest start: from the last event that is no end and follows one.
+                arrayLastIndex((is_end, was_end) -> was_end AND NOT is_end, ends, arrayPushFront(arrayPopBack(ends), 0)) AS began,
+                arraySlice(events, greatest(began, 1)) AS start,
+                arrayFirstIndex(event -> event.3 = 'running', start) AS running_from
+            FROM replica_events AS e
+            GROUP BY namespace, endpoint, replica_id
+        )
         UNION ALL
         SELECT namespace, endpoint, replica_id, toDateTime64('2299-01-01 00:00:00', 3, 'UTC'), toDateTime64(0, 3, 'UTC'),
             '', '', NULL, NULL, 0, state, pending_requests, streaming_requests, cpu_percent, memory_percent, gpu_percent,

@@ -48,7 +48,7 @@ _FILL = (
     FROM {_REPLICAS} CROSS JOIN numbers({{from}}, 360) AS w""",
     f"""INSERT INTO hardware_windows (namespace, endpoint, replica_id, boot_id, device, metric, window_start,
     version, samples, sum, last, last_at) SELECT 'bench', endpoint, replica, 'b', device.2, device.1,
-    toDateTime({{now_s}} - {{now_s}} % 10 - w.number * 10 + 120) AS at, 1, 10, 372.5, 37.25, at + 9
+    toDateTime({{now_s}} - {{now_s}} % 10 - w.number * 10 + 3590) AS at, 1, 10, 372.5, 37.25, at + 9
     FROM {_REPLICAS} CROSS JOIN numbers(20) AS w
     ARRAY JOIN {[(metric.name, "gpu0" if metric.per_device else "") for metric in _EXPORTED]} AS device""",
 )

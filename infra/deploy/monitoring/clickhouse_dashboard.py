@@ -299,15 +299,21 @@ ORDER BY time, replica_id"""),
         ),
         Panel(
             "Time to ready",
-            "From the first reported state of a replica to running, of the replicas that became ready in the "
-            "chosen time.",
+            "From the first state of each start of a replica to running, of the starts that became ready in the "
+            "chosen time. A name may start again after its end.",
             (
                 _table("""
 SELECT replica_id AS replica, minIf(entered_at, state = 'running') AS ready_at,
     dateDiff('millisecond', min(entered_at), ready_at) / 1000 AS seconds
-FROM replica_timeline
-WHERE <scope>
-GROUP BY replica_id
+FROM
+(
+    SELECT namespace, endpoint, replica_id, state, entered_at,
+        countIf(state IN ('terminated', 'failed')) OVER (PARTITION BY namespace, endpoint, replica_id
+            ORDER BY entered_at ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS ends_before
+    FROM replica_timeline
+    WHERE <scope>
+)
+GROUP BY namespace, endpoint, replica_id, ends_before
 HAVING countIf(state = 'running') > 0 AND $__timeFilter(ready_at)
 ORDER BY ready_at DESC"""),
             ),

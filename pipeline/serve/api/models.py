@@ -236,7 +236,9 @@ class Replica(Struct, frozen=True):
 
 
 class Bar(Struct, frozen=True):
-    """A replica's bar in the timeline. `ready_seconds`: from its first state until it first ran."""
+    """A replica's bar in the timeline. `ready_seconds`: from the first state of its newest start until it ran; null
+    if that is unknown, as for a start that was first reported running.
+    """
 
     replica: str
     states: list[StateSpan]

@@ -22,7 +22,7 @@ from endpoint_analytics.pipeline.exposition.families import (
     family_of,
 )
 from endpoint_analytics.pipeline.serve.scrape.selection import ALL, Selection
-from endpoint_analytics.pipeline.store.durations import Durations, Phase, ReplicaHistograms
+from endpoint_analytics.pipeline.store.durations import BUCKET, Phase, ReplicaHistograms
 from endpoint_analytics.pipeline.store.endpoint_numbers import (
     DurationSummary,
     EndpointMetrics,
@@ -46,6 +46,12 @@ USUAL_DROP_REASONS = frozenset({"buffer_full", "missing"})
 # For each bound, the sketch's bucket that contains it: what it holds is counted as up to the bound.
 _BUCKETS_OF_BOUNDS = buckets_of(np.array([round(bound * 1e6) for bound in HISTOGRAM_BOUNDS_S]))
 _ZERO = np.zeros(1, dtype=np.int64)
+_MORE_THAN_BUCKETS = np.iinfo(BUCKET).max + 1
+_HARDWARE = {
+    metric.name: "_total" if metric.counter else "" for metric in names.HARDWARE_METRICS if metric.family
+}
+"""The suffix of each metric's samples."""
+_OF_STATE = {state: ((names.REPLICA_STATE.name, state),) for state in STATES}
 
 
 def endpoint_families(
@@ -114,7 +120,7 @@ def _unknown(replicas: Sequence[ReplicaMetrics]) -> int:
 
 
 def _summary(of: Labels, summary: DurationSummary) -> tuple[Sample, ...]:
-    lines = [Sample("", (*of, ("quantile", str(q))), seconds) for q, seconds in summary.quantiles_s]
+    lines = [Sample("", of, seconds, own=(("quantile", str(q)),)) for q, seconds in summary.quantiles_s]
     first_s = None if summary.first_at is None else summary.first_at.timestamp()
     return (
         *lines,
@@ -142,16 +148,16 @@ def _requests(
         first_s = requests.first_at.timestamp()
         counts = dict(requests.status_counts)
         for status in sorted(known_statuses | counts.keys()):
-            of_status = (*labels, ("status_code", str(status)))
-            statuses.append(Sample("_total", of_status, counts.get(status, 0), first_s))
+            count, own = counts.get(status, 0), (("status_code", str(status)),)
+            statuses.append(Sample("_total", labels, count, first_s, own))
         for stage, count in (
             ("pending", requests.aborted_pending),
             ("streaming", requests.aborted_streaming),
         ):
-            aborted.append(Sample("_total", (*labels, ("stage", stage)), count, first_s))
+            aborted.append(Sample("_total", labels, count, first_s, (("stage", stage),)))
         drops = dict(requests.dropped)
         dropped.extend(
-            Sample("_total", (*labels, ("reason", reason)), drops.get(reason, 0), first_s)
+            Sample("_total", labels, drops.get(reason, 0), first_s, (("reason", reason),))
             for reason in sorted(drop_reasons | drops.keys())
         )
         if (found := requests.levels) is not None:
@@ -177,27 +183,52 @@ def _known_statuses(status_counts: Sequence[tuple[int, int]]) -> frozenset[int]:
 def _histograms(
     replicas: Sequence[_Labelled], found: Mapping[str, ReplicaHistograms], phase: Phase
 ) -> Iterable[Histogram]:
-    for replica in replicas:
-        requests, histograms = replica.metrics.requests, found.get(replica.metrics.replica_id)
-        if requests is not None and histograms is not None:
-            first_s = max(requests.first_at.timestamp(), histograms.created_s)
-            yield _histogram(replica.labels, histograms.durations[phase], first_s)
-
-
-def _histogram(labels: Labels, durations: Durations, created_s: float) -> Histogram:
-    buckets = np.array(durations.buckets, dtype=np.int64)
-    counts = np.array(durations.counts, dtype=np.int64)
-    below = np.concatenate((_ZERO, np.cumsum(counts)))
-    zeros = int(buckets.size > 0 and buckets[0] == 0)  # buckets that hold zeros: the first one, or none
-    return Histogram(
-        labels=labels,
-        bounds=HISTOGRAM_BOUNDS_S,
-        cumulative=below[np.searchsorted(buckets, _BUCKETS_OF_BOUNDS, "right")].tolist(),
-        native=NativeBuckets(SCHEMA, buckets[zeros:] - OFFSET, counts[zeros:], int(counts[:zeros].sum())),
-        count=int(below[-1]),
-        sum=durations.sum_us / 1e6,
-        created_s=created_s,
+    """Yield the histograms of replicas that have one; those of all are computed at once, one behind the other."""
+    shown = [
+        (
+            replica.labels,
+            max(requests.first_at.timestamp(), histograms.created_s),
+            histograms.durations[phase],
+        )
+        for replica in replicas
+        if (requests := replica.metrics.requests) is not None
+        and (histograms := found.get(replica.metrics.replica_id)) is not None
+    ]
+    if not shown:
+        return
+    sizes = np.array([durations.buckets.size for _, _, durations in shown])
+    buckets = np.concatenate([durations.buckets for _, _, durations in shown]).astype(np.int64)
+    counts = np.concatenate([durations.counts for _, _, durations in shown]).astype(np.int64)
+    ends = np.cumsum(sizes)
+    below = np.concatenate((_ZERO, np.cumsum(counts)))  # the counts of all before
+    first = np.arange(len(shown)) * _MORE_THAN_BUCKETS
+    places = np.searchsorted(
+        buckets + np.repeat(first, sizes), first[:, np.newaxis] + _BUCKETS_OF_BOUNDS, "right"
     )
+    begins = ends - sizes
+    cumulative = (below[places] - below[begins][:, np.newaxis]).tolist()
+    totals = (below[ends] - below[begins]).tolist()
+    indexes = buckets - OFFSET
+    for (labels, created_s, durations), begin, end, up_to, total in zip(
+        shown, begins.tolist(), ends.tolist(), cumulative, totals, strict=True
+    ):
+        zeros = int(
+            end > begin and indexes[begin] == -OFFSET
+        )  # buckets that hold zeros: the first one, or none
+        yield Histogram(
+            labels=labels,
+            bounds=HISTOGRAM_BOUNDS_S,
+            cumulative=up_to,
+            native=NativeBuckets(
+                SCHEMA,
+                indexes[begin + zeros : end],
+                counts[begin + zeros : end],
+                int(counts[begin]) if zeros else 0,
+            ),
+            count=total,
+            sum=durations.sum_us / 1e6,
+            created_s=created_s,
+        )
 
 
 def _by_stream(
@@ -207,19 +238,18 @@ def _by_stream(
 ) -> Iterable[Sample]:
     for replica in replicas:
         for stream, count in counts(replica.metrics):
-            yield Sample(suffix, (*replica.labels, ("stream", stream)), count)
+            yield Sample(suffix, replica.labels, count, own=(("stream", stream),))
 
 
 def _hardware(replicas: Sequence[_Labelled]) -> Iterable[MetricFamily]:
-    samples: dict[str, list[Sample]] = {metric.name: [] for metric in names.HARDWARE_METRICS if metric.family}
+    samples: dict[str, list[Sample]] = {name: [] for name in _HARDWARE}
     for replica in replicas:
-        for sample in replica.metrics.hardware:
-            labels = (*replica.labels, ("gpu", sample.device)) if sample.device else replica.labels
-            samples[sample.metric].append(Sample("", labels, sample.value))
+        for name, device, value in replica.metrics.hardware:
+            own = (("gpu", device),) if device else ()
+            samples[name].append(Sample(_HARDWARE[name], replica.labels, value, own=own))
     for metric in names.HARDWARE_METRICS:
         if metric.family and metric.counter:
-            counted = (Sample("_total", each.labels, each.value) for each in samples[metric.name])
-            yield MetricFamily(metric.family, "counter", metric.help, "", tuple(counted))
+            yield MetricFamily(metric.family, "counter", metric.help, "", tuple(samples[metric.name]))
         elif metric.family:
             yield MetricFamily(metric.family, "gauge", metric.help, metric.unit, tuple(samples[metric.name]))
 
@@ -249,6 +279,5 @@ def _states(replicas: Sequence[_Labelled]) -> Iterable[Sample]:
     for replica in replicas:
         current = replica.metrics.state
         if current not in (None, "unknown"):
-            for state in STATES:
-                labels = (*replica.labels, (names.REPLICA_STATE.name, state))
-                yield Sample("", labels, int(state == current))
+            for state, own in _OF_STATE.items():
+                yield Sample("", replica.labels, int(state == current), own=own)

@@ -20,10 +20,13 @@ from endpoint_analytics.pipeline.serve.scrape.endpoint_families import endpoint_
 from endpoint_analytics.pipeline.serve.scrape.selection import ALL, Selection
 from endpoint_analytics.pipeline.serve.scrape.signal_families import FAMILIES, signal_families
 from endpoint_analytics.pipeline.store.durations import ReplicaHistograms
-from endpoint_analytics.pipeline.store.endpoint_metrics import MetricsSettings, ScopeMetrics, read_metrics
+from endpoint_analytics.pipeline.store.endpoint_metrics import HeardFrom, MetricsSettings, read_metrics
+from endpoint_analytics.pipeline.store.endpoint_numbers import EndpointMetrics
 from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.histograms import HistogramReader
+from endpoint_analytics.pipeline.store.progress import read_progress
 from endpoint_analytics.pipeline.store.query_group import query_group
+from endpoint_analytics.pipeline.store.read_model import Moment
 from endpoint_analytics.pipeline.store.reader import BinaryReader
 from endpoint_analytics.pipeline.store.rollup_levels import RollupProgress
 from endpoint_analytics.pipeline.store.scope import Key, Scope
@@ -94,14 +97,14 @@ class RenderedExposition:
 class _Numbers:
     """What was read of a scope."""
 
-    metrics: ScopeMetrics
+    metrics: Mapping[Key, EndpointMetrics]
     histograms: Histograms
     signals: Mapping[Key, EndpointSignals]
 
     @property
     def replicas(self) -> int:
         """Return the number of replicas."""
-        return sum(len(each.replicas) for each in self.metrics.endpoints.values())
+        return sum(len(each.replicas) for each in self.metrics.values())
 
 
 class Scrapes:
@@ -166,7 +169,7 @@ class Scrapes:
             (scope, *wanted),
             lambda: self._read(scope, with_histograms=wanted[0], with_signals=wanted[1]),
         )
-        if not any(selection.has_endpoint(key.endpoint) for key in numbers.metrics.endpoints):
+        if not any(selection.has_endpoint(key.endpoint) for key in numbers.metrics):
             return None
         turns = self._large_turns if numbers.replicas > LARGE_FROM_REPLICAS else self._small_turns
         async with turns:
@@ -175,41 +178,57 @@ class Scrapes:
 
     async def _read(self, scope: Scope, *, with_histograms: bool, with_signals: bool) -> _Numbers:
         now = self._now()
+        moment = Moment(await read_progress(self._reader), self._settings.presence, now)
         async with query_group() as group:
-            metrics = group.create_task(self._metrics(scope, now, with_histograms=with_histograms))
-            signals = group.create_task(read_all_signals(self._reader, now, scope)) if with_signals else None
-        return _Numbers(*metrics.result(), {} if signals is None else signals.result())
+            metrics = group.create_task(
+                read_metrics(self._reader, scope, moment, self._settings.quantile_window)
+            )
+            histograms = (
+                group.create_task(self._histograms_of(scope, moment, metrics)) if with_histograms else None
+            )
+            signals = (
+                group.create_task(read_all_signals(self._reader, now, scope, moment.progress))
+                if with_signals
+                else None
+            )
+        return _Numbers(
+            metrics.result(), histograms.result() if histograms else {}, signals.result() if signals else {}
+        )
 
-    async def _metrics(
-        self, scope: Scope, now: datetime, *, with_histograms: bool
-    ) -> tuple[ScopeMetrics, Histograms]:
-        """Return the numbers of the endpoints, and the histograms of the replicas in them."""
-        found = await read_metrics(self._reader, scope, now, self._settings)
-        if not with_histograms:
-            return found, {}
-        shown = {
-            key: {
-                each.replica_id: int(each.requests.first_at.timestamp())
-                for each in metrics.replicas
-                if each.requests is not None
-            }
-            for key, metrics in found.endpoints.items()
-        }
+    async def _histograms_of(
+        self, scope: Scope, moment: Moment, metrics: asyncio.Task[dict[Key, EndpointMetrics]]
+    ) -> Histograms:
+        """Return the histograms of the replicas in `metrics`; the last minutes are read at the same time as these."""
         try:
-            async with asyncio.timeout(HISTOGRAMS_WITHIN_S):
-                histograms = await self._histograms.read(
-                    scope, shown, found.heard_from, int(now.timestamp()), await self._progress()
+            async with asyncio.timeout(HISTOGRAMS_WITHIN_S) as limit:
+                newest = await self._histograms.begin(
+                    scope, HeardFrom.at(moment), int(moment.now.timestamp()), await self._progress()
                 )
+                limit.reschedule(None)  # the other queries have limits of their own
+                shown = _first_seen(await metrics)
+                limit.reschedule(asyncio.get_running_loop().time() + HISTOGRAMS_WITHIN_S)
+                return await self._histograms.read(shown, newest)
         except (StoreError, TimeoutError) as error:  # all other figures are there
             why = str(error) or f"they took longer than {HISTOGRAMS_WITHIN_S:g} s"
             log.warning("the histograms of %s are left out: %s", scope, why)
-            histograms = {}
-        return found, histograms
+            return {}
+
+
+def _first_seen(found: Mapping[Key, EndpointMetrics]) -> dict[Key, dict[str, int]]:
+    """Return when each replica with requests was first seen, in seconds since 1970."""
+    return {
+        key: {
+            each.replica_id: int(each.requests.first_at.timestamp())
+            for each in metrics.replicas
+            if each.requests is not None
+        }
+        for key, metrics in found.items()
+    }
 
 
 def _families(numbers: _Numbers, selection: Selection, *, is_one: bool) -> tuple[MetricFamily, ...]:
     parts = []
-    for key, metrics in numbers.metrics.endpoints.items():
+    for key, metrics in numbers.metrics.items():
         if selection.has_endpoint(key.endpoint):
             of: Labels = () if is_one else tuple(zip(ENDPOINT_LABELS, key, strict=True))
             histograms, signals = numbers.histograms.get(key, {}), numbers.signals.get(key)

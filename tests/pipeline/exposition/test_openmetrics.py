@@ -14,8 +14,8 @@ EXAMPLES = (
         "Latency distribution",
         "",
         (
-            Sample("", (("quantile", "0.5"),), 0.006339203),
-            Sample("", (("quantile", "0.99"),), math.nan),
+            Sample("", (), 0.006339203, own=(("quantile", "0.5"),)),
+            Sample("", (), math.nan, own=(("quantile", "0.99"),)),
             Sample("_count", (), 4),
             Sample("_sum", (), 0.042048857),
         ),

@@ -14,7 +14,7 @@ EXAMPLES = (
         "Latency distribution",
         "",
         (
-            Sample("", (("quantile", "0.5"),), math.nan),
+            Sample("", (), math.nan, own=(("quantile", "0.5"),)),
             Sample("_count", (), 4),
             Sample("_sum", (), 0.042048857),
         ),

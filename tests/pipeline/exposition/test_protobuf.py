@@ -164,8 +164,8 @@ def test_counters_gauges_and_statesets():
 
 def test_a_summary_has_its_quantiles():
     samples = (
-        Sample("", (("quantile", "0.5"),), 0.25),
-        Sample("", (("quantile", "0.99"),), math.nan),
+        Sample("", (), 0.25, own=(("quantile", "0.5"),)),
+        Sample("", (), math.nan, own=(("quantile", "0.99"),)),
         Sample("_count", (), 300, 5.0),
         Sample("_sum", (), 41.5),
     )

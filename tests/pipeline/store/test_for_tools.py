@@ -229,6 +229,13 @@ def test_replicas_say_their_state_and_how_long_they_took(client):
             event(now, "running", replica="again", age_s=9000, **of),
             event(now, "failed", replica="again", age_s=8000, **of),
             event(now, "pending", replica="again", age_s=60, **of),
+            event(now, "pending", replica="ready-again", age_s=9000, **of),
+            event(now, "running", replica="ready-again", age_s=8900, **of),
+            event(now, "failed", replica="ready-again", age_s=8000, **of),
+            event(now, "terminated", replica="ready-again", age_s=7990, **of),
+            event(now, "pending", replica="ready-again", age_s=100, **of),
+            event(now, "running", replica="ready-again", age_s=80, **of),
+            event(now, "failed", replica="ready-again", age_s=50, **of),
         ],
     )
     insert(
@@ -252,6 +259,7 @@ def test_replicas_say_their_state_and_how_long_they_took(client):
         ("ended", "terminated", 1000.0, 0),
         ("gone", "departed", None, 1),
         ("new", "pulling", None, 0),
+        ("ready-again", "failed", 20.0, 0),
         ("up", "running", 30.0, 2),
     ]
 

@@ -87,7 +87,11 @@ HEARD = HeardFrom(datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC) - ti
 
 def read(histograms, progress, now_s=NOW_S, replicas=("r1", "r2"), first_s=BEGIN_S):
     shown = {KEY: dict.fromkeys(replicas, first_s)}
-    return asyncio.run(histograms.read(Scope(*KEY), shown, HEARD, now_s, progress)).get(KEY, {})
+    return asyncio.run(read_of(histograms, Scope(*KEY), shown, progress, now_s)).get(KEY, {})
+
+
+async def read_of(histograms, scope, shown, progress, now_s=NOW_S):
+    return await histograms.read(shown, await histograms.begin(scope, HEARD, now_s, progress))
 
 
 def truth(made, replica, phase) -> Durations:
@@ -209,18 +213,18 @@ def test_an_endpoint_that_is_read_again_does_not_hide_the_others(filled, made, m
     histograms, progress = HistogramReader(CountingReader(filled), 1), settled(filled)
     other = Key("acme", "other")
     first = {KEY: {"r1": BEGIN_S}, other: {"r1": NOW_S}}
-    asyncio.run(histograms.read(Scope("acme"), first, HEARD, NOW_S, progress))
+    asyncio.run(read_of(histograms, Scope("acme"), first, progress))
     monkeypatch.setattr("endpoint_analytics.pipeline.store.histograms.ROWS_AT_ONCE", 10)
     monkeypatch.setattr("endpoint_analytics.pipeline.store.histograms.STEPS_AT_ONCE", 1)
     fresh = {KEY: {"r1": BEGIN_S}, other: {"r1": NOW_S}, Key("acme", "new"): {"r1": BEGIN_S}}
-    found = asyncio.run(histograms.read(Scope("acme"), fresh, HEARD, NOW_S, progress))
+    found = asyncio.run(read_of(histograms, Scope("acme"), fresh, progress))
     assert found.keys() == {KEY, other}
     assert found[KEY]["r1"].durations["latency"] == truth(made, "r1", "latency")
     # A scrape of one endpoint does not drop what is kept of the others.
-    asyncio.run(histograms.read(Scope(*other), {other: {"r1": NOW_S}}, HEARD, NOW_S, progress))
+    asyncio.run(read_of(histograms, Scope(*other), {other: {"r1": NOW_S}}, progress))
     reader = histograms._reader
     reader.asked.clear()
-    asyncio.run(histograms.read(Scope(*KEY), {KEY: {"r1": BEGIN_S}}, HEARD, NOW_S, progress))
+    asyncio.run(read_of(histograms, Scope(*KEY), {KEY: {"r1": BEGIN_S}}, progress))
     assert reader.asked == {"request_windows": 1}
 
 
@@ -262,7 +266,7 @@ def test_scrapes_of_one_and_of_all_may_run_at_once(filled, made):
     async def both():
         return await asyncio.gather(
             *(
-                histograms.read(scope, shown, HEARD, NOW_S, progress)
+                read_of(histograms, scope, shown, progress)
                 for scope in (Scope(*KEY), Scope("acme"), EVERYTHING)
             )
         )

@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.pipeline.serve.api.executor import ClientExecutor
+from tests.pipeline.store.reading import metrics_of
 from tests.pipeline.store.rows import boot, event, insert, progress, setting
 
 from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.endpoint_metrics import (
     MetricsSettings,
     read_endpoint_metrics,
-    read_metrics,
 )
 from endpoint_analytics.pipeline.store.listed_endpoints import read_listed
 from endpoint_analytics.pipeline.store.presence import Presence
@@ -68,9 +68,9 @@ def test_who_is_silent_for_a_week_has_left(client):
 
 def test_the_figures_of_many_are_those_that_have_not_left(client):
     reader, settings = ClientExecutor(client), MetricsSettings()
-    found = asyncio.run(read_metrics(reader, Scope("acme"), NOW, settings)).endpoints
+    found = metrics_of(reader, Scope("acme"), NOW)
     assert {key.endpoint for key in found} == EXPECTED
-    assert asyncio.run(read_metrics(reader, Scope("nobody"), NOW, settings)).endpoints == {}
+    assert metrics_of(reader, Scope("nobody"), NOW) == {}
     for name in EXPECTED:
         alone = asyncio.run(read_endpoint_metrics(reader, "acme", name, NOW, settings))
         assert repr(found[Key("acme", name)]) == repr(alone)  # NaN is not equal to itself
@@ -84,4 +84,16 @@ def test_nobody_leaves_while_the_pipeline_stands_still(client):
     insert(client, "partition_progress", progress(NOW))
     assert {key.endpoint for key in listed(client, Scope("acme"), later)} == EXPECTED
     insert(client, "partition_progress", progress(later))
+    assert listed(client, Scope("acme"), later) == []
+
+
+def test_nobody_leaves_who_is_heard_through_a_partition_that_stands_still(client):
+    """Such as one that is paused for its messages: what came through the others counts for the others alone."""
+    later = NOW + timedelta(days=30)
+    client.command("TRUNCATE TABLE partition_progress")
+    insert(client, "boot_states", [boot(NOW, endpoint="behind", age_s=2, partition=3)])
+    insert(client, "boot_states", [boot(NOW, endpoint="left-behind", age_s=WEEK_S + 60, partition=3)])
+    insert(client, "partition_progress", [*progress(later), *progress(NOW, partition=3)])
+    assert listed(client, Scope("acme"), later) == [Key("acme", "behind")]
+    insert(client, "partition_progress", progress(later, partition=3))
     assert listed(client, Scope("acme"), later) == []

@@ -93,6 +93,24 @@ def test_what_is_older_than_the_states_lies_in_the_whole_life(client, losses):
     assert losses("old") == [LostRequests("r1", NOW_S - 600, NOW_S - 100, 10, 2, {"missing": 10})]
 
 
+def test_a_boot_in_two_partitions_lost_in_each_what_each_says(client, losses):
+    """Its replica moved when partitions were added; their offsets have nothing to do with each other."""
+    insert(
+        client,
+        "boot_states",
+        [
+            state("moved", 500, 1000, arrived=100, agent=100),
+            state("moved", 400, 1010, arrived=200, agent=230, missing=3),
+            state("moved", 300, 5, arrived=50, agent=50, partition=9),
+            state("moved", 200, 15, arrived=60, agent=67, missing=1, partition=9),
+        ],
+    )
+    assert losses("moved") == [
+        LostRequests("r1", NOW_S - 500, NOW_S - 400, 30, 3, {"missing": 30}),
+        LostRequests("r1", NOW_S - 300, NOW_S - 200, 7, 1, {"missing": 7}),
+    ]
+
+
 @pytest.mark.parametrize(
     ("given", "lost"),
     [

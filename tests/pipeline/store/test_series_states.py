@@ -84,6 +84,24 @@ def test_ready_is_the_first_time_that_it_runs():
     assert ready_seconds(found) == 42.5
 
 
+def test_a_name_that_is_used_again_is_as_ready_as_its_newest_start():
+    lives = [(10, "pending"), (50, "running"), (400, "failed"), (405, "terminated"), (500, "pending")]
+    starting = spans_with(lives)
+    assert ready_seconds(starting) is None
+    assert ready_seconds(spans_with([*lives, (520, "running")])) == 20
+    assert ready_seconds(spans_with([*lives, (520, "running"), (600, "terminated")])) == 20
+    # Who was first seen running: nobody knows how long that took.
+    assert ready_seconds(spans_with([(10, "running")])) is None
+    assert (
+        ready_seconds(spans_with([(10, "pending"), (50, "running"), (400, "failed"), (500, "running")]))
+        is None
+    )
+
+
+def spans_with(events):
+    return spans_of("r1", [Event(at_s, state, "") for at_s, state in events], [], PRESENCE, NOW)
+
+
 def test_an_agent_that_says_that_it_initializes_did_not_run_in_the_moment_before():
     events = [Event(100.007, "initializing", ""), Event(160, "running", "")]
     found = spans_of("r1", events, [AgentLife(100, NOW)], PRESENCE, NOW)

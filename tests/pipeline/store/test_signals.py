@@ -6,13 +6,13 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.pipeline.store.reading import metrics_of
 from tests.pipeline.store.rows import boot, event, hardware, insert, progress, window
 
 from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.endpoint_metrics import (
     MetricsSettings,
     read_endpoint_metrics,
-    read_metrics,
 )
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.scope import EVERYTHING, Key, Scope
@@ -637,16 +637,16 @@ def test_every_outlet_judges_alike(filled, signals):
 
 def test_many_endpoints_at_once_are_judged_as_one_by_one(filled):
     reader, settings = Reader(filled), MetricsSettings()
-    together = asyncio.run(read_metrics(reader, Scope("acme"), NOW, settings)).endpoints
+    together = metrics_of(reader, Scope("acme"), NOW)
     some = [Key("acme", endpoint.of["endpoint"]) for endpoint in RANDOM[:3]]
-    few = asyncio.run(read_metrics(reader, Scope("acme").of(some), NOW, settings)).endpoints
+    few = metrics_of(reader, Scope("acme").of(some), NOW)
     assert repr(few) == repr({key: together[key] for key in few})  # NaN is not equal to itself
     assert len(few) >= 2
     for endpoint in [each for each, _ in CASES.values()] + RANDOM[:80]:
         name = endpoint.of["endpoint"]
         alone = asyncio.run(read_endpoint_metrics(reader, "acme", name, NOW, settings))
         assert repr(together.get(Key("acme", name))) == repr(alone), name
-    assert repr(asyncio.run(read_metrics(reader, EVERYTHING, NOW, settings)).endpoints) == repr(together)
+    assert repr(metrics_of(reader, EVERYTHING, NOW)) == repr(together)
 
 
 def test_the_views_of_now_are_those_of_the_moment(filled):

@@ -129,7 +129,8 @@ export interface Replica {
 }
 
 /**
- * A replica's bar in the timeline. `ready_seconds`: from its first state until it first ran.
+ * A replica's bar in the timeline. `ready_seconds`: from the first state of its newest start until it ran; null
+ * if that is unknown, as for a start that was first reported running.
  */
 export interface Bar {
   replica: string;
