@@ -76,6 +76,18 @@ _ANNOTATED_UNITS = {
     "tokens_per_second": "{token}/s",
     "preemptions_per_second": "{preemption}/s",
 }
+# What is counted by a family whose name has no unit, by the end of the name.
+_COUNTED = {
+    "requests": "{request}",
+    "pending_per_replica": "{request}",
+    "active_per_replica": "{request}",
+    "batches": "{batch}",
+    "boots": "{boot}",
+    "replicas": "{replica}",
+    "kills": "{kill}",
+    "errors": "{error}",
+    "hits": "{hit}",
+}
 _LEFT_OUT = frozenset({"summary"})
 
 
@@ -157,7 +169,9 @@ def _metric(family: MetricFamily) -> Metric:
 def _own_name(family: MetricFamily) -> tuple[str, str]:
     if family.unit in _STATED_UNITS:
         return family.name.removesuffix(f"_{family.unit}"), _STATED_UNITS[family.unit]
-    return family.name, _ANNOTATED_UNITS.get(family.unit, "")
+    if family.unit:
+        return family.name, _ANNOTATED_UNITS.get(family.unit, "")
+    return family.name, next((unit for end, unit in _COUNTED.items() if family.name.endswith(end)), "")
 
 
 def _number(sample: Sample, at_ns: int) -> NumberDataPoint:

@@ -12,9 +12,11 @@ import gzip
 import logging
 import random
 import ssl
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import Self
 
 import aiohttp
@@ -163,5 +165,11 @@ class Sender:
 
 
 def _seconds(retry_after: str) -> float:
-    """Return a Retry-After in seconds; 0 for a date, which few receivers send."""
-    return float(retry_after) if retry_after.isascii() and retry_after.isdecimal() else 0.0
+    """Return a Retry-After, which is a number or a date (RFC 9110, 10.2.3), in seconds from now; 0 if it is neither."""
+    if retry_after.isascii() and retry_after.isdecimal():
+        return float(retry_after)
+    try:
+        at = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return 0.0
+    return max(at.timestamp() - time.time(), 0.0)

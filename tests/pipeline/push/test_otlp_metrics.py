@@ -103,6 +103,23 @@ def test_every_unit_of_ours_has_one_of_ucum():
     assert all(metric.unit for metric in found.values())
 
 
+def test_what_is_counted_has_a_unit():
+    families = [
+        family_of(each, [Sample("", R1, 1)])
+        for each in vars(names).values()
+        if isinstance(each, names.Family) and each.type in ("counter", "gauge")
+    ]
+    families += [
+        MetricFamily(each.family, "counter", "", "", (Sample("_total", R1, 1),))
+        for each in names.HARDWARE_METRICS
+        if each.family and each.counter
+    ]
+    found = pushed(*families)[REPLICA]
+    assert len(found) == len(families)
+    assert [name for name, metric in found.items() if not metric.unit] == []
+    assert (found["http_requests"].unit, found["running_replicas"].unit) == ("{request}", "{replica}")
+
+
 def test_summaries_are_left_out():
     summary = family_of(names.LATENCY, [Sample("_count", LLM, 3), Sample("_sum", LLM, 1.5)])
     assert pushed(summary) == {}

@@ -6,6 +6,8 @@ import asyncio
 import functools
 import gzip
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 from aiohttp import web
@@ -238,9 +240,23 @@ async def test_other_messages_wait_for_retry_after_too():
 
 
 @in_a_loop
-async def test_an_absurd_retry_after_does_not_end_it():
+async def test_retry_after_may_be_a_date():
     clock = Clock()
-    answer = web.Response(status=503, headers={"Retry-After": "9" * 400})
+    at = format_datetime(datetime.now(UTC) + timedelta(seconds=41), usegmt=True)
+    answer = web.Response(status=503, headers={"Retry-After": at})
+    async with receiver(answer) as (url, got), Sender(url, {}, None, clock, clock.sleep) as sender:
+        assert await sender.send(MESSAGE, 100)
+    assert len(got) == 2
+    assert 35 < clock.now_s < 45
+
+
+@in_a_loop
+@pytest.mark.parametrize(
+    "said", ["9" * 400, "soon", "-5", "Mon, 30 Feb 2026 00:00:00 GMT", "Fri, 01 Jan 9999 00:00:00 GMT", ""]
+)
+async def test_an_absurd_retry_after_does_not_end_it(said):
+    clock = Clock()
+    answer = web.Response(status=503, headers={"Retry-After": said})
     async with receiver(answer) as (url, got), Sender(url, {}, None, clock, clock.sleep) as sender:
         assert await sender.send(MESSAGE, 1_000)
     assert len(got) == 2
