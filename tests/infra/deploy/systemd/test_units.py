@@ -26,6 +26,7 @@ from endpoint_analytics.pipeline.serve.command import STOP_WITHIN_S as SERVE_STO
 from endpoint_analytics.pipeline.store.rollup_levels import Retention
 from endpoint_analytics.pipeline.stream.command import STOP_WITHIN_S as WORKER_STOPS_WITHIN_S
 
+DOCS = Path(__file__).parents[4] / "docs/deploy.md"
 ANALYZE = shutil.which("systemd-analyze")
 SYSTEM_UNITS = Path("/usr/lib/systemd/system")
 LEAST_VERSION = 250
@@ -197,14 +198,34 @@ def test_systemd_takes_the_unit(root, name):
 
 @pytest.mark.outside
 def test_systemd_takes_the_drop_ins(root):
-    """In the directory of the names' prefix, which is for the instances too."""
-    directory = root / "etc/systemd/system/endpoint-analytics-.service.d"
-    directory.mkdir()
-    for name in ("kafka-login", "kafka-ca", "clickhouse-ca"):
-        shutil.copy(DIRECTORY / f"{name}.conf", directory)
-    made = analyzed(root, "verify", "endpoint-analytics-worker@1.service")
-    shutil.rmtree(directory)
-    assert (made.returncode, made.stderr) == (0, "")
+    """In the directory of all units, and in those of the parts that use Kafka, instances and agents included."""
+    units = root / "etc/systemd/system"
+    commands = re.findall(
+        r"for unit in (.+); do\n\s+install .*/(\S+)\.service\.d .*kafka-login", DOCS.read_text()
+    )
+    ((parts, pattern),) = commands
+    chosen = [pattern.replace("$unit", part) for part in parts.split()]
+    assert chosen == ["endpoint-analytics-worker@", "endpoint-analytics-signals", "endpoint-analytics-agent-"]
+    directories = [units / f"{name}.service.d" for name in ("endpoint-analytics-", *chosen)]
+    for directory in directories:
+        directory.mkdir()
+        for name in ("kafka-ca", "clickhouse-ca") if directory == directories[0] else ("kafka-login",):
+            shutil.copy(DIRECTORY / f"{name}.conf", directory)
+    made = [
+        analyzed(root, "verify", f"endpoint-analytics-{name}.service")
+        for name in ("worker@1", "signals", "agent-otlp", "agent-log@x", "query-service")
+    ]
+    # Each is read by those that it is for: systemd says so of a setting that it does not know.
+    for directory in directories[1:]:
+        (directory / "kafka-login.conf").write_text("[Service]\nNoSuchSetting=1\n")
+    complaints = {
+        name: "NoSuchSetting" in analyzed(root, "verify", f"endpoint-analytics-{name}.service").stderr
+        for name in ("worker@1", "signals", "agent-otlp", "agent-log@x", "query-service", "migrate")
+    }
+    for directory in directories:
+        shutil.rmtree(directory)
+    assert [(each.returncode, each.stderr) for each in made] == [(0, "")] * len(made)
+    assert [name for name, has in complaints.items() if not has] == ["query-service", "migrate"]
 
 
 @pytest.mark.outside
