@@ -37,7 +37,7 @@ _REPLICATED = re.compile(
 _DISTRIBUTED = re.compile(
     r"(CREATE OR REPLACE TABLE \w+) AS `\w+`\.\w+\nENGINE = Distributed\('\w+', ('\w+', '\w+', .*)\)\n(COMMENT .*)"
 )
-_OPERATORS = re.compile(r"(TRUNCATE|OPTIMIZE) TABLE (\w+)")
+_OPERATORS = re.compile(r"(TRUNCATE TABLE|OPTIMIZE TABLE|DELETE FROM) (\w+)")
 _FILTER = f"shardNum() = 0 OR {SHARDING_KEY} % shardCount() = shardNum() - 1"
 
 
@@ -51,11 +51,7 @@ def one_server(sql: str) -> str:
 def on_shards(sql: str, database: str) -> str:
     """Return an operator's statement about a table with the shards' table, for the tests that have some."""
     match = _OPERATORS.match(sql)
-    return (
-        f"{match[1]} TABLE {database}_shard.{sql[match.end(1) + 7 :]}"
-        if match and match[2] in SHARDED
-        else sql
-    )
+    return f"{match[1]} {database}_shard.{sql[match.start(2) :]}" if match and match[2] in SHARDED else sql
 
 
 class _OneServer:
