@@ -118,8 +118,9 @@ def test_killed_and_started_again(rig: Rig) -> None:
 
 @pytest.mark.slow
 def test_away_while_the_worker_starts(rig: Rig) -> None:
+    """It is ready once ClickHouse answers, and joins its group only then."""
     rig.parts.clickhouse.kill()
-    rig.worker()
+    rig.worker(ready=False)
     sending = rig.send_steadily(6, **TRAFFIC)
     time.sleep(3)
     rig.parts.clickhouse.start()
@@ -181,10 +182,10 @@ def test_away_while_workers_change(rig: Rig) -> None:
     sending = rig.send_steadily(20, **TRAFFIC)
     rig.wait_for_commits()
     rig.parts.clickhouse.kill()
-    second = rig.worker("worker-2")
+    second = rig.worker("worker-2", ready=False)
     time.sleep(3)
     second.kill()
-    rig.worker("worker-3")
+    rig.worker("worker-3", ready=False)
     time.sleep(3)
     rig.parts.clickhouse.start()
     sending.join()
