@@ -6,10 +6,9 @@ Source of the format: OpenMetrics 1.0, https://github.com/prometheus/OpenMetrics
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 
 from endpoint_analytics.pipeline.exposition.families import Histogram, Labels, MetricFamily
-from endpoint_analytics.pipeline.exposition.numbers import number_text
+from endpoint_analytics.pipeline.exposition.numbers import number_text, number_texts
 
 CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
@@ -21,31 +20,32 @@ def render(families: Iterable[MetricFamily]) -> bytes:
     Prometheus 3 takes the unit of the family before for one that has none.
     """
     lines: list[str] = []
+    texts = LabelTexts()
     for family in sorted(families, key=lambda each: bool(each.unit)):
         lines.append(f"# HELP {family.name} {escape(family.help)}")
         lines.append(f"# TYPE {family.name} {family.type}")
         if family.unit:
             lines.append(f"# UNIT {family.name} {family.unit}")
-        lines.extend(sample_lines(family))
+        lines.extend(sample_lines(family, texts))
     lines.append("# EOF\n")
     return "\n".join(lines).encode()
 
 
-def sample_lines(family: MetricFamily) -> Iterator[str]:
+def sample_lines(family: MetricFamily, texts: LabelTexts) -> Iterator[str]:
     """Yield the lines of the samples, then those of the histograms; both text formats have the same."""
     name = family.name
-    for suffix, labels, value, _, own in family.samples:
-        of = _text(labels)
+    numbers = number_texts([sample.value for sample in family.samples])
+    for (suffix, labels, _, _, own), number in zip(family.samples, numbers, strict=True):
+        of = texts.get(id(labels)) or texts.add(labels)
         if own:
-            of = f"{of},{_text(own)}" if of else _text(own)
-        of = f"{{{of}}}" if of else ""
-        yield f"{name}{suffix}{of} {value if type(value) is int else number_text(value)}"
+            of_own = texts.get(id(own)) or texts.add(own)
+            of = f"{of},{of_own}" if of else of_own
+        yield f"{name}{suffix}{{{of}}} {number}" if of else f"{name}{suffix} {number}"
     for histogram in family.histograms:
-        yield from _histogram_lines(name, histogram)
+        yield from _histogram_lines(name, histogram, texts.add(histogram.labels))
 
 
-def _histogram_lines(name: str, histogram: Histogram) -> Iterator[str]:
-    labels = _text(histogram.labels)
+def _histogram_lines(name: str, histogram: Histogram, labels: str) -> Iterator[str]:
     start = f"{name}_bucket{{{labels},le=" if labels else f"{name}_bucket{{le="
     for bound, count in zip(histogram.bounds, histogram.cumulative, strict=True):
         yield f'{start}"{bound}"}} {count}'
@@ -53,6 +53,19 @@ def _histogram_lines(name: str, histogram: Histogram) -> Iterator[str]:
     of = f"{{{labels}}}" if labels else ""
     yield f"{name}_count{of} {histogram.count}"
     yield f"{name}_sum{of} {number_text(histogram.sum)}"
+
+
+class LabelTexts(dict[int, str]):
+    """The texts of labels in one exposition, by the identity of the labels: samples of a replica share theirs.
+
+    To find them by their values would take longer than to format them, for thousands of replicas.
+    """
+
+    def add(self, labels: Labels) -> str:
+        """Return `name="value",...`; the labels must outlive the exposition."""
+        text = ",".join(f'{name}="{escape(value)}"' for name, value in labels)
+        self[id(labels)] = text
+        return text
 
 
 def escape(text: str) -> str:
@@ -63,9 +76,3 @@ def escape(text: str) -> str:
 def needs_escape(text: str) -> bool:
     """Whether the text contains any of the three escaped characters; most texts do not."""
     return "\\" in text or '"' in text or "\n" in text
-
-
-@lru_cache(maxsize=50_000)
-def _text(labels: Labels) -> str:
-    """Return `name="value",...`."""
-    return ",".join(f'{name}="{escape(value)}"' for name, value in labels)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from endpoint_analytics.pipeline.exposition.families import MetricFamily
-from endpoint_analytics.pipeline.exposition.openmetrics import sample_lines
+from endpoint_analytics.pipeline.exposition.openmetrics import LabelTexts, sample_lines
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -18,12 +18,13 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 def render(families: Iterable[MetricFamily]) -> bytes:
     """Return the exposition; families stay in order, without timestamps."""
     lines: list[str] = []
+    texts = LabelTexts()
     for family in families:
         name = f"{family.name}_total" if family.type == "counter" else family.name
         kind = "gauge" if family.type == "stateset" else family.type
         lines.append(f"# HELP {name} {escape_help(family.help)}")
         lines.append(f"# TYPE {name} {kind}")
-        lines.extend(sample_lines(family))
+        lines.extend(sample_lines(family, texts))
     lines.append("")
     return "\n".join(lines).encode()
 

@@ -319,11 +319,10 @@ def _current_samples(
         if heard_at < now - presence.heartbeat:
             continue
         oldest_us = (newest_at - presence.heartbeat - _NEVER) // timedelta(microseconds=1)
-        samples[replica_id] = tuple(
-            sorted(
-                NewestSample(metric, device, value)
-                for metric, device, value, at_us in zip(metrics, devices, values, ats_us, strict=True)
-                if at_us >= oldest_us
-            )
+        current = (
+            sample[:3]
+            for sample in zip(metrics, devices, values, ats_us, strict=True)
+            if sample[3] >= oldest_us
         )
+        samples[replica_id] = tuple(map(NewestSample._make, sorted(current)))
     return samples

@@ -70,9 +70,8 @@ class Progress:
         found = []
         if append_at is not None and partition is not None:
             progress = self.of(partition)
-            found.append(
-                progress._replace(read_to=max(progress.read_to, append_at))
-            )  # what is stored was read
+            # What is stored was read.
+            found.append(progress if progress.read_to >= append_at else progress._replace(read_to=append_at))
         if state_partition is not None:
             found.append(self.of(("replicas", state_partition)))
         read_to = min((each.read_to for each in found), default=_NEVER)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import attrgetter
 from types import MappingProxyType
 
@@ -103,6 +104,12 @@ def endpoint_families(
     )
 
 
+@lru_cache(maxsize=10_000)
+def _own(name: str, value: str) -> Labels:
+    """Return a sample's own label, the same object for all replicas."""
+    return ((name, value),)
+
+
 @dataclass(frozen=True, slots=True)
 class _Labelled:
     """A replica and its labels."""
@@ -120,7 +127,7 @@ def _unknown(replicas: Sequence[ReplicaMetrics]) -> int:
 
 
 def _summary(of: Labels, summary: DurationSummary) -> tuple[Sample, ...]:
-    lines = [Sample("", of, seconds, own=(("quantile", str(q)),)) for q, seconds in summary.quantiles_s]
+    lines = [Sample("", of, seconds, None, _own("quantile", str(q))) for q, seconds in summary.quantiles_s]
     first_s = None if summary.first_at is None else summary.first_at.timestamp()
     return (
         *lines,
@@ -148,16 +155,16 @@ def _requests(
         first_s = requests.first_at.timestamp()
         counts = dict(requests.status_counts)
         for status in sorted(known_statuses | counts.keys()):
-            count, own = counts.get(status, 0), (("status_code", str(status)),)
+            count, own = counts.get(status, 0), _own("status_code", str(status))
             statuses.append(Sample("_total", labels, count, first_s, own))
         for stage, count in (
             ("pending", requests.aborted_pending),
             ("streaming", requests.aborted_streaming),
         ):
-            aborted.append(Sample("_total", labels, count, first_s, (("stage", stage),)))
+            aborted.append(Sample("_total", labels, count, first_s, _own("stage", stage)))
         drops = dict(requests.dropped)
         dropped.extend(
-            Sample("_total", labels, drops.get(reason, 0), first_s, (("reason", reason),))
+            Sample("_total", labels, drops.get(reason, 0), first_s, _own("reason", reason))
             for reason in sorted(drop_reasons | drops.keys())
         )
         if (found := requests.levels) is not None:
@@ -238,15 +245,15 @@ def _by_stream(
 ) -> Iterable[Sample]:
     for replica in replicas:
         for stream, count in counts(replica.metrics):
-            yield Sample(suffix, replica.labels, count, own=(("stream", stream),))
+            yield Sample(suffix, replica.labels, count, None, _own("stream", stream))
 
 
 def _hardware(replicas: Sequence[_Labelled]) -> Iterable[MetricFamily]:
     samples: dict[str, list[Sample]] = {name: [] for name in _HARDWARE}
     for replica in replicas:
         for name, device, value in replica.metrics.hardware:
-            own = (("gpu", device),) if device else ()
-            samples[name].append(Sample(_HARDWARE[name], replica.labels, value, own=own))
+            own = _own("gpu", device) if device else ()
+            samples[name].append(Sample(_HARDWARE[name], replica.labels, value, None, own))
     for metric in names.HARDWARE_METRICS:
         if metric.family and metric.counter:
             yield MetricFamily(metric.family, "counter", metric.help, "", tuple(samples[metric.name]))
@@ -280,4 +287,4 @@ def _states(replicas: Sequence[_Labelled]) -> Iterable[Sample]:
         current = replica.metrics.state
         if current not in (None, "unknown"):
             for state, own in _OF_STATE.items():
-                yield Sample("", replica.labels, int(state == current), own=own)
+                yield Sample("", replica.labels, int(state == current), None, own)
