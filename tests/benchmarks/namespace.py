@@ -48,7 +48,7 @@ _FILL = (
     FROM {_REPLICAS} CROSS JOIN numbers({{from}}, 360) AS w""",
     f"""INSERT INTO hardware_windows (namespace, endpoint, replica_id, boot_id, device, metric, window_start,
     version, samples, sum, last, last_at) SELECT 'bench', endpoint, replica, 'b', device.2, device.1,
-    toDateTime({{now_s}} - {{now_s}} % 10 - w.number * 10 + 3590) AS at, 1, 10, 372.5, 37.25, at + 9
+    toDateTime({{now_s}} - {{now_s}} % 10 - w.number * 10 + 3600) AS at, 1, 10, 372.5, 37.25, at + 9
     FROM {_REPLICAS} CROSS JOIN numbers(20) AS w
     ARRAY JOIN {[(metric.name, "gpu0" if metric.per_device else "") for metric in _EXPORTED]} AS device""",
 )
@@ -56,7 +56,7 @@ _BOOTS = (
     f"""INSERT INTO boot_states (stream, namespace, endpoint, replica_id, boot_id, version, chunk_time, first_at,
     last_at, last_append, status_codes, status_counts, finished)
     SELECT stream, 'bench', endpoint, replica, 'b', 1, {{now_s}}, now64(6) - INTERVAL {HOURS} HOUR,
-        now64(6) + INTERVAL 1 HOUR, now64(3) + INTERVAL 1 HOUR, {list(STATUSES)}, {[10**6] * len(STATUSES)}, 1000000
+        toDateTime({{now_s}} + 3600), now64(3) + INTERVAL 1 HOUR, {list(STATUSES)}, {[10**6] * len(STATUSES)}, 1000000
     FROM {_REPLICAS} ARRAY JOIN ['requests', 'hardware'] AS stream""",
     f"""INSERT INTO replica_events (namespace, endpoint, replica_id, at, state)
     SELECT 'bench', endpoint, replica, now64(6) - INTERVAL 1 HOUR, 'running' FROM {_REPLICAS}""",
