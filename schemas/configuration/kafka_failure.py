@@ -103,10 +103,10 @@ def explain_refusal(error: BaseException, config: KafkaConfig) -> str | None:
 
 async def find_unreadable(
     config: KafkaConfig, ssl_context: ssl.SSLContext | None, topics: Iterable[str], group: str
-) -> list[str]:
-    """Return a line for each topic or group that does not exist or that our user may not see.
+) -> list[str] | None:
+    """Return a line for each topic or group that does not exist or that our user may not see; None if no broker answers.
 
-    Returns no lines if Kafka does not answer. A consumer continues without such topics, so nothing else reports them.
+    A consumer continues without such topics, so nothing else reports them.
     """
     answers = await _ask(
         config,
@@ -114,8 +114,8 @@ async def find_unreadable(
         MetadataRequest(list(topics), allow_auto_topic_creation=False),
         FindCoordinatorRequest(group, _GROUP),
     )
-    if not answers:
-        return []
+    if answers is None:
+        return None
     metadata, coordinator = answers
     errors = [for_code(topic[0])(topic[1]) for topic in metadata.topics if topic[0]]
     errors.append(for_code(coordinator.error_code)(group))
@@ -124,19 +124,22 @@ async def find_unreadable(
 
 async def find_unwritable(
     config: KafkaConfig, ssl_context: ssl.SSLContext | None, topics: Iterable[str]
-) -> list[str]:
-    """Return a line for each topic that our user may not write to; topics that do not exist have none.
+) -> list[str] | None:
+    """Return a line for each topic that our user may not write to, or None if no broker answers.
 
-    Nothing is written: the message is for a partition that no topic has, and Kafka looks at the rights first. Returns
-    no lines if Kafka does not answer.
+    Topics that do not exist have none. Nothing is written: the message is for a partition that no topic has, and Kafka
+    looks at the rights first.
     """
     builder = DefaultRecordBatchBuilder(2, 0, False, -1, -1, -1, 4096)
     builder.append(0, 0, None, b"", [])
     sent = [(_NO_PARTITION, bytes(builder.build()))]
     request = ProduceRequest(None, 1, int(PROBE_WITHIN_S * 1000), [(topic, sent) for topic in topics])
+    answers = await _ask(config, ssl_context, request)
+    if answers is None:
+        return None
     return sorted(
         said
-        for answer in await _ask(config, ssl_context, request)
+        for answer in answers
         for topic, partitions in answer.topics
         for partition in partitions
         if for_code(partition[1]) is TopicAuthorizationFailedError
@@ -144,8 +147,8 @@ async def find_unwritable(
     )
 
 
-async def _ask(config: KafkaConfig, ssl_context: ssl.SSLContext | None, *requests: Any) -> list[Any]:
-    """Return the answers of the first broker that gives them all; none if no broker does."""
+async def _ask(config: KafkaConfig, ssl_context: ssl.SSLContext | None, *requests: Any) -> list[Any] | None:
+    """Return the answers of the first broker that gives them all; None if no broker does."""
     for server in config.servers:
         with suppress(KafkaError, OSError, TimeoutError):
             connection = await _connect(server, config, ssl_context, PROBE_WITHIN_S)
@@ -153,7 +156,7 @@ async def _ask(config: KafkaConfig, ssl_context: ssl.SSLContext | None, *request
                 return [await connection.send(request) for request in requests]
             finally:
                 connection.close()
-    return []
+    return None
 
 
 async def find_failure(
