@@ -17,8 +17,9 @@ from endpoint_analytics.pipeline.store.scope import Key, Scope
 # Without FINAL: a replaced row is older than the one that counts.
 _HEARD = """
 SELECT namespace, endpoint FROM {table} WHERE WHOSE
-    AND ({at} >= {{since:DateTime64(3, 'UTC')}} OR {at} >= {{behind_since:DateTime64(3, 'UTC')}}
-        AND ({stream}, partition) IN {{behind:Array(Tuple(String, UInt32))}})
+    AND ({at} >= {{since:DateTime64(3, 'UTC')}} OR arrayExists(
+        (each, since) -> each = ({stream}, partition) AND {at} >= since,
+        {{behind:Array(Tuple(String, UInt32))}}, {{behind_since:Array(DateTime64(3, 'UTC'))}}))
 """
 LISTED = "UNION DISTINCT".join(
     _HEARD.format(table=table, at=at, stream=stream)
@@ -38,8 +39,8 @@ async def read_listed(
     parameters = {
         **scope.parameters,
         "since": _text(newest - presence.listed),
-        "behind": sorted(behind),
-        "behind_since": _text(min(behind.values(), default=newest) - presence.listed),
+        "behind": list(behind),
+        "behind_since": [_text(read_to - presence.listed) for read_to in behind.values()],
     }
     return sorted(Key(*row) for row in await reader.read(scope.sql(LISTED), parameters))
 
