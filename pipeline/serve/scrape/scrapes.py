@@ -45,7 +45,7 @@ _SIGNALS = tuple(family.name for family in FAMILIES)
 HISTOGRAMS_WITHIN_S = 3.0
 """Scrapers give up after 10 s, and then have nothing. What was read until then is kept."""
 MOST_AT_ONCE = 16
-"""Different scrapes of one namespace that are computed at once: more than its scrapers need."""
+"""Different scrapes of a whole namespace that are computed at once: more than its scrapers need."""
 LARGE_FROM_REPLICAS = 300
 """Rendering more takes a tenth of a second or longer."""
 ENDPOINT_LABELS = ("endpoint_namespace", "endpoint_name")
@@ -150,7 +150,9 @@ class Scrapes:
         return await self._cache.get((scope, selection), lambda: self._limited(scope, selection))
 
     async def _limited(self, scope: Scope, selection: Selection) -> RenderedExposition | None:
-        if not scope.endpoint and self._at_once[scope.namespace] >= MOST_AT_ONCE:
+        if scope.endpoint:
+            return await self._exposition(scope, selection)
+        if self._at_once[scope.namespace] >= MOST_AT_ONCE:
             raise TooManyScrapesError
         self._at_once[scope.namespace] += 1
         try:

@@ -103,6 +103,22 @@ def test_one_namespace_gets_a_bounded_number_of_turns(client):
     assert again is not None
 
 
+def test_scrapes_of_single_endpoints_take_no_turns_of_their_namespace(client):
+    async def crowd():
+        turn = asyncio.Event()
+        scrapes = make(CountingReader(client, turn))
+        chosen = [Selection(replicas=frozenset({str(number)})) for number in range(MOST_AT_ONCE)]
+        waiting = [asyncio.create_task(scrapes.scrape(Scope("acme", "llm"), each)) for each in chosen]
+        await asyncio.sleep(0)
+        whole = asyncio.create_task(scrapes.scrape(Scope("acme")))
+        await asyncio.sleep(0)
+        turn.set()
+        await asyncio.gather(*waiting)
+        return (await whole)[0]
+
+    assert "http_requests" in names_of(asyncio.run(crowd()))
+
+
 def test_histograms_that_take_too_long_are_left_out(client, monkeypatch):
     class Slow(ClientExecutor):
         async def read(self, sql, parameters):
