@@ -33,6 +33,8 @@ from aiokafka.errors import (
     for_code,
 )
 from aiokafka.protocol.coordination import FindCoordinatorRequest
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
@@ -45,7 +47,7 @@ PROBE_WITHIN_S = 5.0
 _PORT = 9092
 _GROUP = 0  # the type of a consumer group's coordinator
 _API_VERSIONS, _CORRELATION_ID = 18, 7
-_NO_PARTITION = 2**31 - 1
+_NO_PARTITION, _NO_MEMBER = 2**31 - 1, "endpoint-analytics-probe"
 # OpenSSL's verify_code: https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/
 _EXPIRED, _NOT_YET_VALID, _WRONG_NAME = {10}, {9}, {62, 64}
 
@@ -104,22 +106,30 @@ def explain_refusal(error: BaseException, config: KafkaConfig) -> str | None:
 async def find_unreadable(
     config: KafkaConfig, ssl_context: ssl.SSLContext | None, topics: Iterable[str], group: str
 ) -> list[str] | None:
-    """Return a line for each topic or group that does not exist or that our user may not see; None if no broker answers.
+    """Return a line for each topic or group that does not exist or that our user may not read; None if no broker answers.
 
-    A consumer continues without such topics, so nothing else reports them.
+    A consumer continues without such topics, so nothing else reports them. Nothing is read: what is asked for is in a
+    partition that no topic has, and of a member that no group has, and Kafka looks at the rights first.
     """
+    names = list(topics)
     answers = await _ask(
         config,
         ssl_context,
-        MetadataRequest(list(topics), allow_auto_topic_creation=False),
+        MetadataRequest(names, allow_auto_topic_creation=False),
+        FetchRequest(0, 0, 1, 0, [(topic, [(_NO_PARTITION, 0, 1)]) for topic in names]),
         FindCoordinatorRequest(group, _GROUP),
+        HeartbeatRequest(group, 0, _NO_MEMBER),
     )
     if answers is None:
         return None
-    metadata, coordinator = answers
+    metadata, fetched, coordinator, heartbeat = answers
     errors = [for_code(topic[0])(topic[1]) for topic in metadata.topics if topic[0]]
+    errors += _refused_topics(fetched)
     errors.append(for_code(coordinator.error_code)(group))
-    return [said for error in errors if (said := explain_refusal(error, config))]
+    if for_code(heartbeat.error_code) is GroupAuthorizationFailedError:
+        errors.append(GroupAuthorizationFailedError(group))
+    # One line for who may neither see nor read.
+    return list(dict.fromkeys(said for error in errors if (said := explain_refusal(error, config))))
 
 
 async def find_unwritable(
@@ -137,14 +147,18 @@ async def find_unwritable(
     answers = await _ask(config, ssl_context, request)
     if answers is None:
         return None
-    return sorted(
-        said
-        for answer in answers
+    errors = [error for answer in answers for error in _refused_topics(answer)]
+    return sorted(said for error in errors if (said := explain_refusal(error, config)))
+
+
+def _refused_topics(answer: Any) -> list[KafkaError]:
+    """Return the topics that the answer to a fetch or produce request says our user has no right for."""
+    return [
+        TopicAuthorizationFailedError(topic)
         for topic, partitions in answer.topics
         for partition in partitions
         if for_code(partition[1]) is TopicAuthorizationFailedError
-        and (said := explain_refusal(TopicAuthorizationFailedError(topic), config))
-    )
+    ]
 
 
 async def _ask(config: KafkaConfig, ssl_context: ssl.SSLContext | None, *requests: Any) -> list[Any] | None:
