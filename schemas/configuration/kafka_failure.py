@@ -106,10 +106,11 @@ def explain_refusal(error: BaseException, config: KafkaConfig) -> str | None:
 async def find_unreadable(
     config: KafkaConfig, ssl_context: ssl.SSLContext | None, topics: Iterable[str], group: str
 ) -> list[str] | None:
-    """Return a line for each topic or group that does not exist or that our user may not read; None if no broker answers.
+    """Return a line for each topic or group that does not exist or that our user may not read.
 
-    A consumer continues without such topics, so nothing else reports them. Nothing is read: what is asked for is in a
-    partition that no topic has, and of a member that no group has, and Kafka looks at the rights first.
+    None if no broker answers. A consumer continues without such topics, so nothing else reports them. Nothing is read:
+    what is asked for is in a partition that no topic has, and of a member that no group has, and Kafka looks at the
+    rights first.
     """
     names = list(topics)
     answers = await _ask(

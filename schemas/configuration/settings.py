@@ -289,7 +289,9 @@ def parse_servers(name: str, text: str) -> tuple[str, ...]:
             raise invalid_setting(name, text, f"{match[1]} is not a port")
         if not server.startswith("[") and not _HOST.fullmatch(server.rpartition(":")[0]):
             # Python's resolver has no OSError for it, which is what clients of Kafka expect.
-            raise invalid_setting(name, text, "a part of the host between dots is empty, or longer than 63 characters")
+            raise invalid_setting(
+                name, text, "a part of the host between dots is empty, or longer than 63 characters"
+            )
     return servers
 
 

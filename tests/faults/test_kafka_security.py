@@ -279,11 +279,13 @@ def test_who_may_see_a_topic_may_not_read_it_yet(secure: SecureKafka, secure_par
         secure.allow(ResourceType.GROUP, rig.name, AclOperation.DESCRIBE, user="nobody")
         eventually(
             lambda: [line.partition(": ")[0] for line in found() or ()],
-            lambda lines: lines
-            == [
-                *(f"the user 'nobody' may not use the topic {name}" for name in topics),
-                f"the user 'nobody' may not use the consumer group {rig.name}",
-            ],
+            lambda lines: (
+                lines
+                == [
+                    *(f"the user 'nobody' may not use the topic {name}" for name in topics),
+                    f"the user 'nobody' may not use the consumer group {rig.name}",
+                ]
+            ),
             30,
             "the rights that are missing",
         )

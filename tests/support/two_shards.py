@@ -52,11 +52,7 @@ def one_server(sql: str) -> str:
 def on_shards(sql: str, database: str) -> str:
     """Return an operator's statement about a table with the shards' table, for the tests that have some."""
     match = _OPERATORS.match(sql)
-    return (
-        f"{match[1]} {database}_shard.{sql[match.start(2) :]}"
-        if match and match[2] in SHARDED
-        else sql
-    )
+    return f"{match[1]} {database}_shard.{sql[match.start(2) :]}" if match and match[2] in SHARDED else sql
 
 
 class _OneServer:

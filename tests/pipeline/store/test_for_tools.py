@@ -283,9 +283,13 @@ def test_times_to_ready_are_those_of_the_page_whoever_reports_at_the_same_moment
                 inserts[1].append(event(now, state, offset=offset + chance.choice((0, 50)), **report))
     for rows in inserts:
         insert(client, "replica_events", rows)
-    found = client.query("SELECT replica_id, seconds_to_ready FROM replicas WHERE endpoint = 'ties'").result_rows
+    found = client.query(
+        "SELECT replica_id, seconds_to_ready FROM replicas WHERE endpoint = 'ties'"
+    ).result_rows
     at_s = now.timestamp()
-    page = asyncio.run(read_replicas(ClientExecutor(client), "acme", "ties", at_s - 2000, at_s, at_s, Presence()))
+    page = asyncio.run(
+        read_replicas(ClientExecutor(client), "acme", "ties", at_s - 2000, at_s, at_s, Presence())
+    )
     assert dict(found) == {each.replica: ready_seconds(each.spans) for each in page.replicas}
     assert len({seconds for _, seconds in found}) > 3
 
