@@ -164,8 +164,9 @@ class Scrapes:
     async def _exposition(self, scope: Scope, selection: Selection) -> RenderedExposition | None:
         is_one = bool(scope.endpoint)
         if scope.namespace and selection.endpoints is not None and len(selection.endpoints) == 1:
+            # Not as its own scope, which has an endpoint that has left, too.
             (only,) = selection.endpoints
-            scope = Scope(scope.namespace, only)
+            scope = Scope(scope.namespace, only=(Key(scope.namespace, only),))
         wanted = selection.has_any_family(_HISTOGRAMS), selection.has_any_family(_SIGNALS)
         numbers, _ = await self._numbers.get(
             (scope, *wanted),

@@ -82,6 +82,16 @@ def test_what_is_selected_is_taken_from_one_reading(client):
     assert reader.asked == 2  # with histograms and without
 
 
+@pytest.mark.parametrize("named", [("left",), ("left", "other-that-left")])
+def test_an_endpoint_that_has_left_is_only_at_its_own_url(client, named):
+    insert(
+        client, "boot_states", [boot(datetime.now(UTC), endpoint=name, age_s=8 * 86_400) for name in named]
+    )
+    scrapes, chosen = make(ClientExecutor(client)), Selection(endpoints=frozenset(named))
+    assert asyncio.run(scrapes.scrape(Scope("acme"), chosen))[0] is None
+    assert asyncio.run(make(ClientExecutor(client)).scrape(Scope("acme", named[0])))[0] is not None
+
+
 def test_one_namespace_gets_a_bounded_number_of_turns(client):
     """Scrapes that differ are refused beyond it; those of others are not."""
 
