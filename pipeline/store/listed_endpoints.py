@@ -14,8 +14,8 @@ from endpoint_analytics.pipeline.store.progress import Progress
 from endpoint_analytics.pipeline.store.reader import Reader
 from endpoint_analytics.pipeline.store.scope import Key, Scope
 
-# Without FINAL: a replaced row is older than the one that counts. Hundreds of partitions may be behind: `transform`, which
-# needs at least one, looks them up by hash.
+# Without FINAL: a replaced row is older than the one that counts. Hundreds of partitions may be behind, so they are
+# looked up by hash, by `transform`, which needs at least one.
 _HEARD = """
 SELECT namespace, endpoint FROM {table} WHERE WHOSE
     AND toUnixTimestamp64Milli({at}) >= transform(concat({stream}, '/', toString(partition)),
