@@ -103,7 +103,7 @@ class TopicReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         while True:
             await asyncio.sleep(UNREADABLE_AFTER_S)
             lines = await find_unreadable(self._kafka, self._ssl_context, [self._topic], self._group)
-            for line in lines:
+            for line in lines or ():
                 logger.error("no spans are read until this is fixed: %s", line)
             await asyncio.sleep(UNREADABLE_EVERY_S)
 

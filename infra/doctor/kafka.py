@@ -39,17 +39,13 @@ async def check_kafka(config: KafkaConfig, group: str | None) -> AsyncIterator[F
         lines = await find_unreadable(
             config, ssl_context, [topic.name(config.topic_prefix) for topic in AGENT_TOPICS], group
         )
-        for line in lines:
-            yield failure("Kafka", line)
-        if not lines:
-            yield ok("Kafka", f"the topics and the group {group!r} may be read")
+        for finding in check_rights(lines, f"the topics and the group {group!r}", "read"):
+            yield finding
     written = AGENT_TOPICS if group is None else (REJECTED,)
     lines = await find_unwritable(config, ssl_context, [topic.name(config.topic_prefix) for topic in written])
-    for line in lines:
-        yield failure("Kafka", line)
-    if not lines:
-        whose = "an agent's topics" if group is None else "the topic of rejected messages"
-        yield ok("Kafka", f"{whose} may be written to")
+    whose = "an agent's topics" if group is None else "the topic of rejected messages"
+    for finding in check_rights(lines, whose, "written to"):
+        yield finding
     try:
         states = await describe_topics(config, ssl_context, names)
     except (ClientError, OSError) as error:
@@ -80,6 +76,19 @@ async def check_kafka(config: KafkaConfig, group: str | None) -> AsyncIterator[F
                 f"the newest message was stored {ahead_s:.0f} s in the future: a broker's clock or this one's is wrong",
                 "synchronize the clocks of all machines (chrony, systemd-timesyncd)",
             )
+
+
+def check_rights(lines: Sequence[str] | None, what: str, done: str) -> Sequence[Finding]:
+    """Return whether `what` may be read or written to; `lines` say what may not, None that no broker answered."""
+    if lines is None:
+        return [
+            warning(
+                "Kafka",
+                f"whether {what} may be {done} is unknown: no broker answered the question",
+                "run the doctor again; if this stays, check the brokers' logs and load",
+            )
+        ]
+    return [failure("Kafka", line) for line in lines] or [ok("Kafka", f"{what} may be {done}")]
 
 
 def check_topic(topic: Topic, name: str, state: TopicState | None) -> Sequence[Finding]:

@@ -333,7 +333,11 @@ class _Reading:
         durations: Mapping[tuple[Key, int], _Found],
         open_pieces: set[tuple[Key, Piece]],
     ) -> None:
-        """Add what was found to what is kept, where that is still as it was."""
+        """Add what was found to what is kept, where that is still as it was.
+
+        Runs in a thread, which goes on if the scrape is cancelled: what is copied meanwhile never has a sum that lacks
+        a part, since that goes first.
+        """
         level = steps[0].piece.level
         for number, step in enumerate(steps, 1):
             start = level.name, step.piece.from_s
@@ -342,13 +346,13 @@ class _Reading:
                 endpoint = self.endpoints[key]
                 kept = endpoint.kept[start]
                 if kept.revision not in (None, before):  # it was rolled up again
-                    endpoint.kept[start] = self._begun(step.piece)
                     endpoint.total = None
+                    endpoint.kept[start] = self._begun(step.piece)
                     continue
                 if step.to_s > step.kept_s:
                     found = durations.get((key, number), {})
-                    endpoint.kept[start] = kept.extended(step.to_s, after, found, self.shown[key])
                     endpoint.total = None
+                    endpoint.kept[start] = kept.extended(step.to_s, after, found, self.shown[key])
                 if step.to_s == step.piece.to_s:
                     open_pieces.discard((key, step.piece))
 

@@ -14,11 +14,12 @@ from endpoint_analytics.pipeline.store.progress import Progress
 from endpoint_analytics.pipeline.store.reader import Reader
 from endpoint_analytics.pipeline.store.scope import Key, Scope
 
-# Without FINAL: a replaced row is older than the one that counts.
+# Without FINAL: a replaced row is older than the one that counts. Hundreds of partitions may be behind, so they are
+# looked up by hash, by `transform`, which needs at least one.
 _HEARD = """
 SELECT namespace, endpoint FROM {table} WHERE WHOSE
-    AND ({at} >= {{since:DateTime64(3, 'UTC')}} OR {at} >= {{behind_since:DateTime64(3, 'UTC')}}
-        AND ({stream}, partition) IN {{behind:Array(Tuple(String, UInt32))}})
+    AND toUnixTimestamp64Milli({at}) >= transform(concat({stream}, '/', toString(partition)),
+        {{behind:Array(String)}}, {{behind_since_ms:Array(Int64)}}, {{since_ms:Int64}})
 """
 LISTED = "UNION DISTINCT".join(
     _HEARD.format(table=table, at=at, stream=stream)
@@ -37,12 +38,12 @@ async def read_listed(
     newest, behind = progress.newest(now), progress.behind(now, presence)
     parameters = {
         **scope.parameters,
-        "since": _text(newest - presence.listed),
-        "behind": sorted(behind),
-        "behind_since": _text(min(behind.values(), default=newest) - presence.listed),
+        "since_ms": _since_ms(newest, presence),
+        "behind": ["", *(f"{stream}/{partition}" for stream, partition in behind)],
+        "behind_since_ms": [0, *(_since_ms(read_to, presence) for read_to in behind.values())],
     }
     return sorted(Key(*row) for row in await reader.read(scope.sql(LISTED), parameters))
 
 
-def _text(at: datetime) -> str:
-    return at.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+def _since_ms(read_to: datetime, presence: Presence) -> int:
+    return int((read_to - presence.listed).timestamp() * 1000)

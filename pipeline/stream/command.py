@@ -94,9 +94,9 @@ async def _report_unreadable(worker: Worker) -> None:
     while True:
         await asyncio.sleep(UNREADABLE_AFTER_S)
         lines = await find_unreadable(worker.config.kafka, worker.ssl_context, topics, worker.config.group)
-        if not lines:
+        if lines == []:
             return
-        for line in lines:
+        for line in lines or ():  # None: no broker answers now
             log.error("some topics are not read until this is fixed: %s", line)
         await asyncio.sleep(UNREADABLE_EVERY_S)
 

@@ -33,6 +33,8 @@ from aiokafka.errors import (
     for_code,
 )
 from aiokafka.protocol.coordination import FindCoordinatorRequest
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
@@ -45,7 +47,7 @@ PROBE_WITHIN_S = 5.0
 _PORT = 9092
 _GROUP = 0  # the type of a consumer group's coordinator
 _API_VERSIONS, _CORRELATION_ID = 18, 7
-_NO_PARTITION = 2**31 - 1
+_NO_PARTITION, _NO_MEMBER = 2**31 - 1, "endpoint-analytics-probe"
 # OpenSSL's verify_code: https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/
 _EXPIRED, _NOT_YET_VALID, _WRONG_NAME = {10}, {9}, {62, 64}
 
@@ -103,49 +105,65 @@ def explain_refusal(error: BaseException, config: KafkaConfig) -> str | None:
 
 async def find_unreadable(
     config: KafkaConfig, ssl_context: ssl.SSLContext | None, topics: Iterable[str], group: str
-) -> list[str]:
-    """Return a line for each topic or group that does not exist or that our user may not see.
+) -> list[str] | None:
+    """Return a line for each topic or group that does not exist or that our user may not read.
 
-    Returns no lines if Kafka does not answer. A consumer continues without such topics, so nothing else reports them.
+    None if no broker answers. A consumer continues without such topics, so nothing else reports them. Nothing is read:
+    what is asked for is in a partition that no topic has, and of a member that no group has, and Kafka looks at the
+    rights first.
     """
+    names = list(topics)
     answers = await _ask(
         config,
         ssl_context,
-        MetadataRequest(list(topics), allow_auto_topic_creation=False),
+        MetadataRequest(names, allow_auto_topic_creation=False),
+        FetchRequest(0, 0, 1, 0, [(topic, [(_NO_PARTITION, 0, 1)]) for topic in names]),
         FindCoordinatorRequest(group, _GROUP),
+        HeartbeatRequest(group, 0, _NO_MEMBER),
     )
-    if not answers:
-        return []
-    metadata, coordinator = answers
+    if answers is None:
+        return None
+    metadata, fetched, coordinator, heartbeat = answers
     errors = [for_code(topic[0])(topic[1]) for topic in metadata.topics if topic[0]]
+    errors += _refused_topics(fetched)
     errors.append(for_code(coordinator.error_code)(group))
-    return [said for error in errors if (said := explain_refusal(error, config))]
+    if for_code(heartbeat.error_code) is GroupAuthorizationFailedError:
+        errors.append(GroupAuthorizationFailedError(group))
+    # One line for who may neither see nor read.
+    return list(dict.fromkeys(said for error in errors if (said := explain_refusal(error, config))))
 
 
 async def find_unwritable(
     config: KafkaConfig, ssl_context: ssl.SSLContext | None, topics: Iterable[str]
-) -> list[str]:
-    """Return a line for each topic that our user may not write to; topics that do not exist have none.
+) -> list[str] | None:
+    """Return a line for each topic that our user may not write to, or None if no broker answers.
 
-    Nothing is written: the message is for a partition that no topic has, and Kafka looks at the rights first. Returns
-    no lines if Kafka does not answer.
+    Topics that do not exist have none. Nothing is written: the message is for a partition that no topic has, and Kafka
+    looks at the rights first.
     """
     builder = DefaultRecordBatchBuilder(2, 0, False, -1, -1, -1, 4096)
     builder.append(0, 0, None, b"", [])
     sent = [(_NO_PARTITION, bytes(builder.build()))]
     request = ProduceRequest(None, 1, int(PROBE_WITHIN_S * 1000), [(topic, sent) for topic in topics])
-    return sorted(
-        said
-        for answer in await _ask(config, ssl_context, request)
+    answers = await _ask(config, ssl_context, request)
+    if answers is None:
+        return None
+    errors = [error for answer in answers for error in _refused_topics(answer)]
+    return sorted(said for error in errors if (said := explain_refusal(error, config)))
+
+
+def _refused_topics(answer: Any) -> list[KafkaError]:
+    """Return the topics that the answer to a fetch or produce request says our user has no right for."""
+    return [
+        TopicAuthorizationFailedError(topic)
         for topic, partitions in answer.topics
         for partition in partitions
         if for_code(partition[1]) is TopicAuthorizationFailedError
-        and (said := explain_refusal(TopicAuthorizationFailedError(topic), config))
-    )
+    ]
 
 
-async def _ask(config: KafkaConfig, ssl_context: ssl.SSLContext | None, *requests: Any) -> list[Any]:
-    """Return the answers of the first broker that gives them all; none if no broker does."""
+async def _ask(config: KafkaConfig, ssl_context: ssl.SSLContext | None, *requests: Any) -> list[Any] | None:
+    """Return the answers of the first broker that gives them all; None if no broker does."""
     for server in config.servers:
         with suppress(KafkaError, OSError, TimeoutError):
             connection = await _connect(server, config, ssl_context, PROBE_WITHIN_S)
@@ -153,7 +171,7 @@ async def _ask(config: KafkaConfig, ssl_context: ssl.SSLContext | None, *request
                 return [await connection.send(request) for request in requests]
             finally:
                 connection.close()
-    return []
+    return None
 
 
 async def find_failure(

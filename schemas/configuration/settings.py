@@ -28,6 +28,7 @@ _SERVICE_LINK = re.compile(
 _ADDRESS = re.compile(
     r"(?:[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})", re.ASCII
 )
+_HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?=/)", re.ASCII)
@@ -286,6 +287,11 @@ def parse_servers(name: str, text: str) -> tuple[str, ...]:
             raise invalid_setting(name, text, why)
         if not 0 < int(match[1]) <= 65_535:
             raise invalid_setting(name, text, f"{match[1]} is not a port")
+        if not server.startswith("[") and not _HOST.fullmatch(server.rpartition(":")[0]):
+            # Python's resolver has no OSError for it, which is what clients of Kafka expect.
+            raise invalid_setting(
+                name, text, "a part of the host between dots is empty, or longer than 63 characters"
+            )
     return servers
 
 

@@ -265,7 +265,11 @@ FROM
         (
             SELECT namespace, endpoint, replica_id, min(at) AS first_event, max(at) AS last_event,
                 toString(argMax(e.state, (e.at, e.offset))) AS newest_state, argMax(e.reason, (e.at, e.offset)) AS newest_reason,
-                arraySort(groupArray((e.at, e.offset, toString(e.state)))) AS events,
+                arraySort(groupArray((e.at, e.offset, toString(e.state)))) AS reported,
+                arrayMap(event -> event.1, reported) AS times,
+                -- As on the page, a state that the next one follows at once was never entered; nor are replaced rows states.
+                arrayFilter((event, next) -> event.1 != next, reported, arrayPushBack(arrayPopFront(times), toDateTime64('2299-01-01 00:00:00', 6, 'UTC')))
+                    AS events,
                 arrayMap(event -> event.3 IN ('terminated', 'failed'), events) AS ends,
                 -- Its newest start: from the last event that is no end and follows one.
                 arrayLastIndex((is_end, was_end) -> was_end AND NOT is_end, ends, arrayPushFront(arrayPopBack(ends), 0)) AS began,

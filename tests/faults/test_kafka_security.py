@@ -25,7 +25,7 @@ from endpoint_analytics.agents.kubernetes.read_back import read_back
 from endpoint_analytics.schemas.codec import decode_replicas, decode_signal
 from endpoint_analytics.schemas.configuration.kafka_client import make_ssl_context
 from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
-from endpoint_analytics.schemas.configuration.kafka_failure import find_unwritable
+from endpoint_analytics.schemas.configuration.kafka_failure import find_unreadable, find_unwritable
 from endpoint_analytics.schemas.replicas import ReplicaState
 from endpoint_analytics.schemas.topics import REJECTED, REPLICAS, REQUESTS, SIGNALS
 
@@ -260,6 +260,38 @@ def test_who_may_write_is_found_without_writing(secure: SecureKafka, secure_part
         finally:
             consumer.close()
         assert ends == [(0, 0), (0, 0)]
+    finally:
+        rig.close()
+
+
+def test_who_may_see_a_topic_may_not_read_it_yet(secure: SecureKafka, secure_parts: Parts) -> None:
+    """Who may write to a topic may also see it, and Kafka says only to those who read that they may not."""
+    rig = Rig(secure_parts, "may-read", partitions=2)
+    config = replace(secure.config("SECURE", username="nobody", password="nothing"), topic_prefix=rig.name)
+    context = make_ssl_context(config)
+    topics = [topic.name(rig.name) for topic in (REQUESTS, REJECTED)]
+
+    def found() -> list[str] | None:
+        return asyncio.run(find_unreadable(config, context, topics, rig.name))
+
+    try:
+        secure.allow(ResourceType.TOPIC, rig.name, AclOperation.WRITE, user="nobody")
+        secure.allow(ResourceType.GROUP, rig.name, AclOperation.DESCRIBE, user="nobody")
+        eventually(
+            lambda: [line.partition(": ")[0] for line in found() or ()],
+            lambda lines: (
+                lines
+                == [
+                    *(f"the user 'nobody' may not use the topic {name}" for name in topics),
+                    f"the user 'nobody' may not use the consumer group {rig.name}",
+                ]
+            ),
+            30,
+            "the rights that are missing",
+        )
+        secure.allow(ResourceType.TOPIC, rig.name, AclOperation.READ, user="nobody")
+        secure.allow(ResourceType.GROUP, rig.name, AclOperation.READ, user="nobody")
+        eventually(found, lambda lines: lines == [], 30, "the right to read")
     finally:
         rig.close()
 

@@ -300,11 +300,11 @@ ORDER BY time, replica_id"""),
         Panel(
             "Time to ready",
             "From the first state of each start of a replica to running, of the starts that became ready in the "
-            "chosen time. A name may start again after its end.",
+            "chosen time. A name may start again after its end. Unknown if the first state is running.",
             (
                 _table("""
 SELECT replica_id AS replica, minIf(entered_at, state = 'running') AS ready_at,
-    dateDiff('millisecond', min(entered_at), ready_at) / 1000 AS seconds
+    nullIf(dateDiff('millisecond', min(entered_at), ready_at) / 1000, 0) AS seconds
 FROM
 (
     SELECT namespace, endpoint, replica_id, state, entered_at,

@@ -45,7 +45,7 @@ _SIGNALS = tuple(family.name for family in FAMILIES)
 HISTOGRAMS_WITHIN_S = 3.0
 """Scrapers give up after 10 s, and then have nothing. What was read until then is kept."""
 MOST_AT_ONCE = 16
-"""Different scrapes of one namespace that are computed at once: more than its scrapers need."""
+"""Different scrapes of a whole namespace that are computed at once: more than its scrapers need."""
 LARGE_FROM_REPLICAS = 300
 """Rendering more takes a tenth of a second or longer."""
 ENDPOINT_LABELS = ("endpoint_namespace", "endpoint_name")
@@ -150,7 +150,9 @@ class Scrapes:
         return await self._cache.get((scope, selection), lambda: self._limited(scope, selection))
 
     async def _limited(self, scope: Scope, selection: Selection) -> RenderedExposition | None:
-        if not scope.endpoint and self._at_once[scope.namespace] >= MOST_AT_ONCE:
+        if scope.endpoint:
+            return await self._exposition(scope, selection)
+        if self._at_once[scope.namespace] >= MOST_AT_ONCE:
             raise TooManyScrapesError
         self._at_once[scope.namespace] += 1
         try:
@@ -162,8 +164,9 @@ class Scrapes:
     async def _exposition(self, scope: Scope, selection: Selection) -> RenderedExposition | None:
         is_one = bool(scope.endpoint)
         if scope.namespace and selection.endpoints is not None and len(selection.endpoints) == 1:
+            # Not as its own scope, which has an endpoint that has left, too.
             (only,) = selection.endpoints
-            scope = Scope(scope.namespace, only)
+            scope = Scope(scope.namespace, only=(Key(scope.namespace, only),))
         wanted = selection.has_any_family(_HISTOGRAMS), selection.has_any_family(_SIGNALS)
         numbers, _ = await self._numbers.get(
             (scope, *wanted),

@@ -19,7 +19,7 @@ from tests.support.waiting import until
 from endpoint_analytics.infra.command import main
 from endpoint_analytics.infra.deploy.topics import TopicState
 from endpoint_analytics.infra.doctor.clickhouse import check_version, least_skew_s
-from endpoint_analytics.infra.doctor.kafka import check_partitions, check_topic
+from endpoint_analytics.infra.doctor.kafka import check_partitions, check_rights, check_topic
 from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.schemas.topics import REQUESTS, TOPIC_CONFIG, TOPICS
@@ -87,6 +87,16 @@ def test_an_agent_needs_no_clickhouse(doctor):
     status, findings = doctor("--agent", ENDPOINT_ANALYTICS_CLICKHOUSE_URL="http://127.0.0.1:1")
     assert (status, wrong(findings)) == (0, [])
     assert {finding["part"] for finding in findings} == {"machine", "Kafka", "topics"}
+
+
+def test_a_question_about_rights_that_no_broker_answered_is_open():
+    (finding,) = check_rights(None, "an agent's topics", "written to")
+    assert (finding.level, finding.text.partition(":")[0]) == (
+        "warning",
+        "whether an agent's topics may be written to is unknown",
+    )
+    assert [each.level for each in check_rights(["no", "neither"], "it", "read")] == ["failure", "failure"]
+    assert [each.level for each in check_rights([], "it", "read")] == ["ok"]
 
 
 @contextmanager

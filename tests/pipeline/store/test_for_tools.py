@@ -12,7 +12,10 @@ from tests.pipeline.store.rows import boot, event, hardware, insert
 
 from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.loss_counts import count_losses
+from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.rollup import read_states, roll_up
+from endpoint_analytics.pipeline.store.series_replicas import read_replicas
+from endpoint_analytics.pipeline.store.series_states import ready_seconds
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 TO_S = int(NOW.timestamp()) // 60 * 60
@@ -262,6 +265,33 @@ def test_replicas_say_their_state_and_how_long_they_took(client):
         ("ready-again", "failed", 20.0, 0),
         ("up", "running", 30.0, 2),
     ]
+
+
+def test_times_to_ready_are_those_of_the_page_whoever_reports_at_the_same_moment(client):
+    """Several parts report a replica's states, in any order of offsets, and some messages twice."""
+    chance, of = random.Random(5), {"endpoint": "ties"}
+    now = datetime.now(UTC).replace(microsecond=0)
+    states = ("pending", "initializing", "running", "draining", "terminated", "failed")
+    inserts = [[], []]  # what is inserted at once is not stored twice
+    for number in range(300):
+        offsets = chance.sample(range(100), 5)
+        for offset in offsets:
+            report = {"replica": f"r{number}", "age_s": 1000 + chance.randrange(4), **of}
+            state = chance.choice(states)
+            inserts[0].append(event(now, state, offset=offset, **report))
+            if offset == offsets[0]:
+                inserts[1].append(event(now, state, offset=offset + chance.choice((0, 50)), **report))
+    for rows in inserts:
+        insert(client, "replica_events", rows)
+    found = client.query(
+        "SELECT replica_id, seconds_to_ready FROM replicas WHERE endpoint = 'ties'"
+    ).result_rows
+    at_s = now.timestamp()
+    page = asyncio.run(
+        read_replicas(ClientExecutor(client), "acme", "ties", at_s - 2000, at_s, at_s, Presence())
+    )
+    assert dict(found) == {each.replica: ready_seconds(each.spans) for each in page.replicas}
+    assert len({seconds for _, seconds in found}) > 3
 
 
 @pytest.fixture(scope="module")

@@ -97,3 +97,13 @@ def test_nobody_leaves_who_is_heard_through_a_partition_that_stands_still(client
     assert listed(client, Scope("acme"), later) == [Key("acme", "behind")]
     insert(client, "partition_progress", progress(later, partition=3))
     assert listed(client, Scope("acme"), later) == []
+
+
+def test_a_partition_of_long_ago_keeps_nobody_who_was_heard_through_another(client):
+    """Such as one of a topic that was made again with fewer partitions: its progress stays."""
+    later = NOW + timedelta(days=30)
+    client.command("TRUNCATE TABLE partition_progress")
+    insert(client, "boot_states", [boot(NOW, endpoint="of-long-ago", age_s=2, partition=5)])
+    late = progress(later - timedelta(seconds=30), streams=["requests"])
+    insert(client, "partition_progress", [*progress(later)[1:], *late, *progress(NOW, partition=5)])
+    assert listed(client, Scope("acme"), later) == [Key("acme", "of-long-ago")]

@@ -175,6 +175,8 @@ def test_servers():
         "http://a:1",
         "a b:1",
         "a:1;b:2",
+        "a..b:1",
+        f"{'a' * 64}.b:1",
     ):
         with pytest.raises(ConfigurationError, match="HOST:PORT"):
             parse_servers("kafka", text)

@@ -393,6 +393,17 @@ def test_a_panel_shows_the_truth(ask, made, title, replicas):
     TRUTHS[title](rows, made, replicas)
 
 
+def test_the_time_to_ready_of_a_replica_that_was_first_seen_running_is_unknown(ask, client, made):
+    at = datetime.fromtimestamp(made.from_s + 60, UTC)
+    insert(client, "replica_events", [event(at, "running", replica="r9", age_s=0)])
+    try:
+        (target,) = PANELS["Time to ready"]["targets"]
+        (row,) = ask(filled(target["rawSql"], made, ("r9",)))
+    finally:
+        client.command("DELETE FROM replica_events WHERE replica_id = 'r9'")
+    assert (row["replica"], row["seconds"]) == ("r9", None)
+
+
 def test_the_account_can_ask_all_that_is_open_at_once(ask, made):
     """Grafana asks the queries of all visible panels together; what is refused would be an error in a panel."""
     targets = [panel["targets"][0] for panel in DASHBOARD["panels"] if panel["type"] != "row"]

@@ -82,6 +82,16 @@ def test_what_is_selected_is_taken_from_one_reading(client):
     assert reader.asked == 2  # with histograms and without
 
 
+@pytest.mark.parametrize("named", [("left",), ("left", "other-that-left")])
+def test_an_endpoint_that_has_left_is_only_at_its_own_url(client, named):
+    insert(
+        client, "boot_states", [boot(datetime.now(UTC), endpoint=name, age_s=8 * 86_400) for name in named]
+    )
+    scrapes, chosen = make(ClientExecutor(client)), Selection(endpoints=frozenset(named))
+    assert asyncio.run(scrapes.scrape(Scope("acme"), chosen))[0] is None
+    assert asyncio.run(make(ClientExecutor(client)).scrape(Scope("acme", named[0])))[0] is not None
+
+
 def test_one_namespace_gets_a_bounded_number_of_turns(client):
     """Scrapes that differ are refused beyond it; those of others are not."""
 
@@ -101,6 +111,22 @@ def test_one_namespace_gets_a_bounded_number_of_turns(client):
     assert sum(isinstance(each, TooManyScrapesError) for each in found) == 5
     assert "http_requests" in names_of(other)
     assert again is not None
+
+
+def test_scrapes_of_single_endpoints_take_no_turns_of_their_namespace(client):
+    async def crowd():
+        turn = asyncio.Event()
+        scrapes = make(CountingReader(client, turn))
+        chosen = [Selection(replicas=frozenset({str(number)})) for number in range(MOST_AT_ONCE)]
+        waiting = [asyncio.create_task(scrapes.scrape(Scope("acme", "llm"), each)) for each in chosen]
+        await asyncio.sleep(0)
+        whole = asyncio.create_task(scrapes.scrape(Scope("acme")))
+        await asyncio.sleep(0)
+        turn.set()
+        await asyncio.gather(*waiting)
+        return (await whole)[0]
+
+    assert "http_requests" in names_of(asyncio.run(crowd()))
 
 
 def test_histograms_that_take_too_long_are_left_out(client, monkeypatch):
