@@ -8,7 +8,7 @@ native histograms. The wire format: protobuf.dev/programming-guides/encoding.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from struct import Struct
 
@@ -37,32 +37,53 @@ _FIRST = np.zeros(1, dtype=np.int64)
 
 def render(families: Iterable[MetricFamily]) -> bytes:
     """Return the exposition; families stay in order, without timestamps."""
-    return b"".join(map(_family, families))
+    labels = _LabelBytes()
+    return b"".join([_family(family, labels) for family in families])
 
 
-def _family(family: MetricFamily) -> bytes:
+def _family(family: MetricFamily, labels: _LabelBytes) -> bytes:
     name = f"{family.name}_total" if family.type == "counter" else family.name
     message = _bytes(1, name.encode()) + _bytes(2, family.help.encode()) + _integer(3, _TYPE[family.type])
-    message += b"".join(_bytes(4, metric) for metric in _metrics(family))
+    message += b"".join([_METRIC + _varint(len(metric)) + metric for metric in _metrics(family, labels)])
     if family.unit:
         message += _bytes(5, family.unit.encode())
     return _varint(len(message)) + message
 
 
-def _metrics(family: MetricFamily) -> Iterator[bytes]:
+def _metrics(family: MetricFamily, labels: _LabelBytes) -> Iterator[bytes]:
     if family.type == "summary":
         yield from _summaries(family.samples)
-        return
-    if family.type == "histogram":
+    elif family.type == "histogram":
         for each in family.histograms:
-            yield _labels(each.labels) + _bytes(_HISTOGRAM, _histogram(each))
-        return
-    field = _COUNTER if family.type == "counter" else _GAUGE
-    for sample in family.samples:
-        value = _double(1, sample.value)
-        if sample.created_s is not None:
-            value += _bytes(3, _timestamp(sample.created_s))
-        yield _labels(sample.labels) + _labels(sample.own) + _bytes(field, value)
+            yield labels.add(each.labels) + _bytes(_HISTOGRAM, _histogram(each))
+    else:
+        yield from _values(family.samples, _COUNTER if family.type == "counter" else _GAUGE, labels)
+
+
+def _values(samples: Sequence[Sample], field: int, labels: _LabelBytes) -> Iterator[bytes]:
+    """Yield a metric for each sample: its labels, and a message of its value, for counters with the start."""
+    doubles = Struct(f"<{len(samples)}d").pack(*[sample.value for sample in samples])
+    starts: dict[float | None, tuple[bytes, bytes]] = {}  # what comes before a value, and after it
+    places = range(0, len(doubles), 8)
+    for (_, shared, _, created_s, own), place in zip(samples, places, strict=True):
+        around = starts.get(created_s)
+        if around is None:
+            after = b"" if created_s is None else _bytes(3, _timestamp(created_s))
+            around = _field(field, 2) + _varint(9 + len(after)) + _field(1, 1), after
+            starts[created_s] = around
+        before, after = around
+        of = labels.get(id(shared)) or labels.add(shared)
+        if own:
+            of += labels.get(id(own)) or labels.add(own)
+        yield of + before + doubles[place : place + 8] + after
+
+
+class _LabelBytes(dict[int, bytes]):
+    """The messages of labels in one exposition, by the identity of the labels, like `openmetrics.LabelTexts`."""
+
+    def add(self, labels: Labels) -> bytes:
+        found = self[id(labels)] = _labels(labels)
+        return found
 
 
 def _summaries(samples: Iterable[Sample]) -> Iterator[bytes]:
@@ -120,7 +141,6 @@ def _deltas(deltas: npt.NDArray[np.int64]) -> bytes:
     return b"".join([_varint(_zigzag(delta)) for delta in deltas.tolist()])
 
 
-@lru_cache(maxsize=50_000)
 def _labels(labels: Labels) -> bytes:
     return b"".join(_bytes(1, _bytes(1, name.encode()) + _bytes(2, value.encode())) for name, value in labels)
 
@@ -153,11 +173,14 @@ def _zigzag(value: int) -> int:
 
 
 _SMALL = [bytes([value]) for value in range(128)]
+_LENGTHS = [bytes((value & 127 | 128, value >> 7)) for value in range(512)]  # those of most metrics
 
 
 def _varint(value: int) -> bytes:
     if value < 128:
         return _SMALL[value]
+    if value < 512:
+        return _LENGTHS[value]
     if value < 16_384:
         return bytes((value & 127 | 128, value >> 7))
     if value < 2_097_152:
@@ -174,7 +197,7 @@ def _varint(value: int) -> bytes:
 
 # What histograms have most of: small changes from one bucket to the next, negative ones from the list's end.
 _DELTAS = [_varint(_zigzag(delta)) for delta in (*range(2_048), *range(-2_048, 0))]
-_BUCKET, _COUNT = _field(3, 2), _field(1, 0)
+_METRIC, _BUCKET, _COUNT = _field(4, 2), _field(3, 2), _field(1, 0)
 
 
 @cache

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
 from types import MappingProxyType
+from typing import TypeVar
 
 import numpy as np
 
@@ -46,6 +47,7 @@ USUAL_DROP_REASONS = frozenset({"buffer_full", "missing"})
 
 # For each bound, the sketch's bucket that contains it: what it holds is counted as up to the bound.
 _BUCKETS_OF_BOUNDS = buckets_of(np.array([round(bound * 1e6) for bound in HISTOGRAM_BOUNDS_S]))
+T = TypeVar("T", int, str)
 _ZERO = np.zeros(1, dtype=np.int64)
 _MORE_THAN_BUCKETS = np.iinfo(BUCKET).max + 1
 _HARDWARE = {
@@ -148,25 +150,19 @@ def _requests(
         names.ACTIVE_REQUESTS: [],
         names.OLDEST_PENDING: [],
     }
+    of_statuses, of_reasons = _owns("status_code", known_statuses), _owns("reason", drop_reasons)
     for replica in replicas:
         requests, labels = replica.metrics.requests, replica.labels
         if requests is None:
             continue
         first_s = requests.first_at.timestamp()
-        counts = dict(requests.status_counts)
-        for status in sorted(known_statuses | counts.keys()):
-            count, own = counts.get(status, 0), _own("status_code", str(status))
-            statuses.append(Sample("_total", labels, count, first_s, own))
+        statuses += _counters(labels, first_s, "status_code", of_statuses, dict(requests.status_counts))
         for stage, count in (
             ("pending", requests.aborted_pending),
             ("streaming", requests.aborted_streaming),
         ):
             aborted.append(Sample("_total", labels, count, first_s, _own("stage", stage)))
-        drops = dict(requests.dropped)
-        dropped.extend(
-            Sample("_total", labels, drops.get(reason, 0), first_s, _own("reason", reason))
-            for reason in sorted(drop_reasons | drops.keys())
-        )
+        dropped += _counters(labels, first_s, "reason", of_reasons, dict(requests.dropped))
         if (found := requests.levels) is not None:
             levels[names.PENDING_REQUESTS].append(Sample("", labels, found.pending))
             levels[names.STREAMING_REQUESTS].append(Sample("", labels, found.streaming))
@@ -177,6 +173,20 @@ def _requests(
     yield family_of(names.DROPPED_REQUESTS, dropped)
     for family, samples in levels.items():
         yield family_of(family, samples)
+
+
+def _counters(
+    labels: Labels, first_s: float, name: str, known: Mapping[T, Labels], counts: Mapping[T, int]
+) -> list[Sample]:
+    """Return the samples of all known values of the label `name`, and of others that were counted."""
+    if not counts.keys() <= known.keys():
+        known = _owns(name, known.keys() | counts.keys())
+    return [Sample("_total", labels, counts.get(value, 0), first_s, own) for value, own in known.items()]
+
+
+def _owns(name: str, values: Iterable[T]) -> dict[T, Labels]:
+    """Return the labels of all values, in their order."""
+    return {value: _own(name, str(value)) for value in sorted(values)}
 
 
 def _known_statuses(status_counts: Sequence[tuple[int, int]]) -> frozenset[int]:
