@@ -15,11 +15,12 @@ from endpoint_analytics.pipeline.store.reader import Reader
 from endpoint_analytics.pipeline.store.scope import Key, Scope
 
 # Without FINAL: a replaced row is older than the one that counts. Hundreds of partitions may be behind, so they are
-# looked up by hash, by `transform`, which needs at least one.
+# looked up by hash, by `transform`, which needs at least one; usually none is, and then nothing is looked up.
 _HEARD = """
 SELECT namespace, endpoint FROM {table} WHERE WHOSE
-    AND toUnixTimestamp64Milli({at}) >= transform(concat({stream}, '/', toString(partition)),
-        {{behind:Array(String)}}, {{behind_since_ms:Array(Int64)}}, {{since_ms:Int64}})
+    AND (toUnixTimestamp64Milli({at}) >= {{since_ms:Int64}}
+        OR {{is_behind:UInt8}} AND toUnixTimestamp64Milli({at}) >= transform(concat({stream}, '/', toString(partition)),
+            {{behind:Array(String)}}, {{behind_since_ms:Array(Int64)}}, {{since_ms:Int64}}))
 """
 LISTED = "UNION DISTINCT".join(
     _HEARD.format(table=table, at=at, stream=stream)
@@ -39,6 +40,7 @@ async def read_listed(
     parameters = {
         **scope.parameters,
         "since_ms": _since_ms(newest, presence),
+        "is_behind": int(bool(behind)),
         "behind": ["", *(f"{stream}/{partition}" for stream, partition in behind)],
         "behind_since_ms": [0, *(_since_ms(read_to, presence) for read_to in behind.values())],
     }

@@ -31,6 +31,10 @@ LONGEST = timedelta(days=2)
 """Replicas last reported before this are not considered, however late the pipeline is."""
 
 
+LONGEST_PAUSE = timedelta(days=90)
+"""A partition may be paused until an operator has found out why; the rows of one that no longer exists stay, too."""
+
+
 class ReportedProgress(NamedTuple):
     """How far a partition is stored, since when that advances steadily, and how far it was before; 1970 if unknown."""
 
@@ -100,12 +104,15 @@ class Progress:
         return min(max((each.read_to for each in self.partitions.values()), default=now), now)
 
     def behind(self, now: datetime, presence: Presence) -> dict[StreamPartition, datetime]:
-        """Return the partitions that were read less far than others by more than the heartbeat timeout, and how far."""
+        """Return the partitions that were read less far than others by more than the heartbeat timeout, and how far.
+
+        One that nobody read for LONGEST_PAUSE is gone.
+        """
         newest = self.newest(now)
         return {
-            partition: max(each.read_to, _NEVER + presence.listed)
+            partition: each.read_to
             for partition, each in self.partitions.items()
-            if each.read_to < newest - presence.heartbeat
+            if newest - LONGEST_PAUSE <= each.read_to < newest - presence.heartbeat
         }
 
     def judged_from(self, now: datetime, presence: Presence) -> datetime:

@@ -107,3 +107,6 @@ def test_a_partition_of_long_ago_keeps_nobody_who_was_heard_through_another(clie
     late = progress(later - timedelta(seconds=30), streams=["requests"])
     insert(client, "partition_progress", [*progress(later)[1:], *late, *progress(NOW, partition=5)])
     assert listed(client, Scope("acme"), later) == [Key("acme", "of-long-ago")]
+    gone = NOW + timedelta(days=91)
+    insert(client, "partition_progress", progress(gone))
+    assert listed(client, Scope("acme"), gone) == []

@@ -162,6 +162,7 @@ def test_numbers():
 
 def test_servers():
     assert parse_servers("kafka", "a:1, [::1]:9092 ,k_1.x:65535") == ("a:1", "[::1]:9092", "k_1.x:65535")
+    assert parse_servers("kafka", "kafka.svc.cluster.local.:9092") == ("kafka.svc.cluster.local.:9092",)
     for text in (
         "",
         "a",
@@ -176,6 +177,8 @@ def test_servers():
         "a b:1",
         "a:1;b:2",
         "a..b:1",
+        "a..:1",
+        ".:1",
         f"{'a' * 64}.b:1",
     ):
         with pytest.raises(ConfigurationError, match="HOST:PORT"):
