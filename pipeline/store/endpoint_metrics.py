@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from endpoint_analytics.pipeline.store.endpoint_numbers import (
     EndpointMetrics,
@@ -177,13 +178,24 @@ async def read_endpoint_metrics(
     return found.get(Key(namespace, endpoint))
 
 
+class Wanted(NamedTuple):
+    """Which parts of the metrics are read; others are as if there were no data."""
+
+    quantiles: bool = True
+    hardware: bool = True
+    engine: bool = True
+
+
+EVERY_PART = Wanted()
+
+
 async def read_metrics(
-    reader: Reader, scope: Scope, moment: Moment, quantile_window: timedelta
+    reader: Reader, scope: Scope, moment: Moment, quantile_window: timedelta, wanted: Wanted = EVERY_PART
 ) -> dict[Key, EndpointMetrics]:
     """Return the metrics of the scope's endpoints by name: of one, or of those that have not left.
 
-    First reads who has not left, then runs six queries concurrently, the last two as soon as it is known how old a
-    sample may be. Raises StoreError if any of them fails.
+    First reads who has not left, then runs up to six queries concurrently, the last two as soon as it is known how old
+    a sample may be. Raises StoreError if any of them fails.
     """
     progress, presence, now = moment.progress, moment.presence, moment.now
     listed = None if scope.endpoint else frozenset(await read_listed(reader, scope, progress, presence, now))
@@ -194,17 +206,17 @@ async def read_metrics(
     heard = HeardFrom.at(moment).parameters
     window_from = {"window_from": _seconds(now - quantile_window)}
 
-    async def read(sql: str, parameters: Mapping[str, object]) -> Sequence[Row]:
-        return await reader.read(scope.sql(sql), {**scope.parameters, **parameters})
+    async def read(sql: str, parameters: Mapping[str, object], is_wanted: bool = True) -> Sequence[Row]:
+        return await reader.read(scope.sql(sql), {**scope.parameters, **parameters}) if is_wanted else ()
 
     async with query_group() as group:
         boots = group.create_task(read(BOOTS, heard))
         events = group.create_task(read(EVENTS, heard))
         current = group.create_task(read(SETTINGS, {"now": _utc(now)}))
-        sketches = group.create_task(read(SKETCHES, window_from))
+        sketches = group.create_task(read(SKETCHES, window_from, wanted.quantiles))
         samples_from = {"samples_from": _seconds(oldest_sample_at(await boots, now, presence))}
-        hardware = group.create_task(read(HARDWARE, {**samples_from, "metrics": _EXPORTED}))
-        engine = group.create_task(read(ENGINE, samples_from))
+        hardware = group.create_task(read(HARDWARE, {**samples_from, "metrics": _EXPORTED}, wanted.hardware))
+        engine = group.create_task(read(ENGINE, samples_from, wanted.engine))
     endpoints = await asyncio.to_thread(
         parse_metrics,
         boots.result(),

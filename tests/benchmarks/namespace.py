@@ -126,6 +126,14 @@ def _measure(service: subprocess.Popen[bytes], port: int, token: str, client: Cl
             "/v2/endpoint/bench/open-metrics?name[]=http_requests&name[]=running_replicas",
             TEXT,
         ),
+        (
+            "all, requests, latency, states",
+            (
+                "/v2/endpoint/bench/open-metrics?name[]=http_requests&name[]=latency_seconds&name[]=pending_requests"
+                "&name[]=replica_state&name[]=running_replicas"
+            ),
+            TEXT,
+        ),
         ("all, no replicas", "/v2/endpoint/bench/open-metrics?replica_id[]=", TEXT),
     ):
         times, before_s, size = [], _cpu_s(service.pid), 0

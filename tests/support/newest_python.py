@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.support.parts import ROOT
 
-EXTRAS = "local,kubernetes,test"
+EXTRAS = "local,kubernetes,otlp,test"
 FAST = (
     "tests/schemas",
     "tests/pipeline/core",

@@ -47,6 +47,40 @@ USUAL_DROP_REASONS = frozenset({"buffer_full", "missing"})
 
 # For each bound, the sketch's bucket that contains it: what it holds is counted as up to the bound.
 _BUCKETS_OF_BOUNDS = buckets_of(np.array([round(bound * 1e6) for bound in HISTOGRAM_BOUNDS_S]))
+SUMMARIES = (names.LATENCY.name, names.TIME_TO_FIRST_BYTE.name)
+HISTOGRAMS = (names.LATENCY_SECONDS.name, names.TIME_TO_FIRST_BYTE_SECONDS.name)
+_REQUESTS = tuple(
+    family.name
+    for family in (
+        names.HTTP_REQUESTS,
+        names.ABORTED_REQUESTS,
+        names.DROPPED_REQUESTS,
+        names.PENDING_REQUESTS,
+        names.STREAMING_REQUESTS,
+        names.ACTIVE_REQUESTS,
+        names.OLDEST_PENDING,
+    )
+)
+HARDWARE = tuple(metric.family for metric in names.HARDWARE_METRICS if metric.family)
+OTHERS = (
+    *_REQUESTS,
+    *(
+        family.name
+        for family in (
+            names.MISSING_BATCHES,
+            names.CONFLICTING_BATCHES,
+            names.COPIED_BOOTS,
+            names.REPLICA_STATE,
+            names.RUNNING_REPLICAS,
+            names.UNKNOWN_REPLICAS,
+            names.MIN_REPLICAS,
+            names.MAX_REPLICAS,
+            names.DATA_TIMESTAMP,
+        )
+    ),
+)
+"""Names of families, by what is read for them; those of engines are not known beforehand."""
+
 T = TypeVar("T", int, str)
 _ZERO = np.zeros(1, dtype=np.int64)
 _MORE_THAN_BUCKETS = np.iinfo(BUCKET).max + 1
@@ -74,27 +108,34 @@ def endpoint_families(
         for replica in metrics.replicas
         if selection.has_replica(replica.replica_id)
     ]
+
+    def chosen(
+        family: names.Family, samples: Iterable[Sample] = (), histograms: Iterable[Histogram] = ()
+    ) -> MetricFamily:
+        """Return the family; without its samples, which are then never made, if it is not asked for."""
+        return (
+            family_of(family, samples, histograms) if selection.has_family(family.name) else family_of(family)
+        )
+
+    known_statuses = _known_statuses(metrics.status_counts)
+    drop_reasons = USUAL_DROP_REASONS.union(metrics.drop_reasons)
     families = (
-        family_of(names.LATENCY, _summary(of, metrics.latency)),
-        family_of(names.TIME_TO_FIRST_BYTE, _summary(of, metrics.time_to_first_byte)),
-        family_of(names.LATENCY_SECONDS, histograms=_histograms(replicas, histograms, "latency")),
-        family_of(names.TIME_TO_FIRST_BYTE_SECONDS, histograms=_histograms(replicas, histograms, "ttfb")),
-        *_requests(
-            replicas, _known_statuses(metrics.status_counts), USUAL_DROP_REASONS.union(metrics.drop_reasons)
-        ),
-        family_of(names.MISSING_BATCHES, _by_stream(replicas, "", attrgetter("missing_batches"))),
-        family_of(
-            names.CONFLICTING_BATCHES, _by_stream(replicas, "_total", attrgetter("conflicting_batches"))
-        ),
-        family_of(names.COPIED_BOOTS, _by_stream(replicas, "", attrgetter("copied_boots"))),
+        chosen(names.LATENCY, _summary(of, metrics.latency)),
+        chosen(names.TIME_TO_FIRST_BYTE, _summary(of, metrics.time_to_first_byte)),
+        chosen(names.LATENCY_SECONDS, histograms=_histograms(replicas, histograms, "latency")),
+        chosen(names.TIME_TO_FIRST_BYTE_SECONDS, histograms=_histograms(replicas, histograms, "ttfb")),
+        *(_requests(replicas, known_statuses, drop_reasons) if selection.has_any_family(_REQUESTS) else ()),
+        chosen(names.MISSING_BATCHES, _by_stream(replicas, "", attrgetter("missing_batches"))),
+        chosen(names.CONFLICTING_BATCHES, _by_stream(replicas, "_total", attrgetter("conflicting_batches"))),
+        chosen(names.COPIED_BOOTS, _by_stream(replicas, "", attrgetter("copied_boots"))),
         *_hardware(replicas),
         *_engine(replicas),
-        family_of(names.REPLICA_STATE, _states(replicas)),
-        family_of(names.RUNNING_REPLICAS, _known(of, metrics.running_replicas)),
-        family_of(names.UNKNOWN_REPLICAS, _known(of, _unknown(metrics.replicas))),
-        family_of(names.MIN_REPLICAS, _known(of, metrics.min_replicas)),
-        family_of(names.MAX_REPLICAS, _known(of, metrics.max_replicas)),
-        family_of(
+        chosen(names.REPLICA_STATE, _states(replicas)),
+        chosen(names.RUNNING_REPLICAS, _known(of, metrics.running_replicas)),
+        chosen(names.UNKNOWN_REPLICAS, _known(of, _unknown(metrics.replicas))),
+        chosen(names.MIN_REPLICAS, _known(of, metrics.min_replicas)),
+        chosen(names.MAX_REPLICAS, _known(of, metrics.max_replicas)),
+        chosen(
             names.DATA_TIMESTAMP,
             _known(of, None if metrics.data_at is None else metrics.data_at.timestamp()),
         ),

@@ -13,14 +13,26 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from endpoint_analytics.pipeline.exposition.accept import Format
 from endpoint_analytics.pipeline.exposition.families import Labels, MetricFamily, merge
-from endpoint_analytics.pipeline.serve.scrape.endpoint_families import endpoint_families
+from endpoint_analytics.pipeline.serve.scrape.endpoint_families import (
+    HARDWARE,
+    HISTOGRAMS,
+    OTHERS,
+    SUMMARIES,
+    endpoint_families,
+)
 from endpoint_analytics.pipeline.serve.scrape.selection import ALL, Selection
 from endpoint_analytics.pipeline.serve.scrape.signal_families import FAMILIES, signal_families
 from endpoint_analytics.pipeline.store.durations import ReplicaHistograms
-from endpoint_analytics.pipeline.store.endpoint_metrics import HeardFrom, MetricsSettings, read_metrics
+from endpoint_analytics.pipeline.store.endpoint_metrics import (
+    HeardFrom,
+    MetricsSettings,
+    Wanted,
+    read_metrics,
+)
 from endpoint_analytics.pipeline.store.endpoint_numbers import EndpointMetrics
 from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.histograms import HistogramReader
@@ -33,14 +45,11 @@ from endpoint_analytics.pipeline.store.scope import Key, Scope
 from endpoint_analytics.pipeline.store.shared_cache import Outcome, SharedCache
 from endpoint_analytics.pipeline.store.signal_queries import read_all_signals
 from endpoint_analytics.pipeline.store.signals import EndpointSignals
-from endpoint_analytics.schemas import metrics as names
 
 log = logging.getLogger(__name__)
 
 GZIP_FROM_BYTES = 1400
 """A smaller body fits into one packet uncompressed."""
-_HISTOGRAMS = (names.LATENCY_SECONDS.name, names.TIME_TO_FIRST_BYTE_SECONDS.name)
-_SIGNALS = tuple(family.name for family in FAMILIES)
 
 HISTOGRAMS_WITHIN_S = 3.0
 """Scrapers give up after 10 s, and then have nothing. What was read until then is kept."""
@@ -93,6 +102,27 @@ class RenderedExposition:
         return body
 
 
+class _Parts(NamedTuple):
+    """What is read for a selection, since the rest takes long for thousands of replicas."""
+
+    metrics: Wanted
+    histograms: bool
+    signals: bool
+
+    @classmethod
+    def of(cls, selection: Selection) -> _Parts:
+        wanted = Wanted(
+            quantiles=selection.has_any_family(SUMMARIES),
+            hardware=selection.has_any_family(HARDWARE),
+            # Agents may be configured to send metrics of any name.
+            engine=not selection.is_within((*SUMMARIES, *HISTOGRAMS, *HARDWARE, *OTHERS, *_SIGNALS)),
+        )
+        return cls(wanted, selection.has_any_family(HISTOGRAMS), selection.has_any_family(_SIGNALS))
+
+
+_SIGNALS = tuple(family.name for family in FAMILIES)
+
+
 @dataclass(frozen=True, slots=True)
 class _Numbers:
     """What was read of a scope."""
@@ -130,7 +160,7 @@ class Scrapes:
         self._now = now
         self._histograms = HistogramReader(reader, entries)
         self._progress = progress
-        self._numbers: SharedCache[tuple[Scope, bool, bool], _Numbers] = SharedCache(keep_s, entries, clock)
+        self._numbers: SharedCache[tuple[Scope, _Parts], _Numbers] = SharedCache(keep_s, entries, clock)
         self._cache: SharedCache[tuple[Scope, Selection], RenderedExposition | None] = SharedCache(
             keep_s, entries, clock
         )
@@ -167,11 +197,8 @@ class Scrapes:
             # Not as its own scope, which has an endpoint that has left, too.
             (only,) = selection.endpoints
             scope = Scope(scope.namespace, only=(Key(scope.namespace, only),))
-        wanted = selection.has_any_family(_HISTOGRAMS), selection.has_any_family(_SIGNALS)
-        numbers, _ = await self._numbers.get(
-            (scope, *wanted),
-            lambda: self._read(scope, with_histograms=wanted[0], with_signals=wanted[1]),
-        )
+        parts = _Parts.of(selection)
+        numbers, _ = await self._numbers.get((scope, parts), lambda: self._read(scope, parts))
         if not any(selection.has_endpoint(key.endpoint) for key in numbers.metrics):
             return None
         turns = self._large_turns if numbers.replicas > LARGE_FROM_REPLICAS else self._small_turns
@@ -179,19 +206,19 @@ class Scrapes:
             families = await asyncio.to_thread(_families, numbers, selection, is_one=is_one)
         return RenderedExposition(families, turns)
 
-    async def _read(self, scope: Scope, *, with_histograms: bool, with_signals: bool) -> _Numbers:
+    async def _read(self, scope: Scope, parts: _Parts) -> _Numbers:
         now = self._now()
         moment = Moment(await read_progress(self._reader), self._settings.presence, now)
         async with query_group() as group:
             metrics = group.create_task(
-                read_metrics(self._reader, scope, moment, self._settings.quantile_window)
+                read_metrics(self._reader, scope, moment, self._settings.quantile_window, parts.metrics)
             )
             histograms = (
-                group.create_task(self._histograms_of(scope, moment, metrics)) if with_histograms else None
+                group.create_task(self._histograms_of(scope, moment, metrics)) if parts.histograms else None
             )
             signals = (
                 group.create_task(read_all_signals(self._reader, now, scope, moment.progress))
-                if with_signals
+                if parts.signals
                 else None
             )
         return _Numbers(

@@ -6,7 +6,7 @@ The parameter of families is named as in Prometheus's client libraries, `name[]`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from endpoint_analytics.schemas.errors import InvalidMessageError
@@ -46,6 +46,11 @@ class Selection:
     def has_any_family(self, names: Iterable[str]) -> bool:
         """Whether one of the families is asked for."""
         return any(map(self.has_family, names))
+
+    def is_within(self, names: Collection[str]) -> bool:
+        """Whether no other family is asked for than some of these."""
+        known = {*names, *(f"{name}{suffix}" for name in names for suffix in _SUFFIXES)}
+        return self.families is not None and self.families <= known
 
     def has_endpoint(self, name: str) -> bool:
         """Whether the endpoint is asked for."""

@@ -1,12 +1,16 @@
 """All endpoints of a namespace at one URL: each as at its own, with labels that name it."""
 
+import asyncio
 import gzip
 import re
 from datetime import UTC, datetime
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from tests.pipeline.serve.api.executor import ClientExecutor
 from tests.pipeline.store.rows import boot, event, hardware, insert, setting, window
+
+from endpoint_analytics.pipeline.store.rollup import roll_up
 
 NAMESPACES = {"acme": ("llm", "image", "silent"), "other": ("llm",)}
 # They change from one scrape to the next: ages of samples and of what agents report.
@@ -17,7 +21,7 @@ CHANGING = {"data_timestamp_seconds", "oldest_pending_request_age_seconds"}
 def _rows(client):
     """Replicas of the same names in each endpoint, and an endpoint that has only settings."""
     now = datetime.now(UTC)
-    boots, windows, samples, events = [], [], [], []
+    boots, windows, samples, engines, events = [], [], [], [], []
     for namespace, endpoints in NAMESPACES.items():
         for number, endpoint in enumerate(endpoints):
             of = {"namespace": namespace, "endpoint": endpoint}
@@ -31,12 +35,16 @@ def _rows(client):
                 samples.append(
                     {**hardware(now, "cpu_percent", 10.5 + number, replica=replica, age_s=-3600), **of}
                 )
-                boots.append({**found, **of, "stream": "hardware"})
+                own = {**hardware(now, "engine_own_figure", 7 + number, replica=replica, age_s=-3600), **of}
+                engines.append({name: value for name, value in own.items() if name != "device"})
+                boots += [{**found, **of, "stream": stream} for stream in ("hardware", "engine")]
                 events.append({**event(now, "running", replica=replica, age_s=50), **of})
     insert(client, "boot_states", boots)
     insert(client, "request_windows", windows)
     insert(client, "hardware_windows", samples)
+    insert(client, "engine_windows", engines)
     insert(client, "replica_events", events)
+    asyncio.run(roll_up(ClientExecutor(client)))
 
 
 def values(text):
@@ -122,6 +130,21 @@ def test_families_endpoints_and_replicas_can_be_chosen(service, operator_token, 
         frozenset({("endpoint_namespace", "acme"), ("endpoint_name", "llm")}),
     ) in chosen
     assert found("name[]=nothing") == {}
+
+
+@pytest.mark.parametrize("path", ["/v2/endpoint/acme/open-metrics", "/v2/endpoint/acme/llm/open-metrics"])
+def test_each_family_is_alone_as_it_is_among_all(service, token, path):
+    """Only what it needs is read for it."""
+    everything = values(get(service, token, path).text)
+    families = {
+        each.name for each in text_string_to_metric_families(get(service, token, path).text)
+    } - CHANGING
+    assert {"latency_distribution", "latency_seconds", "engine_own_figure", "cpu_usage_percent"} <= families
+    assert len(families) > 15
+    for name in families:
+        of_family = re.compile(f"{name}(_total|_bucket|_count|_sum)?")
+        alone = values(get(service, token, f"{path}?name[]={name}").text)
+        assert alone == {of: value for of, value in everything.items() if of_family.fullmatch(of[0])}, name
 
 
 def test_one_endpoint_can_be_chosen_from_too(service, token):

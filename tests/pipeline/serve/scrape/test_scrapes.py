@@ -1,6 +1,7 @@
 """A scrape in which ClickHouse fails a part of the queries: histograms are left out, all other figures are there."""
 
 import asyncio
+import re
 import time
 from datetime import UTC, datetime
 
@@ -80,6 +81,30 @@ def test_what_is_selected_is_taken_from_one_reading(client):
     expositions = asyncio.run(many())
     assert names_of(expositions[0]) == {"http_requests"}
     assert reader.asked == 2  # with histograms and without
+
+
+@pytest.mark.parametrize(
+    ("names", "tables"),
+    [
+        ({"http_requests_total", "replica_state", "data_timestamp_seconds"}, set()),
+        ({"latency_distribution_count"}, {"request_windows"}),
+        ({"gpu_usage_percent"}, {"hardware_windows"}),
+        ({"engine_of_our_own"}, {"engine_windows"}),
+        ({"autoscaling_pending_requests"}, {"request_windows", "hardware_windows"}),
+        (None, {"request_windows", "hardware_windows", "engine_windows"}),
+    ],
+)
+def test_only_what_is_needed_is_read(client, names, tables):
+    asked = set()
+
+    class Reader(ClientExecutor):
+        async def read(self, sql, parameters):
+            asked.update(re.findall(r"FROM (\w+_windows)", sql))
+            return await super().read(sql, parameters)
+
+    chosen = Selection(families=None if names is None else frozenset(names))
+    assert asyncio.run(make(Reader(client)).scrape(Scope("acme"), chosen))[0] is not None
+    assert asked == tables
 
 
 @pytest.mark.parametrize("named", [("left",), ("left", "other-that-left")])
