@@ -6,10 +6,10 @@ a stateset until a renderer converts it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Literal, NamedTuple
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from endpoint_analytics.schemas import metrics as names
 FamilyType = Literal["counter", "gauge", "summary", "histogram", "stateset"]
 
 Labels = tuple[tuple[str, str], ...]
+T = TypeVar("T", str, bytes)
 
 
 class Sample(NamedTuple):
@@ -34,6 +35,26 @@ class Sample(NamedTuple):
     value: float
     created_s: float | None = None
     own: Labels = ()
+
+
+class ByLabels(dict[int, T], Generic[T]):
+    """What `make` returns for labels, in one exposition, by their identity: samples of a replica share theirs.
+
+    To find it by the labels' values would take longer than to make it, for thousands of replicas. Labels are kept,
+    since the identity of what no longer exists is given to something else.
+    """
+
+    def __init__(self, make: Callable[[Labels], T]) -> None:
+        super().__init__()
+        self._make: Callable[[Labels], T] = make
+        self._kept: list[Labels] = []
+
+    def add(self, labels: Labels) -> T:
+        """Return what is made of the labels, which `get(id(labels))` returns from now on."""
+        self._kept.append(labels)
+        found: T = self._make(labels)
+        self[id(labels)] = found
+        return found
 
 
 class NativeBuckets(NamedTuple):

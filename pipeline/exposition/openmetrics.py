@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from endpoint_analytics.pipeline.exposition.families import Histogram, Labels, MetricFamily
+from endpoint_analytics.pipeline.exposition.families import ByLabels, Histogram, Labels, MetricFamily
 from endpoint_analytics.pipeline.exposition.numbers import number_text, number_texts
 
 CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -20,7 +20,7 @@ def render(families: Iterable[MetricFamily]) -> bytes:
     Prometheus 3 takes the unit of the family before for one that has none.
     """
     lines: list[str] = []
-    texts = LabelTexts()
+    texts = ByLabels(label_text)
     for family in sorted(families, key=lambda each: bool(each.unit)):
         lines.append(f"# HELP {family.name} {escape(family.help)}")
         lines.append(f"# TYPE {family.name} {family.type}")
@@ -31,7 +31,7 @@ def render(families: Iterable[MetricFamily]) -> bytes:
     return "\n".join(lines).encode()
 
 
-def sample_lines(family: MetricFamily, texts: LabelTexts) -> Iterator[str]:
+def sample_lines(family: MetricFamily, texts: ByLabels[str]) -> Iterator[str]:
     """Yield the lines of the samples, then those of the histograms; both text formats have the same."""
     name = family.name
     numbers = number_texts([sample.value for sample in family.samples])
@@ -55,17 +55,9 @@ def _histogram_lines(name: str, histogram: Histogram, labels: str) -> Iterator[s
     yield f"{name}_sum{of} {number_text(histogram.sum)}"
 
 
-class LabelTexts(dict[int, str]):
-    """The texts of labels in one exposition, by the identity of the labels: samples of a replica share theirs.
-
-    To find them by their values would take longer than to format them, for thousands of replicas.
-    """
-
-    def add(self, labels: Labels) -> str:
-        """Return `name="value",...`; the labels must outlive the exposition."""
-        text = ",".join(f'{name}="{escape(value)}"' for name, value in labels)
-        self[id(labels)] = text
-        return text
+def label_text(labels: Labels) -> str:
+    """Return `name="value",...`."""
+    return ",".join([f'{name}="{escape(value)}"' for name, value in labels])
 
 
 def escape(text: str) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from endpoint_analytics.pipeline.exposition.families import MetricFamily
-from endpoint_analytics.pipeline.exposition.openmetrics import LabelTexts, sample_lines
+from endpoint_analytics.pipeline.exposition.families import ByLabels, MetricFamily
+from endpoint_analytics.pipeline.exposition.openmetrics import label_text, sample_lines
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -18,7 +18,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 def render(families: Iterable[MetricFamily]) -> bytes:
     """Return the exposition; families stay in order, without timestamps."""
     lines: list[str] = []
-    texts = LabelTexts()
+    texts = ByLabels(label_text)
     for family in families:
         name = f"{family.name}_total" if family.type == "counter" else family.name
         kind = "gauge" if family.type == "stateset" else family.type

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from endpoint_analytics.pipeline.exposition.families import (
+    ByLabels,
     FamilyType,
     Histogram,
     Labels,
@@ -37,11 +38,11 @@ _FIRST = np.zeros(1, dtype=np.int64)
 
 def render(families: Iterable[MetricFamily]) -> bytes:
     """Return the exposition; families stay in order, without timestamps."""
-    labels = _LabelBytes()
+    labels = ByLabels(_labels)
     return b"".join([_family(family, labels) for family in families])
 
 
-def _family(family: MetricFamily, labels: _LabelBytes) -> bytes:
+def _family(family: MetricFamily, labels: ByLabels[bytes]) -> bytes:
     name = f"{family.name}_total" if family.type == "counter" else family.name
     message = _bytes(1, name.encode()) + _bytes(2, family.help.encode()) + _integer(3, _TYPE[family.type])
     message += b"".join([_METRIC + _varint(len(metric)) + metric for metric in _metrics(family, labels)])
@@ -50,7 +51,7 @@ def _family(family: MetricFamily, labels: _LabelBytes) -> bytes:
     return _varint(len(message)) + message
 
 
-def _metrics(family: MetricFamily, labels: _LabelBytes) -> Iterator[bytes]:
+def _metrics(family: MetricFamily, labels: ByLabels[bytes]) -> Iterator[bytes]:
     if family.type == "summary":
         yield from _summaries(family.samples)
     elif family.type == "histogram":
@@ -60,7 +61,7 @@ def _metrics(family: MetricFamily, labels: _LabelBytes) -> Iterator[bytes]:
         yield from _values(family.samples, _COUNTER if family.type == "counter" else _GAUGE, labels)
 
 
-def _values(samples: Sequence[Sample], field: int, labels: _LabelBytes) -> Iterator[bytes]:
+def _values(samples: Sequence[Sample], field: int, labels: ByLabels[bytes]) -> Iterator[bytes]:
     """Yield a metric for each sample: its labels, and a message of its value, for counters with the start."""
     doubles = Struct(f"<{len(samples)}d").pack(*[sample.value for sample in samples])
     starts: dict[float | None, tuple[bytes, bytes]] = {}  # what comes before a value, and after it
@@ -76,14 +77,6 @@ def _values(samples: Sequence[Sample], field: int, labels: _LabelBytes) -> Itera
         if own:
             of += labels.get(id(own)) or labels.add(own)
         yield of + before + doubles[place : place + 8] + after
-
-
-class _LabelBytes(dict[int, bytes]):
-    """The messages of labels in one exposition, by the identity of the labels, like `openmetrics.LabelTexts`."""
-
-    def add(self, labels: Labels) -> bytes:
-        found = self[id(labels)] = _labels(labels)
-        return found
 
 
 def _summaries(samples: Iterable[Sample]) -> Iterator[bytes]:

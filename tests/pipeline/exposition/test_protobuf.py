@@ -212,3 +212,49 @@ def test_texts_of_any_length(name):
     (family,) = parse(render((MetricFamily("m", "gauge", name, "", (Sample("", (("l", name),), 1.5),)),)))
     assert family.help == name
     assert labels(family.metric[0]) == {"l": name}
+
+
+NAMES = st.from_regex(r"[a-z][a-z_]{0,8}", fullmatch=True)
+LABELS = st.lists(st.tuples(NAMES, st.text(max_size=150)), max_size=3, unique_by=lambda pair: pair[0]).map(
+    tuple
+)
+SAMPLES = st.builds(
+    Sample,
+    st.just("_total"),
+    LABELS,
+    st.one_of(st.floats(), st.integers(0, 2**64 - 1)),
+    st.one_of(st.none(), st.integers(0, 2**41).map(lambda eighths: eighths / 8)),
+    LABELS,
+)
+
+
+@given(st.lists(st.lists(SAMPLES, max_size=6), max_size=4), st.sampled_from(["counter", "gauge"]))
+def test_every_sample_has_its_own_labels_value_and_start(families, kind):
+    """Labels that are the same object, equal ones, and none."""
+    shared = [sample.labels for samples in families for sample in samples][:1]
+    families = [
+        [
+            sample._replace(
+                labels=shared[0] if index % 2 else sample.labels,
+                created_s=sample.created_s if kind == "counter" else None,
+            )
+            for index, sample in enumerate(samples)
+        ]
+        for samples in families
+    ]
+    found = parse(
+        render(MetricFamily(f"f{n}", kind, "Help", "", tuple(each)) for n, each in enumerate(families))
+    )
+    assert len(found) == len(families)
+    for family, samples in zip(found, families, strict=True):
+        assert len(family.metric) == len(samples)
+        for metric, sample in zip(family.metric, samples, strict=True):
+            assert tuple((each.name, each.value) for each in metric.label) == sample.labels + sample.own
+            value = getattr(metric, kind)
+            assert value.value == float(sample.value) or (
+                math.isnan(value.value) and math.isnan(sample.value)
+            )
+            if kind == "counter":
+                assert value.HasField("created_timestamp") == (sample.created_s is not None)
+                created = value.created_timestamp
+                assert created.seconds + created.nanos / 1e9 == (sample.created_s or 0)
