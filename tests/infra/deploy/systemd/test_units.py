@@ -20,13 +20,13 @@ from tests.infra.deploy.systemd.units import (
     read_environment,
     read_unit,
 )
+from tests.support.parts import ROOT
 
 from endpoint_analytics.agents.core.config import read_config
 from endpoint_analytics.pipeline.serve.command import STOP_WITHIN_S as SERVE_STOPS_WITHIN_S
 from endpoint_analytics.pipeline.store.rollup_levels import Retention
 from endpoint_analytics.pipeline.stream.command import STOP_WITHIN_S as WORKER_STOPS_WITHIN_S
 
-DOCS = Path(__file__).parents[4] / "docs/deploy.md"
 ANALYZE = shutil.which("systemd-analyze")
 SYSTEM_UNITS = Path("/usr/lib/systemd/system")
 LEAST_VERSION = 250
@@ -200,17 +200,20 @@ def test_systemd_takes_the_unit(root, name):
 def test_systemd_takes_the_drop_ins(root):
     """In the directory of all units, and in those of the parts that use Kafka, instances and agents included."""
     units = root / "etc/systemd/system"
-    commands = re.findall(
-        r"for unit in (.+); do\n\s+install .*/(\S+)\.service\.d .*kafka-login", DOCS.read_text()
+    (commands,) = re.findall(
+        r"^ +(for unit in .+?done)$", (ROOT / "docs/deploy.md").read_text(), re.DOTALL | re.MULTILINE
     )
-    ((parts, pattern),) = commands
-    chosen = [pattern.replace("$unit", part) for part in parts.split()]
-    assert chosen == ["endpoint-analytics-worker@", "endpoint-analytics-signals", "endpoint-analytics-agent-"]
-    directories = [units / f"{name}.service.d" for name in ("endpoint-analytics-", *chosen)]
-    for directory in directories:
-        directory.mkdir()
-        for name in ("kafka-ca", "clickhouse-ca") if directory == directories[0] else ("kafka-login",):
-            shutil.copy(DIRECTORY / f"{name}.conf", directory)
+    subprocess.run(["sh", "-euc", commands.replace("/etc/", f"{root}/etc/")], cwd=ROOT, check=True)
+    chosen = sorted(units.glob("*.service.d"))
+    assert [directory.name.removeprefix("endpoint-analytics-") for directory in chosen] == [
+        "agent-.service.d",
+        "signals.service.d",
+        "worker@.service.d",
+    ]
+    directories = [units / "endpoint-analytics-.service.d", *chosen]
+    directories[0].mkdir()
+    for name in ("kafka-ca", "clickhouse-ca"):
+        shutil.copy(DIRECTORY / f"{name}.conf", directories[0])
     made = [
         analyzed(root, "verify", f"endpoint-analytics-{name}.service")
         for name in ("worker@1", "signals", "agent-otlp", "agent-log@x", "query-service")
