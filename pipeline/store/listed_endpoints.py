@@ -2,7 +2,7 @@
 
 One of which nothing was heard for a week (`Presence.listed`) has left: no agent's message, no state of a replica, no
 change of its settings. Its own URL, the page and SQL keep it. A week of silence counts up to where the log was read:
-while the whole pipeline stands still, or a partition of it, nobody leaves who was heard through it.
+while the whole pipeline stands still, or, for up to 90 days, a partition of it, nobody leaves who was heard through it.
 """
 
 from __future__ import annotations

@@ -29,8 +29,6 @@ _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 LONGEST = timedelta(days=2)
 """Replicas last reported before this are not considered, however late the pipeline is."""
-
-
 LONGEST_PAUSE = timedelta(days=90)
 """A partition may be paused until an operator has found out why; the rows of one that no longer exists stay, too."""
 
@@ -95,8 +93,13 @@ class Progress:
         )
 
     def slowest(self, now: datetime) -> datetime:
-        """Return the moment up to which the slowest partition was read, between LONGEST ago and now."""
-        oldest = min((each.read_to for each in self.partitions.values()), default=_NEVER)
+        """Return the moment up to which the slowest partition was read, between LONGEST ago and now.
+
+        One that nobody read for LONGEST_PAUSE is gone: what it has would be unknown forever.
+        """
+        gone_before = self.newest(now) - LONGEST_PAUSE
+        reached = (each.read_to for each in self.partitions.values())
+        oldest = min((read_to for read_to in reached if read_to >= gone_before), default=_NEVER)
         return max(min(oldest, now), now - LONGEST)
 
     def newest(self, now: datetime) -> datetime:

@@ -140,8 +140,8 @@ class _Numbers:
 class Scrapes:
     """Answers scrapes from a bounded cache in front of the queries.
 
-    What is read of a scope is shared by all selections from it. Large expositions are rendered one after another, so
-    that small ones of others do not wait for them.
+    What is read of a scope is shared by all selections that need the same parts of it. Large expositions are rendered
+    one after another, so that small ones of others do not wait for them.
     """
 
     def __init__(

@@ -72,6 +72,17 @@ def test_without_a_replica_a_late_partition_may_hold_one():
     assert (late.running([]), late.unknown_since([])) == (None, ago(30))
 
 
+def test_a_partition_that_nobody_read_for_90_days_holds_nobody():
+    """Such as one of a topic that was made again with fewer partitions: its progress stays."""
+    day_s = 86_400
+    paused, gone = (moment(requests=0.5, hardware=days * day_s) for days in (89, 91))
+    assert (paused.running([]), paused.unknown_since([])) == (None, ago(2 * day_s))
+    assert (gone.running([]), gone.unknown_since([])) == (0, None)
+    assert gone.progress.judged_from(NOW, Presence()) == ago(0.5)
+    stands_still = moment(requests=91 * day_s, hardware=100 * day_s)
+    assert stands_still.unknown_since([]) == ago(2 * day_s)
+
+
 def test_one_that_is_gone_says_nothing():
     gone = CURRENT.replica("r1", agent(3600), StateReport("terminated", ago(3600), 0))
     assert (gone.is_present, gone.state, gone.unknown_since, gone.levels) == (False, "terminated", None, None)
