@@ -8,6 +8,7 @@ from endpoint_analytics.infra.doctor.finding import Finding, failure, ok, warnin
 from endpoint_analytics.pipeline.store.database import Database
 from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.paused_partitions import read_still_paused
+from endpoint_analytics.pipeline.store.progress import LONGEST_PAUSE
 from endpoint_analytics.pipeline.store.reader import Row
 
 BEHIND_S = 10
@@ -57,11 +58,16 @@ async def check_pipeline(database: Database) -> AsyncIterator[Finding]:
 
 
 def check_progress(rows: Sequence[Row]) -> Finding:
-    """Return whether all partitions are read, from the rows of PROGRESS."""
+    """Return whether all partitions are read, from the rows of PROGRESS.
+
+    One that nobody read for LONGEST_PAUSE, while others were, is gone: nobody could mend it.
+    """
     if not rows:
         return failure(
             "pipeline", "no worker has ever read a partition", "start one: endpoint-analytics worker"
         )
+    oldest_s = max(0, min(row[2] for row in rows)) + LONGEST_PAUSE.total_seconds()
+    rows = [row for row in rows if row[2] <= oldest_s]
     late = [(stream, partition, age_s, left) for stream, partition, age_s, left in rows if age_s > BEHIND_S]
     if not late:
         return ok(

@@ -498,12 +498,13 @@ ORDER BY messages DESC"""),
         Panel(
             "How far the pipeline has read",
             "Everything that agents sent before this time is stored, by stream; and messages of the log that are "
-            "not read yet.",
+            "not read yet. A partition that nobody read for 90 days is gone.",
             (
                 _table("""
 SELECT stream, dateDiff('millisecond', min(read_to), now64(3)) / 1000 AS behind,
     sum(end_offset - next_offset) AS messages
 FROM partition_progress FINAL
+WHERE read_to >= (SELECT least(max(read_to), now64(3)) FROM partition_progress) - INTERVAL 90 DAY
 GROUP BY stream
 ORDER BY stream"""),
             ),

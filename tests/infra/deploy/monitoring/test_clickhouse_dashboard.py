@@ -404,6 +404,19 @@ def test_the_time_to_ready_of_a_replica_that_was_first_seen_running_is_unknown(a
     assert (row["replica"], row["seconds"]) == ("r9", None)
 
 
+def test_a_partition_that_nobody_read_for_90_days_does_not_hold_its_stream(ask, client, made):
+    (target,) = PANELS["How far the pipeline has read"]["targets"]
+    before = {row["stream"] for row in ask(filled(target["rawSql"], made))}
+    gone = progress(datetime.fromtimestamp(made.to_s, UTC) - timedelta(days=400), partition=9)
+    insert(client, "partition_progress", gone)
+    try:
+        rows = ask(filled(target["rawSql"], made))
+    finally:
+        client.command("DELETE FROM partition_progress WHERE partition = 9")
+    assert {row["stream"] for row in rows} == before
+    assert max(row["behind"] for row in rows) < 300 * 86_400
+
+
 def test_the_account_can_ask_all_that_is_open_at_once(ask, made):
     """Grafana asks the queries of all visible panels together; what is refused would be an error in a panel."""
     targets = [panel["targets"][0] for panel in DASHBOARD["panels"] if panel["type"] != "row"]
