@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -113,9 +114,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_environment(os.environ)
         os.environ.update(without_secrets(our_environment()))
         status: int = module.run(arguments)
+        sys.stdout.flush()
     except ConfigurationError as error:
         print(f"endpoint-analytics {name}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        return _reader_left()
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("endpoint_analytics"):
             raise
@@ -126,6 +130,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 1
     return status
+
+
+def _reader_left() -> int:
+    """Return the exit status of a program whose output nobody reads to its end, as in `doctor | head`."""
+    # What is still buffered would be written when Python ends, and fail again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + signal.SIGPIPE
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ from endpoint_analytics.agents.otlp.settings import (
 from endpoint_analytics.agents.otlp.state_sender import StateSender
 from endpoint_analytics.agents.otlp.tally import Tally
 from endpoint_analytics.agents.otlp.topic_reader import TopicReader
-from endpoint_analytics.agents.proxy.settings import parse_listen
+from endpoint_analytics.agents.proxy.settings import cannot_listen, parse_listen
 from endpoint_analytics.schemas.configuration.config_file import our_environment
 from endpoint_analytics.schemas.configuration.kafka_client import make_ssl_context
 from endpoint_analytics.schemas.configuration.kafka_options import add_kafka_options, kafka_of
@@ -237,10 +237,8 @@ async def _receive(settings: OtlpSettings, kafka_ssl: ssl.SSLContext | None) -> 
             try:
                 port = await stack.enter_async_context(listening(receiver, *settings.listen, settings.tls))
             except OSError as error:
-                print(
-                    f"endpoint-analytics agent otlp: cannot listen on {settings.listen[0]}: {error}",
-                    file=sys.stderr,
-                )
+                reason = cannot_listen(*settings.listen, error)
+                print(f"endpoint-analytics agent otlp: {reason}", file=sys.stderr)
                 await cancel_all(tasks)
                 return 1
             sources.append(f"http{'' if settings.tls is None else 's'}://{settings.listen[0]}:{port}")

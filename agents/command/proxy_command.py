@@ -23,7 +23,12 @@ from endpoint_analytics.agents.core.config import ConfigurationError
 from endpoint_analytics.agents.proxy.fields import HeadLimits
 from endpoint_analytics.agents.proxy.forwarding import Forwarded
 from endpoint_analytics.agents.proxy.server import ProxyServer
-from endpoint_analytics.agents.proxy.settings import ProxySettings, parse_listen, parse_upstream
+from endpoint_analytics.agents.proxy.settings import (
+    ProxySettings,
+    cannot_listen,
+    parse_listen,
+    parse_upstream,
+)
 from endpoint_analytics.agents.replica.agent import Agent
 from endpoint_analytics.schemas.identity import UNASSIGNED
 
@@ -134,7 +139,8 @@ async def _serve(agent: Agent, settings: ProxySettings) -> int:
     try:
         port = await proxy.start()
     except OSError as error:
-        print(f"endpoint-analytics agent proxy: cannot listen on {settings.host}: {error}", file=sys.stderr)
+        reason = cannot_listen(settings.host, settings.port, error)
+        print(f"endpoint-analytics agent proxy: {reason}", file=sys.stderr)
         return 1
     for one in agents:
         one.start()

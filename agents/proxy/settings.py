@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from typing import get_args
@@ -88,3 +89,12 @@ def parse_listen(text: str) -> tuple[str, int]:
     if match is None or int(match[3]) > 65_535:
         raise ConfigurationError(f"--listen is {text!r}: expected PORT, HOST:PORT or [ADDRESS]:PORT")
     return match[1] or match[2] or "127.0.0.1", int(match[3])
+
+
+def cannot_listen(host: str, port: int, error: OSError) -> str:
+    """Return why an address of `--listen` cannot be used, and what to do."""
+    # What asyncio says names the address once more; a failed look-up of a name has a negative number and its own text.
+    known = error.errno is not None and error.errno > 0
+    reason = os.strerror(error.errno) if known and error.errno else error.strerror or str(error)
+    shown = f"[{host}]" if ":" in host else host
+    return f"cannot listen on {shown}:{port}: {reason}: choose another address with --listen"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from aiokafka import codec
 
+from endpoint_analytics.agents.command.installation import install_command
 from endpoint_analytics.infra.doctor.finding import Finding, failure, ok, warning
 from endpoint_analytics.schemas.configuration.settings import parse_number, read_text
 
@@ -34,7 +35,7 @@ def check_machine(environment: Mapping[str, str], *, reads_kafka: bool) -> Itera
         yield failure(
             "machine",
             f"messages that are compressed with {', '.join(missing)} cannot be read",
-            f"pip install '{PACKAGE}[pipeline]'",
+            install_command("pipeline"),
         )
     if spool := read_text(environment, "spool"):
         size = read_text(environment, "spool_bytes")
@@ -48,7 +49,7 @@ def _packages() -> Iterator[Finding]:
     words = (sys.executable, "-m", "pip", "check")
     found = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60).stdout.splitlines()
     if wrong := [line for line in found if line.startswith(f"{PACKAGE} ")]:
-        fix = f"pip install --upgrade '{PACKAGE}[pipeline]', with the extras that you use, in an environment of its own"
+        fix = f"{install_command('pipeline')}, with the extras that you use, in an environment of its own"
         yield failure("machine", "; ".join(wrong), fix)
 
 

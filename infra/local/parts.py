@@ -127,7 +127,7 @@ class Program:
     ) -> None:
         self.name = name
         self.needs = needs
-        self._argv = [sys.executable, "-m", *words]
+        self._argv = [sys.executable, "-P", "-m", *words]
         self._directory = directory
         self._log = log
         self._say = say

@@ -79,7 +79,9 @@ def value_of(bucket: int) -> float:
 def quantile(buckets: Sequence[int], counts: Sequence[int], q: float) -> float:
     """Return the q-quantile in microseconds, NaN for an empty sketch; `buckets` must ascend.
 
-    It is the value of the bucket that contains the element at index floor(q * (n - 1)) of the sorted values.
+    It is the value of the bucket that contains the smallest element that at least the share q of all does not exceed:
+    the one of rank ceil(q * n), as in ClickHouse's quantileExactWeighted and Prometheus' histogram_quantile. So 95 %
+    of few requests, too, took no longer than their p95.
     """
     return quantiles(buckets, counts, [q])[0]
 
@@ -89,5 +91,5 @@ def quantiles(buckets: Sequence[int], counts: Sequence[int], qs: Sequence[float]
     cumulative = np.cumsum(np.asarray(counts, dtype=np.int64))
     if not len(cumulative) or cumulative[-1] == 0:
         return [float("nan")] * len(qs)
-    ranks = np.asarray(qs) * (int(cumulative[-1]) - 1)
-    return [value_of(int(buckets[i])) for i in np.searchsorted(cumulative, ranks, side="right")]
+    ranks = np.maximum(np.asarray(qs) * int(cumulative[-1]), 1)
+    return [value_of(int(buckets[i])) for i in np.searchsorted(cumulative, ranks)]

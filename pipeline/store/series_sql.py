@@ -93,12 +93,12 @@ def sketch_sql(which: Literal["latency", "ttfb"], parts: tuple[Part, ...], every
     )
     return f"""
 SELECT endpoint, at,
-    arrayMap(q -> buckets[arrayFirstIndex(below -> below > q * (toInt64(below_all[-1]) - 1), below_all)],
+    arrayMap(q -> buckets[arrayFirstIndex(upto -> upto >= greatest(q * upto_all[-1], 1), upto_all)],
         {list(QUANTILES)})
 FROM
 (
     SELECT endpoint, at, arraySort(groupArray((bucket, requests))) AS sketch,
-        tupleElement(sketch, 1) AS buckets, arrayCumSum(tupleElement(sketch, 2)) AS below_all
+        tupleElement(sketch, 1) AS buckets, arrayCumSum(tupleElement(sketch, 2)) AS upto_all
     FROM
     (
         SELECT endpoint, {_AT}, bucket, sum(count) AS requests

@@ -2,8 +2,8 @@
 
 CREATE FUNCTION IF NOT EXISTS sketchQuantile {on_cluster} AS (buckets, counts, q) ->
     if(arraySum(counts) = 0, nan,
-       if(arrayElement(buckets, arrayFirstIndex(c -> c > q * (arraySum(counts) - 1), arrayCumSum(counts))) = 0, 0.,
-          exp2((arrayElement(buckets, arrayFirstIndex(c -> c > q * (arraySum(counts) - 1), arrayCumSum(counts))) - 1280) / 64)
+       if(arrayElement(buckets, arrayFirstIndex(c -> c >= greatest(q * arraySum(counts), 1), arrayCumSum(counts))) = 0, 0.,
+          exp2((arrayElement(buckets, arrayFirstIndex(c -> c >= greatest(q * arraySum(counts), 1), arrayCumSum(counts))) - 1280) / 64)
               * (2000000 / (1 + exp2(1 / 64)))));
 
 CREATE VIEW IF NOT EXISTS requests_10s {on_cluster}

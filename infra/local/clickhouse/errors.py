@@ -16,6 +16,11 @@ _FILE_MENTIONS = re.compile(
     r"|: (?:While reading from: /dev/fd/\d+: )?\(in file/uri /dev/fd/\d+\)"
     r"|: While executing File: data for INSERT was parsed from file"
 )
+# What `Statement.into` and `Execution` add to a query's text: a syntax error quotes it with the rest of the query.
+_TAG = r"\n?/\*http:[0-9a-f]*:[0-9a-f]*:\*/"
+_OUTFILE = r"'/dev/fd/\d+' TRUNCATE(?: FORMAT \w+)?\n?"
+_ADDED = re.compile(rf"{_TAG}(?: INTO OUTFILE {_OUTFILE})?")
+_AT_ADDED = re.compile(rf"failed at position \d+ \('/dev/fd/\d+'\)(?: \(line \d+, col \d+\))?: {_OUTFILE}")
 # Only the last occurrence counts, since an error may quote a query that is full of them.
 _VERSION = " (version "
 _VERSION_AND_NAME = re.compile(r" \(version [^\n]*\)\. \(\w+\)\Z")
@@ -124,6 +129,7 @@ def parse_engine_error(text: str) -> ClickHouseError:
     if match is None:
         return refusal(1001, text.strip() or "the engine failed without a message.")
     text = _FILE_MENTIONS.sub("", text[match.start() :].strip())
+    text = _AT_ADDED.sub("failed at the end of the query", _ADDED.sub("", text))
     at = text.rfind(f"){_VERSION}") + 1
     if at and _VERSION_AND_NAME.match(text, at):
         text = text[:at]

@@ -19,7 +19,7 @@ from endpoint_analytics.infra.local.clickhouse.query_pool import QueryPool, Runn
 from endpoint_analytics.infra.local.clickhouse.query_tag import tag
 from endpoint_analytics.infra.local.clickhouse.request import QueryRequest
 from endpoint_analytics.infra.local.clickhouse.session import EngineSession
-from endpoint_analytics.infra.local.clickhouse.statement import Kind, Statement
+from endpoint_analytics.infra.local.clickhouse.statement import Kind, Statement, unknown_beginning
 
 _KILL_AGAIN_S = 0.1
 _REPLACED_WITHIN_S = 5.0
@@ -32,6 +32,8 @@ async def start_query(pool: QueryPool, request: QueryRequest, statement: Stateme
     if request.readonly and statement.kind in (Kind.INSERT, Kind.COMMAND):
         # Checked before waiting for data, and not left to the engine: a session's handle cannot be made readonly for a
         # single request, and to the engine all queries belong to one user, who may always kill their own.
+        if word := unknown_beginning(statement.head):
+            raise refusal(62, f"Syntax error: no statement begins with {word!r}.")
         raise refusal(164, "Cannot execute query in readonly mode.")
     slot = await pool.enter(analyst=request.analyst)
     try:

@@ -109,7 +109,7 @@ class ClickHouseProcess:
         ]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, "clickhouse", *words, "--until-stdin-closes"],
+                [sys.executable, "-P", "-c", _START, "clickhouse", *words, "--until-stdin-closes"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

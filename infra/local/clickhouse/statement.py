@@ -18,6 +18,11 @@ from endpoint_analytics.infra.local.clickhouse.query_tag import rewrite_for_clie
 _RESULT_WORDS = frozenset(
     {"SELECT", "WITH", "FROM", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS", "CHECK"}
 )
+_COMMAND_WORDS = frozenset({
+    "ALTER", "ATTACH", "BACKUP", "BEGIN", "COMMIT", "COPY", "CREATE", "DELETE", "DETACH", "DROP", "EXCHANGE", "EXECUTE",
+    "GRANT", "INSERT", "KILL", "MOVE", "OPTIMIZE", "PARALLEL", "RENAME", "REPLACE", "RESTORE", "REVOKE", "ROLLBACK",
+    "SET", "START", "SYSTEM", "TRUNCATE", "UNDROP", "UPDATE", "USE", "WATCH",
+})  # fmt: skip
 _CLIENT_WORDS = frozenset({"EXIT", "QUIT", "LOGOUT", "Q"})
 _SOURCE_WORDS = frozenset({"SELECT", "WITH", "FROM", "WATCH"})
 _KILL_MODES = frozenset({"SYNC", "ASYNC", "TEST"})
@@ -64,6 +69,13 @@ class Statement:
         before, after = self.head[: self.tail_at], self.head[self.tail_at :]
         source = f"\n/*{mark}*/ FROM INFILE '{path}' COMPRESSION '{compression}'\n".encode()
         return before + source + after + f"\nFORMAT {self.format}".encode()
+
+
+def unknown_beginning(text: bytes) -> str:
+    """Return the first word of a query if no statement of ClickHouse begins with it (a misspelt SELECT), else ''."""
+    first = next(token for token in tokens(text) if token.kind != "end")
+    known = not first.word or first.word in _RESULT_WORDS | _COMMAND_WORDS
+    return "" if known else first.text.decode(errors="backslashreplace")
 
 
 def parse_statement(text: bytes, query_id: bytes = b"''") -> Statement:

@@ -109,7 +109,11 @@ class DemoReplica:
             "ENDPOINT_ANALYTICS_SCRAPE_METRICS": engine_metrics.MAPPING,
         }
         self._child = await asyncio.to_thread(
-            spawn, [sys.executable, *words], cwd=self._environment.directory, output=log, environ=environ
+            spawn,
+            [sys.executable, "-P", *words],
+            cwd=self._environment.directory,
+            output=log,
+            environ=environ,
         )
         await self._until_it_listens(port)
         self.target = TrafficTarget(self.replica_id, f"http://{HOST}:{port}")

@@ -66,4 +66,7 @@ def test_a_port_that_is_taken(capsys):
         taken.listen()
         port = taken.getsockname()[1]
         assert main(["agent", "otlp", "--listen", f"127.0.0.1:{port}", "--kafka", "127.0.0.1:1"]) == 1
-    assert "cannot listen on 127.0.0.1" in capsys.readouterr().err
+    said = (
+        f"cannot listen on 127.0.0.1:{port}: Address already in use: choose another address with --listen\n"
+    )
+    assert capsys.readouterr().err == f"endpoint-analytics agent otlp: {said}"

@@ -82,7 +82,8 @@ def test_a_port_in_use_is_reported(capsys, tmp_path):
     try:
         words = ["--to", "http://a", "--listen", f"127.0.0.1:{port}"]
         assert main(["agent", "proxy", *words, *NAMES, "--no-hardware"]) == 1
-        assert "cannot listen" in capsys.readouterr().err
+        said = f"cannot listen on 127.0.0.1:{port}: Address already in use: choose another address with --listen\n"
+        assert capsys.readouterr().err == f"endpoint-analytics agent proxy: {said}"
     finally:
         server.kill()
         server.process.stdout.close()

@@ -110,13 +110,13 @@ def test_quantiles_are_within_the_error_of_the_order_statistic(name):
     values = SAMPLES[name]
     merged = sketch(values)
     for q in QS:
-        exact = float(np.quantile(values, q, method="lower"))
+        exact = float(np.quantile(values, q, method="inverted_cdf"))
         assert quantile_of(merged, q) == pytest.approx(exact, rel=ERROR + 1e-9, abs=0)
 
 
 @given(st.lists(durations_us, min_size=1), st.floats(0, 1))
 def test_any_quantile_of_any_values_is_within_the_error(values, q):
-    exact = sorted(values)[math.floor(q * (len(values) - 1))]
+    exact = sorted(values)[max(math.ceil(q * len(values)), 1) - 1]
     assert quantile_of(sketch(values), q) == pytest.approx(exact, rel=ERROR + 1e-9, abs=0)
 
 
@@ -142,10 +142,25 @@ def test_an_empty_sketch_has_no_quantile():
 
 
 def test_ranks_are_exact_at_the_edges_of_buckets():
-    # 100 values: ten of each bucket; index floor(q * 99).
+    # 100 values: ten of each bucket; rank ceil(q * 100).
     buckets, counts = list(range(100, 110)), [10] * 10
-    for q, index in ((0.0, 0), (0.1, 9), (0.102, 10), (0.5, 49), (0.99, 98), (1.0, 99)):
-        assert quantile(buckets, counts, q) == value_of(100 + index // 10)
+    for q, rank in (
+        (0.0, 1),
+        (0.1, 10),
+        (0.102, 11),
+        (0.5, 50),
+        (0.9, 90),
+        (0.901, 91),
+        (0.99, 99),
+        (1.0, 100),
+    ):
+        assert quantile(buckets, counts, q) == value_of(100 + (rank - 1) // 10)
+
+
+def test_the_slowest_of_a_few_requests_is_their_p99():
+    assert quantiles([100, 200], [4, 1], (0.5, 0.8, 0.95, 0.99)) == [
+        value_of(bucket) for bucket in (100, 100, 200, 200)
+    ]
 
 
 rows_and_codes = st.lists(st.tuples(st.integers(0, 6), st.integers(0, CODES - 1)))

@@ -67,3 +67,19 @@ def test_codes_and_names_are_the_engines(http_query):
     )
     by_name = {name: int(code) for code, name in (line.split("\t") for line in codes.text.splitlines())}
     assert {name: http_status(by_name[name]) for name in named} == named
+
+
+def test_a_syntax_error_quotes_only_what_the_client_sent(analyst_query):
+    for query, where in (
+        ("SELECT 1 +", "Syntax error: failed at the end of the query. "),
+        ("SELECT FROM x y z w", "Syntax error: failed at position 13 (x) (line 1, col 13): x y z w. "),
+    ):
+        answer = analyst_query(query)
+        assert (answer.status, answer.text.startswith(f"Code: 62. DB::Exception: {where}")) == (400, True)
+
+
+def test_a_misspelt_word_of_an_analyst_is_a_syntax_error(analyst_query):
+    assert analyst_query("selct 1").text.startswith(
+        "Code: 62. DB::Exception: Syntax error: no statement begins with 'selct'. (SYNTAX_ERROR)"
+    )
+    assert analyst_query("/* a */ DROP TABLE t").text.startswith("Code: 164.")

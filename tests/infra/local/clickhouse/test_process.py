@@ -258,3 +258,17 @@ def test_too_few_descriptors_are_reported_in_one_line_before_the_data_is_opened(
     )
     assert "Traceback" not in done.stderr
     assert not (data / "metadata").exists()
+
+
+def test_a_package_of_the_same_name_in_the_working_directory_is_not_taken(tmp_path, monkeypatch):
+    """As in this repository's directory, whose `endpoint_analytics` has only the public modules."""
+    (tmp_path / "endpoint_analytics").mkdir()
+    (tmp_path / "endpoint_analytics" / "__init__.py").write_text("raise ImportError('another package')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    process = ClickHouseProcess(tmp_path / "data")
+    process.start()
+    try:
+        assert Http(process)("SELECT 1").text == "1\n"
+    finally:
+        process.stop()

@@ -2,7 +2,7 @@ import pytest
 
 from endpoint_analytics.infra.local.clickhouse.errors import ClickHouseError
 from endpoint_analytics.infra.local.clickhouse.lexer import tokens
-from endpoint_analytics.infra.local.clickhouse.statement import Kind, parse_statement
+from endpoint_analytics.infra.local.clickhouse.statement import Kind, parse_statement, unknown_beginning
 
 
 @pytest.mark.parametrize(
@@ -195,3 +195,17 @@ def test_a_kill_stays_within_its_condition_under_typographic_quotes(condition):
     with pytest.raises(ClickHouseError, match="one condition"):
         parse_statement(f"KILL QUERY WHERE {condition} TEST".encode())
     assert parse_statement("KILL QUERY WHERE query_id = \u2018)\u2019".encode()).kind is Kind.KILL
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        (b"SELEKT 1", "SELEKT"),
+        (b" /* a */ selct * FROM t", "selct"),
+        (b"/* a */ drop TABLE t", ""),
+        (b"SELECT 1", ""),
+        (b"(SELECT 1)", ""),
+    ],
+)
+def test_a_word_that_no_statement_begins_with(text, word):
+    assert unknown_beginning(text) == word

@@ -106,4 +106,4 @@ def _row(key, found, chunks, version):
 
 def exact_quantile(values: Iterable[int], q: float) -> float:
     ordered = sorted(values)
-    return ordered[math.floor(q * (len(ordered) - 1))] / 1e6
+    return ordered[max(math.ceil(q * len(ordered)), 1) - 1] / 1e6
