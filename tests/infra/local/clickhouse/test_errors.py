@@ -79,7 +79,7 @@ def test_a_syntax_error_quotes_only_what_the_client_sent(analyst_query):
 
 
 def test_a_misspelt_word_of_an_analyst_is_a_syntax_error(analyst_query):
-    assert analyst_query("selct 1").text.startswith(
-        "Code: 62. DB::Exception: Syntax error: no statement begins with 'selct'. (SYNTAX_ERROR)"
+    assert analyst_query("sselect 1").text.startswith(
+        "Code: 62. DB::Exception: Syntax error: no statement begins with 'sselect'. (SYNTAX_ERROR)"
     )
     assert analyst_query("/* a */ DROP TABLE t").text.startswith("Code: 164.")

@@ -200,8 +200,8 @@ def test_a_kill_stays_within_its_condition_under_typographic_quotes(condition):
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        (b"SELEKT 1", "SELEKT"),
-        (b" /* a */ selct * FROM t", "selct"),
+        (b"SSELECT 1", "SSELECT"),
+        (b" /* a */ sselect * FROM t", "sselect"),
         (b"/* a */ drop TABLE t", ""),
         (b"SELECT 1", ""),
         (b"(SELECT 1)", ""),
