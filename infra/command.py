@@ -42,7 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "worker": ("endpoint_analytics.pipeline.stream.command", "run the Faust worker (Kafka to ClickHouse)"),
     "partitions": (
         "endpoint_analytics.pipeline.stream.partitions_command",
-        "list paused partitions, or resume one",
+        "list paused partitions, resume one, or read again what a restored database lacks",
     ),
     "serve": (
         "endpoint_analytics.pipeline.serve.command",

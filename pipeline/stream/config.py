@@ -19,6 +19,8 @@ from endpoint_analytics.schemas.configuration.kafka_options import add_kafka_opt
 from endpoint_analytics.schemas.configuration.settings import PREFIX as _PREFIX
 from endpoint_analytics.schemas.configuration.settings import number_option, port_option, read_text
 
+DEFAULT_GROUP = "endpoint-analytics"
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
@@ -32,7 +34,7 @@ class WorkerConfig:
 
     clickhouse: ClickHouseConfig
     kafka: KafkaConfig = field(default_factory=KafkaConfig)
-    group: str = "endpoint-analytics"
+    group: str = DEFAULT_GROUP
     instance_id: str = ""
     session_timeout_s: float = 30.0
     flush_s: float = 0.5
@@ -46,9 +48,7 @@ class WorkerConfig:
 def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the worker's flags and those of Kafka and ClickHouse."""
     add_kafka_options(parser)
-    parser.add_argument(
-        "--group", metavar="NAME", help=f"consumer group (env: {_PREFIX}GROUP; default: endpoint-analytics)"
-    )
+    add_group_option(parser)
     parser.add_argument(
         "--instance-id",
         metavar="NAME",
@@ -85,19 +85,28 @@ def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
     add_clickhouse_options(parser)
 
 
+def add_group_option(parser: argparse.ArgumentParser) -> None:
+    """Add the flag of the workers' group."""
+    parser.add_argument(
+        "--group", metavar="NAME", help=f"consumer group (env: {_PREFIX}GROUP; default: {DEFAULT_GROUP})"
+    )
+
+
+def group_of(arguments: argparse.Namespace, environment: Mapping[str, str] | None = None) -> str:
+    """Return the workers' group; raises ConfigurationError."""
+    given = os.environ if environment is None else environment
+    return arguments.group or read_text(given, "group") or DEFAULT_GROUP
+
+
 def worker_config(
     arguments: argparse.Namespace, environment: Mapping[str, str] | None = None
 ) -> WorkerConfig:
     """Return the settings from parsed flags and the environment; raises ConfigurationError."""
     given = os.environ if environment is None else environment
-
-    def setting(flag: str | None, name: str, default: str) -> str:
-        return flag or read_text(given, name) or default
-
     return WorkerConfig(
         kafka=kafka_of(arguments, given),
-        group=setting(arguments.group, "group", "endpoint-analytics"),
-        instance_id=setting(arguments.instance_id, "instance_id", ""),
+        group=group_of(arguments, given),
+        instance_id=arguments.instance_id or read_text(given, "instance_id") or "",
         session_timeout_s=arguments.session_timeout,
         max_rejected_share=arguments.max_rejected_share,
         health_host=arguments.health_host,

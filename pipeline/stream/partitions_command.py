@@ -1,8 +1,12 @@
-"""`endpoint-analytics partitions`: lists the partitions that the worker paused, and resumes one."""
+"""`endpoint-analytics partitions`: lists the partitions that the worker paused, resumes one, or lets workers read again
+what a restored database lacks.
+"""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import logging
 import sys
 from datetime import UTC, datetime
 
@@ -12,30 +16,59 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.errors import StoreError, store_error
 from endpoint_analytics.pipeline.store.paused_partitions import FOREVER, PausedPartition, read_paused_now
+from endpoint_analytics.pipeline.store.progress import PROGRESS, parse_progress
+from endpoint_analytics.pipeline.stream.config import add_group_option, group_of
+from endpoint_analytics.pipeline.stream.rewind import RewindError, complete_to, rewind
 from endpoint_analytics.schemas.configuration.clickhouse_config import (
     ClickHouseConfig,
     add_clickhouse_options,
     clickhouse_of,
 )
+from endpoint_analytics.schemas.configuration.kafka_options import add_kafka_options, kafka_of
 from endpoint_analytics.schemas.configuration.settings import ConfigurationError
 from endpoint_analytics.schemas.topics import TOPICS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's flags."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="list|resume")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="list|resume|rewind")
     add_clickhouse_options(actions.add_parser("list", help="list the paused partitions and the reasons"))
     resume = actions.add_parser("resume", help="resume reading a partition, rejecting unusable messages")
     resume.add_argument("stream", choices=[topic.suffix for topic in TOPICS], help="requests, hardware ...")
     resume.add_argument("partition", type=int, help="the partition's number")
     add_clickhouse_options(resume)
+    again = actions.add_parser(
+        "rewind", help="after a restore of the database, while no worker runs: read again what it lacks"
+    )
+    again.add_argument(
+        "--to",
+        type=_time,
+        metavar="TIME",
+        help="read again what the broker appended since then, such as 2026-01-31T00:00Z (default: for each partition, "
+        "since an hour before the newest of what the database has)",
+    )
+    add_group_option(again)
+    add_kafka_options(again)
+    add_clickhouse_options(again)
+
+
+def _time(text: str) -> datetime:
+    """Return the time; one without a zone is in UTC."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a time: expected one such as 2026-01-31T00:00Z"
+        ) from error
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the subcommand. Returns 1, with the reason on stderr, if it fails."""
     try:
-        report = _act(arguments, clickhouse_of(arguments))
-    except (ConfigurationError, StoreError) as error:
+        config = clickhouse_of(arguments)
+        report = _rewind(arguments, config) if arguments.action == "rewind" else _act(arguments, config)
+    except (ConfigurationError, StoreError, RewindError) as error:
         print(f"endpoint-analytics partitions: {error}", file=sys.stderr)
         return 1
     print(report)
@@ -59,6 +92,27 @@ def _act(arguments: argparse.Namespace, config: ClickHouseConfig) -> str:
     finally:
         client.close()
     return f"{key[0]}/{key[1]} resumes within seconds; unusable messages go to the table rejected"
+
+
+def _rewind(arguments: argparse.Namespace, config: ClickHouseConfig) -> str:
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # failures are raised
+    kafka, group = kafka_of(arguments), group_of(arguments)
+    if arguments.to is not None:
+        found = asyncio.run(rewind(kafka, group, {}, arguments.to))
+    else:
+        client = connect(config)
+        try:
+            progress = parse_progress(client.query(PROGRESS).result_rows)
+        except ClickHouseError as error:
+            raise store_error(error, config.url, config.database) from error
+        finally:
+            client.close()
+        found = asyncio.run(rewind(kafka, group, complete_to(progress)))
+    lines = [
+        f"{each.topic}/{each.partition}: from {each.offset} on again, instead of {each.committed}"
+        for each in found
+    ]
+    return "\n".join(lines) or f"the group {group} is nowhere further: nothing is read again"
 
 
 def _line(state: PausedPartition) -> str:

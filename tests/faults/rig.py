@@ -338,12 +338,25 @@ class Rig:
 
     def command(self, *words: str, **environment: str) -> str:
         """Return the output of an `endpoint-analytics` command on this rig's topics and database."""
-        words = (sys.executable, "-m", "endpoint_analytics.infra.command", *words)
-        done = subprocess.run(
-            words, env=self.environment | environment, capture_output=True, text=True, cwd=ROOT, check=False
-        )
+        done = self._command(*words, **environment)
         assert done.returncode == 0, f"{words}: {done.stderr}"
         return done.stdout
+
+    def refused(self, *words: str, **environment: str) -> str:
+        """Return why an `endpoint-analytics` command on this rig's topics and database fails."""
+        done = self._command(*words, **environment)
+        assert done.returncode == 1, f"{words}: {done.stdout}{done.stderr}"
+        return done.stderr
+
+    def _command(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            (sys.executable, "-m", "endpoint_analytics.infra.command", *words),
+            env=self.environment | environment,
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            check=False,
+        )
 
     def configure(self, topic: Topic, **settings: str) -> None:
         """Set a topic's settings, like an operator."""

@@ -1,0 +1,93 @@
+"""Sets the workers' group back to what the database has, after an older one was restored.
+
+Workers store before they commit, so their group is never ahead of the database, until a backup replaces that. What the
+database has already is not counted again (docs/exactly-once.md), so reading too much costs time only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalGenerationError, KafkaError, UnknownMemberIdError
+
+from endpoint_analytics.pipeline.store.progress import Progress, StreamPartition
+from endpoint_analytics.schemas.configuration.kafka_client import client_settings, make_ssl_context
+from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
+from endpoint_analytics.schemas.configuration.kafka_failure import explain_failure
+from endpoint_analytics.schemas.topics import AGENT_TOPICS
+
+MARGIN = timedelta(hours=1)
+"""How long before its newest row the database counts as complete: a backup of a running one has tables of different
+moments."""
+
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class RewindError(Exception):
+    """The group cannot be set back; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewound:
+    """A partition that the group reads again from `offset` on, instead of `committed`."""
+
+    topic: str
+    partition: int
+    committed: int
+    offset: int
+
+
+def complete_to(progress: Progress) -> dict[StreamPartition, datetime]:
+    """Return up to which append time the database is complete, for each partition that it has something of."""
+    return {partition: each.read_to - MARGIN for partition, each in progress.partitions.items()}
+
+
+async def rewind(
+    kafka: KafkaConfig, group: str, begin: Mapping[StreamPartition, datetime], default: datetime = _BEGINNING
+) -> list[Rewound]:
+    """Set the group back to the first message appended since `begin` of each partition, or else since `default`.
+
+    It is never set forward. Raises RewindError, also while a worker of the group runs.
+    """
+    ssl_context = make_ssl_context(kafka)
+    consumer = AIOKafkaConsumer(
+        **client_settings(kafka, ssl_context), group_id=group, enable_auto_commit=False
+    )
+    try:
+        await consumer.start()
+        streams = {topic.name(kafka.topic_prefix): topic.suffix for topic in AGENT_TOPICS}
+        await consumer.topics()  # or it would know of no partitions
+        found = [
+            TopicPartition(name, partition)
+            for name in streams
+            for partition in sorted(consumer.partitions_for_topic(name) or ())
+        ]
+        if not found:
+            raise RewindError(
+                f"none of the topics {', '.join(streams)} exists on {kafka.bootstrap_servers}: is the prefix right?"
+            )
+        consumer.assign(found)
+        since_ms = {
+            each: int(begin.get((streams[each.topic], each.partition), default).timestamp() * 1000)
+            for each in found
+        }
+        first = await consumer.offsets_for_times({each: max(at_ms, 0) for each, at_ms in since_ms.items()})
+        rewound = []
+        for each in found:
+            committed, message = await consumer.committed(each), first.get(each)
+            if committed is not None and message is not None and message.offset < committed:
+                rewound.append(Rewound(each.topic, each.partition, committed, message.offset))
+        if rewound:
+            await consumer.commit(
+                {TopicPartition(each.topic, each.partition): each.offset for each in rewound}
+            )
+    except (CommitFailedError, IllegalGenerationError, UnknownMemberIdError) as error:
+        raise RewindError(f"workers of the group {group} run: stop them all, and try again") from error
+    except (KafkaError, OSError) as error:
+        raise RewindError(await explain_failure(error, kafka, ssl_context)) from error
+    finally:
+        await consumer.stop()
+    return rewound
