@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import CommitFailedError, IllegalGenerationError, KafkaError, UnknownMemberIdError
 
 from endpoint_analytics.pipeline.store.progress import Progress, StreamPartition
@@ -56,19 +57,21 @@ async def rewind(
     consumer = AIOKafkaConsumer(
         **client_settings(kafka, ssl_context), group_id=group, enable_auto_commit=False
     )
+    admin = AIOKafkaAdminClient(**client_settings(kafka, ssl_context))
     try:
         await consumer.start()
+        await admin.start()
         streams = {topic.name(kafka.topic_prefix): topic.suffix for topic in AGENT_TOPICS}
-        await consumer.topics()  # or it would know of no partitions
-        found = [
-            TopicPartition(name, partition)
-            for name in streams
-            for partition in sorted(consumer.partitions_for_topic(name) or ())
-        ]
-        if not found:
+        existing = sorted(set(await admin.list_topics()) & streams.keys())
+        if not existing:
             raise RewindError(
                 f"none of the topics {', '.join(streams)} exists on {kafka.bootstrap_servers}: is the prefix right?"
             )
+        found = [
+            TopicPartition(each["topic"], partition["partition"])
+            for each in await admin.describe_topics(existing)
+            for partition in each["partitions"]
+        ]
         consumer.assign(found)
         since_ms = {
             each: int(begin.get((streams[each.topic], each.partition), default).timestamp() * 1000)
@@ -85,9 +88,13 @@ async def rewind(
                 {TopicPartition(each.topic, each.partition): each.offset for each in rewound}
             )
     except (CommitFailedError, IllegalGenerationError, UnknownMemberIdError) as error:
-        raise RewindError(f"workers of the group {group} run: stop them all, and try again") from error
+        raise RewindError(
+            f"the group {group} has members: stop its workers, and try again; Kafka keeps one with an instance id for "
+            "its session timeout (30 s) after it stopped"
+        ) from error
     except (KafkaError, OSError) as error:
         raise RewindError(await explain_failure(error, kafka, ssl_context)) from error
     finally:
         await consumer.stop()
+        await admin.close()
     return rewound
