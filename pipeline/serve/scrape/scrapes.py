@@ -112,13 +112,17 @@ class _Parts(NamedTuple):
 
     @classmethod
     def of(cls, selection: Selection) -> _Parts:
+        has_replicas = selection.replicas is None or bool(selection.replicas)
         wanted = Wanted(
             quantiles=selection.has_any_family(SUMMARIES),
-            hardware=selection.has_any_family(HARDWARE),
+            hardware=has_replicas and selection.has_any_family(HARDWARE),
             # Agents may be configured to send metrics of any name.
-            engine=not selection.is_within((*SUMMARIES, *HISTOGRAMS, *HARDWARE, *OTHERS, *_SIGNALS)),
+            engine=has_replicas
+            and not selection.is_within((*SUMMARIES, *HISTOGRAMS, *HARDWARE, *OTHERS, *_SIGNALS)),
         )
-        return cls(wanted, selection.has_any_family(HISTOGRAMS), selection.has_any_family(_SIGNALS))
+        return cls(
+            wanted, has_replicas and selection.has_any_family(HISTOGRAMS), selection.has_any_family(_SIGNALS)
+        )
 
 
 _SIGNALS = tuple(family.name for family in FAMILIES)

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -105,6 +106,11 @@ def test_only_what_is_needed_is_read(client, names, tables):
     chosen = Selection(families=None if names is None else frozenset(names))
     assert asyncio.run(make(Reader(client)).scrape(Scope("acme"), chosen))[0] is not None
     assert asked == tables
+    asked.clear()
+    without = replace(chosen, replicas=frozenset())  # figures of whole endpoints only
+    assert asyncio.run(make(Reader(client)).scrape(Scope("acme"), without))[0] is not None
+    of_replicas = {"gpu_usage_percent", "engine_of_our_own"}
+    assert asked == (set() if names and names <= of_replicas else tables - {"engine_windows"})
 
 
 @pytest.mark.parametrize("named", [("left",), ("left", "other-that-left")])
