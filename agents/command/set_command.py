@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from endpoint_analytics.schemas.configuration.command_line import Parser
+from endpoint_analytics.schemas.configuration.settings import time_option
 
 
 def add_set(parser: argparse.ArgumentParser, text: str) -> argparse.ArgumentParser:
@@ -21,13 +22,7 @@ def add_set(parser: argparse.ArgumentParser, text: str) -> argparse.ArgumentPars
 
 def parse_time_us(text: str) -> int:
     """Return an ISO 8601 time in microseconds since 1970; a time without an offset is UTC."""
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not an ISO 8601 time such as 2026-01-31T12:00:00Z"
-        ) from error
-    since = (at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime(1970, 1, 1, tzinfo=UTC)
+    since = time_option(text) - datetime(1970, 1, 1, tzinfo=UTC)
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 

@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from endpoint_analytics.pipeline.store.presence import Presence
+from endpoint_analytics.pipeline.store.presence import ENDED, Presence
 from endpoint_analytics.schemas.identity import UNASSIGNED
 from endpoint_analytics.schemas.replicas import ShownState, State
 
 _WITH_AGENT = frozenset({"initializing", "running", "draining"})
-_ENDED = frozenset({"terminated", "failed"})
 FOREVER = float("inf")
 REPORTING, SILENT = "its agent is reporting", "its agent is silent"
 LATE = "the pipeline is late"
@@ -125,7 +124,7 @@ def _spans_of_event(
 ) -> list[Span]:
     """Divide the time until the next event. `heard` are the times in it when an agent reported, the first of those that
     matter from `agent_s` on: for `initializing`, an agent that had reported before it belongs to an earlier life."""
-    if event.state in _ENDED:
+    if event.state in ENDED:
         return [Span(event.state, event.at_s, end_s, event.reason, False)]
     if event.state not in _WITH_AGENT or agent_s >= end_s:
         # It has no agent yet, so silence means nothing; without another event for a day, it is gone.
@@ -198,7 +197,7 @@ def ready_seconds(spans: Sequence[Span]) -> float | None:
     A start begins after a reported end, since a name may be used again; silence is no end. If its first span is
     running, nobody said when it was asked for.
     """
-    ends = [span.state in _ENDED and not span.inferred for span in spans]
+    ends = [span.state in ENDED and not span.inferred for span in spans]
     began = max((at for at in range(1, len(spans)) if ends[at - 1] and not ends[at]), default=0)
     first_run = next((span for span in spans[began:] if span.state == "running"), None)
     if first_run is None or first_run is spans[began]:

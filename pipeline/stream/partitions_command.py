@@ -25,7 +25,7 @@ from endpoint_analytics.schemas.configuration.clickhouse_config import (
     clickhouse_of,
 )
 from endpoint_analytics.schemas.configuration.kafka_options import add_kafka_options, kafka_of
-from endpoint_analytics.schemas.configuration.settings import ConfigurationError
+from endpoint_analytics.schemas.configuration.settings import ConfigurationError, time_option
 from endpoint_analytics.schemas.topics import TOPICS
 
 
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     again.add_argument(
         "--to",
-        type=_time,
+        type=time_option,
         metavar="TIME",
         help="read again what the broker appended since then, such as 2026-01-31T00:00Z (default: for each partition, "
         "since an hour before the newest of what the database has)",
@@ -50,17 +50,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_group_option(again)
     add_kafka_options(again)
     add_clickhouse_options(again)
-
-
-def _time(text: str) -> datetime:
-    """Return the time; one without a zone is in UTC."""
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a time: expected one such as 2026-01-31T00:00Z"
-        ) from error
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at
 
 
 def run(arguments: argparse.Namespace) -> int:

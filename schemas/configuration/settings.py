@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Literal
 from urllib.parse import SplitResult, urlsplit
@@ -343,6 +344,17 @@ def number_option(
         return value
 
     return parse
+
+
+def time_option(text: str) -> datetime:
+    """argparse's `type` for a time in ISO 8601; one without an offset is UTC."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not an ISO 8601 time such as 2026-01-31T12:00:00Z"
+        ) from error
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 port_option = number_option(0, 65_535, int)
