@@ -15,7 +15,8 @@ CLICKHOUSE_ERRORS = Family(
 CACHE_LOOKUPS = Family(
     "query_service_cache_lookups",
     "counter",
-    "Scrapes by cache result: hit, joined (shared another scrape's query) or miss (ran their own query)",
+    "Scrapes by cache result: hit, joined (shared another scrape's query), miss (ran their own query) or ahead (made "
+    "shortly before they came)",
 )
 CACHE_ENTRIES = Family("query_service_cache_entries", "gauge", "Endpoints in the cache")
 TOKENS_IN_FORCE = Family("query_service_tokens", "gauge", "Active access tokens in the cache")

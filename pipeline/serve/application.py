@@ -15,12 +15,8 @@ from endpoint_analytics.pipeline.serve.access.token_cache import TokenCache
 from endpoint_analytics.pipeline.serve.health import Health
 from endpoint_analytics.pipeline.serve.http import responses
 from endpoint_analytics.pipeline.serve.http.field_lists import joined
-from endpoint_analytics.pipeline.serve.scrape.scrapes import (
-    GZIP_FROM_BYTES,
-    Scrapes,
-    TooManyScrapesError,
-    compress,
-)
+from endpoint_analytics.pipeline.serve.scrape.read_ahead import ReadAhead, Visitor
+from endpoint_analytics.pipeline.serve.scrape.scrapes import GZIP_FROM_BYTES, TooManyScrapesError, compress
 from endpoint_analytics.pipeline.serve.scrape.selection import SelectionError, parse_selection
 from endpoint_analytics.pipeline.serve.scrape.self_metrics import SelfMetrics
 from endpoint_analytics.pipeline.store.errors import StoreError
@@ -41,7 +37,7 @@ _VARY = {"Vary": "Accept, Accept-Encoding, Authorization"}
 class Service:
     """The handlers and their dependencies."""
 
-    scrapes: Scrapes
+    scrapes: ReadAhead
     tokens: TokenCache
     health: Health
     metrics: SelfMetrics
@@ -71,7 +67,12 @@ class Service:
                 if name:
                     check_name(what, name)
             selection = parse_selection(request.query_params.multi_items(), of_one=bool(scope.endpoint))
-            exposition, outcome = await self.scrapes.scrape(scope, selection)
+            form = choose_format(joined(request.headers, "accept"))
+            gzip_accepted = accepts_gzip(joined(request.headers, "accept-encoding"))
+            address = "" if request.client is None else request.client.host
+            answer, outcome = await self.scrapes.answer(
+                Visitor(address, scope, selection, form, gzip_accepted)
+            )
         except InvalidMessageError as error:
             return responses.text(404, f"no such endpoint: {error.detail}", _VARY)
         except SelectionError as error:
@@ -83,7 +84,7 @@ class Service:
         except StoreError:
             return responses.unavailable(_NO_ANSWER)
         self.metrics.lookups[outcome] += 1
-        if exposition is None:
+        if answer is None:
             what = f"endpoint {scope.endpoint!r}" if scope.endpoint else "endpoint"
             named = "" if selection.endpoints is None else f" named {', '.join(sorted(selection.endpoints))}"
             where = f" in namespace {scope.namespace!r}" if scope.namespace else ""
@@ -93,12 +94,8 @@ class Service:
                 else "nothing was heard of any for a week"
             )
             return responses.text(404, f"no {what}{named}{where}: {why}", _VARY)
-        form = choose_format(joined(request.headers, "accept"))
-        body, compressed = await exposition.body(
-            form, accepts_gzip(joined(request.headers, "accept-encoding"))
-        )
-        headers = {**_VARY, "Content-Encoding": "gzip"} if compressed else _VARY
-        return responses.answer(200, body, form.content_type, headers)
+        headers = {**_VARY, "Content-Encoding": "gzip"} if answer.is_compressed else _VARY
+        return responses.answer(200, answer.body, form.content_type, headers)
 
     async def alive(self, _request: Request) -> Response:
         """Answer GET /health: the process is running."""

@@ -31,6 +31,7 @@ from endpoint_analytics.pipeline.serve.http.connections import (
 )
 from endpoint_analytics.pipeline.serve.http.tls import add_tls_arguments, exposure, make_server_context, renew
 from endpoint_analytics.pipeline.serve.routes import MAX_HEAD_BYTES, application
+from endpoint_analytics.pipeline.serve.scrape.read_ahead import ReadAhead
 from endpoint_analytics.pipeline.serve.scrape.scrapes import Scrapes
 from endpoint_analytics.pipeline.serve.scrape.self_metrics import SelfMetrics
 from endpoint_analytics.pipeline.store.database import Database
@@ -166,15 +167,23 @@ async def _serve(
         timedelta(seconds=arguments.quantile_window), Presence(timedelta(seconds=arguments.replica_grace))
     )
     progress = cached_progress(database, time.monotonic)
-    scrapes = Scrapes(
-        database,
-        settings,
-        progress,
-        keep_s=arguments.cache,
-        entries=max(1, arguments.cache_entries),
-        now=lambda: datetime.now(UTC),
-        clock=time.monotonic,
+    scrapes = ReadAhead(
+        Scrapes(
+            database,
+            settings,
+            progress,
+            keep_s=arguments.cache,
+            entries=max(1, arguments.cache_entries),
+            now=lambda: datetime.now(UTC),
+            clock=time.monotonic,
+        ),
+        time.monotonic,
     )
+
+    async def close() -> None:
+        scrapes.close()
+        await database.close()
+
     tokens = TokenCache(database, time.monotonic)
     api = make_api(database, tokens, progress, settings.presence, arguments.cache)
     every_s = arguments.rollup_every
@@ -205,7 +214,7 @@ async def _serve(
                 service,
                 api,
                 while_serving=background,
-                on_stop=database.close,
+                on_stop=close,
             ),
             # h11 limits how much of an unfinished head it buffers; httptools does not.
             http=connections.protocol,  # type: ignore[arg-type]  # called like the class

@@ -27,6 +27,7 @@ from endpoint_analytics.pipeline.store.tokens import create_token
 
 ENDPOINTS, REPLICAS_EACH = 200, 10
 HOURS = 1
+REGULAR, EVERY_S = 12, 5.0
 ROUNDS = 10
 TEXT = "application/openmetrics-text; version=1.0.0"
 
@@ -143,6 +144,7 @@ def _measure(service: subprocess.Popen[bytes], port: int, token: str, client: Cl
             times.append(time.perf_counter() - started)
         used_s = (_cpu_s(service.pid) - before_s) / ROUNDS
         print(f"{_line(name, times)}, {used_s * 1e3:6.0f} ms CPU of the service, {size / 1e6:5.2f} MB")
+    _measure_regular(service, connection, token)
     started, before_s = time.perf_counter(), _cpu_s(service.pid)
     for number in range(ENDPOINTS):
         _get(connection, f"/v2/endpoint/bench/endpoint-{number}/open-metrics", token, TEXT)
@@ -151,6 +153,21 @@ def _measure(service: subprocess.Popen[bytes], port: int, token: str, client: Cl
         f"{(_cpu_s(service.pid) - before_s) * 1e3:6.0f} ms CPU of the service"
     )
     connection.close()
+
+
+def _measure_regular(
+    service: subprocess.Popen[bytes], connection: http.client.HTTPConnection, token: str
+) -> None:
+    """Print how long a scraper waits that comes every EVERY_S, from its fourth visit on."""
+    begun_s, before_s, times = time.monotonic(), _cpu_s(service.pid), []
+    for number in range(REGULAR):
+        time.sleep(max(0.0, begun_s + number * EVERY_S - time.monotonic()))
+        started = time.perf_counter()
+        _get(connection, "/v2/endpoint/bench/open-metrics", token, TEXT)
+        times.append(time.perf_counter() - started)
+    used_s = (_cpu_s(service.pid) - before_s) / REGULAR
+    name = f"all, OpenMetrics, every {EVERY_S:g} s"
+    print(f"{_line(name, times[3:])}, {used_s * 1e3:6.0f} ms CPU of the service")
 
 
 def _plain(body: bytes) -> bytes:

@@ -8,17 +8,17 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 from endpoint_analytics.pipeline.exposition.families import MetricFamily, Sample, family_of
 from endpoint_analytics.pipeline.serve.http.connections import CLOSABLE, Phase
+from endpoint_analytics.pipeline.serve.scrape.read_ahead import Outcome
 from endpoint_analytics.pipeline.store.database import QueryCounts
 from endpoint_analytics.schemas import service_metrics as names
 
 BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 Route = Literal["open_metrics", "api", "session", "page", "health", "ready", "metrics", "other"]
-Outcome = Literal["hit", "joined", "miss"]
 
 
 class SelfMetrics:
@@ -28,7 +28,7 @@ class SelfMetrics:
         """`closed` counts closed connections, `queries` counts queries to ClickHouse."""
         self._closed: Mapping[Phase, int] = {} if closed is None else closed
         self.requests: Counter[tuple[Route, int]] = Counter()
-        self.lookups: Counter[Outcome] = Counter({"hit": 0, "joined": 0, "miss": 0})
+        self.lookups: Counter[Outcome] = Counter(dict.fromkeys(get_args(Outcome), 0))
         self.queries = QueryCounts() if queries is None else queries
         self._scrapes = [0] * (len(BOUNDS_S) + 1)
         self._scrape_sum_s = 0.0

@@ -1,0 +1,154 @@
+"""Large expositions, made shortly before their scraper comes: scrapers come at a fixed interval.
+
+What takes long is worth it only for who was on time twice. An answer is made once a visit, as without this, and is not
+used later than a second after the visit that it was made for; a scraper that stops coming costs one of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from endpoint_analytics.pipeline.exposition.accept import Format
+from endpoint_analytics.pipeline.serve.scrape.scrapes import Scrapes, TooManyScrapesError
+from endpoint_analytics.pipeline.serve.scrape.selection import Selection
+from endpoint_analytics.pipeline.store.errors import StoreError
+from endpoint_analytics.pipeline.store.scope import Scope
+
+WORTH_S = 0.2
+"""An answer that takes less time is made when it is asked for."""
+ON_TIME_S = 1.0
+"""How far two intervals of a scraper may differ, and how late it may come for what was made for it."""
+INTERVALS_S = (3.0, 300.0)
+"""The shortest and the longest interval that counts as one."""
+LONGEST_LEAD_S = 5.0
+"""No answer is begun longer before its visit, so that its figures are as fresh as others'."""
+SCRAPERS = 100
+"""Scrapers that are remembered; the one that came longest ago is forgotten first."""
+
+Outcome = Literal["hit", "joined", "miss", "ahead"]
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """A scraper, by its address, and what it asks for each time."""
+
+    address: str
+    scope: Scope
+    selection: Selection
+    form: Format
+    gzip_accepted: bool
+
+
+class Answer(NamedTuple):
+    """A body, and whether it is compressed."""
+
+    body: bytes
+    is_compressed: bool
+
+
+class _Made(NamedTuple):
+    answer: Answer | None
+    outcome: Outcome
+    took_s: float
+
+
+@dataclass(slots=True)
+class _Visit:
+    """The last visit, with the interval from the one before (0 for the first), and what is made for the next."""
+
+    at_s: float
+    interval_s: float
+    took_s: float
+    timer: asyncio.Task[None] | None = None
+    ahead: asyncio.Task[_Made] | None = None
+
+    def end(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+
+
+class ReadAhead:
+    """Answers scrapes; belongs to one event loop."""
+
+    def __init__(self, scrapes: Scrapes, clock: Callable[[], float]) -> None:
+        self._scrapes = scrapes
+        self._clock = clock
+        self._visits: OrderedDict[Visitor, _Visit] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._scrapes)
+
+    async def answer(self, visitor: Visitor) -> tuple[Answer | None, Outcome]:
+        """Return the body, or None if there is no such endpoint, and how it was found.
+
+        Raises StoreError and TooManyScrapesError.
+        """
+        at_s = self._clock()
+        before = self._visits.pop(visitor, None)
+        made = None
+        if before is not None:
+            before.end()
+            made = await _succeeded(before.ahead)
+        if made is None:
+            made = await self._make(visitor, 0.0 if before is None else before.took_s)
+        if made.took_s >= WORTH_S:
+            self._remember(visitor, before, at_s, made.took_s)
+        return made.answer, made.outcome
+
+    def close(self) -> None:
+        """Make no more answers ahead."""
+        while self._visits:
+            self._visits.popitem()[1].end()
+
+    async def _make(self, visitor: Visitor, took_before_s: float) -> _Made:
+        begun_s = self._clock()
+        exposition, outcome = await self._scrapes.scrape(visitor.scope, visitor.selection)
+        if exposition is None:
+            return _Made(None, outcome, 0)
+        answer = Answer(*await exposition.body(visitor.form, visitor.gzip_accepted))
+        # What others had made says nothing of how long that takes.
+        return _Made(answer, outcome, self._clock() - begun_s if outcome == "miss" else took_before_s)
+
+    def _remember(self, visitor: Visitor, before: _Visit | None, at_s: float, took_s: float) -> None:
+        visit = _Visit(at_s, 0 if before is None else at_s - before.at_s, took_s)
+        if (
+            before is not None
+            and INTERVALS_S[0] <= visit.interval_s <= INTERVALS_S[1]
+            and abs(visit.interval_s - before.interval_s) <= ON_TIME_S
+        ):
+            visit.timer = asyncio.ensure_future(self._make_ahead(visitor, visit))
+        self._visits[visitor] = visit
+        while len(self._visits) > SCRAPERS:
+            self._visits.popitem(last=False)[1].end()
+
+    async def _make_ahead(self, visitor: Visitor, visit: _Visit) -> None:
+        expected_s = visit.at_s + visit.interval_s
+        # Half as long again as it took, since it may take longer; who comes while it is made waits for the rest.
+        lead_s = min(1.5 * visit.took_s, LONGEST_LEAD_S, visit.interval_s / 2)
+        await asyncio.sleep(max(0.0, expected_s - lead_s - self._clock()))
+        visit.ahead = asyncio.ensure_future(self._ahead(visitor, visit.took_s))
+        visit.ahead.add_done_callback(_failed)  # retrieves the exception, in case nobody comes
+        await asyncio.sleep(max(0.0, expected_s + ON_TIME_S - self._clock()))
+        if self._visits.get(visitor) is visit:
+            del self._visits[visitor]
+
+    async def _ahead(self, visitor: Visitor, took_before_s: float) -> _Made:
+        return (await self._make(visitor, took_before_s))._replace(outcome="ahead")
+
+
+def _failed(task: asyncio.Task[_Made]) -> bool:
+    return task.cancelled() or task.exception() is not None
+
+
+async def _succeeded(ahead: asyncio.Task[_Made] | None) -> _Made | None:
+    """Return what was made ahead, or None if nothing was, or if that failed: it may work now."""
+    if ahead is None:
+        return None
+    try:
+        return await asyncio.shield(ahead)
+    except (StoreError, TooManyScrapesError):
+        return None
