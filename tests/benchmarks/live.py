@@ -1,0 +1,159 @@
+"""What users have: many replicas, each of which sends a small message a second; what a worker and ClickHouse spend.
+
+Each replica sends a batch of about 20 requests a second (a few send ten times as many as most), with six statuses and
+long tails, to 8 partitions of one broker. What counts is the CPU time of the worker and of ClickHouse for a million
+requests, and how late the stored figures are: the age of the oldest partition's progress, seen twice a second.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+from tests.benchmarks.resources import cpu_s
+from tests.benchmarks.workers import AGES, PREFIX, Workers
+
+from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
+from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
+from endpoint_analytics.infra.local.kafka.process import KafkaProcess
+from endpoint_analytics.pipeline.store.connect import Client, connect
+from endpoint_analytics.pipeline.store.migrate import migrate
+from endpoint_analytics.schemas.codec import encode
+from endpoint_analytics.schemas.requests import Arrived, Finished, RequestBatch, Responded, Totals
+from endpoint_analytics.schemas.topics import REJECTED, TOPIC_CONFIG, TOPICS
+
+NUMBERS = (200, 1_000)
+PARTITIONS = 8
+REQUESTS_A_MESSAGE = 20
+SETTLE_S, MEASURE_S = 25.0, 40.0
+STATUSES = ((200, 0.9), (201, 0.04), (400, 0.03), (429, 0.015), (500, 0.01), (503, 0.005))
+STORED = "SELECT sum(latency_count) FROM request_windows FINAL"
+WRITTEN = """
+SELECT table, sum(rows), sum(bytes_on_disk) FROM system.parts WHERE active AND database = currentDatabase() GROUP BY table
+"""
+
+
+class Replica:
+    """Makes a replica's messages: the same requests each second, at the time of sending."""
+
+    def __init__(self, number: int, rng: random.Random) -> None:
+        self.partition = number % PARTITIONS
+        count = self.requests = max(1, round(REQUESTS_A_MESSAGE * rng.paretovariate(1.5) / 3))
+        at_us = sorted(rng.randrange(1_000_000) for _ in range(count))
+        statuses = rng.choices([code for code, _ in STATUSES], [share for _, share in STATUSES], k=count)
+        waits = [int(rng.lognormvariate(10, 1)) + 1 for _ in range(count)]
+        durations = [wait + int(rng.lognormvariate(11, 1.5)) for wait in waits]
+        ends = sorted(rng.randrange(1_000_000) for _ in range(count))
+        batch = RequestBatch(
+            namespace="bench",
+            endpoint=f"endpoint-{number % 20}",
+            replica_id=f"replica-{number}",
+            boot_id=f"{number:032x}",
+            seq=777_777,
+            start_us=1_777_777_777_000_000,
+            end_us=1_777_777_778_000_000,
+            pending=count,
+            streaming=count,
+            oldest_pending_us=1,
+            arrived=Arrived(at_us),
+            responded=Responded(at_us, waits, statuses),
+            finished=Finished(ends, durations, statuses),
+            totals=Totals(
+                arrived=777_777, finished=777_777, status={str(code): 777_777 for code in sorted(set(statuses))}
+            ),
+        )
+        self._counts = [count, count, *(statuses.count(code) for code in sorted(set(statuses)))]
+        text = encode(batch).decode().replace("%", "%%")
+        for written in ("1777777777000000", "1777777778000000", "777777"):
+            text = text.replace(written, "%d")
+        self._template = text
+
+    def message(self, seq: int, start_us: int) -> bytes:
+        """Return the message of the second that begins then."""
+        totals = (count * (seq + 1) for count in self._counts)
+        return (self._template % (seq, start_us, start_us + 1_000_000, *totals)).encode()
+
+
+def main() -> None:
+    """Print a line for each number of replicas."""
+    print(
+        f"{REQUESTS_A_MESSAGE} requests a message on average, {PARTITIONS} partitions, {os.cpu_count()} cores; "
+        "CPU in s for a million requests\n"
+        "replicas  requests/s  worker  ClickHouse   both  % of a core: worker  ClickHouse  late: p50   max  bytes a request"
+    )
+    for number in NUMBERS:
+        with tempfile.TemporaryDirectory() as directory:
+            _measure(number, Path(directory))
+
+
+def _measure(number: int, data: Path) -> None:
+    with KafkaProcess(data / "kafka") as kafka, ClickHouseProcess(data / "clickhouse") as clickhouse:
+        config = clickhouse.config()
+        migrate(config)
+        ensure(kafka.bootstrap_servers)
+        client, workers = connect(config), Workers(kafka.bootstrap_servers, config, data)
+        load = [sys.executable, "-m", "tests.benchmarks.live_load", kafka.bootstrap_servers, str(number)]
+        with subprocess.Popen(load, stdout=subprocess.PIPE, text=True) as sender:
+            try:
+                workers.grow(1)
+                _print(number, client, workers, psutil.Process(clickhouse.pid), sender)
+            finally:
+                sender.terminate()
+                workers.stop()
+                client.close()
+
+
+def ensure(brokers: str) -> None:
+    """Make the topics."""
+    import asyncio
+
+    specs = [
+        TopicSpec(t.name(PREFIX), 1 if t is REJECTED else PARTITIONS, t.retention_ms, config=TOPIC_CONFIG)
+        for t in TOPICS
+    ]
+    asyncio.run(ensure_topics(brokers, specs))
+
+
+def _print(
+    number: int,
+    client: Client,
+    workers: Workers,
+    clickhouse: psutil.Process,
+    sender: subprocess.Popen[str],
+) -> None:
+    assert sender.stdout is not None
+    words = sender.stdout.readline().split()
+    assert words[0] == "sending", words
+    size = float(words[1])
+    time.sleep(SETTLE_S)
+    worker = workers.processes[0]
+    ours, theirs, stored, begun = cpu_s(worker), cpu_s(clickhouse), _stored(client), time.monotonic()
+    ages = []
+    while time.monotonic() < begun + MEASURE_S:
+        ages.append(float(client.query(AGES).result_rows[0][0]))
+        time.sleep(0.5)
+    ours, theirs, requests = cpu_s(worker) - ours, cpu_s(clickhouse) - theirs, _stored(client) - stored
+    took_s = time.monotonic() - begun
+    ages.sort()
+    millions = max(requests, 1) / 1e6
+    print(
+        f"{number:>8}  {requests / took_s:>10.0f}  {ours / millions:>6.1f}  {theirs / millions:>10.1f}"
+        f"  {(ours + theirs) / millions:>5.1f}  {ours / took_s * 100:>19.0f}  {theirs / took_s * 100:>10.0f}"
+        f"  {ages[len(ages) // 2]:>9.1f}  {ages[-1]:>4.1f}  {size:>15.0f}",
+        flush=True,
+    )
+
+
+def _stored(client: Client) -> int:
+    return int(client.query(STORED).result_rows[0][0])
+
+
+if __name__ == "__main__":
+    NUMBERS = tuple(map(int, sys.argv[1:])) or NUMBERS
+    main()
