@@ -14,10 +14,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import CommitFailedError, IllegalGenerationError, KafkaError, UnknownMemberIdError
 
+from endpoint_analytics.pipeline.core.chunks import ChunkRule
 from endpoint_analytics.pipeline.store.progress import Progress, StreamPartition
 from endpoint_analytics.schemas.configuration.kafka_client import client_settings, make_ssl_context
 from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
 from endpoint_analytics.schemas.configuration.kafka_failure import explain_failure
+from endpoint_analytics.schemas.configuration.settings import variable_of
 from endpoint_analytics.schemas.topics import AGENT_TOPICS
 
 MARGIN = timedelta(hours=1)
@@ -51,7 +53,9 @@ async def rewind(
 ) -> list[Rewound]:
     """Set the group back to the first message appended since `begin` of each partition, or else since `default`.
 
-    It is never set forward. Raises RewindError, also while a worker of the group runs.
+    Both are taken for the start of the chunk that they are in: a chunk that was read from its middle on, because the
+    database lacks it, would be counted twice once it is read from its start on. The group is never set forward. Raises
+    RewindError, also while a worker of the group runs, and for a group that has read nothing.
     """
     ssl_context = make_ssl_context(kafka)
     consumer = AIOKafkaConsumer(
@@ -74,13 +78,18 @@ async def rewind(
         ]
         consumer.assign(found)
         since_ms = {
-            each: int(begin.get((streams[each.topic], each.partition), default).timestamp() * 1000)
-            for each in found
+            each: _chunk_start_ms(begin.get((streams[each.topic], each.partition), default)) for each in found
         }
-        first = await consumer.offsets_for_times({each: max(at_ms, 0) for each, at_ms in since_ms.items()})
+        offsets = {each: await consumer.committed(each) for each in found}
+        if all(committed is None for committed in offsets.values()):
+            raise RewindError(
+                f"the group {group} has read nothing of {', '.join(existing)}: is it the workers' group (--group or "
+                f"{variable_of('group')})? If it is, they begin with the oldest messages anyway"
+            )
+        first = await consumer.offsets_for_times(since_ms)
         rewound = []
-        for each in found:
-            committed, message = await consumer.committed(each), first.get(each)
+        for each, committed in offsets.items():
+            message = first.get(each)
             if committed is not None and message is not None and message.offset < committed:
                 rewound.append(Rewound(each.topic, each.partition, committed, message.offset))
         if rewound:
@@ -98,3 +107,9 @@ async def rewind(
         await consumer.stop()
         await admin.close()
     return rewound
+
+
+def _chunk_start_ms(at: datetime) -> int:
+    """Return the start of the chunk length that `at` is in, in milliseconds since 1970; 0 before that."""
+    at_ms, length_ms = int(at.timestamp() * 1000), ChunkRule().length_ms
+    return max(at_ms - at_ms % length_ms, 0)
