@@ -18,7 +18,7 @@ from endpoint_analytics.pipeline.core.chunks import ChunkRule
 from endpoint_analytics.pipeline.store.progress import Progress, StreamPartition
 from endpoint_analytics.schemas.configuration.kafka_client import client_settings, make_ssl_context
 from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
-from endpoint_analytics.schemas.configuration.kafka_failure import explain_failure
+from endpoint_analytics.schemas.configuration.kafka_failure import explain_failure, find_unreadable
 from endpoint_analytics.schemas.configuration.settings import variable_of
 from endpoint_analytics.schemas.topics import AGENT_TOPICS
 
@@ -55,7 +55,8 @@ async def rewind(
 
     Both are taken for the start of the chunk that they are in: a chunk that was read from its middle on, because the
     database lacks it, would be counted twice once it is read from its start on. The group is never set forward. Raises
-    RewindError, also while a worker of the group runs, and for a group that has read nothing.
+    RewindError, also while a worker of the group runs, for a group that has read nothing, and for a topic that does not
+    exist or that our user may not read.
     """
     ssl_context = make_ssl_context(kafka)
     consumer = AIOKafkaConsumer(
@@ -66,14 +67,12 @@ async def rewind(
         await consumer.start()
         await admin.start()
         streams = {topic.name(kafka.topic_prefix): topic.suffix for topic in AGENT_TOPICS}
-        existing = sorted(set(await admin.list_topics()) & streams.keys())
-        if not existing:
-            raise RewindError(
-                f"none of the topics {', '.join(streams)} exists on {kafka.bootstrap_servers}: is the prefix right?"
-            )
+        # Found before anything is changed: without them, only some topics would be read again.
+        if refused := await find_unreadable(kafka, ssl_context, streams, group):
+            raise RewindError("; ".join(refused))
         found = [
             TopicPartition(each["topic"], partition["partition"])
-            for each in await admin.describe_topics(existing)
+            for each in await admin.describe_topics(sorted(streams))
             for partition in each["partitions"]
         ]
         consumer.assign(found)
@@ -83,7 +82,7 @@ async def rewind(
         offsets = {each: await consumer.committed(each) for each in found}
         if all(committed is None for committed in offsets.values()):
             raise RewindError(
-                f"the group {group} has read nothing of {', '.join(existing)}: is it the workers' group (--group or "
+                f"the group {group} has read nothing of {', '.join(streams)}: is it the workers' group (--group or "
                 f"{variable_of('group')})? If it is, they begin with the oldest messages anyway"
             )
         first = await consumer.offsets_for_times(since_ms)
