@@ -35,12 +35,17 @@ class RewindError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Rewound:
-    """A partition that the group reads again from `offset` on, instead of `committed`."""
+    """A partition that the group reads again from `offset` on, instead of `committed`.
+
+    `begins_at` is when the broker appended that message, if it is the oldest that Kafka still has and earlier ones,
+    which were asked for, may have been deleted.
+    """
 
     topic: str
     partition: int
     committed: int
     offset: int
+    begins_at: datetime | None = None
 
 
 def complete_to(progress: Progress) -> dict[StreamPartition, datetime]:
@@ -85,12 +90,14 @@ async def rewind(
                 f"the group {group} has read nothing of {', '.join(streams)}: is it the workers' group (--group or "
                 f"{variable_of('group')})? If it is, they begin with the oldest messages anyway"
             )
-        first = await consumer.offsets_for_times(since_ms)
+        first, heads = await consumer.offsets_for_times(since_ms), await consumer.beginning_offsets(found)
         rewound = []
         for each, committed in offsets.items():
             message = first.get(each)
             if committed is not None and message is not None and message.offset < committed:
-                rewound.append(Rewound(each.topic, each.partition, committed, message.offset))
+                is_cut = 0 < message.offset == heads[each]
+                begins_at = datetime.fromtimestamp(message.timestamp / 1000, UTC) if is_cut else None
+                rewound.append(Rewound(each.topic, each.partition, committed, message.offset, begins_at))
         if rewound:
             await consumer.commit(
                 {TopicPartition(each.topic, each.partition): each.offset for each in rewound}

@@ -12,6 +12,7 @@ from tests.faults.rig import Rig
 
 from endpoint_analytics.pipeline.core.chunks import ChunkRule
 from endpoint_analytics.pipeline.store.migrate import migrate
+from endpoint_analytics.schemas.topics import REQUESTS
 
 TRAFFIC = {"rate": 8.0, "duplicates": 0.1, "gaps": 0.02, "late": 0.05, "restarts": 0.05, "hardware": True}
 
@@ -80,6 +81,21 @@ def test_what_was_read_again_from_too_late_on_is_read_again_from_earlier_on(rig:
     rig.worker("worker-3")
     rig.wait_for_last_chunks()
     rig.verify("an empty database, read again from too late on, then from the beginning")
+
+
+@pytest.mark.slow
+def test_what_kafka_no_longer_has_is_named(rig: Rig) -> None:
+    worker = rig.worker(static=False)
+    rig.send_steadily(6, **TRAFFIC).join()
+    rig.wait_for_commits()
+    assert worker.stop(30) == 0
+    group = worker.words[worker.words.index("--group") + 1]
+    first = min(partition for partition, offset in rig.committed().items() if offset > 1)
+    rig.trim({first: 1})
+    lines = rig.command("partitions", "rewind", "--group", group).splitlines()
+    [cut] = [line for line in lines if "Kafka has nothing older than" in line]
+    assert cut.startswith(f"{REQUESTS.name(rig.name)}/{first}: from 1 on again, instead of ")
+    assert len(lines) > 1
 
 
 def test_a_group_that_has_read_nothing_is_not_rewound(rig: Rig) -> None:
