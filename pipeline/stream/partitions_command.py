@@ -18,7 +18,7 @@ from endpoint_analytics.pipeline.store.errors import StoreError, store_error
 from endpoint_analytics.pipeline.store.paused_partitions import FOREVER, PausedPartition, read_paused_now
 from endpoint_analytics.pipeline.store.progress import PROGRESS, parse_progress
 from endpoint_analytics.pipeline.stream.config import add_group_option, group_of
-from endpoint_analytics.pipeline.stream.rewind import RewindError, complete_to, rewind
+from endpoint_analytics.pipeline.stream.rewind import RewindError, Rewound, complete_to, rewind
 from endpoint_analytics.schemas.configuration.clickhouse_config import (
     ClickHouseConfig,
     add_clickhouse_options,
@@ -97,11 +97,19 @@ def _rewind(arguments: argparse.Namespace, config: ClickHouseConfig) -> str:
         finally:
             client.close()
         found = asyncio.run(rewind(kafka, group, complete_to(progress)))
-    lines = [
-        f"{each.topic}/{each.partition}: from {each.offset} on again, instead of {each.committed}"
-        for each in found
-    ]
-    return "\n".join(lines) or f"the group {group} is nowhere further: nothing is read again"
+    return (
+        "\n".join(map(_rewound_line, found)) or f"the group {group} is nowhere further: nothing is read again"
+    )
+
+
+def _rewound_line(rewound: Rewound) -> str:
+    line = (
+        f"{rewound.topic}/{rewound.partition}: from {rewound.offset} on again, instead of {rewound.committed}"
+    )
+    if rewound.begins_at is None:
+        return line
+    begins = rewound.begins_at.isoformat(timespec="seconds")
+    return f"{line}; Kafka has nothing older than {begins}: what was appended before, and the database lacks, is lost"
 
 
 def _line(state: PausedPartition) -> str:

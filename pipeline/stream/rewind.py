@@ -14,10 +14,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import CommitFailedError, IllegalGenerationError, KafkaError, UnknownMemberIdError
 
+from endpoint_analytics.pipeline.core.chunks import ChunkRule
 from endpoint_analytics.pipeline.store.progress import Progress, StreamPartition
 from endpoint_analytics.schemas.configuration.kafka_client import client_settings, make_ssl_context
 from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
-from endpoint_analytics.schemas.configuration.kafka_failure import explain_failure
+from endpoint_analytics.schemas.configuration.kafka_failure import explain_failure, find_unreadable
+from endpoint_analytics.schemas.configuration.settings import variable_of
 from endpoint_analytics.schemas.topics import AGENT_TOPICS
 
 MARGIN = timedelta(hours=1)
@@ -33,12 +35,17 @@ class RewindError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Rewound:
-    """A partition that the group reads again from `offset` on, instead of `committed`."""
+    """A partition that the group reads again from `offset` on, instead of `committed`.
+
+    `begins_at` is when the broker appended that message, if it is the oldest that Kafka still has and earlier ones,
+    which were asked for, may have been deleted.
+    """
 
     topic: str
     partition: int
     committed: int
     offset: int
+    begins_at: datetime | None = None
 
 
 def complete_to(progress: Progress) -> dict[StreamPartition, datetime]:
@@ -51,7 +58,10 @@ async def rewind(
 ) -> list[Rewound]:
     """Set the group back to the first message appended since `begin` of each partition, or else since `default`.
 
-    It is never set forward. Raises RewindError, also while a worker of the group runs.
+    Both are taken for the start of the chunk that they are in: a chunk that was read from its middle on, because the
+    database lacks it, would be counted twice once it is read from its start on. The group is never set forward. Raises
+    RewindError, also while a worker of the group runs, for a group that has read nothing, and for a topic that does not
+    exist or that our user may not read.
     """
     ssl_context = make_ssl_context(kafka)
     consumer = AIOKafkaConsumer(
@@ -62,27 +72,32 @@ async def rewind(
         await consumer.start()
         await admin.start()
         streams = {topic.name(kafka.topic_prefix): topic.suffix for topic in AGENT_TOPICS}
-        existing = sorted(set(await admin.list_topics()) & streams.keys())
-        if not existing:
-            raise RewindError(
-                f"none of the topics {', '.join(streams)} exists on {kafka.bootstrap_servers}: is the prefix right?"
-            )
+        # Found before anything is changed: without them, only some topics would be read again.
+        if refused := await find_unreadable(kafka, ssl_context, streams, group):
+            raise RewindError("; ".join(refused))
         found = [
             TopicPartition(each["topic"], partition["partition"])
-            for each in await admin.describe_topics(existing)
+            for each in await admin.describe_topics(sorted(streams))
             for partition in each["partitions"]
         ]
         consumer.assign(found)
         since_ms = {
-            each: int(begin.get((streams[each.topic], each.partition), default).timestamp() * 1000)
-            for each in found
+            each: _chunk_start_ms(begin.get((streams[each.topic], each.partition), default)) for each in found
         }
-        first = await consumer.offsets_for_times({each: max(at_ms, 0) for each, at_ms in since_ms.items()})
+        offsets = {each: await consumer.committed(each) for each in found}
+        if all(committed is None for committed in offsets.values()):
+            raise RewindError(
+                f"the group {group} has read nothing of {', '.join(streams)}: is it the workers' group (--group or "
+                f"{variable_of('group')})? If it is, they begin with the oldest messages anyway"
+            )
+        first, heads = await consumer.offsets_for_times(since_ms), await consumer.beginning_offsets(found)
         rewound = []
-        for each in found:
-            committed, message = await consumer.committed(each), first.get(each)
+        for each, committed in offsets.items():
+            message = first.get(each)
             if committed is not None and message is not None and message.offset < committed:
-                rewound.append(Rewound(each.topic, each.partition, committed, message.offset))
+                is_cut = 0 < message.offset == heads[each]
+                begins_at = datetime.fromtimestamp(message.timestamp / 1000, UTC) if is_cut else None
+                rewound.append(Rewound(each.topic, each.partition, committed, message.offset, begins_at))
         if rewound:
             await consumer.commit(
                 {TopicPartition(each.topic, each.partition): each.offset for each in rewound}
@@ -98,3 +113,9 @@ async def rewind(
         await consumer.stop()
         await admin.close()
     return rewound
+
+
+def _chunk_start_ms(at: datetime) -> int:
+    """Return the start of the chunk length that `at` is in, in milliseconds since 1970; 0 before that."""
+    at_ms, length_ms = int(at.timestamp() * 1000), ChunkRule().length_ms
+    return max(at_ms - at_ms % length_ms, 0)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from tests.faults.clickhouse_proxy import ClickHouseProxy
 from tests.faults.patience import LOST_AFTER_S, STALLED_AFTER_S, Patience
@@ -371,6 +371,21 @@ class Rig:
                 [ConfigResource(ConfigResourceType.TOPIC, topic, wanted)]
             ):
                 assert all(resource[0] == 0 for resource in answer.resources), answer
+        finally:
+            await client.close()
+
+    def trim(self, before: dict[int, int]) -> None:
+        """Delete the messages of the requests topic before an offset of each partition, as retention does."""
+        asyncio.run(self._trim(before))
+
+    async def _trim(self, before: dict[int, int]) -> None:
+        client = AIOKafkaAdminClient(bootstrap_servers=self.parts.kafka.bootstrap_servers)
+        await client.start()
+        try:
+            topic = REQUESTS.name(self.name)
+            await client.delete_records(
+                {TopicPartition(topic, number): RecordsToDelete(offset) for number, offset in before.items()}
+            )
         finally:
             await client.close()
 

@@ -27,7 +27,7 @@ from endpoint_analytics.schemas.configuration.kafka_client import make_ssl_conte
 from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
 from endpoint_analytics.schemas.configuration.kafka_failure import find_unreadable, find_unwritable
 from endpoint_analytics.schemas.replicas import ReplicaState
-from endpoint_analytics.schemas.topics import REJECTED, REPLICAS, REQUESTS, SIGNALS
+from endpoint_analytics.schemas.topics import HARDWARE, REJECTED, REPLICAS, REQUESTS, SIGNALS
 
 COMMAND = [sys.executable, "-m", "endpoint_analytics.infra.command"]
 
@@ -310,5 +310,30 @@ def test_rights_that_are_missing_are_named(secure: SecureKafka, secure_parts: Pa
         secure.allow(ResourceType.TOPIC, rig.name, AclOperation.READ, AclOperation.WRITE, user="nobody")
         reported = f"until this is fixed: the user 'nobody' may not use the consumer group {rig.name}: add the ACL Read"
         says(nobody, reported, clickhouse, tmp_path / "worker", *worker)
+    finally:
+        rig.close()
+
+
+def test_a_group_is_not_set_back_on_some_topics_only(secure: SecureKafka, secure_parts: Parts) -> None:
+    rig = Rig(secure_parts, "half-back", partitions=2, kafka=secure.config("SECURE"))
+    nobody = replace(secure.config("SECURE", username="nobody", password="nothing"), topic_prefix=rig.name)
+    rewind = (*COMMAND, "partitions", "rewind", "--group", rig.name)
+    clickhouse = clickhouse_of(secure_parts, rig)
+    try:
+        allow_all(secure, rig)
+        worker = rig.worker(static=False)
+        rig.send_steadily(5).join()
+        rig.wait_for_commits()
+        assert worker.stop(30) == 0
+        before = rig.committed()
+        secure.allow(ResourceType.GROUP, rig.name, AclOperation.READ, user="nobody")
+        secure.allow(ResourceType.TOPIC, REQUESTS.name(rig.name), AclOperation.READ, user="nobody")
+        secure.allow(ResourceType.TOPIC, HARDWARE.name(rig.name), AclOperation.DESCRIBE, user="nobody")
+        said = run(nobody, *rewind, environment=clickhouse).stderr
+        for unreadable in (HARDWARE, REPLICAS):
+            assert f"the user 'nobody' may not use the topic {unreadable.name(rig.name)}: add ACLs" in said
+        assert rig.committed() == before
+        done = run(rig.kafka_config(), *rewind, environment=clickhouse)
+        assert f"{REQUESTS.name(rig.name)}/" in done.stdout, done.stderr
     finally:
         rig.close()

@@ -11,8 +11,6 @@ import time
 from collections import Counter
 
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.partitioner import DefaultPartitioner
 from tests.faults.clickhouse_proxy import PASS, Fate, Request
 from tests.faults.kafka_proxy import KafkaProxy
@@ -30,23 +28,6 @@ from endpoint_analytics.schemas.topics import HARDWARE, REJECTED, REQUESTS, Topi
 TRAFFIC = {"rate": 8.0, "duplicates": 0.1, "late": 0.05, "restarts": 0.02}
 
 
-def trim(rig: Rig, before: dict[int, int]) -> None:
-    """Delete the messages of the requests topic before an offset of each partition, as retention does."""
-
-    async def delete() -> None:
-        client = AIOKafkaAdminClient(bootstrap_servers=rig.parts.kafka.bootstrap_servers)
-        await client.start()
-        try:
-            topic = REQUESTS.name(rig.name)
-            await client.delete_records(
-                {TopicPartition(topic, number): RecordsToDelete(offset) for number, offset in before.items()}
-            )
-        finally:
-            await client.close()
-
-    asyncio.run(delete())
-
-
 @pytest.mark.slow
 def test_the_head_of_the_log_is_gone_and_offsets_are_reset(rig: Rig) -> None:
     """The log begins within a stored chunk, the rest of which must not be counted into another chunk."""
@@ -61,7 +42,7 @@ def test_the_head_of_the_log_is_gone_and_offsets_are_reset(rig: Rig) -> None:
             " FROM chunks FINAL WHERE stream = 'requests' GROUP BY partition"
         )
     }
-    trim(rig, middle)
+    rig.trim(middle)
     for _ in range(2):
         rig.replay()
         worker = rig.worker("replayer")
@@ -78,8 +59,7 @@ def test_the_head_is_gone_up_to_within_the_open_chunk(rig: Rig) -> None:
     rig.send_fast(12, **TRAFFIC)
     rig.verify("an open chunk, stored and not committed")
     worker.kill()
-    trim(
-        rig,
+    rig.trim(
         {
             partition: chunk + (version - chunk) // 2 + 1
             for partition, chunk, version in rig.rows(
