@@ -7,12 +7,14 @@ requests, and how late the stored figures are: the age of the oldest partition's
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -34,9 +36,6 @@ REQUESTS_A_MESSAGE = 20
 SETTLE_S, MEASURE_S = 25.0, 40.0
 STATUSES = ((200, 0.9), (201, 0.04), (400, 0.03), (429, 0.015), (500, 0.01), (503, 0.005))
 STORED = "SELECT sum(latency_count) FROM request_windows FINAL"
-WRITTEN = """
-SELECT table, sum(rows), sum(bytes_on_disk) FROM system.parts WHERE active AND database = currentDatabase() GROUP BY table
-"""
 
 
 class Replica:
@@ -65,7 +64,9 @@ class Replica:
             responded=Responded(at_us, waits, statuses),
             finished=Finished(ends, durations, statuses),
             totals=Totals(
-                arrived=777_777, finished=777_777, status={str(code): 777_777 for code in sorted(set(statuses))}
+                arrived=777_777,
+                finished=777_777,
+                status={str(code): 777_777 for code in sorted(set(statuses))},
             ),
         )
         self._counts = [count, count, *(statuses.count(code) for code in sorted(set(statuses)))]
@@ -80,14 +81,15 @@ class Replica:
         return (self._template % (seq, start_us, start_us + 1_000_000, *totals)).encode()
 
 
-def main() -> None:
+def main(numbers: Sequence[int] = NUMBERS) -> None:
     """Print a line for each number of replicas."""
     print(
         f"{REQUESTS_A_MESSAGE} requests a message on average, {PARTITIONS} partitions, {os.cpu_count()} cores; "
         "CPU in s for a million requests\n"
-        "replicas  requests/s  worker  ClickHouse   both  % of a core: worker  ClickHouse  late: p50   max  bytes a request"
+        "replicas  requests/s  worker  ClickHouse   both  % of a core: worker  ClickHouse  late: p50   max"
+        "  bytes a request"
     )
-    for number in NUMBERS:
+    for number in numbers:
         with tempfile.TemporaryDirectory() as directory:
             _measure(number, Path(directory))
 
@@ -111,8 +113,6 @@ def _measure(number: int, data: Path) -> None:
 
 def ensure(brokers: str) -> None:
     """Make the topics."""
-    import asyncio
-
     specs = [
         TopicSpec(t.name(PREFIX), 1 if t is REJECTED else PARTITIONS, t.retention_ms, config=TOPIC_CONFIG)
         for t in TOPICS
@@ -155,5 +155,4 @@ def _stored(client: Client) -> int:
 
 
 if __name__ == "__main__":
-    NUMBERS = tuple(map(int, sys.argv[1:])) or NUMBERS
-    main()
+    main(tuple(map(int, sys.argv[1:])) or NUMBERS)

@@ -73,9 +73,10 @@ class Statement:
 
 def unknown_beginning(text: bytes) -> str:
     """Return the first word of a query if no statement of ClickHouse begins with it (a misspelt SELECT), else ''."""
-    first = next(token for token in tokens(text) if token.kind != "end")
-    known = not first.word or first.word in _RESULT_WORDS | _COMMAND_WORDS
-    return "" if known else first.text.decode(errors="backslashreplace")
+    first = next((token for token in tokens(text) if token.kind != "end"), None)
+    if first is None or not first.word or first.word in _RESULT_WORDS | _COMMAND_WORDS:
+        return ""
+    return first.text.decode(errors="backslashreplace")
 
 
 def parse_statement(text: bytes, query_id: bytes = b"''") -> Statement:

@@ -65,7 +65,7 @@ Histograms = Mapping[Key, Mapping[str, ReplicaHistograms]]
 
 
 def compress(body: bytes) -> bytes:
-    """Compress with gzip; even the fastest level reduces text metrics to a tenth, in a third of the time of zlib."""
+    """Compress with gzip; even the fastest level reduces text metrics to a tenth, in half of the time of zlib."""
     return bytes(cramjam.gzip.compress(body, level=1))
 
 
