@@ -8,7 +8,8 @@ import sys
 import time
 
 from aiokafka import AIOKafkaProducer
-from tests.benchmarks.live import PREFIX, Replica
+from tests.benchmarks.live import Replica
+from tests.benchmarks.workers import PREFIX
 
 from endpoint_analytics.schemas.topics import REQUESTS
 
