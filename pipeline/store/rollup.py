@@ -7,7 +7,8 @@ are ClickHouse's own, because `stored_at` is. No loop and no clock belong here.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -40,7 +41,9 @@ TOUCHED_AT_ONCE = 5_000
 PROGRESS_FOR_S = 5.0
 """How long rollup progress is cached; with an older value, more is read from finer levels."""
 WINDOWS_AT_ONCE = {MINUTE: 60, HOUR: 24}
-"""Windows per statement, which then reads at most an hour of 10 s windows, or a day of minutes."""
+"""Windows per statement, which then reads at most an hour of 10 s windows, or a day of minutes, of an endpoint."""
+ENDPOINTS_AT_ONCE, ROWS_AT_ONCE = 100, 50_000
+"""Endpoints of a statement, and their changed rows if they are several: each statement costs as much as 1,000 rows."""
 
 
 class Executor(Protocol):
@@ -189,22 +192,39 @@ async def look(executor: Executor, target: RollupTarget, retention: Retention) -
     return windows
 
 
-def _statements(found: Iterable[Sequence[Any]], level: RollupLevel) -> Iterable[dict[str, Any]]:
-    """Yield the parameters of each statement: windows of one endpoint that lie close together."""
-    windows_of: dict[tuple[str, str], list[int]] = {}
-    for namespace, endpoint, window in found:
-        windows_of.setdefault((namespace, endpoint), []).append(int(window))
+def _statements(found: Iterable[Sequence[Any]], level: RollupLevel) -> Iterator[dict[str, Any]]:
+    """Yield the parameters of each statement: windows that lie close together, and the endpoints of all of them."""
+    rows_of: defaultdict[tuple[str, str], dict[int, int]] = defaultdict(dict)
+    for namespace, endpoint, window, rows in found:
+        rows_of[namespace, endpoint][int(window)] = rows
+    endpoints_of: defaultdict[tuple[int, ...], list[tuple[tuple[str, str], int]]] = defaultdict(list)
     span_s = WINDOWS_AT_ONCE[level] * level.seconds
-    for (namespace, endpoint), windows in sorted(windows_of.items()):
-        for near in _close_together(sorted(windows), span_s):
+    for key, rows_by_window in sorted(rows_of.items()):
+        for near in _close_together(sorted(rows_by_window), span_s):
+            rows = sum(rows_by_window[window] for window in near)
+            endpoints_of[tuple(near)].append((key, rows))
+    for windows, endpoints in endpoints_of.items():
+        for keys in _together(endpoints):
             yield {
-                "namespace": namespace,
-                "endpoint": endpoint,
+                "endpoints": keys,
                 "seconds": level.seconds,
-                "first": near[0],
-                "after": near[-1] + level.seconds,
-                "windows": near,
+                "first": windows[0],
+                "after": windows[-1] + level.seconds,
+                "windows": list(windows),
             }
+
+
+def _together(endpoints: Iterable[tuple[tuple[str, str], int]]) -> Iterator[list[tuple[str, str]]]:
+    """Divide endpoints, each with its number of rows, into those of one statement."""
+    keys, rows = list[tuple[str, str]](), 0
+    for key, its_rows in endpoints:
+        if keys and (len(keys) == ENDPOINTS_AT_ONCE or rows + its_rows > ROWS_AT_ONCE):
+            yield keys
+            keys, rows = [], 0
+        keys.append(key)
+        rows += its_rows
+    if keys:
+        yield keys
 
 
 def _close_together(windows: Sequence[int], span_s: int) -> list[list[int]]:

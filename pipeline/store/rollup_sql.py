@@ -19,7 +19,8 @@ from endpoint_analytics.pipeline.store.series_columns import (
 _WINDOW = "toDateTime(intDiv(toUnixTimestamp(window_start), {seconds:UInt32}) * {seconds:UInt32}, 'UTC')"
 # Constant within a statement, and taken before it reads: of two concurrent rollups, the later one's rows win.
 _VERSION = "toUnixTimestamp64Micro(now64(6))"
-_OF_THE_WINDOWS = f"""namespace = {{namespace:String}} AND endpoint = {{endpoint:String}}
+_WHOSE = "(namespace, endpoint) IN {endpoints:Array(Tuple(String, String))}"
+_OF_THE_WINDOWS = f"""{_WHOSE}
         AND window_start >= toDateTime({{first:UInt32}}, 'UTC')
         AND window_start < toDateTime({{after:UInt32}}, 'UTC')
         AND toUnixTimestamp({_WINDOW}) IN {{windows:Array(UInt32)}}"""
@@ -29,7 +30,7 @@ _OF_THE_WINDOWS = f"""namespace = {{namespace:String}} AND endpoint = {{endpoint
 _TOUCHED = """
 WITH touched AS
 (
-    SELECT namespace, endpoint, toUnixTimestamp({window}) AS window, max(stored_at) AS newest
+    SELECT namespace, endpoint, toUnixTimestamp({window}) AS window, max(stored_at) AS newest, count() AS rows
     FROM {source}
     WHERE stored_at >= {{stored_from:DateTime64(3, 'UTC')}}
         AND window_start >= toDateTime({{keep_from:UInt32}}, 'UTC')
@@ -44,7 +45,7 @@ rolled AS
         AND toUnixTimestamp(window_start) IN (SELECT window FROM touched)
     GROUP BY namespace, endpoint, window
 )
-SELECT namespace, endpoint, window
+SELECT namespace, endpoint, window, rows
 FROM touched LEFT JOIN rolled USING (namespace, endpoint, window)
 WHERE toUnixTimestamp64Milli(newest) * 1000 + {{slack_us:UInt64}} > version AND version < {{begun_us:UInt64}}
 ORDER BY newest, namespace, endpoint, window
@@ -53,7 +54,7 @@ LIMIT {{limit:UInt32}}
 
 
 def touched(source: str, target: str) -> str:
-    """Return the query for the windows of `target` whose rows in `source` changed."""
+    """Return the query for the windows of `target` whose rows in `source` changed, and how many rows those are."""
     return _TOUCHED.format(source=source, target=target, window=_WINDOW)
 
 
@@ -62,21 +63,23 @@ def touched(source: str, target: str) -> str:
 # The row with an empty replica_id is the whole endpoint.
 _SKETCH = """
 (
-    SELECT replica_id, window, groupArray(bucket) AS buckets, groupArray(requests) AS counts
+    SELECT namespace, endpoint, replica_id, window, groupArray(bucket) AS buckets, groupArray(requests) AS counts
     FROM
     (
-        SELECT replica_id, window, bucket, sum(count) AS requests
+        SELECT namespace, endpoint, replica_id, window, bucket, sum(count) AS requests
         FROM
         (
-            SELECT replica_id, {window} AS window, {which}_buckets AS buckets, {which}_counts AS counts
+            SELECT namespace, endpoint, replica_id, {window} AS window,
+                {which}_buckets AS buckets, {which}_counts AS counts
             FROM request_windows FINAL
             WHERE {of_the_windows}
         )
         ARRAY JOIN buckets AS bucket, counts AS count
-        GROUP BY GROUPING SETS ((replica_id, window, bucket), (window, bucket))
-        ORDER BY replica_id, window, bucket
+        GROUP BY GROUPING SETS
+            ((namespace, endpoint, replica_id, window, bucket), (namespace, endpoint, window, bucket))
+        ORDER BY namespace, endpoint, replica_id, window, bucket
     )
-    GROUP BY replica_id, window
+    GROUP BY namespace, endpoint, replica_id, window
 )
 """
 
@@ -87,75 +90,77 @@ def _sketch(which: str) -> str:
 
 REQUESTS_OF_WINDOWS = f"""
 INSERT INTO request_minutes (namespace, endpoint, replica_id, window_start, version, {STORED})
-SELECT {{namespace:String}}, {{endpoint:String}}, c.replica_id, c.window, {_VERSION},
+SELECT c.namespace, c.endpoint, c.replica_id, c.window, {_VERSION},
     c.{", c.".join(COUNTS[:-1])}, c.status.1, c.status.2, l.buckets, l.counts, f.buckets, f.counts
 FROM
 (
-    SELECT replica AS replica_id, {_WINDOW} AS window, {TIME}
+    SELECT namespace, endpoint, replica AS replica_id, {_WINDOW} AS window, {TIME}
     FROM
     (
-        SELECT replica, b.window_start AS window_start, {BOOTS}
+        SELECT namespace, endpoint, replica, b.window_start AS window_start, {BOOTS}
         FROM
         (
-            SELECT replica_id, boot_id, window_start, {CHUNKS}
+            SELECT namespace, endpoint, replica_id, boot_id, window_start, {CHUNKS}
             FROM request_windows AS w FINAL
             WHERE {_OF_THE_WINDOWS}
-            GROUP BY replica_id, boot_id, window_start
+            GROUP BY namespace, endpoint, replica_id, boot_id, window_start
         ) AS b
         ARRAY JOIN ['', b.replica_id] AS replica
-        GROUP BY replica, window_start
+        GROUP BY namespace, endpoint, replica, window_start
     ) AS t
-    GROUP BY replica, window
+    GROUP BY namespace, endpoint, replica, window
 ) AS c
-LEFT JOIN {_sketch("latency")} AS l ON c.replica_id = l.replica_id AND c.window = l.window
-LEFT JOIN {_sketch("ttfb")} AS f ON c.replica_id = f.replica_id AND c.window = f.window
+LEFT JOIN {_sketch("latency")} AS l USING (namespace, endpoint, replica_id, window)
+LEFT JOIN {_sketch("ttfb")} AS f USING (namespace, endpoint, replica_id, window)
 """  # noqa: S608 - constants; values are bound by the server
 
 REQUESTS_OF_MINUTES = f"""
 INSERT INTO request_hours (namespace, endpoint, replica_id, window_start, version, {STORED})
-SELECT {{namespace:String}}, {{endpoint:String}}, replica_id, window, {_VERSION}, {TO_STORE}
+SELECT namespace, endpoint, replica_id, window, {_VERSION}, {TO_STORE}
 FROM
 (
-    SELECT replica_id, {_WINDOW} AS window, {TIME_WITH_SKETCHES}
+    SELECT namespace, endpoint, replica_id, {_WINDOW} AS window, {TIME_WITH_SKETCHES}
     FROM
     (
-        SELECT replica_id, window_start, {ROLLED_WITH_SKETCHES}
+        SELECT namespace, endpoint, replica_id, window_start, {ROLLED_WITH_SKETCHES}
         FROM request_minutes FINAL
         WHERE {_OF_THE_WINDOWS}
     ) AS t
-    GROUP BY replica_id, window
+    GROUP BY namespace, endpoint, replica_id, window
 )
 """  # noqa: S608 - constants; values are bound by the server
 
 _SAMPLE_WINDOWS = """
-SELECT h.replica_id AS replica_id, h.device AS device, h.metric AS metric, h.window_start AS window_start,
-    h.samples AS samples, h.sum AS sum, h.min AS min, h.max AS max,
+SELECT h.namespace AS namespace, h.endpoint AS endpoint, h.replica_id AS replica_id, h.device AS device,
+    h.metric AS metric, h.window_start AS window_start, h.samples AS samples, h.sum AS sum, h.min AS min, h.max AS max,
     e.state IN ('', 'running') AS running
 FROM
 (
-    SELECT w.replica_id AS replica_id, w.device AS device, w.metric AS metric, w.window_start AS window_start,
+    SELECT w.namespace AS namespace, w.endpoint AS endpoint, w.replica_id AS replica_id, w.device AS device,
+        w.metric AS metric, w.window_start AS window_start,
         sum(w.samples) AS samples, sum(w.sum) AS sum, min(w.min) AS min, max(w.max) AS max,
         toDateTime64(window_start, 6, 'UTC') + toIntervalSecond(10) AS ends
     FROM __TABLE__ AS w FINAL
     WHERE __WHERE__
-    GROUP BY replica_id, device, metric, window_start
+    GROUP BY namespace, endpoint, replica_id, device, metric, window_start
 ) AS h
 LEFT ASOF JOIN
 (
-    SELECT replica_id, at, toString(state) AS state FROM replica_events FINAL
-    WHERE namespace = {namespace:String} AND endpoint = {endpoint:String}
+    SELECT namespace, endpoint, replica_id, at, toString(state) AS state FROM replica_events FINAL WHERE __WHOSE__
 ) AS e
-ON h.replica_id = e.replica_id AND h.ends >= e.at
+ON h.namespace = e.namespace AND h.endpoint = e.endpoint AND h.replica_id = e.replica_id AND h.ends >= e.at
 """
 
 
-def sample_windows(table: str, where: str) -> str:
+def sample_windows(table: str, where: str, whose: str) -> str:
     """Return the query for a table of 10 s sample windows (hardware or serving engines): samples by replica, device,
     metric and window, and whether the replica was running.
 
-    A replica without events counts as running while its agent reports.
+    `whose` is the condition of the endpoints, `where` that of the windows, endpoints included. A replica without events
+    counts as running while its agent reports.
     """
-    return _SAMPLE_WINDOWS.replace("__TABLE__", table).replace("__WHERE__", where)
+    query = _SAMPLE_WINDOWS.replace("__TABLE__", table).replace("__WHERE__", where)
+    return query.replace("__WHOSE__", whose)
 
 
 def samples_of_windows(source: str, target: str) -> str:
@@ -163,11 +168,11 @@ def samples_of_windows(source: str, target: str) -> str:
     return f"""
 INSERT INTO {target}
     (namespace, endpoint, replica_id, device, metric, window_start, version, samples, sum, min, max, windows)
-SELECT {{namespace:String}}, {{endpoint:String}}, of.1, of.2, t.metric, {_WINDOW} AS window, {_VERSION},
+SELECT t.namespace, t.endpoint, of.1, of.2, t.metric, {_WINDOW} AS window, {_VERSION},
     sum(t.samples), sum(t.sum), min(t.min), max(t.max), count()
-FROM ({sample_windows(source, _OF_THE_WINDOWS)}) AS t
+FROM ({sample_windows(source, _OF_THE_WINDOWS, _WHOSE)}) AS t
 ARRAY JOIN if(t.running, [(t.replica_id, t.device), ('', '')], [(t.replica_id, t.device)]) AS of
-GROUP BY of, t.metric, window
+GROUP BY t.namespace, t.endpoint, of, t.metric, window
 """  # noqa: S608 - constants; values are bound by the server
 
 
@@ -176,10 +181,10 @@ def samples_of_minutes(source: str, target: str) -> str:
     return f"""
 INSERT INTO {target}
     (namespace, endpoint, replica_id, device, metric, window_start, version, samples, sum, min, max, windows)
-SELECT {{namespace:String}}, {{endpoint:String}}, t.replica_id, t.device, t.metric, {_WINDOW} AS window, {_VERSION},
+SELECT t.namespace, t.endpoint, t.replica_id, t.device, t.metric, {_WINDOW} AS window, {_VERSION},
     sum(t.samples), sum(t.sum), min(t.min), max(t.max), sum(t.windows)
 FROM (SELECT * FROM {source} FINAL WHERE {_OF_THE_WINDOWS}) AS t
-GROUP BY t.replica_id, t.device, t.metric, window
+GROUP BY t.namespace, t.endpoint, t.replica_id, t.device, t.metric, window
 """  # noqa: S608 - constants; values are bound by the server
 
 

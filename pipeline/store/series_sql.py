@@ -21,6 +21,7 @@ SampleKind = Literal["hardware", "engine"]
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 
 _AT = "{origin:UInt32} + intDiv(toUnixTimestamp(window_start) - {origin:UInt32}, {step:UInt32}) * {step:UInt32} AS at"
+_ONE_ENDPOINT = "namespace = {namespace:String} AND endpoint = {endpoint:String}"
 _ONE_REPLICA = "({replica:String} = '' OR replica_id = {replica:String})"
 
 
@@ -41,7 +42,7 @@ def time_range_parameters(time_ranges: TimeRanges) -> dict[str, Any]:
 
 
 def _where(part: Part, every_endpoint: bool) -> str:
-    of = "namespace = {namespace:String}" + ("" if every_endpoint else " AND endpoint = {endpoint:String}")
+    of = "namespace = {namespace:String}" if every_endpoint else _ONE_ENDPOINT
     time_ranges = " OR ".join(
         f"(window_start >= toDateTime({{{part}_{index}_from:UInt32}}, 'UTC')"
         f" AND window_start < toDateTime({{{part}_{index}_to:UInt32}}, 'UTC'))"
@@ -125,7 +126,7 @@ def samples_sql(kind: SampleKind, parts: tuple[Part, ...], details: bool) -> str
     inner = f"{_where('windows', False)} AND {metrics} AND {_ONE_REPLICA}"
     sources = {
         "windows": "SELECT replica_id, device, metric, window_start, samples, sum, toUInt64(1) AS windows"
-        f" FROM ({sample_windows(tables[TEN_SECONDS], inner)}) WHERE {chosen}",
+        f" FROM ({sample_windows(tables[TEN_SECONDS], inner, _ONE_ENDPOINT)}) WHERE {chosen}",
         "minutes": "SELECT replica_id, device, metric, window_start, samples, sum, windows"
         f" FROM {tables[MINUTE]} FINAL WHERE {_where('minutes', False)} AND {metrics} AND {rolled}",
         "hours": "SELECT replica_id, device, metric, window_start, samples, sum, windows"

@@ -213,3 +213,58 @@ def test_the_last_day_that_is_kept_is_left_as_it_is(client):
     insert(client, "request_windows", window_rows([], [("r1", "b1", at)]))
     look(client)
     assert rolled(client) == []
+
+
+NAMED = (("acme", "a"), ("acme", "b"), ("acme.b", "a"), ("o'brien", "it''s \\ 日"))
+ALL = "SELECT * EXCEPT (version, stored_at) FROM {table} FINAL ORDER BY ALL"
+
+
+class Counts(ClientExecutor):
+    """A real client that counts statements."""
+
+    statements = 0
+
+    async def execute(self, sql, parameters):
+        self.statements += 1
+        await super().execute(sql, parameters)
+
+
+@pytest.mark.parametrize(("endpoints", "rows"), [(100, 50_000), (2, 50_000), (100, 1)])
+def test_many_endpoints_at_once_are_as_each_alone(client, monkeypatch, endpoints, rows):
+    """Replicas of the same names, with other figures and in other states."""
+    tables = ("request_minutes", "request_hours", "hardware_minutes", "hardware_hours")
+    at = datetime.fromtimestamp(HOUR_START + 100, UTC)
+    alone: dict[str, list[tuple]] = {table: [] for table in tables}
+
+    def fill(number, namespace, endpoint):
+        of = {"namespace": namespace, "endpoint": endpoint}
+        windows = window_rows(made(number, last=HOUR_START + 600), covered(last=HOUR_START + 600))
+        insert(client, "request_windows", [row | of for row in windows])
+        samples = [
+            hardware(at, "a_percent", number * value, replica=f"r{value}", **of) for value in (1, 2, 4)
+        ]
+        insert(client, "hardware_windows", samples)
+        insert(client, "replica_events", [event(at, "draining", replica=f"r{number}", age_s=50, **of)])
+
+    monkeypatch.setattr(rollup, "ENDPOINTS_AT_ONCE", 1)
+    for number, (namespace, endpoint) in enumerate(NAMED):
+        for table in TABLES:
+            client.command(f"TRUNCATE TABLE {table}")
+        fill(number, namespace, endpoint)
+        look(client)
+        for table in tables:
+            alone[table] += client.query(ALL.format(table=table)).result_rows
+    monkeypatch.setattr(rollup, "ENDPOINTS_AT_ONCE", endpoints)
+    monkeypatch.setattr(rollup, "ROWS_AT_ONCE", rows)
+    for table in TABLES:
+        client.command(f"TRUNCATE TABLE {table}")
+    for number, (namespace, endpoint) in enumerate(NAMED):
+        fill(number, namespace, endpoint)
+    counts = Counts(client)
+    asyncio.run(roll_up(counts))
+    for table in tables:
+        found = client.query(ALL.format(table=table)).result_rows
+        assert found
+        assert sorted(found, key=str) == sorted(alone[table], key=str)
+    pieces = {(100, 50_000): 1, (2, 50_000): 2, (100, 1): 4}[endpoints, rows]
+    assert counts.statements == len(rollup.TARGETS) + len(tables) * pieces
