@@ -65,7 +65,7 @@ check: $(READY) $(PAGE) ## lint, and check types
 	@$(BIN)/python build_page.py check
 
 test: check ## lint, check types, and run the tests with a real Kafka and a real ClickHouse engine
-	@$(BIN)/python -m pytest -n 3 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-unit: $(READY) ## run the tests that start no process and open no connection (under two minutes)
 	@$(BIN)/python -m pytest -p tests.support.unit -n 2 --dist loadfile -q

@@ -113,7 +113,10 @@ def states_of(servers: str, topic: str) -> list[str]:
     return [message.state for message in messages if isinstance(message, ReplicaState)]
 
 
-@pytest.mark.parametrize("way", ["SASL_PLAINTEXT", "SASL_SSL", "SSL"])
+@pytest.mark.parametrize(
+    "way",
+    [*(pytest.param(each, marks=pytest.mark.slow) for each in ("SASL_PLAINTEXT", "SSL")), "SASL_SSL"],
+)
 def test_agents_and_worker_are_exact_through_it(secure: SecureKafka, secure_parts: Parts, way: str) -> None:
     config = ways(secure)[way]
     rig = Rig(secure_parts, f"way-{way.lower().replace('_', '-')}", partitions=2, kafka=config)

@@ -73,6 +73,7 @@ def test_ten_megabytes_do_not_enter_the_log(rig: Rig) -> None:
     rig.verify("10 MB refused by Kafka, the others exact")
 
 
+@pytest.mark.slow
 def test_poison_and_a_killed_worker(rig: Rig) -> None:
     worker = rig.worker()
     sending = rig.send_steadily(7, poison=0.3, duplicates=0.1)

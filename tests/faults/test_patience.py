@@ -35,6 +35,7 @@ def test_what_is_lost_is_called_lost(rig: Rig) -> None:
         rig.verify("rows taken away")
 
 
+@pytest.mark.slow
 def test_what_waits_is_called_stalled(rig: Rig) -> None:
     rig.stalled_after_s = rig.lost_after_s = 4
     worker = rig.worker()

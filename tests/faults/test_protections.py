@@ -141,6 +141,7 @@ NO_REJECTED = Refusal(
 )
 
 
+@pytest.mark.slow
 def test_a_stream_that_cannot_be_stored_stops_no_other(rig: Rig) -> None:
     """Far more of it is waiting than the queue's limit, and meanwhile the others are not affected."""
     stuck = 20_000

@@ -24,6 +24,7 @@ from endpoint_analytics.schemas.topics import HARDWARE, REQUESTS
 TRAFFIC = {"rate": 8.0, "duplicates": 0.05, "restarts": 0.02, "hardware": True}
 
 
+@pytest.mark.slow
 def test_codecs_that_an_operator_sets_on_a_topic(rig: Rig) -> None:
     """The broker recompresses messages; our producers and the worker support each codec."""
     rig.worker()

@@ -178,6 +178,7 @@ def test_what_an_engine_tells_is_in_sql_json_and_open_metrics(stack, engine, run
     assert batches > samples
 
 
+@pytest.mark.slow
 def test_each_answer_is_stored_once_though_the_worker_is_killed(stack, engine, run):
     endpoint = "engine-replayed"
 

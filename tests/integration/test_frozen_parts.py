@@ -318,6 +318,7 @@ def test_what_is_not_known_is_never_shown_as_none_or_failed(stack, replica, page
     assert {each.silent_replicas for each in reported} == {0}
 
 
+@pytest.mark.slow
 def test_an_agent_that_dies_is_shown_as_failed_everywhere(stack, replica, page) -> None:
     """While the pipeline keeps up, ten seconds of silence in the Kafka log still mean a failure."""
     watch = Watch(stack)

@@ -108,6 +108,7 @@ def read_entry(path: Path) -> SavedPosition:
     return decode_entry(path.read_bytes())
 
 
+@pytest.mark.slow
 def test_kills_and_rotations_lose_nothing_and_double_nothing(stack: Stack, tmp_path: Path) -> None:
     chance = random.Random(11)
     path = tmp_path / "access.log"

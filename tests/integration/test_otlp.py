@@ -305,6 +305,7 @@ def test_each_span_counts_once_through_lost_answers_and_a_lost_kafka(stack: Stac
     assert found == dict.fromkeys("abc", "terminated")
 
 
+@pytest.mark.slow
 def test_a_killed_receiver_loses_nothing_and_doubles_at_most_what_it_was_answering(stack: Stack) -> None:
     home = virtual_environment("opentelemetry", *PACKAGES)
     port = free_port("127.0.0.1")

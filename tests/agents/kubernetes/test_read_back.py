@@ -82,6 +82,7 @@ def test_batches_of_every_codec_are_read_and_spoilt_ones_passed_over(
     assert caplog.text.count("cannot be read") == 3  # two of them lie side by side
 
 
+@pytest.mark.slow
 def test_a_place_that_the_broker_does_not_get_past_ends_the_reading(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -215,6 +215,7 @@ def test_it_serves_three_replicas_ends_within_ten_seconds_and_continues(
     assert again.process.returncode == 0
 
 
+@pytest.mark.slow
 def test_parts_that_die_come_back_and_a_killed_run_leaves_nothing(start: Callable[..., Run]) -> None:
     run = start("--rate", "20")
     run.until_ready()

@@ -28,6 +28,7 @@ WHERE namespace = {namespace:String} AND endpoint = {endpoint:String} AND state 
 """
 
 
+@pytest.mark.slow
 @pytest.mark.whole
 def test_two_workers_are_one_replica_everywhere(tmp_path):
     (tmp_path / "application.py").write_text(APPLICATIONS["flask"])

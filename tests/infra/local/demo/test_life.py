@@ -54,6 +54,7 @@ async def read_told(kafka: str) -> list[ReplicaMessage]:
     return sorted(reported, key=lambda message: message.at_us)
 
 
+@pytest.mark.slow
 def test_every_figure_of_a_replicas_life_moves(kafka: str, tmp_path: Path) -> None:
     said: list[str] = []
 

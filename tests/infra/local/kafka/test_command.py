@@ -44,7 +44,7 @@ def java_of(process: subprocess.Popen[str]) -> psutil.Process:
     return java
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_it_prints_one_line_and_ends_cleanly_on_a_signal(tmp_path: Path, number: signal.Signals) -> None:
     with running(tmp_path) as process:
         host, port = wait_ready(process)

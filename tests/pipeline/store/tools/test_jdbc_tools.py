@@ -20,8 +20,15 @@ HTTP = "org.apache.httpcomponents.client5:httpclient5:5.2.3"
 @pytest.mark.parametrize(
     ("tool", "libraries"),
     [
-        pytest.param("dbeaver", ("com.clickhouse:clickhouse-jdbc:0.6.1", HTTP, LZ4), id="dbeaver"),
-        pytest.param("metabase", ("com.clickhouse:clickhouse-jdbc:0.8.6", LZ4), id="metabase"),
+        pytest.param(
+            "dbeaver",
+            ("com.clickhouse:clickhouse-jdbc:0.6.1", HTTP, LZ4),
+            id="dbeaver",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "metabase", ("com.clickhouse:clickhouse-jdbc:0.8.6", LZ4), id="metabase", marks=pytest.mark.slow
+        ),
         pytest.param("driver", ("com.clickhouse:clickhouse-jdbc:0.11.1",), id="newest driver"),
     ],
 )
