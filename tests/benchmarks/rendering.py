@@ -100,7 +100,7 @@ class _Ready(Collector):
 def _metric(family: MetricFamily) -> Metric:
     metric = Metric(family.name, family.help, family.type, family.unit)
     for sample in (*family.samples, *_samples(family.histograms)):
-        metric.add_sample(family.name + sample.suffix, dict(sample.labels), sample.value)
+        metric.add_sample(family.name + sample.suffix, dict(sample.labels + sample.own), sample.value)
     return metric
 
 
