@@ -277,7 +277,9 @@ class Widest(ClientExecutor):
     windows = 0
 
     async def execute(self, sql, parameters):
-        self.windows = max(self.windows, len(parameters.get("endpoints", ())) * len(parameters.get("windows", ())))
+        self.windows = max(
+            self.windows, len(parameters.get("endpoints", ())) * len(parameters.get("windows", ()))
+        )
         await super().execute(sql, parameters)
 
 
