@@ -42,8 +42,12 @@ PROGRESS_FOR_S = 5.0
 """How long rollup progress is cached; with an older value, more is read from finer levels."""
 WINDOWS_AT_ONCE = {MINUTE: 60, HOUR: 24}
 """Windows per statement, which then reads at most an hour of 10 s windows, or a day of minutes, of an endpoint."""
-ENDPOINTS_AT_ONCE, ROWS_AT_ONCE = 100, 50_000
-"""Endpoints of a statement, and their changed rows if they are several: each statement costs as much as 1,000 rows."""
+OF_ENDPOINTS_AT_ONCE, ROWS_AT_ONCE = 100, 50_000
+"""Windows of a statement, each endpoint's counted, and their changed rows, if it has several endpoints.
+
+Each statement costs as much as 1,000 rows. One late row makes all rows of its window be read: changed rows alone are no
+limit.
+"""
 
 
 class Executor(Protocol):
@@ -204,7 +208,7 @@ def _statements(found: Iterable[Sequence[Any]], level: RollupLevel) -> Iterator[
             rows = sum(rows_by_window[window] for window in near)
             endpoints_of[tuple(near)].append((key, rows))
     for windows, endpoints in endpoints_of.items():
-        for keys in _together(endpoints):
+        for keys in _together(endpoints, max(1, OF_ENDPOINTS_AT_ONCE // len(windows))):
             yield {
                 "endpoints": keys,
                 "seconds": level.seconds,
@@ -214,11 +218,13 @@ def _statements(found: Iterable[Sequence[Any]], level: RollupLevel) -> Iterator[
             }
 
 
-def _together(endpoints: Iterable[tuple[tuple[str, str], int]]) -> Iterator[list[tuple[str, str]]]:
-    """Divide endpoints, each with its number of rows, into those of one statement."""
+def _together(
+    endpoints: Iterable[tuple[tuple[str, str], int]], at_once: int
+) -> Iterator[list[tuple[str, str]]]:
+    """Divide endpoints, each with its number of changed rows, into those of one statement, at most `at_once`."""
     keys, rows = list[tuple[str, str]](), 0
     for key, its_rows in endpoints:
-        if keys and (len(keys) == ENDPOINTS_AT_ONCE or rows + its_rows > ROWS_AT_ONCE):
+        if keys and (len(keys) == at_once or rows + its_rows > ROWS_AT_ONCE):
             yield keys
             keys, rows = [], 0
         keys.append(key)

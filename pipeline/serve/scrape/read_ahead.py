@@ -114,6 +114,12 @@ class ReadAhead:
         return _Made(answer, outcome, self._clock() - begun_s if outcome == "miss" else took_before_s)
 
     def _remember(self, visitor: Visitor, before: _Visit | None, at_s: float, took_s: float) -> None:
+        at_once = self._visits.pop(visitor, None)  # of two visits that overlap, one knows the visit before
+        if at_once is not None:
+            if before is None:
+                self._visits[visitor] = at_once
+                return
+            at_once.end()
         visit = _Visit(at_s, 0 if before is None else at_s - before.at_s, took_s)
         if (
             before is not None

@@ -229,8 +229,10 @@ class Counts(ClientExecutor):
         await super().execute(sql, parameters)
 
 
-@pytest.mark.parametrize(("endpoints", "rows"), [(100, 50_000), (2, 50_000), (100, 1)])
-def test_many_endpoints_at_once_are_as_each_alone(client, monkeypatch, endpoints, rows):
+@pytest.mark.parametrize(
+    ("windows", "rows", "statements"), [(100, 50_000, 4), (20, 50_000, 1 + 4), (100, 1, 4 * 4)]
+)
+def test_many_endpoints_at_once_are_as_each_alone(client, monkeypatch, windows, rows, statements):
     """Replicas of the same names, with other figures and in other states."""
     tables = ("request_minutes", "request_hours", "hardware_minutes", "hardware_hours")
     at = datetime.fromtimestamp(HOUR_START + 100, UTC)
@@ -238,15 +240,15 @@ def test_many_endpoints_at_once_are_as_each_alone(client, monkeypatch, endpoints
 
     def fill(number, namespace, endpoint):
         of = {"namespace": namespace, "endpoint": endpoint}
-        windows = window_rows(made(number, last=HOUR_START + 600), covered(last=HOUR_START + 600))
-        insert(client, "request_windows", [row | of for row in windows])
+        found = window_rows(made(number, last=HOUR_START + 600), covered(last=HOUR_START + 600))
+        insert(client, "request_windows", [row | of for row in found])
         samples = [
             hardware(at, "a_percent", number * value, replica=f"r{value}", **of) for value in (1, 2, 4)
         ]
         insert(client, "hardware_windows", samples)
         insert(client, "replica_events", [event(at, "draining", replica=f"r{number}", age_s=50, **of)])
 
-    monkeypatch.setattr(rollup, "ENDPOINTS_AT_ONCE", 1)
+    monkeypatch.setattr(rollup, "OF_ENDPOINTS_AT_ONCE", 1)
     for number, (namespace, endpoint) in enumerate(NAMED):
         for table in TABLES:
             client.command(f"TRUNCATE TABLE {table}")
@@ -254,7 +256,7 @@ def test_many_endpoints_at_once_are_as_each_alone(client, monkeypatch, endpoints
         look(client)
         for table in tables:
             alone[table] += client.query(ALL.format(table=table)).result_rows
-    monkeypatch.setattr(rollup, "ENDPOINTS_AT_ONCE", endpoints)
+    monkeypatch.setattr(rollup, "OF_ENDPOINTS_AT_ONCE", windows)
     monkeypatch.setattr(rollup, "ROWS_AT_ONCE", rows)
     for table in TABLES:
         client.command(f"TRUNCATE TABLE {table}")
@@ -266,5 +268,27 @@ def test_many_endpoints_at_once_are_as_each_alone(client, monkeypatch, endpoints
         found = client.query(ALL.format(table=table)).result_rows
         assert found
         assert sorted(found, key=str) == sorted(alone[table], key=str)
-    pieces = {(100, 50_000): 1, (2, 50_000): 2, (100, 1): 4}[endpoints, rows]
-    assert counts.statements == len(rollup.TARGETS) + len(tables) * pieces
+    assert counts.statements == len(rollup.TARGETS) + statements
+
+
+class Widest(ClientExecutor):
+    """A real client that remembers the most windows that a statement computed, each endpoint's counted."""
+
+    windows = 0
+
+    async def execute(self, sql, parameters):
+        self.windows = max(
+            self.windows, len(parameters.get("endpoints", ())) * len(parameters.get("windows", ()))
+        )
+        await super().execute(sql, parameters)
+
+
+def test_a_late_row_in_each_minute_of_many_endpoints_does_not_make_one_statement_read_all_of_them(client):
+    """Few rows changed, but those of an hour of each endpoint are read: that took longer than a statement may."""
+    rows = window_rows([], [("late", "b1", HOUR_START + 60 * minute) for minute in range(60)], chunks=1)
+    for number in range(5):
+        insert(client, "request_windows", [row | {"endpoint": f"e{number}"} for row in rows])
+    widest = Widest(client)
+    asyncio.run(roll_up(widest))
+    assert len(rolled(client)) == 5 * 60 * 2
+    assert 60 <= widest.windows <= 100

@@ -131,6 +131,18 @@ async def test_who_comes_while_the_answer_is_made_waits_for_the_rest(house):
 
 
 @at_house
+async def test_of_two_visits_at_once_the_one_that_was_on_time_counts(house):
+    """Such as two scrapers behind one proxy."""
+    for number in range(3):
+        await asyncio.gather(house.visit(15 * number), house.visit(15 * number + 0.5))
+    found = await asyncio.gather(house.visit(45), house.visit(45.5))
+    assert [outcome for outcome, _, _ in found] == ["ahead", "miss"]
+    house.ahead.close()
+    await asyncio.sleep(100)
+    assert len(house.readings.begun_s) == 8  # one a visit, and none once it is closed
+
+
+@at_house
 async def test_who_comes_before_it_is_begun_gets_one_of_its_own(house):
     for number in range(3):
         await house.visit(15 * number)
