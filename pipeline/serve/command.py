@@ -181,7 +181,7 @@ async def _serve(
     )
 
     async def close() -> None:
-        scrapes.close()
+        await scrapes.close()
         await database.close()
 
     tokens = TokenCache(database, time.monotonic)

@@ -14,6 +14,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from endpoint_analytics.pipeline.store import rollup_sql as sql
+from endpoint_analytics.pipeline.store.errors import (
+    SchemaMissingError,
+    StoreError,
+    StoreLoginError,
+    StoreUnreachableError,
+)
 from endpoint_analytics.pipeline.store.rollup_levels import (
     DAY_S,
     HOUR,
@@ -187,13 +193,44 @@ async def look(executor: Executor, target: RollupTarget, retention: Retention) -
     while more:
         found = await executor.read(sql.touched(target.source, target.table), parameters)
         for statement in _statements(found, target.level):
-            await executor.execute(target.roll, statement)
+            await _roll(executor, target, statement)
         windows += len(found)
         more = len(found) == TOUCHED_AT_ONCE
     rolled_to_s = max(settled_s // seconds * seconds, 0)
     record = {"target": target.table, "looked_at": _text(now), "rolled_to": rolled_to_s}
     await executor.execute(sql.RECORD, record)
     return windows
+
+
+async def _roll(executor: Executor, target: RollupTarget, statement: dict[str, Any]) -> None:
+    """Run a statement; if ClickHouse refuses it, as for its time or memory, run it for a half at a time."""
+    try:
+        await executor.execute(target.roll, statement)
+    except (StoreUnreachableError, StoreLoginError, SchemaMissingError):
+        raise
+    except StoreError:
+        halves = _halves(statement)
+        if not halves:
+            raise
+        for half in halves:
+            await _roll(executor, target, half)
+
+
+def _halves(statement: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the statement for each half of its endpoints, or of a single one's windows; none for one window."""
+    keys, windows, seconds = statement["endpoints"], statement["windows"], statement["seconds"]
+    if len(keys) > 1:
+        return [statement | {"endpoints": half} for half in _halved(keys)]
+    if len(windows) > 1:
+        return [
+            statement | {"windows": half, "first": half[0], "after": half[-1] + seconds}
+            for half in _halved(windows)
+        ]
+    return []
+
+
+def _halved(items: list[Any]) -> tuple[list[Any], list[Any]]:
+    return items[: len(items) // 2], items[len(items) // 2 :]
 
 
 def _statements(found: Iterable[Sequence[Any]], level: RollupLevel) -> Iterator[dict[str, Any]]:

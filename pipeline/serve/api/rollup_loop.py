@@ -53,7 +53,7 @@ class RollupConnection:
         if self._client is None:
             self._client = await connect_async(
                 self._config,
-                read_timeout_s=STATEMENT_TIMEOUT_S,
+                read_timeout_s=STATEMENT_TIMEOUT_S + 10,  # ClickHouse's own word comes first
                 settings={"max_execution_time": STATEMENT_TIMEOUT_S},
             )
         return self._client

@@ -7,15 +7,14 @@ used later than a second after the visit that it was made for; a scraper that st
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from endpoint_analytics.pipeline.exposition.accept import Format
-from endpoint_analytics.pipeline.serve.scrape.scrapes import Scrapes, TooManyScrapesError
+from endpoint_analytics.pipeline.serve.scrape.scrapes import Scrapes
 from endpoint_analytics.pipeline.serve.scrape.selection import Selection
-from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.scope import Scope
 
 WORTH_S = 0.2
@@ -27,7 +26,7 @@ INTERVALS_S = (3.0, 300.0)
 LONGEST_LEAD_S = 5.0
 """No answer is begun longer before its visit, so that its figures are as fresh as others'."""
 SCRAPERS = 100
-"""Scrapers that are remembered; the one that came longest ago is forgotten first."""
+"""Scrapers that are remembered."""
 
 Outcome = Literal["hit", "joined", "miss", "ahead"]
 
@@ -99,10 +98,13 @@ class ReadAhead:
             self._remember(visitor, before, at_s, made.took_s)
         return made.answer, made.outcome
 
-    def close(self) -> None:
-        """Make no more answers ahead."""
+    async def close(self) -> None:
+        """Make no more answers ahead, and wait for those that are being made: they need the database."""
+        making = [visit.ahead for visit in self._visits.values() if visit.ahead is not None]
         while self._visits:
             self._visits.popitem()[1].end()
+        if making:
+            await asyncio.wait(making)
 
     async def _make(self, visitor: Visitor, took_before_s: float) -> _Made:
         begun_s = self._clock()
@@ -128,8 +130,14 @@ class ReadAhead:
         ):
             visit.timer = asyncio.ensure_future(self._make_ahead(visitor, visit))
         self._visits[visitor] = visit
-        while len(self._visits) > SCRAPERS:
-            self._visits.popitem(last=False)[1].end()
+        if len(self._visits) > SCRAPERS:
+            self._forget_one()
+
+    def _forget_one(self) -> None:
+        """Forget the scraper that came longest ago, of the namespace that has the most: it takes no other's places."""
+        ((namespace, _),) = Counter(each.scope.namespace for each in self._visits).most_common(1)
+        oldest = next(each for each in self._visits if each.scope.namespace == namespace)
+        self._visits.pop(oldest).end()
 
     async def _make_ahead(self, visitor: Visitor, visit: _Visit) -> None:
         expected_s = visit.at_s + visit.interval_s
@@ -151,10 +159,10 @@ def _failed(task: asyncio.Task[_Made]) -> bool:
 
 
 async def _succeeded(ahead: asyncio.Task[_Made] | None) -> _Made | None:
-    """Return what was made ahead, or None if nothing was, or if that failed: it may work now."""
-    if ahead is None:
+    """Return what was made ahead, or None if nothing was, or if that had failed: it may work now.
+
+    Raises what it raises while it is waited for: to try again then would take twice as long as scrapers wait.
+    """
+    if ahead is None or (ahead.done() and _failed(ahead)):
         return None
-    try:
-        return await asyncio.shield(ahead)
-    except (StoreError, TooManyScrapesError):
-        return None
+    return await asyncio.shield(ahead)

@@ -292,3 +292,37 @@ def test_a_late_row_in_each_minute_of_many_endpoints_does_not_make_one_statement
     asyncio.run(roll_up(widest))
     assert len(rolled(client)) == 5 * 60 * 2
     assert 60 <= widest.windows <= 100
+
+
+class Refuses(ClientExecutor):
+    """A real client that is refused what computes more than some windows at once."""
+
+    def __init__(self, client, most: int) -> None:
+        super().__init__(client)
+        self._most = most
+        self.refused = 0
+
+    async def execute(self, sql, parameters):
+        if len(parameters.get("endpoints", ())) * len(parameters.get("windows", ())) > self._most:
+            self.refused += 1
+            raise StoreError("ClickHouse returned an error: TIMEOUT_EXCEEDED")
+        await super().execute(sql, parameters)
+
+
+def test_what_is_refused_is_computed_in_halves(client):
+    for endpoint in ("a", "b", "c"):
+        windows = window_rows(made(last=HOUR_START + 600), covered(last=HOUR_START + 600))
+        insert(client, "request_windows", [row | {"endpoint": endpoint} for row in windows])
+    refuses = Refuses(client, 2)
+    asyncio.run(roll_up(refuses))
+    # Minutes: of 3 and 2 endpoints, then 10, 5, 5, 3 and 3 windows of each; hours: of 3 endpoints.
+    assert refuses.refused == 2 + 3 * 5 + 1
+    whole = client.query(ALL.format(table="request_minutes")).result_rows
+    client.command("TRUNCATE TABLE request_minutes")
+    client.command("TRUNCATE TABLE rollups")
+    look(client)
+    assert client.query(ALL.format(table="request_minutes")).result_rows == whole
+    client.command("TRUNCATE TABLE request_minutes")
+    client.command("TRUNCATE TABLE rollups")
+    with pytest.raises(StoreError):
+        asyncio.run(roll_up(Refuses(client, 0)))

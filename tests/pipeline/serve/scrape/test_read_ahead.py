@@ -79,11 +79,11 @@ class House:
         self.ahead = ReadAhead(self.readings, self.loop.time)
 
     async def visit(
-        self, at_s: float, address: str = "10.0.0.1", endpoint: str = ""
+        self, at_s: float, address: str = "10.0.0.1", endpoint: str = "", namespace: str = "acme"
     ) -> tuple[str, float, float]:
         """Come at a time and return how the answer was found, when it was begun, and how long that took."""
         await asyncio.sleep(1000 + at_s - self.loop.time())
-        visitor = Visitor(address, Scope("acme", endpoint), ALL, OPENMETRICS, True)
+        visitor = Visitor(address, Scope(namespace, endpoint), ALL, OPENMETRICS, True)
         answer, outcome = await self.ahead.answer(visitor)
         begun_s = float(answer.body.split()[-1]) if answer is not None else -1
         return outcome, begun_s, round(self.loop.time() - 1000 - at_s, 2)
@@ -137,7 +137,7 @@ async def test_of_two_visits_at_once_the_one_that_was_on_time_counts(house):
         await asyncio.gather(house.visit(15 * number), house.visit(15 * number + 0.5))
     found = await asyncio.gather(house.visit(45), house.visit(45.5))
     assert [outcome for outcome, _, _ in found] == ["ahead", "miss"]
-    house.ahead.close()
+    await house.ahead.close()
     await asyncio.sleep(100)
     assert len(house.readings.begun_s) == 8  # one a visit, and none once it is closed
 
@@ -227,6 +227,36 @@ async def test_what_is_remembered_is_bounded_and_ends_with_the_service(house):
         found = await asyncio.gather(*(house.visit(15 * number, each) for each in addresses))
     assert [outcome for outcome, _, _ in found] == ["miss"] + ["ahead"] * SCRAPERS
     assert len(house.readings.begun_s) == 4 * len(addresses)
-    house.ahead.close()
+    await house.ahead.close()
     await asyncio.sleep(100)
     assert len(house.readings.begun_s) == 4 * len(addresses)
+
+
+@at_house
+async def test_who_waits_for_a_reading_that_fails_does_not_wait_for_another(house):
+    house.readings.takes_s = 5
+    for number in range(3):
+        await house.visit(15 * number)
+    house.readings.failures = 1
+    with pytest.raises(StoreError):
+        await house.visit(45)
+    assert house.loop.time() - 1000 == 45 + 5 - LONGEST_LEAD_S
+    assert len(house.readings.begun_s) == 4
+
+
+@at_house
+async def test_the_service_ends_when_what_is_being_made_has_ended(house):
+    for number in range(3):
+        await house.visit(15 * number)
+    await asyncio.sleep(1043.7 - house.loop.time())
+    await house.ahead.close()
+    assert house.loop.time() - 1000 == 43.5 + 1
+
+
+@at_house
+async def test_a_namespace_with_many_scrapers_takes_no_place_of_others(house):
+    many = [f"10.0.1.{number}" for number in range(SCRAPERS + 20)]
+    for number in range(4):
+        few = house.visit(15 * number, namespace="few")
+        found, *_ = await asyncio.gather(few, *(house.visit(15 * number + 1, each) for each in many))
+    assert found[0] == "ahead"
