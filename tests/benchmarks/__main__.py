@@ -8,6 +8,7 @@ import sys
 BENCHMARKS = (
     "fold",
     "worker",
+    "live",
     "workers",
     "middleware",
     "wsgi",
