@@ -30,7 +30,7 @@ from endpoint_analytics.schemas.topics import DEFAULT_PREFIX, TOPIC_CONFIG, TOPI
 
 RATE = 200
 WINDOW_S = 12.0
-WARM_S = 3.0
+WARM_S = 10.0  # five agents start at once
 COMMAND = [sys.executable, "-m", "endpoint_analytics.infra.command", "agent"]
 NAMES = ["--namespace", "bench", "--endpoint", "resources"]
 
