@@ -220,12 +220,9 @@ def _halves(statement: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the statement for each half of its endpoints, or of a single one's windows; none for one window."""
     keys, windows, seconds = statement["endpoints"], statement["windows"], statement["seconds"]
     if len(keys) > 1:
-        return [statement | {"endpoints": half} for half in _halved(keys)]
+        return [_statement(half, windows, seconds) for half in _halved(keys)]
     if len(windows) > 1:
-        return [
-            statement | {"windows": half, "first": half[0], "after": half[-1] + seconds}
-            for half in _halved(windows)
-        ]
+        return [_statement(keys, half, seconds) for half in _halved(windows)]
     return []
 
 
@@ -246,13 +243,18 @@ def _statements(found: Iterable[Sequence[Any]], level: RollupLevel) -> Iterator[
             endpoints_of[tuple(near)].append((key, rows))
     for windows, endpoints in endpoints_of.items():
         for keys in _together(endpoints, max(1, OF_ENDPOINTS_AT_ONCE // len(windows))):
-            yield {
-                "endpoints": keys,
-                "seconds": level.seconds,
-                "first": windows[0],
-                "after": windows[-1] + level.seconds,
-                "windows": list(windows),
-            }
+            yield _statement(keys, windows, level.seconds)
+
+
+def _statement(keys: Sequence[tuple[str, str]], windows: Sequence[int], seconds: int) -> dict[str, Any]:
+    """Return the parameters of a statement for ascending windows of the endpoints."""
+    return {
+        "endpoints": keys,
+        "seconds": seconds,
+        "first": windows[0],
+        "after": windows[-1] + seconds,
+        "windows": list(windows),
+    }
 
 
 def _together(

@@ -7,7 +7,7 @@ used later than a second after the visit that it was made for; a scraper that st
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -16,6 +16,7 @@ from endpoint_analytics.pipeline.exposition.accept import Format
 from endpoint_analytics.pipeline.serve.scrape.scrapes import Scrapes
 from endpoint_analytics.pipeline.serve.scrape.selection import Selection
 from endpoint_analytics.pipeline.store.scope import Scope
+from endpoint_analytics.pipeline.store.shared_cache import Outcome as Lookup
 
 WORTH_S = 0.2
 """An answer that takes less time is made when it is asked for."""
@@ -28,7 +29,7 @@ LONGEST_LEAD_S = 5.0
 SCRAPERS = 100
 """Scrapers that are remembered."""
 
-Outcome = Literal["hit", "joined", "miss", "ahead"]
+Outcome = Literal[Lookup, "ahead"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class ReadAhead:
     def __init__(self, scrapes: Scrapes, clock: Callable[[], float]) -> None:
         self._scrapes = scrapes
         self._clock = clock
-        self._visits: OrderedDict[Visitor, _Visit] = OrderedDict()
+        self._visits: dict[Visitor, _Visit] = {}  # the one that came longest ago first
 
     def __len__(self) -> int:
         return len(self._scrapes)
