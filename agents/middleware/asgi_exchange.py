@@ -7,6 +7,7 @@ response counts as finished once `send` of its last message has returned and the
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Any
 
 from endpoint_analytics.agents.core.clock import now_ns
@@ -23,14 +24,19 @@ from endpoint_analytics.agents.middleware.harmless import harmless, report_bug
 SLOW_NS = 10_000_000
 """After this time without a check, the socket itself is checked: the application may have blocked the event loop."""
 
+MOST_UNCHECKED = 32
+"""Pieces of a streamed response that are passed on at most without a look at them: see `AsgiExchange.sender`."""
+
 EARLY_HINTS = 103
 _BODYLESS = frozenset({204, 304})
 
 
 class AsgiExchange:
-    """Pass `receive` and `send` to the application; call `returned` or `failed` when it is done."""
+    """Pass `receive` and `sender()` to the application; call `returned` or `failed` when it is done."""
 
     __slots__ = (
+        "_at_ns",
+        "_at_once",
         "_body_bytes",
         "_ending",
         "_looked_ns",
@@ -41,6 +47,7 @@ class AsgiExchange:
         "_send",
         "_server",
         "_start",
+        "_unchecked",
     )
 
     def __init__(self, request: RecordedRequest, scope: Message, receive: Receive, send: Send) -> None:
@@ -58,6 +65,31 @@ class AsgiExchange:
         self._start: Message | None = None
         self._body_bytes = 0
         self._ending = False
+        self._at_ns = request.arrived_ns
+        self._at_once = 0
+        self._unchecked = 0
+
+    def sender(self) -> Send:
+        """Return `send` for the application.
+
+        A response may be streamed in thousands of pieces, of which only the last says something new. So while pieces
+        come quickly, only one of a few is checked, for whether its client is still there; the others go to the server
+        directly.
+        """
+        forward, check = self._send, self.send
+
+        def send(message: Message) -> Awaitable[None]:
+            if self._unchecked:
+                self._unchecked -= 1
+                try:
+                    more = message.get("more_body")
+                except Exception:  # noqa: BLE001  # no message of ASGI: what it does is the server's decision
+                    more = False
+                if more:
+                    return forward(message)
+            return check(message)
+
+        return send
 
     async def receive(self) -> Message:
         """Pass on the server's message; a disconnect before the end of the response is an abort."""
@@ -105,6 +137,7 @@ class AsgiExchange:
                 request.respond(message["status"])
             elif kind == "http.response.body":
                 self._body_bytes += len(message.get("body", b""))
+                self._set_pace()
             elif kind == "http.response.early_hint":
                 request.respond_interim(EARLY_HINTS)
         except Exception as error:  # noqa: BLE001  # a bug of the middleware
@@ -136,6 +169,18 @@ class AsgiExchange:
         self._request.give_up()
         report_bug(error)
 
+    def _set_pace(self) -> None:
+        """After a piece: decide how many of the next ones go unchecked, twice as many as last time if those took less
+        than SLOW_NS; none where the bytes of each count."""
+        at_ns = now_ns()
+        if at_ns - self._at_ns > SLOW_NS:
+            self._at_once = 0
+        elif self._at_once:
+            self._at_once = min(2 * self._at_once, MOST_UNCHECKED)
+        elif self._promised_bytes() is None:
+            self._at_once = 1
+        self._at_ns, self._unchecked = at_ns, self._at_once
+
     def _is_gone(self) -> bool:
         if self._server.is_gone(self._owner):
             return True
@@ -162,10 +207,15 @@ class AsgiExchange:
             return False
         if self._scope.get("method") == "HEAD" or start["status"] in _BODYLESS:
             return True
-        for name, value in start.get("headers", ()):
+        promised = self._promised_bytes()
+        return promised is not None and self._body_bytes >= promised
+
+    def _promised_bytes(self) -> int | None:
+        """Return the length that the headers promise for the body, if they do."""
+        for name, value in () if self._start is None else self._start.get("headers", ()):
             if name.lower() == b"content-length":
-                return bool(value.isdigit()) and self._body_bytes >= int(value)
-        return False
+                return int(value) if value.isdigit() else None
+        return None
 
 
 def _is_last(message: Message) -> bool:

@@ -1,7 +1,7 @@
 """The fold's state of each boot of a replica: which batches arrived, and cumulative counts.
 
-The state is that at the start of a chunk plus the open chunk; after a restart it is restored from the rows of
-`boot_states` that earlier chunks stored.
+The state is that at the start of a chunk plus the open chunk. It is stored in `boots` as it changes, and in
+`boot_states` when a chunk closes; after a restart it is restored from there.
 """
 
 from __future__ import annotations
@@ -175,11 +175,12 @@ class Boots:
     When such a boot sends again, its state is read back like that of any unknown boot.
     """
 
-    __slots__ = ("_boots", "_dirty")
+    __slots__ = ("_boots", "_dirty", "_unclosed")
 
     def __init__(self) -> None:
         self._boots: dict[BootKey, Boot] = {}
         self._dirty: dict[BootKey, Boot] = {}
+        self._unclosed: dict[BootKey, Boot] = {}
 
     def __contains__(self, key: BootKey) -> bool:
         return key in self._boots
@@ -195,23 +196,30 @@ class Boots:
         """Note that the message at `offset` changed the boot."""
         boot.version = offset
         boot.last_append_ms = append_ms
-        self._dirty[boot.key] = boot
+        self._dirty[boot.key] = self._unclosed[boot.key] = boot
 
     def take_dirty(self) -> list[Boot]:
-        """Return the boots that changed since the last call."""
+        """Return the boots that changed since the last call of this or of `take_unclosed`."""
         dirty = list(self._dirty.values())
         self._dirty.clear()
         return dirty
 
+    def take_unclosed(self) -> list[Boot]:
+        """Return the boots that changed since the last call."""
+        unclosed = list(self._unclosed.values())
+        self._unclosed.clear()
+        self._dirty.clear()
+        return unclosed
+
     def forget_before(self, append_ms: int) -> None:
-        """Forget boots that are not dirty and whose newest message was appended before `append_ms`."""
+        """Forget boots without changes to store whose newest message was appended before `append_ms`."""
         if len(self._boots) > MAX_REMEMBERED_BOOTS:
             newest = sorted((boot.last_append_ms for boot in self._boots.values()), reverse=True)
             append_ms = max(append_ms, newest[MAX_REMEMBERED_BOOTS])
         silent = [
             key
             for key, boot in self._boots.items()
-            if boot.last_append_ms < append_ms and key not in self._dirty
+            if boot.last_append_ms < append_ms and key not in self._unclosed
         ]
         for key in silent:
             del self._boots[key]

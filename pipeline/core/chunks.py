@@ -1,18 +1,20 @@
 """How a partition's Kafka log is divided into chunks: a rule on offsets and append times, and nothing else.
 
 A chunk is identified by the offset of its first message. The same log gives the same chunks to every reader that starts
-at a chunk's first message; offsets are committed only there.
+at a chunk's first message; offsets are committed only there. A chunk is several windows long, so that few windows lie
+in two chunks, and the state of a boot is stored once for many of its messages.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from endpoint_analytics.schemas.limits import MAX_TIME_US, MIN_TIME_US
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A message of the Kafka log: its offset, when the broker appended it, and its bytes."""
 
     offset: int
@@ -28,16 +30,26 @@ def record_of(offset: int, stamp_ms: int, value: bytes | None) -> Record:
     return Record(offset, min(max(stamp_ms, MIN_TIME_US // 1000), MAX_TIME_US // 1000), value)
 
 
+class StoredChunks(NamedTuple):
+    """Chunks that are stored already: the offsets at which they begin, and up to which offset they reach.
+
+    What is stored of a chunk can be replaced only by the same chunk, so there, they decide and not the rule.
+    """
+
+    starts: Collection[int] = ()
+    through: int = -1
+
+
 @dataclass(frozen=True, slots=True)
 class ChunkRule:
     """A new chunk begins when append time passes a multiple of `length_ms`, or offsets of `max_offsets`.
 
-    The second limit bounds the messages of a chunk, and so the reader's memory, at any rate. Both are fixed for the
-    life of a topic: chunks divided by another rule would be counted twice.
+    The second limit bounds the messages of a chunk, and so the reader's memory, at any rate. Where chunks are stored,
+    perhaps by the rule of an earlier version, a reader divides the log as they do: see `StoredChunks`.
     """
 
-    length_ms: int = 10_000
-    max_offsets: int = 50_000
+    length_ms: int = 60_000
+    max_offsets: int = 100_000
 
     def begins(self, first: Record | None, record: Record) -> bool:
         """Whether `record` starts a new chunk after the chunk whose first message is `first`.

@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 from endpoint_analytics.pipeline.core.boots import Boot, BootKey
-from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
-from endpoint_analytics.pipeline.core.rows import Chunk, Row, seconds3
-from endpoint_analytics.pipeline.core.stream_folds import StreamFold
+from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record, StoredChunks
+from endpoint_analytics.pipeline.core.rows import Chunk, Row, Rows, seconds3
+from endpoint_analytics.pipeline.core.stream_folds import FoldOutcome, StreamFold
 from endpoint_analytics.schemas.errors import InvalidMessageError
 
 Message = TypeVar("Message")
 
 
 RUN_BYTES = 512 * 1024
+
+CHUNK_ROW_MS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Rejection:
 @dataclass(slots=True)
 class _Tally:
     last: Record
+    stored_ms: int | None = None
+    """Up to which append time a row was taken; None before the first."""
     messages: int = 0
     events: int = 0
     duplicates: int = 0
@@ -58,17 +62,37 @@ class _Opened(NamedTuple):
     tally: _Tally
 
 
+@dataclass(frozen=True, slots=True)
+class Decoded(Generic[Message]):
+    """A run of the open chunk of a partition, and the usable messages in it."""
+
+    fold: PartitionFold[Message]
+    records: Sequence[Record]
+    messages: Sequence[tuple[Record, Message]]
+
+
+def fold_together(runs: Sequence[Decoded[Message]]) -> list[tuple[int, set[int]]]:
+    """Fold runs of different partitions; returns of each the number of events, and the offsets of rejected messages."""
+    if not runs:
+        return []
+    folds = [(run.fold.stream_fold, run.messages) for run in runs]
+    outcomes = folds[0][0].fold_together(folds)
+    return [run.fold.count(run, outcome) for run, outcome in zip(runs, outcomes, strict=True)]
+
+
 class PartitionFold(Generic[Message]):
     """The state of one partition's fold, starting at the first message of a chunk."""
 
     def __init__(
         self, stream_fold: StreamFold[Message], topic: str, partition: int, rule: ChunkRule, bounds: Bounds
     ) -> None:
-        self._stream_fold = stream_fold
+        self.stream_fold = stream_fold
         self._topic = topic
         self._partition = partition
         self._rule = rule
         self._bounds = bounds
+        self.stored = StoredChunks()
+        """What is stored of the log that is to be read; set it before the first run."""
         self._first: Record | None = None
         self._tally: _Tally | None = None
         self._rejected: list[Rejection] = []
@@ -89,9 +113,13 @@ class PartitionFold(Generic[Message]):
         Long runs are also divided, into about RUN_BYTES, so that their numbers stay in the CPU caches.
         """
         first, start, run_bytes = self._first, 0, 0
+        starts, through = self.stored
         begins = False
         for index, record in enumerate(records):
-            new = self._rule.begins(first, record)
+            if first is not None and record.offset <= through:
+                new = record.offset in starts
+            else:
+                new = self._rule.begins(first, record)
             if (new or run_bytes > RUN_BYTES) and index > start:
                 yield begins, records[start:index]
                 start, run_bytes, begins = index, 0, False
@@ -102,17 +130,17 @@ class PartitionFold(Generic[Message]):
             yield begins, records[start:]
 
     def open(self, first: Record) -> None:
-        """Open the chunk that starts with `first`. The rows of the previous chunk must be taken and stored."""
+        """Open the chunk that starts with `first`. The previous chunk's rows must be taken as `closing`, and stored."""
         self._first = Record(first.offset, first.append_ms, None)
         self._tally = _Tally(first)
-        self._stream_fold.open(first)
+        self.stream_fold.open(first)
 
     def decode(self, records: Iterable[Record]) -> list[tuple[Record, Message]]:
         """Return the usable messages; the others become rejections, for `take_rejected`."""
         decoded = []
         for record in records:
             try:
-                message = self._stream_fold.decode(record.value)
+                message = self.stream_fold.decode(record.value)
                 self._check_time(record, message)
             except InvalidMessageError as error:
                 self._reject(record, error)
@@ -125,17 +153,17 @@ class PartitionFold(Generic[Message]):
 
         Call it until it returns none: restored boots may refer to others.
         """
-        return self._stream_fold.unknown([message for _, message in decoded])
+        return self.stream_fold.unknown([message for _, message in decoded])
 
     def restore(self, boots: Iterable[Boot]) -> None:
         """Add boots with their state from earlier chunks, or as new."""
         for boot in boots:
-            self._stream_fold.restore(boot)
+            self.stream_fold.restore(boot)
 
     def is_usable(self, record: Record) -> bool:
         """Whether a message, of any chunk, is usable. Counts nothing."""
         try:
-            self._check_time(record, self._stream_fold.decode(record.value))
+            self._check_time(record, self.stream_fold.decode(record.value))
         except InvalidMessageError:
             return False
         return True
@@ -143,25 +171,36 @@ class PartitionFold(Generic[Message]):
     def fold(
         self, records: Sequence[Record], decoded: Sequence[tuple[Record, Message]]
     ) -> tuple[int, set[int]]:
-        """Fold a run of the open chunk with its decoded messages; returns the number of events, and the offsets of
-        rejected messages."""
+        """Fold a run of the open chunk with its decoded messages: `fold_together` for one partition."""
+        [counted] = fold_together([Decoded(self, records, decoded)])
+        return counted
+
+    def count(self, run: Decoded[Message], outcome: FoldOutcome) -> tuple[int, set[int]]:
+        """Count a folded run; returns the number of events, and the offsets of rejected messages."""
         tally = self._open().tally
-        outcome = self._stream_fold.fold(decoded)
-        by_offset = {record.offset: record for record, _ in decoded} if outcome.refused else {}
+        by_offset = {record.offset: record for record, _ in run.messages} if outcome.refused else {}
         for offset, error in outcome.refused.items():
             self._reject(by_offset[offset], error)
-        tally.messages += len(records)
+        tally.messages += len(run.records)
         tally.events += outcome.events
         tally.duplicates += outcome.duplicates
-        tally.last = records[-1]
-        usable = {record.offset for record, _ in decoded} - outcome.refused.keys()
-        return outcome.events, {record.offset for record in records} - usable
+        tally.last = run.records[-1]
+        if len(run.messages) == len(run.records):
+            return outcome.events, set(outcome.refused)
+        usable = {record.offset for record, _ in run.messages} - outcome.refused.keys()
+        return outcome.events, {record.offset for record in run.records} - usable
 
-    def take_rows(self) -> list[Row]:
-        """Return the absolute rows that changed since the last call."""
+    def take_rows(self, *, closing: bool = False) -> Rows:
+        """Return the absolute rows that changed since the last call; before another chunk opens, as `closing`.
+
+        Only then do they contain the state of the chunk's boots from which another reader may continue. The chunk's own
+        row is among the first ones, and then only every CHUNK_ROW_MS.
+        """
         chunk, tally = self._open()
-        rows = self._stream_fold.take_rows(chunk)
-        rows.append(self._chunk_row(chunk, tally))
+        rows = list(self.stream_fold.take_rows(chunk, closing=closing))
+        if closing or tally.stored_ms is None or tally.last.append_ms >= tally.stored_ms + CHUNK_ROW_MS:
+            tally.stored_ms = tally.last.append_ms
+            rows.append(self._chunk_row(chunk, tally))
         return rows
 
     def rejected_row(self, rejection: Rejection) -> Row:
@@ -186,10 +225,10 @@ class PartitionFold(Generic[Message]):
     def _open(self) -> _Opened:
         if self._first is None or self._tally is None:
             raise RuntimeError("no chunk is open")
-        return _Opened(Chunk(self._stream_fold.stream, self._partition, self._first), self._tally)
+        return _Opened(Chunk(self.stream_fold.stream, self._partition, self._first), self._tally)
 
     def _check_time(self, record: Record, message: Message) -> None:
-        start_us, end_us = self._stream_fold.span_us(message)
+        start_us, end_us = self.stream_fold.span_us(message)
         append_us = record.append_ms * 1000
         if end_us > append_us + self._bounds.early_us:
             raise InvalidMessageError(

@@ -1,8 +1,12 @@
-"""The fold of request batches: merges columns into windows and boots, all batches of a run at once."""
+"""The fold of request batches: merges columns into windows and boots, the batches of all partitions at once.
+
+A message is small and an operation on an array has a fixed cost, so the more batches share the arrays, the better.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +23,7 @@ from endpoint_analytics.pipeline.core.boots import Boot
 from endpoint_analytics.pipeline.core.copies import since
 from endpoint_analytics.pipeline.core.levels import Levels, levels_of
 from endpoint_analytics.pipeline.core.sketch import buckets_of
-from endpoint_analytics.pipeline.core.sparse import CODES, SparseCounts, count_pairs
+from endpoint_analytics.pipeline.core.sparse import CODES, count_pairs
 from endpoint_analytics.pipeline.core.windows import NONE_YET, Windows
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.limits import MAX_SUM_US
@@ -27,28 +31,36 @@ from endpoint_analytics.schemas.requests import RequestBatch
 
 _Ints = NDArray[np.int64]
 _PHASES = ("arrived", "informational", "responded", "aborted_pending", "finished", "aborted_streaming")
+_GROUP_SHIFT = 40
+_NUMBER_MASK = (1 << _GROUP_SHIFT) - 1
 Accepted = tuple[Boot, RequestBatch, int]
 """A batch to be counted: its boot, the batch, its offset in the Kafka log."""
 
 
-def fold_requests(
-    windows: Windows, accepted: Sequence[Accepted]
-) -> tuple[int, dict[int, InvalidMessageError]]:
-    """Fold the batches into the windows and the boots' cumulative counts.
+class Folded(NamedTuple):
+    """The number of events counted, and the errors of invalid batches, by offset: those change nothing."""
 
-    Returns the number of events counted, and the errors of invalid batches, by offset: those change nothing.
-    """
-    events, refused = 0, dict[int, InvalidMessageError]()
+    events: int
+    refused: dict[int, InvalidMessageError]
+
+
+def fold_requests(groups: Sequence[tuple[Windows, Sequence[Accepted]]]) -> list[Folded]:
+    """Fold the batches of each group, a partition's, into its windows and its boots' cumulative counts."""
+    refused = [dict[int, InvalidMessageError]() for _ in groups]
+    accepted = [(number, *each) for number, (_, batches) in enumerate(groups) for each in batches]
     while accepted:
-        columns = _Columns([batch for _, batch, _ in accepted])
+        columns = _Columns([batch for _, _, batch, _ in accepted])
         found = columns.faults()
         if not found:
-            columns.add_to(windows, accepted)
-            events = columns.events
-            break
-        refused.update({accepted[index][2]: error for index, error in found.items()})
-        accepted = [item for index, item in enumerate(accepted) if index not in found]
-    return events, refused
+            group = np.fromiter((each[0] for each in accepted), np.int64, len(accepted))
+            columns.add_to([windows for windows, _ in groups], group, [each[1:] for each in accepted])
+            events = columns.events_of(group, len(groups))
+            return [Folded(*each) for each in zip(events, refused, strict=True)]
+        for index, error in found.items():
+            number, _, _, offset = accepted[index]
+            refused[number][offset] = error
+        accepted = [each for index, each in enumerate(accepted) if index not in found]
+    return [Folded(0, each) for each in refused]
 
 
 class _Columns:
@@ -65,10 +77,11 @@ class _Columns:
         self.aborted_streaming = column([b.aborted_streaming.at_us for b in batches])
         self.levels: Levels | None = None
 
-    @property
-    def events(self) -> int:
-        """Return the number of rows of all phases of all batches."""
-        return sum(len(getattr(self, name).batch) for name in _PHASES)
+    def events_of(self, group: _Ints, groups: int) -> list[int]:
+        """Return the number of rows of all phases of each group's batches."""
+        batch = np.concatenate([getattr(self, name).batch for name in _PHASES])
+        counts: list[int] = np.bincount(group[batch], minlength=groups).tolist()
+        return counts
 
     def faults(self) -> dict[int, InvalidMessageError]:
         """Return the batches with offsets past their end, or else those with negative levels."""
@@ -106,71 +119,87 @@ class _Columns:
             )
         return faults
 
-    def add_to(self, windows: Windows, accepted: Sequence[Accepted]) -> None:
-        """Merge the batches, which have no faults, into windows and boots."""
+    def add_to(self, windows: Sequence[Windows], group: _Ints, accepted: Sequence[Accepted]) -> None:
+        """Merge the batches, which have no faults, into the windows of each batch's group, and into boots."""
         intervals, levels = self.intervals, self.levels
         if levels is None:
             raise RuntimeError("call faults() first")
-        slot_batch = intervals.slot_batch.tolist()
-        slot_rows = np.fromiter(
+        slot_batch = intervals.slot_batch
+        slot_group = group[slot_batch]
+        numbers = np.fromiter(
             (
-                windows.number(accepted[index][0].key, window)
-                for index, window in zip(slot_batch, intervals.slot_window.tolist(), strict=True)
+                windows[number].number(accepted[index][0].key, window)
+                for number, index, window in zip(
+                    slot_group.tolist(), slot_batch.tolist(), intervals.slot_window.tolist(), strict=True
+                )
             ),
             np.int64,
             len(slot_batch),
         )
-        rows, group_of_slot = np.unique(slot_rows, return_inverse=True)
-        groups = len(rows)
+        # The rows that change, those of a group together.
+        places, row_of_slot = np.unique(slot_group << _GROUP_SHIFT | numbers, return_inverse=True)
+        rows = len(places)
 
-        def group_of(phase: Column) -> _Ints:
-            found: _Ints = group_of_slot[intervals.slots_of(phase.batch, phase.at_us)]
+        def row_of(phase: Column) -> _Ints:
+            found: _Ints = row_of_slot[intervals.slots_of(phase.batch, phase.at_us)]
             return found
 
-        finished, responded = group_of(self.finished), group_of(self.responded)
+        finished, responded = row_of(self.finished), row_of(self.responded)
         durations = values((b.finished.duration_us for b in self.batches), len(finished))
         waits = values((b.responded.wait_us for b in self.batches), len(responded))
         statuses = values((b.responded.status for b in self.batches), len(responded))
         interim = values((b.informational.status for b in self.batches), len(self.informational.batch))
 
-        per_slot = _Grouped(group_of_slot, groups)
+        per_slot = _Grouped(row_of_slot, rows)
         offsets = np.fromiter((offset for _, _, offset in accepted), np.int64, len(accepted))
         oldest = np.fromiter((b.oldest_pending_us for b in self.batches), np.int64, len(accepted))
         # A batch reports its oldest pending request at its end, so it belongs to the last slot.
         last_slot = np.append(intervals.slot_base[1:], len(slot_batch)) - 1
         slot_oldest = np.zeros(len(slot_batch), dtype=np.int64)
         slot_oldest[last_slot] = oldest
-        window_start = intervals.slot_window * WINDOW_US - intervals.start_us[intervals.slot_batch]
+        window_start = intervals.slot_window * WINDOW_US - intervals.start_us[slot_batch]
         covered_to = intervals.slot_to_us - window_start
         newest = per_slot.newest(covered_to)
         merged = {
-            "arrived": np.bincount(group_of(self.arrived), minlength=groups),
-            "finished": np.bincount(finished, minlength=groups),
-            "aborted_pending": np.bincount(group_of(self.aborted_pending), minlength=groups),
-            "aborted_streaming": np.bincount(group_of(self.aborted_streaming), minlength=groups),
+            "arrived": np.bincount(row_of(self.arrived), minlength=rows),
+            "finished": np.bincount(finished, minlength=rows),
+            "aborted_pending": np.bincount(row_of(self.aborted_pending), minlength=rows),
+            "aborted_streaming": np.bincount(row_of(self.aborted_streaming), minlength=rows),
             "pending_request_us": per_slot.sum(levels.pending_us),
             "streaming_request_us": per_slot.sum(levels.streaming_us),
             "pending_max": per_slot.greatest(levels.pending_max),
             "streaming_max": per_slot.greatest(levels.streaming_max),
             "active_max": per_slot.greatest(levels.active_max),
             "oldest_pending_us": per_slot.greatest(slot_oldest),
-            "version": per_slot.greatest(offsets[intervals.slot_batch]),
+            "version": per_slot.greatest(offsets[slot_batch]),
             "covered_from_us": per_slot.least(intervals.slot_from_us - window_start),
             "covered_to_us": covered_to[newest],
             "pending_last": levels.pending_last[newest],
             "streaming_last": levels.streaming_last[newest],
         }
-        for name, group, measured in (("latency", finished, durations), ("ttfb", responded, waits)):
-            per_request = _Grouped(group, groups)
-            merged[f"{name}_count"] = np.bincount(group, minlength=groups)
+        for name, row, measured in (("latency", finished, durations), ("ttfb", responded, waits)):
+            per_request = _Grouped(row, rows)
+            merged[f"{name}_count"] = np.bincount(row, minlength=rows)
             merged[f"{name}_sum_us"] = per_request.sum(measured)
             merged[f"{name}_min_us"] = per_request.least(measured)
             merged[f"{name}_max_us"] = per_request.greatest(measured)
-        windows.merge(rows, merged)
-        _add_pairs(windows.latency, rows, finished, buckets_of(durations))
-        _add_pairs(windows.ttfb, rows, responded, buckets_of(waits))
-        _add_pairs(windows.status, rows, responded, statuses)
-        _add_pairs(windows.status, rows, group_of(self.informational), interim)
+        pairs = {
+            "latency": count_pairs(finished, buckets_of(durations)),
+            "ttfb": count_pairs(responded, buckets_of(waits)),
+            "status": count_pairs(
+                np.concatenate([responded, row_of(self.informational)]), np.concatenate([statuses, interim])
+            ),
+        }
+        changed, starts = np.unique(places >> _GROUP_SHIFT, return_index=True)
+        for number, start, end in zip(changed.tolist(), starts, np.append(starts[1:], rows), strict=True):
+            own = places[start:end] & _NUMBER_MASK
+            windows[number].merge(own, {name: values[start:end] for name, values in merged.items()})
+            for name, (keys, counts) in pairs.items():
+                first, last = np.searchsorted(keys, (start * CODES, end * CODES))
+                found = keys[first:last]
+                windows[number].sparse[name].add(
+                    own[found // CODES - start] * CODES + found % CODES, counts[first:last]
+                )
         self._add_to_boots(accepted, durations, waits, statuses, interim)
 
     def _add_to_boots(
@@ -204,11 +233,6 @@ class _Columns:
         for key, times in zip(keys.tolist(), counts.tolist(), strict=True):
             status = accepted[key // CODES][0].status
             status[key % CODES] = status.get(key % CODES, 0) + times
-
-
-def _add_pairs(sparse: SparseCounts, rows: _Ints, group: _Ints, codes: _Ints) -> None:
-    keys, counts = count_pairs(group, codes)
-    sparse.add(rows[keys // CODES] * CODES + keys % CODES, counts)
 
 
 class _Grouped:

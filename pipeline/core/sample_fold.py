@@ -10,9 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from endpoint_analytics.pipeline.core.batches import WINDOW_US
 from endpoint_analytics.pipeline.core.boots import BootKey
-from endpoint_analytics.pipeline.core.rows import Chunk, Row, identity, seconds6, window_start_s
+from endpoint_analytics.pipeline.core.row_block import Column, RowBlock, Times
+from endpoint_analytics.pipeline.core.rows import Chunk, identity, origin, window_starts
 from endpoint_analytics.schemas.engine import EngineBatch
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.hardware import HardwareBatch
@@ -29,13 +33,13 @@ class WindowSeries(NamedTuple):
     device: str
     metric: str
     readings: Sequence[float | None]
-    about: Mapping[str, object]
+    about: Mapping[str, str]
 
 
 def series_of(batch: HardwareBatch | EngineBatch) -> Iterator[WindowSeries]:
     """Return the columns of a batch."""
     if isinstance(batch, EngineBatch):
-        about: Mapping[str, object] = {"engine": batch.engine}
+        about: Mapping[str, str] = {"engine": batch.engine}
         yield from _columns("", batch.readings, about)
         return
     yield from _columns("", batch.replica, {"device_uuid": "", "device_name": ""})
@@ -44,7 +48,7 @@ def series_of(batch: HardwareBatch | EngineBatch) -> Iterator[WindowSeries]:
 
 
 def _columns(
-    device: str, readings: Mapping[str, Sequence[float | None]], about: Mapping[str, object]
+    device: str, readings: Mapping[str, Sequence[float | None]], about: Mapping[str, str]
 ) -> Iterable[WindowSeries]:
     return (WindowSeries(device, metric, column, about) for metric, column in readings.items())
 
@@ -53,7 +57,7 @@ def _columns(
 class Samples:
     """The samples of one device and metric in one window, in thousandths of the metric's unit."""
 
-    about: Mapping[str, object]
+    about: Mapping[str, str]
     version: int = 0
     samples: int = 0
     sum: int = 0
@@ -119,27 +123,31 @@ class SampleWindows:
             )
         known |= series
 
-    def take_rows(self, chunk: Chunk) -> list[Row]:
+    def take_block(self, chunk: Chunk) -> RowBlock | None:
         """Return the table's rows that changed since the last call."""
-        rows = [Row(self._table, _values(chunk, key, samples)) for key, samples in self._dirty.items()]
+        if not self._dirty:
+            return None
+        keys, changed = list(self._dirty), list(self._dirty.values())
         self._dirty.clear()
-        return rows
+        count = len(keys)
+        columns: dict[str, Column] = {
+            **identity([boot for boot, _, _, _ in keys]),
+            "device": [device for _, device, _, _ in keys],
+            "metric": [metric for _, _, metric, _ in keys],
+            "window_start": window_starts([window for _, _, _, window in keys]),
+            **origin(chunk, count),
+            "version": np.fromiter((each.version for each in changed), np.uint64, count),
+            "samples": np.fromiter((each.samples for each in changed), np.uint64, count),
+            "sum": _readings([each.sum for each in changed]),
+            "min": _readings([each.min for each in changed]),
+            "max": _readings([each.max for each in changed]),
+            "last": _readings([each.last for each in changed]),
+            "last_at": Times(np.fromiter((each.last_us for each in changed), np.int64, count), 6),
+        }
+        for name in changed[0].about:
+            columns[name] = [each.about[name] for each in changed]
+        return RowBlock(self._table, count, columns)
 
 
-def _values(chunk: Chunk, key: _Key, samples: Samples) -> dict[str, object]:
-    boot, device, metric, window = key
-    return identity(boot) | {
-        "device": device,
-        **samples.about,
-        "metric": metric,
-        "window_start": window_start_s(window),
-        "partition": chunk.partition,
-        "chunk": chunk.first.offset,
-        "version": samples.version,
-        "samples": samples.samples,
-        "sum": samples.sum / _THOUSANDTHS,
-        "min": samples.min / _THOUSANDTHS,
-        "max": samples.max / _THOUSANDTHS,
-        "last": samples.last / _THOUSANDTHS,
-        "last_at": seconds6(samples.last_us),
-    }
+def _readings(thousandths: list[int]) -> NDArray[np.float64]:
+    return np.array([each / _THOUSANDTHS for each in thousandths], np.float64)

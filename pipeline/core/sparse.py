@@ -41,12 +41,15 @@ class SparseCounts:
             if len(self._pending) >= 64:
                 self._merge()
 
-    def row(self, row: int) -> tuple[_Ints, _Ints]:
-        """Return the codes of a row in ascending order, and their counts."""
+    def of(self, rows: _Ints) -> tuple[_Ints, _Ints, _Ints]:
+        """Return how many codes each row has, the codes of all rows (in ascending order within each), their counts."""
         if self._pending:
             self._merge()
-        start, end = np.searchsorted(self._keys, (row * CODES, (row + 1) * CODES))
-        return self._keys[start:end] - row * CODES, self._counts[start:end]
+        starts = np.searchsorted(self._keys, rows * CODES)
+        lengths = np.searchsorted(self._keys, (rows + 1) * CODES) - starts
+        before = np.cumsum(lengths) - lengths
+        places = np.arange(int(lengths.sum())) + np.repeat(starts - before, lengths)
+        return lengths, self._keys[places] % CODES, self._counts[places]
 
     def _merge(self) -> None:
         keys = np.concatenate([self._keys, *(keys for keys, _ in self._pending)])

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 from endpoint_analytics.pipeline.core.boots import Boot, BootKey, Boots
 from endpoint_analytics.pipeline.core.chunks import Record
 from endpoint_analytics.pipeline.core.copies import MAX_COPIES, copy_keys, process_of
 from endpoint_analytics.pipeline.core.overflow import OverflowRule
 from endpoint_analytics.pipeline.core.requests_fold import Accepted, fold_requests
-from endpoint_analytics.pipeline.core.rows import Chunk, Row, boot_row, seconds6, window_rows
+from endpoint_analytics.pipeline.core.row_block import RowBlock
+from endpoint_analytics.pipeline.core.rows import Chunk, Row, Rows, boot_block, seconds6, window_block
 from endpoint_analytics.pipeline.core.sample_fold import SampleWindows
 from endpoint_analytics.pipeline.core.windows import Windows
 from endpoint_analytics.schemas.codec import decode_engine, decode_hardware, decode_replicas, decode_requests
@@ -26,6 +27,9 @@ from endpoint_analytics.schemas.requests import RequestBatch
 from endpoint_analytics.schemas.samples import SampleBatch
 
 Message = TypeVar("Message")
+
+Run = Sequence[tuple[Record, Message]]
+"""Messages of one partition, in order, each with its record."""
 
 QUIET_MS = 15 * 60 * 1000
 """A boot without messages for this long (in append time) is forgotten until it sends again."""
@@ -60,11 +64,12 @@ class StreamFold(Protocol[Message]):
     def open(self, first: Record) -> None:
         """Open a chunk."""
 
-    def fold(self, run: Sequence[tuple[Record, Message]]) -> FoldOutcome:
-        """Fold messages of the open chunk, in order."""
+    @classmethod
+    def fold_together(cls, runs: Sequence[tuple[Self, Run[Message]]]) -> list[FoldOutcome]:
+        """Fold messages of the open chunks of several partitions, in the order of each."""
 
-    def take_rows(self, chunk: Chunk) -> list[Row]:
-        """Return the rows that changed since the last call."""
+    def take_rows(self, chunk: Chunk, *, closing: bool) -> Rows:
+        """Return the rows that changed since the last call; if the chunk is closing, with its boots' states."""
 
 
 Batch = TypeVar("Batch", RequestBatch, HardwareBatch, EngineBatch)
@@ -93,9 +98,7 @@ class _BootFold(Generic[Batch]):
     def restore(self, boot: Boot) -> None:
         self._boots.restore(boot)
 
-    def _new(
-        self, run: Sequence[tuple[Record, Batch]], outcome: FoldOutcome
-    ) -> list[tuple[Boot, Batch, Record]]:
+    def accept(self, run: Run[Batch], outcome: FoldOutcome) -> list[tuple[Boot, Batch, Record]]:
         """Return the messages whose seq was not counted before; count the others."""
         new = []
         for record, message in run:
@@ -123,18 +126,22 @@ class _BootFold(Generic[Batch]):
         self._overflow = OverflowRule()
         self._boots.forget_before(first.append_ms - QUIET_MS)
 
-    def _boot_rows(self, chunk: Chunk) -> list[Row]:
-        return [boot_row(chunk, boot) for boot in self._boots.take_dirty()]
+    def _rows(self, chunk: Chunk, windows: RowBlock | None, *, closing: bool) -> Rows:
+        """Return the windows, and the boots: ClickHouse copies to `boots` what `boot_states` gets."""
+        table = "boot_states" if closing else "boots"
+        boots = self._boots.take_unclosed() if closing else self._boots.take_dirty()
+        found = [windows, boot_block(table, chunk, boots) if boots else None]
+        return [block for block in found if block is not None]
 
 
 class RequestsFold(_BootFold[RequestBatch]):
-    """Request batches to `request_windows` and `boot_states`."""
+    """Request batches to `request_windows`, `boots` and `boot_states`."""
 
     stream = "requests"
 
     def __init__(self) -> None:
         super().__init__()
-        self._windows = Windows()
+        self.windows = Windows()
 
     def decode(self, value: bytes | None) -> RequestBatch:
         """Decode a request batch."""
@@ -142,57 +149,68 @@ class RequestsFold(_BootFold[RequestBatch]):
 
     def open(self, first: Record) -> None:
         """Open a chunk: its windows are empty."""
-        self._windows = Windows()
+        self.windows = Windows()
         self._open_boots(first)
 
-    def fold(self, run: Sequence[tuple[Record, RequestBatch]]) -> FoldOutcome:
-        """Fold all batches of the run at once."""
-        outcome = FoldOutcome()
-        accepted: list[Accepted] = [
-            (boot, batch, record.offset) for boot, batch, record in self._new(run, outcome)
+    @classmethod
+    def fold_together(cls, runs: Sequence[tuple[Self, Run[RequestBatch]]]) -> list[FoldOutcome]:
+        """Fold all batches at once."""
+        outcomes = [FoldOutcome() for _ in runs]
+        groups: list[tuple[Windows, list[Accepted]]] = [
+            (
+                fold.windows,
+                [(boot, batch, record.offset) for boot, batch, record in fold.accept(run, outcome)],
+            )
+            for (fold, run), outcome in zip(runs, outcomes, strict=True)
         ]
-        outcome.events, refused = fold_requests(self._windows, accepted)
-        outcome.refused |= refused
-        return outcome
+        for outcome, folded in zip(outcomes, fold_requests(groups), strict=True):
+            outcome.events = folded.events
+            outcome.refused |= folded.refused
+        return outcomes
 
-    def take_rows(self, chunk: Chunk) -> list[Row]:
+    def take_rows(self, chunk: Chunk, *, closing: bool) -> Rows:
         """Return changed windows and boots."""
-        return window_rows(chunk, self._windows) + self._boot_rows(chunk)
+        return self._rows(chunk, window_block(chunk, self.windows), closing=closing)
 
 
 class _SampleFold(_BootFold[Sampled]):
-    """What the two streams of samples share: batches to rows of `table` and `boot_states`."""
+    """What the two streams of samples share: batches to rows of `table`, `boots` and `boot_states`."""
 
     table: str
 
     def __init__(self) -> None:
         super().__init__()
-        self._windows = SampleWindows(self.table)
+        self.windows = SampleWindows(self.table)
 
     def open(self, first: Record) -> None:
         """Open a chunk: its windows are empty."""
-        self._windows = SampleWindows(self.table)
+        self.windows = SampleWindows(self.table)
         self._open_boots(first)
 
-    def fold(self, run: Sequence[tuple[Record, Sampled]]) -> FoldOutcome:
-        """Fold the batches one by one: a replica sends one per second."""
+    @classmethod
+    def fold_together(cls, runs: Sequence[tuple[Self, Run[Sampled]]]) -> list[FoldOutcome]:
+        """Fold each partition's batches by themselves."""
+        return [fold.fold(run) for fold, run in runs]
+
+    def fold(self, run: Run[Sampled]) -> FoldOutcome:
+        """Fold the batches one by one."""
         outcome = FoldOutcome()
-        for boot, batch, record in self._new(run, outcome):
+        for boot, batch, record in self.accept(run, outcome):
             try:
-                outcome.events += self._windows.fold(boot.key, batch, record.offset)
+                outcome.events += self.windows.fold(boot.key, batch, record.offset)
             except InvalidMessageError as error:
                 outcome.refused[record.offset] = error
             else:
                 boot.saw(batch.seq, batch.start_us, batch.end_us)
         return outcome
 
-    def take_rows(self, chunk: Chunk) -> list[Row]:
+    def take_rows(self, chunk: Chunk, *, closing: bool) -> Rows:
         """Return changed windows and boots."""
-        return self._windows.take_rows(chunk) + self._boot_rows(chunk)
+        return self._rows(chunk, self.windows.take_block(chunk), closing=closing)
 
 
 class HardwareFold(_SampleFold[HardwareBatch]):
-    """Hardware batches to `hardware_windows` and `boot_states`."""
+    """Hardware batches to `hardware_windows`, `boots` and `boot_states`."""
 
     stream = "hardware"
     table = "hardware_windows"
@@ -203,7 +221,7 @@ class HardwareFold(_SampleFold[HardwareBatch]):
 
 
 class EngineFold(_SampleFold[EngineBatch]):
-    """Engine batches to `engine_windows` and `boot_states`."""
+    """Engine batches to `engine_windows`, `boots` and `boot_states`."""
 
     stream = "engine"
     table = "engine_windows"
@@ -239,12 +257,17 @@ class ReplicasFold:
     def open(self, first: Record) -> None:
         """Open a chunk: no state is kept between messages."""
 
-    def fold(self, run: Sequence[tuple[Record, ReplicaMessage]]) -> FoldOutcome:
+    @classmethod
+    def fold_together(cls, runs: Sequence[tuple[Self, Run[ReplicaMessage]]]) -> list[FoldOutcome]:
+        """Fold each partition's messages by themselves."""
+        return [fold.fold(run) for fold, run in runs]
+
+    def fold(self, run: Run[ReplicaMessage]) -> FoldOutcome:
         """Keep the messages until their rows are taken."""
         self._rows.extend(run)
         return FoldOutcome(events=len(run))
 
-    def take_rows(self, chunk: Chunk) -> list[Row]:
+    def take_rows(self, chunk: Chunk, *, closing: bool) -> Rows:  # noqa: ARG002 - the Protocol's
         """Return one row per message."""
         rows = [_replica_row(chunk, record, message) for record, message in self._rows]
         self._rows.clear()

@@ -38,6 +38,7 @@ GREATEST = (
 )
 LEAST = ("covered_from_us", "latency_min_us", "ttfb_min_us")
 NEWEST = ("covered_to_us", "pending_last", "streaming_last")  # together, at the greatest covered_to_us
+SPARSE = ("status", "latency", "ttfb")
 NONE_YET = np.iinfo(np.int64).max
 """The value of a LEAST column before the first one is merged."""
 
@@ -49,10 +50,8 @@ class Windows:
         self._numbers: dict[tuple[BootKey, int], int] = {}
         self.keys: list[tuple[BootKey, int]] = []
         self._columns = {name: np.empty(0, dtype=np.int64) for name in ADDED + GREATEST + LEAST + NEWEST}
-        self.status = SparseCounts()
-        self.latency = SparseCounts()
-        self.ttfb = SparseCounts()
-        self._dirty: set[int] = set()
+        self.sparse = {name: SparseCounts() for name in SPARSE}
+        self._dirty: list[_Ints] = []
 
     def number(self, boot: BootKey, window: int) -> int:
         """Return the row's number, assigning a new one if needed."""
@@ -79,21 +78,22 @@ class Windows:
         newer = values["covered_to_us"] >= columns["covered_to_us"][rows]
         for name in NEWEST:
             columns[name][rows[newer]] = values[name][newer]
-        self._dirty.update(rows.tolist())
+        self._dirty.append(rows)
 
-    def take_dirty(self) -> list[int]:
+    def take_dirty(self) -> _Ints:
         """Return the numbers of the rows that changed since the last call, ascending."""
-        dirty = sorted(self._dirty)
+        if not self._dirty:
+            return np.empty(0, dtype=np.int64)
+        dirty = np.unique(np.concatenate(self._dirty))
         self._dirty.clear()
         return dirty
 
-    def values(self, rows: list[int]) -> dict[str, list[int]]:
+    def values(self, rows: _Ints) -> dict[str, _Ints]:
         """Return each column's values at `rows`; a LEAST column without a value gives 0."""
-
         found = {name: column[rows] for name, column in self._columns.items()}
         for name in LEAST:
             found[name][found[name] == NONE_YET] = 0
-        return {name: column.tolist() for name, column in found.items()}
+        return found
 
     def _grow(self) -> None:
         have, need = len(self._columns["version"]), len(self.keys)

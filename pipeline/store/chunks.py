@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
-from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
+from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record, StoredChunks
 
 _READ = """
 SELECT chunk, any(toUnixTimestamp(chunk_time)), max(version) AS through FROM chunks
@@ -16,9 +16,20 @@ ORDER BY through >= {offset:UInt64} DESC, chunk DESC
 LIMIT 2
 """
 
+_STORED = """
+SELECT chunk, max(version) FROM chunks
+WHERE stream = {stream:String} AND partition = {partition:UInt32} AND chunk >= {offset:UInt64}
+GROUP BY chunk
+"""
+
+_THROUGH = """
+SELECT max(version) FROM boots
+WHERE stream = {stream:String} AND partition = {partition:UInt32} AND chunk = {chunk:UInt64}
+"""
+
 
 class StoredChunk(NamedTuple):
-    """A chunk by its first offset, and how far it is stored."""
+    """A chunk by its first offset, and up to which offset it is stored, as far as its own row says."""
 
     chunk: int
     through: int
@@ -44,3 +55,19 @@ async def read_chunk_of(
     newest = max((found.chunk for found, _ in chunks), default=None)
     # A chunk ends where the next begins, so only the newest may continue past what is stored of it.
     return next((found for found in holding if found.through >= record.offset or found.chunk == newest), None)
+
+
+async def read_through(client: AsyncClient, stream: str, partition: int, chunk: StoredChunk) -> int:
+    """Return up to which offset the newest chunk is stored: its own row is written less often than its boots."""
+    parameters = {"stream": stream, "partition": partition, "chunk": chunk.chunk}
+    [[newest]] = (await client.query(_THROUGH, parameters=parameters)).result_rows
+    return max(chunk.through, int(newest))
+
+
+async def read_chunks_from(client: AsyncClient, stream: str, partition: int, offset: int) -> StoredChunks:
+    """Return the stored chunks from the one at `offset` on: usually one or two, but many before a replay."""
+    parameters = {"stream": stream, "partition": partition, "offset": offset}
+    rows = (await client.query(_STORED, parameters=parameters)).result_rows
+    return StoredChunks(
+        frozenset(int(chunk) for chunk, _ in rows), max((int(through) for _, through in rows), default=-1)
+    )

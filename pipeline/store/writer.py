@@ -8,16 +8,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import NamedTuple, TypeVar
 
 import orjson
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from endpoint_analytics.pipeline.core.rows import Row
+from endpoint_analytics.pipeline.core.row_block import RowBlock, concatenate
+from endpoint_analytics.pipeline.core.rows import Row, Rows
 from endpoint_analytics.pipeline.store.connect import connect_async
 from endpoint_analytics.pipeline.store.errors import StoreError, store_error
+from endpoint_analytics.pipeline.store.native_format import encode_block
 from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
 
 Value = TypeVar("Value")
@@ -38,13 +40,25 @@ _SETTINGS = {
 _CLUSTER_SETTINGS = {"insert_quorum": "auto"}
 
 
-def encode_rows(rows: Iterable[Row]) -> dict[str, bytes]:
-    """Return the rows of each table as lines of JSON (ClickHouse's JSONEachRow)."""
+class Insert(NamedTuple):
+    """The rows of one INSERT, encoded."""
+
+    table: str
+    format: str
+    data: bytes
+
+
+def encode_rows(rows: Iterable[Row | RowBlock]) -> list[Insert]:
+    """Return one insert for each table: of blocks in the Native format, of single rows as lines of JSON."""
+    blocks: dict[str, list[RowBlock]] = {}
     lines: dict[str, list[bytes]] = {}
     for row in rows:
-        encoded = orjson.dumps(row.values, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
-        lines.setdefault(row.table, []).append(encoded)
-    return {table: b"".join(parts) for table, parts in lines.items()}
+        if isinstance(row, RowBlock):
+            blocks.setdefault(row.table, []).append(row)
+        else:
+            lines.setdefault(row.table, []).append(orjson.dumps(row.values, option=orjson.OPT_APPEND_NEWLINE))
+    inserts = [Insert(name, "Native", encode_block(concatenate(each))) for name, each in blocks.items()]
+    return inserts + [Insert(name, "JSONEachRow", b"".join(each)) for name, each in lines.items()]
 
 
 class RowWriter:
@@ -70,32 +84,31 @@ class RowWriter:
         """Return why the latest attempt failed for some rows; empty if it succeeded for all."""
         return next(iter(self._failing.values()), "")
 
-    async def write(self, rows: Iterable[Row]) -> None:
+    async def write(self, rows: Rows) -> None:
         """Store the rows; returns once all of them are stored.
 
         Retries with increasing delays for as long as it takes. Meanwhile the caller holds these rows and reads no more,
         so that memory stays bounded and nothing is lost.
         """
-        rows = list(rows)
         # Everything that `chunks` claims must be stored, so its rows come last.
         await self._write(encode_rows(row for row in rows if row.table != "chunks"))
         await self._write(encode_rows(row for row in rows if row.table == "chunks"))
-        self.rows += len(rows)
+        self.rows += sum(row.count if isinstance(row, RowBlock) else 1 for row in rows)
 
-    async def _write(self, blocks: dict[str, bytes]) -> None:
+    async def _write(self, inserts: Sequence[Insert]) -> None:
         wait_s = FIRST_WAIT_S
-        while blocks:
-            results = await asyncio.gather(
-                *(self._insert(table, block) for table, block in blocks.items()), return_exceptions=True
-            )
-            failed = {table: error for table, error in zip(blocks, results, strict=True) if error is not None}
-            for error in failed.values():
+        while inserts:
+            results = await asyncio.gather(*map(self._insert, inserts), return_exceptions=True)
+            failed = [
+                (insert, error) for insert, error in zip(inserts, results, strict=True) if error is not None
+            ]
+            for _, error in failed:
                 if not isinstance(error, StoreError):
                     raise error
-            for table in blocks:
-                self._failing.pop(table, None)
-            self._failing |= {table: str(error) for table, error in failed.items()}
-            blocks = {table: blocks[table] for table in failed}
+            for insert in inserts:
+                self._failing.pop(insert.table, None)
+            self._failing |= {insert.table: str(error) for insert, error in failed}
+            inserts = [insert for insert, _ in failed]
             if failed:
                 self.failures += len(failed)
                 log.warning("rows could not be stored, retrying in %.1f s: %s", wait_s, self.failure)
@@ -140,10 +153,12 @@ class RowWriter:
         if self._client is not None:
             await self._client.close()
 
-    async def _insert(self, table: str, block: bytes) -> None:
+    async def _insert(self, insert: Insert) -> None:
         client = await self.client()
         try:
-            await client.raw_insert(table, insert_block=block, settings=self._settings, fmt="JSONEachRow")
+            await client.raw_insert(
+                insert.table, insert_block=insert.data, settings=self._settings, fmt=insert.format
+            )
         except (ClickHouseError, OSError, TimeoutError) as error:
             wrapped = error if isinstance(error, ClickHouseError) else OSError(str(error))
             raise store_error(wrapped, self._config.url, self._config.database) from error

@@ -1,8 +1,8 @@
 """The Faust app: one Faust agent per topic, at concurrency 1, acknowledging whole chunks.
 
 Only code that touches Faust belongs here. Faust's `take` would acknowledge a batch even if its body raised, so
-`noack_take` is used. A failure that our retries cannot fix ends the process, because a restarted Faust agent would
-continue after the messages it had already taken.
+`noack_take` is used, one `Fetched` at a time; the inbox gathers them. A failure that our retries cannot fix ends the
+process, because a restarted Faust agent would continue after the messages it had already taken.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from endpoint_analytics.pipeline.store.writer import RowWriter
 from endpoint_analytics.pipeline.stream.config import WorkerConfig
 from endpoint_analytics.pipeline.stream.group import FaustGroup
 from endpoint_analytics.pipeline.stream.health import HealthServer
+from endpoint_analytics.pipeline.stream.inbox import Inbox
 from endpoint_analytics.pipeline.stream.partition_pauses import LOOK_EVERY_S
 from endpoint_analytics.pipeline.stream.partition_reading import Delivery
 from endpoint_analytics.pipeline.stream.progress_writer import ProgressWriter
@@ -45,9 +46,7 @@ from endpoint_analytics.schemas.topics import ENGINE, HARDWARE, REJECTED, REPLIC
 
 log = logging.getLogger(__name__)
 
-TAKE_MESSAGES = 1000
-TAKE_WITHIN_S = 0.2
-POLL_MESSAGES = 500
+POLL_MESSAGES = 1000
 NEVER_S = 1e6
 METADATA_MAX_AGE_MS = 5_000
 FETCH_BYTES = 16 * 1024 * 1024
@@ -145,18 +144,14 @@ class Worker:
             self.config.max_rejected_share,
         )
         self.readers.append(reader)
+        inbox = Inbox(self.config.flush_s)
 
-        async def fold(stream: Any) -> None:
-            try:
-                async for events in stream.noack_take(TAKE_MESSAGES, within=TAKE_WITHIN_S):
-                    await reader.read([_delivery(self.app, event) for event in events])
-            except asyncio.CancelledError:
-                raise
-            except BaseException as error:
-                self._fail(error)
-                raise
+        async def deliver(stream: Any) -> None:
+            async for [event] in stream.noack_take(1, within=None):
+                await inbox.put(event)
 
-        self.app.agent(self._topic(topic), name=topic.suffix, concurrency=1)(fold)
+        self.app.agent(self._topic(topic), name=topic.suffix, concurrency=1)(deliver)
+        self._run_in_background(partial(self._read, reader, inbox))
 
     def _kafka_settings(self) -> dict[str, Any]:
         """Return the settings of aiokafka clients outside the group: they connect like Faust's own client."""
@@ -173,9 +168,13 @@ class Worker:
             reader.report(partition, unreadable, holes) for reader in self.readers if reader.topic == topic
         )
 
+    async def _read(self, reader: StreamReader[Any], inbox: Inbox) -> None:
+        while not self.app.should_stop:
+            await reader.read([each for event in await inbox.take() for each in _deliveries(self.app, event)])
+
     async def _flush(self, reader: StreamReader[Any]) -> None:
         while not self.app.should_stop:
-            await asyncio.sleep(self.config.flush_s / 5)
+            await asyncio.sleep(self.config.flush_s)
             await reader.flush_when_due()
 
     async def _resume(self, reader: StreamReader[Any]) -> None:
@@ -225,11 +224,14 @@ class _App(faust.App):
         return self.queues[-1]
 
 
-def _delivery(app: Any, event: Any) -> Delivery:
+def _deliveries(app: Any, event: Any) -> list[Delivery]:
     message = event.message
     app.consumer.read(message.tp)
-    record = record_of(message.offset, round(message.timestamp * 1000), event.value)
-    return Delivery(message.partition, message.generation_id, record, message.key)
+    partition, generation = message.partition, message.generation_id
+    return [
+        Delivery(partition, generation, record_of(each.offset, each.timestamp, each.value), each.key)
+        for each in message.value.records
+    ]
 
 
 def _settings(config: WorkerConfig, ssl_context: ssl.SSLContext | None) -> dict[str, Any]:

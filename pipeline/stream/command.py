@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -55,6 +56,9 @@ def run_worker(config: WorkerConfig) -> int:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     worker = Worker(config)
+    # Messages and rows have no cycles, and there are many of them at once.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
     stopping = False
 
     def stop() -> None:

@@ -28,7 +28,8 @@ class WorkerConfig:
 
     `group` is the Kafka consumer group: workers of one group share the partitions. `instance_id` makes membership
     static: a worker that returns under the same id within `session_timeout_s` gets its partitions back at once.
-    `flush_s` is the longest time that folded rows wait to be written. `max_rejected_share`: see `rejection_limit`.
+    `flush_s` is how long messages are gathered before they are read, and the shortest time between two writes.
+    `max_rejected_share`: see `rejection_limit`.
     Without `health_port` there is no HTTP server.
     """
 
@@ -37,7 +38,7 @@ class WorkerConfig:
     group: str = DEFAULT_GROUP
     instance_id: str = ""
     session_timeout_s: float = 30.0
-    flush_s: float = 0.5
+    flush_s: float = 0.75
     max_rejected_share: float = 0.9
     health_host: str = "127.0.0.1"
     health_port: int = 0

@@ -8,6 +8,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from endpoint_analytics.pipeline.core.chunks import Record
 from endpoint_analytics.pipeline.core.partition import PartitionFold, Rejection
+from endpoint_analytics.pipeline.core.row_block import RowBlock
 from endpoint_analytics.pipeline.core.rows import Row
 from endpoint_analytics.pipeline.store.paused_partitions import PausedPartition
 from endpoint_analytics.pipeline.stream.rejection_limit import RejectionLimit
@@ -15,8 +16,7 @@ from endpoint_analytics.pipeline.stream.rejection_limit import RejectionLimit
 Message = TypeVar("Message")
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """A message as Faust delivered it."""
 
     partition: int
@@ -59,7 +59,7 @@ class PartitionReading(Generic[Message]):
     refetched_from: int = -1
     """The missing offset from which it was last fetched again."""
     refetched_at: float = 0.0
-    rows: list[Row] = field(default_factory=list)
+    rows: list[Row | RowBlock] = field(default_factory=list)
     """Rows taken from the fold but not stored yet."""
     rejected: list[Rejection] = field(default_factory=list)
     """Rejections taken from the fold but not sent yet."""

@@ -17,9 +17,10 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from aiokafka.errors import KafkaError
 from clickhouse_connect.driver.asyncclient import AsyncClient
@@ -27,10 +28,16 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 from endpoint_analytics.pipeline.core.boots import Boot, BootKey
 from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
 from endpoint_analytics.pipeline.core.holes import Holes
-from endpoint_analytics.pipeline.core.partition import Bounds, PartitionFold, Rejection
+from endpoint_analytics.pipeline.core.partition import (
+    Bounds,
+    Decoded,
+    PartitionFold,
+    Rejection,
+    fold_together,
+)
 from endpoint_analytics.pipeline.core.stream_folds import StreamFold
 from endpoint_analytics.pipeline.store.boot_states import read_boots
-from endpoint_analytics.pipeline.store.chunks import read_chunk_of
+from endpoint_analytics.pipeline.store.chunks import read_chunk_of, read_chunks_from, read_through
 from endpoint_analytics.pipeline.store.errors import StoreError
 from endpoint_analytics.pipeline.store.paused_partitions import (
     FOREVER,
@@ -62,6 +69,18 @@ MISSED_AFTER_S = 10.0
 
 ANSWER_WITHIN_S = 5.0
 """How long all partitions wait for a broker's answer about one; after that, only this one waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Continuation(Generic[Message]):
+    """What one read adds to a partition."""
+
+    partition: int
+    reading: PartitionReading[Message]
+    deliveries: Mapping[int, Delivery]
+    """By offset: all that were not read before."""
+    runs: deque[tuple[bool, Sequence[Record]]]
+    """Those that continue what was read, divided at chunk boundaries: whether a chunk begins, and its messages."""
 
 
 class StreamReader(Generic[Message]):
@@ -130,14 +149,10 @@ class StreamReader(Generic[Message]):
                 # Messages fetched before a rebalance are dropped: the new owner reads them again.
                 if delivery.generation == self._group.generation():
                     partitions.setdefault(delivery.partition, []).append(delivery)
-            # Concurrently, so that a partition that restores the state of many boots does not block the others.
-            try:
-                async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(self._read_partition(*item)) for item in partitions.items()]
-            except ExceptionGroup as failed:
-                raise failed.exceptions[0] from failed
-            if any(task.cancelled() for task in tasks):  # a task group does not raise for that
-                raise RuntimeError(f"reading {self.topic} was cancelled: its messages must be read again")
+            continued = await self._together(self._continue(*item) for item in partitions.items())
+            ready = [each for each in continued if each is not None]
+            await self._fold_together(ready)
+            await self._together(self._fetch_rest(each) for each in ready)
             await self._flush_if_due()
 
     async def flush_when_due(self) -> None:
@@ -145,7 +160,7 @@ class StreamReader(Generic[Message]):
         async with self._lock:
             await self._flush_if_due()
             await self._take_reports()
-            self._acknowledge_idle()
+            await self._acknowledge_idle()
             if self._logs_are_new:
                 self._logs_are_new = False
                 await self._fetch_what_is_missed()
@@ -185,21 +200,37 @@ class StreamReader(Generic[Message]):
         holes = self._holes.get(partition)
         return stored._replace(next_offset=holes.past(stored.next_offset)) if holes else stored
 
-    async def _read_partition(self, partition: int, delivered: Sequence[Delivery]) -> None:
+    async def _together(self, tasks: Iterable[Coroutine[Any, Any, Value]]) -> list[Value]:
+        """Do this for several partitions at once, so that one that waits for an answer does not delay the others."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                started = [group.create_task(task) for task in tasks]
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
+        if any(task.cancelled() for task in started):  # a task group does not raise for that
+            raise RuntimeError(f"reading {self.topic} was cancelled: its messages must be read again")
+        return [task.result() for task in started]
+
+    async def _continue(self, partition: int, delivered: Sequence[Delivery]) -> _Continuation[Message] | None:
+        """Return what of the deliveries continues the partition; None if nothing can be read now."""
         reading = await self._reading(partition, delivered[0].generation, delivered[0].record.offset)
         if reading is None:
-            return  # it is unknown where to begin: retry later
+            return None  # it is unknown where to begin: retry later
         if partition in self.pauses:
             self._group.pause(self.topic, partition)  # all of it is delivered again when it resumes
-            return
+            return None
         by_offset = {d.record.offset: d for d in delivered if d.record.offset > reading.read_through}
         whole = self._without_gap(partition, reading, [by_offset[offset] for offset in sorted(by_offset)])
         if whole and not reading.placed:
             await self._locate(partition, reading, whole[0].record)
             whole = self._without_gap(partition, reading, whole)
-        if whole and reading.placed:
-            await self._fold_deliveries(partition, reading, whole)
-        if partition not in self.pauses and max(by_offset, default=-1) > reading.read_through:
+        records = [delivery.record for delivery in whole] if reading.placed else []
+        return _Continuation(partition, reading, by_offset, deque(reading.fold.runs(records)))
+
+    async def _fetch_rest(self, continuation: _Continuation[Message]) -> None:
+        """Fetch the partition again if something between what was read and what was delivered is missing."""
+        partition, reading = continuation.partition, continuation.reading
+        if partition not in self.pauses and max(continuation.deliveries, default=-1) > reading.read_through:
             await self._fetch_again(partition, reading)
 
     def _without_gap(
@@ -230,7 +261,7 @@ class StreamReader(Generic[Message]):
                 "%s/%d: the log no longer contains offsets %d to %d, which were not read",
                 self.topic, partition, offset, log_start - 1,
             )  # fmt: skip
-            await self._close_chunk(partition, reading)
+            await self._close_chunks({partition: reading})
             # The first available message may lie within a stored chunk, as at the start of reading.
             reading.fold, reading.placed = self._fold(partition), False
             reading.read_through = log_start - 1
@@ -291,6 +322,10 @@ class StreamReader(Generic[Message]):
         chunk = await self._read_with_retries(
             lambda client: read_chunk_of(client, self.stream, partition, first, self._rule)
         )
+        begin = first.offset if chunk is None else chunk.chunk
+        reading.fold.stored = await self._read_with_retries(
+            lambda client: read_chunks_from(client, self.stream, partition, begin)
+        )
         if chunk is None:
             reading.placed = True
         elif (span := self._logs.get(partition)) is not None:
@@ -299,7 +334,10 @@ class StreamReader(Generic[Message]):
             )
             reading.placed = True
             if span.start > chunk.chunk:
-                reading.read_through = max(chunk.through, first.offset - 1)
+                through = await self._read_with_retries(
+                    lambda client: read_through(client, self.stream, partition, chunk)
+                )
+                reading.read_through = max(through, first.offset - 1)
                 self._acknowledge(partition, reading)
             else:
                 reading.read_through = chunk.chunk - 1
@@ -309,31 +347,38 @@ class StreamReader(Generic[Message]):
         reading = self._readings.get(partition)
         return reading if reading is not None and reading.generation == self._group.generation() else None
 
-    async def _fold_deliveries(
-        self, partition: int, reading: PartitionReading[Message], delivered: Sequence[Delivery]
-    ) -> None:
-        fold = reading.fold
-        by_offset = {delivery.record.offset: delivery for delivery in delivered}
-        for begins, records in fold.runs([delivery.record for delivery in by_offset.values()]):
-            if partition in self.pauses:
-                return
-            if begins:
-                await self._close_chunk(partition, reading)
-                fold.open(records[0])
-            decoded = fold.decode(records)
-            while unknown := fold.unknown(decoded):
-                fold.restore(await self._boots(partition, fold.chunk, unknown))
-            events, rejected = fold.fold(records, decoded)
-            reading.read_through = records[-1].offset
-            reading.read_append_ms = records[-1].append_ms
-            reading.read_at = time.monotonic()
-            self.messages += len(records)
-            self.events += events
-            self.rejected += len(rejected)
-            self._dirty.add(partition)
-            await self._limit(
-                partition, reading, [(by_offset[r.offset].key, r.offset not in rejected) for r in records]
+    async def _fold_together(self, continuations: Sequence[_Continuation[Message]]) -> None:
+        """Fold the partitions' runs: the first of each together, then the second of each, and so on."""
+        while waiting := [each for each in continuations if each.runs and each.partition not in self.pauses]:
+            runs = [(each, *each.runs.popleft()) for each in waiting]
+            await self._close_chunks({each.partition: each.reading for each, begins, _ in runs if begins})
+            decoded = []
+            for each, begins, records in runs:
+                if begins:
+                    each.reading.fold.open(records[0])
+                decoded.append(Decoded(each.reading.fold, records, each.reading.fold.decode(records)))
+            await self._together(
+                self._restore(each.partition, run) for each, run in zip(waiting, decoded, strict=True)
             )
+            counted = fold_together(decoded)
+            now = time.monotonic()
+            for (each, _, records), (events, rejected) in zip(runs, counted, strict=True):
+                reading, newest = each.reading, records[-1]
+                reading.read_through, reading.read_append_ms = newest.offset, newest.append_ms
+                reading.read_at = now
+                self.messages += len(records)
+                self.events += events
+                self.rejected += len(rejected)
+                self._dirty.add(each.partition)
+                keys = each.deliveries
+                await self._limit(
+                    each.partition, reading, [(keys[r.offset].key, r.offset not in rejected) for r in records]
+                )
+
+    async def _restore(self, partition: int, run: Decoded[Message]) -> None:
+        """Restore the boots that the run needs."""
+        while unknown := run.fold.unknown(run.messages):
+            run.fold.restore(await self._boots(partition, run.fold.chunk, unknown))
 
     async def _limit(
         self, partition: int, reading: PartitionReading[Message], senders: Sequence[tuple[bytes | None, bool]]
@@ -390,32 +435,33 @@ class StreamReader(Generic[Message]):
         self.stored = {p: stored for p, stored in self.stored.items() if p in self._readings}
         self.pauses.keep(set(self._readings))
 
-    async def _close_chunk(self, partition: int, reading: PartitionReading[Message]) -> None:
-        """Store the open chunk's rows and acknowledge its messages, in order."""
-        if not reading.fold.is_open:
+    async def _close_chunks(self, readings: Mapping[int, PartitionReading[Message]]) -> None:
+        """Store the rows of open chunks and acknowledge their messages, in order."""
+        closing = {partition: reading for partition, reading in readings.items() if reading.fold.is_open}
+        if not closing:
             return
-        if partition in self._dirty:
-            await self._store({partition: reading})
+        await self._store(closing, closing=True)
+        for partition, reading in closing.items():
             self._dirty.discard(partition)
-        self._acknowledge(partition, reading)
+            self._acknowledge(partition, reading)
 
     def _acknowledge(self, partition: int, reading: PartitionReading[Message]) -> None:
         if self._current(partition) is reading:
             self._group.acknowledge(self.topic, partition, reading.read_through)
         reading.acknowledged = reading.read_through
 
-    def _acknowledge_idle(self) -> None:
-        """Acknowledge stored messages of partitions so long idle that the next message will start a new chunk."""
+    async def _acknowledge_idle(self) -> None:
+        """Close the chunks of partitions so long idle that the next message will start a new one."""
         idle_since = time.monotonic() - self._rule.length_ms / 1000 - IDLE_MARGIN_S
-        for partition, reading in self._readings.items():
-            if (
-                reading.acknowledged < reading.read_through
-                and reading.fold.is_open
-                and reading.read_at < idle_since
-                and partition not in self._dirty
-                and partition not in self.pauses
-            ):
-                self._acknowledge(partition, reading)
+        idle = {
+            partition: reading
+            for partition, reading in self._readings.items()
+            if reading.acknowledged < reading.read_through
+            and reading.read_at < idle_since
+            and partition not in self._dirty
+            and partition not in self.pauses
+        }
+        await self._close_chunks(idle)
 
     async def _flush_if_due(self) -> None:
         if self._dirty and time.monotonic() - self._flushed_at >= self._flush_s:
@@ -424,12 +470,14 @@ class StreamReader(Generic[Message]):
             self._dirty.clear()
             self._flushed_at = time.monotonic()
 
-    async def _store(self, readings: dict[int, PartitionReading[Message]]) -> None:
+    async def _store(
+        self, readings: Mapping[int, PartitionReading[Message]], *, closing: bool = False
+    ) -> None:
         """Store the changes. If this is cancelled, rows already taken are kept and stored the next time."""
         for partition, reading in readings.items():
             rejected, rejected_rows = reading.fold.take_rejected()
             reading.rejected += rejected
-            reading.rows += reading.fold.take_rows() + rejected_rows
+            reading.rows += [*reading.fold.take_rows(closing=closing), *rejected_rows]
             if reading.rejected:
                 await self._send_rejected(self.topic, partition, reading.rejected)
                 reading.rejected = []

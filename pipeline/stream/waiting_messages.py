@@ -22,11 +22,11 @@ RELEASE_BELOW = 0.4
 
 
 class WaitingMessages(ThrowableQueue[Any]):
-    """A topic's queue, which tracks the size and the partitions of its messages."""
+    """A topic's queue of `Fetched`, which tracks how many messages of which size and partitions are in it."""
 
     def __init__(self, flow_control: FlowControlEvent, clear_on_resume: bool) -> None:
         super().__init__(0, flow_control=flow_control, clear_on_resume=clear_on_resume)
-        self.waiting_bytes = 0
+        self.waiting = self.waiting_bytes = 0
         self._partitions: Counter[Any] = Counter()
 
     def holds(self, tp: Any) -> bool:
@@ -34,7 +34,7 @@ class WaitingMessages(ThrowableQueue[Any]):
         return self._partitions[tp] > 0
 
     def read(self, tp: Any) -> None:
-        """Note that a message of this partition was read."""
+        """Note that a `Fetched` of this partition was read."""
         if self._partitions[tp]:
             self._partitions[tp] -= 1
 
@@ -53,7 +53,7 @@ class WaitingMessages(ThrowableQueue[Any]):
     def clear(self) -> None:
         """Forget the waiting messages: they are delivered again after a rebalance."""
         super().clear()
-        self.waiting_bytes = 0
+        self.waiting = self.waiting_bytes = 0
         self._partitions.clear()
         self._release()
 
@@ -63,19 +63,18 @@ class WaitingMessages(ThrowableQueue[Any]):
         self._pending_pressure_drop_callbacks.clear()
 
     def _fill(self) -> float:
-        return max(self.qsize() / MAX_WAITING, self.waiting_bytes / MAX_WAITING_BYTES)
+        return max(self.waiting / MAX_WAITING, self.waiting_bytes / MAX_WAITING_BYTES)
 
     def _put(self, event: Any) -> None:
-        self.waiting_bytes += _size_bytes(event.message)
+        records, size_bytes = event.message.value
+        self.waiting += len(records)
+        self.waiting_bytes += size_bytes
         self._partitions[event.message.tp] += 1
         super()._put(event)
 
     def _get(self) -> Any:
         event = super()._get()
-        self.waiting_bytes -= _size_bytes(event.message)
+        records, size_bytes = event.message.value
+        self.waiting -= len(records)
+        self.waiting_bytes -= size_bytes
         return event
-
-
-def _size_bytes(message: Any) -> int:
-    size = len(message.value or b"") + len(message.key or b"")
-    return size + sum(len(name) + len(value or b"") for name, value in message.headers or ())

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from tests.support.stored import each_row
+
 from endpoint_analytics.pipeline.core.boots import Boot
 from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
 from endpoint_analytics.pipeline.core.partition import Bounds, PartitionFold
@@ -70,7 +72,7 @@ def fold(log: Sequence[tuple[int, bytes]]) -> Stored:
 
 
 def _take(partition: PartitionFold[RequestBatch], stored: Stored) -> None:
-    for row in partition.take_rows():
+    for row in each_row(partition.take_rows(closing=True)):
         _keep(row, stored)
     for rejection in partition.take_rejected()[0]:
         stored.rejected[rejection.record.offset] = rejection.error.reason

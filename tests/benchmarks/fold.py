@@ -31,12 +31,12 @@ def fold_log(records: list[Record]) -> int:
         for begins, run in fold.runs(records[start : start + TAKE]):
             if begins:
                 if fold.is_open:
-                    encode_rows(fold.take_rows())
+                    encode_rows(fold.take_rows(closing=True))
                 fold.open(run[0])
             decoded = fold.decode(run)
             fold.restore(Boot(key) for key in fold.unknown(decoded))
             events += fold.fold(run, decoded)[0]
-    encode_rows(fold.take_rows())
+    encode_rows(fold.take_rows(closing=True))
     return events
 
 

@@ -9,12 +9,12 @@ import pytest
 from tests.pipeline.core.worker import Table, Worker
 from tests.pipeline.store.rows import all_known
 from tests.schemas.pages import DOCS, blocks
+from tests.support.stored import insert_rows
 
 from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.pipeline.core.chunks import Record
 from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.migrate import migrate
-from endpoint_analytics.pipeline.store.writer import encode_rows
 from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.engine import EngineBatch
 from endpoint_analytics.schemas.hardware import Accelerator, HardwareBatch
@@ -135,13 +135,12 @@ def client(tmp_path_factory):
                 for offset, value in enumerate(values)
             ]
         )
-        worker.flush()
+        worker.close()
     with ClickHouseProcess(tmp_path_factory.mktemp("sql") / "clickhouse") as server:
         config = server.config()
         migrate(config)
         client = connect(config)
-        for name, block in encode_rows(table.inserted).items():
-            client.raw_insert(name, insert_block=block, fmt="JSONEachRow")
+        insert_rows(client, table.written)
         # The roller leaves an hour alone until it is over.
         client.command(
             "INSERT INTO request_hours (namespace, endpoint, window_start, arrived, latency_buckets, latency_counts) "

@@ -165,6 +165,81 @@ def test_being_cancelled_is_a_500_as_servers_make_it_or_cuts_off(run, before, ex
     assert type(raised) is type(error)
 
 
+PIECE = {"type": "http.response.body", "body": b"piece", "more_body": True}
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 3, 31, 200])
+def test_every_piece_of_a_stream_is_passed_on_in_order(run, pieces):
+    messages = [START, *({**PIECE, "body": str(number).encode()} for number in range(pieces)), LAST]
+    totals, sent, _ = run(sends(*messages))
+    assert [id(message) for message in sent] == [id(message) for message in messages]
+    assert totals == FINISHED
+
+
+@pytest.mark.parametrize("fails_at", [2, 3, 7, 60, 150])
+def test_a_piece_that_the_server_cannot_send_is_an_abort_and_the_application_is_told(run, fails_at):
+    told = []
+
+    numbers = iter(range(10**6))
+
+    async def send(message):
+        if next(numbers) >= fails_at:
+            raise ConnectionResetError(fails_at)
+
+    async def app(scope, receive, send):
+        try:
+            await sends(START, *[PIECE] * 200, LAST)(scope, receive, send)
+        except OSError as error:
+            told.append(error.args)
+            raise
+
+    totals, _, raised = run(app, send=send)
+    assert totals == STREAMING
+    assert told == [(fails_at,)]
+    assert isinstance(raised, ConnectionResetError)
+
+
+def test_a_stream_that_the_application_cuts_off_is_an_abort(run):
+    totals, sent, _ = run(sends(START, *[PIECE] * 50))
+    assert (totals, len(sent)) == (STREAMING, 51)
+
+
+def test_a_disconnect_amid_a_stream_is_an_abort(run):
+    async def app(scope, receive, send):
+        await receive()
+        await sends(START, *[PIECE] * 50)(scope, receive, send)
+        await receive()
+        await sends(*[PIECE] * 50, LAST)(scope, receive, send)
+
+    totals, sent, _ = run(app, messages=(REQUEST, {"type": "http.disconnect"}))
+    assert (totals, len(sent)) == (STREAMING, 102)
+
+
+def test_of_a_promised_length_every_piece_counts(run):
+    """A client that leaves with all that was promised has not aborted."""
+    promise = {**START, "headers": [(b"Content-Length", b"1000")]}
+
+    async def app(scope, receive, send):
+        await sends(promise, *[PIECE] * 200)(scope, receive, send)
+
+    assert run(app)[0] == FINISHED
+    short = {**START, "headers": [(b"content-length", b"1001")]}
+    assert run(sends(short, *[PIECE] * 200))[0] == STREAMING
+
+
+@pytest.mark.parametrize("message", [None, "text", {}, {"type": 7, "more_body": True}])
+def test_what_is_no_message_amid_a_stream_is_the_servers_to_refuse(run, message):
+    class RefusalError(Exception):
+        pass
+
+    async def send(given):
+        if given is message:
+            raise RefusalError
+
+    for before in (0, 1, 2, 40):
+        assert isinstance(run(sends(START, *[PIECE] * before, message, LAST), send=send)[2], RefusalError)
+
+
 def test_an_exception_is_raised_again(run):
     error = ValueError("a bug")
 

@@ -187,7 +187,8 @@ class Reference:
         starts = [seq for seq in missing if seq - 1 not in missing]
         ends = [seq + 1 for seq in missing if seq + 1 not in missing]
         key = {"stream": self._log.stream, **self._names(message), **place}
-        self._row("boot_states", key, {}).update(
+        row = self._row("boot_states", key, {})
+        row.update(
             {name: dict(value) if isinstance(value, dict) else value for name, value in boot.items()}
             | {
                 "version": record.offset,
@@ -204,6 +205,7 @@ class Reference:
                 "last_append": seconds(record.append_ms, 3),
             }
         )
+        self.final["boots"][tuple(key[name] for name in TABLES["boots"][0])] = row
 
     # Requests
 

@@ -114,7 +114,7 @@ def test_quiet_boots_are_forgotten_unless_their_rows_wait():
         boot = Boot(KEY._replace(boot_id=name))
         boots.restore(boot)
         boots.touch(boot, 1, at_ms)
-    boots.take_dirty()
+    boots.take_unclosed()
     boots.touch(boots[KEY], 2, 1_000)
     boots.forget_before(3_000)
     assert [KEY._replace(boot_id=name) in boots for name in ("b1", "b2", "b3")] == [True, False, True]

@@ -88,7 +88,7 @@ def fold(records: list[Record], restarts: int = 0, seed: int = 0) -> Table:
         begin = worker.chunks[-1]
     worker = Worker("requests", table, rule=RULE)
     worker.read(records[begin:])
-    worker.flush()
+    worker.close()
     return table
 
 

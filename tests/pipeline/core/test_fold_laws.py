@@ -1,6 +1,7 @@
 """The laws of the fold: the stored rows depend only on the Kafka log, and equal a simple count of it."""
 
 import random
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
@@ -25,7 +26,7 @@ def start(log: Log, table: Table | None = None) -> Worker:
 def read_at_once(log: Log) -> Worker:
     worker = start(log)
     worker.read(log.records)
-    worker.flush()
+    worker.close()
     return worker
 
 
@@ -40,7 +41,7 @@ def read_in_pieces(worker: Worker, records, rng: random.Random):
         if rng.random() < 0.5:
             worker.flush()
             yield
-    worker.flush()
+    worker.close()
 
 
 def finish(steps) -> None:
@@ -65,7 +66,7 @@ def test_what_is_refused_does_not_depend_on_what_it_was_read_with(log):
     alone = start(log)
     for record in log.records:
         alone.read([record])
-    alone.flush()
+    alone.close()
     together = read_at_once(log)
     assert alone.refused == together.refused
     assert alone.table.final()["rejected"] == together.table.final()["rejected"]
@@ -80,7 +81,7 @@ def test_a_worker_that_begins_again_at_any_chunk_stores_the_same_rows(log):
         before.insert(row for row in whole.table.inserted if row.values.get("chunk", chunk) < chunk)
         again = start(log, before)
         again.read(log.after(chunk))
-        again.flush()
+        again.close()
         expected = {
             table: {key: row for key, row in rows.items() if row.get("chunk", chunk) >= chunk}
             for table, rows in whole.table.final().items()
@@ -106,6 +107,32 @@ def crash_again_and_again(log: Log, seed: int) -> None:
 @given(any_log, seeds)
 def test_crashes_change_nothing(log, seed):
     crash_again_and_again(log, seed)
+
+
+def sums(table: Table) -> Counter[tuple[object, ...]]:
+    """Return what each boot and window counts, over all chunks."""
+    counts = Counter[tuple[object, ...]]()
+    for row in table.final()["request_windows"].values():
+        key = (row["replica_id"], row["boot_id"], row["window_start"])
+        for name in ("arrived", "finished", "latency_sum_us", "ttfb_count", "pending_request_us"):
+            counts[*key, name] += row[name]
+        for code, count in zip(row["latency_buckets"], row["latency_counts"], strict=True):
+            counts[*key, "latency", code] += count
+    return counts
+
+
+@given(logs("requests"), seeds)
+def test_a_worker_with_another_rule_for_chunks_continues_what_it_finds(log, seed):
+    rng, table = random.Random(seed), Table()
+    committed = log.records[0].offset if log.records else 0
+    for _ in range(rng.randrange(1, 4)):
+        rule = ChunkRule(rng.choice([1_000, 10_000, 60_000, 10**12]), rng.choice([3, 20, 10**6]))
+        worker = Worker(log.stream, table, rule)
+        rest = log.after(committed)
+        for _ in zip(read_in_pieces(worker, rest, rng), range(rng.randrange(len(rest) + 2)), strict=False):
+            committed = rng.choice([worker.chunks[-1], committed])  # a commit may be lost
+    finish(read_in_pieces(start(log, table), log.after(committed), rng))
+    assert sums(table) == sums(read_at_once(log).table)
 
 
 @given(any_log, seeds)

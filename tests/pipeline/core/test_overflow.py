@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.support.stored import each_row
+
 from endpoint_analytics.pipeline.core.boots import OVERFLOW, Boot, BootKey
 from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
 from endpoint_analytics.pipeline.core.overflow import MAX_BOOTS, MAX_NAMESPACES, OverflowRule
@@ -80,7 +82,7 @@ def test_a_flood_of_replicas_keeps_its_totals_and_spares_others() -> None:
     flood = MAX_BOOTS + 500
     values = [batch(f"r{n}", "flood") for n in range(flood)] + [batch("r0", "calm")]
     fold, events = fold_all(RequestsFold(), values)
-    rows = fold.take_rows()
+    rows = list(each_row(fold.take_rows()))
     windows = [row.values for row in rows if row.table == "request_windows"]
     assert events == 2 * (flood + 1)
     assert len(windows) == MAX_BOOTS + 2

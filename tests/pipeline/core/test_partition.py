@@ -37,7 +37,7 @@ def request_batch(seq=0, start_us=START_US, length_us=1_000_000, **members) -> R
 def fold(*batches: RequestBatch, append_ms=START_MS) -> Worker:
     worker = Worker("requests")
     worker.read([Record(i, append_ms, encode(batch)) for i, batch in enumerate(batches)])
-    worker.flush()
+    worker.close()
     return worker
 
 

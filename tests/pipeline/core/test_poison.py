@@ -28,7 +28,7 @@ def read_all(stream: str, messages) -> Worker:
     """Read messages that the broker received when they ended."""
     worker = Worker(stream)
     worker.read([Record(i, m.end_us // 1000, encode(m)) for i, m in enumerate(messages)])
-    worker.flush()
+    worker.close()
     return worker
 
 
@@ -54,7 +54,7 @@ def test_any_engine_batches_that_decode_can_be_folded(batches):
 def fold(batches) -> dict[str, list[dict[str, object]]]:
     worker = Worker("requests")
     worker.read([Record(i, START_US // 1000, encode(batch)) for i, batch in enumerate(batches)])
-    worker.flush()
+    worker.close()
     return {table: list(rows.values()) for table, rows in worker.table.final().items()}
 
 

@@ -11,6 +11,7 @@ import pytest
 from tests.pipeline.core.logs import Log, make_log
 from tests.pipeline.core.reference import comparable, reference
 from tests.pipeline.core.worker import Worker
+from tests.support.stored import insert_rows
 
 from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.pipeline.core.boots import BootKey
@@ -19,7 +20,6 @@ from endpoint_analytics.pipeline.core.sketch import BUCKETS, buckets_of, quantil
 from endpoint_analytics.pipeline.store.boot_states import read_boots
 from endpoint_analytics.pipeline.store.connect import connect, connect_async
 from endpoint_analytics.pipeline.store.migrate import migrate
-from endpoint_analytics.pipeline.store.writer import encode_rows
 from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.limits import MAX_COUNT, MAX_DURATION_US, MAX_LEVEL, MAX_SUM_US
 from endpoint_analytics.schemas.requests import Finished, RequestBatch, Responded, Totals
@@ -62,12 +62,12 @@ def store(client, log: Log, seed: int) -> Worker:
         worker.read([record])
         if rng.random() < 0.5:
             worker.flush()
-    worker.flush()
-    rows = worker.table.inserted + rng.choices(worker.table.inserted, k=len(worker.table.inserted) // 2)
+    worker.close()
+    written = worker.table.written
+    rows = written + rng.choices(written, k=len(written) // 2)
     rng.shuffle(rows)
-    for start in range(0, len(rows), 100):
-        for table, block in encode_rows(rows[start : start + 100]).items():
-            client.raw_insert(table, insert_block=block, settings=STRICT, fmt="JSONEachRow")
+    for start in range(0, len(rows), 20):
+        insert_rows(client, rows[start : start + 20], STRICT)
     return worker
 
 

@@ -6,13 +6,15 @@ last one inserted. It also checks the fold's promise that equal versions are equ
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 
+from tests.support.stored import each_row
+
 from endpoint_analytics.pipeline.core.boots import Boot, BootKey
-from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
+from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record, StoredChunks
 from endpoint_analytics.pipeline.core.partition import Bounds, PartitionFold
+from endpoint_analytics.pipeline.core.row_block import RowBlock
 from endpoint_analytics.pipeline.core.rows import Row
 from endpoint_analytics.pipeline.core.stream_folds import (
     EngineFold,
@@ -21,7 +23,6 @@ from endpoint_analytics.pipeline.core.stream_folds import (
     RequestsFold,
 )
 from endpoint_analytics.pipeline.store.boot_states import parse_boot
-from endpoint_analytics.pipeline.store.writer import encode_rows
 
 RULE, BOUNDS = ChunkRule(), Bounds()
 STREAM_FOLDS = {
@@ -39,6 +40,7 @@ TABLES = {
     "hardware_windows": ((*_BOOT, "device", "metric", "window_start", *_PLACE), "version"),
     "engine_windows": ((*_BOOT, "device", "metric", "window_start", *_PLACE), "version"),
     "boot_states": (("stream", *_BOOT, *_PLACE), "version"),
+    "boots": ((*_BOOT, "stream", "partition"), "version"),
     "replica_events": (("namespace", "endpoint", "replica_id", "at", "state"), "offset"),
     "endpoint_settings": (("namespace", "endpoint", "at"), "offset"),
     "rejected": (("topic", "partition", "offset"), None),
@@ -55,15 +57,19 @@ class Table:
     def __init__(self) -> None:
         self._final: Final = {name: {} for name in TABLES}
         self._seen: dict[tuple[object, ...], Values] = {}
+        self.written: list[Row | RowBlock] = []
         self.inserted: list[Row] = []
 
-    def insert(self, rows: Iterable[Row]) -> None:
-        for table, lines in encode_rows(rows).items():
-            for line in lines.splitlines():
-                self._insert_one(table, json.loads(line))
+    def insert(self, rows: Iterable[Row | RowBlock]) -> None:
+        rows = list(rows)
+        self.written += rows
+        for table, values in each_row(rows):
+            self.inserted.append(Row(table, values))
+            self._insert_one(table, values)
+            if table == "boot_states":  # the materialized view
+                self._insert_one("boots", values)
 
     def _insert_one(self, table: str, values: Values) -> None:
-        self.inserted.append(Row(table, values))
         names, version_name = TABLES[table]
         key = tuple(values[name] for name in names)
         version = values[version_name] if version_name else 0
@@ -75,15 +81,28 @@ class Table:
     def final(self) -> Final:
         return self._final
 
+    def chunks_from(self, stream: str, partition: int, offset: int) -> StoredChunks:
+        """Return the stored chunks from an offset on, like store.chunks."""
+        chunks = {
+            values["chunk"]: values["version"]
+            for (*place, chunk), values in self._final["chunks"].items()
+            if place == [stream, partition] and chunk >= offset
+        }
+        return StoredChunks(set(chunks), max(chunks.values(), default=-1))
+
     def read_boots(self, stream: str, partition: int, chunk: int, wanted: Iterable[BootKey]) -> list[Boot]:
         """Return the boots as they were before `chunk`, like store.boot_states."""
         newest: dict[BootKey, Values] = {}
-        for values in self._final["boot_states"].values():
+        for values in (*self._final["boot_states"].values(), *self._final["boots"].values()):
             if (values["stream"], values["partition"]) == (stream, partition) and values["chunk"] < chunk:
                 key = BootKey(*(values[name] for name in _BOOT))
-                if key not in newest or newest[key]["chunk"] < values["chunk"]:
+                if key not in newest or _age(newest[key]) < _age(values):
                     newest[key] = values
         return [parse_boot(_read(newest[key])) if key in newest else Boot(key) for key in wanted]
+
+
+def _age(values: Values) -> tuple[object, object]:
+    return values["chunk"], values["version"]
 
 
 def _read(values: Values) -> Values:
@@ -122,9 +141,11 @@ class Worker:
     def steps(self, records: Sequence[Record]) -> Iterator[None]:
         """Read as `read` does, with a pause after each run: another worker may act there."""
         fold = self._fold
+        if not self._open and records:
+            fold.stored = self.table.chunks_from(self._stream, self._partition, records[0].offset)
         for begins, run in fold.runs(records):
             if begins:
-                self.flush()
+                self.close()
                 fold.open(run[0])
                 self._open = True
                 self.chunks.append(fold.chunk)
@@ -135,10 +156,14 @@ class Worker:
             fold.fold(run, decoded)
             yield
 
-    def flush(self) -> None:
-        """Store the changes, as the reader does when they are due and when a chunk closes."""
+    def close(self) -> None:
+        """Store the changes as the reader does when a chunk closes."""
+        self.flush(closing=True)
+
+    def flush(self, *, closing: bool = False) -> None:
+        """Store the changes, as the reader does when they are due."""
         if not self._open:
             return
         rejected, rows = self._fold.take_rejected()
         self.refused.update({rejection.record.offset: rejection.error.reason for rejection in rejected})
-        self.table.insert(self._fold.take_rows() + rows)
+        self.table.insert([*self._fold.take_rows(closing=closing), *rows])

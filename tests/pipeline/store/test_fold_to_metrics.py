@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.benchmarks.log import request_log
 from tests.pipeline.serve.api.traffic import exact_quantile
+from tests.support.stored import insert_rows
 
 from endpoint_analytics.pipeline.core.boots import Boot
 from endpoint_analytics.pipeline.core.chunks import ChunkRule
@@ -15,25 +16,24 @@ from endpoint_analytics.pipeline.core.partition import Bounds, PartitionFold
 from endpoint_analytics.pipeline.core.stream_folds import RequestsFold
 from endpoint_analytics.pipeline.store.connect import connect_async
 from endpoint_analytics.pipeline.store.endpoint_metrics import MetricsSettings, read_endpoint_metrics
-from endpoint_analytics.pipeline.store.writer import encode_rows
 from endpoint_analytics.schemas.codec import decode_requests
 
 REPLICAS, MESSAGES = 3, 120
 
 
-def stored_blocks(records, take):
-    """Fold, flushing after every `take` records: blocks of rows by table, one flush after the other."""
+def stored_rows(records, take):
+    """Fold, flushing after every `take` records: the rows of one flush after the other."""
     fold = PartitionFold(RequestsFold(), "requests", 0, ChunkRule(), Bounds())
     for start in range(0, len(records), take):
         for begins, run in fold.runs(records[start : start + take]):
             if begins:
                 if fold.is_open:
-                    yield encode_rows(fold.take_rows())
+                    yield fold.take_rows(closing=True)
                 fold.open(run[0])
             decoded = fold.decode(run)
             fold.restore(Boot(key) for key in fold.unknown(decoded))
             fold.fold(run, decoded)
-        yield encode_rows(fold.take_rows())
+        yield fold.take_rows()
 
 
 class Reader:
@@ -52,9 +52,8 @@ def test_what_was_logged_is_what_is_scraped(config, client):
 
     # As it happened, then a worker that crashed and folds all of it again with other flushes.
     for take in (7, 50):
-        for blocks in stored_blocks(records, take):
-            for table, block in blocks.items():
-                client.raw_insert(table, insert_block=block, fmt="JSONEachRow")
+        for rows in stored_rows(records, take):
+            insert_rows(client, rows)
 
     async def read():
         async_client = await connect_async(config)

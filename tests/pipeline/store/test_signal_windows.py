@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import pytest
 from tests.pipeline.core.worker import Table, Worker
+from tests.support.stored import insert_rows
 
 from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
+from endpoint_analytics.pipeline.core.row_block import RowBlock
 from endpoint_analytics.pipeline.core.rows import Row
 from endpoint_analytics.pipeline.store.connect import connect
-from endpoint_analytics.pipeline.store.writer import encode_rows
 from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.requests import Arrived, Finished, RequestBatch, Responded
 
@@ -70,7 +71,7 @@ def expected(case: Case) -> float:
     return total / length
 
 
-def rows_of(name: str, case: Case, rule: ChunkRule, twice: bool = False) -> list[Row]:
+def rows_of(name: str, case: Case, rule: ChunkRule, twice: bool = False) -> list[Row | RowBlock]:
     worker = Worker("requests", Table(), rule)
     offset = 0
     for batch in batches(name, case):
@@ -79,8 +80,8 @@ def rows_of(name: str, case: Case, rule: ChunkRule, twice: bool = False) -> list
             offset += 1
         if offset % 3 == 0:
             worker.flush()
-    worker.flush()
-    return worker.table.inserted
+    worker.close()
+    return worker.table.written
 
 
 ONE = ((0, 10**12),)
@@ -134,8 +135,7 @@ def means(config):
     for name, case in CASES.items():
         for way, rule in (("a", ChunkRule()), ("b", ChunkRule(max_offsets=2)), ("c", ChunkRule())):
             rows += rows_of(endpoint(name, way), case, rule, way == "c")
-    for name, block in encode_rows(rows).items():
-        client.raw_insert(name, insert_block=block, fmt="JSONEachRow")
+    insert_rows(client, rows)
     found = {}
     for case in CASES.values():
         at = moment(case)

@@ -53,7 +53,7 @@ class Shell:
             self.writer,
             self,
             self._send_rejected,
-            ChunkRule(),
+            ChunkRule(10_000),
             Bounds(),
             0.0,
             SimpleNamespace(read=self.read_log, end_offset=self.end_offset),

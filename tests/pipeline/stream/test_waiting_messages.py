@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 from mode.utils.queues import FlowControlEvent
 
+from endpoint_analytics.pipeline.stream.transport import fetched
 from endpoint_analytics.pipeline.stream.waiting_messages import (
     MAX_WAITING,
     MAX_WAITING_BYTES,
@@ -26,7 +27,8 @@ class Partition:
     def deliver(self, size: int = 100) -> None:
         assert not self.queue.full()
         # Kafka takes no key, and a header without a value.
-        message = SimpleNamespace(tp=self, key=None, value=bytes(size), headers=[("name", None)])
+        record = SimpleNamespace(key=None, value=bytes(size), headers=[("name", None)])
+        message = SimpleNamespace(tp=self, value=fetched([record]))
         event = SimpleNamespace(message=message)
         self.queue.put_nowait_enhanced(event, on_pressure_high=self.wait, on_pressure_drop=self.go_on)
 

@@ -15,6 +15,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from tests.benchmarks.log import request_log
 from tests.pipeline.serve.api.executor import ClientExecutor
+from tests.support.stored import insert_rows
 from tests.support.waiting import eventually
 
 from endpoint_analytics.pipeline.core.boots import Boot
@@ -22,26 +23,25 @@ from endpoint_analytics.pipeline.core.chunks import ChunkRule
 from endpoint_analytics.pipeline.core.partition import Bounds, PartitionFold
 from endpoint_analytics.pipeline.core.stream_folds import RequestsFold
 from endpoint_analytics.pipeline.store.rollup import roll_up
-from endpoint_analytics.pipeline.store.writer import encode_rows
 
 REPLICAS, MESSAGES = 3, 240
 RANGE = "from=now-15m&to=now&step=10"
 
 
-def stored_blocks(records, take):
-    """Fold, flushing after every `take` records and before each new chunk: blocks of rows by table."""
+def stored_rows(records, take):
+    """Fold, flushing after every `take` records and before each new chunk: the rows of each flush."""
     fold, opened = PartitionFold(RequestsFold(), "requests", 0, ChunkRule(), Bounds()), False
     for start in range(0, len(records), take):
         for begins, run in fold.runs(records[start : start + take]):
             if begins:
                 if opened:
-                    yield encode_rows(fold.take_rows())
+                    yield fold.take_rows(closing=True)
                 fold.open(run[0])
                 opened = True
             decoded = fold.decode(run)
             fold.restore(Boot(key) for key in fold.unknown(decoded))
             fold.fold(run, decoded)
-        yield encode_rows(fold.take_rows())
+        yield fold.take_rows()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,9 +49,8 @@ def _log(client):
     begin = datetime.now(UTC) - timedelta(seconds=MESSAGES // REPLICAS + 2)
     records = request_log(MESSAGES, 30, REPLICAS, random.Random(11), int(begin.timestamp() * 1e6))
     for take in (7, 50):
-        for blocks in stored_blocks(records, take):
-            for table, block in blocks.items():
-                client.raw_insert(table, insert_block=block, fmt="JSONEachRow")
+        for rows in stored_rows(records, take):
+            insert_rows(client, rows)
     asyncio.run(roll_up(ClientExecutor(client)))
 
 
