@@ -16,7 +16,15 @@ LEAST_VERSION = (24, 8)
 """The oldest long-term support version that is still maintained with what our views use."""
 LARGEST_SKEW_S = 2.0
 LEAST_FREE = 0.1
-_WRITTEN = ("request_windows", "boots", "boot_states", "request_minutes", "rollups", "tokens", "page_sessions")
+_WRITTEN = (
+    "request_windows",
+    "boots",
+    "boot_states",
+    "request_minutes",
+    "rollups",
+    "tokens",
+    "page_sessions",
+)
 """A table of each part that writes: worker, rollup, tokens, the page."""
 
 SERVER = "SELECT version(), toUnixTimestamp64Milli(now64(3)), currentUser()"
