@@ -49,7 +49,8 @@ def decode_requests(data: bytes | None) -> RequestBatch:
     check_identity(batch.namespace, batch.endpoint, batch.replica_id, batch.boot_id)
     _check_interval(batch.start_us, batch.end_us)
     _check_columns(batch)
-    if batch.events > MAX_EVENTS:
+    # An event takes two bytes or more.
+    if len(data or b"") > MAX_EVENTS and batch.events > MAX_EVENTS:
         raise InvalidMessageError(
             "too_many_events", f"{batch.events} events; the limit per batch is {MAX_EVENTS}"
         )

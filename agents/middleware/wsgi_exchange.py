@@ -22,6 +22,9 @@ StartResponse = Callable[..., Callable[[bytes], Any]]
 SLOW_NS = 1_000_000
 """After this time without a check, the client's socket is checked, which takes a few microseconds."""
 
+MOST_UNCHECKED = 32
+"""Pieces of a streamed body that are passed on at most without a look at them: see `WsgiExchange.taken`."""
+
 _BODYLESS = frozenset({204, 304})
 
 
@@ -29,6 +32,7 @@ class WsgiExchange:
     """Pass `start_response` to the application, and `body(result)` to the server."""
 
     __slots__ = (
+        "_at_ns",
         "_environ",
         "_headers",
         "_looked_ns",
@@ -37,6 +41,7 @@ class WsgiExchange:
         "_start_response",
         "_status",
         "_taken_bytes",
+        "at_once",
     )
 
     def __init__(self, request: RecordedRequest, environ: Environ, start_response: StartResponse) -> None:
@@ -46,7 +51,9 @@ class WsgiExchange:
         self._status = 0
         self._headers: list[tuple[str, str]] = []
         self._offered_bytes = self._taken_bytes = 0
-        self._looked_ns = request.arrived_ns
+        self._looked_ns = self._at_ns = request.arrived_ns
+        self.at_once = 0
+        """The next so many pieces need not be reported."""
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
@@ -106,10 +113,22 @@ class WsgiExchange:
 
     @harmless
     def taken(self) -> None:
-        """The server is done with the previous piece: if it held any data, the headers are sent."""
+        """The server is done with the previous piece: if it held any data, the headers are sent.
+
+        Sets how many of the next pieces need not be reported: while pieces come quickly, only one of a few says
+        something new, unless the bytes of each count.
+        """
         self._taken_bytes = self._offered_bytes
         if self._taken_bytes and self._request.stage == PENDING:
             self._request.respond(self._status)
+        at_ns = now_ns()
+        if at_ns - self._at_ns > SLOW_NS:
+            self.at_once = 0
+        elif self.at_once:
+            self.at_once = min(2 * self.at_once, MOST_UNCHECKED)
+        elif self._request.stage == STREAMING and self._promised_bytes() is None:
+            self.at_once = 1
+        self._at_ns = at_ns
 
     @harmless
     def complete(self) -> None:
@@ -158,10 +177,15 @@ class WsgiExchange:
     def _is_complete(self) -> bool:
         if self._needs_no_body():
             return True
+        promised = self._promised_bytes()
+        return promised is not None and self._taken_bytes >= promised
+
+    def _promised_bytes(self) -> int | None:
+        """Return the length that the headers promise for the body, if they do."""
         for name, value in self._headers:
             if name.lower() == "content-length":
-                return value.isdigit() and self._taken_bytes >= int(value)
-        return False
+                return int(value) if value.isdigit() else None
+        return None
 
 
 class RecordedBody:
@@ -175,28 +199,34 @@ class RecordedBody:
         self._exchange = exchange
         self._is_read = False
 
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
     def __next__(self) -> bytes:
-        """Return the application's next piece."""
-        exchange = self._exchange
-        exchange.taken()
+        """Return the application's next piece, for servers that expect an iterator."""
+        if self._iterator is None:
+            self._iterator = iter(self)
+        return next(self._iterator)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the application's pieces."""
+        exchange, unchecked = self._exchange, 0
         try:
-            if self._iterator is None:
-                self._iterator = iter(self._result)
-            piece = next(self._iterator)
-        except StopIteration:
-            self._is_read = True
-            raise
+            for piece in self._result:
+                if unchecked:
+                    unchecked -= 1
+                    yield piece
+                else:
+                    exchange.offer(piece)
+                    yield piece
+                    exchange.taken()
+                    unchecked = exchange.at_once
+        except GeneratorExit:
+            raise  # the server reads no further
         except Exception:
             exchange.failed()
             raise
         except BaseException:
             exchange.abort()
             raise
-        exchange.offer(piece)
-        return piece
+        self._is_read = True
 
     def close(self) -> None:
         """Record the end, and close the application's iterable."""

@@ -76,6 +76,11 @@ class Column:
     batch: _Ints
     at_us: _Ints
 
+    def counts(self, batches: int) -> list[int]:
+        """Return how many rows each batch has."""
+        counts: list[int] = np.bincount(self.batch, minlength=batches).tolist()
+        return counts
+
     def placed(self, intervals: Intervals) -> Column:
         """Return the column with offsets at the exact end of an interval moved into it by a microsecond."""
         last = np.maximum(intervals.length_us - 1, 0)[self.batch]

@@ -121,7 +121,9 @@ class Boot:
                 self.missing += seq - self.next_seq
             self._remember(seq, end_us)
             self.next_seq = seq + 1
-        elif seq < self.begin_seq:
+            self.batches += 1
+            return True
+        if seq < self.begin_seq:
             if seq + 1 < self.begin_seq:
                 self.gaps.append((seq + 1, self.begin_seq))
                 del self.gaps[:-MAX_GAPS]
@@ -138,11 +140,17 @@ class Boot:
         return True
 
     def _remember(self, seq: int, end_us: int) -> None:
-        newest_us = next((end for end in reversed(self.recent_ends) if end), 0)
-        self.stepped_back = self.stepped_back or end_us < newest_us
-        self.recent_ends += [0] * min(seq - self.next_seq, RECENT)
-        self.recent_ends.append(end_us)
-        del self.recent_ends[:-RECENT]
+        ends = self.recent_ends
+        newest_us = ends[-1] if ends else 0
+        if not newest_us:
+            newest_us = next((end for end in reversed(ends) if end), 0)
+        if end_us < newest_us:
+            self.stepped_back = True
+        if seq > self.next_seq:
+            ends += [0] * min(seq - self.next_seq, RECENT)
+        ends.append(end_us)
+        if len(ends) > RECENT:
+            del ends[:-RECENT]
 
     def _fill(self, seq: int) -> bool:
         for index, (start, end) in enumerate(self.gaps):

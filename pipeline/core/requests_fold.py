@@ -211,28 +211,51 @@ class _Columns:
         latency_sum = _Grouped(self.finished.batch, count).sum(durations).tolist()
         ttfb_sum = _Grouped(self.responded.batch, count).sum(waits).tolist()
         last_slot = np.append(self.intervals.slot_base[1:], len(self.intervals.slot_batch)) - 1
-        pending = self.levels.pending_last[last_slot].tolist()
-        streaming = self.levels.streaming_last[last_slot].tolist()
-        for index, (boot, batch, _) in enumerate(accepted):
-            boot.arrived += len(batch.arrived.at_us)
-            boot.finished += len(batch.finished.at_us)
-            boot.aborted_pending += len(batch.aborted_pending.at_us)
-            boot.aborted_streaming += len(batch.aborted_streaming.at_us)
-            boot.ttfb_count += len(batch.responded.at_us)
-            boot.latency_sum_us = min(boot.latency_sum_us + latency_sum[index], MAX_SUM_US)
-            boot.ttfb_sum_us = min(boot.ttfb_sum_us + ttfb_sum[index], MAX_SUM_US)
+        counts = zip(
+            accepted,
+            self.arrived.counts(count),
+            self.responded.counts(count),
+            ttfb_sum,
+            self.finished.counts(count),
+            latency_sum,
+            self.aborted_pending.counts(count),
+            self.aborted_streaming.counts(count),
+            self.levels.pending_last[last_slot].tolist(),
+            self.levels.streaming_last[last_slot].tolist(),
+            strict=True,
+        )
+        for (
+            boot,
+            batch,
+            _,
+        ), arrived, responded, wait, finished, duration, left, cut, pending, streaming in counts:
+            boot.arrived += arrived
+            boot.finished += finished
+            if left:
+                boot.aborted_pending += left
+            if cut:
+                boot.aborted_streaming += cut
+            boot.ttfb_count += responded
+            boot.latency_sum_us += duration
+            if boot.latency_sum_us > MAX_SUM_US:
+                boot.latency_sum_us = MAX_SUM_US
+            boot.ttfb_sum_us += wait
+            if boot.ttfb_sum_us > MAX_SUM_US:
+                boot.ttfb_sum_us = MAX_SUM_US
             if boot.saw(batch.seq, batch.start_us, batch.end_us):
-                boot.pending = pending[index]
-                boot.streaming = streaming[index]
+                boot.pending = pending
+                boot.streaming = streaming
                 boot.oldest_pending_us = batch.oldest_pending_us
                 boot.totals = since(batch.totals, boot.inherited)
-        keys, counts = count_pairs(
+        keys, times = count_pairs(
             np.concatenate([self.responded.batch, self.informational.batch]),
             np.concatenate([statuses, interim]),
         )
-        for key, times in zip(keys.tolist(), counts.tolist(), strict=True):
-            status = accepted[key // CODES][0].status
-            status[key % CODES] = status.get(key % CODES, 0) + times
+        for index, code, added in zip(
+            (keys // CODES).tolist(), (keys % CODES).tolist(), times.tolist(), strict=True
+        ):
+            status = accepted[index][0].status
+            status[code] = status.get(code, 0) + added
 
 
 class _Grouped:

@@ -6,7 +6,9 @@ In a single row, times are Unix seconds: integers for DateTime, decimal text for
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Collection, Sequence
+from itertools import chain
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -90,32 +92,25 @@ def window_block(chunk: Chunk, windows: Windows) -> RowBlock | None:
     return RowBlock("request_windows", len(keys), columns)
 
 
-_BOOT_NUMBERS: tuple[tuple[str, Callable[[Boot], int]], ...] = (
-    ("version", lambda boot: boot.version),
-    ("next_seq", lambda boot: boot.next_seq),
-    ("last_seq", lambda boot: boot.last_seq),
-    ("batches", lambda boot: boot.batches),
-    ("duplicates", lambda boot: boot.duplicates),
-    ("missing", lambda boot: boot.missing),
-    ("arrived", lambda boot: boot.arrived),
-    ("finished", lambda boot: boot.finished),
-    ("aborted_pending", lambda boot: boot.aborted_pending),
-    ("aborted_streaming", lambda boot: boot.aborted_streaming),
-    ("latency_sum_us", lambda boot: boot.latency_sum_us),
-    ("ttfb_count", lambda boot: boot.ttfb_count),
-    ("ttfb_sum_us", lambda boot: boot.ttfb_sum_us),
-    ("pending", lambda boot: boot.pending),
-    ("streaming", lambda boot: boot.streaming),
-    ("oldest_pending_us", lambda boot: boot.oldest_pending_us),
-    ("agent_arrived", lambda boot: boot.totals.arrived),
-    ("agent_finished", lambda boot: boot.totals.finished),
-    ("agent_aborted_pending", lambda boot: boot.totals.aborted_pending),
-    ("agent_aborted_streaming", lambda boot: boot.totals.aborted_streaming),
-    ("agent_latency_sum_us", lambda boot: boot.totals.duration_us),
-    ("agent_ttfb_sum_us", lambda boot: boot.totals.wait_us),
-    ("conflicts", lambda boot: boot.conflicts),
-    ("begin_seq", lambda boot: boot.begin_seq),
-)
+_BOOT_NUMBERS = {
+    name: attrgetter(name)
+    for name in (
+        "version", "next_seq", "last_seq", "batches", "duplicates", "missing", "arrived", "finished", "aborted_pending",
+        "aborted_streaming", "latency_sum_us", "ttfb_count", "ttfb_sum_us", "pending", "streaming", "oldest_pending_us",
+        "conflicts", "begin_seq",
+    )
+}  # fmt: skip
+_TOTALS = {
+    f"agent_{name}": attrgetter(field)
+    for name, field in (
+        ("arrived", "arrived"),
+        ("finished", "finished"),
+        ("aborted_pending", "aborted_pending"),
+        ("aborted_streaming", "aborted_streaming"),
+        ("latency_sum_us", "duration_us"),
+        ("ttfb_sum_us", "wait_us"),
+    )
+}
 
 
 def boot_block(table: str, chunk: Chunk, boots: Sequence[Boot]) -> RowBlock:
@@ -125,41 +120,41 @@ def boot_block(table: str, chunk: Chunk, boots: Sequence[Boot]) -> RowBlock:
     columns["stream"] = [chunk.stream] * count
     columns |= origin(chunk, count)
     columns["chunk_time"] = Times(np.full(count, chunk.first.append_ms // 1000, np.int64), 0)
-    for name, read in _BOOT_NUMBERS:
+    for name, read in _BOOT_NUMBERS.items():
         columns[name] = np.fromiter(map(read, boots), np.uint64, count)
+    totals = [boot.totals for boot in boots]
+    for name, read in _TOTALS.items():
+        columns[name] = np.fromiter(map(read, totals), np.uint64, count)
     columns["stepped_back"] = np.fromiter((boot.stepped_back for boot in boots), np.uint8, count)
     columns["copies"] = np.fromiter((boot.copies for boot in boots), np.uint8, count)
     columns["first_at"] = Times(np.fromiter((boot.first_us for boot in boots), np.int64, count), 6)
     columns["last_at"] = Times(np.fromiter((boot.last_us for boot in boots), np.int64, count), 6)
     columns["last_append"] = Times(np.fromiter((boot.last_append_ms for boot in boots), np.int64, count), 3)
-    columns["gap_starts"] = _numbers([[start for start, _ in boot.gaps] for boot in boots])
-    columns["gap_ends"] = _numbers([[end for _, end in boot.gaps] for boot in boots])
+    gaps = [boot.gaps for boot in boots]
+    columns["gap_starts"] = _numbers([[start for start, _ in each] for each in gaps])
+    columns["gap_ends"] = _numbers([[end for _, end in each] for each in gaps])
     columns["recent_ends"] = _numbers([boot.recent_ends for boot in boots])
     columns["status_codes"] = _numbers([boot.status for boot in boots], "u2")
     columns["status_counts"] = _numbers([boot.status.values() for boot in boots])
-    columns["agent_status_codes"] = _numbers([map(int, boot.totals.status) for boot in boots], "u2")
-    columns["agent_status_counts"] = _numbers([boot.totals.status.values() for boot in boots])
-    columns["dropped_reasons"] = _texts([boot.totals.dropped for boot in boots])
-    columns["dropped_counts"] = _numbers([boot.totals.dropped.values() for boot in boots])
-    columns["dropped_batch_reasons"] = _texts([boot.totals.dropped_batches for boot in boots])
-    columns["dropped_batch_counts"] = _numbers([boot.totals.dropped_batches.values() for boot in boots])
+    columns["agent_status_codes"] = _numbers([[int(code) for code in each.status] for each in totals], "u2")
+    columns["agent_status_counts"] = _numbers([each.status.values() for each in totals])
+    columns["dropped_reasons"] = _texts([each.dropped for each in totals])
+    columns["dropped_counts"] = _numbers([each.dropped.values() for each in totals])
+    columns["dropped_batch_reasons"] = _texts([each.dropped_batches for each in totals])
+    columns["dropped_batch_counts"] = _numbers([each.dropped_batches.values() for each in totals])
     columns["copy_of"] = [boot.copy_of for boot in boots]
     columns["inherited"] = [_json(boot.inherited) for boot in boots]
     return RowBlock(table, count, columns)
 
 
-def _numbers(lists: Sequence[Iterable[int]], kind: str = "u8") -> Lists:
-    lengths, elements = [], list[int]()
-    for each in lists:
-        before = len(elements)
-        elements += each
-        lengths.append(len(elements) - before)
-    return Lists(np.array(lengths, np.int64), np.array(elements, kind))
+def _numbers(lists: Sequence[Collection[int]], kind: str = "u8") -> Lists:
+    lengths = np.fromiter(map(len, lists), np.int64, len(lists))
+    return Lists(lengths, np.fromiter(chain.from_iterable(lists), kind, int(lengths.sum())))
 
 
-def _texts(lists: Sequence[Iterable[str]]) -> Lists:
-    texts = [list(each) for each in lists]
-    return Lists(np.array([len(each) for each in texts], np.int64), [text for each in texts for text in each])
+def _texts(lists: Sequence[Collection[str]]) -> Lists:
+    lengths = np.fromiter(map(len, lists), np.int64, len(lists))
+    return Lists(lengths, list(chain.from_iterable(lists)))
 
 
 _NONE = Totals()

@@ -101,13 +101,19 @@ class _BootFold(Generic[Batch]):
     def accept(self, run: Run[Batch], outcome: FoldOutcome) -> list[tuple[Boot, Batch, Record]]:
         """Return the messages whose seq was not counted before; count the others."""
         new = []
+        boots, key_for = self._boots, self._overflow.key_for
         for record, message in run:
-            known = self._boots[self._overflow.key_for(boot_key(message))]
+            known = boots[key_for(boot_key(message))]
             copies = known.copies
-            boot = process_of(self._boots, known, message)
+            if message.seq >= known.next_seq and not copies:  # what `process_of` says of nearly all
+                boots.touch(known, record.offset, record.append_ms)
+                known.accept(message.seq, message.end_us)
+                new.append((known, message, record))
+                continue
+            boot = process_of(boots, known, message)
             if boot is None or known.copies != copies:
                 known.conflicts += boot is None
-                self._boots.touch(known, record.offset, record.append_ms)
+                boots.touch(known, record.offset, record.append_ms)
             if boot is None:
                 outcome.refused[record.offset] = InvalidMessageError(
                     "boot_conflict",
@@ -115,7 +121,7 @@ class _BootFold(Generic[Batch]):
                     "start each of them separately",
                 )
                 continue
-            self._boots.touch(boot, record.offset, record.append_ms)
+            boots.touch(boot, record.offset, record.append_ms)
             if boot.accept(message.seq, message.end_us):
                 new.append((boot, message, record))
             else:

@@ -35,6 +35,10 @@ _SETTINGS = {
     # A response means that the rows are stored, and a repeated block still reaches the table's materialized views.
     "async_insert": 0,
     "insert_deduplicate": 0,
+    # An insert is small, and its keys are distinct: threads and a merge of its rows would be a third of its cost.
+    "max_threads": 1,
+    "input_format_parallel_parsing": 0,
+    "optimize_on_insert": 0,
 }
 # On a cluster, acknowledged rows are on a majority of the ClickHouse replicas.
 _CLUSTER_SETTINGS = {"insert_quorum": "auto"}

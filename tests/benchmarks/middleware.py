@@ -1,8 +1,8 @@
 """The middleware's cost per request, compared with two well-known ones, in one run on one core.
 
-Each middleware wraps the same bare ASGI application (one start, one body, like a small JSON response), driven in this
-process by `receive` and `send` that are methods of one object per request, as in uvicorn: so only the middleware is
-measured, not sockets or routing. Rounds are interleaved and medians reported.
+Each middleware wraps the same bare ASGI applications (one start and one body, like a small JSON response; one start and
+PIECES pieces, like tokens), driven in this process by `receive` and `send` that are methods of one object per request,
+as in uvicorn: so only the middleware is measured, not sockets or routing. Rounds are interleaved and medians reported.
 
 - endpoint-analytics: the agent's thread runs and flushes each second; its Kafka is a port that refuses connections, so
   batches are encoded, queued and kept, and retries continue alongside. Also with uvicorn's own RequestResponseCycle, so
@@ -33,7 +33,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from endpoint_analytics.agents.core.config import AgentConfig, KafkaConfig
 from endpoint_analytics.agents.middleware.asgi import AnalyticsMiddleware
 
-REQUESTS, ROUNDS = 2_000, 25
+REQUESTS, ROUNDS, PIECES = 2_000, 25, 200
 
 Message = MutableMapping[str, Any]
 START = {
@@ -49,6 +49,20 @@ async def bare(scope: Message, receive: Any, send: Any) -> None:
     await receive()
     await send(START)
     await send(BODY)
+
+
+STREAM = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]}
+PIECE = {"type": "http.response.body", "body": b"data: cat\n\n", "more_body": True}
+END = {"type": "http.response.body", "body": b""}
+
+
+async def streamed(scope: Message, receive: Any, send: Any) -> None:
+    """Read the body and respond in pieces."""
+    await receive()
+    await send(STREAM)
+    for _ in range(PIECES):
+        await send(PIECE)
+    await send(END)
 
 
 class Connection:
@@ -108,16 +122,16 @@ def make_scope(app: FastAPI) -> Message:
     }
 
 
-async def microseconds(app: Any, connection: Callable[[], Any], fastapi: FastAPI) -> float:
-    """Return the microseconds per request, over REQUESTS requests in a row."""
+async def microseconds(app: Any, connection: Callable[[], Any], fastapi: FastAPI, requests: int) -> float:
+    """Return the microseconds per request, over some requests in a row."""
     start_ns = time.perf_counter_ns()
-    for _ in range(REQUESTS):
+    for _ in range(requests):
         end = connection()
         await app(make_scope(fastapi), end.receive, end.send)
-    return (time.perf_counter_ns() - start_ns) / REQUESTS / 1_000
+    return (time.perf_counter_ns() - start_ns) / requests / 1_000
 
 
-async def measure() -> dict[str, list[float]]:
+async def measure(bare: Any, requests: int) -> dict[str, list[float]]:
     fastapi = FastAPI()
 
     @fastapi.post("/predict")
@@ -154,23 +168,31 @@ async def measure() -> dict[str, list[float]]:
     for round_number in range(ROUNDS + 1):
         for name, (app, connection) in contenders.items():
             gc.collect()
-            cost = await microseconds(app, connection, fastapi)
+            cost = await microseconds(app, connection, fastapi, requests)
             if round_number:  # the first one warms up
                 taken[name].append(cost)
     assert ours.agent is not None
     ours.agent.stop(timeout_s=0)
     totals = ours.agent.snapshot().totals
-    assert totals.finished == 2 * REQUESTS * (ROUNDS + 1), totals
+    assert totals.finished == 2 * requests * (ROUNDS + 1), totals
     provider.shutdown()
     return taken
 
 
 def main() -> None:
     """Print the table."""
-    taken = asyncio.run(measure())
+    print_shape("one piece", bare, REQUESTS)
+    print_shape(f"{PIECES} pieces", streamed, REQUESTS // 10)
+
+
+def print_shape(shape: str, app: Any, requests: int) -> None:
+    """Measure, and print what each middleware adds."""
+    taken = asyncio.run(measure(app, requests))
     medians = {name: statistics.median(costs) for name, costs in taken.items()}
     base = medians["bare application"]
-    print(f"middleware: microseconds a request, median of {ROUNDS} interleaved rounds of {REQUESTS} requests")
+    print(
+        f"middleware: microseconds for an answer of {shape}, median of {ROUNDS} interleaved rounds of {requests}"
+    )
     print(f"  {'':<38}{'total':>8}{'added':>8}{'of bare':>9}")
     for name, median in medians.items():
         print(f"  {name:<38}{median:>8.2f}{median - base:>8.2f}{median / base:>8.1f}x")

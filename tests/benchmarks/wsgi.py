@@ -1,9 +1,9 @@
 """The WSGI middleware's cost per request, compared with prometheus_client, in one run on one core.
 
-Both wrap the same bare WSGI application (one small JSON response in a list), driven in this process as by a server:
-iterate, close. The agent's thread runs and flushes each second; its Kafka is a port that refuses connections. Rounds
-are interleaved and medians reported. prometheus_client has no WSGI middleware, so the peer is a minimal one: an
-in-progress gauge, a counter by status and a histogram around the call.
+Both wrap the same bare WSGI applications (one small JSON response in a list; a generator of PIECES pieces like tokens),
+driven in this process as by a server: iterate, close. The agent's thread runs and flushes each second; its Kafka is a
+port that refuses connections. Rounds are interleaved and medians reported. prometheus_client has no WSGI middleware, so
+the peer is a minimal one: an in-progress gauge, a counter by status and a histogram around the call.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from endpoint_analytics.agents.core.config import AgentConfig, KafkaConfig
 from endpoint_analytics.agents.middleware.wsgi import WSGIAnalyticsMiddleware
 
-REQUESTS, ROUNDS = 2_000, 25
+REQUESTS, ROUNDS, PIECES = 2_000, 25, 200
 App = Callable[..., Iterable[bytes]]
 
 
@@ -27,6 +27,13 @@ def bare(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[by
     """Respond, as every framework eventually does."""
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", "15")])
     return [b'{"label":"cat"}']
+
+
+def streamed(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Respond in pieces."""
+    start_response("200 OK", [("Content-Type", "text/event-stream")])
+    for _ in range(PIECES):
+        yield b"data: cat\n\n"
 
 
 def by_prometheus_client(app: App) -> App:
@@ -54,7 +61,7 @@ def by_prometheus_client(app: App) -> App:
     return watched
 
 
-def microseconds(app: App) -> float:
+def microseconds(app: App, requests: int) -> float:
     """Return the time per request of one round."""
     environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/"}
 
@@ -63,17 +70,23 @@ def microseconds(app: App) -> float:
 
     gc.collect()
     begin_ns = time.perf_counter_ns()
-    for _ in range(REQUESTS):
+    for _ in range(requests):
         body = app(environ, start_response)
         for _piece in body:
             pass
         close = getattr(body, "close", None)
         if close is not None:
             close()
-    return (time.perf_counter_ns() - begin_ns) / REQUESTS / 1_000
+    return (time.perf_counter_ns() - begin_ns) / requests / 1_000
 
 
 def main() -> None:
+    """Print the medians of both shapes."""
+    print_shape("one piece", bare, REQUESTS)
+    print_shape(f"{PIECES} pieces", streamed, REQUESTS // 10)
+
+
+def print_shape(shape: str, app: App, requests: int) -> None:
     """Print the medians above the bare application's."""
     config = AgentConfig(
         namespace="bench",
@@ -83,20 +96,21 @@ def main() -> None:
         recorder_limit=10_000_000,
         stop_timeout_s=0.0,
     )
-    middleware = WSGIAnalyticsMiddleware(bare, config=config)
+    middleware = WSGIAnalyticsMiddleware(app, config=config)
     apps: dict[str, App] = {
-        "bare": bare,
+        "bare": app,
         "endpoint-analytics": middleware,
-        "prometheus_client by hand": by_prometheus_client(bare),
+        "prometheus_client by hand": by_prometheus_client(app),
     }
     rounds: dict[str, list[float]] = {name: [] for name in apps}
     for _ in range(ROUNDS):
-        for name, app in apps.items():
-            rounds[name].append(microseconds(app))
+        for name, wrapped in apps.items():
+            rounds[name].append(microseconds(wrapped, requests))
     base = statistics.median(rounds["bare"])
+    print(f"wsgi: an answer of {shape}")
     for name, found in rounds.items():
         print(
-            f"{name:<28} {statistics.median(found):6.2f} us a request, {statistics.median(found) - base:+.2f}"
+            f"  {name:<28} {statistics.median(found):6.2f} us a request, {statistics.median(found) - base:+.2f}"
         )
     assert middleware.process is not None
     agent = middleware.process.agent

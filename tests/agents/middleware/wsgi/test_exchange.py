@@ -254,6 +254,74 @@ def test_the_last_piece_that_is_not_taken_is_no_whole_response():
     assert Server().serve(sized) == WHOLE
 
 
+STREAMED = [str(number).encode() for number in range(200)]
+
+
+def test_every_piece_of_a_stream_is_passed_on_in_order():
+    def streamed(environ, start_response):
+        start_response(*OK)
+        yield from STREAMED
+
+    server = Server()
+    assert server.serve(streamed) == WHOLE
+    assert server.sent == b"".join(STREAMED)
+
+
+@pytest.mark.parametrize("broken_at", [1, 2, 3, 40, 199])
+def test_a_stream_that_breaks_is_an_abort(broken_at):
+    def streamed(environ, start_response):
+        start_response(*OK)
+        yield from STREAMED[:broken_at]
+        raise BrokenError
+
+    server = Server()
+    assert server.serve(streamed) == LATE
+    assert server.sent == b"".join(STREAMED[:broken_at])
+    assert Server(breaks_at=broken_at).serve(streamed) == LATE
+
+
+@pytest.mark.parametrize("broken_at", [1, 2, 3, 40, 199])
+def test_a_client_that_goes_amid_a_stream(broken_at):
+    closed = []
+
+    class Stream:
+        def __iter__(self):
+            return iter(STREAMED)
+
+        def close(self):
+            closed.append(True)
+
+    def streamed(environ, start_response):
+        start_response(*OK)
+        return Stream()
+
+    assert Server(breaks_at=broken_at).serve(streamed) == LATE
+    assert closed == [True]
+
+
+def test_of_a_promised_length_every_piece_counts():
+    """A client that leaves with all that was promised has not aborted."""
+
+    def promised(length):
+        def streamed(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(length))])
+            yield from [b"12345"] * 200
+            raise BrokenError
+
+        return streamed
+
+    assert Server().serve(promised(995)) == WHOLE
+    assert Server().serve(promised(1001)) == LATE
+
+
+def test_a_server_that_takes_it_for_an_iterator():
+    body = WsgiExchange((server := Server()).recorder.arrive(), server.environ, server.start_response)
+    taken = body.body(pieces(server.environ, body.start_response))
+    assert [next(taken), next(taken), *taken] == [b"one", b"two", b"three"]
+    taken.close()
+    assert server.counts() == WHOLE
+
+
 def test_a_server_that_does_not_read_the_body_of_a_head():
     server = Server(method="HEAD")
     exchange = WsgiExchange(server.recorder.arrive(), server.environ, server.start_response)
