@@ -24,7 +24,7 @@ from endpoint_analytics.agents.middleware.harmless import harmless, report_bug
 SLOW_NS = 10_000_000
 """After this time without a check, the socket itself is checked: the application may have blocked the event loop."""
 
-MOST_UNCHECKED = 32
+MOST_UNCHECKED = 64
 """Pieces of a streamed response that are passed on at most without a look at them: see `AsgiExchange.sender`."""
 
 EARLY_HINTS = 103
@@ -47,7 +47,6 @@ class AsgiExchange:
         "_send",
         "_server",
         "_start",
-        "_unchecked",
     )
 
     def __init__(self, request: RecordedRequest, scope: Message, receive: Receive, send: Send) -> None:
@@ -67,7 +66,6 @@ class AsgiExchange:
         self._ending = False
         self._at_ns = request.arrived_ns
         self._at_once = 0
-        self._unchecked = 0
 
     def sender(self) -> Send:
         """Return `send` for the application.
@@ -76,17 +74,20 @@ class AsgiExchange:
         come quickly, only one of a few is checked, for whether its client is still there; the others go to the server
         directly.
         """
-        forward, check = self._send, self.send
+        forward, check, unchecked = self._send, self.send, 0
 
         def send(message: Message) -> Awaitable[None]:
-            if self._unchecked:
-                self._unchecked -= 1
+            nonlocal unchecked
+            if unchecked:
+                unchecked -= 1
                 try:
-                    more = message.get("more_body")
-                except Exception:  # noqa: BLE001  # no message of ASGI: what it does is the server's decision
+                    more = message["more_body"]
+                except Exception:  # noqa: BLE001  # the last piece, or what is no message: the server decides
                     more = False
                 if more:
                     return forward(message)
+            else:
+                unchecked = self._at_once
             return check(message)
 
         return send
@@ -170,7 +171,7 @@ class AsgiExchange:
         report_bug(error)
 
     def _set_pace(self) -> None:
-        """After a piece: decide how many of the next ones go unchecked, twice as many as last time if those took less
+        """After a piece: decide how many go unchecked after the next one, twice as many as last time if those took less
         than SLOW_NS; none where the bytes of each count."""
         at_ns = now_ns()
         if at_ns - self._at_ns > SLOW_NS:
@@ -179,7 +180,7 @@ class AsgiExchange:
             self._at_once = min(2 * self._at_once, MOST_UNCHECKED)
         elif self._promised_bytes() is None:
             self._at_once = 1
-        self._at_ns, self._unchecked = at_ns, self._at_once
+        self._at_ns = at_ns
 
     def _is_gone(self) -> bool:
         if self._server.is_gone(self._owner):

@@ -44,12 +44,13 @@ class StoredChunks(NamedTuple):
 class ChunkRule:
     """A new chunk begins when append time passes a multiple of `length_ms`, or offsets of `max_offsets`.
 
-    The second limit bounds the messages of a chunk, and so the reader's memory, at any rate. Where chunks are stored,
+    The second limit bounds the messages of a chunk at any rate, and so the reader's memory and what is read again after
+    a restart. Where chunks are stored,
     perhaps by the rule of an earlier version, a reader divides the log as they do: see `StoredChunks`.
     """
 
     length_ms: int = 60_000
-    max_offsets: int = 100_000
+    max_offsets: int = 25_000
 
     def begins(self, first: Record | None, record: Record) -> bool:
         """Whether `record` starts a new chunk after the chunk whose first message is `first`.

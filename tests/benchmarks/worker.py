@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 from aiokafka import AIOKafkaProducer
 from tests.benchmarks.log import request_log
+from tests.benchmarks.workers import EVENTS
 
 from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
 from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
@@ -88,8 +89,7 @@ def _measure_worker(brokers: str, config: ClickHouseConfig, events: int) -> tupl
 
 
 def _stored_events(client: object) -> int:
-    query = "SELECT sum(events) FROM chunks FINAL WHERE stream = 'requests'"
-    return int(client.query(query).result_rows[0][0])  # type: ignore[attr-defined]
+    return int(client.query(EVENTS).result_rows[0][0])  # type: ignore[attr-defined]
 
 
 def _measure_peer(brokers: str, data: Path, events: int) -> float:

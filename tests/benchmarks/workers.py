@@ -45,7 +45,7 @@ AGES = """
 SELECT max(age) FROM (SELECT (toUnixTimestamp64Milli(now64(3)) - toUnixTimestamp64Milli(max(read_to))) / 1000 AS age
     FROM partition_progress WHERE stream = 'requests' GROUP BY partition)
 """
-EVENTS = "SELECT sum(events) FROM chunks FINAL WHERE stream = 'requests'"
+EVENTS = "SELECT sum(arrived + ttfb_count + finished) FROM boots FINAL WHERE stream = 'requests'"
 
 
 class Load:
