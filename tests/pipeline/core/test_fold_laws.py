@@ -1,14 +1,14 @@
 """The laws of the fold: the stored rows depend only on the Kafka log, and equal a simple count of it."""
 
 import random
-from collections import Counter
+from collections import Counter, deque
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.pipeline.core.logs import Log, logs, make_log
 from tests.pipeline.core.reference import comparable, reference
-from tests.pipeline.core.worker import Table, Worker
+from tests.pipeline.core.worker import Table, Worker, read_together
 
 from endpoint_analytics.pipeline.core import boots, sample_fold, stream_folds
 from endpoint_analytics.pipeline.core.chunks import ChunkRule
@@ -59,6 +59,32 @@ def test_however_the_log_is_read_the_rows_are_the_same(log, seed):
     worker = start(log)
     finish(read_in_pieces(worker, log.records, random.Random(seed)))
     assert worker.table.final() == read_at_once(log).table.final()
+
+
+@given(
+    st.sampled_from(STREAMS[:3]).flatmap(lambda stream: st.lists(logs(stream), min_size=2, max_size=4)), seeds
+)
+def test_partitions_that_are_folded_together_are_counted_as_if_alone(several, seed):
+    rng, table = random.Random(seed), Table()
+    workers = [Worker(log.stream, table, log.rule, partition=number) for number, log in enumerate(several)]
+    waiting = [deque(log.records) for log in several]
+    while any(waiting):
+        runs = [
+            (worker, [records.popleft() for _ in range(min(rng.randrange(9), len(records)))])
+            for worker, records in zip(workers, waiting, strict=True)
+        ]
+        read_together(runs)
+        if rng.random() < 0.3:
+            rng.choice(workers).flush()
+    for worker in workers:
+        worker.close()
+    expected = Table()
+    for number, log in enumerate(several):
+        alone = Worker(log.stream, expected, log.rule, partition=number)
+        alone.read(log.records)
+        alone.close()
+        assert workers[number].refused == alone.refused
+    assert table.final() == expected.final()
 
 
 @given(any_log)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
+from typing import Any
 
 from tests.support.stored import each_row
 
 from endpoint_analytics.pipeline.core.boots import Boot, BootKey
 from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record, StoredChunks
-from endpoint_analytics.pipeline.core.partition import Bounds, PartitionFold
+from endpoint_analytics.pipeline.core.partition import Bounds, Decoded, PartitionFold, fold_together
 from endpoint_analytics.pipeline.core.row_block import RowBlock
 from endpoint_analytics.pipeline.core.rows import Row
 from endpoint_analytics.pipeline.core.stream_folds import (
@@ -140,6 +141,12 @@ class Worker:
 
     def steps(self, records: Sequence[Record]) -> Iterator[None]:
         """Read as `read` does, with a pause after each run: another worker may act there."""
+        for run in self.runs(records):
+            run.fold.fold(run.records, run.messages)
+            yield
+
+    def runs(self, records: Sequence[Record]) -> Iterator[Decoded[Any]]:
+        """Yield the runs of records, each ready to be folded before the next one is asked for."""
         fold = self._fold
         if not self._open and records:
             fold.stored = self.table.chunks_from(self._stream, self._partition, records[0].offset)
@@ -153,8 +160,7 @@ class Worker:
             while unknown := fold.unknown(decoded):
                 wanted = sorted(unknown)
                 fold.restore(self.table.read_boots(self._stream, self._partition, fold.chunk, wanted))
-            fold.fold(run, decoded)
-            yield
+            yield Decoded(fold, run, decoded)
 
     def close(self) -> None:
         """Store the changes as the reader does when a chunk closes."""
@@ -167,3 +173,10 @@ class Worker:
         rejected, rows = self._fold.take_rejected()
         self.refused.update({rejection.record.offset: rejection.error.reason for rejection in rejected})
         self.table.insert([*self._fold.take_rows(closing=closing), *rows])
+
+
+def read_together(reads: Sequence[tuple[Worker, Sequence[Record]]]) -> None:
+    """Read the records of several partitions, the first run of each together, then the second of each, and so on."""
+    runs = [worker.runs(records) for worker, records in reads]
+    while found := [run for each in runs if (run := next(each, None)) is not None]:
+        fold_together(found)
