@@ -55,20 +55,19 @@ class AnalyticsMiddleware(Middleware[App]):
         if kind == "lifespan":
             await self._serve_lifespan(scope, receive, send)
             return
-        begun = None
+        exchange = None
         try:
             process = self.process
             recorder = None if process is None else process.recorder or process.record()
             if recorder is not None and not (self._excluded and self._excludes(scope)):
-                begun = begin(kind, recorder, scope, receive, send)
+                exchange = begin(kind, recorder, scope, receive, send)
         except Exception as error:  # noqa: BLE001  # any bug here is the middleware's
             report_bug(error)
-        if begun is None:
+        if exchange is None:
             await self.app(scope, receive, send)
             return
-        exchange, observed_send = begun
         try:
-            await self.app(scope, exchange.receive, observed_send)
+            await self.app(scope, exchange.receive, exchange.send)
         except BaseException:
             exchange.failed()
             raise
@@ -105,20 +104,13 @@ class AnalyticsMiddleware(Middleware[App]):
 
 def begin(
     kind: str, recorder: Recorder, scope: Message, receive: Receive, send: Send
-) -> tuple[AsgiExchange | Handshake, Send] | None:
-    """Start recording a scope: returns what records it, and `send` for the application.
-
-    Returns None for a scope type that is not recorded.
-    """
+) -> AsgiExchange | Handshake | None:
+    """Start recording a scope; None for a scope type that is not recorded."""
     if kind == "http":
         request = recorder.arrive()
         try:
-            exchange = AsgiExchange(request, scope, receive, send)
-            return exchange, exchange.sender()
+            return AsgiExchange(request, scope, receive, send)
         except Exception:
             request.abort()
             raise
-    if kind != "websocket":
-        return None
-    handshake = Handshake(recorder, receive, send)
-    return handshake, handshake.send
+    return Handshake(recorder, receive, send) if kind == "websocket" else None

@@ -7,8 +7,10 @@ response counts as finished once `send` of its last message has returned and the
 from __future__ import annotations
 
 import asyncio
+import inspect
+import sys
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, TypeVar
 
 from endpoint_analytics.agents.core.clock import now_ns
 from endpoint_analytics.agents.core.recorder import ENDED, PENDING, STREAMING, RecordedRequest
@@ -25,19 +27,34 @@ SLOW_NS = 10_000_000
 """After this time without a check, the socket itself is checked: the application may have blocked the event loop."""
 
 MOST_UNCHECKED = 64
-"""Pieces of a streamed response that are passed on at most without a look at them: see `AsgiExchange.sender`."""
+"""Pieces of a streamed response that are passed on at most without a look at them: see `AsgiExchange.send`."""
+
+LOOK_EVERY = 4
+"""Of those, so many pass between two looks at the clock: if they have become slow, the next one is checked."""
 
 EARLY_HINTS = 103
 _BODYLESS = frozenset({204, 304})
 
 
+if sys.version_info >= (3, 12):
+    _marked = inspect.markcoroutinefunction
+else:
+    _Function = TypeVar("_Function")
+
+    def _marked(function: _Function) -> _Function:
+        """Let `asyncio.iscoroutinefunction` say yes: some frameworks ask it about `send`."""
+        function._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]  # noqa: SLF001
+        return function
+
+
 class AsgiExchange:
-    """Pass `receive` and `sender()` to the application; call `returned` or `failed` when it is done."""
+    """Pass `receive` and `send` to the application; call `returned` or `failed` when it is done."""
 
     __slots__ = (
         "_at_ns",
         "_at_once",
         "_body_bytes",
+        "_checking",
         "_ending",
         "_looked_ns",
         "_owner",
@@ -47,6 +64,7 @@ class AsgiExchange:
         "_send",
         "_server",
         "_start",
+        "_unchecked",
     )
 
     def __init__(self, request: RecordedRequest, scope: Message, receive: Receive, send: Send) -> None:
@@ -66,31 +84,30 @@ class AsgiExchange:
         self._ending = False
         self._at_ns = request.arrived_ns
         self._at_once = 0
+        self._unchecked = 0
+        self._checking = 0
 
-    def sender(self) -> Send:
-        """Return `send` for the application.
+    @_marked
+    def send(self, message: Message) -> Awaitable[None]:
+        """Pass on the application's message, and record it once the server has accepted it.
 
         A response may be streamed in thousands of pieces, of which only the last says something new. So while pieces
         come quickly, only one of a few is checked, for whether its client is still there; the others go to the server
-        directly.
+        directly. Not while a checked one is on its way: pieces stay in the order in which they are sent.
         """
-        forward, check, unchecked = self._send, self.send, 0
-
-        def send(message: Message) -> Awaitable[None]:
-            nonlocal unchecked
-            if unchecked:
-                unchecked -= 1
-                try:
-                    more = message["more_body"]
-                except Exception:  # noqa: BLE001  # the last piece, or what is no message: the server decides
-                    more = False
-                if more:
-                    return forward(message)
-            else:
-                unchecked = self._at_once
-            return check(message)
-
-        return send
+        if unchecked := self._unchecked:
+            self._unchecked = unchecked - 1
+            try:
+                direct = message["more_body"] and (
+                    unchecked % LOOK_EVERY or now_ns() - self._at_ns <= SLOW_NS
+                )
+            except Exception:  # noqa: BLE001  # the last piece, or what is no message: the server decides
+                direct = False
+            if direct:
+                return self._send(message)
+            self._unchecked = 0
+        self._checking += 1
+        return self._checked_send(message)
 
     async def receive(self) -> Message:
         """Pass on the server's message; a disconnect before the end of the response is an abort."""
@@ -102,47 +119,49 @@ class AsgiExchange:
             self.give_up(error)
         return message
 
-    async def send(self, message: Message) -> None:
-        """Pass on the application's message, and record it once the server has accepted it."""
+    async def _checked_send(self, message: Message) -> None:
         request = self._request
-        if request.stage == ENDED:
-            await self._send(message)
-            return
-        try:
-            kind = message["type"]
-            if kind == "http.response.body":
-                last = not (message.get("more_body") or self._has_trailers())
-            elif kind == "http.response.start":
-                last = False
-                self._start = message
-            else:
-                last = _is_last(message)
-            if self._is_gone():
-                self._abort()
-            self._ending = last
-        except Exception as error:  # noqa: BLE001  # a bug of the middleware
-            self.give_up(error)
-        try:
-            await self._send(message)
-        except OSError:
-            self.broken()
-            raise
         try:
             if request.stage == ENDED:
-                pass
-            elif self._server.was_lost(self._owner):
-                self._abort()
-            elif last:
-                request.finish()
-            elif kind == "http.response.start":
-                request.respond(message["status"])
-            elif kind == "http.response.body":
-                self._body_bytes += len(message.get("body", b""))
-                self._set_pace()
-            elif kind == "http.response.early_hint":
-                request.respond_interim(EARLY_HINTS)
-        except Exception as error:  # noqa: BLE001  # a bug of the middleware
-            self.give_up(error)
+                await self._send(message)
+                return
+            try:
+                kind = message["type"]
+                if kind == "http.response.body":
+                    last = not (message.get("more_body") or self._has_trailers())
+                elif kind == "http.response.start":
+                    last = False
+                    self._start = message
+                else:
+                    last = _is_last(message)
+                if self._is_gone():
+                    self._abort()
+                self._ending = last
+            except Exception as error:  # noqa: BLE001  # a bug of the middleware
+                self.give_up(error)
+            try:
+                await self._send(message)
+            except OSError:
+                self.broken()
+                raise
+            try:
+                if request.stage == ENDED:
+                    pass
+                elif self._server.was_lost(self._owner):
+                    self._abort()
+                elif last:
+                    request.finish()
+                elif kind == "http.response.start":
+                    request.respond(message["status"])
+                elif kind == "http.response.body":
+                    self._body_bytes += len(message.get("body", b""))
+                    self._set_pace()
+                elif kind == "http.response.early_hint":
+                    request.respond_interim(EARLY_HINTS)
+            except Exception as error:  # noqa: BLE001  # a bug of the middleware
+                self.give_up(error)
+        finally:
+            self._checking -= 1
 
     def returned(self) -> None:
         """The application returned. Without a response the server sends 500; one that has started is cut off."""
@@ -171,8 +190,8 @@ class AsgiExchange:
         report_bug(error)
 
     def _set_pace(self) -> None:
-        """After a piece: decide how many go unchecked after the next one, twice as many as last time if those took less
-        than SLOW_NS; none where the bytes of each count."""
+        """After a piece: decide how many of the next go unchecked, twice as many as last time if those took less than
+        SLOW_NS; none where the bytes of each count."""
         at_ns = now_ns()
         if at_ns - self._at_ns > SLOW_NS:
             self._at_once = 0
@@ -181,6 +200,8 @@ class AsgiExchange:
         elif self._promised_bytes() is None:
             self._at_once = 1
         self._at_ns = at_ns
+        # Nothing may overtake another piece that is being checked.
+        self._unchecked = self._at_once if self._checking == 1 else 0
 
     def _is_gone(self) -> bool:
         if self._server.is_gone(self._owner):

@@ -32,7 +32,6 @@ class WsgiExchange:
     """Pass `start_response` to the application, and `body(result)` to the server."""
 
     __slots__ = (
-        "_at_ns",
         "_environ",
         "_headers",
         "_looked_ns",
@@ -41,6 +40,7 @@ class WsgiExchange:
         "_start_response",
         "_status",
         "_taken_bytes",
+        "at_ns",
         "at_once",
     )
 
@@ -51,7 +51,7 @@ class WsgiExchange:
         self._status = 0
         self._headers: list[tuple[str, str]] = []
         self._offered_bytes = self._taken_bytes = 0
-        self._looked_ns = self._at_ns = request.arrived_ns
+        self._looked_ns = self.at_ns = request.arrived_ns
         self.at_once = 0
         """The next so many pieces need not be reported."""
 
@@ -122,13 +122,13 @@ class WsgiExchange:
         if self._taken_bytes and self._request.stage == PENDING:
             self._request.respond(self._status)
         at_ns = now_ns()
-        if at_ns - self._at_ns > SLOW_NS:
+        if at_ns - self.at_ns > SLOW_NS:
             self.at_once = 0
         elif self.at_once:
             self.at_once = min(2 * self.at_once, MOST_UNCHECKED)
         elif self._request.stage == STREAMING and self._promised_bytes() is None:
             self.at_once = 1
-        self._at_ns = at_ns
+        self.at_ns = at_ns
 
     @harmless
     def complete(self) -> None:
@@ -199,25 +199,32 @@ class RecordedBody:
         self._exchange = exchange
         self._is_read = False
 
+    def __iter__(self) -> Iterator[bytes]:
+        if self._iterator is None:
+            self._iterator = self._pieces()
+        return self._iterator
+
     def __next__(self) -> bytes:
         """Return the application's next piece, for servers that expect an iterator."""
-        if self._iterator is None:
-            self._iterator = iter(self)
-        return next(self._iterator)
+        return next(iter(self))
 
-    def __iter__(self) -> Iterator[bytes]:
-        """Yield the application's pieces."""
-        exchange, unchecked = self._exchange, 0
+    def _pieces(self) -> Iterator[bytes]:
+        exchange, unchecked, at_ns = self._exchange, 0, 0
         try:
             for piece in self._result:
                 if unchecked:
                     unchecked -= 1
-                    yield piece
-                else:
-                    exchange.offer(piece)
-                    yield piece
-                    exchange.taken()
-                    unchecked = exchange.at_once
+                    try:
+                        quick = now_ns() - at_ns <= SLOW_NS
+                    except Exception:  # noqa: BLE001  # a bug of the middleware
+                        quick = False
+                    if quick:
+                        yield piece
+                        continue
+                exchange.offer(piece)
+                yield piece
+                exchange.taken()
+                unchecked, at_ns = exchange.at_once, exchange.at_ns
         except GeneratorExit:
             raise  # the server reads no further
         except Exception:
@@ -230,6 +237,7 @@ class RecordedBody:
 
     def close(self) -> None:
         """Record the end, and close the application's iterable."""
+        self._iterator = None
         if self._is_read:
             self._exchange.complete()
         else:

@@ -7,8 +7,8 @@ in two chunks, and the state of a boot is stored once for many of its messages.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from endpoint_analytics.schemas.limits import MAX_TIME_US, MIN_TIME_US
@@ -30,14 +30,36 @@ def record_of(offset: int, stamp_ms: int, value: bytes | None) -> Record:
     return Record(offset, min(max(stamp_ms, MIN_TIME_US // 1000), MAX_TIME_US // 1000), value)
 
 
-class StoredChunks(NamedTuple):
-    """Chunks that are stored already: the offsets at which they begin, and up to which offset they reach.
+class StoredChunk(NamedTuple):
+    """A chunk that is stored: when the broker appended its first message, and up to which offset it is stored."""
 
-    What is stored of a chunk can be replaced only by the same chunk, so there, they decide and not the rule.
+    chunk_s: int
+    through: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChunks:
+    """Stored chunks by the offset of their first message.
+
+    What is stored of a chunk can be replaced only by the same chunk. So as far as chunks are stored, they decide where
+    one begins, and elsewhere the rule. Those of a topic that was deleted and made anew have other times.
     """
 
-    starts: Collection[int] = ()
-    through: int = -1
+    chunks: Mapping[int, StoredChunk] = field(default_factory=dict)
+
+    def begins(self, record: Record) -> bool:
+        """Whether a stored chunk begins with this message."""
+        stored = self.chunks.get(record.offset)
+        return stored is not None and stored.chunk_s == record.append_ms // 1000
+
+    def continues(self, first: Record, record: Record) -> bool:
+        """Whether the chunk that begins with `first` is stored up to `record` or further."""
+        stored = self.chunks.get(first.offset)
+        return (
+            stored is not None
+            and record.offset <= stored.through
+            and stored.chunk_s == first.append_ms // 1000
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +67,16 @@ class ChunkRule:
     """A new chunk begins when append time passes a multiple of `length_ms`, or offsets of `max_offsets`.
 
     The second limit bounds the messages of a chunk at any rate, and so the reader's memory and what is read again after
-    a restart. Where chunks are stored,
-    perhaps by the rule of an earlier version, a reader divides the log as they do: see `StoredChunks`.
+    a restart. Where chunks are stored, perhaps by the rule of an earlier version, a reader divides the log as they do:
+    see `StoredChunks`.
     """
 
     length_ms: int = 60_000
     max_offsets: int = 25_000
+
+    def is_later(self, first: Record, record: Record) -> bool:
+        """Whether append time passed a multiple of `length_ms` between `first` and `record`."""
+        return record.append_ms // self.length_ms > first.append_ms // self.length_ms
 
     def begins(self, first: Record | None, record: Record) -> bool:
         """Whether `record` starts a new chunk after the chunk whose first message is `first`.
@@ -59,6 +85,6 @@ class ChunkRule:
         """
         return (
             first is None
-            or record.append_ms // self.length_ms > first.append_ms // self.length_ms
+            or self.is_later(first, record)
             or record.offset // self.max_offsets > first.offset // self.max_offsets
         )

@@ -113,13 +113,12 @@ class PartitionFold(Generic[Message]):
         Long runs are also divided, into about RUN_BYTES, so that their numbers stay in the CPU caches.
         """
         first, start, run_bytes = self._first, 0, 0
-        starts, through = self.stored
+        stored = self.stored
         begins = False
         for index, record in enumerate(records):
-            if first is not None and record.offset <= through:
-                new = record.offset in starts
-            else:
-                new = self._rule.begins(first, record)
+            new = self._rule.begins(first, record)
+            if stored.chunks and first is not None:
+                new = stored.begins(record) or (new and not stored.continues(first, record))
             if (new or run_bytes > RUN_BYTES) and index > start:
                 yield begins, records[start:index]
                 start, run_bytes, begins = index, 0, False

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
-from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record, StoredChunks
+from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record, StoredChunk, StoredChunks
 
 _READ = """
 SELECT chunk, any(toUnixTimestamp(chunk_time)), max(version) AS through FROM chunks
@@ -17,7 +17,7 @@ LIMIT 2
 """
 
 _STORED = """
-SELECT chunk, max(version) FROM chunks
+SELECT chunk, any(toUnixTimestamp(chunk_time)), max(version) FROM chunks
 WHERE stream = {stream:String} AND partition = {partition:UInt32} AND chunk >= {offset:UInt64}
 GROUP BY chunk
 """
@@ -26,9 +26,13 @@ _THROUGH = """
 SELECT max(version) FROM boots
 WHERE stream = {stream:String} AND partition = {partition:UInt32} AND chunk = {chunk:UInt64}
 """
+_WINDOWS_THROUGH = """
+SELECT max(version) FROM {table:Identifier} WHERE partition = {partition:UInt32} AND chunk = {chunk:UInt64}
+"""
+_WINDOWS = {"requests": "request_windows", "hardware": "hardware_windows", "engine": "engine_windows"}
 
 
-class StoredChunk(NamedTuple):
+class FoundChunk(NamedTuple):
     """A chunk by its first offset, and up to which offset it is stored, as far as its own row says."""
 
     chunk: int
@@ -37,7 +41,7 @@ class StoredChunk(NamedTuple):
 
 async def read_chunk_of(
     client: AsyncClient, stream: str, partition: int, record: Record, rule: ChunkRule
-) -> StoredChunk | None:
+) -> FoundChunk | None:
     """Return the stored chunk that contains `record`, a reader's first message, but not as its first; usually None.
 
     A reader normally starts at a chunk's first message. But the head of the log may have been deleted and offsets reset
@@ -48,20 +52,30 @@ async def read_chunk_of(
     parameters = {"stream": stream, "partition": partition, "offset": record.offset}
     rows = (await client.query(_READ, parameters=parameters)).result_rows
     chunks = [
-        (StoredChunk(int(chunk), int(through)), Record(chunk, int(chunk_s) * 1000, None))
+        (FoundChunk(int(chunk), int(through)), Record(chunk, int(chunk_s) * 1000, None))
         for chunk, chunk_s, through in rows
     ]
-    holding = [found for found, first in chunks if not rule.begins(first, record)]
+    holding = [
+        found
+        for found, first in chunks
+        if not rule.begins(first, record)
+        or (found.through >= record.offset and not rule.is_later(first, record))
+    ]
     newest = max((found.chunk for found, _ in chunks), default=None)
     # A chunk ends where the next begins, so only the newest may continue past what is stored of it.
     return next((found for found in holding if found.through >= record.offset or found.chunk == newest), None)
 
 
-async def read_through(client: AsyncClient, stream: str, partition: int, chunk: StoredChunk) -> int:
-    """Return up to which offset the newest chunk is stored: its own row is written less often than its boots."""
+async def read_through(client: AsyncClient, stream: str, partition: int, chunk: FoundChunk) -> int:
+    """Return up to which offset the newest chunk is stored: its own row is written less often than its other rows."""
     parameters = {"stream": stream, "partition": partition, "chunk": chunk.chunk}
-    [[newest]] = (await client.query(_THROUGH, parameters=parameters)).result_rows
-    return max(chunk.through, int(newest))
+    [[through]] = (await client.query(_THROUGH, parameters=parameters)).result_rows
+    newest = [chunk.through, int(through)]
+    if stream in _WINDOWS:
+        parameters |= {"table": _WINDOWS[stream]}
+        [[through]] = (await client.query(_WINDOWS_THROUGH, parameters=parameters)).result_rows
+        newest.append(int(through))
+    return max(newest)
 
 
 async def read_chunks_from(client: AsyncClient, stream: str, partition: int, offset: int) -> StoredChunks:
@@ -69,5 +83,5 @@ async def read_chunks_from(client: AsyncClient, stream: str, partition: int, off
     parameters = {"stream": stream, "partition": partition, "offset": offset}
     rows = (await client.query(_STORED, parameters=parameters)).result_rows
     return StoredChunks(
-        frozenset(int(chunk) for chunk, _ in rows), max((int(through) for _, through in rows), default=-1)
+        {int(chunk): StoredChunk(int(chunk_s), int(through)) for chunk, chunk_s, through in rows}
     )

@@ -40,6 +40,8 @@ _SETTINGS = {
     "input_format_parallel_parsing": 0,
     "optimize_on_insert": 0,
 }
+# Boots claim that their batches are counted, and `chunks` that all is stored: windows come first, `chunks` last.
+_TURNS = {"boots": 1, "boot_states": 1, "chunks": 2}
 # On a cluster, acknowledged rows are on a majority of the ClickHouse replicas.
 _CLUSTER_SETTINGS = {"insert_quorum": "auto"}
 
@@ -94,9 +96,8 @@ class RowWriter:
         Retries with increasing delays for as long as it takes. Meanwhile the caller holds these rows and reads no more,
         so that memory stays bounded and nothing is lost.
         """
-        # Everything that `chunks` claims must be stored, so its rows come last.
-        await self._write(encode_rows(row for row in rows if row.table != "chunks"))
-        await self._write(encode_rows(row for row in rows if row.table == "chunks"))
+        for turn in range(3):
+            await self._write(encode_rows(row for row in rows if _TURNS.get(row.table, 0) == turn))
         self.rows += sum(row.count if isinstance(row, RowBlock) else 1 for row in rows)
 
     async def _write(self, inserts: Sequence[Insert]) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from endpoint_analytics.pipeline.core.chunks import ChunkRule
 from endpoint_analytics.pipeline.stream.command import add_arguments, run_worker
 from endpoint_analytics.pipeline.stream.config import worker_config
-from endpoint_analytics.pipeline.stream.transport import Consumer
+from endpoint_analytics.pipeline.stream.transport import Consumer, fetched
 
 
 def main(words: list[str]) -> int:
@@ -52,12 +52,16 @@ def lose_deliveries(rng: random.Random) -> None:
                 for late_tp, record in list(records):
                     if late_tp in self.assignment():
                         yield late_tp, to_message(self, late_tp, record)
-            if not losing and rng.random() < 0.01:
-                losing = rng.randint(1, 20)
-            if losing:
-                losing -= 1
-            else:
-                yield tp, message
+            kept = []
+            for record in message.value.records:
+                if not losing and rng.random() < 0.01:
+                    losing = rng.randint(1, 20)
+                if losing:
+                    losing -= 1
+                else:
+                    kept.append(record)
+            if kept:
+                yield tp, to_message(self, tp, fetched(kept))
 
     Consumer._to_message = remember
     Consumer.getmany = lossy

@@ -7,12 +7,14 @@ import os
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+from asgiref.sync import iscoroutinefunction
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from tests.support.waiting import eventually
 
 from endpoint_analytics.agents.core.config import KafkaConfig
+from endpoint_analytics.agents.middleware import asgi_exchange
 from endpoint_analytics.agents.middleware.asgi import AnalyticsMiddleware
 from endpoint_analytics.agents.middleware.asgi_lifespan import last_line
 
@@ -238,6 +240,56 @@ def test_what_is_no_message_amid_a_stream_is_the_servers_to_refuse(run, message)
 
     for before in (0, 1, 2, 40):
         assert isinstance(run(sends(START, *[PIECE] * before, message, LAST), send=send)[2], RefusalError)
+
+
+def test_pieces_that_are_sent_at_once_stay_in_order(run):
+    """Some servers send what they are given when `send` is called, and not when it is awaited."""
+    given = []
+
+    def send(message):
+        given.append(message.get("body"))
+        done = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+    pieces = [{**PIECE, "body": str(number).encode()} for number in range(100)]
+
+    async def app(scope, receive, send):
+        await sends(START, *pieces[:3])(scope, receive, send)
+        await asyncio.gather(*map(send, pieces[3:]))
+        await send(LAST)
+
+    assert run(app, send=send)[0] == FINISHED
+    assert given == [None, *(piece["body"] for piece in pieces), LAST["body"]]
+
+
+def test_frameworks_see_that_send_is_a_coroutine_function(run):
+    found = []
+
+    async def app(scope, receive, send):
+        found.append(iscoroutinefunction(send))
+        await sends(START, LAST)(scope, receive, send)
+
+    assert run(app)[0] == FINISHED
+    assert found == [True]
+
+
+def test_pieces_that_become_slow_are_looked_at_again(run, monkeypatch):
+    clock = [0]
+    monkeypatch.setattr(asgi_exchange, "now_ns", lambda: clock[0])
+    looked = []
+    monkeypatch.setattr(asgi_exchange.AsgiExchange, "_is_gone", lambda self: looked.append(clock[0]))
+
+    async def app(scope, receive, send):
+        await sends(START, *[PIECE] * 127)(scope, receive, send)
+        looked.clear()
+        for _ in range(20):
+            clock[0] += 10**9
+            await send(PIECE)
+        await send(LAST)
+
+    assert run(app)[0] == FINISHED
+    assert len(looked) >= 20 - asgi_exchange.LOOK_EVERY
 
 
 def test_an_exception_is_raised_again(run):

@@ -161,6 +161,45 @@ def test_a_worker_with_another_rule_for_chunks_continues_what_it_finds(log, seed
     assert sums(table) == sums(read_at_once(log).table)
 
 
+class Chunks(Table):
+    """A table in which nothing but the chunks of another one is stored."""
+
+    def __init__(self, other: Table) -> None:
+        super().__init__()
+        self._final["chunks"] = dict(other.final()["chunks"])
+        self._seen.clear()
+
+
+def begun(log: Log, table: Table | None = None) -> list[int]:
+    """Return where chunks begin when the log is read."""
+    worker = start(log, table)
+    worker.read(log.records)
+    worker.close()
+    return worker.chunks
+
+
+@given(logs("requests"), seeds)
+def test_a_replay_of_chunks_whose_own_rows_were_lost_divides_the_log_as_before(log, seed):
+    rng, whole = random.Random(seed), read_at_once(log)
+    before = Table()
+    before.insert(row for row in whole.table.inserted if row.table != "chunks" or rng.random() < 0.5)
+    assert begun(log, before) == whole.chunks
+    assert before.final() == whole.table.final()
+
+
+@given(logs("requests"), logs("requests"))
+def test_a_topic_that_is_made_anew_is_divided_by_the_rule(log, later):
+    table = read_at_once(log).table
+    later_ms = 10**9  # a topic is made anew long after
+    records = [record._replace(append_ms=record.append_ms + later_ms) for record in later.records]
+    worker = Worker("requests", None, later.rule)
+    worker.read(records)
+    anew = Worker("requests", table, later.rule)
+    anew.table = Chunks(table)
+    anew.read(records)
+    assert anew.chunks == worker.chunks
+
+
 @given(any_log, seeds)
 def test_a_zombie_beside_its_successor_changes_nothing(log, seed):
     rng, table = random.Random(seed), Table()

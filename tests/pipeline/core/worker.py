@@ -13,7 +13,7 @@ from typing import Any
 from tests.support.stored import each_row
 
 from endpoint_analytics.pipeline.core.boots import Boot, BootKey
-from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record, StoredChunks
+from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record, StoredChunk, StoredChunks
 from endpoint_analytics.pipeline.core.partition import Bounds, Decoded, PartitionFold, fold_together
 from endpoint_analytics.pipeline.core.row_block import RowBlock
 from endpoint_analytics.pipeline.core.rows import Row
@@ -85,11 +85,11 @@ class Table:
     def chunks_from(self, stream: str, partition: int, offset: int) -> StoredChunks:
         """Return the stored chunks from an offset on, like store.chunks."""
         chunks = {
-            values["chunk"]: values["version"]
+            values["chunk"]: StoredChunk(values["chunk_time"], values["version"])
             for (*place, chunk), values in self._final["chunks"].items()
             if place == [stream, partition] and chunk >= offset
         }
-        return StoredChunks(set(chunks), max(chunks.values(), default=-1))
+        return StoredChunks(chunks)
 
     def read_boots(self, stream: str, partition: int, chunk: int, wanted: Iterable[BootKey]) -> list[Boot]:
         """Return the boots as they were before `chunk`, like store.boot_states."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import socket
 import sys
+import time
+import weakref
 from wsgiref.util import FileWrapper, setup_testing_defaults
 from wsgiref.validate import validator
 
@@ -314,12 +318,48 @@ def test_of_a_promised_length_every_piece_counts():
     assert Server().serve(promised(1001)) == LATE
 
 
-def test_a_server_that_takes_it_for_an_iterator():
-    body = WsgiExchange((server := Server()).recorder.arrive(), server.environ, server.start_response)
-    taken = body.body(pieces(server.environ, body.start_response))
+@pytest.mark.parametrize("result", [list, iter])
+def test_a_server_that_takes_it_for_an_iterator(result):
+    exchange = WsgiExchange((server := Server()).recorder.arrive(), server.environ, server.start_response)
+    exchange.start_response(*OK)
+    taken = exchange.body(result([b"one", b"two", b"three"]))
     assert [next(taken), next(taken), *taken] == [b"one", b"two", b"three"]
     taken.close()
     assert server.counts() == WHOLE
+
+
+def test_a_client_that_leaves_before_the_last_pieces():
+    ours, theirs = socket.socketpair()
+
+    def streamed(environ, start_response):
+        start_response(*OK)
+        yield from STREAMED[:63]
+        theirs.close()
+        for _ in range(5):
+            time.sleep(0.005)
+            yield b"slow"
+
+    assert Server(**{"gunicorn.socket": ours}).serve(streamed, check=False) == LATE
+    ours.close()
+
+
+def test_a_body_that_is_closed_early_is_gone():
+    class Result:
+        def __iter__(self):
+            return iter(STREAMED)
+
+    server, result = Server(), Result()
+    exchange = WsgiExchange(server.recorder.arrive(), server.environ, server.start_response)
+    exchange.start_response(*OK)
+    body, kept = exchange.body(result), weakref.ref(result)
+    next(body)
+    body.close()
+    gc.disable()
+    try:
+        del body, exchange, result
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 def test_a_server_that_does_not_read_the_body_of_a_head():
