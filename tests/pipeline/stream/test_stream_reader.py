@@ -631,3 +631,46 @@ def test_a_partition_that_is_cancelled_from_within_ends_the_read(config: ClickHo
             await shell.read(log(50))
 
     run(config, scenario)
+
+
+def test_windows_that_were_refused_are_counted_although_the_head_of_the_log_is_gone(config) -> None:
+    """A boot's state claims what is in windows: where those were not stored, it must not be stored either."""
+    records = log(250)
+
+    async def killed(shell: Shell) -> None:
+        await shell.read(records[:120])  # chunk 100, stored through 119
+        insert = shell.writer._insert
+
+        async def refuses(rows) -> None:
+            if rows.table == "request_windows":
+                await asyncio.sleep(0.2)  # what comes at the same time is stored
+                raise RuntimeError("killed")
+            await insert(rows)
+
+        shell.writer._insert = refuses
+        with pytest.raises(RuntimeError):
+            await shell.read(records[120:180])
+
+    async def heir(shell: Shell) -> None:
+        shell.log = records[110:]
+        shell.look()
+        await shell.read(records[110:])
+
+    run(config, killed)
+    run(config, heir)
+    assert stored(config)[1] == 2500
+
+
+def test_a_replay_after_the_row_of_a_chunk_was_lost_changes_nothing(config) -> None:
+    records = log(450)
+
+    async def whole(shell: Shell) -> None:
+        await shell.read(records)
+
+    run(config, whole)
+    assert stored(config)[:2] == (4500, 4500)
+    client = connect(config)
+    client.command("DELETE FROM chunks WHERE chunk = 100")
+    client.close()
+    run(config, whole)
+    assert stored(config)[:2] == (4500, 4500)
