@@ -47,19 +47,19 @@ class Folded(NamedTuple):
 def fold_requests(groups: Sequence[tuple[Windows, Sequence[Accepted]]]) -> list[Folded]:
     """Fold the batches of each group, a partition's, into its windows and its boots' cumulative counts."""
     refused = [dict[int, InvalidMessageError]() for _ in groups]
-    accepted = [(number, *each) for number, (_, batches) in enumerate(groups) for each in batches]
+    accepted = [each for _, batches in groups for each in batches]
+    group = np.repeat(np.arange(len(groups)), [len(batches) for _, batches in groups])
     while accepted:
-        columns = _Columns([batch for _, _, batch, _ in accepted])
+        columns = _Columns([batch for _, batch, _ in accepted])
         found = columns.faults()
         if not found:
-            group = np.fromiter((each[0] for each in accepted), np.int64, len(accepted))
-            columns.add_to([windows for windows, _ in groups], group, [each[1:] for each in accepted])
+            columns.add_to([windows for windows, _ in groups], group, accepted)
             events = columns.events_of(group, len(groups))
             return [Folded(*each) for each in zip(events, refused, strict=True)]
         for index, error in found.items():
-            number, _, _, offset = accepted[index]
-            refused[number][offset] = error
+            refused[group[index]][accepted[index][2]] = error
         accepted = [each for index, each in enumerate(accepted) if index not in found]
+        group = np.delete(group, list(found))
     return [Folded(0, each) for each in refused]
 
 

@@ -105,11 +105,6 @@ class _BootFold(Generic[Batch]):
         for record, message in run:
             known = boots[key_for(boot_key(message))]
             copies = known.copies
-            if message.seq >= known.next_seq and not copies:  # what `process_of` says of nearly all
-                boots.touch(known, record.offset, record.append_ms)
-                known.accept(message.seq, message.end_us)
-                new.append((known, message, record))
-                continue
             boot = process_of(boots, known, message)
             if boot is None or known.copies != copies:
                 known.conflicts += boot is None
