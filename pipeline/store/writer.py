@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 5.0
 
-# A missing column would be filled with a default, and an unknown one ignored: both would hide our own bugs.
+# An unknown column would be ignored, and a missing one filled by an expression: both would hide our own bugs. A missing
+# one is still accepted, as 0 or empty, in either format; test_sql_agrees compares every column.
 _SETTINGS = {
     "input_format_skip_unknown_fields": 0,
     "input_format_defaults_for_omitted_fields": 0,
