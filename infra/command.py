@@ -31,6 +31,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "endpoint_analytics.infra.deploy.topics_command",
         "create the topics on an existing Kafka cluster",
     ),
+    "messages": (
+        "endpoint_analytics.infra.deploy.messages_command",
+        "print a topic's messages as JSON lines",
+    ),
     "doctor": (
         "endpoint_analytics.infra.doctor.command",
         "check Kafka, ClickHouse and this machine, and say how to fix what is wrong",

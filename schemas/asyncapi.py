@@ -33,7 +33,8 @@ from endpoint_analytics.schemas.topics import (
 
 _BINDING = {"bindingVersion": "0.5.0"}
 _ABOUT = {
-    REQUESTS: "Request events: at least one message per second from each replica, even when idle.",
+    REQUESTS: "Request events: at least one message per second from each replica, even when idle. Agents send them "
+    "packed (MessagePack, version 2: see docs/topics.md), or in this form if set to json; readers should accept both.",
     HARDWARE: "Samples of processor, memory and GPUs from each replica.",
     ENGINE: "Metrics of serving engines from each replica: queues, caches, tokens per second.",
     REPLICAS: "States that replicas entered, and changes of endpoints' settings.",

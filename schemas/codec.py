@@ -1,9 +1,12 @@
-"""Converts between bytes and messages. JSON on the wire; an invalid message always raises InvalidMessageError."""
+"""Converts between bytes and messages; an invalid message always raises InvalidMessageError.
+
+Every message is JSON on the wire, or, if it is a request batch, packed (see `packed_requests`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sized
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 import orjson
@@ -13,6 +16,16 @@ from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.hardware import HardwareBatch
 from endpoint_analytics.schemas.identity import check_identity, check_name
 from endpoint_analytics.schemas.limits import MAX_DEVICES, MAX_EVENTS, MAX_INTERVAL_US, MAX_MESSAGE_BYTES
+from endpoint_analytics.schemas.packed_requests import (
+    PACKED_VERSION,
+    PackedBatch,
+    decode_packed,
+    encode_packed,
+    is_packed,
+    pack,
+    read_packed_version,
+    unpack,
+)
 from endpoint_analytics.schemas.rejected import Rejected
 from endpoint_analytics.schemas.replicas import EndpointSettings, ReplicaMessage, ReplicaState
 from endpoint_analytics.schemas.requests import RequestBatch
@@ -20,6 +33,7 @@ from endpoint_analytics.schemas.samples import SampleBatch
 from endpoint_analytics.schemas.signals import AutoscalingSignal
 
 Message = TypeVar("Message")
+RequestEncoding = Literal["packed", "json"]
 
 
 _requests = msgspec.json.Decoder(RequestBatch)
@@ -39,12 +53,30 @@ def encode(
         raise InvalidMessageError("not_json", str(error)) from error
 
 
-def decode_requests(data: bytes | None) -> RequestBatch:
-    """Decode a request batch; raises InvalidMessageError.
+def encode_requests(batch: RequestBatch, encoding: RequestEncoding) -> bytes:
+    """Return a request batch as JSON or packed; raises InvalidMessageError as `encode` does."""
+    if encoding == "json":
+        return encode(batch)
+    try:
+        return encode_packed(pack(batch))
+    except (UnicodeEncodeError, OverflowError) as error:
+        raise InvalidMessageError("wrong_shape", str(error)) from error
 
-    Shapes, ranges and lengths are checked here. Whether offsets are within the interval and counts are
-    conserved is checked where the columns are folded (pipeline.core), for all batches at once.
+
+def decode_requests(data: bytes | None) -> RequestBatch:
+    """Decode a request batch of either form; raises InvalidMessageError.
+
+    Whether offsets are within the interval and counts are conserved is checked where the columns are folded
+    (pipeline.core), for all batches at once.
     """
+    batch = decode_request_form(data)
+    return unpack(batch) if isinstance(batch, PackedBatch) else batch
+
+
+def decode_request_form(data: bytes | None) -> RequestBatch | PackedBatch:
+    """Decode a request batch of either form, and leave the rows of a packed one as they are."""
+    if data and is_packed(data):
+        return _decode_packed(data)
     batch = _decode(_requests, data)
     check_identity(batch.namespace, batch.endpoint, batch.replica_id, batch.boot_id)
     _check_interval(batch.start_us, batch.end_us)
@@ -54,6 +86,19 @@ def decode_requests(data: bytes | None) -> RequestBatch:
         raise InvalidMessageError(
             "too_many_events", f"{batch.events} events; the limit per batch is {MAX_EVENTS}"
         )
+    return batch
+
+
+def _decode_packed(data: bytes) -> PackedBatch:
+    _check_size(data)
+    try:
+        batch = decode_packed(data)
+    except msgspec.ValidationError as error:
+        raise _invalid(error, read_packed_version(data), PACKED_VERSION) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidMessageError("wrong_shape", f"it is not MessagePack: {error}") from error
+    check_identity(batch.namespace, batch.endpoint, batch.replica_id, batch.boot_id)
+    _check_interval(batch.start_us, batch.end_us)
     return batch
 
 
@@ -111,22 +156,29 @@ def decode_signal(data: bytes | None) -> AutoscalingSignal:
 def _decode(decoder: msgspec.json.Decoder[Message], data: bytes | None) -> Message:
     if not data:
         raise InvalidMessageError("empty", "the message has no value")
-    if len(data) > MAX_MESSAGE_BYTES:
-        raise InvalidMessageError(
-            "too_large", f"{len(data)} bytes; the limit per message is {MAX_MESSAGE_BYTES}"
-        )
+    _check_size(data)
     try:
         message = decoder.decode(data)
     except msgspec.ValidationError as error:
-        version = _read_version(data)
-        if version != 1:
-            raise InvalidMessageError("unknown_version", f"version is {version!r}; expected 1") from error
-        raise InvalidMessageError("wrong_shape", str(error)) from error
+        raise _invalid(error, _read_version(data), 1) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidMessageError("not_json", str(error)) from error
     if (version := getattr(message, "version", 1)) != 1:
         raise InvalidMessageError("unknown_version", f"version is {version!r}; expected 1")
     return message
+
+
+def _check_size(data: bytes) -> None:
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise InvalidMessageError(
+            "too_large", f"{len(data)} bytes; the limit per message is {MAX_MESSAGE_BYTES}"
+        )
+
+
+def _invalid(error: msgspec.ValidationError, version: object, expected: int) -> InvalidMessageError:
+    if version != expected:
+        return InvalidMessageError("unknown_version", f"version is {version!r}; expected {expected}")
+    return InvalidMessageError("wrong_shape", str(error))
 
 
 def _read_version(data: bytes) -> object:

@@ -20,7 +20,7 @@ from endpoint_analytics.agents.command.agent_options import (
     add_timeout_option,
     log_to_stderr,
 )
-from endpoint_analytics.agents.core.config import ConfigurationError
+from endpoint_analytics.agents.core.config import ConfigurationError, read_request_encoding
 from endpoint_analytics.agents.delivery.client_log_filter import quiet_client
 from endpoint_analytics.agents.delivery.outage import Outage
 from endpoint_analytics.agents.delivery.producer import Producer
@@ -186,6 +186,7 @@ def settings_of(arguments: argparse.Namespace) -> OtlpSettings:
         tls=make_tls(arguments.tls_certificate, arguments.tls_key),
         exclude_paths=tuple(paths),
         states=states,
+        request_encoding=read_request_encoding(our_environment()),
         idle_s=arguments.idle or (IDLE_S if states else IDLE_WITHOUT_STATES_S),
         remember=arguments.remember,
         max_replicas=arguments.max_replicas,
@@ -219,7 +220,12 @@ async def _receive(settings: OtlpSettings, kafka_ssl: ssl.SSLContext | None) -> 
         producer,
         REQUESTS.name(kafka.topic_prefix),
         states,
-        partial(Replicas, round(settings.idle_s * 1e6), states=settings.states),
+        partial(
+            Replicas,
+            round(settings.idle_s * 1e6),
+            states=settings.states,
+            encoding=settings.request_encoding,
+        ),
         memory,
         roster,
         _now_us,

@@ -11,9 +11,10 @@ import secrets
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from endpoint_analytics.agents.core.file_lock import CAN_LOCK
+from endpoint_analytics.schemas.codec import RequestEncoding
 from endpoint_analytics.schemas.configuration.config_file import our_environment
 from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig, read_kafka_config
 from endpoint_analytics.schemas.configuration.secret import read_secret
@@ -70,6 +71,8 @@ class AgentConfig:
     `engine_name=prometheus_name`, and `scrape_select` selects the engine's samples by label. `engine_*` configure how
     to verify the engine's certificate and which client certificate to present, for the metrics and for the ready URL
     of `agent run`. Requests for `exclude_paths`, such as health probes, are not recorded.
+    `request_encoding` is the form of request batches in Kafka: "packed", or "json" for readers of the topic that
+    expect it.
     """
 
     namespace: str
@@ -97,6 +100,7 @@ class AgentConfig:
     engine_server_name: str = ""
     engine_insecure: bool = False
     exclude_paths: tuple[str, ...] = ()
+    request_encoding: RequestEncoding = "packed"
 
     def __post_init__(self) -> None:
         for name in ("namespace", "endpoint", "replica_id"):
@@ -116,6 +120,7 @@ class AgentConfig:
         for path in self.exclude_paths:
             if not path.startswith("/"):
                 raise invalid_setting("exclude_paths", path)
+        _check_choice("request_encoding", self.request_encoding, get_args(RequestEncoding))
         _check_choice("spool_drop", self.spool_drop, get_args(SpoolDrop))
         if self.spool and not CAN_LOCK:
             raise ConfigurationError(
@@ -165,6 +170,7 @@ def read_config(
         engine_server_name=read_text(values, "engine_server_name"),
         exclude_paths=_read_list("exclude_paths", exclude_paths, values),
         spool_drop=read_text(values, "spool_drop").lower() or "oldest",
+        request_encoding=read_request_encoding(values),
         kafka=read_kafka_config(bootstrap_servers=kafka, topic_prefix=topic_prefix, environment=values),
         **settings,  # type: ignore[arg-type]  # read_settings converts each to the type of its default
     )
@@ -179,6 +185,13 @@ def read_settings(environment: Mapping[str, str]) -> dict[str, float | bool]:
             name = setting.name
             found[name] = parse_switch(name, text) if kind is bool else parse_number(name, text, kind)
     return found
+
+
+def read_request_encoding(environment: Mapping[str, str]) -> RequestEncoding:
+    """Return the setting, "packed" if it is not set; raises ConfigurationError."""
+    encoding = read_text(environment, "request_encoding").lower() or "packed"
+    _check_choice("request_encoding", encoding, get_args(RequestEncoding))
+    return cast("RequestEncoding", encoding)
 
 
 def default_replica_id(environment: Mapping[str, str]) -> str:

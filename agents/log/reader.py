@@ -30,7 +30,7 @@ from endpoint_analytics.agents.log.position_file import (
     with_new_boot,
     with_position,
 )
-from endpoint_analytics.schemas.codec import encode
+from endpoint_analytics.schemas.codec import encode_requests
 from endpoint_analytics.schemas.identity import partition_key
 from endpoint_analytics.schemas.requests import Totals
 from endpoint_analytics.schemas.topics import REQUESTS
@@ -169,7 +169,7 @@ class AccessLogReader:
         requests, dropped, position = self._take(at_us)
         entry = self._positions.entry
         batch, state = next_batch(self._config, entry.state, requests, dropped, at_us)
-        message = encode(batch)
+        message = encode_requests(batch, self._config.request_encoding)
         partition = self._producer.partition(self._topic, self._key)
         await self._write(with_batch(entry, state, position, message, partition))
         await self._send(message)

@@ -20,7 +20,7 @@ from endpoint_analytics.agents.core.config import AgentConfig
 from endpoint_analytics.agents.log.batching import ReaderState, next_batch, take
 from endpoint_analytics.agents.log.logged import Logged
 from endpoint_analytics.agents.otlp.identity import Identity
-from endpoint_analytics.schemas.codec import encode
+from endpoint_analytics.schemas.codec import RequestEncoding, encode, encode_requests
 from endpoint_analytics.schemas.identity import partition_key
 from endpoint_analytics.schemas.metrics import HEARTBEAT_TIMEOUT_S
 from endpoint_analytics.schemas.replicas import ReplicaState, State
@@ -64,7 +64,8 @@ class Replicas:
     `states`: whether to report states; without, heartbeats go on for `idle_us`, and only then is a replica forgotten.
     """
 
-    def __init__(self, idle_us: int, *, states: bool = True) -> None:
+    def __init__(self, idle_us: int, *, states: bool = True, encoding: RequestEncoding = "packed") -> None:
+        self._encoding = encoding
         self._idle_us = idle_us
         self._states = states
         self._replicas: dict[Identity, Replica] = {}
@@ -161,7 +162,7 @@ class Replicas:
         batch, found.state = next_batch(found.config, found.state, requests, found.dropped, now_us)
         found.dropped = Counter()
         found.sent_us = now_us
-        return Message(found.key, encode(batch), replica)
+        return Message(found.key, encode_requests(batch, self._encoding), replica)
 
     def _end(self, replica: Identity, found: Replica, why: str) -> list[Message]:
         return [_state(replica, found, found.last_end_us + 1, "terminated", why)] if self._states else []

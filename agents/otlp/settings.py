@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from endpoint_analytics.agents.otlp.identity import Fixed
+from endpoint_analytics.schemas.codec import RequestEncoding
 from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
 from endpoint_analytics.schemas.configuration.secret import read_secret
 from endpoint_analytics.schemas.configuration.settings import (
@@ -53,7 +54,8 @@ class OtlpSettings:
 
     `listen` is the address for OTLP/HTTP, None for none; `topic` is read as a member of `group` ("": none). `token` is
     what senders must present ("": nothing), required if other machines can connect. A replica without spans for
-    `idle_s` has ended; `states` says whether to report that. `remember` is how many spans are recognized when they are
+    `idle_s` has ended; `states` says whether to report that. `request_encoding` is
+    that of AgentConfig. `remember` is how many spans are recognized when they are
     sent again. `unconfirmed` is what `Receiver` does; None: keep them if only this machine can connect, and so nothing
     can spread exports over several receivers, else return them.
     """
@@ -68,6 +70,7 @@ class OtlpSettings:
     tls: ssl.SSLContext | None = None
     exclude_paths: tuple[str, ...] = ()
     states: bool = True
+    request_encoding: RequestEncoding = "packed"
     idle_s: float = IDLE_S
     remember: int = 400_000
     max_replicas: int = MAX_REPLICAS

@@ -33,7 +33,7 @@ from endpoint_analytics.agents.scrape.readings import EngineReading
 from endpoint_analytics.agents.scrape.scraper import ScrapeFigures, Scraper, make_engine_batch
 from endpoint_analytics.agents.scrape.settings import scrape_settings
 from endpoint_analytics.agents.spool.counters import SpoolCounters
-from endpoint_analytics.schemas.codec import encode
+from endpoint_analytics.schemas.codec import encode, encode_requests
 from endpoint_analytics.schemas.configuration.kafka_client import make_ssl_context
 from endpoint_analytics.schemas.limits import MAX_REASON_LENGTH
 from endpoint_analytics.schemas.replicas import ReplicaState, State
@@ -274,7 +274,7 @@ class Agent:
         dropped = self.recorder.read_dropped()
         for batch in self._batcher.batches(snapshot, self._offset_us, dropped, sender.dropped):
             self._totals = batch.totals
-            sender.put(encode(batch))
+            sender.put(encode_requests(batch, self.config.request_encoding))
         self._flushes += 1
 
     def _put(self, topic: Topic, message: bytes) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from endpoint_analytics.schemas.codec import encode_requests
 from endpoint_analytics.schemas.limits import MAX_MESSAGE_BYTES
 from endpoint_analytics.schemas.requests import RequestBatch
 
@@ -85,7 +86,17 @@ _RAW: dict[str, tuple[str, bytes | None]] = {
     "a number": ("wrong_shape", b"42"),
 }
 
-KINDS = (*_CHANGES, *_RAW)
+# The resulting reason, and which element of a packed batch is replaced by what.
+_PACKED: dict[str, tuple[str, int, object]] = {
+    "packed: unknown version": ("unknown_version", 0, 99),
+    "packed: a number as name": ("wrong_shape", 1, 7),
+    "packed: a name with a quote": ("bad_identity", 3, "'; DROP TABLE boots; --"),
+    "packed: rows cut off": ("wrong_shape", 11, b"\x01\x31\x09\0\0\0\0\x05"),
+    "packed: millions of rows": ("too_many_events", 11, b"\x01\x31\xff\xff\xff\0\0"),
+    "packed: totals cut off": ("wrong_shape", 12, b"\xff"),
+}  # fmt: skip
+
+KINDS = (*_CHANGES, *_RAW, *_PACKED)
 TOO_LARGE = "over the message size limit"
 """A separate kind, because its message is larger than 4 MiB."""
 
@@ -97,10 +108,15 @@ def poison(kind: str, batch: RequestBatch) -> Poison:
     if kind in _RAW:
         reason, value = _RAW[kind]
         return Poison(kind, reason, value)
+    # If it were counted by mistake, it would show up as a boot that no agent has reported.
+    batch = msgspec.structs.replace(batch, boot_id=f"poison-{batch.boot_id}")
+    if kind in _PACKED:
+        reason, index, replacement = _PACKED[kind]
+        elements = msgspec.msgpack.decode(encode_requests(batch, "packed"))
+        elements[index] = replacement
+        return Poison(kind, reason, msgspec.msgpack.encode(elements))
     reason, change = _CHANGES[kind]
     members: _Members = msgspec.to_builtins(batch)
-    # If it were counted by mistake, it would show up as a boot that no agent has reported.
-    members["boot_id"] = f"poison-{batch.boot_id}"
     change(members)
     return Poison(kind, reason, json.dumps(members).encode())
 

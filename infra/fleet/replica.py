@@ -16,7 +16,7 @@ from endpoint_analytics.infra.fleet.hardware import hardware_batch
 from endpoint_analytics.infra.fleet.poison import any_poison
 from endpoint_analytics.infra.fleet.sender import Message
 from endpoint_analytics.infra.fleet.truth import BootName, BootTruth, Counts, FleetTruth
-from endpoint_analytics.schemas.codec import encode
+from endpoint_analytics.schemas.codec import encode, encode_requests
 from endpoint_analytics.schemas.identity import partition_key
 from endpoint_analytics.schemas.topics import HARDWARE, REQUESTS
 
@@ -100,7 +100,7 @@ class FleetReplica:
             truth.left_out += 1
             return
         truth.missing = truth.left_out
-        value = encode(batch)
+        value = encode_requests(batch, "packed")
         message = Message(self._topic, self.key, value, partial(self._stored, truth, counts, value))
         if rng.random() < config.late:
             self._held.append(_Held(message, config.late_batches))

@@ -13,7 +13,11 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
+from endpoint_analytics.schemas.packed_requests import PackedBatch
 from endpoint_analytics.schemas.requests import RequestBatch
+
+Batch = RequestBatch | PackedBatch
+"""A request batch, with its rows as lists or packed."""
 
 WINDOW_US = 10_000_000
 """The length of a window: 10 s, tumbling, aligned to the epoch."""
@@ -46,7 +50,7 @@ class Intervals:
         return slots
 
 
-def intervals_of(batches: Sequence[RequestBatch]) -> Intervals:
+def intervals_of(batches: Sequence[Batch]) -> Intervals:
     """Return the intervals of the batches, and their slots."""
     count = len(batches)
     start_us = np.fromiter((b.start_us for b in batches), np.int64, count)

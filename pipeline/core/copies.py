@@ -10,6 +10,8 @@ process.
 from __future__ import annotations
 
 from endpoint_analytics.pipeline.core.boots import RECENT, Boot, BootKey, Boots, Verdict
+from endpoint_analytics.schemas.errors import InvalidMessageError
+from endpoint_analytics.schemas.packed_requests import PackedBatch, unpack
 from endpoint_analytics.schemas.requests import RequestBatch, Totals
 from endpoint_analytics.schemas.samples import SampleBatch
 
@@ -29,7 +31,7 @@ def copy_key(key: BootKey, number: int) -> BootKey:
     return key._replace(boot_id=f"{key.boot_id}{_MARK}{number + 1}")
 
 
-def process_of(boots: Boots, boot: Boot, batch: RequestBatch | SampleBatch) -> Boot | None:
+def process_of(boots: Boots, boot: Boot, batch: RequestBatch | PackedBatch | SampleBatch) -> Boot | None:
     """Return the process under `boot` that sent the batch, a new copy if it must be one; None if there are too many.
 
     The copies of `boot` are in `boots`. The returned process knows whether the batch was counted before.
@@ -70,7 +72,9 @@ def process_of(boots: Boots, boot: Boot, batch: RequestBatch | SampleBatch) -> B
         begin_seq=batch.seq,
         copy_of=boot.key.boot_id,
     )
-    if isinstance(batch, RequestBatch):
+    if isinstance(batch, PackedBatch):
+        copy.inherited = _before_packed(batch)
+    elif isinstance(batch, RequestBatch):
         copy.inherited = _before(batch)
     boots.restore(copy)
     return copy
@@ -108,6 +112,13 @@ def _before(batch: RequestBatch) -> Totals:
         duration_us=sum(batch.finished.duration_us),
     )
     return since(batch.totals, own)
+
+
+def _before_packed(batch: PackedBatch) -> Totals:
+    try:
+        return _before(unpack(batch))
+    except InvalidMessageError:  # the fold will refuse it, for the same reason
+        return batch.totals
 
 
 def _less(counts: dict[str, int], inherited: dict[str, int]) -> dict[str, int]:

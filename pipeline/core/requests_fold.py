@@ -13,27 +13,26 @@ from numpy.typing import NDArray
 
 from endpoint_analytics.pipeline.core.batches import (
     WINDOW_US,
+    Batch,
     Column,
     Intervals,
-    column,
     intervals_of,
-    values,
 )
 from endpoint_analytics.pipeline.core.boots import Boot
 from endpoint_analytics.pipeline.core.copies import since
 from endpoint_analytics.pipeline.core.levels import Levels, levels_of
+from endpoint_analytics.pipeline.core.request_rows import rows_of
 from endpoint_analytics.pipeline.core.sketch import buckets_of
 from endpoint_analytics.pipeline.core.sparse import CODES, count_pairs
 from endpoint_analytics.pipeline.core.windows import NONE_YET, Windows
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.limits import MAX_SUM_US
-from endpoint_analytics.schemas.requests import RequestBatch
 
 _Ints = NDArray[np.int64]
 _PHASES = ("arrived", "informational", "responded", "aborted_pending", "finished", "aborted_streaming")
 _GROUP_SHIFT = 40
 _NUMBER_MASK = (1 << _GROUP_SHIFT) - 1
-Accepted = tuple[Boot, RequestBatch, int]
+Accepted = tuple[Boot, Batch, int]
 """A batch to be counted: its boot, the batch, its offset in the Kafka log."""
 
 
@@ -66,15 +65,17 @@ def fold_requests(groups: Sequence[tuple[Windows, Sequence[Accepted]]]) -> list[
 class _Columns:
     """All phases of some batches as arrays, and their levels."""
 
-    def __init__(self, batches: Sequence[RequestBatch]) -> None:
+    def __init__(self, batches: Sequence[Batch]) -> None:
         self.batches = batches
         self.intervals: Intervals = intervals_of(batches)
-        self.arrived = column([b.arrived.at_us for b in batches])
-        self.informational = column([b.informational.at_us for b in batches])
-        self.responded = column([b.responded.at_us for b in batches])
-        self.aborted_pending = column([b.aborted_pending.at_us for b in batches])
-        self.finished = column([b.finished.at_us for b in batches])
-        self.aborted_streaming = column([b.aborted_streaming.at_us for b in batches])
+        self.unreadable: dict[int, InvalidMessageError]
+        rows, self.unreadable = rows_of(batches)
+        self.arrived, self.informational = rows.arrived.column, rows.informational.column
+        self.responded, self.finished = rows.responded.column, rows.finished.column
+        self.aborted_pending = rows.aborted_pending.column
+        self.aborted_streaming = rows.aborted_streaming.column
+        self.waits, self.durations = rows.responded.measured, rows.finished.measured
+        self.statuses, self.interim = rows.responded.status, rows.informational.status
         self.levels: Levels | None = None
 
     def events_of(self, group: _Ints, groups: int) -> list[int]:
@@ -84,7 +85,9 @@ class _Columns:
         return counts
 
     def faults(self) -> dict[int, InvalidMessageError]:
-        """Return the batches with offsets past their end, or else those with negative levels."""
+        """Return the batches that cannot be read, or those with offsets past their end, or with negative levels."""
+        if self.unreadable:
+            return self.unreadable
         length_us = self.intervals.length_us
         faults: dict[int, InvalidMessageError] = {}
         for name in _PHASES:
@@ -145,10 +148,7 @@ class _Columns:
             return found
 
         finished, responded = row_of(self.finished), row_of(self.responded)
-        durations = values((b.finished.duration_us for b in self.batches), len(finished))
-        waits = values((b.responded.wait_us for b in self.batches), len(responded))
-        statuses = values((b.responded.status for b in self.batches), len(responded))
-        interim = values((b.informational.status for b in self.batches), len(self.informational.batch))
+        durations, waits = self.durations, self.waits
 
         per_slot = _Grouped(row_of_slot, rows)
         offsets = np.fromiter((offset for _, _, offset in accepted), np.int64, len(accepted))
@@ -187,7 +187,8 @@ class _Columns:
             "latency": count_pairs(finished, buckets_of(durations)),
             "ttfb": count_pairs(responded, buckets_of(waits)),
             "status": count_pairs(
-                np.concatenate([responded, row_of(self.informational)]), np.concatenate([statuses, interim])
+                np.concatenate([responded, row_of(self.informational)]),
+                np.concatenate([self.statuses, self.interim]),
             ),
         }
         changed, starts = np.unique(places >> _GROUP_SHIFT, return_index=True)
@@ -200,16 +201,14 @@ class _Columns:
                 windows[number].sparse[name].add(
                     own[found // CODES - start] * CODES + found % CODES, counts[first:last]
                 )
-        self._add_to_boots(accepted, durations, waits, statuses, interim)
+        self._add_to_boots(accepted)
 
-    def _add_to_boots(
-        self, accepted: Sequence[Accepted], durations: _Ints, waits: _Ints, statuses: _Ints, interim: _Ints
-    ) -> None:
+    def _add_to_boots(self, accepted: Sequence[Accepted]) -> None:
         if self.levels is None:
             raise RuntimeError("call faults() first")
         count = len(accepted)
-        latency_sum = _Grouped(self.finished.batch, count).sum(durations).tolist()
-        ttfb_sum = _Grouped(self.responded.batch, count).sum(waits).tolist()
+        latency_sum = _Grouped(self.finished.batch, count).sum(self.durations).tolist()
+        ttfb_sum = _Grouped(self.responded.batch, count).sum(self.waits).tolist()
         last_slot = np.append(self.intervals.slot_base[1:], len(self.intervals.slot_batch)) - 1
         counts = zip(
             accepted,
@@ -249,7 +248,7 @@ class _Columns:
                 boot.totals = since(batch.totals, boot.inherited)
         keys, times = count_pairs(
             np.concatenate([self.responded.batch, self.informational.batch]),
-            np.concatenate([statuses, interim]),
+            np.concatenate([self.statuses, self.interim]),
         )
         for index, code, added in zip(
             (keys // CODES).tolist(), (keys % CODES).tolist(), times.tolist(), strict=True

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, Self, TypeVar
 
+from endpoint_analytics.pipeline.core.batches import Batch as AnyRequests
 from endpoint_analytics.pipeline.core.boots import Boot, BootKey, Boots
 from endpoint_analytics.pipeline.core.chunks import Record
 from endpoint_analytics.pipeline.core.copies import MAX_COPIES, copy_keys, process_of
@@ -18,12 +19,16 @@ from endpoint_analytics.pipeline.core.row_block import RowBlock
 from endpoint_analytics.pipeline.core.rows import Chunk, Row, Rows, boot_block, seconds6, window_block
 from endpoint_analytics.pipeline.core.sample_fold import SampleWindows
 from endpoint_analytics.pipeline.core.windows import Windows
-from endpoint_analytics.schemas.codec import decode_engine, decode_hardware, decode_replicas, decode_requests
+from endpoint_analytics.schemas.codec import (
+    decode_engine,
+    decode_hardware,
+    decode_replicas,
+    decode_request_form,
+)
 from endpoint_analytics.schemas.engine import EngineBatch
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.hardware import HardwareBatch
 from endpoint_analytics.schemas.replicas import ReplicaMessage, ReplicaState
-from endpoint_analytics.schemas.requests import RequestBatch
 from endpoint_analytics.schemas.samples import SampleBatch
 
 Message = TypeVar("Message")
@@ -72,7 +77,7 @@ class StreamFold(Protocol[Message]):
         """Return the rows that changed since the last call; if the chunk is closing, with its boots' states."""
 
 
-Batch = TypeVar("Batch", RequestBatch, HardwareBatch, EngineBatch)
+Batch = TypeVar("Batch", AnyRequests, HardwareBatch, EngineBatch)
 Sampled = TypeVar("Sampled", HardwareBatch, EngineBatch)
 
 
@@ -135,7 +140,7 @@ class _BootFold(Generic[Batch]):
         return [block for block in found if block is not None]
 
 
-class RequestsFold(_BootFold[RequestBatch]):
+class RequestsFold(_BootFold[AnyRequests]):
     """Request batches to `request_windows`, `boots` and `boot_states`."""
 
     stream = "requests"
@@ -144,9 +149,9 @@ class RequestsFold(_BootFold[RequestBatch]):
         super().__init__()
         self.windows = Windows()
 
-    def decode(self, value: bytes | None) -> RequestBatch:
-        """Decode a request batch."""
-        return decode_requests(value)
+    def decode(self, value: bytes | None) -> AnyRequests:
+        """Decode a request batch, of either form."""
+        return decode_request_form(value)
 
     def open(self, first: Record) -> None:
         """Open a chunk: its windows are empty."""
@@ -154,7 +159,7 @@ class RequestsFold(_BootFold[RequestBatch]):
         self._open_boots(first)
 
     @classmethod
-    def fold_together(cls, runs: Sequence[tuple[Self, Run[RequestBatch]]]) -> list[FoldOutcome]:
+    def fold_together(cls, runs: Sequence[tuple[Self, Run[AnyRequests]]]) -> list[FoldOutcome]:
         """Fold all batches at once."""
         outcomes = [FoldOutcome() for _ in runs]
         groups: list[tuple[Windows, list[Accepted]]] = [
@@ -275,7 +280,7 @@ class ReplicasFold:
         return rows
 
 
-def boot_key(message: RequestBatch | SampleBatch) -> BootKey:
+def boot_key(message: AnyRequests | SampleBatch) -> BootKey:
     """Return the boot that sent a batch."""
     return BootKey(message.namespace, message.endpoint, message.replica_id, message.boot_id)
 

@@ -464,11 +464,12 @@ class StreamReader(Generic[Message]):
         await self._close_chunks(idle)
 
     async def _flush_if_due(self) -> None:
-        if self._dirty and time.monotonic() - self._flushed_at >= self._flush_s:
+        now = time.monotonic()
+        if self._dirty and now - self._flushed_at >= self._flush_s:
             readings = {partition: self._readings[partition] for partition in self._dirty}
             await self._store(readings)
             self._dirty.clear()
-            self._flushed_at = time.monotonic()
+            self._flushed_at = now
 
     async def _store(
         self, readings: Mapping[int, PartitionReading[Message]], *, closing: bool = False

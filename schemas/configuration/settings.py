@@ -90,6 +90,7 @@ SETTINGS: Mapping[str, Setting] = {
     "hardware": Setting(_ON_OR_OFF, "off"),
     "states": Setting(_ON_OR_OFF, "off"),
     "exclude_paths": Setting("full paths, separated by commas", "/health,/metrics", "--exclude-paths"),
+    "request_encoding": Setting("packed or json", "json"),
     "recorder_limit": Setting("a whole number, 1 or more", "20000"),
     "outbox_batches": Setting("a whole number, 1 or more", "600"),
     "outbox_bytes": Setting("a whole number of bytes, 1 or more", "67108864"),

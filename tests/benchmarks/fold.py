@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections import defaultdict
+from typing import get_args
 
 import orjson
 from tests.benchmarks.log import request_log
@@ -19,6 +20,7 @@ from endpoint_analytics.pipeline.core.partition import Bounds, PartitionFold
 from endpoint_analytics.pipeline.core.sketch import BASE
 from endpoint_analytics.pipeline.core.stream_folds import RequestsFold
 from endpoint_analytics.pipeline.store.writer import encode_rows
+from endpoint_analytics.schemas.codec import RequestEncoding
 
 TAKE = 1000
 
@@ -68,10 +70,13 @@ def count_log(records: list[Record]) -> int:
 def main() -> None:
     """Print events per second and core at 500 and at 10 events per message, and the ratio to the peer."""
     for events_a_message, messages in ((500, 4000), (10, 40_000)):
-        records = request_log(messages, events_a_message, replicas=200, rng=random.Random(1))
+        packed, json = (
+            request_log(messages, events_a_message, 200, random.Random(1), encoding=encoding)
+            for encoding in get_args(RequestEncoding)
+        )
         rounds: dict[str, list[float]] = {"ours": [], "peer": []}
         for _ in range(5):
-            for name, function in (("ours", fold_log), ("peer", count_log)):
+            for name, function, records in (("ours", fold_log, packed), ("peer", count_log, json)):
                 started = time.process_time()
                 events = function(records)
                 rounds[name].append(events / (time.process_time() - started))

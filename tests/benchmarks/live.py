@@ -15,9 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import psutil
 from tests.benchmarks.resources import cpu_s
 from tests.benchmarks.workers import PREFIX, Workers
@@ -27,7 +30,8 @@ from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.infra.local.kafka.process import KafkaProcess
 from endpoint_analytics.pipeline.store.connect import Client, connect
 from endpoint_analytics.pipeline.store.migrate import migrate
-from endpoint_analytics.schemas.codec import encode
+from endpoint_analytics.schemas.codec import RequestEncoding, encode_requests
+from endpoint_analytics.schemas.packed_requests import encode_packed, pack
 from endpoint_analytics.schemas.requests import Arrived, Finished, RequestBatch, Responded, Totals
 from endpoint_analytics.schemas.topics import REJECTED, TOPIC_CONFIG, TOPICS
 
@@ -44,46 +48,61 @@ STORED = "SELECT sum(latency_count) FROM request_windows FINAL"
 
 
 class Replica:
-    """Makes a replica's messages: the same requests each second, at the time of sending."""
+    """Makes a replica's messages: the same requests each second, at the time of sending.
 
-    def __init__(self, number: int, rng: random.Random) -> None:
+    Requests that take longer than until the end of the second end in a later one.
+    """
+
+    def __init__(self, number: int, rng: random.Random, mean: float = REQUESTS_A_MESSAGE) -> None:
         self.partition = number % PARTITIONS
-        count = self.requests = max(1, round(REQUESTS_A_MESSAGE * rng.paretovariate(1.5) / 3))
+        count = self.requests = max(1, round(mean * rng.paretovariate(1.5) / 3)) if mean else 0
         at_us = sorted(rng.randrange(1_000_000) for _ in range(count))
         statuses = rng.choices([code for code, _ in STATUSES], [share for _, share in STATUSES], k=count)
         waits = [int(rng.lognormvariate(10, 1)) + 1 for _ in range(count)]
         durations = [wait + int(rng.lognormvariate(11, 1.5)) for wait in waits]
-        ends = sorted(rng.randrange(1_000_000) for _ in range(count))
-        batch = RequestBatch(
+        answered = [at + wait for at, wait in zip(at_us, waits, strict=True)]
+        ended = [at + duration for at, duration in zip(at_us, durations, strict=True)]
+        pending = sum(us // 1_000_000 for us in answered)
+        self._batch = RequestBatch(
             namespace="bench",
             endpoint=f"endpoint-{number % 20}",
             replica_id=f"replica-{number}",
-            boot_id=f"{number:032x}",
-            seq=777_777,
+            boot_id=uuid.UUID(int=rng.getrandbits(128)).hex,
+            seq=0,
             start_us=1_777_777_777_000_000,
             end_us=1_777_777_778_000_000,
-            pending=count,
-            streaming=count,
-            oldest_pending_us=1,
+            pending=pending,
+            streaming=sum(us // 1_000_000 for us in ended) - pending,
+            oldest_pending_us=max(us // 1_000_000 for us in answered) if pending else 0,
             arrived=Arrived(at_us),
-            responded=Responded(at_us, waits, statuses),
-            finished=Finished(ends, durations, statuses),
-            totals=Totals(
-                arrived=777_777,
-                finished=777_777,
-                status={str(code): 777_777 for code in sorted(set(statuses))},
-            ),
+            responded=Responded([us % 1_000_000 for us in answered], waits, statuses),
+            finished=Finished([us % 1_000_000 for us in ended], durations, statuses),
         )
-        self._counts = [count, count, *(statuses.count(code) for code in sorted(set(statuses)))]
-        text = encode(batch).decode().replace("%", "%%")
-        for written in ("1777777777000000", "1777777778000000", "777777"):
-            text = text.replace(written, "%d")
-        self._template = text
+        self._packed = pack(self._batch)
+        self._sums = sum(waits), sum(durations)
+        self._statuses = Counter(map(str, statuses))
 
-    def message(self, seq: int, start_us: int) -> bytes:
+    def message(self, seq: int, start_us: int, encoding: RequestEncoding = "packed") -> bytes:
         """Return the message of the second that begins then."""
-        totals = (count * (seq + 1) for count in self._counts)
-        return (self._template % (seq, start_us, start_us + 1_000_000, *totals)).encode()
+        totals = Totals(
+            arrived=self.requests * (seq + 1),
+            finished=self.requests * (seq + 1),
+            status={status: count * (seq + 1) for status, count in self._statuses.items()},
+            wait_us=self._sums[0] * (seq + 1),
+            duration_us=self._sums[1] * (seq + 1),
+        )
+        members = {"seq": seq, "start_us": start_us, "end_us": start_us + 1_000_000, "totals": totals}
+        if encoding == "json":
+            return encode_requests(msgspec.structs.replace(self._batch, **members), "json")
+        return encode_packed(msgspec.structs.replace(self._packed, **members))
+
+
+def wire_bytes(encoding: RequestEncoding, mean: float, replicas: int = 500) -> tuple[float, float]:
+    """Return the bytes of a message, and of a request, of replicas that have run for a day."""
+    rng = random.Random(1)
+    load = [Replica(number, rng, mean) for number in range(replicas)]
+    size = sum(len(replica.message(86_400, 1_777_777_777_000_000, encoding)) for replica in load)
+    return size / replicas, size / max(sum(replica.requests for replica in load), 1)
 
 
 def main(numbers: Sequence[int] = NUMBERS) -> None:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import random
 
 from endpoint_analytics.pipeline.core.chunks import Record
-from endpoint_analytics.schemas.codec import encode
+from endpoint_analytics.schemas.codec import RequestEncoding, encode_requests
 from endpoint_analytics.schemas.requests import Arrived, Finished, RequestBatch, Responded, Totals
 
 START_US = 1_790_000_000_000_000
 
 
 def request_log(
-    messages: int, events_a_message: int, replicas: int, rng: random.Random, start_us: int = START_US
+    messages: int,
+    events_a_message: int,
+    replicas: int,
+    rng: random.Random,
+    start_us: int = START_US,
+    encoding: RequestEncoding = "packed",
 ) -> list[Record]:
     """Return records of batches; a request is three events: arrived, responded, finished."""
     shapes = [_columns(events_a_message, rng) for _ in range(50)]
@@ -29,14 +34,14 @@ def request_log(
             seq=seq,
             start_us=begin_us,
             end_us=begin_us + 1_000_000,
-            pending=1,
-            streaming=1,
+            pending=len(responded.at_us),
+            streaming=len(finished.at_us),
             arrived=arrived,
             responded=responded,
             finished=finished,
             totals=Totals(arrived=(seq + 1) * len(arrived.at_us), status={"200": 1, "500": 1}),
         )
-        records.append(Record(number, (begin_us + 1_010_000) // 1000, encode(batch)))
+        records.append(Record(number, (begin_us + 1_010_000) // 1000, encode_requests(batch, encoding)))
     return records
 
 
@@ -53,9 +58,16 @@ def _columns(events: int, rng: random.Random) -> tuple[Arrived, Responded, Finis
     def statuses(count: int) -> list[int]:
         return [200 if rng.random() < 0.98 else 500 for _ in range(count)]
 
-    begun = times(arrived)
+    begun, waits = times(arrived), spans(responded)
+    durations = [wait + more for wait, more in zip(waits, spans(finished), strict=False)]
+    status = statuses(responded)
+    # Who takes longer than until the end of the second does so in a later one.
     return (
         Arrived(begun),
-        Responded(begun[:responded], spans(responded), statuses(responded)),
-        Finished(begun[:finished], spans(finished), statuses(finished)),
+        Responded([(at + wait) % 1_000_000 for at, wait in zip(begun, waits, strict=False)], waits, status),
+        Finished(
+            [(at + duration) % 1_000_000 for at, duration in zip(begun, durations, strict=False)],
+            durations,
+            status[:finished],
+        ),
     )

@@ -26,7 +26,7 @@ from endpoint_analytics.agents.otlp.memory import Memory
 from endpoint_analytics.agents.otlp.reading import Reading, read_export
 from endpoint_analytics.agents.otlp.replicas import Replicas
 from endpoint_analytics.agents.otlp.roster import Roster
-from endpoint_analytics.schemas.codec import encode
+from endpoint_analytics.schemas.codec import encode_requests
 
 SPANS, EXPORTS = 512, 100
 MAX_BYTES = 16 * 1024 * 1024
@@ -82,7 +82,7 @@ def read_lines(lines: Sequence[str], now_us: int) -> None:
         parsed = [parse_nginx(line) for line in lines[first : first + SPANS]]
         requests = [each for each in parsed if isinstance(each, Logged)]
         batch, state = next_batch(config, state, requests, {}, now_us)
-        encode(batch)
+        encode_requests(batch, "packed")
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from tests.schemas.pages import DOCS, blocks
 from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
 from endpoint_analytics.infra.local.kafka.process import KafkaProcess
 from endpoint_analytics.pipeline.core.partition import Bounds
-from endpoint_analytics.schemas.codec import encode
+from endpoint_analytics.schemas.codec import encode, encode_requests
 from endpoint_analytics.schemas.documents import DIRECTORY
 from endpoint_analytics.schemas.errors import Reason
 from endpoint_analytics.schemas.examples import REQUEST_BATCH
@@ -90,8 +90,8 @@ async def send(bootstrap_servers: str) -> None:
     name = REQUESTS.name(DEFAULT_PREFIX)
     await ensure_topics(bootstrap_servers, [TopicSpec(name, 2, REQUESTS.retention_ms, config=TOPIC_CONFIG)])
     async with AIOKafkaProducer(bootstrap_servers=bootstrap_servers) as producer:
-        for _ in range(2):
-            await producer.send_and_wait(name, encode(batch), key)
+        for encoding in ("packed", "json"):
+            await producer.send_and_wait(name, encode_requests(batch, encoding), key)
 
 
 def test_the_program_prints_each_finished_request_once(kafka, tmp_path):

@@ -50,6 +50,12 @@ def test_the_spool_from_arguments_and_environment():
     assert read_config(environment=environment, spool="").spool == ""
 
 
+def test_the_form_of_request_batches():
+    assert read_config(environment=NAMES).request_encoding == "packed"
+    environment = {**NAMES, "ENDPOINT_ANALYTICS_REQUEST_ENCODING": "JSON"}
+    assert read_config(environment=environment).request_encoding == "json"
+
+
 def test_excluded_paths_from_arguments_and_environment():
     environment = {"ENDPOINT_ANALYTICS_EXCLUDE_PATHS": "/health, /metrics,"}
     names = {"namespace": "a", "endpoint": "b", "environment": environment}
@@ -120,6 +126,10 @@ def test_kafka_security_from_the_environment_shows_no_secret():
         ),
         ({**NAMES, "ENDPOINT_ANALYTICS_FLUSH_INTERVAL_S": "nan"}, "flush_interval_s is 'nan'"),
         ({**NAMES, "ENDPOINT_ANALYTICS_SPOOL_DROP": "all"}, "spool_drop is 'all': expected oldest or newest"),
+        (
+            {**NAMES, "ENDPOINT_ANALYTICS_REQUEST_ENCODING": "xml"},
+            "request_encoding is 'xml': expected packed or json",
+        ),
         ({**NAMES, "ENDPOINT_ANALYTICS_TOPIC_PREFIX": "a b"}, "topic_prefix is 'a b'"),
     ],
 )
@@ -140,6 +150,7 @@ def test_what_is_wrong_is_reported(environment, reported):
         ("outbox_bytes", 0),
         ("spool_bytes", 65_535),
         ("spool_drop", ""),
+        ("request_encoding", "JSON"),
         ("exclude_paths", ("health",)),
         ("exclude_paths", "/health"),
     ],

@@ -2,6 +2,7 @@
 
 import gzip
 import zlib
+from functools import partial
 
 import cramjam
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from endpoint_analytics.agents.otlp.compression import plain_body
 from endpoint_analytics.agents.otlp.errors import BadBodyError
 
-PACKERS = {"gzip": gzip.compress, "deflate": zlib.compress, "zlib": zlib.compress}
+PACKERS = {"gzip": partial(gzip.compress, mtime=0), "deflate": zlib.compress, "zlib": zlib.compress}
 PACKERS["zstd"] = lambda plain: bytes(cramjam.zstd.compress(plain))
 
 

@@ -13,7 +13,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
-from endpoint_analytics.schemas.codec import encode
+from endpoint_analytics.schemas.codec import encode, encode_requests
 from endpoint_analytics.schemas.engine import EngineBatch
 from endpoint_analytics.schemas.hardware import Accelerator, HardwareBatch
 from endpoint_analytics.schemas.limits import MAX_DURATION_US
@@ -236,7 +236,17 @@ def _is_time(message, name: str) -> bool:
     return isinstance(getattr(message, name, None), int)
 
 
-POISON = (None, b"", b"{", b"\xff", b"null", b'{"version":2}', b"[" * 5_000, b'{"version":1,"seq":-1}')
+POISON = (
+    None,
+    b"",
+    b"{",
+    b"\xff",
+    b"null",
+    b'{"version":2}',
+    b"[" * 5_000,
+    b'{"version":1,"seq":-1}',
+    b"\x92\x02\x01",
+)
 
 
 def make_log(
@@ -259,9 +269,16 @@ def make_log(
     replicas = [Replica(rng, number, start_us) for number in range(boots)]
     values: list[bytes | None] = []
     held: list[bytes] = []
+    encodings = rng.choice([("json",), ("packed",), ("json", "packed")])
+
+    def wire(message) -> bytes:
+        if stream == "requests":
+            return encode_requests(message, rng.choice(encodings))
+        return encode(message)
+
     for _ in range(batches):
         message = making(rng.choice(replicas))
-        value = encode(message)
+        value = wire(message)
         luck = rng.random()
         if luck < 0.7 or (honest and luck < 0.9):
             values.append(value)
@@ -270,9 +287,9 @@ def make_log(
         elif luck < 0.85:
             pass  # never comes
         elif luck < 0.9 and stream == "requests":
-            values.append(encode(_spoil(rng, message)))
+            values.append(wire(_spoil(rng, message)))
         elif luck < 0.95:
-            values.append(encode(_misplace(rng, message)))
+            values.append(wire(_misplace(rng, message)))
         else:
             values += [value, rng.choice(POISON)]
         if held and rng.random() < 0.2:
