@@ -3,61 +3,52 @@
 Each replica sends a batch of about 20 requests a second (a few send ten times as many as most), with six statuses and
 long tails, to 8 partitions of one broker. What counts is the CPU time of the worker and of ClickHouse for a million
 requests, and how late figures are: how long ago the broker received the newest message that is stored, of the partition
-that is furthest behind, seen once a second.
+that is furthest behind, seen once a second. What peers spend on the same requests is peers.py's matter.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import psutil
-from tests.benchmarks.resources import cpu_s
-from tests.benchmarks.workers import PREFIX, Workers
+from tests.benchmarks import results
+from tests.benchmarks.live_run import PARTITIONS, LiveRun, Spent
+from tests.benchmarks.pipelines import OUR_PIPELINE
+from tests.benchmarks.results import CPU, Figure
 
-from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
-from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
-from endpoint_analytics.infra.local.kafka.process import KafkaProcess
-from endpoint_analytics.pipeline.store.connect import Client, connect
-from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.requests import Arrived, Finished, RequestBatch, Responded, Totals
-from endpoint_analytics.schemas.topics import REJECTED, TOPIC_CONFIG, TOPICS
 
 NUMBERS = (200, 1_000, 10_000)
-PARTITIONS = 8
 REQUESTS_A_MESSAGE = 20
 SETTLE_S, MEASURE_S = 25.0, 40.0
 STATUSES = ((200, 0.9), (201, 0.04), (400, 0.03), (429, 0.015), (500, 0.01), (503, 0.005))
-LATE = """
-SELECT max(age) FROM (SELECT (toUnixTimestamp64Milli(now64(3)) - toUnixTimestamp64Milli(max(last_append))) / 1000 AS age
-    FROM boots WHERE stream = 'requests' GROUP BY partition)
-"""
-STORED = "SELECT sum(latency_count) FROM request_windows FINAL"
+WINDOWS_A_DAY = 8640
 
 
 class Replica:
     """Makes a replica's messages: the same requests each second, at the time of sending."""
 
-    def __init__(self, number: int, rng: random.Random) -> None:
+    def __init__(self, number: int, rng: random.Random, requests_a_message: int = REQUESTS_A_MESSAGE) -> None:
         self.partition = number % PARTITIONS
-        count = self.requests = max(1, round(REQUESTS_A_MESSAGE * rng.paretovariate(1.5) / 3))
+        count = self.requests = max(1, round(requests_a_message * rng.paretovariate(1.5) / 3))
         at_us = sorted(rng.randrange(1_000_000) for _ in range(count))
         statuses = rng.choices([code for code, _ in STATUSES], [share for _, share in STATUSES], k=count)
         waits = [int(rng.lognormvariate(10, 1)) + 1 for _ in range(count)]
         durations = [wait + int(rng.lognormvariate(11, 1.5)) for wait in waits]
         ends = sorted(rng.randrange(1_000_000) for _ in range(count))
+        self.endpoint, self.name = f"endpoint-{number % 20}", f"replica-{number}"
+        self.key = f"{self.endpoint} {self.name}"
+        self._columns = [*zip(ends, statuses, waits, durations, strict=True)]
         batch = RequestBatch(
             namespace="bench",
-            endpoint=f"endpoint-{number % 20}",
-            replica_id=f"replica-{number}",
+            endpoint=self.endpoint,
+            replica_id=self.name,
             boot_id=f"{number:032x}",
             seq=777_777,
             start_us=1_777_777_777_000_000,
@@ -85,78 +76,79 @@ class Replica:
         totals = (count * (seq + 1) for count in self._counts)
         return (self._template % (seq, start_us, start_us + 1_000_000, *totals)).encode()
 
+    def request_messages(self, start_us: int) -> list[tuple[int, bytes]]:
+        """Return a JSON message for each request of that second, with its time in milliseconds."""
+        return [
+            (
+                at_ms := (start_us + end_us) // 1000,
+                b'{"endpoint":"%b","replica_id":"%b","at_ms":%d,"status":%d,"ttfb_us":%d,"latency_us":%d}'
+                % (self.endpoint.encode(), self.name.encode(), at_ms, status, wait_us, duration_us),
+            )
+            for end_us, status, wait_us, duration_us in self._columns
+        ]
 
-def main(numbers: Sequence[int] = NUMBERS) -> None:
+
+def main(numbers: Sequence[int] = NUMBERS) -> list[Figure]:
     """Print a line for each number of replicas."""
     print(
         f"{REQUESTS_A_MESSAGE} requests a message on average, {PARTITIONS} partitions, {os.cpu_count()} cores; "
         "CPU in s for a million requests\n"
-        "replicas  requests/s  worker  ClickHouse   both  % of a core: worker  ClickHouse  late: p50   max"
-        "  worker's MB  bytes a request"
+        "replicas  requests/s  worker  ClickHouse   both  Kafka  % of a core: worker  ClickHouse  late: p50   p99"
+        "  replicas a core  worker's MB  bytes: a request  a replica and day"
     )
+    figures = []
     for number in numbers:
-        with tempfile.TemporaryDirectory() as directory:
-            _measure(number, Path(directory))
+        spent, size, day_mb = measure(number)
+        _print(number, spent, size, day_mb)
+        figures += _figures(number, spent, day_mb)
+    return figures
 
 
-def _measure(number: int, data: Path) -> None:
-    with KafkaProcess(data / "kafka") as kafka, ClickHouseProcess(data / "clickhouse") as clickhouse:
-        config = clickhouse.config()
-        migrate(config)
-        ensure(kafka.bootstrap_servers)
-        client, workers = connect(config), Workers(kafka.bootstrap_servers, config, data)
-        load = [sys.executable, "-m", "tests.benchmarks.live_load", kafka.bootstrap_servers, str(number)]
-        with subprocess.Popen(load, stdout=subprocess.PIPE, text=True) as sender:
-            try:
-                workers.grow(1)
-                _print(number, client, workers, psutil.Process(clickhouse.pid), sender)
-            finally:
-                sender.terminate()
-                workers.stop()
-                client.close()
+def measure(number: int, requests_a_message: int = REQUESTS_A_MESSAGE) -> tuple[Spent, float, float]:
+    """Return what so many replicas cost, the bytes a request of their messages, and the MB stored a replica and day."""
+    with tempfile.TemporaryDirectory() as directory, LiveRun(OUR_PIPELINE, Path(directory)) as run:
+        size = run.send(number, requests_a_message)
+        run.start()
+        time.sleep(SETTLE_S)
+        spent = run.measure(MEASURE_S)
+        return spent, size, run.bytes_a_window() * WINDOWS_A_DAY / 1e6
 
 
-def ensure(brokers: str) -> None:
-    """Make the topics."""
-    specs = [
-        TopicSpec(t.name(PREFIX), 1 if t is REJECTED else PARTITIONS, t.retention_ms, config=TOPIC_CONFIG)
-        for t in TOPICS
-    ]
-    asyncio.run(ensure_topics(brokers, specs))
+def _replicas_a_core(number: int, spent: Spent) -> float:
+    return number * spent.took_s / (spent.pipeline_s + spent.clickhouse_s)
 
 
-def _print(
-    number: int,
-    client: Client,
-    workers: Workers,
-    clickhouse: psutil.Process,
-    sender: subprocess.Popen[str],
-) -> None:
-    assert sender.stdout is not None
-    words = sender.stdout.readline().split()
-    assert words[0] == "sending", words
-    size = float(words[1])
-    time.sleep(SETTLE_S)
-    worker = workers.processes[0]
-    ours, theirs, stored, begun = cpu_s(worker), cpu_s(clickhouse), _stored(client), time.monotonic()
-    ages = []
-    while time.monotonic() < begun + MEASURE_S:
-        ages.append(float(client.query(LATE).result_rows[0][0]))
-        time.sleep(1.0)
-    ours, theirs, requests = cpu_s(worker) - ours, cpu_s(clickhouse) - theirs, _stored(client) - stored
-    took_s = time.monotonic() - begun
-    ages.sort()
-    millions = max(requests, 1) / 1e6
+def _print(number: int, spent: Spent, size: float, day_mb: float) -> None:
+    millions, took_s = max(spent.requests, 1) / 1e6, spent.took_s
     print(
-        f"{number:>8}  {requests / took_s:>10.0f}  {ours / millions:>6.1f}  {theirs / millions:>10.1f}"
-        f"  {(ours + theirs) / millions:>5.1f}  {ours / took_s * 100:>19.0f}  {theirs / took_s * 100:>10.0f}"
-        f"  {ages[len(ages) // 2]:>9.1f}  {ages[-1]:>4.1f}  {worker.memory_info().rss / 1e6:>11.0f}  {size:>15.0f}",
+        f"{number:>8}  {spent.requests / took_s:>10.0f}  {spent.pipeline_s / millions:>6.1f}"
+        f"  {spent.clickhouse_s / millions:>10.1f}  {spent.cpu_s_a_million:>5.1f}  {spent.kafka_s / millions:>5.1f}"
+        f"  {spent.pipeline_s / took_s * 100:>19.0f}  {spent.clickhouse_s / took_s * 100:>10.0f}"
+        f"  {spent.late_s[len(spent.late_s) // 2]:>9.1f}  {spent.p99_late_s:>4.1f}"
+        f"  {_replicas_a_core(number, spent):>15,.0f}  {spent.memory_mb:>11.0f}  {size:>16.0f}  {day_mb:>14.2f} MB",
         flush=True,
     )
 
 
-def _stored(client: Client) -> int:
-    return int(client.query(STORED).result_rows[0][0])
+def _figures(number: int, spent: Spent, day_mb: float) -> list[Figure]:
+    shape = (
+        f"{number:,} replicas, a message a second each, {REQUESTS_A_MESSAGE} requests a message, one worker"
+    )
+    live = f"live, {number:,} replicas: "
+    figures = [
+        Figure(f"{live}replicas a core at 1 s, both", _replicas_a_core(number, spent), "replicas", shape),
+        Figure(f"{live}worker and ClickHouse", spent.cpu_s_a_million, CPU, shape),
+        Figure(f"{live}late, p99", spent.p99_late_s, "s", f"{shape}; {len(spent.late_s)} looks"),
+    ]
+    if number == 1_000:
+        windows = f"{shape}; {REQUESTS_A_MESSAGE * 10} requests a window, merged"
+        figures.append(Figure(results.STORED, day_mb, "MB a replica and day", windows))
+    if number == 10_000:
+        figures.append(Figure(results.MEMORY_10K, spent.memory_mb, "MB", shape))
+        figures.append(
+            Figure(f"{live}the worker's share", spent.pipeline_s / spent.took_s * 100, "% of a core", shape)
+        )
+    return figures
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""Sends what live.py measures, from a process of its own: the messages of so many replicas, each a second, in time."""
+"""Sends what live_run.py measures, from a process of its own: the messages of so many replicas, in time.
+
+The form `requests` is our batches, one message a replica and second; `json` is a JSON message for each request, keyed
+by its replica, as peers' users send them.
+"""
 
 from __future__ import annotations
 
@@ -8,32 +12,64 @@ import sys
 import time
 
 from aiokafka import AIOKafkaProducer
+from confluent_kafka import Producer
 from tests.benchmarks.live import Replica
+from tests.benchmarks.pipelines import BATCHES
 from tests.benchmarks.workers import PREFIX
-
-from endpoint_analytics.schemas.topics import REQUESTS
 
 STEPS = 50  # a second
 
 
-async def send(brokers: str, number: int) -> None:
-    """Send until the process is ended. Says `sending` and the bytes a request."""
+def make_replicas(number: int, requests_a_message: int) -> list[Replica]:
+    """Return the replicas, the same ones each time."""
     rng = random.Random(1)
-    replicas = [Replica(each, rng) for each in range(number)]
-    size = sum(len(each.message(777, 1_777_777_777_000_000)) for each in replicas)
-    print("sending", size / sum(each.requests for each in replicas), flush=True)
-    topic, begun_s, step = REQUESTS.name(PREFIX), time.time(), 0
+    return [Replica(each, rng, requests_a_message) for each in range(number)]
+
+
+async def send_batches(brokers: str, replicas: list[Replica], steps: int) -> None:
+    """Send a message for each replica and second."""
+    topic, begun_s = f"{PREFIX}.{BATCHES}", time.time()
     async with AIOKafkaProducer(
         bootstrap_servers=brokers, linger_ms=5, max_batch_size=1024 * 1024
     ) as producer:
-        while True:
+        for step in range(steps):
             await asyncio.sleep(max(0.0, begun_s + step / STEPS - time.time()))
             seq, part = divmod(step, STEPS)
             start_us = int((begun_s + step / STEPS - 1) * 1e6)
             for replica in replicas[part::STEPS]:
                 await producer.send(topic, replica.message(seq, start_us), partition=replica.partition)
-            step += 1
+
+
+def send_requests(brokers: str, form: str, replicas: list[Replica], steps: int) -> None:
+    """Send a message for each request, those of a replica's second together."""
+    topic, begun_s = f"{PREFIX}.{form}", time.time()
+    producer = Producer(
+        {"bootstrap.servers": brokers, "linger.ms": 50, "queue.buffering.max.messages": 1_000_000}
+    )
+    for step in range(steps):
+        time.sleep(max(0.0, begun_s + step / STEPS - time.time()))
+        start_us = int((begun_s + step / STEPS - 1) * 1e6)
+        for replica in replicas[step % STEPS :: STEPS]:
+            for at_ms, value in replica.request_messages(start_us):
+                producer.produce(topic, value, replica.key, replica.partition, timestamp=at_ms)
+        producer.poll(0)
+    producer.flush()
+
+
+def main(brokers: str, form: str, number: int, requests_a_message: int, seconds: int) -> None:
+    """Send for so long, or until the process is ended. Says `sending` and the bytes a request."""
+    replicas = make_replicas(number, requests_a_message)
+    at_us, steps = 1_777_777_777_000_000, seconds * STEPS or sys.maxsize
+    if form == BATCHES:
+        size = sum(len(each.message(777, at_us)) for each in replicas)
+    else:
+        size = sum(len(value) for each in replicas for _, value in each.request_messages(at_us))
+    print("sending", size / sum(each.requests for each in replicas), flush=True)
+    if form == BATCHES:
+        asyncio.run(send_batches(brokers, replicas, steps))
+    else:
+        send_requests(brokers, form, replicas, steps)
 
 
 if __name__ == "__main__":
-    asyncio.run(send(sys.argv[1], int(sys.argv[2])))
+    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:6]))

@@ -9,8 +9,8 @@ as in uvicorn: so only the middleware is measured, not sockets or routing. Round
   that checks of the client's presence are included.
 - prometheus-fastapi-instrumentator: its ASGI middleware as `Instrumentator().instrument(app)` adds it to a
   FastAPI application with that one route (it reads the application's routes to name the handler).
-- prometheus_client by hand: the least that counts and times: a gauge, a counter by status and a histogram around the call,
-  and a `send` that notes the status. The cheapest peer; it knows neither the first byte nor a client that left.
+- prometheus_client by hand: the least that counts and times: a gauge, a counter by status and a histogram around the
+  call, and a `send` that notes the status. The cheapest peer; it knows neither the first byte nor a client that left.
 - OpenTelemetry: OpenTelemetryMiddleware with an SDK MeterProvider and an in-memory reader; no tracing.
 """
 
