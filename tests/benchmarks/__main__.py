@@ -15,6 +15,7 @@ BENCHMARKS = (
     "backlog",
     "wire",
     "workers",
+    "sizing",
     "middleware",
     "wsgi",
     "proxy",

@@ -30,9 +30,9 @@ LATE = """
 SELECT max(age) FROM (SELECT (toUnixTimestamp64Milli(now64(3)) - toUnixTimestamp64Milli(max(last_append))) / 1000 AS age
     FROM boots WHERE stream = 'requests' GROUP BY partition)
 """
-WINDOW_ROWS = """
-SELECT sum(rows), sum(bytes_on_disk) FROM system.parts
-WHERE database = currentDatabase() AND active AND table = 'request_windows'
+SIZE = """
+SELECT sum(bytes_on_disk) FROM system.parts
+WHERE database = currentDatabase() AND active AND table = {table:String}
 """
 
 
@@ -99,9 +99,18 @@ class LiveRun:
         """Kafka's address."""
         return self._kafka.bootstrap_servers
 
-    def send(self, replicas: int, requests_a_message: int, seconds: int = 0) -> float:
+    def send(
+        self, replicas: int, requests_a_message: int, seconds: int = 0, *, hardware: bool = False
+    ) -> float:
         """Let replicas send, for so long or until the end; returns the bytes a request, once all are made."""
-        words = [self._kafka.bootstrap_servers, self._pipeline.form, replicas, requests_a_message, seconds]
+        words = [
+            self._kafka.bootstrap_servers,
+            self._pipeline.form,
+            replicas,
+            requests_a_message,
+            seconds,
+            int(hardware),
+        ]
         self._sender = subprocess.Popen(
             [sys.executable, "-m", "tests.benchmarks.live_load", *map(str, words)],
             stdout=subprocess.PIPE,
@@ -171,11 +180,13 @@ class LiveRun:
             memory_mb=child.memory_info().rss / 1e6,
         )
 
-    def bytes_a_window(self) -> float:
-        """Return the bytes on disk of a replica's window of requests, once ClickHouse has merged its parts."""
-        self._client.command("OPTIMIZE TABLE request_windows FINAL")
-        rows, size = self._client.query(WINDOW_ROWS).result_rows[0]
-        return float(size) / float(rows)
+    def bytes_a_window(self, table: str = "request_windows") -> float:
+        """Return the bytes on disk of a replica's 10 s in a table, once ClickHouse has merged its parts."""
+        self._client.command(f"OPTIMIZE TABLE {table} FINAL")
+        windows = self._client.query(f"SELECT uniqExact(replica_id, window_start) FROM {table}").result_rows[
+            0
+        ][0]
+        return float(self._client.query(SIZE, {"table": table}).result_rows[0][0]) / float(windows)
 
     def _log_bytes(self) -> int:
         directories = (self._data / "kafka").rglob(f"{PREFIX}.{self._pipeline.form}-*")

@@ -44,7 +44,7 @@ class Application:
 def main() -> list[Figure]:
     """Print the bytes at each rate."""
     with tempfile.TemporaryDirectory() as directory, KafkaProcess(Path(directory) / "kafka") as kafka:
-        found = asyncio.run(_measure(kafka.bootstrap_servers, Path(directory) / "kafka"))
+        found = asyncio.run(measure(kafka.bootstrap_servers, Path(directory) / "kafka"))
     figures = []
     names = {0: WIRE_IDLE, 3: WIRE_3, 20: WIRE_20}
     for rate, (requests_bytes, hardware_bytes) in found.items():
@@ -61,7 +61,7 @@ def main() -> list[Figure]:
     return figures
 
 
-async def _measure(brokers: str, data: Path) -> dict[int, tuple[float, float]]:
+async def measure(brokers: str, data: Path) -> dict[int, tuple[float, float]]:
     """Return the bytes a second of the topics of requests and of hardware, at each rate."""
     agents = {}
     for rate in RATES:
