@@ -13,9 +13,11 @@ import random
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
 from tests.benchmarks import results
 from tests.benchmarks.live_run import PARTITIONS, LiveRun, Spent
 from tests.benchmarks.pipelines import OUR_PIPELINE
@@ -29,63 +31,78 @@ REQUESTS_A_MESSAGE = 20
 SETTLE_S, MEASURE_S = 25.0, 40.0
 STATUSES = ((200, 0.9), (201, 0.04), (400, 0.03), (429, 0.015), (500, 0.01), (503, 0.005))
 WINDOWS_A_DAY = 8640
+SECONDS = 10  # after which a replica's requests come again: no two of a window are the same
 
 
 class Replica:
-    """Makes a replica's messages: the same requests each second, at the time of sending."""
+    """Makes a replica's messages: as many requests each second, others in each second of a window."""
 
-    def __init__(self, number: int, rng: random.Random, requests_a_message: int = REQUESTS_A_MESSAGE) -> None:
+    def __init__(self, number: int, requests_a_message: int = REQUESTS_A_MESSAGE) -> None:
         self.partition = number % PARTITIONS
-        count = self.requests = max(1, round(requests_a_message * rng.paretovariate(1.5) / 3))
-        at_us = sorted(rng.randrange(1_000_000) for _ in range(count))
-        statuses = rng.choices([code for code, _ in STATUSES], [share for _, share in STATUSES], k=count)
-        waits = [int(rng.lognormvariate(10, 1)) + 1 for _ in range(count)]
-        durations = [wait + int(rng.lognormvariate(11, 1.5)) for wait in waits]
-        ends = sorted(rng.randrange(1_000_000) for _ in range(count))
         self.endpoint, self.name = f"endpoint-{number % 20}", f"replica-{number}"
         self.key = f"{self.endpoint} {self.name}"
-        self._columns = [*zip(ends, statuses, waits, durations, strict=True)]
-        batch = RequestBatch(
+        self.requests = requests_a_second(number, requests_a_message)
+        rng = random.Random(self.name)
+        self._seconds = [_second(rng, self.requests) for _ in range(SECONDS)]
+        self._statuses = Counter[int]()
+        self._batch = RequestBatch(
             namespace="bench",
             endpoint=self.endpoint,
             replica_id=self.name,
             boot_id=f"{number:032x}",
-            seq=777_777,
-            start_us=1_777_777_777_000_000,
-            end_us=1_777_777_778_000_000,
-            pending=count,
-            streaming=count,
+            seq=0,
+            start_us=0,
+            end_us=0,
+            pending=self.requests,
+            streaming=self.requests,
             oldest_pending_us=1,
-            arrived=Arrived(at_us),
-            responded=Responded(at_us, waits, statuses),
-            finished=Finished(ends, durations, statuses),
-            totals=Totals(
-                arrived=777_777,
-                finished=777_777,
-                status={str(code): 777_777 for code in sorted(set(statuses))},
-            ),
         )
-        self._counts = [count, count, *(statuses.count(code) for code in sorted(set(statuses)))]
-        text = encode(batch).decode().replace("%", "%%")
-        for written in ("1777777777000000", "1777777778000000", "777777"):
-            text = text.replace(written, "%d")
-        self._template = text
 
     def message(self, seq: int, start_us: int) -> bytes:
-        """Return the message of the second that begins then."""
-        totals = (count * (seq + 1) for count in self._counts)
-        return (self._template % (seq, start_us, start_us + 1_000_000, *totals)).encode()
+        """Return the message of the second that begins then; those of `seq` 0, 1, 2 ... are to be made in order."""
+        arrived, responded, finished = self._seconds[seq % SECONDS]
+        self._statuses.update(finished.status)
+        count = self.requests * (seq + 1)
+        statuses = {str(code): total for code, total in sorted(self._statuses.items())}
+        return encode(
+            replace(
+                self._batch,
+                seq=seq,
+                start_us=start_us,
+                end_us=start_us + 1_000_000,
+                arrived=arrived,
+                responded=responded,
+                finished=finished,
+                totals=Totals(arrived=count, finished=count, status=statuses),
+            )
+        )
 
-    def request_messages(self, start_us: int) -> list[tuple[int, bytes]]:
+    def request_messages(self, seq: int, start_us: int) -> list[tuple[int, bytes]]:
         """Return a JSON message for each request of that second, with its time in milliseconds."""
+        _, responded, finished = self._seconds[seq % SECONDS]
+        columns = zip(finished.at_us, finished.status, responded.wait_us, finished.duration_us, strict=True)
+        names = self.endpoint.encode(), self.name.encode()
         return [
             (
                 at_ms := (start_us + end_us) // 1000,
                 b'{"endpoint":"%b","replica_id":"%b","at_ms":%d,"status":%d,"ttfb_us":%d,"latency_us":%d}'
-                % (self.endpoint.encode(), self.name.encode(), at_ms, status, wait_us, duration_us),
+                % (*names, at_ms, status, wait_us, duration_us),
             )
-            for end_us, status, wait_us, duration_us in self._columns
+            for end_us, status, wait_us, duration_us in columns
         ]
+
+
+def requests_a_second(number: int, requests_a_message: int = REQUESTS_A_MESSAGE) -> int:
+    """Return how many requests a replica has, of so many on average: most a third, a few ten times as many."""
+    return max(1, round(requests_a_message * random.Random(number).paretovariate(1.5) / 3))
+
+
+def _second(rng: random.Random, count: int) -> tuple[Arrived, Responded, Finished]:
+    at_us, ends_us = (sorted(rng.randrange(1_000_000) for _ in range(count)) for _ in range(2))
+    statuses = rng.choices([code for code, _ in STATUSES], [share for _, share in STATUSES], k=count)
+    waits_us = [int(rng.lognormvariate(10, 1)) + 1 for _ in range(count)]
+    durations_us = [wait_us + int(rng.lognormvariate(11, 1.5)) for wait_us in waits_us]
+    return Arrived(at_us), Responded(at_us, waits_us, statuses), Finished(ends_us, durations_us, statuses)
 
 
 def main(numbers: Sequence[int] = NUMBERS) -> list[Figure]:

@@ -7,7 +7,6 @@ for each request, keyed by its replica, as peers' users send them.
 from __future__ import annotations
 
 import asyncio
-import random
 import sys
 import time
 
@@ -21,12 +20,12 @@ from tests.benchmarks.workers import PREFIX
 from endpoint_analytics.schemas.topics import HARDWARE
 
 STEPS = 50  # a second
+START_US = 1_777_777_777_000_000
 
 
 def make_replicas(number: int, requests_a_message: int) -> list[Replica]:
     """Return the replicas, the same ones each time."""
-    rng = random.Random(1)
-    return [Replica(each, rng, requests_a_message) for each in range(number)]
+    return [Replica(each, requests_a_message) for each in range(number)]
 
 
 async def send_batches(brokers: str, replicas: list[Replica], steps: int, hardware: bool) -> None:
@@ -55,9 +54,10 @@ def send_requests(brokers: str, form: str, replicas: list[Replica], steps: int) 
     )
     for step in range(steps):
         time.sleep(max(0.0, begun_s + step / STEPS - time.time()))
+        seq, part = divmod(step, STEPS)
         start_us = int((begun_s + step / STEPS - 1) * 1e6)
-        for replica in replicas[step % STEPS :: STEPS]:
-            for at_ms, value in replica.request_messages(start_us):
+        for replica in replicas[part::STEPS]:
+            for at_ms, value in replica.request_messages(seq, start_us):
                 producer.produce(topic, value, replica.key, replica.partition, timestamp=at_ms)
         producer.poll(0)
     producer.flush()
@@ -68,12 +68,18 @@ def main(
 ) -> None:
     """Send for so long, or until the process is ended. Says `sending` and the bytes a request."""
     replicas = make_replicas(number, requests_a_message)
-    at_us, steps = 1_777_777_777_000_000, seconds * STEPS or sys.maxsize
-    if form == BATCHES:
-        size = sum(len(each.message(777, at_us)) for each in replicas)
-    else:
-        size = sum(len(value) for each in replicas for _, value in each.request_messages(at_us))
-    print("sending", size / sum(each.requests for each in replicas), flush=True)
+    steps = seconds * STEPS or sys.maxsize
+    some = make_replicas(min(number, 100), requests_a_message)
+    messages = [
+        message
+        for each in some
+        for message in (
+            [each.message(0, START_US)]
+            if form == BATCHES
+            else [value for _, value in each.request_messages(0, START_US)]
+        )
+    ]
+    print("sending", sum(map(len, messages)) / sum(each.requests for each in some), flush=True)
     if form == BATCHES:
         asyncio.run(send_batches(brokers, replicas, steps, bool(hardware)))
     else:

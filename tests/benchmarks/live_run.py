@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -145,6 +147,15 @@ class LiveRun:
         assert self._child is not None
         self._child.kill()
         self._child.wait()
+
+    @contextmanager
+    def clickhouse_paused(self) -> Iterator[None]:
+        """Let ClickHouse answer nothing meanwhile; it goes on with what it was sent."""
+        os.kill(self._clickhouse.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self._clickhouse.pid, signal.SIGCONT)
 
     def stored(self) -> dict[str, int]:
         """Return the requests stored of each replica."""

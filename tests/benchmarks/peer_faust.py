@@ -72,6 +72,10 @@ def main(brokers: str, topic_name: str, data: str) -> None:
             windows[key] = window
             changed.add(key)
 
+    @app.task  # type: ignore[untyped-decorator]
+    async def write_again() -> None:
+        changed.update(windows.keys())  # what was changed, and perhaps not written, before a crash
+
     @app.timer(1.0)  # type: ignore[untyped-decorator]
     async def write() -> None:
         version, rows = time.time_ns(), []

@@ -1,7 +1,7 @@
 """A peer of the live benchmark: Kafka Streams. Fetches its jars and a Java compiler, and compiles `kafka_streams/`.
 
-Streams keeps windows in RocksDB and in a changelog topic. With its default guarantee (at least once) a crash adds again
-what lies behind the last commit, a second here; with `exactly_once_v2` it does not.
+Streams keeps windows in RocksDB and in a changelog topic. With its default guarantee (at least once) a crash may add
+again what lies behind the last commit, a second here; with `exactly_once_v2` it does not.
 """
 
 from __future__ import annotations

@@ -16,13 +16,13 @@ from pathlib import Path
 import psutil
 from aiokafka import AIOKafkaProducer
 from tests.benchmarks import wire
-from tests.benchmarks.live import REQUESTS_A_MESSAGE
-from tests.benchmarks.live_load import make_replicas
+from tests.benchmarks.live import REQUESTS_A_MESSAGE, requests_a_second
 from tests.benchmarks.live_run import LiveRun, Spent
 from tests.benchmarks.pipelines import OUR_PIPELINE
 from tests.benchmarks.resources import cpu_s
 from tests.benchmarks.sizing_model import Costs, Load, fit, render_costs, render_sizes, size
 
+from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
 from endpoint_analytics.infra.local.kafka.process import KafkaProcess
 
 REPLICAS = (1_000, 10_000, 30_000, 100_000)
@@ -63,7 +63,9 @@ def measure() -> Costs:
     for shape in SHAPES:
         found, size_bytes = _measure(shape)
         messages = float(shape.replicas)
-        requests = sum(each.requests for each in make_replicas(shape.replicas, shape.requests_a_message))
+        requests = sum(
+            requests_a_second(number, shape.requests_a_message) for number in range(shape.replicas)
+        )
         loads.append(Load(messages, requests, messages if shape.hardware else 0.0))
         spent.append(found)
         windows[shape] = size_bytes
@@ -118,6 +120,7 @@ def _broker_message_s() -> float:
 
 
 async def _send_alone(brokers: str, broker: psutil.Process) -> float:
+    await ensure_topics(brokers, [TopicSpec("sizing", 8, 3_600_000)])
     producers = [AIOKafkaProducer(bootstrap_servers=brokers) for _ in range(CONNECTIONS)]
     for producer in producers:
         await producer.start()
