@@ -6,11 +6,13 @@ for each request, keyed by its replica, as peers' users send them.
 
 from __future__ import annotations
 
-import asyncio
+import gc
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
 
-from aiokafka import AIOKafkaProducer
 from confluent_kafka import Producer
 from tests.benchmarks.live import Replica
 from tests.benchmarks.live_hardware import HardwareReplica
@@ -23,42 +25,65 @@ STEPS = 50  # a second
 START_US = 1_777_777_777_000_000
 
 
+class Outgoing(NamedTuple):
+    """A message to send; without a time, it has that of sending."""
+
+    topic: str
+    value: bytes
+    partition: int
+    key: str = ""
+    at_ms: int = 0
+
+
+MessagesOf = Callable[[Replica, int, int], Iterator[Outgoing]]
+"""The messages of a replica's second: its number since the begin, and when it began, in microseconds."""
+
+
 def make_replicas(number: int, requests_a_message: int) -> list[Replica]:
     """Return the replicas, the same ones each time."""
     return [Replica(each, requests_a_message) for each in range(number)]
 
 
-async def send_batches(brokers: str, replicas: list[Replica], steps: int, hardware: bool) -> None:
-    """Send a message for each replica and second, or two."""
-    samplers = [HardwareReplica(number) for number in range(len(replicas) if hardware else 0)]
-    topic, begun_s = f"{PREFIX}.{BATCHES}", time.time()
-    async with AIOKafkaProducer(
-        bootstrap_servers=brokers, linger_ms=5, max_batch_size=1024 * 1024
-    ) as producer:
-        for step in range(steps):
-            await asyncio.sleep(max(0.0, begun_s + step / STEPS - time.time()))
-            seq, part = divmod(step, STEPS)
-            start_us = int((begun_s + step / STEPS - 1) * 1e6)
-            for replica in replicas[part::STEPS]:
-                await producer.send(topic, replica.message(seq, start_us), partition=replica.partition)
-            for sampler in samplers[part::STEPS]:
-                message = sampler.message(seq, start_us)
-                await producer.send(HARDWARE.name(PREFIX), message, partition=sampler.partition)
+def batches(topic: str, replica: Replica, seq: int, start_us: int) -> Iterator[Outgoing]:
+    """Yield a replica's message of a second."""
+    yield Outgoing(topic, replica.message(seq, start_us), replica.partition)
 
 
-def send_requests(brokers: str, form: str, replicas: list[Replica], steps: int) -> None:
-    """Send a message for each request, those of a replica's second together."""
-    topic, begun_s = f"{PREFIX}.{form}", time.time()
+def requests(topic: str, replica: Replica, seq: int, start_us: int) -> Iterator[Outgoing]:
+    """Yield a message for each request of a replica's second."""
+    for at_ms, value in replica.request_messages(seq, start_us):
+        yield Outgoing(topic, value, replica.partition, replica.key, at_ms)
+
+
+def with_hardware(
+    samplers: Mapping[str, HardwareReplica], topic: str, replica: Replica, seq: int, start_us: int
+) -> Iterator[Outgoing]:
+    """Yield a replica's message of a second, and its sample of hardware."""
+    yield from batches(topic, replica, seq, start_us)
+    sampler = samplers[replica.name]
+    yield Outgoing(HARDWARE.name(PREFIX), sampler.message(seq, start_us), sampler.partition)
+
+
+def send(brokers: str, replicas: Sequence[Replica], messages_of: MessagesOf, steps: int) -> None:
+    """Send what each replica has each second, a part of the replicas in each step."""
     producer = Producer(
-        {"bootstrap.servers": brokers, "linger.ms": 50, "queue.buffering.max.messages": 1_000_000}
+        {"bootstrap.servers": brokers, "linger.ms": 5, "queue.buffering.max.messages": 1_000_000}
     )
+    begun_s, warned = time.time(), False
     for step in range(steps):
-        time.sleep(max(0.0, begun_s + step / STEPS - time.time()))
+        due_s = begun_s + step / STEPS
+        time.sleep(max(0.0, due_s - time.time()))
+        if time.time() > due_s + 2 and not warned:
+            warned = True
+            print(
+                "the load is more than 2 s late: this machine is too busy to measure so many", file=sys.stderr
+            )
         seq, part = divmod(step, STEPS)
-        start_us = int((begun_s + step / STEPS - 1) * 1e6)
         for replica in replicas[part::STEPS]:
-            for at_ms, value in replica.request_messages(seq, start_us):
-                producer.produce(topic, value, replica.key, replica.partition, timestamp=at_ms)
+            for each in messages_of(replica, seq, int((due_s - 1) * 1e6)):
+                producer.produce(
+                    each.topic, each.value, each.key or None, each.partition, timestamp=each.at_ms
+                )
         producer.poll(0)
     producer.flush()
 
@@ -67,23 +92,15 @@ def main(
     brokers: str, form: str, number: int, requests_a_message: int, seconds: int, hardware: int = 0
 ) -> None:
     """Send for so long, or until the process is ended. Says `sending` and the bytes a request."""
-    replicas = make_replicas(number, requests_a_message)
-    steps = seconds * STEPS or sys.maxsize
+    replicas, topic = make_replicas(number, requests_a_message), f"{PREFIX}.{form}"
+    samplers = {each.name: HardwareReplica(at) for at, each in enumerate(replicas)}
+    plain = partial(batches if form == BATCHES else requests, topic)
+    messages_of: MessagesOf = partial(with_hardware, samplers, topic) if hardware else plain
     some = make_replicas(min(number, 100), requests_a_message)
-    messages = [
-        message
-        for each in some
-        for message in (
-            [each.message(0, START_US)]
-            if form == BATCHES
-            else [value for _, value in each.request_messages(0, START_US)]
-        )
-    ]
-    print("sending", sum(map(len, messages)) / sum(each.requests for each in some), flush=True)
-    if form == BATCHES:
-        asyncio.run(send_batches(brokers, replicas, steps, bool(hardware)))
-    else:
-        send_requests(brokers, form, replicas, steps)
+    size = sum(len(message.value) for each in some for message in plain(each, 0, START_US))
+    gc.freeze()  # a load that pauses is no load
+    print("sending", size / sum(each.requests for each in some), flush=True)
+    send(brokers, replicas, messages_of, seconds * STEPS or sys.maxsize)
 
 
 if __name__ == "__main__":
