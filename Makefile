@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 MADE := $(VENV)/.made
 RUNS := $(VENV)/.runs
 READY := $(VENV)/.ready
+PEERS := $(VENV)/.peers
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -c constraints.txt
 PAGE := pipeline/serve/page/dist/.built
 
@@ -34,6 +35,11 @@ $(READY): pyproject.toml constraints.txt | $(MADE)
 	@for d in agents infra pipeline schemas; do ln -sfn ../../../$$d build/names/endpoint_analytics/$$d; done
 	@for f in endpoint_analytics/*.py endpoint_analytics/py.typed; do ln -sfn ../../../$$f build/names/$$f; done
 	@touch $(RUNS) $(READY)
+
+$(PEERS): $(READY)
+	@echo "==> installing the benchmarks' peers (once)"
+	@$(INSTALL) -e '.[bench]'
+	@touch $(PEERS)
 
 $(PAGE): build_page.py package.json package-lock.json $(shell find pipeline/serve/page -type f -not -path '*/dist/*') | $(MADE)
 	@echo "==> building the page"
@@ -108,12 +114,12 @@ format: $(READY) ## format the sources
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
-bench: $(READY) ## run the benchmarks, each next to a peer in the same run
-	@$(BIN)/python -m tests.benchmarks
+bench: $(PEERS) ## run the benchmarks, each next to a peer in the same run, and print one table; NAMES="live peers" chooses
+	@$(BIN)/python -m tests.benchmarks $(NAMES)
 
 lock: ## pin the newest versions allowed by pyproject.toml
 	@$(PYTHON) -m venv build/lock && build/lock/bin/pip install -q pip-tools
-	@build/lock/bin/pip-compile -q --upgrade --extra dev --strip-extras --no-header --no-annotate \
+	@build/lock/bin/pip-compile -q --upgrade --extra bench --strip-extras --no-header --no-annotate \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options -o constraints.txt pyproject.toml
 	@sed -i "/^endpoint-analytics /d" constraints.txt
 

@@ -1,15 +1,21 @@
-"""`make bench`: all benchmarks, one after another."""
+"""`make bench`: all benchmarks, one after another, and one table of what they reported. Names choose some of them."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 
+from tests.benchmarks.results import Figure, render_table
+
 BENCHMARKS = (
     "fold",
     "worker",
     "live",
+    "peers",
+    "backlog",
+    "wire",
     "workers",
+    "sizing",
     "middleware",
     "wsgi",
     "proxy",
@@ -27,10 +33,15 @@ BENCHMARKS = (
 
 
 def main(names: list[str]) -> int:
-    """Run the named benchmarks, or all."""
-    for name in names or BENCHMARKS:
-        print(f"\n== {name}", flush=True)
-        importlib.import_module(f"tests.benchmarks.{name}").main()
+    """Run the named benchmarks, or all, and print the table of their figures."""
+    figures: list[Figure] = []
+    try:
+        for name in names or BENCHMARKS:
+            print(f"\n== {name}", flush=True)
+            figures += importlib.import_module(f"tests.benchmarks.{name}").main() or ()
+    finally:  # also of those before one that failed
+        if figures:
+            print(f"\n== results\n{render_table(figures)}")
     return 0
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 import psutil
 from tests.agents.hardware.amd_smi import library as amd_smi
 from tests.agents.hardware.nvml import library as nvml
+from tests.benchmarks.results import Figure
 
 from endpoint_analytics.agents.core.clock import now_ns
 from endpoint_analytics.agents.hardware.gpu import GpuCollector
@@ -99,10 +100,11 @@ def of_gpus(which: str, script: str, directory: Path) -> tuple[float, float]:
     return wall_ms, processor_ms
 
 
-def main() -> None:
+def main() -> list[Figure]:
     """Print the figures."""
     sampler = Sampler(default_collectors()[:-1])
-    report("container: all but GPUs", measure(lambda: sampler.sample(now_ns())))
+    ours = measure(lambda: sampler.sample(now_ns()))
+    report("container: all but GPUs", ours)
 
     def peer() -> None:
         psutil.cpu_percent()
@@ -110,10 +112,16 @@ def main() -> None:
         psutil.net_io_counters(pernic=True)
         psutil.disk_io_counters()
 
-    report("psutil: the machine's figures", measure(peer))
+    theirs = measure(peer)
+    report("psutil: the machine's figures", theirs)
     for which, script in (("nvidia", NVIDIA), ("amd", AMD)):
         with tempfile.TemporaryDirectory() as directory:
             report(f"{GPUS} GPUs, {which}, stand-in", of_gpus(which, script, Path(directory)))
+    name = "a sample of hardware, wall time"
+    return [
+        Figure(name, ours[0], "ms", "a container, no GPU"),
+        Figure(name, theirs[0], "ms", "the machine", "psutil"),
+    ]
 
 
 if __name__ == "__main__":

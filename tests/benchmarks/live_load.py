@@ -1,39 +1,107 @@
-"""Sends what live.py measures, from a process of its own: the messages of so many replicas, each a second, in time."""
+"""Sends what live_run.py measures, from a process of its own: the messages of so many replicas, in time.
+
+The form `requests` is our batches, one message a replica and second, or with `hardware` two; `json` is a JSON message
+for each request, keyed by its replica, as peers' users send them.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import random
+import gc
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
 
-from aiokafka import AIOKafkaProducer
+from confluent_kafka import Producer
 from tests.benchmarks.live import Replica
+from tests.benchmarks.live_hardware import HardwareReplica
+from tests.benchmarks.pipelines import BATCHES
 from tests.benchmarks.workers import PREFIX
 
-from endpoint_analytics.schemas.topics import REQUESTS
+from endpoint_analytics.schemas.topics import HARDWARE
 
 STEPS = 50  # a second
+START_US = 1_777_777_777_000_000
 
 
-async def send(brokers: str, number: int) -> None:
-    """Send until the process is ended. Says `sending` and the bytes a request."""
-    rng = random.Random(1)
-    replicas = [Replica(each, rng) for each in range(number)]
-    size = sum(len(each.message(777, 1_777_777_777_000_000)) for each in replicas)
-    print("sending", size / sum(each.requests for each in replicas), flush=True)
-    topic, begun_s, step = REQUESTS.name(PREFIX), time.time(), 0
-    async with AIOKafkaProducer(
-        bootstrap_servers=brokers, linger_ms=5, max_batch_size=1024 * 1024
-    ) as producer:
-        while True:
-            await asyncio.sleep(max(0.0, begun_s + step / STEPS - time.time()))
-            seq, part = divmod(step, STEPS)
-            start_us = int((begun_s + step / STEPS - 1) * 1e6)
-            for replica in replicas[part::STEPS]:
-                await producer.send(topic, replica.message(seq, start_us), partition=replica.partition)
-            step += 1
+class Outgoing(NamedTuple):
+    """A message to send; without a time, it has that of sending."""
+
+    topic: str
+    value: bytes
+    partition: int
+    key: str = ""
+    at_ms: int = 0
+
+
+MessagesOf = Callable[[Replica, int, int], Iterator[Outgoing]]
+"""The messages of a replica's second: its number since the begin, and when it began, in microseconds."""
+
+
+def make_replicas(number: int, requests_a_message: int) -> list[Replica]:
+    """Return the replicas, the same ones each time."""
+    return [Replica(each, requests_a_message) for each in range(number)]
+
+
+def batches(topic: str, replica: Replica, seq: int, start_us: int) -> Iterator[Outgoing]:
+    """Yield a replica's message of a second."""
+    yield Outgoing(topic, replica.message(seq, start_us), replica.partition)
+
+
+def requests(topic: str, replica: Replica, seq: int, start_us: int) -> Iterator[Outgoing]:
+    """Yield a message for each request of a replica's second."""
+    for at_ms, value in replica.request_messages(seq, start_us):
+        yield Outgoing(topic, value, replica.partition, replica.key, at_ms)
+
+
+def with_hardware(
+    samplers: Mapping[str, HardwareReplica], topic: str, replica: Replica, seq: int, start_us: int
+) -> Iterator[Outgoing]:
+    """Yield a replica's message of a second, and its sample of hardware."""
+    yield from batches(topic, replica, seq, start_us)
+    sampler = samplers[replica.name]
+    yield Outgoing(HARDWARE.name(PREFIX), sampler.message(seq, start_us), sampler.partition)
+
+
+def send(brokers: str, replicas: Sequence[Replica], messages_of: MessagesOf, steps: int) -> None:
+    """Send what each replica has each second, a part of the replicas in each step."""
+    producer = Producer(
+        {"bootstrap.servers": brokers, "linger.ms": 5, "queue.buffering.max.messages": 1_000_000}
+    )
+    begun_s, warned = time.time(), False
+    for step in range(steps):
+        due_s = begun_s + step / STEPS
+        time.sleep(max(0.0, due_s - time.time()))
+        if time.time() > due_s + 2 and not warned:
+            warned = True
+            print(
+                "the load is more than 2 s late: this machine is too busy to measure so many", file=sys.stderr
+            )
+        seq, part = divmod(step, STEPS)
+        for replica in replicas[part::STEPS]:
+            for each in messages_of(replica, seq, int((due_s - 1) * 1e6)):
+                producer.produce(
+                    each.topic, each.value, each.key or None, each.partition, timestamp=each.at_ms
+                )
+        producer.poll(0)
+    producer.flush()
+
+
+def main(
+    brokers: str, form: str, number: int, requests_a_message: int, seconds: int, hardware: int = 0
+) -> None:
+    """Send for so long, or until the process is ended. Says `sending` and the bytes a request."""
+    replicas, topic = make_replicas(number, requests_a_message), f"{PREFIX}.{form}"
+    samplers = {each.name: HardwareReplica(at) for at, each in enumerate(replicas)}
+    plain = partial(batches if form == BATCHES else requests, topic)
+    messages_of: MessagesOf = partial(with_hardware, samplers, topic) if hardware else plain
+    some = make_replicas(min(number, 100), requests_a_message)
+    size = sum(len(message.value) for each in some for message in plain(each, 0, START_US))
+    gc.freeze()  # a load that pauses is no load
+    print("sending", size / sum(each.requests for each in some), flush=True)
+    send(brokers, replicas, messages_of, seconds * STEPS or sys.maxsize)
 
 
 if __name__ == "__main__":
-    asyncio.run(send(sys.argv[1], int(sys.argv[2])))
+    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:7]))

@@ -29,6 +29,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest as peer_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
+from tests.benchmarks.results import OURS, Figure
 from tests.pipeline.store.rows import all_known
 
 from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
@@ -131,7 +132,7 @@ def _parsed(text: bytes) -> set[tuple[str, tuple[tuple[str, str], ...], float]]:
     }
 
 
-def render_benchmark() -> None:
+def render_benchmark() -> list[Figure]:
     """Print the microseconds per rendering, ours and the peer's, and their ratio."""
     metrics = endpoint_metrics()
     durations = Durations(np.arange(1100, 1250, dtype=BUCKET), np.arange(1000, 1150, dtype=COUNT), 10**12)
@@ -144,6 +145,7 @@ def render_benchmark() -> None:
     registry.register(_Ready(families))
     assert _parsed(openmetrics.render(families)) == _parsed(peer_openmetrics(registry))
     samples = sum(len(family.samples) + len(list(_samples(family.histograms))) for family in families)
+    figures, shape = [], f"{REPLICAS} replicas, {samples:,} samples"
     made_us = _best_us(lambda: endpoint_families(metrics, histograms))
     print(f"families of {REPLICAS} replicas, {samples} samples: made in {made_us:7.0f} us")
     for name, ours, peer in (
@@ -155,7 +157,12 @@ def render_benchmark() -> None:
             f"render {name:<15} {ours_us:7.0f} us; prometheus_client {peer_us:7.0f} us; "
             f"ratio {peer_us / ours_us:5.1f}"
         )
+        figures += [
+            Figure(f"rendering {name}", us / 1e3, "ms", shape, who)
+            for who, us in ((OURS, ours_us), ("prometheus_client", peer_us))
+        ]
     print(f"render protobuf, native    {_best_us(lambda: protobuf.render(families)):7.0f} us")
+    return figures
 
 
 def _fill(client: Client) -> None:
@@ -287,10 +294,11 @@ def _port(service: subprocess.Popen[bytes]) -> int:
     return int(service.stdout.readline().decode().rsplit(":", 1)[1])
 
 
-def main() -> None:
+def main() -> list[Figure]:
     """Print both parts."""
-    render_benchmark()
+    figures = render_benchmark()
     scrape_benchmark()
+    return figures
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 from tests.agents.scrape import expositions
 from tests.agents.scrape.engine_server import EngineServer
+from tests.benchmarks.results import Figure
 
 from endpoint_analytics.agents.scrape.exposition import parse_exposition
 from endpoint_analytics.agents.scrape.readings import EngineReader
@@ -38,7 +39,7 @@ def answer() -> str:
     return "".join(lines)
 
 
-def main() -> None:
+def main() -> list[Figure]:
     """Print the costs."""
     text, reader = answer(), EngineReader()
     print(f"an answer of {text.count(chr(10)):,} lines, {len(text) / 1000:.0f} kB", flush=True)
@@ -81,6 +82,11 @@ def main() -> None:
         f"the whole agent, once a second, Kafka away: {used / SECONDS * 100:.2f} % of a core, {memory / 1e6:.0f} MB",
         flush=True,
     )
+    name, shape = "reading a serving engine's metrics", f"{text.count(chr(10)):,} lines of vLLM's"
+    return [
+        Figure(name, ours_ms, "ms", shape),
+        Figure(name, theirs_ms, "ms", shape, "prometheus_client"),
+    ]
 
 
 if __name__ == "__main__":

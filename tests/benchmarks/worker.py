@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 from aiokafka import AIOKafkaProducer
 from tests.benchmarks.log import request_log
+from tests.benchmarks.results import LARGE_MESSAGES, Figure
 from tests.benchmarks.workers import EVENTS
 
 from endpoint_analytics.infra.deploy.topics import TopicSpec, ensure_topics
@@ -33,8 +34,9 @@ SHAPES = ((500, 20_000, 200), (10, 150_000, 2_000))  # events per message, messa
 REPLICAS = 200
 
 
-def main() -> None:
+def main() -> list[Figure]:
     """Print events per second and core of the worker and of the peer, and their ratio."""
+    figures = []
     with tempfile.TemporaryDirectory() as directory:
         for events_a_message, messages, peer_messages in SHAPES:
             data = Path(directory) / str(events_a_message)
@@ -48,6 +50,17 @@ def main() -> None:
                 f"worker, {events_a_message:>3} events a message: {ours / 1e6:6.3f} million events/s a core "
                 f"({wall / 1e6:.3f} by the clock); a Faust table {peer / 1e6:6.3f}; ratio {ours / peer:6.1f}"
             )
+            large = events_a_message == SHAPES[0][0]
+            name = LARGE_MESSAGES if large else "a backlog of small messages: the worker"
+            unit, shape = (
+                "million events/s a core",
+                f"{events_a_message} events a message, {REPLICAS} replicas",
+            )
+            figures += [
+                Figure(name, ours / 1e6, unit, shape),
+                Figure(name, peer / 1e6, unit, shape, "a windowed Faust table, without a database"),
+            ]
+    return figures
 
 
 async def _fill(brokers: str, events_a_message: int, messages: int) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from tests.benchmarks.results import OURS, Figure
 
 from endpoint_analytics.agents.core.config import AgentConfig, KafkaConfig
 from endpoint_analytics.agents.middleware.wsgi import WSGIAnalyticsMiddleware
@@ -80,14 +81,16 @@ def microseconds(app: App, requests: int) -> float:
     return (time.perf_counter_ns() - begin_ns) / requests / 1_000
 
 
-def main() -> None:
+def main() -> list[Figure]:
     """Print the medians of both shapes."""
-    print_shape("one piece", bare, REQUESTS)
-    print_shape(f"{PIECES} pieces", streamed, REQUESTS // 10)
+    return [
+        *print_shape("one piece", bare, REQUESTS),
+        *print_shape(f"{PIECES} pieces", streamed, REQUESTS // 10),
+    ]
 
 
-def print_shape(shape: str, app: App, requests: int) -> None:
-    """Print the medians above the bare application's."""
+def print_shape(shape: str, app: App, requests: int) -> list[Figure]:
+    """Print and return the medians above the bare application's."""
     config = AgentConfig(
         namespace="bench",
         endpoint="wsgi",
@@ -99,7 +102,7 @@ def print_shape(shape: str, app: App, requests: int) -> None:
     middleware = WSGIAnalyticsMiddleware(app, config=config)
     apps: dict[str, App] = {
         "bare": app,
-        "endpoint-analytics": middleware,
+        OURS: middleware,
         "prometheus_client by hand": by_prometheus_client(app),
     }
     rounds: dict[str, list[float]] = {name: [] for name in apps}
@@ -116,6 +119,17 @@ def print_shape(shape: str, app: App, requests: int) -> None:
     agent = middleware.process.agent
     assert agent is not None
     agent.stop()
+    return [
+        Figure(
+            f"WSGI middleware, an answer of {shape}: adds",
+            statistics.median(found) - base,
+            "us",
+            f"an answer of {shape}, driven in process",
+            name,
+        )
+        for name, found in rounds.items()
+        if name != "bare"
+    ]
 
 
 if __name__ == "__main__":
