@@ -34,6 +34,7 @@ WORDS = {
     "run": ["--no-demo", "--data", "/dev/null/none"],
     "kafka": ["--data", "/dev/null/none"],
     "clickhouse": ["--data", "/dev/null/none"],
+    "messages": ["requests"],
     "partitions": ["list"],
     "token": ["list"],
     "agent": ["proxy", "--to", "http://127.0.0.1:1"],
