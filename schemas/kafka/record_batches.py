@@ -110,16 +110,16 @@ class BatchChecker:
         """
         out: list[bytes] = []
         checked = CheckedBatches(fetched)
-        next_offset = fetch_offset
+        next_offset, size_bytes = fetch_offset, 0
         changed = False
         spans = list(_spans(fetched))
         for index, (start, end) in enumerate(spans):
             batch = fetched[start:end]
-            base = int.from_bytes(batch[:8], "big", signed=True)
             try:
-                readable = self._readable(batch)
+                readable, header = self._readable(batch)
             except UnreadableError as error:
                 changed = True
+                base = int.from_bytes(batch[:8], "big", signed=True)
                 if base != confirmed:
                     checked.suspect = base
                     break
@@ -131,9 +131,11 @@ class BatchChecker:
             else:
                 changed = changed or readable is not batch
                 out.append(readable)
-                checked.holes += _holes(readable, next_offset)
-                next_offset = max(next_offset, _next_offset(readable, next_offset))
-            if sum(map(len, out)) > self._max_bytes:
+                if header is not None:
+                    checked.holes += _holes(readable, header, next_offset)
+                    next_offset = max(next_offset, header.base_offset + header.last_offset_delta + 1)
+            size_bytes += len(out[-1])
+            if size_bytes > self._max_bytes:
                 changed = True  # the rest is fetched again: together they could become too large
                 break
         if changed:
@@ -148,25 +150,25 @@ class BatchChecker:
                 checked.suspect, checked.batches = fetch_offset, b""
         return checked
 
-    def _readable(self, batch: bytes) -> bytes:
-        """Return the unpacked batch; raises UnreadableError."""
+    def _readable(self, batch: bytes) -> tuple[bytes, _Header | None]:
+        """Return the unpacked batch, and its header if brokers since 2017 wrote it; raises UnreadableError."""
         if len(batch) <= _MAGIC_AT:
             raise UnreadableError(f"it has {len(batch)} bytes and no header")
         if batch[_MAGIC_AT] in (0, 1):
-            _read_all(batch, check=True)  # from brokers before 2017
-            return batch
+            _read_all(batch, check=True)  # without transactions, and so without holes
+            return batch, None
         if batch[_MAGIC_AT] != _MAGIC:
             raise UnreadableError(f"its format version is {batch[_MAGIC_AT]}; supported is {_MAGIC}")
         if len(batch) < _HEADER.size:
             raise UnreadableError(f"it has {len(batch)} bytes; a header has {_HEADER.size}")
-        header = _Header(*_HEADER.unpack_from(batch))
+        header = _Header._make(_HEADER.unpack_from(batch))
         if calc_crc32c(batch[_ATTRIBUTES_AT:]) != header.crc:
             raise UnreadableError("its checksum (CRC-32C) does not match")
         codec = header.attributes & _CODEC_MASK
         if codec:
             batch = self._unpacked(batch, header, codec)
         _read_all(batch, check=False)
-        return batch
+        return batch, header
 
     def _unpacked(self, batch: bytes, header: _Header, codec: int) -> bytes:
         if codec not in _CODECS:
@@ -267,15 +269,15 @@ def _spans(fetched: bytes) -> Iterator[tuple[int, int]]:
         start = end
 
 
-def _holes(batch: bytes, next_offset: int) -> Iterator[Hole]:
+def _holes(batch: bytes, header: _Header, next_offset: int) -> Iterator[Hole]:
     """Yield the offsets from `next_offset` to the end of a readable batch that contain no message for a consumer."""
-    if batch[_MAGIC_AT] != _MAGIC:
-        return  # from brokers before 2017, which have no transactions
-    header = _Header(*_HEADER.unpack_from(batch))
     after = header.base_offset + header.last_offset_delta + 1
+    is_whole = header.records == header.last_offset_delta + 1
+    if is_whole and header.base_offset == next_offset and not header.attributes & _CONTROL:
+        return  # as nearly all
     if header.attributes & _CONTROL:
         offsets = [after]
-    elif header.records == header.last_offset_delta + 1:
+    elif is_whole:
         offsets = [header.base_offset]
     else:  # compacted
         offsets = [*(record.offset for record in DefaultRecordBatch(batch)), after]
@@ -283,13 +285,6 @@ def _holes(batch: bytes, next_offset: int) -> Iterator[Hole]:
         if offset > next_offset:
             yield Hole(next_offset, offset - 1)
         next_offset = max(next_offset, offset + 1)
-
-
-def _next_offset(batch: bytes, otherwise: int) -> int:
-    if batch[_MAGIC_AT] != _MAGIC:
-        return otherwise
-    header = _Header(*_HEADER.unpack_from(batch))
-    return header.base_offset + header.last_offset_delta + 1
 
 
 def _last_offset(batch: bytes, first: int, end_offset: int, following: bytes) -> int:
