@@ -52,11 +52,14 @@ class SparseCounts:
         return lengths, self._keys[places] % CODES, self._counts[places]
 
     def _merge(self) -> None:
-        keys = np.concatenate([self._keys, *(keys for keys, _ in self._pending)])
-        counts = np.concatenate([self._counts, *(counts for _, counts in self._pending)])
+        added = np.concatenate([keys for keys, _ in self._pending])
+        # Rows are numbered as they appear, so most additions are to the last ones: what is before them stays as it is.
+        kept = int(np.searchsorted(self._keys, added.min()))
+        keys = np.concatenate([self._keys[kept:], added])
+        counts = np.concatenate([self._counts[kept:], *(counts for _, counts in self._pending)])
         self._pending.clear()
         order = np.argsort(keys, kind="stable")
         keys, counts = keys[order], counts[order]
         starts = np.flatnonzero(np.diff(keys, prepend=-1))
-        self._keys = keys[starts]
-        self._counts = np.add.reduceat(counts, starts)
+        self._keys = np.concatenate([self._keys[:kept], keys[starts]])
+        self._counts = np.concatenate([self._counts[:kept], np.add.reduceat(counts, starts)])
