@@ -110,6 +110,8 @@ class Worker:
         """Stop. Nothing needs saving: unacknowledged messages are read again."""
         self._stopping = True
         await self.app.stop()
+        for reader in self.readers:
+            await reader.stop()
         await self.health.stop()
         await self.writer.close()
 

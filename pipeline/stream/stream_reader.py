@@ -35,6 +35,8 @@ from endpoint_analytics.pipeline.core.partition import (
     Rejection,
     fold_together,
 )
+from endpoint_analytics.pipeline.core.row_block import RowBlock
+from endpoint_analytics.pipeline.core.rows import Row
 from endpoint_analytics.pipeline.core.stream_folds import StreamFold
 from endpoint_analytics.pipeline.store.boot_states import read_boots
 from endpoint_analytics.pipeline.store.chunks import read_chunk_of, read_chunks_from, read_through
@@ -83,6 +85,16 @@ class _Continuation(Generic[Message]):
     """Those that continue what was read, divided at chunk boundaries: whether a chunk begins, and its messages."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Taken(Generic[Message]):
+    """What is to be stored of a partition, and how far it is stored then."""
+
+    partition: int
+    reading: PartitionReading[Message]
+    rows: Sequence[Row | RowBlock]
+    through: Stored
+
+
 class StreamReader(Generic[Message]):
     """Reads one topic, as a member of `group`; `range_reader` reads the Kafka log independently of it."""
 
@@ -114,6 +126,8 @@ class StreamReader(Generic[Message]):
         self._lock = asyncio.Lock()
         self._flushed_at = time.monotonic()
         self._dirty: set[int] = set()
+        self._storing: asyncio.Task[None] | None = None
+        """Stores what a flush took, while reading goes on."""
         self._reports: deque[tuple[int, Sequence[UnreadableBatch], Sequence[Hole]]] = deque()
         self._unreadable: list[tuple[int, UnreadableBatch]] = []
         self._holes: dict[int, Holes] = {}
@@ -159,11 +173,19 @@ class StreamReader(Generic[Message]):
         """Store rows that are due and acknowledge idle chunks; called by a timer, because deliveries may pause."""
         async with self._lock:
             await self._flush_if_due()
+        await self._finish_storing()
+        async with self._lock:
             await self._take_reports()
             await self._acknowledge_idle()
             if self._logs_are_new:
                 self._logs_are_new = False
                 await self._fetch_what_is_missed()
+
+    async def stop(self) -> None:
+        """End what is being stored: what is not acknowledged is read again."""
+        if self._storing is not None:
+            self._storing.cancel()
+            await asyncio.wait({self._storing})
 
     async def resume_healthy(self) -> None:
         """Resume paused partitions that are healthy or that an operator resumed; checking does not block others."""
@@ -410,6 +432,7 @@ class StreamReader(Generic[Message]):
         reading = self._readings.get(partition)
         if reading is not None and reading.generation == generation:
             return reading
+        await self._finish_storing()
         self._forget_other_generations(generation)
         begin = await self._begin(partition, delivered)
         if begin is None:
@@ -440,7 +463,8 @@ class StreamReader(Generic[Message]):
         closing = {partition: reading for partition, reading in readings.items() if reading.fold.is_open}
         if not closing:
             return
-        await self._store(closing, closing=True)
+        await self._finish_storing()
+        await self._store(await self._take(closing, closing=True))
         for partition, reading in closing.items():
             self._dirty.discard(partition)
             self._acknowledge(partition, reading)
@@ -464,17 +488,28 @@ class StreamReader(Generic[Message]):
         await self._close_chunks(idle)
 
     async def _flush_if_due(self) -> None:
+        """Take the rows that are due, and store them while reading goes on: one flush at a time."""
         now = time.monotonic()
-        if self._dirty and now - self._flushed_at >= self._flush_s:
-            readings = {partition: self._readings[partition] for partition in self._dirty}
-            await self._store(readings)
+        if self._storing is not None and self._storing.done():
+            await self._finish_storing()
+        if self._storing is None and self._dirty and now - self._flushed_at >= self._flush_s:
+            taken = await self._take({partition: self._readings[partition] for partition in self._dirty})
             self._dirty.clear()
             self._flushed_at = now
+            self._storing = asyncio.create_task(self._store(taken))
 
-    async def _store(
+    async def _finish_storing(self) -> None:
+        """Wait until the last flush is stored; raises what prevents it."""
+        storing = self._storing
+        if storing is not None:
+            await asyncio.shield(storing)
+            if self._storing is storing:
+                self._storing = None
+
+    async def _take(
         self, readings: Mapping[int, PartitionReading[Message]], *, closing: bool = False
-    ) -> None:
-        """Store the changes. If this is cancelled, rows already taken are kept and stored the next time."""
+    ) -> list[_Taken[Message]]:
+        """Take the changes. If this is cancelled, rows already taken are kept and taken the next time."""
         for partition, reading in readings.items():
             rejected, rejected_rows = reading.fold.take_rejected()
             reading.rejected += rejected
@@ -482,12 +517,27 @@ class StreamReader(Generic[Message]):
             if reading.rejected:
                 await self._send_rejected(self.topic, partition, reading.rejected)
                 reading.rejected = []
-        await self._writer.write([row for reading in readings.values() for row in reading.rows])
+        taken = []
         for partition, reading in readings.items():
-            reading.rows = []
-            if holes := self._holes.get(partition):
-                holes.forget_before(reading.next_offset)
-            self.stored[partition] = Stored(reading.next_offset, reading.read_append_ms)
+            rows, reading.rows = reading.rows, []
+            taken.append(
+                _Taken(partition, reading, rows, Stored(reading.next_offset, reading.read_append_ms))
+            )
+        return taken
+
+    async def _store(self, taken: Sequence[_Taken[Message]]) -> None:
+        """Store what was taken; if this is cancelled, it is taken again the next time."""
+        try:
+            await self._writer.write([row for each in taken for row in each.rows])
+        except BaseException:
+            for each in taken:
+                each.reading.rows[:0] = each.rows
+            raise
+        for each in taken:
+            if self._readings.get(each.partition) is each.reading:
+                if holes := self._holes.get(each.partition):
+                    holes.forget_before(each.through.next_offset)
+                self.stored[each.partition] = each.through
 
     async def _take_reports(self) -> None:
         """Record holes and reject unreadable batches, before later messages are acknowledged.
