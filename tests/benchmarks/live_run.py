@@ -40,7 +40,11 @@ WHERE database = currentDatabase() AND active AND table = {table:String}
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What a pipeline took in a measured time: CPU seconds of each process, and what it had stored in the end."""
+    """What a pipeline took in a measured time: CPU seconds of each process, and what it had stored in the end.
+
+    `others_percent` is how much of the machine processes that are none of ours took: they make a pipeline late, and its
+    CPU seconds longer.
+    """
 
     took_s: float
     requests: int
@@ -50,6 +54,7 @@ class Spent:
     log_bytes: int
     late_s: tuple[float, ...]
     memory_mb: float
+    others_percent: float
 
     @property
     def cpu_s_a_million(self) -> float:
@@ -167,9 +172,12 @@ class LiveRun:
         """Return what was spent in that time, or until so many requests are stored."""
         assert self._child is not None
         child = psutil.Process(self._child.pid)
-        processes = (child, psutil.Process(self._clickhouse.pid), psutil.Process(self._kafka.pid))
+        processes = [child, psutil.Process(self._clickhouse.pid), psutil.Process(self._kafka.pid)]
+        if self._sender is not None:
+            processes.append(psutil.Process(self._sender.pid))
         late: list[float] = []
-        cpu, stored, log, begun = [*map(cpu_s, processes)], self.stored(), self._log_bytes(), time.monotonic()
+        busy_s, cpu, begun = _busy_s(), [*map(cpu_s, processes)], time.monotonic()
+        stored, log_bytes = self.stored(), self._log_bytes()
         while time.monotonic() < begun + seconds:
             if requests < math.inf and sum(self.stored().values()) >= requests:
                 break
@@ -180,15 +188,17 @@ class LiveRun:
                 raise RuntimeError(f"{self._pipeline.name} ended:\n{text[-2000:]}")
             time.sleep(1.0)
         spent = [now - then for now, then in zip(map(cpu_s, processes), cpu, strict=True)]
+        took_s, busy_s = time.monotonic() - begun, _busy_s() - busy_s
         return Spent(
-            took_s=time.monotonic() - begun,
+            took_s=took_s,
             requests=sum(self.stored().values()) - sum(stored.values()),
             pipeline_s=spent[0],
             clickhouse_s=spent[1],
             kafka_s=spent[2],
-            log_bytes=self._log_bytes() - log,
+            log_bytes=self._log_bytes() - log_bytes,
             late_s=tuple(sorted(late)),
             memory_mb=child.memory_info().rss / 1e6,
+            others_percent=max(0.0, busy_s - sum(spent)) / (took_s * (psutil.cpu_count() or 1)) * 100,
         )
 
     def bytes_a_window(self, table: str = "request_windows") -> float:
@@ -214,6 +224,12 @@ class LiveRun:
                     child.wait()
                 if child.stdout is not None:
                     child.stdout.close()
+
+
+def _busy_s() -> float:
+    """Return the CPU seconds that all processes of the machine have taken."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system)
 
 
 def _ensure(brokers: str) -> None:

@@ -72,7 +72,7 @@ def _compare_costs(pipelines: Sequence[Pipeline]) -> list[Figure]:
     sent_a_second = sum(map(requests_a_second, range(REPLICAS)))
     print(
         f"{REPLICAS:,} replicas, {sent_a_second:,} requests/s; CPU in s for a million requests\n"
-        f"{'':<32}pipeline  ClickHouse   both  Kafka  replicas a core  MB  % of the requests"
+        f"{'':<32}pipeline  ClickHouse   both  Kafka  replicas a core  MB  % of the requests  % of the machine: others"
     )
     figures = []
     a_core_name = f"live, {REPLICAS:,} replicas: replicas a core at 1 s, both"
@@ -89,7 +89,7 @@ def _compare_costs(pipelines: Sequence[Pipeline]) -> list[Figure]:
         print(
             f"{pipeline.name:<32}{spent.pipeline_s / millions:>8.1f}  {spent.clickhouse_s / millions:>10.1f}"
             f"  {spent.cpu_s_a_million:>5.1f}  {spent.kafka_s / millions:>5.1f}  {a_core:>15,.0f}"
-            f"  {spent.memory_mb:.0f}  {followed:.0f}",
+            f"  {spent.memory_mb:.0f}  {followed:.0f}  {spent.others_percent:.0f}",
             flush=True,
         )
         shape = f"{REPLICAS:,} replicas, a message a second each, {REQUESTS_A_MESSAGE} requests a message, one worker"

@@ -61,25 +61,30 @@ def measure() -> Costs:
     """Measure each shape, the wire and the broker; prints how well the fit explains what was measured."""
     loads, spent, windows = [], [], {}
     for shape in SHAPES:
-        found, size_bytes = _measure(shape)
-        messages = float(shape.replicas)
-        requests = sum(
+        found, windows[shape] = _measure(shape)
+        sent_a_second = sum(
             requests_a_second(number, shape.requests_a_message) for number in range(shape.replicas)
         )
+        requests = found.requests / found.took_s
+        messages = (
+            shape.replicas * requests / sent_a_second
+        )  # fewer than are sent where the machine is too busy
         loads.append(Load(messages, requests, messages if shape.hardware else 0.0))
         spent.append(found)
-        windows[shape] = size_bytes
     ours = [each.pipeline_s / each.took_s for each in spent]
     theirs = [each.clickhouse_s / each.took_s for each in spent]
     worker, clickhouse = fit(loads, ours), fit(loads, theirs)
     print(
-        "replicas  requests a message  hardware  cores of the worker: measured  fitted  of ClickHouse: measured  fitted"
+        "replicas  requests a message  hardware  stored/s  cores of the worker: measured  fitted"
+        "  of ClickHouse: measured  fitted  % of the machine: others"
     )
-    for shape, load, our_cores, their_cores in zip(SHAPES, loads, ours, theirs, strict=True):
+    for shape, load, found in zip(SHAPES, loads, spent, strict=True):
         print(
             f"{shape.replicas:>8}  {shape.requests_a_message:>18}  {'yes' if shape.hardware else 'no':>8}"
-            f"  {our_cores:>29.3f}  {worker.fixed + worker.of(load):>6.3f}"
-            f"  {their_cores:>23.3f}  {clickhouse.fixed + clickhouse.of(load):>6.3f}"
+            f"  {load.requests:>8.0f}"
+            f"  {found.pipeline_s / found.took_s:>29.3f}  {worker.fixed + worker.of(load):>6.3f}"
+            f"  {found.clickhouse_s / found.took_s:>23.3f}  {clickhouse.fixed + clickhouse.of(load):>6.3f}"
+            f"  {found.others_percent:>24.0f}"
         )
     print()
     sent = asyncio.run(_wire())
