@@ -152,6 +152,10 @@ def _figures(number: int, spent: Spent, day_mb: float) -> list[Figure]:
     shape = (
         f"{number:,} replicas, a message a second each, {REQUESTS_A_MESSAGE} requests a message, one worker"
     )
+    followed = spent.requests / (sum(map(requests_a_second, range(number))) * spent.took_s) * 100
+    if followed < 90:
+        others = f"others took {spent.others_percent:.0f} % of the machine"
+        shape = f"{shape}; it followed {followed:.0f} % of them, {others}"
     live = f"live, {number:,} replicas: "
     figures = [
         Figure(f"{live}replicas a core at 1 s, both", _replicas_a_core(number, spent), "replicas", shape),
