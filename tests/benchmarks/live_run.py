@@ -38,6 +38,10 @@ WHERE database = currentDatabase() AND active AND table = {table:String}
 """
 
 
+class PipelineError(Exception):
+    """A pipeline or its load did not start, or ended; the message ends with its log."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spent:
     """What a pipeline took in a measured time: CPU seconds of each process, and what it had stored in the end.
@@ -132,7 +136,7 @@ class LiveRun:
         """Wait until a load of a given time is sent."""
         assert self._sender is not None
         if self._sender.wait(600):
-            raise RuntimeError("the load failed")
+            raise PipelineError("the load failed")
 
     def start(self) -> None:
         """Start the pipeline, and return once it reads."""
@@ -145,7 +149,7 @@ class LiveRun:
         assert self._child.stdout is not None
         if not self._child.stdout.readline().endswith("ready\n"):
             log_text = (self._data / "pipeline.log").read_text()
-            raise RuntimeError(f"{self._pipeline.name} did not start:\n{log_text[-2000:]}")
+            raise PipelineError(f"{self._pipeline.name} did not start:\n{log_text[-2000:]}")
 
     def kill(self) -> None:
         """Kill the pipeline with SIGKILL."""
@@ -185,7 +189,7 @@ class LiveRun:
                 late.append(float(self._client.query(LATE).result_rows[0][0]))
             if self._child.poll() is not None:
                 text = (self._data / "pipeline.log").read_text()
-                raise RuntimeError(f"{self._pipeline.name} ended:\n{text[-2000:]}")
+                raise PipelineError(f"{self._pipeline.name} ended:\n{text[-2000:]}")
             time.sleep(1.0)
         spent = [now - then for now, then in zip(map(cpu_s, processes), cpu, strict=True)]
         took_s, busy_s = time.monotonic() - begun, _busy_s() - busy_s
