@@ -172,7 +172,7 @@ def main(numbers: Sequence[int] = NUMBERS) -> list[Figure]:
         f"{REQUESTS_A_MESSAGE} requests a message on average, {PARTITIONS} partitions, {os.cpu_count()} cores; "
         "CPU in s for a million requests\n"
         "replicas  requests/s  worker  ClickHouse   both  Kafka  % of a core: worker  ClickHouse  late: p50   p99"
-        "  replicas a core  worker's MB  bytes: a request  a replica and day"
+        "  replicas a core  worker's MB  bytes: a request  a replica and day  % of the machine: others"
     )
     figures = []
     for number in numbers:
@@ -203,7 +203,8 @@ def _print(number: int, spent: Spent, size: float, day_mb: float) -> None:
         f"  {spent.clickhouse_s / millions:>10.1f}  {spent.cpu_s_a_million:>5.1f}  {spent.kafka_s / millions:>5.1f}"
         f"  {spent.pipeline_s / took_s * 100:>19.0f}  {spent.clickhouse_s / took_s * 100:>10.0f}"
         f"  {spent.late_s[len(spent.late_s) // 2]:>9.1f}  {spent.p99_late_s:>4.1f}"
-        f"  {_replicas_a_core(number, spent):>15,.0f}  {spent.memory_mb:>11.0f}  {size:>16.0f}  {day_mb:>14.2f} MB",
+        f"  {_replicas_a_core(number, spent):>15,.0f}  {spent.memory_mb:>11.0f}  {size:>16.0f}  {day_mb:>14.2f} MB"
+        f"  {spent.others_percent:>24.0f}",
         flush=True,
     )
 
@@ -212,6 +213,10 @@ def _figures(number: int, spent: Spent, day_mb: float) -> list[Figure]:
     shape = (
         f"{number:,} replicas, a message a second each, {REQUESTS_A_MESSAGE} requests a message, one worker"
     )
+    followed = spent.requests / (sum(map(requests_a_second, range(number))) * spent.took_s) * 100
+    if followed < 90:
+        others = f"others took {spent.others_percent:.0f} % of the machine"
+        shape = f"{shape}; it followed {followed:.0f} % of them, {others}"
     live = f"live, {number:,} replicas: "
     figures = [
         Figure(f"{live}replicas a core at 1 s, both", _replicas_a_core(number, spent), "replicas", shape),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Mapping
+
 from msgspec.structs import replace
 from tests.benchmarks.live_run import PARTITIONS
 
 from endpoint_analytics.schemas.codec import encode
 from endpoint_analytics.schemas.hardware import Accelerator, HardwareBatch
+from endpoint_analytics.schemas.samples import Reading
 
 _REPLICA = {
     "cpu_percent": 63.217,
@@ -21,6 +25,7 @@ _REPLICA = {
     "network_received_bytes": 1_340_213.0,
     "network_sent_bytes": 8_231_377.0,
 }
+_LIMITS = {"cpu_limit_cores", "memory_limit_bytes", "gpu_memory_total_bytes"}
 _GPU = {
     "gpu_percent": 87.0,
     "gpu_memory_used_bytes": 61_203_283_968.0,
@@ -34,6 +39,7 @@ class HardwareReplica:
     """Makes a replica's hardware messages."""
 
     def __init__(self, number: int) -> None:
+        self._rng = random.Random(number)
         self.partition = number % PARTITIONS
         gpu = Accelerator(
             device="gpu0",
@@ -55,8 +61,22 @@ class HardwareReplica:
         )
 
     def message(self, seq: int, start_us: int) -> bytes:
-        """Return the message of the second that begins then; the CPU's load differs from second to second."""
-        readings = self._batch.replica | {"cpu_percent": [seq * 7 % 1000 / 10]}
+        """Return the message of the second that begins then; all but limits differ from second to second."""
+        (gpu,) = self._batch.accelerators
         return encode(
-            replace(self._batch, seq=seq, start_us=start_us, end_us=start_us + 1_000_000, replica=readings)
+            replace(
+                self._batch,
+                seq=seq,
+                start_us=start_us,
+                end_us=start_us + 1_000_000,
+                replica=self._readings(_REPLICA),
+                accelerators=[replace(gpu, readings=self._readings(_GPU))],
+            )
         )
+
+    def _readings(self, usual: Mapping[str, float]) -> dict[str, list[Reading | None]]:
+        random = self._rng.random
+        return {
+            name: [value if name in _LIMITS else round(value * (0.9 + 0.2 * random()), 3)]
+            for name, value in usual.items()
+        }

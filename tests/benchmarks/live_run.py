@@ -38,9 +38,17 @@ WHERE database = currentDatabase() AND active AND table = {table:String}
 """
 
 
+class PipelineError(Exception):
+    """A pipeline or its load did not start, or ended; the message ends with its log."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What a pipeline took in a measured time: CPU seconds of each process, and what it had stored in the end."""
+    """What a pipeline took in a measured time: CPU seconds of each process, and what it had stored in the end.
+
+    `others_percent` is how much of the machine processes that are none of ours took: they make a pipeline late, and its
+    CPU seconds longer.
+    """
 
     took_s: float
     requests: int
@@ -50,6 +58,7 @@ class Spent:
     log_bytes: int
     late_s: tuple[float, ...]
     memory_mb: float
+    others_percent: float
 
     @property
     def cpu_s_a_million(self) -> float:
@@ -127,7 +136,7 @@ class LiveRun:
         """Wait until a load of a given time is sent."""
         assert self._sender is not None
         if self._sender.wait(600):
-            raise RuntimeError("the load failed")
+            raise PipelineError("the load failed")
 
     def start(self) -> None:
         """Start the pipeline, and return once it reads."""
@@ -140,7 +149,7 @@ class LiveRun:
         assert self._child.stdout is not None
         if not self._child.stdout.readline().endswith("ready\n"):
             log_text = (self._data / "pipeline.log").read_text()
-            raise RuntimeError(f"{self._pipeline.name} did not start:\n{log_text[-2000:]}")
+            raise PipelineError(f"{self._pipeline.name} did not start:\n{log_text[-2000:]}")
 
     def kill(self) -> None:
         """Kill the pipeline with SIGKILL."""
@@ -167,9 +176,12 @@ class LiveRun:
         """Return what was spent in that time, or until so many requests are stored."""
         assert self._child is not None
         child = psutil.Process(self._child.pid)
-        processes = (child, psutil.Process(self._clickhouse.pid), psutil.Process(self._kafka.pid))
+        processes = [child, psutil.Process(self._clickhouse.pid), psutil.Process(self._kafka.pid)]
+        if self._sender is not None:
+            processes.append(psutil.Process(self._sender.pid))
         late: list[float] = []
-        cpu, stored, log, begun = [*map(cpu_s, processes)], self.stored(), self._log_bytes(), time.monotonic()
+        busy_s, cpu, begun = _busy_s(), [*map(cpu_s, processes)], time.monotonic()
+        stored, log_bytes = self.stored(), self._log_bytes()
         while time.monotonic() < begun + seconds:
             if requests < math.inf and sum(self.stored().values()) >= requests:
                 break
@@ -177,18 +189,20 @@ class LiveRun:
                 late.append(float(self._client.query(LATE).result_rows[0][0]))
             if self._child.poll() is not None:
                 text = (self._data / "pipeline.log").read_text()
-                raise RuntimeError(f"{self._pipeline.name} ended:\n{text[-2000:]}")
+                raise PipelineError(f"{self._pipeline.name} ended:\n{text[-2000:]}")
             time.sleep(1.0)
         spent = [now - then for now, then in zip(map(cpu_s, processes), cpu, strict=True)]
+        took_s, busy_s = time.monotonic() - begun, _busy_s() - busy_s
         return Spent(
-            took_s=time.monotonic() - begun,
+            took_s=took_s,
             requests=sum(self.stored().values()) - sum(stored.values()),
             pipeline_s=spent[0],
             clickhouse_s=spent[1],
             kafka_s=spent[2],
-            log_bytes=self._log_bytes() - log,
+            log_bytes=self._log_bytes() - log_bytes,
             late_s=tuple(sorted(late)),
             memory_mb=child.memory_info().rss / 1e6,
+            others_percent=max(0.0, busy_s - sum(spent)) / (took_s * (psutil.cpu_count() or 1)) * 100,
         )
 
     def bytes_a_window(self, table: str = "request_windows") -> float:
@@ -214,6 +228,12 @@ class LiveRun:
                     child.wait()
                 if child.stdout is not None:
                     child.stdout.close()
+
+
+def _busy_s() -> float:
+    """Return the CPU seconds that all processes of the machine have taken."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system)
 
 
 def _ensure(brokers: str) -> None:

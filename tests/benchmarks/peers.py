@@ -14,14 +14,20 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from tests.benchmarks import peer_faust, peer_polars, peer_streams, peer_view
 from tests.benchmarks.live import MEASURE_S, REQUESTS_A_MESSAGE, SETTLE_S, requests_a_second
-from tests.benchmarks.live_run import LiveRun
+from tests.benchmarks.live_run import LiveRun, PipelineError, Spent
 from tests.benchmarks.pipelines import JSON, OUR_PIPELINE, Pipeline
 from tests.benchmarks.results import CPU, LIVE_1K, OURS, Figure
+
+from endpoint_analytics.infra.local.kafka.errors import KafkaError
+
+Measured = TypeVar("Measured")
 
 REPLICAS = 1_000
 KILL_REPLICAS, KILL_S, KILL_AFTER_S, PAUSE_S = 100, 30, 12, 3.0
@@ -68,20 +74,36 @@ def main(names: Sequence[str] = ()) -> list[Figure]:
     return [*_compare_costs(pipelines), *_compare_kills(pipelines)]
 
 
+def _each(
+    pipelines: Sequence[Pipeline], measure: Callable[[Pipeline], Measured]
+) -> Iterator[tuple[Pipeline, Measured]]:
+    """Yield each pipeline with what was measured; says of a peer that cannot run here why."""
+    for pipeline in pipelines:
+        try:
+            measured = measure(pipeline)
+        except (PipelineError, KafkaError) as error:
+            print(f"{pipeline.name:<32}not measured: {error}", flush=True)
+        else:
+            yield pipeline, measured
+
+
+def _spent(pipeline: Pipeline) -> Spent:
+    with tempfile.TemporaryDirectory() as directory, LiveRun(pipeline, Path(directory)) as run:
+        run.send(REPLICAS, REQUESTS_A_MESSAGE)
+        run.start()
+        time.sleep(SETTLE_S)
+        return run.measure(MEASURE_S)
+
+
 def _compare_costs(pipelines: Sequence[Pipeline]) -> list[Figure]:
     sent_a_second = sum(map(requests_a_second, range(REPLICAS)))
     print(
         f"{REPLICAS:,} replicas, {sent_a_second:,} requests/s; CPU in s for a million requests\n"
-        f"{'':<32}pipeline  ClickHouse   both  Kafka  replicas a core  MB  % of the requests"
+        f"{'':<32}pipeline  ClickHouse   both  Kafka  replicas a core  MB  % of the requests  % of the machine: others"
     )
     figures = []
     a_core_name = f"live, {REPLICAS:,} replicas: replicas a core at 1 s, both"
-    for pipeline in pipelines:
-        with tempfile.TemporaryDirectory() as directory, LiveRun(pipeline, Path(directory)) as run:
-            run.send(REPLICAS, REQUESTS_A_MESSAGE)
-            run.start()
-            time.sleep(SETTLE_S)
-            spent = run.measure(MEASURE_S)
+    for pipeline, spent in _each(pipelines, _spent):
         millions = max(spent.requests, 1) / 1e6
         followed = spent.requests / (sent_a_second * spent.took_s) * 100
         # Of those that it would take at 1 s if it could follow.
@@ -89,7 +111,7 @@ def _compare_costs(pipelines: Sequence[Pipeline]) -> list[Figure]:
         print(
             f"{pipeline.name:<32}{spent.pipeline_s / millions:>8.1f}  {spent.clickhouse_s / millions:>10.1f}"
             f"  {spent.cpu_s_a_million:>5.1f}  {spent.kafka_s / millions:>5.1f}  {a_core:>15,.0f}"
-            f"  {spent.memory_mb:.0f}  {followed:.0f}",
+            f"  {spent.memory_mb:.0f}  {followed:.0f}  {spent.others_percent:.0f}",
             flush=True,
         )
         shape = f"{REPLICAS:,} replicas, a message a second each, {REQUESTS_A_MESSAGE} requests a message, one worker"
@@ -112,8 +134,7 @@ def _compare_kills(pipelines: Sequence[Pipeline]) -> list[Figure]:
         f"{'':<32}stored    lost  doubled  lost, %  doubled, %"
     )
     figures = []
-    for pipeline in pipelines:
-        stored = _stored_after_kills(pipeline, total)
+    for pipeline, stored in _each(pipelines, partial(_stored_after_kill, total)):
         lost = sum(max(0, count - stored.get(name, 0)) for name, count in sent.items())
         doubled = sum(max(0, count - sent.get(name, 0)) for name, count in stored.items())
         lost_percent, doubled_percent = (count / total * 100 for count in (lost, doubled))
@@ -131,7 +152,7 @@ def _compare_kills(pipelines: Sequence[Pipeline]) -> list[Figure]:
     return figures
 
 
-def _stored_after_kills(pipeline: Pipeline, sent: int) -> dict[str, int]:
+def _stored_after_kill(sent: int, pipeline: Pipeline) -> dict[str, int]:
     with tempfile.TemporaryDirectory() as directory, LiveRun(pipeline, Path(directory)) as run:
         run.start()
         run.send(KILL_REPLICAS, REQUESTS_A_MESSAGE, KILL_S)

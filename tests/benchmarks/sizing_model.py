@@ -122,7 +122,7 @@ def size(replicas: int, requests_a_second: float, costs: Costs) -> Size:
         worker_cores=costs.worker.fixed * workers + costs.worker.of(load),
         produced_messages=2 * replicas,
         produced_mb_s=bytes_s / 1e6,
-        broker_cores=2 * replicas * costs.broker_message_s * REPLICATION,
+        broker_cores=2 * replicas * costs.broker_message_s,
         broker_disk_gb=bytes_s * 86_400 * LOG_DAYS * REPLICATION / 1e9,
         clickhouse_cores=costs.clickhouse.fixed * workers + costs.clickhouse.of(load),
         clickhouse_disk_gb=replicas * stored_bytes / 1e9,

@@ -70,7 +70,7 @@ def test_sizes_of_a_thousand_replicas() -> None:
         worker_cores=0.01 + 0.02 + 0.02 + 0.03,
         produced_messages=2_000,
         produced_mb_s=2.2,
-        broker_cores=0.6,
+        broker_cores=0.2,
         broker_disk_gb=2.2e-3 * 86_400 * 7 * 3,
         clickhouse_cores=0.02 + 0.02 + 0.02 + 0.01,
         clickhouse_disk_gb=(8_640 * 700 * 7 + 1_440 * 1_300 * 30 + 24 * 2_300 * 400) / 1e6,
@@ -82,4 +82,4 @@ def test_tables_are_markdown() -> None:
     assert "| a request, us | 1 | 0 |" in render_costs(COSTS)
     head, rule, row = render_sizes([size(10_000, 20, COSTS)]).splitlines()
     assert head.count("|") == rule.count("|") == row.count("|")
-    assert row.startswith("| 10,000 | 2 | 0.7 | 8 | 20,000 | 22.0 | 6.0 |")
+    assert row.startswith("| 10,000 | 2 | 0.7 | 8 | 20,000 | 22.0 | 2.0 |")
