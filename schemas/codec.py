@@ -59,7 +59,7 @@ def encode_requests(batch: RequestBatch, encoding: RequestEncoding) -> bytes:
         return encode(batch)
     try:
         return encode_packed(pack(batch))
-    except (UnicodeEncodeError, OverflowError) as error:
+    except (ValueError, OverflowError) as error:
         raise InvalidMessageError("wrong_shape", str(error)) from error
 
 

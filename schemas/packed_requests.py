@@ -69,6 +69,11 @@ class _Wire(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=PACKED_V
     dropped_batches: DropCounts = {}
 
 
+class _Head(msgspec.Struct, frozen=True, array_like=True):
+    version: msgspec.Raw
+    """Its bytes: what follows is passed over."""
+
+
 class PackedBatch(msgspec.Struct, frozen=True, gc=False):
     """A request batch whose rows are still packed; see RequestBatch for the members."""
 
@@ -95,6 +100,7 @@ _PHASES: dict[str, Callable[..., Any]] = {
     "aborted_streaming": Aborted,
 }
 _decoder = msgspec.msgpack.Decoder(_Wire)
+_head_decoder = msgspec.msgpack.Decoder(_Head)
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -107,10 +113,9 @@ def is_packed(data: bytes) -> bool:
 def read_packed_version(data: bytes) -> object:
     """Return the first element of a MessagePack array, its type's name if it is no scalar, None if there is none."""
     try:
-        elements = msgspec.msgpack.decode(data)
+        version = msgspec.msgpack.decode(_head_decoder.decode(data).version)
     except (msgspec.DecodeError, RecursionError, ValueError):
-        return PACKED_VERSION
-    version = elements[0] if isinstance(elements, list) and elements else None
+        return None
     return version if version is None or isinstance(version, int | str | float) else type(version).__name__
 
 
@@ -222,7 +227,10 @@ def _unpack_boot_id(packed: bytes) -> str:
             "wrong_shape",
             f"boot_id has {len(packed)} bytes; expected {_BOOT_ID_BYTES}, or zero bytes and text",
         )
-    return packed.lstrip(b"\0").decode()
+    try:
+        return packed.lstrip(b"\0").decode("ascii")
+    except UnicodeDecodeError as error:
+        raise InvalidMessageError("bad_identity", f"boot_id is not ASCII: {error}") from error
 
 
 def _pack_numbers(numbers: Sequence[int]) -> bytes:

@@ -8,7 +8,7 @@ first.
 
     kind                   columns               status
      1 whole               at_us, wait, rest     yes
-     2                     row, status           of the rows of `whole` with another status than the usual one
+     2                     row, status           rows of `whole` with another status than the usual one
      3 arrived             at_us
      4 finished            at_us, duration_us    yes
      5                     row, status           as kind 2, of `finished`
@@ -22,7 +22,8 @@ first.
 A row of `whole` is a request that arrived, responded and finished within the batch: one row of each of these phases.
 The lowest bit of `wait` and of `rest` is a rounded microsecond: the request arrived at at_us, wait_us is wait // 2 and
 duration_us is wait_us + rest // 2; it responded at at_us + wait_us + wait % 2, and finished at at_us + duration_us +
-rest % 2. All rows of a batch together, those of `whole` as three each, are at most MAX_EVENTS.
+rest % 2. All rows of a batch together, those of `whole` as three each and those of other statuses as none, are at most
+MAX_EVENTS. The row numbers of other statuses ascend, so they are no more than the rows of the kind before.
 
 The worker reads the rows of many messages at once: see `pipeline.core.request_rows`.
 """
@@ -66,7 +67,7 @@ WEIGHTS = (0, 3, 0, 1, 1, 0, 1, 0, 1, 1, 1, 0, 0, 0, 0, 0)
 
 
 def pack_rows(batch: RequestBatch) -> bytes:
-    """Return a batch's rows as bytes; raises OverflowError for a negative number."""
+    """Return a batch's rows as bytes; raises OverflowError for a number that is negative or too large."""
     if not batch.events:
         return b""
     entries, tables = bytearray(), list[bytes]()
@@ -203,6 +204,8 @@ def _add(
     for column in columns:
         numbers.extend(column)
     width = max((max(numbers).bit_length() + 7) // 8, 1)
+    if width > MAX_WIDTH:
+        raise OverflowError(f"{max(numbers)} has more than {MAX_WIDTH} bytes")
     if sys.byteorder == "big":
         numbers.byteswap()
     octets = numbers.tobytes()
@@ -231,10 +234,12 @@ def _read_tables(rows: bytes) -> Iterator[tuple[int, int, list[list[int]]]]:
     events = sum(WEIGHTS[kind] * count for kind, _, count, _ in entries)
     if events > MAX_EVENTS:
         raise InvalidMessageError("too_many_events", f"{events} events; the limit per batch is {MAX_EVENTS}")
-    before = 0
+    before = rows_before = 0
     for kind, width, count, usual in entries:
         if not before < kind <= LAST_KIND or (kind in EXCEPTIONS and before != kind - 1):
             raise bad_rows(f"a table of kind {kind} after one of kind {before}")
+        if kind in EXCEPTIONS and count > rows_before:
+            raise bad_rows(f"other statuses of {count} rows; there are {rows_before}")
         if not 1 <= width <= MAX_WIDTH or not count:
             raise bad_rows(
                 f"a table of {count} rows of {width} bytes; expected 1 row, 1 to {MAX_WIDTH} bytes"
@@ -251,12 +256,14 @@ def _read_tables(rows: bytes) -> Iterator[tuple[int, int, list[list[int]]]]:
             found.byteswap()
         yield kind, usual, [found[first : first + count].tolist() for first in range(0, numbers, count)]
         at += width * numbers
-        before = kind
+        before, rows_before = kind, count
     if at != len(rows):
         raise bad_rows(f"{len(rows) - at} bytes after the last table")
 
 
 def _except(statuses: list[int], rows: list[int], exceptions: list[int]) -> None:
+    if any(first >= second for first, second in pairwise(rows)):
+        raise bad_rows("the row numbers of other statuses do not ascend")
     for row, status in zip(rows, exceptions, strict=True):
         if row >= len(statuses):
             raise bad_rows(f"another status of row {row}; there are {len(statuses)} rows")

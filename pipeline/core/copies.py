@@ -10,7 +10,6 @@ process.
 from __future__ import annotations
 
 from endpoint_analytics.pipeline.core.boots import RECENT, Boot, BootKey, Boots, Verdict
-from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.packed_requests import PackedBatch, unpack
 from endpoint_analytics.schemas.requests import RequestBatch, Totals
 from endpoint_analytics.schemas.samples import SampleBatch
@@ -73,7 +72,7 @@ def process_of(boots: Boots, boot: Boot, batch: RequestBatch | PackedBatch | Sam
         copy_of=boot.key.boot_id,
     )
     if isinstance(batch, PackedBatch):
-        copy.inherited = _before_packed(batch)
+        copy.inherited = _before(unpack(batch))
     elif isinstance(batch, RequestBatch):
         copy.inherited = _before(batch)
     boots.restore(copy)
@@ -112,13 +111,6 @@ def _before(batch: RequestBatch) -> Totals:
         duration_us=sum(batch.finished.duration_us),
     )
     return since(batch.totals, own)
-
-
-def _before_packed(batch: PackedBatch) -> Totals:
-    try:
-        return _before(unpack(batch))
-    except InvalidMessageError:  # the fold will refuse it, for the same reason
-        return batch.totals
 
 
 def _less(counts: dict[str, int], inherited: dict[str, int]) -> dict[str, int]:

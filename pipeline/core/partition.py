@@ -162,7 +162,9 @@ class PartitionFold(Generic[Message]):
     def is_usable(self, record: Record) -> bool:
         """Whether a message, of any chunk, is usable. Counts nothing."""
         try:
-            self._check_time(record, self.stream_fold.decode(record.value))
+            message = self.stream_fold.decode(record.value)
+            self._check_time(record, message)
+            self.stream_fold.check(message)
         except InvalidMessageError:
             return False
         return True

@@ -27,6 +27,7 @@ from endpoint_analytics.schemas.packed_rows import (
     MAX_WIDTH,
     WEIGHTS,
     Kind,
+    bad_rows,
     unpack_rows,
 )
 from endpoint_analytics.schemas.requests import RequestBatch
@@ -122,11 +123,9 @@ def _unpacked(packed: Sequence[bytes]) -> tuple[RequestRows, dict[int, InvalidMe
     """Return the rows of packed batches, or the errors of those that cannot be read."""
     octets = np.frombuffer(b"".join(packed), np.uint8)
     tables, refused = _find_tables(octets, np.fromiter(map(len, packed), np.int64, len(packed)))
-    if not refused.any():
-        rows, refused = _read_tables(octets, tables, len(packed))
-        if not refused.any():
-            return rows, {}
-    return _listed([]), {index: _error_of(packed[index]) for index in np.flatnonzero(refused).tolist()}
+    readable = tables.where(~refused[tables.batch]) if refused.any() else tables
+    rows, refused_too = _read_tables(octets, readable, len(packed))
+    return rows, {index: _error_of(packed[index]) for index in np.flatnonzero(refused | refused_too).tolist()}
 
 
 def _error_of(rows: bytes) -> InvalidMessageError:
@@ -135,7 +134,8 @@ def _error_of(rows: bytes) -> InvalidMessageError:
         unpack_rows(rows)
     except InvalidMessageError as error:
         return error
-    raise RuntimeError("rows were refused that can be read")
+    # It should not be possible; but what cannot be counted must not stop the worker either.
+    return bad_rows("they are readable, but not as arrays")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ def _find_tables(octets: NDArray[np.uint8], lengths: _Ints) -> tuple[_Tables, ND
     rows = entry[:, 1] | entry[:, 2] << 8 | entry[:, 3] << 16
     before = np.where(number, np.roll(kind, 1), 0)
     wrong = (kind <= before) | (kind > LAST_KIND) | (width < 1) | (width > MAX_WIDTH) | (rows < 1)
-    wrong |= _IS_EXCEPTIONS[kind] & (before != kind - 1)
+    wrong |= _IS_EXCEPTIONS[kind] & ((before != kind - 1) | (rows > np.roll(rows, 1)))
     refused[batch[wrong]] = True
     events = np.bincount(batch, weights=_WEIGHTS[kind] * rows, minlength=len(lengths))
     refused |= events > MAX_EVENTS
@@ -204,6 +204,8 @@ def _read_tables(
         if len(row):
             table = np.searchsorted(of[kind].batch, batch[kind + 1])
             rows = of[kind].rows[table]
+            descends = (np.diff(row) <= 0) & (np.diff(table) == 0)
+            refused[batch[kind + 1][1:][descends]] = True
             refused[batch[kind + 1][row >= rows]] = True
             first = np.cumsum(of[kind].rows) - of[kind].rows
             usual[first[table] + np.minimum(row, rows - 1)] = status

@@ -21,7 +21,7 @@ from endpoint_analytics.pipeline.core.batches import (
 from endpoint_analytics.pipeline.core.boots import Boot
 from endpoint_analytics.pipeline.core.copies import since
 from endpoint_analytics.pipeline.core.levels import Levels, levels_of
-from endpoint_analytics.pipeline.core.request_rows import rows_of
+from endpoint_analytics.pipeline.core.request_rows import RequestRows, rows_of
 from endpoint_analytics.pipeline.core.sketch import buckets_of
 from endpoint_analytics.pipeline.core.sparse import CODES, count_pairs
 from endpoint_analytics.pipeline.core.windows import NONE_YET, Windows
@@ -43,13 +43,19 @@ class Folded(NamedTuple):
     refused: dict[int, InvalidMessageError]
 
 
-def fold_requests(groups: Sequence[tuple[Windows, Sequence[Accepted]]]) -> list[Folded]:
-    """Fold the batches of each group, a partition's, into its windows and its boots' cumulative counts."""
+def fold_requests(
+    groups: Sequence[tuple[Windows, Sequence[Accepted]]], rows: RequestRows | None = None
+) -> list[Folded]:
+    """Fold the batches of each group, a partition's, into its windows and its boots' cumulative counts.
+
+    `rows` are those of all batches, if they are known. All batches are readable: see `rows_of`.
+    """
     refused = [dict[int, InvalidMessageError]() for _ in groups]
     accepted = [each for _, batches in groups for each in batches]
     group = np.repeat(np.arange(len(groups)), [len(batches) for _, batches in groups])
     while accepted:
-        columns = _Columns([batch for _, batch, _ in accepted])
+        batches = [batch for _, batch, _ in accepted]
+        columns = _Columns(batches, rows or rows_of(batches)[0])
         found = columns.faults()
         if not found:
             columns.add_to([windows for windows, _ in groups], group, accepted)
@@ -58,6 +64,7 @@ def fold_requests(groups: Sequence[tuple[Windows, Sequence[Accepted]]]) -> list[
         for index, error in found.items():
             refused[group[index]][accepted[index][2]] = error
         accepted = [each for index, each in enumerate(accepted) if index not in found]
+        rows = None
         group = np.delete(group, list(found))
     return [Folded(0, each) for each in refused]
 
@@ -65,11 +72,9 @@ def fold_requests(groups: Sequence[tuple[Windows, Sequence[Accepted]]]) -> list[
 class _Columns:
     """All phases of some batches as arrays, and their levels."""
 
-    def __init__(self, batches: Sequence[Batch]) -> None:
+    def __init__(self, batches: Sequence[Batch], rows: RequestRows) -> None:
         self.batches = batches
         self.intervals: Intervals = intervals_of(batches)
-        self.unreadable: dict[int, InvalidMessageError]
-        rows, self.unreadable = rows_of(batches)
         self.arrived, self.informational = rows.arrived.column, rows.informational.column
         self.responded, self.finished = rows.responded.column, rows.finished.column
         self.aborted_pending = rows.aborted_pending.column
@@ -85,9 +90,7 @@ class _Columns:
         return counts
 
     def faults(self) -> dict[int, InvalidMessageError]:
-        """Return the batches that cannot be read, or those with offsets past their end, or with negative levels."""
-        if self.unreadable:
-            return self.unreadable
+        """Return the batches with offsets past their end, or else those with negative levels."""
         length_us = self.intervals.length_us
         faults: dict[int, InvalidMessageError] = {}
         for name in _PHASES:

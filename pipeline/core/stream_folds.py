@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Generic, Protocol, Self, TypeVar
 
 from endpoint_analytics.pipeline.core.batches import Batch as AnyRequests
@@ -14,6 +15,7 @@ from endpoint_analytics.pipeline.core.boots import Boot, BootKey, Boots
 from endpoint_analytics.pipeline.core.chunks import Record
 from endpoint_analytics.pipeline.core.copies import MAX_COPIES, copy_keys, process_of
 from endpoint_analytics.pipeline.core.overflow import OverflowRule
+from endpoint_analytics.pipeline.core.request_rows import rows_of
 from endpoint_analytics.pipeline.core.requests_fold import Accepted, fold_requests
 from endpoint_analytics.pipeline.core.row_block import RowBlock
 from endpoint_analytics.pipeline.core.rows import Chunk, Row, Rows, boot_block, seconds6, window_block
@@ -28,6 +30,7 @@ from endpoint_analytics.schemas.codec import (
 from endpoint_analytics.schemas.engine import EngineBatch
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.hardware import HardwareBatch
+from endpoint_analytics.schemas.packed_requests import PackedBatch, unpack
 from endpoint_analytics.schemas.replicas import ReplicaMessage, ReplicaState
 from endpoint_analytics.schemas.samples import SampleBatch
 
@@ -56,6 +59,9 @@ class StreamFold(Protocol[Message]):
 
     def decode(self, value: bytes | None) -> Message:
         """Return the message, or raise InvalidMessageError."""
+
+    def check(self, message: Message) -> None:
+        """Raise InvalidMessageError for what `decode` leaves to `fold_together`: contents that cannot be read."""
 
     def span_us(self, message: Message) -> tuple[int, int]:
         """Return the start and end of the time that the message covers, in microseconds since 1970."""
@@ -87,6 +93,10 @@ class _BootFold(Generic[Batch]):
     def __init__(self) -> None:
         self._boots = Boots()
         self._overflow = OverflowRule()
+
+    def check(self, message: Batch) -> None:
+        if isinstance(message, PackedBatch):
+            unpack(message)
 
     def span_us(self, message: Batch) -> tuple[int, int]:
         return message.start_us, message.end_us
@@ -162,14 +172,25 @@ class RequestsFold(_BootFold[AnyRequests]):
     def fold_together(cls, runs: Sequence[tuple[Self, Run[AnyRequests]]]) -> list[FoldOutcome]:
         """Fold all batches at once."""
         outcomes = [FoldOutcome() for _ in runs]
+        messages = [message for _, run in runs for _, message in run]
+        rows, faults = rows_of(messages)
+        readable = [run for _, run in runs]
+        if faults:  # as if they had been refused when they were decoded: their numbers are not counted
+            numbers = count()
+            readable = [
+                [each for each in run if _is_readable(each, faults.get(next(numbers)), outcome)]
+                for (_, run), outcome in zip(runs, outcomes, strict=True)
+            ]
         groups: list[tuple[Windows, list[Accepted]]] = [
             (
                 fold.windows,
                 [(boot, batch, record.offset) for boot, batch, record in fold.accept(run, outcome)],
             )
-            for (fold, run), outcome in zip(runs, outcomes, strict=True)
+            for (fold, _), run, outcome in zip(runs, readable, outcomes, strict=True)
         ]
-        for outcome, folded in zip(outcomes, fold_requests(groups), strict=True):
+        is_all = len(messages) == sum(len(accepted) for _, accepted in groups)
+        folded_groups = fold_requests(groups, rows if is_all else None)
+        for outcome, folded in zip(outcomes, folded_groups, strict=True):
             outcome.events = folded.events
             outcome.refused |= folded.refused
         return outcomes
@@ -249,6 +270,9 @@ class ReplicasFold:
         """Decode a replica state or an endpoint's settings."""
         return decode_replicas(value)
 
+    def check(self, message: ReplicaMessage) -> None:
+        """Do nothing: `decode` checks all."""
+
     def span_us(self, message: ReplicaMessage) -> tuple[int, int]:
         """Return the moment twice."""
         return message.at_us, message.at_us
@@ -278,6 +302,14 @@ class ReplicasFold:
         rows = [_replica_row(chunk, record, message) for record, message in self._rows]
         self._rows.clear()
         return rows
+
+
+def _is_readable(
+    message: tuple[Record, AnyRequests], error: InvalidMessageError | None, outcome: FoldOutcome
+) -> bool:
+    if error is not None:
+        outcome.refused[message[0].offset] = error
+    return error is None
 
 
 def boot_key(message: AnyRequests | SampleBatch) -> BootKey:

@@ -17,10 +17,16 @@ LIMIT 2
 """
 
 _STORED = """
-SELECT chunk, any(toUnixTimestamp(chunk_time)), max(version) FROM chunks
-WHERE stream = {stream:String} AND partition = {partition:UInt32} AND chunk >= {offset:UInt64}
+SELECT chunk, any(chunk_s), max(through) FROM (
+    SELECT chunk, toUnixTimestamp(chunk_time) AS chunk_s, version AS through FROM chunks
+    WHERE stream = {stream:String} AND partition = {partition:UInt32} AND chunk >= {offset:UInt64}
+    UNION ALL
+    SELECT chunk, toUnixTimestamp(chunk_time), version FROM boots
+    WHERE stream = {stream:String} AND partition = {partition:UInt32} AND chunk >= {offset:UInt64}
+)
 GROUP BY chunk
 """
+"""A chunk's own row is written less often than its other rows, which go as far."""
 
 _THROUGH = """
 SELECT max(version) FROM boots

@@ -186,6 +186,7 @@ class StreamReader(Generic[Message]):
         if self._storing is not None:
             self._storing.cancel()
             await asyncio.wait({self._storing})
+            self._storing = None
 
     async def resume_healthy(self) -> None:
         """Resume paused partitions that are healthy or that an operator resumed; checking does not block others."""

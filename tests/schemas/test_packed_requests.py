@@ -150,6 +150,9 @@ def test_rows_are_left_packed_for_who_reads_many():
         ("01 31a186010000" + "05" * 100_001, "100001 events"),
         ("01 11368200c800" + "05" * 100_002, "100002 events"),
         ("02 a1010000c800 b10100000000 05 01c8", "another status of row 1; there are 1 rows"),
+        ("02 a1010000c800 b10200000000 05 0000c8c8", "other statuses of 2 rows; there are 1"),
+        ("02 a1020000c800 b10200000000 0505 0000c8c8", "do not ascend"),
+        ("02 a1020000c800 b10200000000 0505 0100c8c8", "do not ascend"),
         ("01 a10100006300 05", "status is 99"),
         ("02 a1010000c800 b20100000000 05 00 58 0002", "status is 600"),
         ("01 860100000000 0500 0000 0000 0000 0000 00ff", "a duration is"),
@@ -165,10 +168,12 @@ def test_rows_that_are_not_as_described_are_refused(rows, detail):
     ("element", "value", "reason", "detail"),
     [
         (0, 3, "unknown_version", "version is 3; expected 2"),
+        (0, [[]], "unknown_version", "version is 'list'; expected 2"),
         (0, "x", "unknown_version", "version is 'x'; expected 2"),
         (1, "a/b", "bad_identity", "namespace is 'a/b'"),
         (4, b"x", "wrong_shape", "boot_id has 1 bytes"),
         (4, b"\0", "bad_identity", "boot_id is ''"),
+        (4, b"\0\xff", "bad_identity", "boot_id is not ASCII"),
         (5, -1, "wrong_shape", "int"),
         (6, 5, "wrong_shape", "int"),
         (7, 10**9, "wrong_shape", "int"),
@@ -216,7 +221,18 @@ def test_a_changed_byte_never_raises_anything_else(batch, data):
         decode_requests(bytes(message))
 
 
+def test_the_version_is_read_without_the_rest():
+    elements = msgspec.msgpack.decode(encode_requests(BATCH, "packed"))
+    elements[0] = 3
+    with pytest.raises(InvalidMessageError, match="version is 3"):
+        decode_requests(msgspec.msgpack.encode(elements)[:-1] + b"\xdd\x00\x00\x00\x02\x90\x90")
+
+
 def test_what_cannot_be_represented_is_refused():
+    with pytest.raises(InvalidMessageError, match="wrong_shape"):
+        encode_requests(batch_of(aborted_pending=Aborted([1], [2**48])), "packed")
+    with pytest.raises(InvalidMessageError, match="wrong_shape"):
+        encode_requests(batch_of(totals=Totals(status={"OK": 1})), "packed")
     with pytest.raises(InvalidMessageError, match="wrong_shape"):
         encode_requests(batch_of(replica_id="\ud800"), "packed")
     with pytest.raises(InvalidMessageError, match="wrong_shape"):

@@ -221,6 +221,14 @@ def _spoil(rng: random.Random, batch: RequestBatch) -> RequestBatch:
     )()
 
 
+def _damaged(rng: random.Random, batch: RequestBatch) -> bytes:
+    """Return the batch packed, with rows that cannot be read or something else in their place."""
+    elements = msgspec.msgpack.decode(encode_requests(batch, "packed"))
+    rows = elements[11]
+    elements[11] = rng.choice([rows[:-1], rows + b"\0", b"\1\x31\1\0\0\0\0", b"\1\x61\1\0\0\0\0\1\1"])
+    return msgspec.msgpack.encode(elements)
+
+
 def _misplace(rng: random.Random, message):
     """Return the message with a time long ago, late, or in the future."""
     shift_us = rng.choice([-3 * DAY_US, -DAY_US, 3_600_000_000])
@@ -287,7 +295,7 @@ def make_log(
         elif luck < 0.85:
             pass  # never comes
         elif luck < 0.9 and stream == "requests":
-            values.append(wire(_spoil(rng, message)))
+            values.append(_damaged(rng, message) if rng.random() < 0.3 else wire(_spoil(rng, message)))
         elif luck < 0.95:
             values.append(wire(_misplace(rng, message)))
         else:

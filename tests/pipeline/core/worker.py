@@ -84,11 +84,12 @@ class Table:
 
     def chunks_from(self, stream: str, partition: int, offset: int) -> StoredChunks:
         """Return the stored chunks from an offset on, like store.chunks."""
-        chunks = {
-            values["chunk"]: StoredChunk(values["chunk_time"], values["version"])
-            for (*place, chunk), values in self._final["chunks"].items()
-            if place == [stream, partition] and chunk >= offset
-        }
+        chunks = dict[int, StoredChunk]()
+        for values in (*self._final["chunks"].values(), *self._final["boots"].values()):
+            chunk = values["chunk"]
+            if (values["stream"], values["partition"]) == (stream, partition) and chunk >= offset:
+                before = chunks.get(chunk, StoredChunk(0, -1)).through
+                chunks[chunk] = StoredChunk(values["chunk_time"], max(values["version"], before))
         return StoredChunks(chunks)
 
     def read_boots(self, stream: str, partition: int, chunk: int, wanted: Iterable[BootKey]) -> list[Boot]:

@@ -212,7 +212,7 @@ def test_a_log_whose_head_was_deleted_is_not_counted_twice(config: ClickHouseCon
 def test_a_topic_that_was_made_anew_is_counted_from_its_beginning(config: ClickHouseConfig) -> None:
     records = log(250)
     later = [
-        Record(r.offset, r.append_ms, r.value.replace(b"0123456789abcdef", b"fedcba9876543210"))
+        Record(r.offset, r.append_ms, r.value.replace(bytes.fromhex("0123456789abcdef"), bytes(8)))
         for r in log(250, replicas=15, ago_s=300)
     ]
 
@@ -582,6 +582,7 @@ def test_rows_of_a_store_that_was_cancelled_are_stored_the_next_time(config: Cli
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading
+        await shell.reader.stop()
         shell.writer.write = write
         await shell.read(records[50:])
 
