@@ -38,6 +38,7 @@ RequestEncoding = Literal["packed", "json"]
 
 _requests = msgspec.json.Decoder(RequestBatch)
 _hardware = msgspec.json.Decoder(HardwareBatch)
+_rejected = msgspec.json.Decoder(Rejected)
 _signals = msgspec.json.Decoder(AutoscalingSignal)
 _engine = msgspec.json.Decoder(EngineBatch)
 _replicas: msgspec.json.Decoder[ReplicaMessage] = msgspec.json.Decoder(ReplicaState | EndpointSettings)
@@ -141,6 +142,11 @@ def decode_replicas(data: bytes | None) -> ReplicaMessage:
             f"min_replicas is {message.min_replicas}, more than max_replicas ({message.max_replicas})",
         )
     return message
+
+
+def decode_rejected(data: bytes | None) -> Rejected:
+    """Decode a rejected message; raises InvalidMessageError."""
+    return _decode(_rejected, data)
 
 
 def decode_signal(data: bytes | None) -> AutoscalingSignal:

@@ -11,6 +11,7 @@ import json
 import logging
 import ssl
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +23,7 @@ from aiokafka.errors import KafkaError
 from endpoint_analytics.schemas.codec import (
     decode_engine,
     decode_hardware,
+    decode_rejected,
     decode_replicas,
     decode_requests,
     decode_signal,
@@ -37,6 +39,8 @@ from endpoint_analytics.schemas.kafka.record_batches import Hole, UnreadableBatc
 from endpoint_analytics.schemas.topics import TOPICS
 
 POLL_MS = 500
+ASK_AFTER_S = 5.0
+"""How long nothing may come before the broker is asked whether the topic is still there."""
 
 _DECODERS: Mapping[str, Callable[[bytes | None], object]] = {
     "requests": decode_requests,
@@ -44,8 +48,8 @@ _DECODERS: Mapping[str, Callable[[bytes | None], object]] = {
     "engine": decode_engine,
     "replicas": decode_replicas,
     "signals": decode_signal,
+    "rejected": decode_rejected,
 }
-"""The topic of rejected messages is JSON that the worker wrote, and printed as it is."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--since",
         type=time_option,
         metavar="TIME",
-        help="from what the broker appended at this time, such as 2026-01-31T12:00Z (default: all that Kafka keeps)",
+        help="from what the broker appended at this time, such as 2026-01-31T12:00Z (default: all that Kafka keeps; "
+        "with --follow, what comes from now on)",
     )
     parser.add_argument(
         "--follow",
@@ -101,12 +106,14 @@ async def _print(
         partitions = await _partitions(consumer, topic, arguments.partition)
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
-        await _seek(consumer, partitions, ends, arguments.since)
-        await _read(consumer, arguments, {} if arguments.follow else ends)
+        await _seek(consumer, partitions, ends, arguments)
+        await _read(consumer, arguments, partitions, {} if arguments.follow else ends)
+    except BrokenPipeError:
+        raise  # whoever read the output has left
     except _NotThereError as error:
         print(f"endpoint-analytics messages: {error}", file=sys.stderr)
         return 1
-    except (KafkaError, OSError) as error:
+    except (KafkaError, OSError, TimeoutError) as error:
         print(
             f"endpoint-analytics messages: {await explain_failure(error, config, ssl_context)}",
             file=sys.stderr,
@@ -118,7 +125,7 @@ async def _print(
 
 
 class _NotThereError(Exception):
-    """There is no such topic or partition."""
+    """There is no such topic or partition, or it does not answer."""
 
 
 async def _partitions(consumer: AIOKafkaConsumer, topic: str, wanted: int | None) -> list[TopicPartition]:
@@ -136,32 +143,47 @@ async def _seek(
     consumer: AIOKafkaConsumer,
     partitions: Sequence[TopicPartition],
     ends: Mapping[TopicPartition, int],
-    since: datetime | None,
+    arguments: argparse.Namespace,
 ) -> None:
-    if since is None:
+    since: datetime | None = arguments.since
+    if since is None and not arguments.follow:
         await consumer.seek_to_beginning(*partitions)
         return
-    since_ms = round(since.timestamp() * 1000)
-    found = await consumer.offsets_for_times(dict.fromkeys(partitions, since_ms))
+    found: Mapping[TopicPartition, Any] = {}
+    if since is not None:
+        since_ms = max(round(since.timestamp() * 1000), 0)
+        found = await consumer.offsets_for_times(dict.fromkeys(partitions, since_ms))
     for partition in partitions:
         at = found.get(partition)
         consumer.seek(partition, ends[partition] if at is None else at.offset)
 
 
 async def _read(
-    consumer: AIOKafkaConsumer, arguments: argparse.Namespace, ends: Mapping[TopicPartition, int]
+    consumer: AIOKafkaConsumer,
+    arguments: argparse.Namespace,
+    partitions: Sequence[TopicPartition],
+    ends: Mapping[TopicPartition, int],
 ) -> None:
-    """Print what is there, up to `ends`; without them, for ever."""
-    left = dict(ends)
+    """Print what is there, up to `ends`; without them, for ever. Raises if the topic is not there any more."""
+    left, silent_since = dict(ends), time.monotonic()
     while not ends or left:
-        for partition in list(left):
-            if await consumer.position(partition) >= left[partition]:
-                del left[partition]
-        for records in (await consumer.getmany(timeout_ms=POLL_MS)).values():
+        found = await consumer.getmany(timeout_ms=POLL_MS)
+        for records in found.values():
             for record in records:
                 if not ends or record.offset < ends[TopicPartition(record.topic, record.partition)]:
                     _print_record(record, arguments)
         sys.stdout.flush()
+        for partition in list(left):
+            if await consumer.position(partition) >= left[partition]:
+                del left[partition]
+        if found:
+            silent_since = time.monotonic()
+        elif time.monotonic() - silent_since > ASK_AFTER_S:
+            # aiokafka goes on asking a broker or for a topic that is gone, and says nothing.
+            await _partitions(consumer, partitions[0].topic, arguments.partition)
+            async with asyncio.timeout(ASK_AFTER_S):
+                await consumer.end_offsets(partitions)
+            silent_since = time.monotonic()
 
 
 def _print_record(record: Any, arguments: argparse.Namespace) -> None:
@@ -184,10 +206,7 @@ def _print_record(record: Any, arguments: argparse.Namespace) -> None:
 
 def _as_json(topic: str, value: bytes | None) -> str:
     """Return the message as one line of JSON; raises InvalidMessageError."""
-    decode = _DECODERS.get(topic)
-    if decode is None:
-        return json.dumps(json.loads(value or b"null"))
-    return msgspec.json.encode(decode(value)).decode()
+    return msgspec.json.encode(_DECODERS[topic](value)).decode()
 
 
 def _report(topic: str, partition: int, unreadable: Sequence[UnreadableBatch], holes: Sequence[Hole]) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
@@ -19,7 +20,8 @@ from endpoint_analytics.agents.delivery.producer import Outgoing
 from endpoint_analytics.agents.log.formats import FORMATS, Parser, pattern_parser
 from endpoint_analytics.agents.log.position_file import BOOT_US, PositionFile, decode_entry, encode_entry
 from endpoint_analytics.agents.log.reader import AccessLogReader
-from endpoint_analytics.schemas.codec import decode_requests
+from endpoint_analytics.schemas.codec import RequestEncoding, decode_requests
+from endpoint_analytics.schemas.packed_requests import is_packed
 
 CONFIG = AgentConfig(
     namespace="acme", endpoint="classifier", replica_id="replica-1", hardware=False, flush_interval_s=0.01
@@ -130,6 +132,14 @@ def test_a_crash_while_the_position_file_is_written(tmp_path):
     append(path, nginx_line(time.time()))
     assert run(path, topic).totals.finished == 2
     assert fold(topic.log).boots[decode_requests(topic.log[0][1]).boot_id]["finished"] == 2
+
+
+@pytest.mark.parametrize("encoding", get_args(RequestEncoding))
+def test_batches_have_the_form_that_is_set(tmp_path, encoding):
+    path, topic = tmp_path / "access.log", Topic()
+    append(path, nginx_line(time.time()))
+    run(path, topic, config=replace(CONFIG, request_encoding=encoding))
+    assert {is_packed(message) for _, message in topic.log} == {encoding == "packed"}
 
 
 def test_an_old_boot_is_not_used(tmp_path):

@@ -1,5 +1,8 @@
 """Batches, heartbeats and states of the replicas that spans tell of; held by the pipeline's own decoders."""
 
+from typing import get_args
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.agents.otlp.exports import NOW_US
@@ -7,7 +10,8 @@ from tests.agents.otlp.exports import NOW_US
 from endpoint_analytics.agents.log.logged import Logged
 from endpoint_analytics.agents.otlp.identity import Identity
 from endpoint_analytics.agents.otlp.replicas import HEARTBEAT_US, RUNNING_AGAIN_US, Replicas
-from endpoint_analytics.schemas.codec import decode_replicas, decode_requests
+from endpoint_analytics.schemas.codec import RequestEncoding, decode_replicas, decode_requests
+from endpoint_analytics.schemas.packed_requests import is_packed
 
 R1, R2 = Identity("acme", "shop", "r1"), Identity("acme", "shop", "r2")
 IDLE_US = 900_000_000
@@ -32,6 +36,12 @@ def test_batches_hold_every_request_in_numbered_order(groups):
     ends = sorted(batch.start_us + at_us for batch in batches for at_us in batch.finished.at_us)
     assert ends == sorted(NOW_US - age_s * 1_000_000 for ages_s in groups for age_s in ages_s)
     assert batches[-1].totals.finished == sum(map(len, groups))
+
+
+@pytest.mark.parametrize("encoding", get_args(RequestEncoding))
+def test_batches_have_the_form_that_is_set(encoding):
+    (message,) = Replicas(IDLE_US, encoding=encoding).batches(R1, [request()], NOW_US)
+    assert is_packed(message.value) == (encoding == "packed")
 
 
 def test_each_receiver_has_a_boot_of_its_own():

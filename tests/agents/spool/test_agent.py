@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from tests.support.waiting import until
@@ -14,7 +15,8 @@ from tests.support.waiting import until
 from endpoint_analytics.agents.replica.agent import Agent
 from endpoint_analytics.agents.spool import segments
 from endpoint_analytics.agents.spool.spool import Spool
-from endpoint_analytics.schemas.codec import decode_replicas, decode_requests
+from endpoint_analytics.schemas.codec import RequestEncoding, decode_replicas, decode_requests
+from endpoint_analytics.schemas.packed_requests import is_packed
 from endpoint_analytics.schemas.topics import AGENT_TOPICS
 
 
@@ -55,6 +57,14 @@ def test_a_stop_while_kafka_is_away_leaves_everything_on_disk(start, tmp_path):
     assert batches[-1].totals == agent.snapshot().totals
     assert batches[-1].totals.aborted_pending == 1
     assert agent.snapshot().dropped["requests"] == {}
+
+
+@pytest.mark.parametrize("encoding", get_args(RequestEncoding))
+def test_batches_have_the_form_that_is_set(start, tmp_path, encoding):
+    agent = start(tmp_path, request_encoding=encoding)
+    until(lambda: agent.snapshot().flushes >= 1)
+    agent.stop()
+    assert {is_packed(message) for message in left(tmp_path)} == {encoding == "packed"}
 
 
 def test_states_are_on_disk_too(start, tmp_path):
