@@ -39,7 +39,7 @@ async def send(brokers: str, topic: str, *values: bytes | None) -> None:
 async def send_to_one(brokers: str, topic: str, *values: bytes | None) -> None:
     async with AIOKafkaProducer(bootstrap_servers=brokers) as producer:
         for value in values:
-            await producer.send_and_wait(topic, value, partition=0)
+            await producer.send_and_wait(topic, value, b"key", partition=0)
 
 
 async def delete(brokers: str, topic: str) -> None:
