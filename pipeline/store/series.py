@@ -5,14 +5,16 @@ A step without a row is None in every column.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from endpoint_analytics.pipeline.core.sketch import value_of
+from endpoint_analytics.pipeline.core.windows import ADDED
 from endpoint_analytics.pipeline.store.reader import Reader
 from endpoint_analytics.pipeline.store.rollup_levels import HOUR, RollupProgress
-from endpoint_analytics.pipeline.store.series_columns import COUNTS
+from endpoint_analytics.pipeline.store.series_columns import COUNTS, GREATEST, LASTS, PEAKS
 from endpoint_analytics.pipeline.store.series_plan import Steps, TimeRanges, time_ranges
 from endpoint_analytics.pipeline.store.series_sql import (
     QUANTILES,
@@ -25,6 +27,8 @@ from endpoint_analytics.pipeline.store.series_sql import (
 )
 
 MAX_SAMPLE_SERIES = 4000
+WHOLE = 0
+"""Stands for the start of the whole range, among those of its steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,25 +129,41 @@ async def _requests(reader: Reader, query: SeriesQuery, every: bool) -> dict[str
     return found
 
 
+def combined(steps: Mapping[int, RequestStep]) -> RequestStep | None:
+    """Return the requests of all steps as those of one, as the database combines windows; None without any."""
+    if not steps:
+        return None
+    parts, newest = list(steps.values()), steps[max(steps)]
+    status: Counter[int] = Counter()
+    for part in parts:
+        status.update(part.status)
+    added = {name: sum(getattr(part, name) for part in parts) for name in (*ADDED, "covered_us")}
+    greatest = {name: max(getattr(part, name) for part in parts) for name in (*PEAKS, *GREATEST)}
+    lasts = {name: getattr(newest, name) for name in LASTS}
+    return RequestStep(**added, **greatest, **lasts, status=status)
+
+
 async def read_quantiles(
-    reader: Reader, query: SeriesQuery, which: Literal["latency", "ttfb"]
+    reader: Reader, query: SeriesQuery, which: Literal["latency", "ttfb"], *, whole: bool = False
 ) -> dict[int, tuple[float, ...]]:
-    """Return QUANTILES, in seconds, of each step with requests; raises StoreError."""
-    return (await _quantiles(reader, query, which, False)).get(query.endpoint, {})
+    """Return QUANTILES, in seconds, of each step with requests, and with `whole` of all of them at WHOLE; raises
+    StoreError.
+    """
+    return (await _quantiles(reader, query, which, False, whole)).get(query.endpoint, {})
 
 
 async def read_quantiles_of_all(
     reader: Reader, query: SeriesQuery, which: Literal["latency", "ttfb"]
 ) -> dict[str, dict[int, tuple[float, ...]]]:
     """Return the same for every endpoint of the namespace; raises StoreError."""
-    return await _quantiles(reader, query, which, True)
+    return await _quantiles(reader, query, which, True, False)
 
 
 async def _quantiles(
-    reader: Reader, query: SeriesQuery, which: Literal["latency", "ttfb"], every: bool
+    reader: Reader, query: SeriesQuery, which: Literal["latency", "ttfb"], every: bool, whole: bool
 ) -> dict[str, dict[int, tuple[float, ...]]]:
     parts = parts_of(query.read)
-    rows = await reader.read(sketch_sql(which, parts, every), query.parameters()) if parts else ()
+    rows = await reader.read(sketch_sql(which, parts, every, whole), query.parameters()) if parts else ()
     found: dict[str, dict[int, tuple[float, ...]]] = {}
     for endpoint, at, buckets in rows:
         found.setdefault(endpoint, {})[int(at)] = tuple(value_of(int(bucket)) / 1e6 for bucket in buckets)
@@ -175,9 +195,11 @@ async def read_samples(
 
 __all__ = [
     "QUANTILES",
+    "WHOLE",
     "RequestStep",
     "SampleSeries",
     "SeriesQuery",
+    "combined",
     "read_quantiles",
     "read_requests",
     "read_samples",

@@ -37,11 +37,14 @@ MAX_ROWS = 50_000
 """Limit of boots, of events, and of settings, for one answer; beyond it, the oldest are left out."""
 
 KNOWN = """
+SELECT count(), max(last_at) FROM boots WHERE namespace = {namespace:String} AND endpoint = {endpoint:String}
+"""
+
+# Endpoints without agents: pods, or settings, were reported.
+KNOWN_OTHERWISE = """
 SELECT
-    (SELECT count() FROM boots WHERE namespace = {namespace:String} AND endpoint = {endpoint:String})
-    + (SELECT count() FROM replica_events WHERE namespace = {namespace:String} AND endpoint = {endpoint:String})
-    + (SELECT count() FROM endpoint_settings WHERE namespace = {namespace:String} AND endpoint = {endpoint:String}),
-    (SELECT max(last_at) FROM boots WHERE namespace = {namespace:String} AND endpoint = {endpoint:String})
+    (SELECT count() FROM replica_events WHERE namespace = {namespace:String} AND endpoint = {endpoint:String})
+    + (SELECT count() FROM endpoint_settings WHERE namespace = {namespace:String} AND endpoint = {endpoint:String})
 """
 
 # Replicas whose agent reported since the range began, or whose last reported state had not ended by then. All their
@@ -142,10 +145,11 @@ class Replicas:
 
 async def read_known(reader: Reader, namespace: str, endpoint: str) -> tuple[bool, float | None]:
     """Return whether the endpoint was ever reported, and the end of its newest stored interval."""
-    rows = await reader.read(KNOWN, {"namespace": namespace, "endpoint": endpoint})
-    count, newest = rows[0]
-    newest_s = None if newest is None else _seconds(newest)
-    return bool(count), newest_s or None
+    of = {"namespace": namespace, "endpoint": endpoint}
+    count, newest = (await reader.read(KNOWN, of))[0]
+    if count:
+        return True, _seconds(newest) or None
+    return bool((await reader.read(KNOWN_OTHERWISE, of))[0][0]), None
 
 
 async def read_replicas(

@@ -23,9 +23,11 @@ from endpoint_analytics.pipeline.store.reader import Reader
 from endpoint_analytics.pipeline.store.rollup_levels import RollupProgress
 from endpoint_analytics.pipeline.store.series import (
     MAX_SAMPLE_SERIES,
+    WHOLE,
     RequestStep,
     SampleSeries,
     SeriesQuery,
+    combined,
     query_of_range,
     query_of_steps,
     read_quantiles,
@@ -123,6 +125,12 @@ class EndpointAnswers:
         namespace, endpoint, reader = query.namespace, query.endpoint, self.reader
         stepped = query_of_steps(namespace, endpoint, query.replica, steps, since_s, progress)
         whole = query_of_range(namespace, endpoint, query.replica, steps.from_s, steps.to_s, progress)
+        # The summary of a range whose steps are all read is made of them.
+        of_steps = (
+            "summary" in query.parts
+            and since_s == steps.from_s
+            and {"latency", "ttfb"}.issubset(query.groups)
+        )
         of_replicas = "replicas" in query.groups or any(part != "summary" for part in query.parts)
 
         no_counts: dict[int, RequestStep] = {}
@@ -147,11 +155,15 @@ class EndpointAnswers:
                 _if(
                     "latency" in query.groups,
                     no_quantiles,
-                    lambda: read_quantiles(reader, stepped, "latency"),
+                    lambda: read_quantiles(reader, stepped, "latency", whole=of_steps),
                 )
             )
             ttfb = group.create_task(
-                _if("ttfb" in query.groups, no_quantiles, lambda: read_quantiles(reader, stepped, "ttfb"))
+                _if(
+                    "ttfb" in query.groups,
+                    no_quantiles,
+                    lambda: read_quantiles(reader, stepped, "ttfb", whole=of_steps),
+                )
             )
             hardware = group.create_task(
                 _if(
@@ -169,7 +181,9 @@ class EndpointAnswers:
                     ),
                 )
             )
-            summary = group.create_task(_if("summary" in query.parts, None, lambda: self._summary(whole)))
+            summary = group.create_task(
+                _if("summary" in query.parts and not of_steps, None, lambda: self._summary(whole))
+            )
             found = group.create_task(_if(of_replicas, Replicas((), ()), replicas))
             losses = group.create_task(
                 read_losses(reader, namespace, endpoint, query.replica, steps.from_s, steps.to_s)
@@ -186,7 +200,11 @@ class EndpointAnswers:
             ttfb.result(),
             hardware.result(),
             engine.result(),
-            summary.result(),
+            summaries.summary_of(
+                combined(counts.result()), latency.result().get(WHOLE), ttfb.result().get(WHOLE)
+            )
+            if of_steps
+            else summary.result(),
             found.result(),
             losses.result(),
             conflicts.result(),
