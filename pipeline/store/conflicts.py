@@ -14,14 +14,7 @@ from endpoint_analytics.pipeline.store.reader import Reader
 MAX_CONFLICTS = 200
 """Limit for one answer; beyond it, the oldest are left out."""
 
-# Few boots have any, and most endpoints have none.
-ANY = """
-SELECT count() FROM boots
-WHERE namespace = {namespace:String} AND endpoint = {endpoint:String} AND conflicts > 0
-    AND ({replica:String} = '' OR replica_id = {replica:String})
-"""
-
-# A boot's row outlives its states: it is the last of them.
+# Few boots have any. A boot's row outlives its states: it is the last of them.
 RISES = """
 WITH
     whole AS
@@ -73,8 +66,6 @@ async def read_conflicts(
 ) -> list[BatchConflict]:
     """Return the conflicts whose time overlaps the range, in order of time; raises StoreError."""
     of = {"namespace": namespace, "endpoint": endpoint, "replica": replica, "from": from_s, "to": to_s}
-    if not (await reader.read(ANY, of))[0][0]:
-        return []
     rows = await reader.read(RISES, of | {"limit": MAX_CONFLICTS})
     return [
         BatchConflict(replica, stream, before_ms / 1e3, newest_ms / 1e3, int(batches))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from endpoint_analytics.pipeline.core.sketch import value_of
 from endpoint_analytics.pipeline.core.windows import ADDED
@@ -18,6 +18,7 @@ from endpoint_analytics.pipeline.store.series_columns import COUNTS, GREATEST, L
 from endpoint_analytics.pipeline.store.series_plan import Steps, TimeRanges, time_ranges
 from endpoint_analytics.pipeline.store.series_sql import (
     QUANTILES,
+    Phase,
     SampleKind,
     parts_of,
     requests_sql,
@@ -27,6 +28,8 @@ from endpoint_analytics.pipeline.store.series_sql import (
 )
 
 MAX_SAMPLE_SERIES = 4000
+Quantiles = dict[int, tuple[float, ...]]
+"""QUANTILES in seconds, by the start of the step; steps without requests have none."""
 WHOLE = 0
 """Stands for the start of the whole range, among those of its steps."""
 
@@ -144,29 +147,32 @@ def combined(steps: Mapping[int, RequestStep]) -> RequestStep | None:
 
 
 async def read_quantiles(
-    reader: Reader, query: SeriesQuery, which: Literal["latency", "ttfb"], *, whole: bool = False
-) -> dict[int, tuple[float, ...]]:
-    """Return QUANTILES, in seconds, of each step with requests, and with `whole` of all of them at WHOLE; raises
-    StoreError.
-    """
-    return (await _quantiles(reader, query, which, False, whole)).get(query.endpoint, {})
+    reader: Reader, query: SeriesQuery, phases: Sequence[Phase], *, whole: bool = False
+) -> dict[Phase, Quantiles]:
+    """Return QUANTILES of the phases, and with `whole` those of all steps at WHOLE; raises StoreError."""
+    found = await _quantiles(reader, query, phases, False, whole)
+    return {phase: found[phase].get(query.endpoint, {}) for phase in phases}
 
 
-async def read_quantiles_of_all(
-    reader: Reader, query: SeriesQuery, which: Literal["latency", "ttfb"]
-) -> dict[str, dict[int, tuple[float, ...]]]:
-    """Return the same for every endpoint of the namespace; raises StoreError."""
-    return await _quantiles(reader, query, which, True, False)
+async def read_quantiles_of_all(reader: Reader, query: SeriesQuery, phase: Phase) -> dict[str, Quantiles]:
+    """Return QUANTILES of a phase for every endpoint of the namespace; raises StoreError."""
+    return (await _quantiles(reader, query, (phase,), True, False))[phase]
 
 
 async def _quantiles(
-    reader: Reader, query: SeriesQuery, which: Literal["latency", "ttfb"], every: bool, whole: bool
-) -> dict[str, dict[int, tuple[float, ...]]]:
+    reader: Reader, query: SeriesQuery, phases: Sequence[Phase], every: bool, whole: bool
+) -> dict[Phase, dict[str, Quantiles]]:
+    found: dict[Phase, dict[str, Quantiles]] = {phase: {} for phase in phases}
     parts = parts_of(query.read)
-    rows = await reader.read(sketch_sql(which, parts, every, whole), query.parameters()) if parts else ()
-    found: dict[str, dict[int, tuple[float, ...]]] = {}
-    for endpoint, at, buckets in rows:
-        found.setdefault(endpoint, {})[int(at)] = tuple(value_of(int(bucket)) / 1e6 for bucket in buckets)
+    if not parts or not phases:
+        return found
+    for endpoint, at, *sketches in await reader.read(
+        sketch_sql(tuple(phases), parts, every, whole), query.parameters()
+    ):
+        for phase, buckets in zip(phases, sketches, strict=True):
+            if buckets:
+                values = tuple(value_of(int(bucket)) / 1e6 for bucket in buckets)
+                found[phase].setdefault(endpoint, {})[int(at)] = values
     return found
 
 
@@ -196,6 +202,7 @@ async def read_samples(
 __all__ = [
     "QUANTILES",
     "WHOLE",
+    "Quantiles",
     "RequestStep",
     "SampleSeries",
     "SeriesQuery",

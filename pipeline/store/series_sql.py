@@ -17,6 +17,7 @@ from endpoint_analytics.pipeline.store.series_columns import BOOTS, CHUNKS, ROLL
 from endpoint_analytics.pipeline.store.series_plan import TimeRanges
 
 Part = Literal["windows", "minutes", "hours"]
+Phase = Literal["latency", "ttfb"]
 SampleKind = Literal["hardware", "engine"]
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 
@@ -75,10 +76,9 @@ def requests_sql(parts: tuple[Part, ...], every_endpoint: bool) -> str:
 
 
 @cache
-def sketch_sql(
-    which: Literal["latency", "ttfb"], parts: tuple[Part, ...], every_endpoint: bool, whole: bool
-) -> str:
-    """Return the query with the columns: endpoint, start of the step, and the buckets that contain QUANTILES.
+def sketch_sql(phases: tuple[Phase, ...], parts: tuple[Part, ...], every_endpoint: bool, whole: bool) -> str:
+    """Return the query with the columns: endpoint, start of the step, and for each phase the buckets that contain
+    QUANTILES, none without requests.
 
     ClickHouse's weighted quantile takes the sketches as they are, at a fraction of the cost of summing them, and finds
     the bucket that `core.sketch.quantiles` finds. With `whole`, a step that starts at 0 has all of them.
@@ -90,15 +90,19 @@ def sketch_sql(
         "hours": f"request_hours FINAL PREWHERE {_where('hours', every_endpoint)}"
         " AND replica_id = {replica:String}",
     }
+    sketches = ", ".join(f"{phase}_buckets, {phase}_counts" for phase in phases)
     union = " UNION ALL ".join(
-        f"SELECT endpoint, window_start, {which}_buckets AS buckets, {which}_counts AS counts FROM {tables[part]}"
-        for part in parts
+        f"SELECT endpoint, window_start, {sketches} FROM {tables[part]}" for part in parts
     )
-    quantiles = ", ".join(map(str, QUANTILES))
+    levels = ", ".join(map(str, QUANTILES))
+    quantiles = ", ".join(
+        f"if(max(notEmpty({phase}_buckets)),"
+        f" quantilesExactWeightedArray({levels})({phase}_buckets, {phase}_counts), [])"
+        for phase in phases
+    )
     return f"""
-SELECT endpoint, {_AT}, quantilesExactWeightedArray({quantiles})(buckets, counts)
+SELECT endpoint, {_AT}, {quantiles}
 FROM ({union})
-WHERE notEmpty(buckets)
 GROUP BY endpoint, at {"WITH ROLLUP" if whole else ""}
 ORDER BY endpoint, at
 """

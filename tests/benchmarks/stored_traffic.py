@@ -135,11 +135,9 @@ class Filling:
         values = {name: f"b.{name}" for name in columns}
         values["window_start"] = "b.window_start - earlier_s"
         for name, kind in columns.items():
-            if name.endswith("_counts") and name != "status_counts":
-                values[name] = (
-                    f"arrayMap((count, at) -> count + cityHash64(at, earlier_s, window_start) % (1 + intDiv(count, 4)),"
-                    f" b.{name}, arrayEnumerate(b.{name}))"
-                )
+            if name.endswith(("_buckets", "_counts")) and not name.startswith("status"):
+                kept = "(each, at) -> cityHash64(at, earlier_s, window_start, replica_id) % 16 > 0"
+                values[name] = f"arrayFilter({kept}, b.{name}, arrayEnumerate(b.{name}))"
             elif (kind == "UInt64" and name.endswith(("_sum_us", "_request_us"))) or name == "sum":
                 values[name] = f"b.{name} * (1 + cityHash64(earlier_s, window_start) % 100 / 1000)"
         self.client.command(
