@@ -14,7 +14,7 @@ from endpoint_analytics.pipeline.store.reader import Reader
 MAX_CONFLICTS = 200
 """Limit for one answer; beyond it, the oldest are left out."""
 
-# Few boots have any, and most endpoints have none. A boot's row outlives its states: it is the last of them.
+# Few boots have any. A boot's row outlives its states: it is the last of them.
 RISES = """
 WITH
     whole AS

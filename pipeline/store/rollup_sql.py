@@ -58,28 +58,22 @@ def touched(source: str, target: str) -> str:
     return _TOUCHED.format(source=source, target=target, window=_WINDOW)
 
 
-# Sketches are summed separately from the counts, bucket by bucket, at a fraction of the cost of sumMap. A row that
-# arrives between the reads of one statement causes its window to be recomputed, like any row within the slack.
+# Sketches are summed separately from the counts, first those of a replica, then all of them. A row that arrives between
+# the reads of one statement causes its window to be recomputed, like any row within the slack.
 # The row with an empty replica_id is the whole endpoint.
 _SKETCH = """
 (
-    SELECT namespace, endpoint, replica_id, window, groupArray(bucket) AS buckets, groupArray(requests) AS counts
+    SELECT namespace, endpoint, replica AS replica_id, window, sumMap(r.sketch.1, r.sketch.2) AS sketch
     FROM
     (
-        SELECT namespace, endpoint, replica_id, window, bucket, sum(count) AS requests
-        FROM
-        (
-            SELECT namespace, endpoint, replica_id, {window} AS window,
-                {which}_buckets AS buckets, {which}_counts AS counts
-            FROM request_windows FINAL
-            WHERE {of_the_windows}
-        )
-        ARRAY JOIN buckets AS bucket, counts AS count
-        GROUP BY GROUPING SETS
-            ((namespace, endpoint, replica_id, window, bucket), (namespace, endpoint, window, bucket))
-        ORDER BY namespace, endpoint, replica_id, window, bucket
-    )
-    GROUP BY namespace, endpoint, replica_id, window
+        SELECT namespace, endpoint, replica_id, {window} AS window,
+            sumMap({which}_buckets, {which}_counts) AS sketch
+        FROM request_windows FINAL
+        PREWHERE {of_the_windows}
+        GROUP BY namespace, endpoint, replica_id, window
+    ) AS r
+    ARRAY JOIN ['', r.replica_id] AS replica
+    GROUP BY namespace, endpoint, replica, window
 )
 """
 
@@ -91,7 +85,7 @@ def _sketch(which: str) -> str:
 REQUESTS_OF_WINDOWS = f"""
 INSERT INTO request_minutes (namespace, endpoint, replica_id, window_start, version, {STORED})
 SELECT c.namespace, c.endpoint, c.replica_id, c.window, {_VERSION},
-    c.{", c.".join(COUNTS[:-1])}, c.status.1, c.status.2, l.buckets, l.counts, f.buckets, f.counts
+    c.{", c.".join(COUNTS[:-1])}, c.status.1, c.status.2, l.sketch.1, l.sketch.2, f.sketch.1, f.sketch.2
 FROM
 (
     SELECT namespace, endpoint, replica AS replica_id, {_WINDOW} AS window, {TIME}
@@ -102,7 +96,7 @@ FROM
         (
             SELECT namespace, endpoint, replica_id, boot_id, window_start, {CHUNKS}
             FROM request_windows AS w FINAL
-            WHERE {_OF_THE_WINDOWS}
+            PREWHERE {_OF_THE_WINDOWS}
             GROUP BY namespace, endpoint, replica_id, boot_id, window_start
         ) AS b
         ARRAY JOIN ['', b.replica_id] AS replica
@@ -124,7 +118,7 @@ FROM
     (
         SELECT namespace, endpoint, replica_id, window_start, {ROLLED_WITH_SKETCHES}
         FROM request_minutes FINAL
-        WHERE {_OF_THE_WINDOWS}
+        PREWHERE {_OF_THE_WINDOWS}
     ) AS t
     GROUP BY namespace, endpoint, replica_id, window
 )
@@ -141,7 +135,7 @@ FROM
         sum(w.samples) AS samples, sum(w.sum) AS sum, min(w.min) AS min, max(w.max) AS max,
         toDateTime64(window_start, 6, 'UTC') + toIntervalSecond(10) AS ends
     FROM __TABLE__ AS w FINAL
-    WHERE __WHERE__
+    PREWHERE __WHERE__
     GROUP BY namespace, endpoint, replica_id, device, metric, window_start
 ) AS h
 LEFT ASOF JOIN
@@ -183,7 +177,7 @@ INSERT INTO {target}
     (namespace, endpoint, replica_id, device, metric, window_start, version, samples, sum, min, max, windows)
 SELECT t.namespace, t.endpoint, t.replica_id, t.device, t.metric, {_WINDOW} AS window, {_VERSION},
     sum(t.samples), sum(t.sum), min(t.min), max(t.max), sum(t.windows)
-FROM (SELECT * FROM {source} FINAL WHERE {_OF_THE_WINDOWS}) AS t
+FROM (SELECT * FROM {source} FINAL PREWHERE {_OF_THE_WINDOWS}) AS t
 GROUP BY t.namespace, t.endpoint, t.replica_id, t.device, t.metric, window
 """  # noqa: S608 - constants; values are bound by the server
 

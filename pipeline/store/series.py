@@ -5,17 +5,20 @@ A step without a row is None in every column.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from endpoint_analytics.pipeline.core.sketch import value_of
+from endpoint_analytics.pipeline.core.windows import ADDED
 from endpoint_analytics.pipeline.store.reader import Reader
 from endpoint_analytics.pipeline.store.rollup_levels import HOUR, RollupProgress
-from endpoint_analytics.pipeline.store.series_columns import COUNTS
+from endpoint_analytics.pipeline.store.series_columns import COUNTS, GREATEST, LASTS, PEAKS
 from endpoint_analytics.pipeline.store.series_plan import Steps, TimeRanges, time_ranges
 from endpoint_analytics.pipeline.store.series_sql import (
     QUANTILES,
+    Phase,
     SampleKind,
     parts_of,
     requests_sql,
@@ -25,6 +28,10 @@ from endpoint_analytics.pipeline.store.series_sql import (
 )
 
 MAX_SAMPLE_SERIES = 4000
+Quantiles = dict[int, tuple[float, ...]]
+"""QUANTILES in seconds, by the start of the step; steps without requests have none."""
+WHOLE = 0
+"""Stands for the start of the whole range, among those of its steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,28 +132,47 @@ async def _requests(reader: Reader, query: SeriesQuery, every: bool) -> dict[str
     return found
 
 
+def combined(steps: Mapping[int, RequestStep]) -> RequestStep | None:
+    """Return the requests of all steps as those of one, as the database combines windows; None without any."""
+    if not steps:
+        return None
+    parts, newest = list(steps.values()), steps[max(steps)]
+    status: Counter[int] = Counter()
+    for part in parts:
+        status.update(part.status)
+    added = {name: sum(getattr(part, name) for part in parts) for name in (*ADDED, "covered_us")}
+    greatest = {name: max(getattr(part, name) for part in parts) for name in (*PEAKS, *GREATEST)}
+    lasts = {name: getattr(newest, name) for name in LASTS}
+    return RequestStep(**added, **greatest, **lasts, status=status)
+
+
 async def read_quantiles(
-    reader: Reader, query: SeriesQuery, which: Literal["latency", "ttfb"]
-) -> dict[int, tuple[float, ...]]:
-    """Return QUANTILES, in seconds, of each step with requests; raises StoreError."""
-    return (await _quantiles(reader, query, which, False)).get(query.endpoint, {})
+    reader: Reader, query: SeriesQuery, phases: Sequence[Phase], *, whole: bool = False
+) -> dict[Phase, Quantiles]:
+    """Return QUANTILES of the phases, and with `whole` those of all steps at WHOLE; raises StoreError."""
+    found = await _quantiles(reader, query, phases, False, whole)
+    return {phase: found[phase].get(query.endpoint, {}) for phase in phases}
 
 
-async def read_quantiles_of_all(
-    reader: Reader, query: SeriesQuery, which: Literal["latency", "ttfb"]
-) -> dict[str, dict[int, tuple[float, ...]]]:
-    """Return the same for every endpoint of the namespace; raises StoreError."""
-    return await _quantiles(reader, query, which, True)
+async def read_quantiles_of_all(reader: Reader, query: SeriesQuery, phase: Phase) -> dict[str, Quantiles]:
+    """Return QUANTILES of a phase for every endpoint of the namespace; raises StoreError."""
+    return (await _quantiles(reader, query, (phase,), True, False))[phase]
 
 
 async def _quantiles(
-    reader: Reader, query: SeriesQuery, which: Literal["latency", "ttfb"], every: bool
-) -> dict[str, dict[int, tuple[float, ...]]]:
+    reader: Reader, query: SeriesQuery, phases: Sequence[Phase], every: bool, whole: bool
+) -> dict[Phase, dict[str, Quantiles]]:
+    found: dict[Phase, dict[str, Quantiles]] = {phase: {} for phase in phases}
     parts = parts_of(query.read)
-    rows = await reader.read(sketch_sql(which, parts, every), query.parameters()) if parts else ()
-    found: dict[str, dict[int, tuple[float, ...]]] = {}
-    for endpoint, at, buckets in rows:
-        found.setdefault(endpoint, {})[int(at)] = tuple(value_of(int(bucket)) / 1e6 for bucket in buckets)
+    if not parts or not phases:
+        return found
+    for endpoint, at, *sketches in await reader.read(
+        sketch_sql(tuple(phases), parts, every, whole), query.parameters()
+    ):
+        for phase, buckets in zip(phases, sketches, strict=True):
+            if buckets:
+                values = tuple(value_of(int(bucket)) / 1e6 for bucket in buckets)
+                found[phase].setdefault(endpoint, {})[int(at)] = values
     return found
 
 
@@ -175,9 +201,12 @@ async def read_samples(
 
 __all__ = [
     "QUANTILES",
+    "WHOLE",
+    "Quantiles",
     "RequestStep",
     "SampleSeries",
     "SeriesQuery",
+    "combined",
     "read_quantiles",
     "read_requests",
     "read_samples",

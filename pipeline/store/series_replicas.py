@@ -36,12 +36,18 @@ from endpoint_analytics.schemas.replicas import ShownState
 MAX_ROWS = 50_000
 """Limit of boots, of events, and of settings, for one answer; beyond it, the oldest are left out."""
 
+# Few endpoints have lost anything, or have conflicts.
 KNOWN = """
+SELECT count(), max(last_at), max(missing > 0 OR notEmpty(dropped_counts) OR notEmpty(dropped_batch_counts)),
+    max(conflicts > 0)
+FROM boots WHERE namespace = {namespace:String} AND endpoint = {endpoint:String}
+"""
+
+# Endpoints without agents: pods, or settings, were reported.
+KNOWN_OTHERWISE = """
 SELECT
-    (SELECT count() FROM boots WHERE namespace = {namespace:String} AND endpoint = {endpoint:String})
-    + (SELECT count() FROM replica_events WHERE namespace = {namespace:String} AND endpoint = {endpoint:String})
-    + (SELECT count() FROM endpoint_settings WHERE namespace = {namespace:String} AND endpoint = {endpoint:String}),
-    (SELECT max(last_at) FROM boots WHERE namespace = {namespace:String} AND endpoint = {endpoint:String})
+    (SELECT count() FROM replica_events WHERE namespace = {namespace:String} AND endpoint = {endpoint:String})
+    + (SELECT count() FROM endpoint_settings WHERE namespace = {namespace:String} AND endpoint = {endpoint:String})
 """
 
 # Replicas whose agent reported since the range began, or whose last reported state had not ended by then. All their
@@ -140,12 +146,25 @@ class Replicas:
         return self.settings[number - 1] if number else None
 
 
-async def read_known(reader: Reader, namespace: str, endpoint: str) -> tuple[bool, float | None]:
-    """Return whether the endpoint was ever reported, and the end of its newest stored interval."""
-    rows = await reader.read(KNOWN, {"namespace": namespace, "endpoint": endpoint})
-    count, newest = rows[0]
-    newest_s = None if newest is None else _seconds(newest)
-    return bool(count), newest_s or None
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Whether an endpoint was ever reported, the end of its newest stored interval, and whether any of its boots has
+    losses or conflicts.
+    """
+
+    exists: bool
+    newest_s: float | None
+    has_losses: bool
+    has_conflicts: bool
+
+
+async def read_known(reader: Reader, namespace: str, endpoint: str) -> Known:
+    """Return what is known of an endpoint at a glance; raises StoreError."""
+    of = {"namespace": namespace, "endpoint": endpoint}
+    count, newest, has_losses, has_conflicts = (await reader.read(KNOWN, of))[0]
+    if count:
+        return Known(True, _seconds(newest) or None, bool(has_losses), bool(has_conflicts))
+    return Known(bool((await reader.read(KNOWN_OTHERWISE, of))[0][0]), None, False, False)
 
 
 async def read_replicas(

@@ -17,6 +17,7 @@ from endpoint_analytics.pipeline.store.series_columns import BOOTS, CHUNKS, ROLL
 from endpoint_analytics.pipeline.store.series_plan import TimeRanges
 
 Part = Literal["windows", "minutes", "hours"]
+Phase = Literal["latency", "ttfb"]
 SampleKind = Literal["hardware", "engine"]
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 
@@ -59,55 +60,50 @@ def requests_sql(parts: tuple[Part, ...], every_endpoint: bool) -> str:
         SELECT endpoint, window_start, {BOOTS} FROM
         (
             SELECT endpoint, replica_id, boot_id, window_start, {CHUNKS} FROM request_windows AS w FINAL
-            WHERE {_where("windows", every_endpoint)} AND {_ONE_REPLICA}
+            PREWHERE {_where("windows", every_endpoint)} AND {_ONE_REPLICA}
             GROUP BY endpoint, replica_id, boot_id, window_start
         ) AS b
         GROUP BY endpoint, window_start""",
         "minutes": f"""
         SELECT endpoint, window_start, {ROLLED} FROM request_minutes FINAL
-        WHERE {_where("minutes", every_endpoint)} AND replica_id = {{replica:String}}""",
+        PREWHERE {_where("minutes", every_endpoint)} AND replica_id = {{replica:String}}""",
         "hours": f"""
         SELECT endpoint, window_start, {ROLLED} FROM request_hours FINAL
-        WHERE {_where("hours", every_endpoint)} AND replica_id = {{replica:String}}""",
+        PREWHERE {_where("hours", every_endpoint)} AND replica_id = {{replica:String}}""",
     }
     union = "\n        UNION ALL".join(sources[part] for part in parts)
     return f"SELECT endpoint, {_AT}, {TIME} FROM ({union}\n) AS t GROUP BY endpoint, at ORDER BY endpoint, at"
 
 
 @cache
-def sketch_sql(which: Literal["latency", "ttfb"], parts: tuple[Part, ...], every_endpoint: bool) -> str:
-    """Return the query with the columns: endpoint, start of the step, and the buckets that contain QUANTILES.
+def sketch_sql(phases: tuple[Phase, ...], parts: tuple[Part, ...], every_endpoint: bool, whole: bool) -> str:
+    """Return the query with the columns: endpoint, start of the step, and for each phase the buckets that contain
+    QUANTILES, none without requests.
 
-    Buckets are summed by ARRAY JOIN, at a fraction of the cost of sumMap. A quantile's bucket is the one that
-    `core.sketch.quantiles` finds.
+    ClickHouse's weighted quantile takes the sketches as they are, at a fraction of the cost of summing them, and finds
+    the bucket that `core.sketch.quantiles` finds. With `whole`, a step that starts at 0 has all of them.
     """
     tables = {
-        "windows": f"request_windows FINAL WHERE {_where('windows', every_endpoint)} AND {_ONE_REPLICA}",
-        "minutes": f"request_minutes FINAL WHERE {_where('minutes', every_endpoint)}"
+        "windows": f"request_windows FINAL PREWHERE {_where('windows', every_endpoint)} AND {_ONE_REPLICA}",
+        "minutes": f"request_minutes FINAL PREWHERE {_where('minutes', every_endpoint)}"
         " AND replica_id = {replica:String}",
-        "hours": f"request_hours FINAL WHERE {_where('hours', every_endpoint)}"
+        "hours": f"request_hours FINAL PREWHERE {_where('hours', every_endpoint)}"
         " AND replica_id = {replica:String}",
     }
+    sketches = ", ".join(f"{phase}_buckets, {phase}_counts" for phase in phases)
     union = " UNION ALL ".join(
-        f"SELECT endpoint, window_start, {which}_buckets AS buckets, {which}_counts AS counts FROM {tables[part]}"
-        for part in parts
+        f"SELECT endpoint, window_start, {sketches} FROM {tables[part]}" for part in parts
+    )
+    levels = ", ".join(map(str, QUANTILES))
+    quantiles = ", ".join(
+        f"if(max(notEmpty({phase}_buckets)),"
+        f" quantilesExactWeightedArray({levels})({phase}_buckets, {phase}_counts), [])"
+        for phase in phases
     )
     return f"""
-SELECT endpoint, at,
-    arrayMap(q -> buckets[arrayFirstIndex(upto -> upto >= greatest(q * upto_all[-1], 1), upto_all)],
-        {list(QUANTILES)})
-FROM
-(
-    SELECT endpoint, at, arraySort(groupArray((bucket, requests))) AS sketch,
-        tupleElement(sketch, 1) AS buckets, arrayCumSum(tupleElement(sketch, 2)) AS upto_all
-    FROM
-    (
-        SELECT endpoint, {_AT}, bucket, sum(count) AS requests
-        FROM ({union}) ARRAY JOIN buckets AS bucket, counts AS count
-        GROUP BY endpoint, at, bucket
-    )
-    GROUP BY endpoint, at
-)
+SELECT endpoint, {_AT}, {quantiles}
+FROM ({union})
+GROUP BY endpoint, at {"WITH ROLLUP" if whole else ""}
 ORDER BY endpoint, at
 """
 
@@ -128,9 +124,9 @@ def samples_sql(kind: SampleKind, parts: tuple[Part, ...], details: bool) -> str
         "windows": "SELECT replica_id, device, metric, window_start, samples, sum, toUInt64(1) AS windows"
         f" FROM ({sample_windows(tables[TEN_SECONDS], inner, _ONE_ENDPOINT)}) WHERE {chosen}",
         "minutes": "SELECT replica_id, device, metric, window_start, samples, sum, windows"
-        f" FROM {tables[MINUTE]} FINAL WHERE {_where('minutes', False)} AND {metrics} AND {rolled}",
+        f" FROM {tables[MINUTE]} FINAL PREWHERE {_where('minutes', False)} AND {metrics} AND {rolled}",
         "hours": "SELECT replica_id, device, metric, window_start, samples, sum, windows"
-        f" FROM {tables[HOUR]} FINAL WHERE {_where('hours', False)} AND {metrics} AND {rolled}",
+        f" FROM {tables[HOUR]} FINAL PREWHERE {_where('hours', False)} AND {metrics} AND {rolled}",
     }
     union = " UNION ALL ".join(sources[part] for part in parts)
     keys = "t.replica_id AS replica, t.device AS device" if details else "'' AS replica, '' AS device"

@@ -1,8 +1,9 @@
 """Long ranges: an endpoint of 100 replicas, each series over growing ranges, from the levels and from raw rows.
 
-ClickHouse is filled by SQL: 6 h of 10 s windows, which are then rolled up; minutes for the 2 days and hours for the 30
-days before. The peer is the same query answered only from 10 s rows, where they exist: 6 h; 30 days would have 120
-times as many. Times are of whole answers in process: queries, rows, JSON.
+ClickHouse holds what true traffic of 20 requests a second and replica makes (`stored_traffic`): 6 h of 10 s windows,
+which are rolled up; minutes for the 2 days and hours for the 30 days before. The peer is the same query answered only
+from 10 s rows, where they exist: 6 h; 30 days would have 120 times as many. Times are of whole answers in process:
+queries, rows, JSON. The list is that of 51 endpoints. Before: the bytes that a replica's day takes at the finest level.
 """
 
 from __future__ import annotations
@@ -10,18 +11,21 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.stored_traffic import EPOCH_S, Filling
 from tests.pipeline.store.rows import all_known
 
 from endpoint_analytics.infra.local.clickhouse.process import ClickHouseProcess
 from endpoint_analytics.pipeline.serve.api.endpoint_answers import EndpointAnswers
 from endpoint_analytics.pipeline.serve.api.models import encode
+from endpoint_analytics.pipeline.serve.api.overview import Overview
 from endpoint_analytics.pipeline.serve.api.query import Query
 from endpoint_analytics.pipeline.serve.api.rollup_loop import RollupConnection
-from endpoint_analytics.pipeline.store.connect import Client, connect
+from endpoint_analytics.pipeline.store.connect import connect
 from endpoint_analytics.pipeline.store.migrate import migrate
 from endpoint_analytics.pipeline.store.presence import Presence
 from endpoint_analytics.pipeline.store.rollup import SLACK_S, read_rollup_progress, roll_up
@@ -29,75 +33,11 @@ from endpoint_analytics.pipeline.store.rollup_levels import Retention, RollupPro
 from endpoint_analytics.schemas.configuration.clickhouse_config import ClickHouseConfig
 
 REPLICAS = 100
-RAW_HOURS, MINUTE_DAYS, HOUR_DAYS = 6, 2, 30
-BUCKETS = 60
+EPOCHS = 18  # 6 h of 10 s windows
+MINUTE_DAYS, HOUR_DAYS = 2, 30
+LISTED = 50  # endpoints of two replicas beside it, for the list; they have lived for an hour
 ROUNDS = 15
 METRICS = ("cpu_percent", "memory_used_bytes", "gpu_percent", "gpu_memory_used_bytes")
-_SKETCH = "arrayMap(i -> toUInt16(400 + i + number % 20), range({buckets}))"
-
-# `of`: how many 10 s windows of how many replicas a row covers.
-_REQUESTS = """
-INSERT INTO {table} (namespace, endpoint, replica_id, {boot} window_start, version, arrived, finished,
-    status_codes, status_counts, {covered} pending_request_us, pending_max, pending_last, latency_count,
-    latency_sum_us, latency_max_us, latency_buckets, latency_counts, ttfb_count, ttfb_sum_us, ttfb_max_us,
-    ttfb_buckets, ttfb_counts)
-SELECT 'bench', 'llm', {replica}, {boot_value} toDateTime({from_s} + intDiv(number, {replicas}) * {seconds}, 'UTC'), 1,
-    200 * {of}, 200 * {of}, [200, 404, 500], [196 * {of}, 3 * {of}, 1 * {of}], {covered_value}
-    20000000 * {of}, 9, 2, 200 * {of}, 10000000 * {of}, 400000, {sketch} AS buckets,
-    arrayMap(i -> toUInt64((1 + (i * 7 + number) % 6) * {of}), range({buckets})),
-    200 * {of}, 3000000 * {of}, 90000, buckets,
-    arrayMap(i -> toUInt64((1 + (i * 5 + number) % 6) * {of}), range({buckets}))
-FROM numbers({rows})
-"""
-_HARDWARE = """
-INSERT INTO {table} (namespace, endpoint, replica_id, {boot} device, metric, window_start, version, samples, sum,
-    min, max {windows})
-SELECT 'bench', 'llm', {replica}, {boot_value} '', arrayJoin({metrics}),
-    toDateTime({from_s} + intDiv(number, {replicas}) * {seconds}, 'UTC'), 1, 10 * {of}, 500. * {of}, 0, 100
-    {windows_value}
-FROM numbers({rows})
-"""
-_REPLICA = f"concat('replica-', leftPad(toString(number % {REPLICAS}), 3, '0'))"
-
-
-def _fill_level(client: Client, level: str, seconds: int, from_s: int, to_s: int, whole: bool) -> None:
-    """Fill a level's tables; `whole`: the rows of the whole endpoint instead of its replicas'."""
-    replicas = 1 if whole else REPLICAS
-    raw = level == "windows"
-    values = {
-        "replica": "''" if whole else _REPLICA,
-        "boot": "boot_id," if raw else "",
-        "boot_value": "'b'," if raw else "",
-        "from_s": from_s,
-        "seconds": seconds,
-        "replicas": replicas,
-        "rows": (to_s - from_s) // seconds * replicas,
-        "of": seconds // 10 * (REPLICAS if whole else 1),
-        "buckets": BUCKETS,
-        "sketch": _SKETCH.format(buckets=BUCKETS),
-        "metrics": list(METRICS),
-        "windows": "" if raw else ", windows",
-        "windows_value": "" if raw else f", {seconds // 10 * (REPLICAS if whole else 1)}",
-        "covered": "covered_to_us," if raw else "covered_us,",
-        "covered_value": f"{seconds * 1_000_000},",
-    }
-    client.command(_REQUESTS.format(table=f"request_{level}", **values))
-    client.command(_HARDWARE.format(table=f"hardware_{level}", **values))
-
-
-def fill(client: Client, now_s: int) -> None:
-    """Fill all levels, and the boots that make the endpoint known."""
-    raw_from = (now_s - RAW_HOURS * 3600) // 3600 * 3600
-    minutes_from = raw_from - MINUTE_DAYS * 86_400
-    _fill_level(client, "windows", 10, raw_from, now_s // 10 * 10, False)
-    for whole in (False, True):
-        _fill_level(client, "minutes", 60, minutes_from, raw_from, whole)
-        _fill_level(client, "hours", 3600, raw_from - HOUR_DAYS * 86_400, raw_from, whole)
-    client.command(
-        "INSERT INTO boot_states (stream, namespace, endpoint, replica_id, boot_id, version, chunk_time, first_at,"
-        " last_at, last_append) SELECT arrayJoin(['requests', 'hardware']), 'bench', 'llm',"
-        f" {_REPLICA}, 'b', 1, now(), now64(6) - INTERVAL 30 DAY, now64(6), now64(3) FROM numbers({REPLICAS})"
-    )
 
 
 class _Reader:
@@ -110,11 +50,11 @@ class _Reader:
         return await self._connection.read(sql, parameters)
 
 
-async def _times_ms(figures: EndpointAnswers, ask: Query) -> tuple[list[float], int]:
+async def _times_ms(ask: Callable[[], Awaitable[Any]]) -> tuple[list[float], int]:
     times, size = [], 0
     for _ in range(ROUNDS):
         started = time.perf_counter()
-        answer = await figures.answer(ask)
+        answer = await ask()
         size = len(encode(answer)) if answer else 0
         times.append((time.perf_counter() - started) * 1e3)
     return sorted(times), size
@@ -128,29 +68,38 @@ _QUESTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("requests", {"groups": ("requests",)}),
     ("pending", {"groups": ("pending",)}),
     ("latency", {"groups": ("latency",)}),
+    ("ttfb", {"groups": ("ttfb",)}),
     ("summary", {"parts": ("summary",)}),
     ("hardware, average", {"groups": ("hardware",), "metrics": METRICS}),
     ("hardware, 100 replicas", {"groups": ("hardware",), "metrics": METRICS[:1], "details": True}),
     ("replicas, timeline", {"groups": ("replicas",), "parts": ("timeline",)}),
-    ("the page: requests, pending, latency, ttfb, summary",
-     {"groups": ("requests", "pending", "latency", "ttfb"), "parts": ("summary",)}),
+    ("latency, one replica", {"groups": ("latency",), "replica": "replica-042"}),
+    ("the page: requests, pending, latency, ttfb, summary, replicas",
+     {"groups": ("requests", "pending", "latency", "ttfb"), "parts": ("summary", "replicas", "events")}),
 )  # fmt: skip
 
 
-async def _measure(config: ClickHouseConfig, client: Client) -> None:
-    connection = RollupConnection(config)
+async def _rolled_up(connection: RollupConnection, filling: Filling) -> None:
+    """Roll up the windows, and fill the days before them."""
     started = time.perf_counter()
     await roll_up(connection)
-    print(f"rolled up {RAW_HOURS} h of {REPLICAS} replicas in {time.perf_counter() - started:.1f} s")
+    print(f"rolled up {filling.seconds // 3600} h of windows in {time.perf_counter() - started:.1f} s")
+    for table in ("request_minutes", "hardware_minutes"):
+        filling.fill_older(table, filling.seconds, MINUTE_DAYS * 86_400 // filling.seconds)
     await asyncio.sleep(SLACK_S)
     await roll_up(connection)
-    minute = int(time.time()) // 60 * 60 - 120
-    _fill_level(client, "windows", 10, minute, minute + 60, False)
+    for table in ("request_hours", "hardware_hours"):
+        filling.fill_older(table, MINUTE_DAYS * 86_400, HOUR_DAYS // MINUTE_DAYS)
+    filling.fill_newest()
     started = time.perf_counter()
     await roll_up(connection)
-    print(
-        f"a look after a minute of {REPLICAS} replicas came: {(time.perf_counter() - started) * 1e3:.0f} ms"
-    )
+    took_ms = (time.perf_counter() - started) * 1e3
+    print(f"a look after a minute of {REPLICAS} replicas came: {took_ms:.0f} ms")
+
+
+async def _measure(config: ClickHouseConfig, filling: Filling) -> None:
+    connection = RollupConnection(config)
+    await _rolled_up(connection, filling)
     reach = await read_rollup_progress(connection)
 
     async def levels() -> RollupProgress:
@@ -165,20 +114,19 @@ async def _measure(config: ClickHouseConfig, client: Client) -> None:
         print(f"-- last {length}")
         for name, what in _QUESTIONS:
             ask = Query("bench", "llm", from_text=f"now-{length}", **what)
-            times, size = await _times_ms(by_level, ask)
+            times, size = await _times_ms(partial(by_level.answer, ask))
             line = _line(name, times, size)
             if length == "6h":
-                peer, _ = await _times_ms(by_raw, ask)
+                peer, _ = await _times_ms(partial(by_raw.answer, ask))
                 middle = len(peer) // 2
                 line += f"; raw rows p50 {peer[middle]:7.1f} ms, ratio {peer[middle] / times[middle]:5.1f}"
             print(line, flush=True)
-        if length in ("6h", "30d"):
-            ask = Query("bench", "llm", from_text=f"now-{length}", replica="replica-042", groups=("latency",))
-            print(_line("latency, one replica", *await _times_ms(by_level, ask)), flush=True)
     poll = Query(
         "bench", "llm", "now-15m", step_s=10, groups=("requests", "pending", "latency"), since_text="now-15s"
     )
-    print(_line("poll of the newest steps", *await _times_ms(by_level, poll)))
+    print(_line("poll of the newest steps", *await _times_ms(partial(by_level.answer, poll))))
+    listed = Overview(_Reader(connection), levels, Presence(), time.time)
+    print(_line(f"the list of {LISTED + 1} endpoints", *await _times_ms(partial(listed.endpoints, "bench"))))
     await connection.close()
 
 
@@ -193,17 +141,21 @@ def main() -> None:
         client = connect(config, read_timeout_s=600)
         all_known(client)
         started = time.perf_counter()
-        fill(client, int(time.time()))
-        rows = client.query(
-            "SELECT table, sum(rows), formatReadableSize(sum(bytes_on_disk)) FROM system.parts"
-            " WHERE database = currentDatabase() AND active GROUP BY table HAVING sum(rows) > 1000 ORDER BY table"
-        ).result_rows
+        filling = Filling(client, REPLICAS, int(time.time()) // 60 * 60 - EPOCHS * EPOCH_S, EPOCHS)
+        filling.fill()
+        print(f"filled in {time.perf_counter() - started:.0f} s")
+        _print_bytes(filling)
+        for number in range(LISTED):
+            filling.fill_endpoint(f"endpoint-{number}", number * 2, 2, 3)
+        asyncio.run(_measure(config, filling))
         client.close()
-        print(
-            f"filled in {time.perf_counter() - started:.0f} s: {', '.join(f'{t} {n} rows {s}' for t, n, s in rows)}"
-        )
-        asyncio.run(_measure(config, client))
-        client.close()
+
+
+def _print_bytes(filling: Filling) -> None:
+    stored = filling.stored_bytes()
+    for table, (rows, size) in stored.items():
+        print(f"{table:<17} {rows:>9} rows, {size / 1e6:6.3f} MB a day and replica")
+    print(f"{'all':<17} {'':>14} {sum(size for _, size in stored.values()) / 1e6:6.3f} MB a day and replica")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ The database queries of an answer run concurrently. HTTP and caching do not belo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -23,9 +23,12 @@ from endpoint_analytics.pipeline.store.reader import Reader
 from endpoint_analytics.pipeline.store.rollup_levels import RollupProgress
 from endpoint_analytics.pipeline.store.series import (
     MAX_SAMPLE_SERIES,
+    WHOLE,
+    Quantiles,
     RequestStep,
     SampleSeries,
     SeriesQuery,
+    combined,
     query_of_range,
     query_of_steps,
     read_quantiles,
@@ -34,6 +37,7 @@ from endpoint_analytics.pipeline.store.series import (
 )
 from endpoint_analytics.pipeline.store.series_plan import RangeError, Steps, choose_steps
 from endpoint_analytics.pipeline.store.series_replicas import Replicas, read_known, read_replicas
+from endpoint_analytics.pipeline.store.series_sql import Phase
 from endpoint_analytics.schemas.metrics import HEARTBEAT_TIMEOUT_S
 
 MAX_VALUES = 400_000
@@ -46,8 +50,9 @@ reported as late after HEARTBEAT_TIMEOUT_S."""
 _WITHOUT_REQUESTS = frozenset({"replicas", "hardware", "engine"})
 """The groups that have queries of their own; all others are computed from the counts of requests."""
 
+_PHASES: tuple[Phase, ...] = ("latency", "ttfb")
+
 Value = TypeVar("Value")
-Quantiles = dict[int, tuple[float, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +62,7 @@ class _Rows:
     exists: bool
     newest_s: float | None
     counts: dict[int, RequestStep]
-    latency: Quantiles
-    ttfb: Quantiles
+    quantiles: Mapping[Phase, Quantiles]
     hardware: list[SampleSeries]
     engine: list[SampleSeries]
     summary: Summary | None
@@ -123,16 +127,26 @@ class EndpointAnswers:
         namespace, endpoint, reader = query.namespace, query.endpoint, self.reader
         stepped = query_of_steps(namespace, endpoint, query.replica, steps, since_s, progress)
         whole = query_of_range(namespace, endpoint, query.replica, steps.from_s, steps.to_s, progress)
+        phases: list[Phase] = [phase for phase in _PHASES if phase in query.groups]
+        # The summary of a range whose steps are all read is made of them.
+        of_steps = "summary" in query.parts and since_s == steps.from_s and len(phases) == len(_PHASES)
         of_replicas = "replicas" in query.groups or any(part != "summary" for part in query.parts)
 
         no_counts: dict[int, RequestStep] = {}
-        no_quantiles: Quantiles = {}
         no_samples: list[SampleSeries] = []
 
         async def replicas() -> Replicas:
             return await read_replicas(
                 reader, namespace, endpoint, steps.from_s, steps.to_s, now_s, self.presence
             )
+
+        over = (reader, namespace, endpoint, query.replica, steps.from_s, steps.to_s)
+
+        async def losses_if_any() -> list[LostRequests]:
+            return await read_losses(*over) if (await known).has_losses else []
+
+        async def conflicts_if_any() -> list[BatchConflict]:
+            return await read_conflicts(*over) if (await known).has_conflicts else []
 
         async with query_group() as group:
             known = group.create_task(read_known(reader, namespace, endpoint))
@@ -143,16 +157,7 @@ class EndpointAnswers:
                     lambda: read_requests(reader, stepped),
                 )
             )
-            latency = group.create_task(
-                _if(
-                    "latency" in query.groups,
-                    no_quantiles,
-                    lambda: read_quantiles(reader, stepped, "latency"),
-                )
-            )
-            ttfb = group.create_task(
-                _if("ttfb" in query.groups, no_quantiles, lambda: read_quantiles(reader, stepped, "ttfb"))
-            )
+            quantiles = group.create_task(read_quantiles(reader, stepped, phases, whole=of_steps))
             hardware = group.create_task(
                 _if(
                     "hardware" in query.groups and query.metrics,
@@ -169,37 +174,34 @@ class EndpointAnswers:
                     ),
                 )
             )
-            summary = group.create_task(_if("summary" in query.parts, None, lambda: self._summary(whole)))
+            summary = group.create_task(
+                _if("summary" in query.parts and not of_steps, None, lambda: self._summary(whole))
+            )
             found = group.create_task(_if(of_replicas, Replicas((), ()), replicas))
-            losses = group.create_task(
-                read_losses(reader, namespace, endpoint, query.replica, steps.from_s, steps.to_s)
-            )
-            conflicts = group.create_task(
-                read_conflicts(reader, namespace, endpoint, query.replica, steps.from_s, steps.to_s)
-            )
-        exists, newest_s = known.result()
+            losses = group.create_task(losses_if_any())
+            conflicts = group.create_task(conflicts_if_any())
         return _Rows(
-            exists,
-            newest_s,
+            known.result().exists,
+            known.result().newest_s,
             counts.result(),
-            latency.result(),
-            ttfb.result(),
+            quantiles.result(),
             hardware.result(),
             engine.result(),
-            summary.result(),
+            _summary(combined(counts.result()), quantiles.result(), WHOLE) if of_steps else summary.result(),
             found.result(),
             losses.result(),
             conflicts.result(),
         )
 
     async def _summary(self, whole: SeriesQuery) -> Summary:
-        requests, latency, ttfb = await asyncio.gather(
-            read_requests(self.reader, whole),
-            read_quantiles(self.reader, whole, "latency"),
-            read_quantiles(self.reader, whole, "ttfb"),
+        requests, quantiles = await asyncio.gather(
+            read_requests(self.reader, whole), read_quantiles(self.reader, whole, _PHASES)
         )
-        at = whole.origin_s
-        return summaries.summary_of(requests.get(at), latency.get(at), ttfb.get(at))
+        return _summary(requests.get(whole.origin_s), quantiles, whole.origin_s)
+
+
+def _summary(requests: RequestStep | None, quantiles: Mapping[Phase, Quantiles], at: int) -> Summary:
+    return summaries.summary_of(requests, quantiles["latency"].get(at), quantiles["ttfb"].get(at))
 
 
 async def _if(wanted: object, otherwise: Value, read: Callable[[], Awaitable[Value]]) -> Value:
@@ -234,8 +236,8 @@ def _series(query: Query, at: list[int], steps: Steps, rows: _Rows, now_s: float
     make: dict[Group, Callable[[], list[Series]]] = {
         "requests": lambda: columns.request_series(at, rows.counts, query.by_status),
         "pending": lambda: columns.pending_series(at, rows.counts),
-        "latency": lambda: columns.distribution_series("latency", at, rows.counts, rows.latency),
-        "ttfb": lambda: columns.distribution_series("ttfb", at, rows.counts, rows.ttfb),
+        "latency": lambda: columns.distribution_series("latency", at, rows.counts, rows.quantiles["latency"]),
+        "ttfb": lambda: columns.distribution_series("ttfb", at, rows.counts, rows.quantiles["ttfb"]),
         "replicas": lambda: columns.replica_series(at, steps.step_s, rows.replicas, query.replica, now_s),
         "hardware": lambda: columns.sample_series("hardware", at, rows.hardware, query.details),
         "engine": lambda: columns.sample_series("engine", at, rows.engine, query.details),

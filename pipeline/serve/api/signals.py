@@ -69,7 +69,7 @@ class Signals:
 
         async def read() -> _Found:
             signals = await read_signals(self.reader, namespace, endpoint, self.now())
-            is_known = signals is not None or (await read_known(self.reader, namespace, endpoint))[0]
+            is_known = signals is not None or (await read_known(self.reader, namespace, endpoint)).exists
             paused: tuple[PausedPartition, ...] = ()
             if signals is not None and any(getattr(signals, figure) is None for figure in _FIGURES):
                 still = await read_still_paused(self.reader)

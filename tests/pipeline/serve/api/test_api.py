@@ -172,6 +172,8 @@ def test_every_step_is_the_truth(ask, requests_made, step, replica):
         assert line(answer, "pending_max")[place] == (4 if replica else 6)
     assert gaps >= (600 // step - 1)
     check_summary(answer["summary"], requests_made, replica)
+    alone = ask(from_=BEGIN, to=END, step=step, series="requests", include="summary", **chosen)["summary"]
+    assert alone == answer["summary"]  # read as a whole, from the coarsest levels
 
 
 def covered_windows():
