@@ -30,7 +30,7 @@ HELD_POLL_S = 0.02
 """How often Faust polls while a partition is held: see `waiting_messages`."""
 
 FETCH_WAIT_MS = 200
-FETCH_ENOUGH_BYTES = 4 * 1024 * 1024
+FETCH_ENOUGH_BYTES = 256 * 1024
 """A broker delays its response until it has this much, or for FETCH_WAIT_MS: to fetch every message costs far more."""
 
 
