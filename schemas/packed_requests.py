@@ -9,7 +9,7 @@ Its elements, in order:
     rows           bytes: see `packed_rows`
     totals         bytes: LEB128 numbers: arrived, finished, aborted_pending, aborted_streaming, wait_us, duration_us,
                    then each status and its count
-    dropped, dropped_batches    maps from reason to count
+    dropped, dropped_batches    maps from reason to count; absent if both are empty
 
 end_us is start_us + length_us; everything else is as in the JSON form, which is described in `requests`.
 """
@@ -150,24 +150,24 @@ def encode_packed(batch: PackedBatch) -> bytes:
     ]  # fmt: skip
     for status, count in totals.status.items():
         numbers += int(status), count
-    return _encoder.encode(
-        _Wire(
-            batch.namespace,
-            batch.endpoint,
-            batch.replica_id,
-            _pack_boot_id(batch.boot_id),
-            batch.seq,
-            batch.start_us,
-            batch.end_us - batch.start_us,
-            batch.pending,
-            batch.streaming,
-            batch.oldest_pending_us,
-            batch.rows,
-            _pack_numbers(numbers),
-            totals.dropped,
-            totals.dropped_batches,
-        )
-    )
+    elements: list[object] = [
+        PACKED_VERSION,
+        batch.namespace,
+        batch.endpoint,
+        batch.replica_id,
+        _pack_boot_id(batch.boot_id),
+        batch.seq,
+        batch.start_us,
+        batch.end_us - batch.start_us,
+        batch.pending,
+        batch.streaming,
+        batch.oldest_pending_us,
+        batch.rows,
+        _pack_numbers(numbers),
+    ]
+    if totals.dropped or totals.dropped_batches:
+        elements += totals.dropped, totals.dropped_batches
+    return _encoder.encode(elements)
 
 
 def pack(batch: RequestBatch) -> PackedBatch:

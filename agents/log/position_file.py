@@ -128,10 +128,10 @@ def decode_entry(content: bytes) -> SavedPosition:
         if entry.message is not None:
             decode_requests(entry.message)
     except InvalidMessageError as error:
-        logger.warning(
-            "the last batch had values that are out of range; sending it again repaired: %s", error
-        )
-        return replace(entry, message=_repaired_message(entry.message or b""))
+        repaired = _repaired_message(entry.message or b"")
+        what = "it is lost" if repaired is None else "sending it again repaired"
+        logger.warning("the last batch had values that are out of range; %s: %s", what, error)
+        return replace(entry, message=repaired)
     return entry
 
 

@@ -1,8 +1,9 @@
 """The spool's frame format: encodes records, and decodes possibly damaged bytes back to records. Pure.
 
 A frame is MAGIC, CRC-32, index in its segment, lengths, partition, then topic, key and message; the checksum covers
-everything after it. MAGIC's first bytes never occur in UTF-8 text, so never in a key or a JSON message: the reader
-finds the next intact frame after any damage, and the indexes show how many are missing in between.
+everything after it. MAGIC's first bytes never occur in UTF-8 text, so never in a key or a JSON message, and hardly in a
+packed one, where the checksum tells: the reader finds the next intact frame after any damage, and the indexes show how
+many are missing in between.
 """
 
 from __future__ import annotations

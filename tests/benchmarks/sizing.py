@@ -113,8 +113,10 @@ def _measure(shape: Shape) -> tuple[Spent, tuple[float, float]]:
 
 
 async def _wire() -> dict[int, tuple[float, float]]:
+    """Return what Kafka's log grows by in a second, of requests and of hardware, for each number of requests."""
     with tempfile.TemporaryDirectory() as directory, KafkaProcess(Path(directory) / "kafka") as kafka:
-        return await wire.measure(kafka.bootstrap_servers, Path(directory) / "kafka")
+        found = await wire.measure(kafka.bootstrap_servers, Path(directory) / "kafka")
+        return {rate: (requests, hardware) for rate, (_, requests, hardware) in found.items()}
 
 
 def _broker_message_s() -> float:

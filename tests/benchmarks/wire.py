@@ -1,7 +1,8 @@
 """What a replica writes to Kafka: bytes a request at 20 and at 3 requests a message, and bytes a second when idle.
 
-Real middlewares with default settings send to a real Kafka; what counts is how much its log grows: values, keys, and
-the framing of record batches. Requests take times with a long tail, and end with six statuses.
+Real middlewares with default settings send to a real Kafka; what counts is the messages, and how much Kafka's log
+grows: messages, keys, and the framing of record batches. Requests take times with a long tail and end with six
+statuses.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from tests.benchmarks.live import STATUSES
 from tests.benchmarks.results import WIRE_3, WIRE_20, WIRE_IDLE, Figure
 
@@ -47,22 +49,34 @@ def main() -> list[Figure]:
         found = asyncio.run(measure(kafka.bootstrap_servers, Path(directory) / "kafka"))
     figures = []
     names = {0: WIRE_IDLE, 3: WIRE_3, 20: WIRE_20}
-    for rate, (requests_bytes, hardware_bytes) in found.items():
-        total = requests_bytes + hardware_bytes
+    for rate, (message_bytes, requests_bytes, hardware_bytes) in found.items():
         print(
-            f"{rate:>3} requests/s: {requests_bytes:6.0f} bytes/s of requests, {hardware_bytes:6.0f} of hardware"
-            + (f"; {requests_bytes / rate:6.1f} bytes a request" if rate else "")
+            f"{rate:>3} requests/s: a message of {message_bytes:4.0f} bytes; in Kafka's log {requests_bytes:4.0f} "
+            f"bytes/s, and {hardware_bytes:4.0f} of hardware"
+            + (
+                f"; a request {message_bytes / rate:6.1f} bytes, {requests_bytes / rate:6.1f} in the log"
+                if rate
+                else ""
+            )
         )
-        shape = "one middleware, a message a second, in Kafka's log"
-        if rate:
-            figures.append(Figure(names[rate], requests_bytes / rate, "bytes", f"{shape}, without hardware"))
-        else:
-            figures.append(Figure(names[rate], total, "bytes/s", f"{shape}, hardware sampled, no GPU"))
+        unit, shape = (
+            ("bytes", "one middleware, a message a second") if rate else ("bytes/s", "no request yet")
+        )
+        for where, size in (
+            ("its messages", message_bytes),
+            ("Kafka's log, with keys and framing", requests_bytes),
+        ):
+            name = names[rate] if size is message_bytes else f"{names[rate]}, in the log"
+            figures.append(Figure(name, size / max(rate, 1), unit, f"{shape}; {where}"))
+        if not rate:
+            figures.append(
+                Figure("its hardware, in the log", hardware_bytes, unit, "sampled each second, no GPU")
+            )
     return figures
 
 
-async def measure(brokers: str, data: Path) -> dict[int, tuple[float, float]]:
-    """Return the bytes a second of the topics of requests and of hardware, at each rate."""
+async def measure(brokers: str, data: Path) -> dict[int, tuple[float, float, float]]:
+    """Return at each rate the bytes of a message of requests, and of the logs of requests and hardware a second."""
     agents = {}
     for rate in RATES:
         prefix = f"wire-{rate}"
@@ -88,11 +102,23 @@ async def measure(brokers: str, data: Path) -> dict[int, tuple[float, float]]:
             await asyncio.to_thread(app.agent.stop)
     return {
         rate: (
+            await _message_bytes(brokers, REQUESTS.name(f"wire-{rate}")),
             (after[rate][0] - before[rate][0]) / MEASURE_S,
             (after[rate][1] - before[rate][1]) / MEASURE_S,
         )
         for rate in RATES
     }
+
+
+async def _message_bytes(brokers: str, topic: str) -> float:
+    """Return the mean size of the topic's messages, without keys."""
+    partition = TopicPartition(topic, 0)
+    async with AIOKafkaConsumer(bootstrap_servers=brokers, auto_offset_reset="earliest") as consumer:
+        consumer.assign([partition])
+        end, sizes = (await consumer.end_offsets([partition]))[partition], list[int]()
+        while len(sizes) < end:
+            sizes.append(len((await consumer.getone()).value))
+    return sum(sizes) / len(sizes)
 
 
 def _sizes(data: Path, rate: int) -> tuple[int, int]:

@@ -115,6 +115,8 @@ def test_the_bytes_are_those_of_the_description():
 
 
 def test_an_idle_replicas_message_is_small():
+    elements = msgspec.msgpack.decode(encode_requests(batch_of(boot_id="0" * 32), "packed"))
+    assert len(elements) == 13
     assert len(encode_requests(batch_of(boot_id="0" * 32), "packed")) < 80
 
 
@@ -186,10 +188,11 @@ def test_rows_that_are_not_as_described_are_refused(rows, detail):
         (12, b"\x80" * 9000, "wrong_shape", "9000 bytes"),
         (12, b"\xff" * 8 + b"\1" + b"\1" * 5, "wrong_shape", "out of range"),
         (13, {"A": 1}, "wrong_shape", "str"),
+        (14, [], "wrong_shape", "object"),
     ],
 )
 def test_elements_that_are_not_as_described_are_refused(element, value, reason, detail):
-    elements = msgspec.msgpack.decode(encode_requests(BATCH, "packed"))
+    elements = [*msgspec.msgpack.decode(encode_requests(BATCH, "packed")), {}, {}]
     elements[element] = value
     with pytest.raises(InvalidMessageError, match=detail) as refused:
         decode_requests(msgspec.msgpack.encode(elements))
@@ -203,7 +206,7 @@ def test_what_begins_like_an_array_and_is_none_is_refused(data):
 
 
 def test_elements_that_a_later_version_adds_are_passed_over():
-    elements = [*msgspec.msgpack.decode(encode_requests(BATCH, "packed")), "more"]
+    elements = [*msgspec.msgpack.decode(encode_requests(BATCH, "packed")), {}, {}, "more"]
     assert decode_requests(msgspec.msgpack.encode(elements)) == BATCH
 
 
@@ -225,7 +228,7 @@ def test_the_version_is_read_without_the_rest():
     elements = msgspec.msgpack.decode(encode_requests(BATCH, "packed"))
     elements[0] = 3
     with pytest.raises(InvalidMessageError, match="version is 3"):
-        decode_requests(msgspec.msgpack.encode(elements)[:-1] + b"\xdd\x00\x00\x00\x02\x90\x90")
+        decode_requests(msgspec.msgpack.encode([*elements, {"more": [[], []]}]))
 
 
 def test_what_cannot_be_represented_is_refused():
