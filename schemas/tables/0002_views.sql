@@ -99,5 +99,5 @@ FROM
         leadInFrame(toNullable(at)) OVER (PARTITION BY namespace, endpoint, replica_id ORDER BY at, state
             ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS next_at
     FROM replica_events FINAL
-)
+) AS entered
 COMMENT 'Time that each replica spent in each state';

@@ -187,7 +187,7 @@ SELECT namespace, endpoint, replica_id,
     if(is_measured, memory_mean, NULL) AS memory_percent,
     if(is_measured, gpu_mean, NULL) AS gpu_percent,
     if(is_measured, gpu_memory_mean, NULL) AS gpu_memory_percent
-FROM shown
+FROM shown AS replica
 COMMENT 'Load of each replica at a given time: replica_signals_at(at = now64(3, ''UTC''))';
 
 CREATE VIEW IF NOT EXISTS endpoint_signals_at {on_cluster}
@@ -247,7 +247,7 @@ CREATE VIEW IF NOT EXISTS replica_signals {on_cluster}
     gpu_percent Nullable(Float64) COMMENT 'Mean of the last 60 s over its GPUs; NULL if unknown',
     gpu_memory_percent Nullable(Float64) COMMENT 'Used share of the memory of all its GPUs: mean of the last 60 s; NULL if unknown'
 )
-AS SELECT * FROM replica_signals_at(at = now64(3, 'UTC'))
+AS SELECT * FROM replica_signals_at(at = now64(3, 'UTC')) AS now
 COMMENT 'Load of each replica in the last seconds, for autoscaling';
 
 CREATE VIEW IF NOT EXISTS endpoint_signals {on_cluster}
@@ -269,5 +269,5 @@ CREATE VIEW IF NOT EXISTS endpoint_signals {on_cluster}
     gpu_percent Nullable(Float64) COMMENT 'Mean of the last 60 s over the running replicas that report it',
     gpu_memory_percent Nullable(Float64) COMMENT 'Mean of the last 60 s over the running replicas that report it'
 )
-AS SELECT * FROM endpoint_signals_at(at = now64(3, 'UTC'))
+AS SELECT * FROM endpoint_signals_at(at = now64(3, 'UTC')) AS now
 COMMENT 'Load of each endpoint''s replicas in the last seconds, for autoscaling';

@@ -286,7 +286,7 @@ FROM
     )
     WHERE replica_id != 'unassigned'
     GROUP BY namespace, endpoint, replica_id
-)
+) AS heard
 COMMENT 'Every replica that was ever heard of: its state and load now, and how long it took to be ready';
 
 CREATE VIEW IF NOT EXISTS hardware {on_cluster}
