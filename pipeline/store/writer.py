@@ -94,7 +94,7 @@ class RowWriter:
     async def write(self, rows: Rows) -> None:
         """Store the rows; returns once all of them are stored.
 
-        Retries with increasing delays for as long as it takes. Meanwhile the caller holds these rows and reads no more,
+        Retries with increasing delays for as long as it takes. Meanwhile the caller holds these rows and ends no chunk,
         so that memory stays bounded and nothing is lost.
         """
         for turn in range(3):

@@ -591,6 +591,53 @@ def test_rows_of_a_store_that_was_cancelled_are_stored_the_next_time(config: Cli
     assert shell.committed == 100
 
 
+def test_reading_goes_on_while_rows_are_stored(config: ClickHouseConfig) -> None:
+    records = log(90)
+
+    async def scenario(shell: Shell) -> None:
+        write, stores, may_store = shell.writer.write, [], asyncio.Event()
+
+        async def slow(rows) -> None:
+            stores.append(len(rows))
+            await may_store.wait()
+            await write(rows)
+
+        shell.writer.write = slow
+        for start in range(0, 90, 30):
+            await shell.deliver(records[start : start + 30])
+            await asyncio.sleep(0)
+        assert (shell.reader.messages, len(stores)) == (90, 1)
+        assert shell.reader.stored == {}  # nothing of it counts as stored before it is
+        may_store.set()
+        await shell.reader.flush_when_due()
+        assert shell.reader.stored[0].next_offset in (30, 90)
+        await shell.reader.flush_when_due()
+        assert (shell.reader.stored[0].next_offset, len(stores)) == (90, 2)
+
+    run(config, scenario)
+    assert stored(config)[0] == 900
+
+
+def test_what_prevents_storing_ends_reading(config: ClickHouseConfig) -> None:
+    records = log(60)
+
+    async def scenario(shell: Shell) -> None:
+        async def broken(_rows) -> None:
+            raise KeyError("a bug")
+
+        write, shell.writer.write = shell.writer.write, broken
+        await shell.deliver(records[:30])
+        await asyncio.sleep(0)
+        with pytest.raises(KeyError, match="a bug"):
+            await shell.deliver(records[30:])
+        with pytest.raises(KeyError, match="a bug"):
+            await shell.reader.flush_when_due()
+        shell.writer.write = write
+
+    run(config, scenario)
+    assert stored(config)[0] == 0
+
+
 def test_a_read_that_outlives_its_generation_pauses_nothing_in_the_next(config: ClickHouseConfig) -> None:
     """Faust has just started to fetch the partition again, and nothing would resume it."""
     at_ms = int(time.time() * 1000)
