@@ -220,14 +220,15 @@ class _SampleFold(_BootFold[Sampled]):
         return [fold.fold(run) for fold, run in runs]
 
     def fold(self, run: Run[Sampled]) -> FoldOutcome:
-        """Fold the batches one by one."""
+        """Fold the batches of one partition."""
         outcome = FoldOutcome()
-        for boot, batch, record in self.accept(run, outcome):
-            try:
-                outcome.events += self.windows.fold(boot.key, batch, record.offset)
-            except InvalidMessageError as error:
-                outcome.refused[record.offset] = error
+        accepted = self.accept(run, outcome)
+        folded = self.windows.fold([(boot.key, batch, record.offset) for boot, batch, record in accepted])
+        for (boot, batch, record), found in zip(accepted, folded, strict=True):
+            if isinstance(found, InvalidMessageError):
+                outcome.refused[record.offset] = found
             else:
+                outcome.events += found
                 boot.saw(batch.seq, batch.start_us, batch.end_us)
         return outcome
 

@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 
 POLL_MESSAGES = 1000
 NEVER_S = 1e6
+SAMPLE_FLUSHES = 2.5
+"""Samples are stored after so many flushes: a replica has many series, and each of its rows is stored at each flush."""
 METADATA_MAX_AGE_MS = 5_000
 FETCH_BYTES = 16 * 1024 * 1024
 
@@ -133,6 +135,7 @@ class Worker:
         )
 
     def _add_stream(self, topic: Topic, make_fold: Callable[[], StreamFold[Any]]) -> None:
+        flush_s = self.config.flush_s * (SAMPLE_FLUSHES if topic in {HARDWARE, ENGINE} else 1)
         reader: StreamReader[Any] = StreamReader(
             topic.name(self.config.kafka.topic_prefix),
             make_fold,
@@ -141,12 +144,12 @@ class Worker:
             self.rejected.send,
             self.config.rule,
             self.config.bounds,
-            self.config.flush_s,
+            flush_s,
             self._range_reader,
             self.config.max_rejected_share,
         )
         self.readers.append(reader)
-        inbox = Inbox(self.config.flush_s)
+        inbox = Inbox(flush_s)
 
         async def deliver(stream: Any) -> None:
             async for [event] in stream.noack_take(1, within=None):
