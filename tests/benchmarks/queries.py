@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks import results
+from tests.benchmarks.results import Figure
 from tests.benchmarks.stored_traffic import EPOCH_S, Filling
 from tests.pipeline.store.rows import all_known
 
@@ -64,6 +66,7 @@ def _line(name: str, times: list[float], size: int) -> str:
     return f"{name:<58} p50 {times[len(times) // 2]:7.1f} ms, p99 {times[-1]:7.1f} ms, {size / 1024:7.1f} KiB"
 
 
+_PAGE = "the page: requests, pending, latency, ttfb, summary, replicas"
 _QUESTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("requests", {"groups": ("requests",)}),
     ("pending", {"groups": ("pending",)}),
@@ -74,7 +77,7 @@ _QUESTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("hardware, 100 replicas", {"groups": ("hardware",), "metrics": METRICS[:1], "details": True}),
     ("replicas, timeline", {"groups": ("replicas",), "parts": ("timeline",)}),
     ("latency, one replica", {"groups": ("latency",), "replica": "replica-042"}),
-    ("the page: requests, pending, latency, ttfb, summary, replicas",
+    (_PAGE,
      {"groups": ("requests", "pending", "latency", "ttfb"), "parts": ("summary", "replicas", "events")}),
 )  # fmt: skip
 
@@ -97,7 +100,8 @@ async def _rolled_up(connection: RollupConnection, filling: Filling) -> None:
     print(f"a look after a minute of {REPLICAS} replicas came: {took_ms:.0f} ms")
 
 
-async def _measure(config: ClickHouseConfig, filling: Filling) -> None:
+async def _measure(config: ClickHouseConfig, filling: Filling) -> list[Figure]:
+    """Print the times, and return the worst graph's of 30 days and the page's of an hour."""
     connection = RollupConnection(config)
     await _rolled_up(connection, filling)
     reach = await read_rollup_progress(connection)
@@ -110,12 +114,14 @@ async def _measure(config: ClickHouseConfig, filling: Filling) -> None:
 
     by_level = EndpointAnswers(_Reader(connection), levels, Presence(), time.time)
     by_raw = EndpointAnswers(_Reader(connection), raw, Presence(), time.time)
+    worst: dict[tuple[str, str], float] = {}
     for length in ("15m", "1h", "6h", "2d", "30d"):
         print(f"-- last {length}")
         for name, what in _QUESTIONS:
             ask = Query("bench", "llm", from_text=f"now-{length}", **what)
             times, size = await _times_ms(partial(by_level.answer, ask))
             line = _line(name, times, size)
+            worst[length, name] = times[-1]
             if length == "6h":
                 peer, _ = await _times_ms(partial(by_raw.answer, ask))
                 middle = len(peer) // 2
@@ -128,9 +134,12 @@ async def _measure(config: ClickHouseConfig, filling: Filling) -> None:
     listed = Overview(_Reader(connection), levels, Presence(), time.time)
     print(_line(f"the list of {LISTED + 1} endpoints", *await _times_ms(partial(listed.endpoints, "bench"))))
     await connection.close()
+    shape = f"{REPLICAS} replicas of true traffic; the slowest of {ROUNDS} answers"
+    month = max(took_ms for (length, name), took_ms in worst.items() if length == "30d" and name != _PAGE)
+    return [Figure(results.MONTH, month, "ms", shape), Figure(results.PAGE, worst["1h", _PAGE], "ms", shape)]
 
 
-def main() -> None:
+def main() -> list[Figure]:
     """Fill a ClickHouse and print the times."""
     with (
         tempfile.TemporaryDirectory() as directory,
@@ -147,8 +156,9 @@ def main() -> None:
         _print_bytes(filling)
         for number in range(LISTED):
             filling.fill_endpoint(f"endpoint-{number}", number * 2, 2, 3)
-        asyncio.run(_measure(config, filling))
+        figures = asyncio.run(_measure(config, filling))
         client.close()
+    return figures
 
 
 def _print_bytes(filling: Filling) -> None:
