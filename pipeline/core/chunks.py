@@ -30,36 +30,23 @@ def record_of(offset: int, stamp_ms: int, value: bytes | None) -> Record:
     return Record(offset, min(max(stamp_ms, MIN_TIME_US // 1000), MAX_TIME_US // 1000), value)
 
 
-class StoredChunk(NamedTuple):
-    """A chunk that is stored: when the broker appended its first message, and up to which offset it is stored."""
-
-    chunk_s: int
-    through: int
-
-
 @dataclass(frozen=True, slots=True)
 class StoredChunks:
-    """Stored chunks by the offset of their first message.
+    """Up to which offset chunks are stored, by the offset and the append time in seconds of their first message.
 
     What is stored of a chunk can be replaced only by the same chunk. So as far as chunks are stored, they decide where
     one begins, and elsewhere the rule. Those of a topic that was deleted and made anew have other times.
     """
 
-    chunks: Mapping[int, StoredChunk] = field(default_factory=dict)
+    through: Mapping[tuple[int, int], int] = field(default_factory=dict)
 
     def begins(self, record: Record) -> bool:
         """Whether a stored chunk begins with this message."""
-        stored = self.chunks.get(record.offset)
-        return stored is not None and stored.chunk_s == record.append_ms // 1000
+        return (record.offset, record.append_ms // 1000) in self.through
 
     def continues(self, first: Record, record: Record) -> bool:
         """Whether the chunk that begins with `first` is stored up to `record` or further."""
-        stored = self.chunks.get(first.offset)
-        return (
-            stored is not None
-            and record.offset <= stored.through
-            and stored.chunk_s == first.append_ms // 1000
-        )
+        return record.offset <= self.through.get((first.offset, first.append_ms // 1000), -1)
 
 
 @dataclass(frozen=True, slots=True)

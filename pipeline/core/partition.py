@@ -117,7 +117,7 @@ class PartitionFold(Generic[Message]):
         begins = False
         for index, record in enumerate(records):
             new = self._rule.begins(first, record)
-            if stored.chunks and first is not None:
+            if stored.through and first is not None:
                 new = stored.begins(record) or (new and not stored.continues(first, record))
             if (new or run_bytes > RUN_BYTES) and index > start:
                 yield begins, records[start:index]

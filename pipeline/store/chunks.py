@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
-from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record, StoredChunk, StoredChunks
+from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record, StoredChunks
 
 _READ = """
 SELECT chunk, any(toUnixTimestamp(chunk_time)), max(version) AS through FROM chunks
@@ -17,14 +17,14 @@ LIMIT 2
 """
 
 _STORED = """
-SELECT chunk, any(chunk_s), max(through) FROM (
+SELECT chunk, chunk_s, max(through) FROM (
     SELECT chunk, toUnixTimestamp(chunk_time) AS chunk_s, version AS through FROM chunks
     WHERE stream = {stream:String} AND partition = {partition:UInt32} AND chunk >= {offset:UInt64}
     UNION ALL
     SELECT chunk, toUnixTimestamp(chunk_time), version FROM boots
     WHERE stream = {stream:String} AND partition = {partition:UInt32} AND chunk >= {offset:UInt64}
 )
-GROUP BY chunk
+GROUP BY chunk, chunk_s
 """
 """A chunk's own row is written less often than its other rows, which go as far."""
 
@@ -88,6 +88,4 @@ async def read_chunks_from(client: AsyncClient, stream: str, partition: int, off
     """Return the stored chunks from the one at `offset` on: usually one or two, but many before a replay."""
     parameters = {"stream": stream, "partition": partition, "offset": offset}
     rows = (await client.query(_STORED, parameters=parameters)).result_rows
-    return StoredChunks(
-        {int(chunk): StoredChunk(int(chunk_s), int(through)) for chunk, chunk_s, through in rows}
-    )
+    return StoredChunks({(int(chunk), int(chunk_s)): int(through) for chunk, chunk_s, through in rows})

@@ -94,8 +94,8 @@ class RowWriter:
     async def write(self, rows: Rows) -> None:
         """Store the rows; returns once all of them are stored.
 
-        Retries with increasing delays for as long as it takes. Meanwhile the caller holds these rows and ends no chunk,
-        so that memory stays bounded and nothing is lost.
+        Retries with increasing delays for as long as it takes. Meanwhile the caller holds these rows and soon reads no
+        more, so that memory stays bounded and nothing is lost.
         """
         for turn in range(3):
             await self._write(encode_rows(row for row in rows if _TURNS.get(row.table, 0) == turn))

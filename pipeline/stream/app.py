@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 POLL_MESSAGES = 1000
 NEVER_S = 1e6
-SAMPLE_FLUSHES = 2.5
+SAMPLE_FLUSHES = 2
 """Samples are stored after so many flushes: a replica has many series, and each of its rows is stored at each flush."""
 METADATA_MAX_AGE_MS = 5_000
 FETCH_BYTES = 16 * 1024 * 1024

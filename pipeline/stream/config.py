@@ -28,7 +28,8 @@ class WorkerConfig:
 
     `group` is the Kafka consumer group: workers of one group share the partitions. `instance_id` makes membership
     static: a worker that returns under the same id within `session_timeout_s` gets its partitions back at once.
-    `flush_s` is how long messages are gathered before they are read, and the shortest time between two writes.
+    `flush_s` is how long messages are gathered before they are read, and the shortest time between two writes; twice
+    that for samples.
     `max_rejected_share`: see `rejection_limit`.
     Without `health_port` there is no HTTP server.
     """

@@ -69,6 +69,12 @@ MAX_REPORTS = 500
 MISSED_AFTER_S = 10.0
 """Messages that are in the log but were not delivered for this long are fetched again."""
 
+LONGEST_STORE_S = 2.0
+"""How long reading goes on while a flush is stored."""
+
+TOGETHER_BYTES = 2 * 1024 * 1024
+"""How much is folded at once, besides a last run: a packed byte takes about a hundred in memory meanwhile."""
+
 ANSWER_WITHIN_S = 5.0
 """How long all partitions wait for a broker's answer about one; after that, only this one waits."""
 
@@ -373,7 +379,12 @@ class StreamReader(Generic[Message]):
     async def _fold_together(self, continuations: Sequence[_Continuation[Message]]) -> None:
         """Fold the partitions' runs: the first of each together, then the second of each, and so on."""
         while waiting := [each for each in continuations if each.runs and each.partition not in self.pauses]:
-            runs = [(each, *each.runs.popleft()) for each in waiting]
+            runs, size_bytes = [], 0
+            for each in waiting:
+                if size_bytes < TOGETHER_BYTES:
+                    begins, records = each.runs.popleft()
+                    runs.append((each, begins, records))
+                    size_bytes += sum(len(record.value or b"") for record in records)
             await self._close_chunks({each.partition: each.reading for each, begins, _ in runs if begins})
             decoded = []
             for each, begins, records in runs:
@@ -381,7 +392,7 @@ class StreamReader(Generic[Message]):
                     each.reading.fold.open(records[0])
                 decoded.append(Decoded(each.reading.fold, records, each.reading.fold.decode(records)))
             await self._together(
-                self._restore(each.partition, run) for each, run in zip(waiting, decoded, strict=True)
+                self._restore(each.partition, run) for (each, *_), run in zip(runs, decoded, strict=True)
             )
             counted = fold_together(decoded)
             now = time.monotonic()
@@ -491,8 +502,8 @@ class StreamReader(Generic[Message]):
     async def _flush_if_due(self) -> None:
         """Take the rows that are due, and store them while reading goes on: one flush at a time."""
         now = time.monotonic()
-        if self._storing is not None and self._storing.done():
-            await self._finish_storing()
+        if self._storing is not None and (self._storing.done() or now - self._flushed_at > LONGEST_STORE_S):
+            await self._finish_storing()  # what is read meanwhile stays in memory, so not for long
         if self._storing is None and self._dirty and now - self._flushed_at >= self._flush_s:
             taken = await self._take({partition: self._readings[partition] for partition in self._dirty})
             self._dirty.clear()
@@ -535,7 +546,7 @@ class StreamReader(Generic[Message]):
                 each.reading.rows[:0] = each.rows
             raise
         for each in taken:
-            if self._readings.get(each.partition) is each.reading:
+            if self._current(each.partition) is each.reading:
                 if holes := self._holes.get(each.partition):
                     holes.forget_before(each.through.next_offset)
                 self.stored[each.partition] = each.through

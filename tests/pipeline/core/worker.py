@@ -13,7 +13,7 @@ from typing import Any
 from tests.support.stored import each_row
 
 from endpoint_analytics.pipeline.core.boots import Boot, BootKey
-from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record, StoredChunk, StoredChunks
+from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record, StoredChunks
 from endpoint_analytics.pipeline.core.partition import Bounds, Decoded, PartitionFold, fold_together
 from endpoint_analytics.pipeline.core.row_block import RowBlock
 from endpoint_analytics.pipeline.core.rows import Row
@@ -84,12 +84,11 @@ class Table:
 
     def chunks_from(self, stream: str, partition: int, offset: int) -> StoredChunks:
         """Return the stored chunks from an offset on, like store.chunks."""
-        chunks = dict[int, StoredChunk]()
+        chunks = dict[tuple[int, int], int]()
         for values in (*self._final["chunks"].values(), *self._final["boots"].values()):
-            chunk = values["chunk"]
-            if (values["stream"], values["partition"]) == (stream, partition) and chunk >= offset:
-                before = chunks.get(chunk, StoredChunk(0, -1)).through
-                chunks[chunk] = StoredChunk(values["chunk_time"], max(values["version"], before))
+            chunk = values["chunk"], values["chunk_time"]
+            if (values["stream"], values["partition"]) == (stream, partition) and chunk[0] >= offset:
+                chunks[chunk] = max(values["version"], chunks.get(chunk, -1))
         return StoredChunks(chunks)
 
     def read_boots(self, stream: str, partition: int, chunk: int, wanted: Iterable[BootKey]) -> list[Boot]:
