@@ -18,6 +18,7 @@ from endpoint_analytics.pipeline.core.batches import WINDOW_US
 from endpoint_analytics.pipeline.core.boots import BootKey
 from endpoint_analytics.pipeline.core.row_block import Column, RowBlock, Times
 from endpoint_analytics.pipeline.core.rows import Chunk, identity, origin, window_starts
+from endpoint_analytics.pipeline.core.windows import grow
 from endpoint_analytics.schemas.engine import EngineBatch
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.hardware import HardwareBatch
@@ -34,6 +35,7 @@ Accepted = tuple[BootKey, SampleBatch, int]
 """A batch to be counted: its boot, the batch, its offset in the Kafka log."""
 
 _COLUMNS = ("version", "samples", "sum_high", "sum_low", "min", "max", "last", "last_us")
+_NO_READING = {"min": np.iinfo(np.int64).max, "max": np.iinfo(np.int64).min}
 _HIGH_BITS = 30
 """A sum is kept in two parts, so that no readings can make it overflow: sum_high * 2**30 + sum_low."""
 _SERIES_BITS = 31
@@ -187,7 +189,7 @@ class SampleWindows:
         return rows
 
     def _merge(self, rows: _Ints, at_us: _Ints, readings: _Ints, offsets: _Ints) -> None:
-        self._grow()
+        grow(self._columns, len(self._windows), _NO_READING)
         order = np.lexsort((at_us, rows))  # stable: of those at one time, the last one of the log is last
         rows, at_us, readings, offsets = rows[order], at_us[order], readings[order], offsets[order]
         starts = np.flatnonzero(np.diff(rows, prepend=-1))
@@ -206,15 +208,6 @@ class SampleWindows:
         columns["last"][changed[newer]] = readings[last[newer]]
         columns["last_us"][changed[newer]] = at_us[last[newer]]
         self._dirty.append(changed)
-
-    def _grow(self) -> None:
-        have, need = len(self._columns["version"]), len(self._windows)
-        if need <= have:
-            return
-        added = max(2 * have, need, 256) - have
-        empty = {"min": np.iinfo(np.int64).max, "max": np.iinfo(np.int64).min}
-        for name, column in self._columns.items():
-            self._columns[name] = np.concatenate([column, np.full(added, empty.get(name, 0), np.int64)])
 
     def take_block(self, chunk: Chunk) -> RowBlock | None:
         """Return the table's rows that changed since the last call."""

@@ -6,6 +6,8 @@ sketches are sparse counts, which are added too; `rows` makes columns of all of 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,6 +43,17 @@ NEWEST = ("covered_to_us", "pending_last", "streaming_last")  # together, at the
 SPARSE = ("status", "latency", "ttfb")
 NONE_YET = np.iinfo(np.int64).max
 """The value of a LEAST column before the first one is merged."""
+_EMPTY = dict.fromkeys(LEAST, NONE_YET)
+
+
+def grow(columns: dict[str, _Ints], rows: int, empty: Mapping[str, int]) -> None:
+    """Make the columns at least so long; new rows have the value of their column in `empty`, or 0."""
+    have = min(map(len, columns.values()))
+    if rows <= have:
+        return
+    added = max(2 * have, rows, 256) - have
+    for name, column in columns.items():
+        columns[name] = np.concatenate([column, np.full(added, empty.get(name, 0), dtype=np.int64)])
 
 
 class Windows:
@@ -67,7 +80,7 @@ class Windows:
 
         Sums saturate at MAX_SUM_US, so that no message can make them overflow 64 bits.
         """
-        self._grow()
+        grow(self._columns, len(self.keys), _EMPTY)
         columns = self._columns
         for name in ADDED:
             columns[name][rows] = np.minimum(columns[name][rows] + values[name], MAX_SUM_US)
@@ -94,12 +107,3 @@ class Windows:
         for name in LEAST:
             found[name][found[name] == NONE_YET] = 0
         return found
-
-    def _grow(self) -> None:
-        have, need = len(self._columns["version"]), len(self.keys)
-        if need <= have:
-            return
-        for name, column in self._columns.items():
-            empty = NONE_YET if name in LEAST else 0
-            added = np.full(max(2 * have, need, 256) - have, empty, dtype=np.int64)
-            self._columns[name] = np.concatenate([column, added])
