@@ -42,6 +42,7 @@ POLL_MS = 500
 ASK_AFTER_S = 5.0
 """How long nothing may come before the broker is asked whether the topic is still there."""
 
+_TOPICS = {topic.suffix: topic for topic in TOPICS}
 _DECODERS: Mapping[str, Callable[[bytes | None], object]] = {
     "requests": decode_requests,
     "hardware": decode_hardware,
@@ -54,7 +55,7 @@ _DECODERS: Mapping[str, Callable[[bytes | None], object]] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's flags."""
-    parser.add_argument("topic", choices=[topic.suffix for topic in TOPICS], help="requests, hardware ...")
+    parser.add_argument("topic", choices=list(_TOPICS), help="requests, hardware ...")
     parser.add_argument("--partition", type=int, metavar="N", help="only this one (default: all)")
     parser.add_argument(
         "--since",
@@ -94,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
 async def _print(
     arguments: argparse.Namespace, config: KafkaConfig, ssl_context: ssl.SSLContext | None
 ) -> int:
-    topic = f"{config.topic_prefix}.{arguments.topic}"
+    topic = _TOPICS[arguments.topic].name(config.topic_prefix)
     consumer = AIOKafkaConsumer(
         **client_settings(config, ssl_context),
         enable_auto_commit=False,
@@ -125,7 +126,7 @@ async def _print(
 
 
 class _NotThereError(Exception):
-    """There is no such topic or partition, or it does not answer."""
+    """There is no such topic or partition."""
 
 
 async def _partitions(consumer: AIOKafkaConsumer, topic: str, wanted: int | None) -> list[TopicPartition]:

@@ -71,10 +71,8 @@ def process_of(boots: Boots, boot: Boot, batch: RequestBatch | PackedBatch | Sam
         begin_seq=batch.seq,
         copy_of=boot.key.boot_id,
     )
-    if isinstance(batch, PackedBatch):
-        copy.inherited = _before(unpack(batch))
-    elif isinstance(batch, RequestBatch):
-        copy.inherited = _before(batch)
+    if isinstance(batch, PackedBatch | RequestBatch):
+        copy.inherited = _before(unpack(batch) if isinstance(batch, PackedBatch) else batch)
     boots.restore(copy)
     return copy
 

@@ -95,8 +95,7 @@ class _BootFold(Generic[Batch]):
         self._overflow = OverflowRule()
 
     def check(self, message: Batch) -> None:
-        if isinstance(message, PackedBatch):
-            unpack(message)
+        """Do nothing: `decode` checks all."""
 
     def span_us(self, message: Batch) -> tuple[int, int]:
         return message.start_us, message.end_us
@@ -162,6 +161,11 @@ class RequestsFold(_BootFold[AnyRequests]):
     def decode(self, value: bytes | None) -> AnyRequests:
         """Decode a request batch, of either form."""
         return decode_request_form(value)
+
+    def check(self, message: AnyRequests) -> None:
+        """Raise InvalidMessageError if packed rows cannot be read."""
+        if isinstance(message, PackedBatch):
+            unpack(message)
 
     def open(self, first: Record) -> None:
         """Open a chunk: its windows are empty."""
