@@ -6,13 +6,10 @@ and commit counts that second twice, since sums are added to.
 
 from __future__ import annotations
 
-import os
 import sys
-from urllib.parse import urlsplit
 
-import clickhouse_connect
 import polars as pl
-from confluent_kafka import Consumer
+from tests.benchmarks.peer_consumer import consume
 
 TABLE = """
 CREATE TABLE polars_windows (
@@ -62,30 +59,12 @@ def window_rows(values: list[bytes]) -> pl.DataFrame:
 
 def main(brokers: str, topic: str) -> None:
     """Consume until the process is ended."""
-    url = urlsplit(os.environ["ENDPOINT_ANALYTICS_CLICKHOUSE_URL"])
-    client = clickhouse_connect.get_client(
-        host=url.hostname,
-        port=url.port,
-        password=os.environ["ENDPOINT_ANALYTICS_CLICKHOUSE_PASSWORD"],
-        database="endpoint_analytics",
+    consume(
+        brokers,
+        topic,
+        "polars",
+        lambda client, values: client.insert_arrow("polars_windows", window_rows(values).to_arrow()),
     )
-    consumer = Consumer(
-        {
-            "bootstrap.servers": brokers,
-            "group.id": "polars",
-            "group.instance.id": "polars-1",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-        }
-    )
-    consumer.subscribe([topic])
-    print("ready", flush=True)
-    while True:
-        messages = consumer.consume(200_000, timeout=1.0)
-        values = [value for each in messages if not each.error() and (value := each.value()) is not None]
-        if values:
-            client.insert_arrow("polars_windows", window_rows(values).to_arrow())
-            consumer.commit(asynchronous=False)
 
 
 if __name__ == "__main__":

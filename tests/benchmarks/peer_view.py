@@ -6,12 +6,9 @@ rows are not kept (engine Null), which is the cheapest way. A crash between inse
 
 from __future__ import annotations
 
-import os
 import sys
-from urllib.parse import urlsplit
 
-import clickhouse_connect
-from confluent_kafka import Consumer
+from tests.benchmarks.peer_consumer import consume
 
 TABLES = (
     """
@@ -40,30 +37,14 @@ STORED = "SELECT replica_id, sum(requests) FROM view_windows GROUP BY replica_id
 
 def main(brokers: str, topic: str) -> None:
     """Consume until the process is ended."""
-    url = urlsplit(os.environ["ENDPOINT_ANALYTICS_CLICKHOUSE_URL"])
-    client = clickhouse_connect.get_client(
-        host=url.hostname,
-        port=url.port,
-        password=os.environ["ENDPOINT_ANALYTICS_CLICKHOUSE_PASSWORD"],
-        database="endpoint_analytics",
+    consume(
+        brokers,
+        topic,
+        "view",
+        lambda client, values: client.raw_insert(
+            "view_requests", insert_block=b"\n".join(values), fmt="JSONEachRow"
+        ),
     )
-    consumer = Consumer(
-        {
-            "bootstrap.servers": brokers,
-            "group.id": "view",
-            "group.instance.id": "view-1",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-        }
-    )
-    consumer.subscribe([topic])
-    print("ready", flush=True)
-    while True:
-        messages = consumer.consume(200_000, timeout=1.0)
-        values = [value for each in messages if not each.error() and (value := each.value()) is not None]
-        if values:
-            client.raw_insert("view_requests", insert_block=b"\n".join(values), fmt="JSONEachRow")
-            consumer.commit(asynchronous=False)
 
 
 if __name__ == "__main__":
