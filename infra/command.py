@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from endpoint_analytics.agents.command.installation import install_command
+from endpoint_analytics.infra.heaps import limit_heaps
 from endpoint_analytics.schemas.configuration.command_line import Parser
 from endpoint_analytics.schemas.configuration.config_file import our_environment, without_secrets
 from endpoint_analytics.schemas.configuration.settings import ConfigurationError, check_environment
@@ -110,6 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.parse_args(words)
     name = parser.parse_args(words[:1]).command
     module_name, text = COMMANDS[name]
+    limit_heaps()
     try:
         module = importlib.import_module(module_name)
         subparser = Parser(prog=f"endpoint-analytics {name}", description=text)

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from endpoint_analytics.schemas.brokers import DEFAULT_BOOTSTRAP_SERVERS, MECHANISMS, PROTOCOLS
+from endpoint_analytics.schemas.examples import REQUEST_BATCH
 from endpoint_analytics.schemas.identity import NAME, partition_key
 from endpoint_analytics.schemas.message_schemas import (
     MESSAGES,
+    REPLICA_KEY,
     Document,
     MessageDocument,
     message_schemas,
@@ -34,7 +36,7 @@ from endpoint_analytics.schemas.topics import (
 _BINDING = {"bindingVersion": "0.5.0"}
 _ABOUT = {
     REQUESTS: "Request events: at least one message per second from each replica, even when idle. Agents send them "
-    "packed (MessagePack, version 2: see docs/topics.md), or in this form if set to json; readers should accept both.",
+    "packed, or as JSON if they are set to; readers should accept both.",
     HARDWARE: "Samples of processor, memory and GPUs from each replica.",
     ENGINE: "Metrics of serving engines from each replica: queues, caches, tokens per second.",
     REPLICAS: "States that replicas entered, and changes of endpoints' settings.",
@@ -54,6 +56,7 @@ _SCHEMES = {
     "SCRAM-SHA-512": ("scramSha512", "User and password"),
 }
 _CERTIFICATE = "client_certificate"
+_PACKED = "request_batch_packed"
 
 
 VERSIONS = ("3.1.0", "3.0.0")
@@ -83,7 +86,8 @@ def asyncapi_document(prefix: str = DEFAULT_PREFIX, version: str = VERSIONS[0]) 
             for topic in topics
         },
         "components": {
-            "messages": {message.name: _message(message) for message in MESSAGES},
+            "messages": {message.name: _message(message) for message in MESSAGES}
+            | {_PACKED: _packed_message()},
             "schemas": schemas,
             "securitySchemes": _security_schemes(),
             "serverVariables": {
@@ -147,9 +151,7 @@ def _channel(topic: Topic, prefix: str) -> Document:
         "address": topic.name(prefix),
         "title": topic.holds.capitalize(),
         "description": _ABOUT[topic],
-        "messages": {
-            message.name: {"$ref": f"#/components/messages/{message.name}"} for message in _messages_of(topic)
-        },
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in _messages_of(topic)},
         "bindings": {"kafka": kafka},
     }
 
@@ -162,15 +164,13 @@ def _operation(role: str, action: str, verb: str, topic: Topic) -> Document:
         "summary": f"{verb.capitalize()} {topic.holds}",
         "description": f"{_ROLES[role][0]}.",
         "tags": [{"name": role}],
-        "messages": [
-            {"$ref": f"#/channels/{topic.suffix}/messages/{message.name}"} for message in _messages_of(topic)
-        ],
+        "messages": [{"$ref": f"#/channels/{topic.suffix}/messages/{name}"} for name in _messages_of(topic)],
         "bindings": {"kafka": _BINDING},
     }
 
 
-def _messages_of(topic: Topic) -> list[MessageDocument]:
-    return [message for message in MESSAGES if message.topic is topic]
+def _messages_of(topic: Topic) -> list[str]:
+    return [message.name for message in MESSAGES if message.topic is topic] + [_PACKED] * (topic is REQUESTS)
 
 
 def _message(message: MessageDocument) -> Document:
@@ -187,16 +187,35 @@ def _message(message: MessageDocument) -> Document:
         document["headers"] = _headers()
         example["headers"] = {ORIGIN_HEADER: "/models/llm-7d9fc5b8-x2x9q"}
     if message.key:
-        replica = payload.get("replica_id", "")
-        of_replica = f"{NAME}" if replica else ""
-        key = {
-            "type": "string",
-            "description": message.key,
-            "pattern": f"^{NAME}/{NAME}/{of_replica}$",
-            "examples": [partition_key(payload["namespace"], payload["endpoint"], replica).decode()],
-        }
-        document["bindings"] = {"kafka": {"key": key, **_BINDING}}
+        document["bindings"] = _key(message.key, payload)
     return document | {"examples": [example]}
+
+
+def _packed_message() -> Document:
+    """Return the second form of a request batch; a schema cannot describe what its bytes hold."""
+    title, about = (
+        "Request batch, packed",
+        "A MessagePack array, version 2: docs/topics.md describes its elements",
+    )
+    return {
+        "name": _PACKED,
+        "title": title,
+        "summary": f"{title}, on the topic {REQUESTS.suffix}",
+        "contentType": "application/msgpack",
+        "payload": {"type": "string", "format": "binary", "description": about},
+        "bindings": _key(REPLICA_KEY, plain(REQUEST_BATCH)),
+    }
+
+
+def _key(about: str, payload: Document) -> Document:
+    replica = payload.get("replica_id", "")
+    key = {
+        "type": "string",
+        "description": about,
+        "pattern": f"^{NAME}/{NAME}/{NAME if replica else ''}$",
+        "examples": [partition_key(payload["namespace"], payload["endpoint"], replica).decode()],
+    }
+    return {"kafka": {"key": key, **_BINDING}}
 
 
 def _headers() -> Document:

@@ -14,6 +14,10 @@ MAX_INTERVAL_US = 300_000_000
 MAX_DURATION_US = 7 * 86_400_000_000
 """The longest wait, duration or age of a request: a week."""
 
+MIN_STATUS = 100
+MAX_STATUS = 599
+"""HTTP statuses (RFC 9110, section 15)."""
+
 MAX_COUNT = 2**53
 """The largest count: every JSON reader represents it exactly."""
 

@@ -24,8 +24,8 @@ from typing import Annotated, Any
 import msgspec
 
 from endpoint_analytics.schemas.errors import InvalidMessageError
-from endpoint_analytics.schemas.limits import MAX_COUNT, MAX_INTERVAL_US, MAX_SUM_US
-from endpoint_analytics.schemas.packed_rows import FIRST_STATUS, LAST_STATUS, pack_rows, unpack_rows
+from endpoint_analytics.schemas.limits import MAX_COUNT, MAX_INTERVAL_US, MAX_STATUS, MAX_SUM_US, MIN_STATUS
+from endpoint_analytics.schemas.packed_rows import pack_rows, unpack_rows
 from endpoint_analytics.schemas.requests import (
     Aborted,
     Arrived,
@@ -293,8 +293,8 @@ def _unpack_numbers(packed: bytes) -> list[int]:
 
 @lru_cache(maxsize=512)
 def _status_name(status: int) -> str:
-    if not FIRST_STATUS <= status <= LAST_STATUS:
+    if not MIN_STATUS <= status <= MAX_STATUS:
         raise InvalidMessageError(
-            "wrong_shape", f"a status of the totals is {status}; expected {FIRST_STATUS} to {LAST_STATUS}"
+            "wrong_shape", f"a status of the totals is {status}; expected {MIN_STATUS} to {MAX_STATUS}"
         )
     return str(status)

@@ -38,12 +38,11 @@ from enum import IntEnum
 from itertools import pairwise
 
 from endpoint_analytics.schemas.errors import InvalidMessageError
-from endpoint_analytics.schemas.limits import MAX_DURATION_US, MAX_EVENTS
+from endpoint_analytics.schemas.limits import MAX_DURATION_US, MAX_EVENTS, MAX_STATUS, MIN_STATUS
 from endpoint_analytics.schemas.requests import Arrived, Finished, RequestBatch, Responded
 
 MAX_WIDTH = 6
 ENTRY_BYTES = 6
-FIRST_STATUS, LAST_STATUS = 100, 599
 
 
 class Kind(IntEnum):
@@ -114,8 +113,8 @@ def unpack_rows(rows: bytes) -> tuple[tuple[list[int], ...], ...]:
     )
     for kind in (Kind.WHOLE, Kind.FINISHED, Kind.RESPONDED, Kind.INFORMATIONAL):
         for status in statuses[kind]:
-            if not FIRST_STATUS <= status <= LAST_STATUS:
-                raise bad_rows(f"a status is {status}; expected {FIRST_STATUS} to {LAST_STATUS}")
+            if not MIN_STATUS <= status <= MAX_STATUS:
+                raise bad_rows(f"a status is {status}; expected {MIN_STATUS} to {MAX_STATUS}")
     for _, measured, *_ in phases[2:]:
         if measured and max(measured) > MAX_DURATION_US:
             raise bad_rows(f"a duration is {max(measured)} us; the limit is {MAX_DURATION_US}")

@@ -17,8 +17,10 @@ from endpoint_analytics.schemas.limits import (
     MAX_DURATION_US,
     MAX_INTERVAL_US,
     MAX_LEVEL,
+    MAX_STATUS,
     MAX_SUM_US,
     MAX_TIME_US,
+    MIN_STATUS,
     MIN_TIME_US,
 )
 
@@ -26,7 +28,7 @@ VERSION = 1
 
 Offset = Annotated[int, msgspec.Meta(ge=0, le=MAX_INTERVAL_US, description="microseconds after start_us")]
 Duration = Annotated[int, msgspec.Meta(ge=0, le=MAX_DURATION_US, description="microseconds")]
-Status = Annotated[int, msgspec.Meta(ge=100, le=599, description="HTTP status code")]
+Status = Annotated[int, msgspec.Meta(ge=MIN_STATUS, le=MAX_STATUS, description="HTTP status code")]
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 Level = Annotated[int, msgspec.Meta(ge=0, le=MAX_LEVEL, description="requests at once")]
 SumUs = Annotated[int, msgspec.Meta(ge=0, le=MAX_SUM_US, description="sum of microseconds since the boot")]

@@ -18,15 +18,17 @@ from endpoint_analytics.schemas.limits import (
     MAX_DURATION_US,
     MAX_INTERVAL_US,
     MAX_READING,
+    MAX_STATUS,
     MAX_SUM_US,
     MAX_TIME_US,
+    MIN_STATUS,
     MIN_TIME_US,
 )
 from endpoint_analytics.schemas.requests import Totals
 
 logger = logging.getLogger("endpoint_analytics")
 
-INVALID_STATUS = 599
+INVALID_STATUS = MAX_STATUS
 """Replaces every status that HTTP does not define: treat it as a 5xx (RFC 9110, section 15)."""
 OTHER_REASON = "other"
 
@@ -35,10 +37,10 @@ _REASON = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 def status_in_range(status: object) -> int:
     """Return the status as a plain int, INVALID_STATUS if it is not an HTTP status (100 to 599)."""
-    if type(status) is int and 100 <= status <= 599:
+    if type(status) is int and MIN_STATUS <= status <= MAX_STATUS:
         return status
     number = _whole(status)
-    if number is not None and 100 <= number <= 599:
+    if number is not None and MIN_STATUS <= number <= MAX_STATUS:
         return number
     _warn_once(type(status).__name__ if number is None or abs(number) > MAX_COUNT else str(number))
     return INVALID_STATUS

@@ -120,4 +120,4 @@ class FleetTruth:
     @property
     def events(self) -> int:
         """Rows of all phases in the stored batches, not counting duplicates."""
-        return sum(boot.stored.events for boot in self.boots.values())
+        return sum(boot.stored.events for boot in tuple(self.boots.values()))  # another thread adds to it

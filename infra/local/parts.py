@@ -197,4 +197,4 @@ class Program:
 def environment() -> dict[str, str]:
     """Return this process's environment without settings meant for other agents, workers and services."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ENDPOINT_ANALYTICS_")}
-    return {**kept, "PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "2"}
+    return {**kept, "PYTHONUNBUFFERED": "1"}

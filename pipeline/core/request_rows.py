@@ -15,15 +15,13 @@ from numpy.typing import NDArray
 
 from endpoint_analytics.pipeline.core.batches import Batch, Column, column, values
 from endpoint_analytics.schemas.errors import InvalidMessageError
-from endpoint_analytics.schemas.limits import MAX_DURATION_US, MAX_EVENTS
+from endpoint_analytics.schemas.limits import MAX_DURATION_US, MAX_EVENTS, MAX_STATUS, MIN_STATUS
 from endpoint_analytics.schemas.packed_requests import PackedBatch
 from endpoint_analytics.schemas.packed_rows import (
     COLUMNS,
     ENTRY_BYTES,
     EXCEPTIONS,
-    FIRST_STATUS,
     LAST_KIND,
-    LAST_STATUS,
     MAX_WIDTH,
     WEIGHTS,
     Kind,
@@ -209,7 +207,7 @@ def _read_tables(
             refused[batch[kind + 1][row >= rows]] = True
             first = np.cumsum(of[kind].rows) - of[kind].rows
             usual[first[table] + np.minimum(row, rows - 1)] = status
-        refused[batch[kind][(usual < FIRST_STATUS) | (usual > LAST_STATUS)]] = True
+        refused[batch[kind][(usual < MIN_STATUS) | (usual > MAX_STATUS)]] = True
         return usual
 
     at_us, wait, rest = found[Kind.WHOLE]

@@ -20,11 +20,12 @@ BUCKET, COUNT = np.dtype("<u2"), np.dtype("<u8")
 class Durations:
     """Durations by bucket of the sketch, and their sum.
 
-    As they are read, a bucket may come several times and in any order; `merge` returns each once, ascending.
+    As they are read, a bucket may come several times and in any order; `merge` returns each once, ascending, and the
+    counts in as few bytes as they need: those of thousands of replicas are kept.
     """
 
     buckets: NDArray[np.uint16]
-    counts: NDArray[np.uint64]
+    counts: NDArray[np.unsignedinteger[Any]]
     sum_us: int = 0
 
     @property
@@ -65,4 +66,6 @@ def merge(parts: Iterable[Durations]) -> Durations:
     # As floating-point numbers, which are exact up to 2^53.
     sums = np.bincount(buckets, weights=counts)
     found = np.flatnonzero(sums)
-    return Durations(found.astype(BUCKET), sums[found].astype(COUNT), sum(part.sum_us for part in filled))
+    counts = sums[found].astype(COUNT)
+    smallest = counts.astype(np.min_scalar_type(int(counts.max(initial=0))))
+    return Durations(found.astype(BUCKET), smallest, sum(part.sum_us for part in filled))

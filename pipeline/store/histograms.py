@@ -390,9 +390,11 @@ class _Reading:
         endpoint = self.endpoints[key]
         if endpoint.total is None:
             found = [kept.found for kept in endpoint.kept.values()]
-            endpoint.total = {
-                of: merge(part.get(of, NO_DURATIONS) for part in found) for of in set().union(*found)
-            }
+            endpoint.total = (
+                found[0]
+                if len(found) == 1
+                else {of: merge(part.get(of, NO_DURATIONS) for part in found) for of in set().union(*found)}
+            )
         return {
             replica: ReplicaHistograms(
                 self.limits.start_s,

@@ -18,6 +18,7 @@ from endpoint_analytics.schemas.message_schemas import MESSAGES
 from endpoint_analytics.schemas.topics import AGENT_TOPICS, ORIGIN_HEADER, TOPIC_CONFIG, TOPICS
 
 NAMED = {message.name: message for message in MESSAGES}
+PACKED = "request_batch_packed"
 PARSER = "@asyncapi/parser@3.6.6"
 PARSE = """
 const {{Parser}} = require("@asyncapi/parser");
@@ -95,12 +96,13 @@ def test_every_topic_has_its_channel():
 
 def test_every_message_is_in_one_channel_and_its_examples_are_valid(document):
     carried = [name for channel in document["channels"].values() for name in channel["messages"]]
-    assert sorted(carried) == sorted(NAMED)
-    for name, message in document["components"]["messages"].items():
+    assert sorted(carried) == sorted([*NAMED, PACKED])
+    for name, kind in NAMED.items():
+        message = document["components"]["messages"][name]
         schema = {"$ref": message["payload"]["$ref"], "components": document["components"]}
         for example in message["examples"]:
             Draft202012Validator(schema).validate(example["payload"])
-        assert resolve(document, message["payload"]["$ref"])["title"] == NAMED[name].type.__name__
+        assert resolve(document, message["payload"]["$ref"])["title"] == kind.type.__name__
 
 
 def test_names_are_what_asyncapi_allows(document):
@@ -124,7 +126,7 @@ def test_who_sends_and_reads_which_topics(document):
         found.setdefault((role, operation["action"]), set()).add(topic)
         assert {each["$ref"].rpartition("/")[2] for each in operation["messages"]} == {
             message.name for message in MESSAGES if message.topic.suffix == topic
-        }
+        } | ({PACKED} if topic == "requests" else set())
     agents = {topic.suffix for topic in AGENT_TOPICS}
     assert found == {
         ("agent", "send"): agents,
@@ -135,9 +137,16 @@ def test_who_sends_and_reads_which_topics(document):
     }
 
 
+def test_the_packed_form_is_a_message_of_its_own_with_the_same_key(document):
+    messages = document["components"]["messages"]
+    assert messages[PACKED]["contentType"] == "application/msgpack"
+    assert messages[PACKED]["bindings"] == messages["request_batch"]["bindings"]
+
+
 def test_keys_are_those_that_senders_make(document):
-    for name, message in document["components"]["messages"].items():
-        if not NAMED[name].key:
+    for name, kind in NAMED.items():
+        message = document["components"]["messages"][name]
+        if not kind.key:
             assert "bindings" not in message
             continue
         payload, key = message["examples"][0]["payload"], message["bindings"]["kafka"]["key"]
@@ -169,7 +178,7 @@ def test_asyncapis_parser_has_no_remark(name, version):
     assert read["servers"] == [protocol.lower() for protocol in PROTOCOLS]
     assert len(read["sent"]) == len(AGENT_TOPICS) + 2
     assert read["addresses"] == [topic.name("endpoint-analytics") for topic in TOPICS]
-    assert sorted(read["messages"]) == sorted(NAMED)
+    assert sorted(read["messages"]) == sorted([*NAMED, PACKED])
 
 
 @pytest.mark.slow
