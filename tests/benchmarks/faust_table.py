@@ -9,8 +9,8 @@ from datetime import timedelta
 from typing import Any
 
 import faust
-import orjson
 
+from endpoint_analytics.schemas.codec import decode_requests
 from endpoint_analytics.schemas.topics import REQUESTS
 
 RESULT = os.dup(1)
@@ -36,11 +36,12 @@ def main(brokers: str, data: str, events: int) -> None:
         nonlocal counted, begun_s
         async for value in stream:
             begun_s = begun_s or time.process_time()
-            batch = orjson.loads(value)
-            for phase in ("arrived", "responded", "finished"):
-                for row in range(len(batch[phase]["at_us"])):
-                    status = batch[phase].get("status", [0] * (row + 1))[row] if phase != "arrived" else 0
-                    counts[f"{batch['replica_id']}/{phase}/{status}"] += 1
+            batch = decode_requests(value)
+            responded, finished = batch.responded.status, batch.finished.status
+            arrived = [0] * len(batch.arrived.at_us)
+            for phase, statuses in (("arrived", arrived), ("responded", responded), ("finished", finished)):
+                for status in statuses:
+                    counts[f"{batch.replica_id}/{phase}/{status}"] += 1
                     counted += 1
             if counted >= events:
                 rate = counted / (time.process_time() - begun_s)

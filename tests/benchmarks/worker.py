@@ -32,6 +32,7 @@ from endpoint_analytics.schemas.topics import REQUESTS, TOPIC_CONFIG, TOPICS
 
 SHAPES = ((500, 20_000, 200), (10, 150_000, 2_000))  # events per message, messages, messages for the peer
 REPLICAS = 200
+PEER_WITHIN_S = 180
 
 
 def main() -> list[Figure]:
@@ -107,7 +108,10 @@ def _stored_events(client: object) -> int:
 
 def _measure_peer(brokers: str, data: Path, events: int) -> float:
     command = [sys.executable, "-m", "tests.benchmarks.faust_table", brokers, str(data / "peer"), str(events)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PEER_WITHIN_S)
+    except subprocess.SubprocessError as error:
+        raise RuntimeError(f"the peer failed: {str(getattr(error, 'stderr', ''))[-2000:]}") from error
     return float(result.stdout.splitlines()[-1])
 
 
