@@ -15,7 +15,14 @@ from endpoint_analytics.schemas.engine import EngineBatch
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.hardware import HardwareBatch
 from endpoint_analytics.schemas.identity import check_identity, check_name
-from endpoint_analytics.schemas.limits import MAX_DEVICES, MAX_EVENTS, MAX_INTERVAL_US, MAX_MESSAGE_BYTES
+from endpoint_analytics.schemas.limits import (
+    MAX_DEVICES,
+    MAX_EVENTS,
+    MAX_INTERVAL_US,
+    MAX_MESSAGE_BYTES,
+    MAX_OUTCOMES,
+)
+from endpoint_analytics.schemas.outcomes import INPUT_CLASSES, NULLABLE, OutcomeBatch
 from endpoint_analytics.schemas.packed_requests import (
     PACKED_VERSION,
     PackedBatch,
@@ -41,11 +48,12 @@ _hardware = msgspec.json.Decoder(HardwareBatch)
 _rejected = msgspec.json.Decoder(Rejected)
 _signals = msgspec.json.Decoder(AutoscalingSignal)
 _engine = msgspec.json.Decoder(EngineBatch)
+_outcomes = msgspec.json.Decoder(OutcomeBatch)
 _replicas: msgspec.json.Decoder[ReplicaMessage] = msgspec.json.Decoder(ReplicaState | EndpointSettings)
 
 
 def encode(
-    message: RequestBatch | SampleBatch | ReplicaMessage | Rejected | AutoscalingSignal,
+    message: RequestBatch | OutcomeBatch | SampleBatch | ReplicaMessage | Rejected | AutoscalingSignal,
 ) -> bytes:
     """Return the message as compact JSON; raises InvalidMessageError for values that JSON cannot represent."""
     try:
@@ -126,6 +134,40 @@ def decode_engine(data: bytes | None) -> EngineBatch:
     batch = _decode(_engine, data)
     _check_samples(batch)
     _check_readings("readings", batch.at_us, batch.readings)
+    return batch
+
+
+def decode_outcomes(data: bytes | None) -> OutcomeBatch:
+    """Decode an outcome batch; raises InvalidMessageError."""
+    batch = _decode(_outcomes, data)
+    check_identity(batch.namespace, batch.endpoint, batch.replica_id, batch.boot_id)
+    _check_interval(batch.start_us, batch.end_us)
+    rows, gaps, length_us = batch.outcomes, batch.gaps, batch.end_us - batch.start_us
+    count = len(rows.at_us)
+    if count > MAX_OUTCOMES:
+        raise InvalidMessageError(
+            "too_many_events", f"{count} outcomes; the limit per batch is {MAX_OUTCOMES}"
+        )
+    _check_lengths(
+        "outcomes", rows.at_us, slice=rows.slice, ended=rows.ended, duration_us=rows.duration_us,
+        **{name: found for name in NULLABLE if (found := getattr(rows, name))},
+    )  # fmt: skip
+    _check_lengths("gaps", gaps.slice, "slice", bucket=gaps.bucket, count=gaps.count)
+    latest_us = max([*rows.at_us, *(sample.at_us for sample in batch.samples)], default=0)
+    if latest_us > length_us:
+        raise InvalidMessageError(
+            "out_of_interval", f"at_us holds {latest_us}; the interval is {length_us} long"
+        )
+    highest = max([*rows.slice, *gaps.slice, *(sample.slice for sample in batch.samples)], default=-1)
+    if highest >= len(batch.slices):
+        raise InvalidMessageError(
+            "wrong_shape", f"slice holds {highest}; there are {len(batch.slices)} slices"
+        )
+    for each in batch.slices:
+        if each.input_upto and each.input_upto not in INPUT_CLASSES:
+            raise InvalidMessageError(
+                "wrong_shape", f"input_upto is {each.input_upto}; expected 0 or one of {INPUT_CLASSES}"
+            )
     return batch
 
 
@@ -240,10 +282,10 @@ def _check_readings(device: str, at_us: Sized, readings: Mapping[str, Sized]) ->
         _check_lengths(device, at_us, **readings)
 
 
-def _check_lengths(phase: str, first: Sized, **columns: Sized) -> None:
+def _check_lengths(phase: str, first: Sized, first_name: str = "at_us", /, **columns: Sized) -> None:
     for name, column in columns.items():
         if len(column) != len(first):
             raise InvalidMessageError(
                 "unequal_columns",
-                f"{phase}.{name} has {len(column)} values, {phase}.at_us has {len(first)}",
+                f"{phase}.{name} has {len(column)} values, {phase}.{first_name} has {len(first)}",
             )

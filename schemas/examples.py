@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from endpoint_analytics.schemas.engine import EngineBatch
 from endpoint_analytics.schemas.hardware import Accelerator, HardwareBatch
+from endpoint_analytics.schemas.outcomes import (
+    Gaps,
+    OutcomeBatch,
+    Outcomes,
+    OutcomeTotals,
+    SampledRequest,
+    Slice,
+)
 from endpoint_analytics.schemas.rejected import Rejected
 from endpoint_analytics.schemas.replicas import EndpointSettings, ReplicaState
 from endpoint_analytics.schemas.requests import Aborted, Arrived, Finished, RequestBatch, Responded, Totals
@@ -74,6 +82,51 @@ ENGINE_BATCH = EngineBatch(
         "engine_kv_cache_percent": [87.5],
         "engine_generated_tokens_per_second": [1843.0],
     },
+)
+
+OUTCOME_BATCH = OutcomeBatch(
+    namespace="acme",
+    endpoint="llm",
+    replica_id="llm-7d9fc5b8-x2x9q",
+    boot_id="3f2a9c41d7e84b06",
+    seq=17,
+    start_us=1_790_000_042_000_000,
+    end_us=1_790_000_043_000_000,
+    slices=[
+        Slice(route="/v1/chat/completions", model="llama-3", streamed=True, input_upto=512),
+        Slice(route="/v1/chat/completions", model="llama-3"),
+    ],
+    outcomes=Outcomes(
+        at_us=[260_900, 700_000],
+        slice=[0, 1],
+        ended=["complete", "aborted"],
+        status=[200, None],
+        duration_us=[1_850_000, 2_310_000],
+        first_byte_us=[93_000, None],
+        first_token_us=[141_000, None],
+        last_token_us=[1_848_000, None],
+        events=[97, None],
+        gap_max_us=[54_000, None],
+        input_tokens=[418, None],
+        output_tokens=[98, None],
+        request_bytes=[1_732, 801],
+        response_bytes=[26_114, 0],
+    ),
+    gaps=Gaps(slice=[0, 0, 0], bucket=[879, 880, 881], count=[31, 44, 21]),
+    samples=[
+        SampledRequest(
+            why="failed",
+            of=1,
+            at_us=700_000,
+            slice=1,
+            ended="aborted",
+            duration_us=2_310_000,
+            request_bytes=801,
+            request_id="req-81f2",
+            trace_id="4bf92f3577b34da6a3ce929d0e0e4736",
+        )
+    ],
+    totals=OutcomeTotals(requests=1_204),
 )
 
 REPLICA_STATE = ReplicaState(

@@ -57,3 +57,24 @@ MAX_READING = 1e15
 
 MAX_REPLICAS = 1_000_000
 """The upper bound of the minimum and maximum replicas settings."""
+
+MAX_OUTCOMES = 20_000
+"""Requests in one outcome batch."""
+
+MAX_AMOUNT = 2**40
+"""Tokens or bytes of one request, or gaps of a bucket: sums of any number that one read can hold fit in 64 bits."""
+
+MAX_SLICES = 1_000
+"""Distinct combinations of route, model, caller and class in one outcome batch."""
+
+MAX_LABEL_LENGTH = 128
+"""The longest route, model or caller."""
+
+MAX_ID_LENGTH = 128
+"""The longest request id."""
+
+MAX_SAMPLED_REQUESTS = 200
+"""Requests in one outcome batch that are described one by one."""
+
+MAX_BUCKET = 4_095
+"""The highest number of a sketch's bucket."""

@@ -14,11 +14,21 @@ from endpoint_analytics.schemas.engine import EngineBatch
 from endpoint_analytics.schemas.hardware import HardwareBatch
 from endpoint_analytics.schemas.identity import NAME
 from endpoint_analytics.schemas.limits import MAX_NAME_LENGTH
+from endpoint_analytics.schemas.outcomes import OutcomeBatch
 from endpoint_analytics.schemas.rejected import Rejected
 from endpoint_analytics.schemas.replicas import EndpointSettings, ReplicaState
 from endpoint_analytics.schemas.requests import RequestBatch
 from endpoint_analytics.schemas.signals import AutoscalingSignal
-from endpoint_analytics.schemas.topics import ENGINE, HARDWARE, REJECTED, REPLICAS, REQUESTS, SIGNALS, Topic
+from endpoint_analytics.schemas.topics import (
+    ENGINE,
+    HARDWARE,
+    OUTCOMES,
+    REJECTED,
+    REPLICAS,
+    REQUESTS,
+    SIGNALS,
+    Topic,
+)
 
 Document = dict[str, Any]
 
@@ -77,6 +87,49 @@ DESCRIPTIONS = {
     "EngineBatch.at_us": "When each sample was taken, in microseconds after start_us; all columns have this length",
     "EngineBatch.engine": "Serving engine of the metrics: vllm, tgi, tei, triton, sglang ...; empty for any other",
     "EngineBatch.readings": "Column of readings by metric; a metric's name ends with its unit; null: no reading",
+    "OutcomeBatch.slices": "What the batch's requests are divided by; other members name a slice by its position",
+    "OutcomeBatch.outcomes": "Requests that ended in the interval and of which more is told, one row each",
+    "OutcomeBatch.gaps": "Times between successive events of streams: how many fell into each bucket",
+    "OutcomeBatch.samples": "Single requests that failed, were slow, or were chosen at random",
+    "OutcomeBatch.totals": "The agent's own counts since the boot, including this batch",
+    "Slice.route": "Template of the route; empty if unknown or not asked for, other beyond the agent's limit",
+    "Slice.model": "Model, adapter included; empty if unknown or not asked for, other beyond the agent's limit",
+    "Slice.caller": "Caller; empty if unknown or not asked for, other beyond the agent's limit",
+    "Slice.streamed": "Whether the response was a stream of events",
+    "Slice.input_upto": "Class by input tokens: at most so many; 0 if unknown",
+    "Outcomes.at_us": "When each request ended, in microseconds after start_us; all columns have this length",
+    "Outcomes.slice": "Position of each request's slice in slices",
+    "Outcomes.status": "HTTP status of each request; null if none was sent",
+    "Outcomes.duration_us": "Time from arrival to the end of each request, in microseconds",
+    "ended": "complete; cut: the server ended a stream before its protocol's end; error: a stream with an error event; "
+    "aborted: the client left, or the connection broke",
+    "first_byte_us": "Time from arrival to the first byte of the body, in microseconds; null if unknown",
+    "first_token_us": "Time from arrival to the first event with content, in microseconds; null if unknown",
+    "last_token_us": "Time from arrival to the last event with content, in microseconds; null if unknown",
+    "events": "Events with content; null if unknown",
+    "gap_max_us": "Longest time between two events with content, in microseconds; null if unknown",
+    "input_tokens": "Tokens of the prompt, cached ones included; null if unknown",
+    "output_tokens": "Tokens that were generated, those of reasoning included; null if unknown",
+    "cached_tokens": "Tokens of the prompt that were cached; null if unknown",
+    "reasoning_tokens": "Generated tokens of reasoning; null if unknown",
+    "estimated": "Whether output_tokens are an estimate: the events with content",
+    "request_bytes": "Size of the request's body, in bytes; null if unknown",
+    "response_bytes": "Size of the response's body, in bytes; null if unknown",
+    "Gaps.slice": "Position of the slice in slices",
+    "Gaps.bucket": "Bucket of the latency sketch (docs/sql.md)",
+    "Gaps.count": "Number of gaps in the bucket",
+    "SampledRequest.why": "Why it was chosen",
+    "SampledRequest.of": "The number of requests that it was chosen from",
+    "SampledRequest.at_us": "When it ended, in microseconds after start_us",
+    "SampledRequest.slice": "Position of its slice in slices",
+    "SampledRequest.status": "HTTP status; null if none was sent",
+    "SampledRequest.duration_us": "Time from arrival to its end, in microseconds",
+    "SampledRequest.wait_us": "Time from arrival to status, in microseconds; null if none was sent",
+    "SampledRequest.request_id": "Its X-Request-Id header; empty if there is none",
+    "SampledRequest.trace_id": "Trace of its W3C traceparent header; empty if there is none",
+    "OutcomeTotals.requests": "Requests in outcome batches since the boot",
+    "OutcomeTotals.dropped": "Requests that the agent saw but did not record since the boot, by reason",
+    "OutcomeTotals.dropped_batches": "Outcome batches that the agent gave up since the boot, by reason",
     "ReplicaState.at_us": "When the replica entered the state, in microseconds since 1970 (UTC)",
     "ReplicaState.state": "State that the replica entered",
     "ReplicaState.reason": "Human-readable reason",
@@ -129,6 +182,7 @@ MESSAGES = (
     MessageDocument("request_batch", "Request batch", REQUESTS, RequestBatch, examples.REQUEST_BATCH),
     MessageDocument("hardware_batch", "Hardware batch", HARDWARE, HardwareBatch, examples.HARDWARE_BATCH),
     MessageDocument("engine_batch", "Engine batch", ENGINE, EngineBatch, examples.ENGINE_BATCH),
+    MessageDocument("outcome_batch", "Outcome batch", OUTCOMES, OutcomeBatch, examples.OUTCOME_BATCH),
     MessageDocument("replica_state", "Replica state", REPLICAS, ReplicaState, examples.REPLICA_STATE),
     MessageDocument(
         "endpoint_settings",

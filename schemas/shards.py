@@ -14,6 +14,7 @@ SHARDED = frozenset(
         "request_windows", "request_minutes", "request_hours",
         "hardware_windows", "hardware_minutes", "hardware_hours",
         "engine_windows", "engine_minutes", "engine_hours",
+        "outcome_windows", "outcome_minutes", "outcome_hours", "request_samples",
         "boot_states", "boots", "replica_events", "endpoint_settings",
     }
 )  # fmt: skip

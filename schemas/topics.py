@@ -26,14 +26,15 @@ DEFAULT_PREFIX = "endpoint-analytics"
 REQUESTS = Topic("requests", "request batches", 7 * DAY_MS, 8)
 HARDWARE = Topic("hardware", "hardware batches", 7 * DAY_MS, 8)
 ENGINE = Topic("engine", "engine batches", 7 * DAY_MS, 8)
+OUTCOMES = Topic("outcomes", "outcome batches", 7 * DAY_MS, 8)
 REPLICAS = Topic("replicas", "replica states and endpoint settings", 7 * DAY_MS, 8)
 REJECTED = Topic("rejected", "messages that could not be used, with reason and source", 30 * DAY_MS, 1)
 SIGNALS = Topic("signals", "autoscaling signals", DAY_MS, 8)
 
-AGENT_TOPICS = (REPLICAS, REQUESTS, HARDWARE, ENGINE)
+AGENT_TOPICS = (REPLICAS, REQUESTS, HARDWARE, ENGINE, OUTCOMES)
 """What agents send. States go first: they are few and small."""
 
-TOPICS = (REQUESTS, HARDWARE, ENGINE, REPLICAS, REJECTED, SIGNALS)
+TOPICS = (REQUESTS, HARDWARE, ENGINE, OUTCOMES, REPLICAS, REJECTED, SIGNALS)
 
 ORIGIN_HEADER = "kubernetes-pod"
 """The Kafka header of replica messages from the agent for Kubernetes: cluster/namespace/pod."""

@@ -31,7 +31,7 @@ from endpoint_analytics.schemas.configuration.settings import (
 )
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.identity import check_name
-from endpoint_analytics.schemas.limits import MAX_NAME_LENGTH
+from endpoint_analytics.schemas.limits import MAX_NAME_LENGTH, MAX_SLICES
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
@@ -43,15 +43,19 @@ __all__ = [
 ]
 
 ENVIRONMENT_PREFIX = PREFIX
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 LEAST_SPOOL_BYTES = 64 * 1024
 
 SpoolDrop = Literal["oldest", "newest"]
+OutcomeChoice = Literal["auto", "all", "off"]
+Dimension = Literal["route", "model", "caller"]
 
 _BOUNDS: Mapping[str, tuple[float, float]] = {
     "flush_interval_s": (0.01, 1.0),
     "stop_timeout_s": (0, 60),
     "scrape_interval_s": (0.1, 5),
     "recorder_limit": (1, math.inf),
+    "name_limit": (1, MAX_SLICES),
     "outbox_batches": (1, math.inf),
     "outbox_bytes": (1, math.inf),
     "spool_bytes": (LEAST_SPOOL_BYTES, math.inf),
@@ -73,6 +77,11 @@ class AgentConfig:
     of `agent run`. Requests for `exclude_paths`, such as health probes, are not recorded.
     `request_encoding` is the form of request batches in Kafka: "packed", or "json" for readers of the topic that
     expect it.
+
+    `outcomes` says of which requests more is told than their phases: "auto" of streams of events and of language
+    models' answers, "all", or "off"; a sample of slow and failed requests is left out only if it is "off". `dimensions`
+    are the names to divide requests by, which implies "all": the route, the model, the caller that `caller_header`
+    names, `caller_hashed` or as it is. Of each, an agent sends at most `name_limit` names at a time.
     """
 
     namespace: str
@@ -101,6 +110,11 @@ class AgentConfig:
     engine_insecure: bool = False
     exclude_paths: tuple[str, ...] = ()
     request_encoding: RequestEncoding = "packed"
+    outcomes: OutcomeChoice = "auto"
+    dimensions: tuple[Dimension, ...] = ()
+    caller_header: str = ""
+    caller_hashed: bool = False
+    name_limit: int = 100
 
     def __post_init__(self) -> None:
         for name in ("namespace", "endpoint", "replica_id"):
@@ -121,6 +135,13 @@ class AgentConfig:
             if not path.startswith("/"):
                 raise invalid_setting("exclude_paths", path)
         _check_choice("request_encoding", self.request_encoding, get_args(RequestEncoding))
+        _check_choice("outcomes", self.outcomes, get_args(OutcomeChoice))
+        for dimension in self.dimensions:
+            _check_choice("dimensions", dimension, get_args(Dimension))
+        if self.dimensions and self.outcomes == "off":
+            raise ConfigurationError("dimensions are set, but outcomes is off: set it to all, or remove it")
+        if "caller" in self.dimensions and not _HEADER.fullmatch(self.caller_header):
+            raise invalid_setting("caller_header", self.caller_header, "the dimension caller needs it")
         _check_choice("spool_drop", self.spool_drop, get_args(SpoolDrop))
         if self.spool and not CAN_LOCK:
             raise ConfigurationError(
@@ -171,6 +192,9 @@ def read_config(
         exclude_paths=_read_list("exclude_paths", exclude_paths, values),
         spool_drop=read_text(values, "spool_drop").lower() or "oldest",
         request_encoding=read_request_encoding(values),
+        outcomes=cast("OutcomeChoice", read_text(values, "outcomes").lower() or "auto"),
+        dimensions=cast("tuple[Dimension, ...]", parse_list(read_text(values, "dimensions").lower())),
+        caller_header=read_text(values, "caller_header"),
         kafka=read_kafka_config(bootstrap_servers=kafka, topic_prefix=topic_prefix, environment=values),
         **settings,  # type: ignore[arg-type]  # read_settings converts each to the type of its default
     )

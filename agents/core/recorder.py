@@ -6,7 +6,7 @@ agent's thread takes snapshots. The batcher (batching.py) turns snapshots into m
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import count
 from typing import TypeVar
@@ -14,6 +14,7 @@ from typing import TypeVar
 from endpoint_analytics.agents.core.clock import now_ns
 
 Row = TypeVar("Row")
+Headers = Iterable[tuple[bytes, bytes]]
 
 PENDING, STREAMING, ENDED = 0, 1, 2
 
@@ -24,12 +25,25 @@ class RecordedRequest:
     Calls out of order do nothing: an ended request does not change. Times are monotonic nanoseconds.
     """
 
-    __slots__ = ("_recorder", "arrived_ns", "ended_ns", "responded_ns", "stage", "status")
+    __slots__ = (
+        "_recorder",
+        "arrived_ns",
+        "details",
+        "ended_ns",
+        "headers",
+        "responded_ns",
+        "stage",
+        "status",
+    )
 
     def __init__(self, recorder: Recorder, arrived_ns: int, stage: int = PENDING) -> None:
         self._recorder = recorder
         self.arrived_ns = arrived_ns
         self.stage = stage
+        self.details: object | None = None
+        """What else is known of it; set before it ends, where it is asked for."""
+        self.headers: Headers | None = None
+        """Those that it came with: if it is sampled, its identifiers are looked up."""
         # responded_ns, status and ended_ns are set once known: three fewer stores per request.
 
     def respond_interim(self, status: int) -> None:

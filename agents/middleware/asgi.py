@@ -26,6 +26,7 @@ from endpoint_analytics.agents.middleware.asgi_handshake import Handshake
 from endpoint_analytics.agents.middleware.asgi_lifespan import Lifespan, refuse_start
 from endpoint_analytics.agents.middleware.harmless import report_bug
 from endpoint_analytics.agents.middleware.middleware import Middleware
+from endpoint_analytics.agents.outcome.watch import OutcomeWatcher
 from endpoint_analytics.agents.replica.agent import Agent
 
 App = Callable[[Message, Receive, Send], Awaitable[None]]
@@ -60,7 +61,7 @@ class AnalyticsMiddleware(Middleware[App]):
             process = self.process
             recorder = None if process is None else process.recorder or process.record()
             if recorder is not None and not (self._excluded and self._excludes(scope)):
-                exchange = begin(kind, recorder, scope, receive, send)
+                exchange = begin(kind, recorder, scope, receive, send, self._watcher)
         except Exception as error:  # noqa: BLE001  # any bug here is the middleware's
             report_bug(error)
         if exchange is None:
@@ -103,13 +104,18 @@ class AnalyticsMiddleware(Middleware[App]):
 
 
 def begin(
-    kind: str, recorder: Recorder, scope: Message, receive: Receive, send: Send
+    kind: str,
+    recorder: Recorder,
+    scope: Message,
+    receive: Receive,
+    send: Send,
+    watcher: OutcomeWatcher | None = None,
 ) -> AsgiExchange | Handshake | None:
     """Start recording a scope; None for a scope type that is not recorded."""
     if kind == "http":
         request = recorder.arrive()
         try:
-            return AsgiExchange(request, scope, receive, send)
+            return AsgiExchange(request, scope, receive, send, watcher)
         except Exception:
             request.abort()
             raise

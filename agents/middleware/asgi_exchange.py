@@ -21,7 +21,10 @@ from endpoint_analytics.agents.middleware.asgi_connection import (
     Send,
     server_of,
 )
+from endpoint_analytics.agents.middleware.asgi_route import route_of
 from endpoint_analytics.agents.middleware.harmless import harmless, report_bug
+from endpoint_analytics.agents.outcome.response import ResponseReader
+from endpoint_analytics.agents.outcome.watch import OutcomeWatcher, Watch
 
 SLOW_NS = 10_000_000
 """After this time without a check, the socket itself is checked: the application may have blocked the event loop."""
@@ -34,6 +37,8 @@ LOOK_EVERY = 4
 
 EARLY_HINTS = 103
 _BODYLESS = frozenset({204, 304})
+_FILES = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
+"""Messages of extensions with which the server sends a file: its bytes are not seen here."""
 
 
 if sys.version_info >= (3, 12):
@@ -58,6 +63,7 @@ class AsgiExchange:
         "_ending",
         "_looked_ns",
         "_owner",
+        "_reader",
         "_receive",
         "_request",
         "_scope",
@@ -65,9 +71,18 @@ class AsgiExchange:
         "_server",
         "_start",
         "_unchecked",
+        "_watch",
+        "_watcher",
     )
 
-    def __init__(self, request: RecordedRequest, scope: Message, receive: Receive, send: Send) -> None:
+    def __init__(
+        self,
+        request: RecordedRequest,
+        scope: Message,
+        receive: Receive,
+        send: Send,
+        watcher: OutcomeWatcher | None = None,
+    ) -> None:
         owner: Any = getattr(receive, "__self__", None)
         if isinstance(owner, asyncio.Queue):
             owner = QueueReceive(owner)
@@ -86,6 +101,12 @@ class AsgiExchange:
         self._at_once = 0
         self._unchecked = 0
         self._checking = 0
+        self._watcher = watcher
+        self._watch: Watch | None = None
+        self._reader: ResponseReader | None = None
+        if watcher is not None:
+            headers = request.headers = scope.get("headers", ())
+            self._watch = watcher.arrived(request, headers)
 
     @_marked
     def send(self, message: Message) -> Awaitable[None]:
@@ -104,6 +125,8 @@ class AsgiExchange:
             except Exception:  # noqa: BLE001  # the last piece, or what is no message: the server decides
                 direct = False
             if direct:
+                if self._reader is not None:
+                    self._read(message)
                 return self._send(message)
             self._unchecked = 0
         self._checking += 1
@@ -113,6 +136,8 @@ class AsgiExchange:
         """Pass on the server's message; a disconnect before the end of the response is an abort."""
         message = await self._receive()
         try:
+            if self._watch is not None and message["type"] == "http.request":
+                self._watch.request_piece(message.get("body", b""))
             if message["type"] == "http.disconnect" and not self._ending:
                 self._abort()
         except Exception as error:  # noqa: BLE001  # a bug of the middleware
@@ -136,6 +161,8 @@ class AsgiExchange:
                     last = _is_last(message)
                 if self._is_gone():
                     self._abort()
+                elif self._reader is not None:
+                    self._read(message)
                 self._ending = last
             except Exception as error:  # noqa: BLE001  # a bug of the middleware
                 self.give_up(error)
@@ -150,9 +177,12 @@ class AsgiExchange:
                 elif self._server.was_lost(self._owner):
                     self._abort()
                 elif last:
+                    self._complete()
                     request.finish()
                 elif kind == "http.response.start":
                     request.respond(message["status"])
+                    if self._watcher is not None:
+                        self._watch_response(self._watcher, message)
                 elif kind == "http.response.body":
                     self._body_bytes += len(message.get("body", b""))
                     self._set_pace()
@@ -175,6 +205,7 @@ class AsgiExchange:
         request = self._request
         if request.stage == PENDING and self._start is None and not self._is_gone():
             request.respond(500)
+            self._complete()
             request.finish()
         else:
             self._abort()
@@ -186,8 +217,46 @@ class AsgiExchange:
 
     def give_up(self, error: Exception) -> None:
         """Stop recording this request, which counts as aborted if possible; raises nothing."""
+        self._watch = self._reader = None
         self._request.give_up()
         report_bug(error)
+
+    def _watch_response(self, watcher: OutcomeWatcher, start: Message) -> None:
+        """The response has started: decide whether its body is to be read. A bug costs the details alone."""
+        try:
+            status = start["status"]
+            has_body = self._scope.get("method") != "HEAD" and status not in _BODYLESS
+            path, headers = self._scope.get("path", ""), start.get("headers", ())
+            watch = watcher.responded(self._request, self._watch, path, status, headers, has_body=has_body)
+            self._watch, self._reader = watch, None if watch is None else watch.reader
+        except Exception as error:  # noqa: BLE001  # a bug of the middleware
+            self._watch = self._reader = None
+            report_bug(error)
+
+    def _read(self, message: Message) -> None:
+        """Read a piece of the body before it is passed on, at the time at which it is."""
+        try:
+            kind = message["type"]
+            if kind == "http.response.body":
+                if self._reader is not None:
+                    self._reader.read(message.get("body", b""), now_ns())
+            elif kind in _FILES and self._watch is not None:
+                self._reader = None
+                self._watch.body_unseen()
+        except Exception as error:  # noqa: BLE001  # what is no message: the server decides
+            self._reader = None
+            report_bug(error)
+
+    def _complete(self) -> None:
+        """Complete the request's details, before it ends. A bug costs the details alone."""
+        watch, watcher = self._watch, self._watcher
+        if watch is None or watcher is None or self._request.stage == ENDED:
+            return
+        self._watch = self._reader = None
+        try:
+            watcher.ended(watch, self._scope, route_of)
+        except Exception as error:  # noqa: BLE001  # a bug of the middleware
+            report_bug(error)
 
     def _set_pace(self) -> None:
         """After a piece: decide how many of the next go unchecked, twice as many as last time if those took less than
@@ -214,6 +283,7 @@ class AsgiExchange:
 
     def _abort(self) -> None:
         """End the request early, unless the client already has all of the response."""
+        self._complete()
         if self._request.stage == STREAMING and self._is_complete():
             self._request.finish()
         else:

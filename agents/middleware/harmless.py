@@ -45,12 +45,12 @@ def harmless(
 
 
 def report_bug(error: Exception) -> None:
-    """Log, at most once a minute, that a request could not be recorded; raises nothing."""
+    """Log, at most once a minute, that a request or its details could not be recorded; raises nothing."""
     with suppress(Exception):
         now_s = time.monotonic()
         if now_s - _logged_s[0] >= LOG_EVERY_S:
             _logged_s[0] = now_s
             logger.error(
-                "a request is NOT recorded: a bug in the middleware; the response is not affected",
+                "a request is NOT recorded, or without its details: a bug in the agent; the response is not affected",
                 exc_info=error,
             )

@@ -12,7 +12,9 @@ from functools import wraps
 from typing import Any, Generic, TypeVar, cast
 
 from endpoint_analytics.agents.core.config import AgentConfig, ConfigurationError, read_config
+from endpoint_analytics.agents.middleware.harmless import report_bug
 from endpoint_analytics.agents.middleware.process_agent import ProcessAgent
+from endpoint_analytics.agents.outcome.watch import OutcomeWatcher
 
 App = TypeVar("App", bound=Callable[..., Any])
 Init = TypeVar("Init", bound=Callable[..., None])
@@ -48,6 +50,7 @@ class Middleware(Generic[App]):
     error: ConfigurationError | None = None
     process: ProcessAgent | None = None
     _excluded: frozenset[str] = frozenset()
+    _watcher: OutcomeWatcher | None = None
 
     @_refuses
     def __init__(
@@ -80,7 +83,9 @@ class Middleware(Generic[App]):
                 exclude_paths=exclude_paths,
             )
         )
-        self._excluded = frozenset(self.process.config.exclude_paths)
+        settings = self.process.config
+        self._excluded = frozenset(settings.exclude_paths)
+        self._watcher = None if settings.outcomes == "off" else OutcomeWatcher(settings, report_bug)
 
     def refused(self, error: ConfigurationError) -> None:
         """Nothing can be recorded: raise the error, or serve without analytics."""

@@ -51,7 +51,7 @@ class WSGIAnalyticsMiddleware(Middleware[App]):
             process = self.process
             recorder = None if process is None else process.recorder or process.record()
             if recorder is not None and not (self._excluded and self._excludes(environ)):
-                exchange = WsgiExchange(recorder.arrive(), environ, start_response)
+                exchange = WsgiExchange(recorder.arrive(), environ, start_response, self._watcher)
         except Exception as error:  # noqa: BLE001  # any bug here is the middleware's
             report_bug(error)
         if exchange is None:

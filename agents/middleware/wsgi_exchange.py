@@ -15,6 +15,9 @@ from endpoint_analytics.agents.core.clock import now_ns
 from endpoint_analytics.agents.core.recorder import ENDED, PENDING, STREAMING, RecordedRequest
 from endpoint_analytics.agents.middleware.harmless import harmless, report_bug
 from endpoint_analytics.agents.middleware.wsgi_connection import is_closed
+from endpoint_analytics.agents.middleware.wsgi_request import identifying_headers, request_headers, route_of
+from endpoint_analytics.agents.outcome.response import ResponseReader
+from endpoint_analytics.agents.outcome.watch import LENGTHS, OutcomeWatcher, Watch
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Callable[[bytes], Any]]
@@ -34,17 +37,27 @@ class WsgiExchange:
     __slots__ = (
         "_environ",
         "_headers",
+        "_is_watched",
         "_looked_ns",
         "_offered_bytes",
+        "_reader",
         "_request",
         "_start_response",
         "_status",
         "_taken_bytes",
+        "_watch",
+        "_watcher",
         "at_ns",
         "at_once",
     )
 
-    def __init__(self, request: RecordedRequest, environ: Environ, start_response: StartResponse) -> None:
+    def __init__(
+        self,
+        request: RecordedRequest,
+        environ: Environ,
+        start_response: StartResponse,
+        watcher: OutcomeWatcher | None = None,
+    ) -> None:
         self._request = request
         self._environ = environ
         self._start_response = start_response
@@ -54,6 +67,14 @@ class WsgiExchange:
         self._looked_ns = self.at_ns = request.arrived_ns
         self.at_once = 0
         """The next so many pieces need not be reported."""
+        self._watcher = watcher
+        self._watch: Watch | None = None
+        self._reader: ResponseReader | None = None
+        self._is_watched = watcher is None
+        if watcher is not None:
+            request.headers = identifying_headers(environ)
+            if watcher.is_all:
+                self._watch = watcher.arrived(request, request_headers(environ))
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
@@ -92,6 +113,10 @@ class WsgiExchange:
         if isinstance(wrapper, type) and type(result) is wrapper and _close_with(result, self):
             self.offer(b"")
             self._request.respond(self._status or 500)
+            self._watch_response()
+            if self._watch is not None:
+                self._reader = None
+                self._watch.body_unseen()
             return result  # the server may send the file itself: it checks for exactly this type
         return SizedBody(result, self) if hasattr(result, "__len__") else RecordedBody(result, self)
 
@@ -109,6 +134,11 @@ class WsgiExchange:
             self._looked_ns = at_ns
             if self._request.stage != ENDED and is_closed(self._environ):
                 self.abort()
+        if data:
+            if not self._is_watched:
+                self._watch_response()
+            if self._reader is not None:
+                self._read(data, at_ns)
         self._offered_bytes += len(data)
 
     @harmless
@@ -126,6 +156,8 @@ class WsgiExchange:
             self.at_once = 0
         elif self.at_once:
             self.at_once = min(2 * self.at_once, MOST_UNCHECKED)
+        elif self._reader is not None:
+            self.at_once = 0  # each piece is read
         elif self._request.stage == STREAMING and self._promised_bytes() is None:
             self.at_once = 1
         self.at_ns = at_ns
@@ -136,6 +168,9 @@ class WsgiExchange:
         request = self._request
         if request.stage == PENDING:
             request.respond(self._status or 500)
+        if not self._is_watched:
+            self._watch_response()  # without a body
+        self._complete()
         request.finish()
 
     @harmless
@@ -146,6 +181,7 @@ class WsgiExchange:
         """
         if self._request.stage == PENDING and not self._offered_bytes and not is_closed(self._environ):
             self._request.respond(500)
+            self._complete()
             self._request.finish()
         else:
             self.abort()
@@ -153,6 +189,7 @@ class WsgiExchange:
     @harmless
     def abort(self) -> None:
         """The request ends early, unless the client has everything that the headers promised."""
+        self._complete()
         if self._request.stage == STREAMING and self._is_complete():
             self._request.finish()
         else:
@@ -166,8 +203,49 @@ class WsgiExchange:
         else:
             self.abort()
 
+    def _watch_response(self) -> None:
+        """The headers go out with the first piece that is not empty: decide whether the body is to be read. A bug
+        costs the details alone."""
+        self._is_watched = True
+        if self._watcher is None:
+            return
+        try:
+            headers = [
+                (name.encode("latin-1", "replace"), value.encode("latin-1", "replace"))
+                for name, value in self._headers
+                if len(name) in LENGTHS
+            ]
+            path, has_body = self._environ.get("PATH_INFO", ""), not self._needs_no_body()
+            watch = self._watcher.responded(
+                self._request, self._watch, path, self._status, headers, has_body=has_body
+            )
+            self._watch, self._reader = watch, None if watch is None else watch.reader
+        except Exception as error:  # noqa: BLE001  # a bug of the middleware
+            self._watch = self._reader = None
+            report_bug(error)
+
+    def _read(self, data: bytes, at_ns: int) -> None:
+        try:
+            if self._reader is not None:
+                self._reader.read(data, at_ns)
+        except Exception as error:  # noqa: BLE001  # a bug of ours
+            self._reader = None
+            report_bug(error)
+
+    def _complete(self) -> None:
+        """Complete the request's details, before it ends. A bug costs the details alone."""
+        watch, watcher = self._watch, self._watcher
+        if watch is None or watcher is None or self._request.stage == ENDED:
+            return
+        self._watch = self._reader = None
+        try:
+            watcher.ended(watch, self._environ, route_of)
+        except Exception as error:  # noqa: BLE001  # a bug of the middleware
+            report_bug(error)
+
     def give_up(self, error: Exception) -> None:
         """Stop recording this request, which counts as aborted if possible; raises nothing."""
+        self._watch = self._reader = None
         self._request.give_up()
         report_bug(error)
 

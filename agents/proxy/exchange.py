@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 
+from endpoint_analytics.agents.core.clock import now_ns
 from endpoint_analytics.agents.core.exclusion import is_excluded, path_of
-from endpoint_analytics.agents.core.recorder import RecordedRequest, Recorder
+from endpoint_analytics.agents.core.recorder import ENDED, RecordedRequest, Recorder
 from endpoint_analytics.agents.proxy.forwarding import request_bytes, response_bytes
 from endpoint_analytics.agents.proxy.head import RequestHead, ResponseHead
 from endpoint_analytics.agents.proxy.interfaces import BLOCKED, UNSENT, ClientSide, ProxyContext
+from endpoint_analytics.agents.proxy.outcome_watch import ExchangeWatch
 from endpoint_analytics.agents.proxy.upstream import SWITCHED, UpstreamConnection
 
 UNSENT_BYTES = 65_536
@@ -39,6 +41,7 @@ class ProxyExchange:
         "_sent_s",
         "_unsent",
         "_unsent_bytes",
+        "_watch",
         "closes",
         "head",
         "is_over",
@@ -82,11 +85,19 @@ class ProxyExchange:
         else:
             self.request = recorder.arrive()
         self.upstream = upstream
+        self._watch: ExchangeWatch | None = None
+        watcher = context.watcher
+        if watcher is not None and self.request.stage != ENDED:
+            self.request.headers = head
+            if watcher.is_all:
+                self._watch = watcher.arrived(self.request, head)
 
     def begin(self, piece: bytes, *, is_last: bool) -> None:
         """Send the request, with the part of its body that has arrived."""
         if piece:
             self._unsent.append(piece)
+            if self._watch is not None:
+                self._watch.sent(piece)
         self._is_sent = is_last
         if self.upstream is None:
             self._connect()
@@ -97,6 +108,8 @@ class ProxyExchange:
         """Send more of the body, or of a tunnel."""
         self._is_sent = is_last
         self._passed_bytes += len(piece)
+        if self._watch is not None and not self.is_tunnel:
+            self._watch.sent(piece)
         if self.upstream is not None:
             self.upstream.transport.write(piece)
             if is_last:
@@ -143,12 +156,13 @@ class ProxyExchange:
             return
 
     def _admit(self, recorder: Recorder) -> None:
-        """Record a request that was not recorded yet, with its original arrival time."""
+        """Record a request that was not recorded yet, with its original arrival time and what is known of it."""
         if self._is_unrecorded:
             self._is_unrecorded = False
-            arrived_ns = self.request.arrived_ns
-            self.request = recorder.arrive()
-            self.request.arrived_ns = arrived_ns
+            early, self.request = self.request, recorder.arrive()
+            if self.request.stage != ENDED:
+                self.request.arrived_ns = early.arrived_ns
+                self.request.headers, self.request.details = early.headers, early.details
 
     def informed(self, head: ResponseHead) -> None:
         """Forward an interim response; after a 101 the connection is a tunnel and no longer a request."""
@@ -179,8 +193,14 @@ class ProxyExchange:
         self.closes = self.closes or ends_by_close or self._context.is_draining
         self.is_responded = True
         self._admit(self._context.recorder)
+        written_ns = now_ns()
         self._client.transport.write(response_bytes(head, closes=self.closes) + piece)
         self.request.respond(head.status)
+        watcher = self._context.watcher
+        if watcher is not None:
+            watch = self._watch = watcher.responded(self.request, self._watch, self.head, head)
+            if watch is not None and piece:
+                watch.received(piece, written_ns)
 
     def received(self, piece: bytes) -> None:
         """Forward more of the response; if the client hung up before, the hang-up counts."""
@@ -188,7 +208,12 @@ class ProxyExchange:
             self.client_gone()
             return
         self._passed_bytes += len(piece)
+        if self._watch is None:
+            self._client.transport.write(piece)
+            return
+        written_ns = now_ns()
         self._client.transport.write(piece)
+        self._watch.received(piece, written_ns)
 
     def completed(self, *, reusable: bool) -> None:
         """The response is complete; reuse the connection to the server, or close it."""
@@ -199,6 +224,7 @@ class ProxyExchange:
             else:
                 upstream.transport.close()
         if not self.is_over:
+            self._complete()
             self.is_over = True
             self._client.ended()
 
@@ -212,6 +238,7 @@ class ProxyExchange:
             self._client.ended()
         elif self.is_responded:
             self.is_over = True
+            self._complete()
             self.request.abort()
             self._client.cut(resets=self._ends_by_close)
         elif (
@@ -257,6 +284,7 @@ class ProxyExchange:
     def _stalled(self) -> None:
         """Cut off a stalled response."""
         self.is_over = True
+        self._complete()
         self.request.abort()
         self._release()
         self._client.cut(resets=True)
@@ -267,6 +295,7 @@ class ProxyExchange:
             self.is_over = True
             if not self.is_tunnel:
                 self._admit(self._context.recorder)
+                self._complete()
                 self.request.abort()
             self._release()
 
@@ -289,9 +318,16 @@ class ProxyExchange:
         self.is_over = self.is_responded = True
         self._release()
         self._admit(self._context.recorder)
+        self._complete()
         if not self._is_sent:
             self.closes = True
         self._client.refuse(status, reason)
+
+    def _complete(self) -> None:
+        """Complete the request's details, before it ends."""
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.ended()
 
     def _release(self) -> None:
         upstream, self.upstream = self.upstream, None

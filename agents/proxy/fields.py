@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from endpoint_analytics.agents.outcome.watch import TOLD_HEADER
+
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _FIELDS = re.compile(rb"(?:" + TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*+")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
@@ -16,6 +18,8 @@ _FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding"})
 _HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade", b"http2-settings",
                          b"proxy-authenticate", b"proxy-authorization"})  # fmt: skip
 
+DESCRIBING = frozenset({b"content-type", b"content-encoding", TOLD_HEADER})
+"""What a response's fields say of its body. They are forwarded like any other; outcome_watch looks at them."""
 SPECIAL = _HOP_BY_HOP | _FRAMING
 FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
 
@@ -39,10 +43,21 @@ class HeadLimits(NamedTuple):
 class Fields:
     """The values in a block of header lines that a proxy must know; all other lines stay unchanged.
 
-    `lines` are the ones to forward, including those for framing. Raises BadHeadError.
+    `lines` are the ones to forward, including those for framing; `describing` are the DESCRIBING ones if they are
+    special, as lowercase names and values. Raises BadHeadError.
     """
 
-    __slots__ = ("connection", "forwarded", "hosts", "lengths", "lines", "te", "transfer", "upgrade")
+    __slots__ = (
+        "connection",
+        "describing",
+        "forwarded",
+        "hosts",
+        "lengths",
+        "lines",
+        "te",
+        "transfer",
+        "upgrade",
+    )
 
     def __init__(self, block: bytes, limits: HeadLimits, special: frozenset[bytes]) -> None:
         if not _FIELDS.fullmatch(block):
@@ -53,6 +68,7 @@ class Fields:
         self.transfer: list[bytes] = []
         self.connection: list[bytes] = []
         self.upgrade = self.te = b""
+        self.describing: tuple[tuple[bytes, bytes], ...] = ()
         self.forwarded: dict[bytes, list[bytes]] = {}
         lines = block.split(b"\r\n")
         if len(lines) - 1 > limits.fields:
@@ -68,7 +84,10 @@ class Fields:
 
     def _keep_special(self, name: bytes, line: bytes) -> None:
         value = line[len(name) + 1 :].strip(b" \t")
-        if name == b"host":
+        if name in DESCRIBING:
+            self.lines.append(line)
+            self.describing += ((name, value),)
+        elif name == b"host":
             self.hosts.append(value)
         elif name == b"content-length":
             self.lengths.append(value)

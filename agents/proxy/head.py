@@ -7,10 +7,12 @@ An ambiguous head, which two servers could read differently, is refused, never r
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import msgspec
 
 from endpoint_analytics.agents.proxy.fields import (
+    DESCRIBING,
     FORWARDED,
     SPECIAL,
     TOKEN,
@@ -25,6 +27,7 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([\t\x20-\x7e\x
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _ABSOLUTE = re.compile(rb"https?://([^/?#@]+)(/[^#]*)?(\?[^#]*)?", re.IGNORECASE)
 _REQUEST_SPECIAL = SPECIAL | FORWARDED
+_RESPONSE_SPECIAL = SPECIAL | DESCRIBING
 
 
 class RequestHead(msgspec.Struct, frozen=True, gc=False):
@@ -50,9 +53,18 @@ class RequestHead(msgspec.Struct, frozen=True, gc=False):
         """Whether a body follows the head."""
         return self.is_chunked or bool(self.length)
 
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the header fields, with lowercase names: Host first, X-Forwarded-* last."""
+        yield b"host", self.host
+        for line in self.lines:
+            name, _, value = line.partition(b":")
+            yield name.lower(), value.strip(b" \t")
+        for name, values in self.forwarded.items():
+            yield name, b", ".join(values)
+
 
 class ResponseHead(msgspec.Struct, frozen=True, gc=False):
-    """A response head; `lines` as in RequestHead, including those for framing."""
+    """A response head; `lines` as in RequestHead, including those for framing, and those that are `describing`."""
 
     status: int
     reason: bytes
@@ -62,6 +74,7 @@ class ResponseHead(msgspec.Struct, frozen=True, gc=False):
     is_chunked: bool
     wants_close: bool
     upgrade: bytes
+    describing: tuple[tuple[bytes, bytes], ...] = ()
 
 
 def find_end(buffer: bytes, limits: HeadLimits, searched: int = 0) -> int:
@@ -122,7 +135,7 @@ def parse_response(head: bytes, limits: HeadLimits) -> ResponseHead:
     if match is None:
         raise BadHeadError(502, "the status line is malformed")
     minor = int(match[1])
-    fields = Fields(block, limits, SPECIAL)
+    fields = Fields(block, limits, _RESPONSE_SPECIAL)
     length = fields.length()
     if fields.transfer:
         _check_transfer(fields.transfer, minor)
@@ -135,6 +148,7 @@ def parse_response(head: bytes, limits: HeadLimits) -> ResponseHead:
         bool(fields.transfer),
         fields.wants_close(minor),
         fields.upgrade,
+        fields.describing,
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import Protocol
 
 from endpoint_analytics.agents.core.recorder import Recorder
+from endpoint_analytics.agents.proxy.outcome_watch import ProxyWatcher
 from endpoint_analytics.agents.proxy.pool import Pool
 from endpoint_analytics.agents.proxy.reachability import UpstreamReachability
 from endpoint_analytics.agents.proxy.settings import ProxySettings
@@ -16,7 +17,7 @@ BLOCKED, UNSENT, PIPELINED = 1, 2, 4
 
 class ProxyContext(Protocol):
     """What all exchanges of a proxy share. `unassigned` records requests for which no replica was reachable; requests
-    for paths in `excluded` are not recorded."""
+    for paths in `excluded` are not recorded. `watcher` watches exchanges for details; None: none are kept."""
 
     settings: ProxySettings
     loop: asyncio.AbstractEventLoop
@@ -25,6 +26,7 @@ class ProxyContext(Protocol):
     excluded: frozenset[str]
     pool: Pool
     reachability: UpstreamReachability
+    watcher: ProxyWatcher | None
     is_draining: bool
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from endpoint_analytics.agents.middleware.harmless import report_bug
 from endpoint_analytics.agents.proxy.client import ClientConnection
+from endpoint_analytics.agents.proxy.outcome_watch import ProxyWatcher
 from endpoint_analytics.agents.proxy.pool import Pool
 from endpoint_analytics.agents.proxy.reachability import UpstreamReachability
 from endpoint_analytics.agents.proxy.settings import ProxySettings
@@ -19,7 +21,7 @@ class ProxyServer:
 
     `agent` records the replica's requests; the caller starts and stops it. `unassigned` (the same agent, unless
     requests are held) records requests for which no replica was reachable. Neither records requests for the agent's
-    `exclude_paths`.
+    `exclude_paths`; both keep the details that its `outcomes` and `dimensions` ask for.
     """
 
     def __init__(self, settings: ProxySettings, agent: Agent, unassigned: Agent | None = None) -> None:
@@ -28,6 +30,8 @@ class ProxyServer:
         self.recorder = agent.recorder
         self.unassigned = (unassigned or agent).recorder
         self.excluded = frozenset(agent.config.exclude_paths)
+        is_off = agent.config.outcomes == "off"
+        self.watcher = None if is_off else ProxyWatcher(agent.config, report_bug)
         self.pool = Pool(settings, self.loop)
         self.reachability = UpstreamReachability(agent, self.pool, str(settings.upstream))
         self.is_draining = False

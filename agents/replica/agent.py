@@ -22,12 +22,13 @@ from endpoint_analytics.agents.core.clock import read_offset_us, steady_offset_u
 from endpoint_analytics.agents.core.config import AgentConfig
 from endpoint_analytics.agents.core.file_lock import LockHeldError
 from endpoint_analytics.agents.core.lifecycle import may_follow
-from endpoint_analytics.agents.core.recorder import Recorder
+from endpoint_analytics.agents.core.recorder import Recorder, Snapshot
 from endpoint_analytics.agents.core.sampling import Interval, Sample, SamplingThread
 from endpoint_analytics.agents.delivery.client_log_filter import quiet_client
 from endpoint_analytics.agents.delivery.senders import Senders
 from endpoint_analytics.agents.hardware.reading import Collector, HardwareReading
 from endpoint_analytics.agents.hardware.sampler import SAMPLE_EVERY_S, Sampler, default_collectors, make_batch
+from endpoint_analytics.agents.outcome.batching import OutcomeBatcher
 from endpoint_analytics.agents.replica.process_group import ProcessGroup
 from endpoint_analytics.agents.scrape.readings import EngineReading
 from endpoint_analytics.agents.scrape.scraper import ScrapeFigures, Scraper, make_engine_batch
@@ -38,7 +39,7 @@ from endpoint_analytics.schemas.configuration.kafka_client import make_ssl_conte
 from endpoint_analytics.schemas.limits import MAX_REASON_LENGTH
 from endpoint_analytics.schemas.replicas import ReplicaState, State
 from endpoint_analytics.schemas.requests import Totals
-from endpoint_analytics.schemas.topics import ENGINE, HARDWARE, REPLICAS, REQUESTS, Topic
+from endpoint_analytics.schemas.topics import ENGINE, HARDWARE, OUTCOMES, REPLICAS, REQUESTS, Topic
 
 logger = logging.getLogger("endpoint_analytics")
 
@@ -89,6 +90,7 @@ class Agent:
         self._scraper = None if scraped is None else Scraper(scraped)
         self._process_group = ProcessGroup(config, self.boot_id)
         self._batcher = Batcher(config, self.boot_id)
+        self._outcomes = None if config.outcomes == "off" else OutcomeBatcher(config, self.boot_id)
         self._offset_us = read_offset_us()
         self._state: State | None = None
         self._unreported: deque[tuple[State, int, str]] = deque()
@@ -275,7 +277,25 @@ class Agent:
         for batch in self._batcher.batches(snapshot, self._offset_us, dropped, sender.dropped):
             self._totals = batch.totals
             sender.put(encode_requests(batch, self.config.request_encoding))
+        if self._outcomes is not None:
+            self._flush_outcomes(self._outcomes, snapshot, dropped)
         self._flushes += 1
+
+    def _flush_outcomes(
+        self, batcher: OutcomeBatcher, snapshot: Snapshot, dropped: Mapping[str, int]
+    ) -> None:
+        """Send how requests ended; a bug there ends only that."""
+        sender = self._sending.senders[OUTCOMES.suffix]
+        try:
+            for batch in batcher.batches(
+                snapshot, self._offset_us, dropped, sender.dropped, is_last=self._stopping.is_set()
+            ):
+                sender.put(encode(batch))
+        except Exception:
+            self._outcomes = None
+            logger.exception(
+                "outcomes are no longer sent: a bug in the agent; requests are recorded as before"
+            )
 
     def _put(self, topic: Topic, message: bytes) -> None:
         self._sending.senders[topic.suffix].put(message)

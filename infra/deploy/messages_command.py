@@ -23,6 +23,7 @@ from aiokafka.errors import KafkaError
 from endpoint_analytics.schemas.codec import (
     decode_engine,
     decode_hardware,
+    decode_outcomes,
     decode_rejected,
     decode_replicas,
     decode_requests,
@@ -47,6 +48,7 @@ _DECODERS: Mapping[str, Callable[[bytes | None], object]] = {
     "requests": decode_requests,
     "hardware": decode_hardware,
     "engine": decode_engine,
+    "outcomes": decode_outcomes,
     "replicas": decode_replicas,
     "signals": decode_signal,
     "rejected": decode_rejected,

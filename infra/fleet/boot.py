@@ -12,7 +12,7 @@ import random
 from itertools import accumulate
 
 from endpoint_analytics.infra.fleet.config import FleetConfig
-from endpoint_analytics.infra.fleet.truth import BootName, Counts
+from endpoint_analytics.infra.fleet.truth import BootName, Counts, OutcomeCounts
 from endpoint_analytics.schemas.requests import (
     Aborted,
     Arrived,
@@ -36,6 +36,8 @@ class SimulatedBoot:
         self.end_us = start_us
         self.skew_us = 0
         self.total = Counts()
+        self.outcomes = OutcomeCounts()
+        """The total of its outcome batches."""
         self._config = config
         self._rng = rng
         self._statuses = list(config.statuses)
@@ -53,6 +55,7 @@ class SimulatedBoot:
         """
         other = copy.copy(self)
         other.total = copy.deepcopy(self.total)
+        other.outcomes = copy.copy(self.outcomes)
         other._events = list(self._events)  # noqa: SLF001 - same class
         other._pending = dict(self._pending)  # noqa: SLF001
         other._rng = rng  # noqa: SLF001

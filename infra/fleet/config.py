@@ -52,6 +52,7 @@ class FleetConfig:
     clock_spread_s: float = 0.0
     poison: float = 0.0
     hardware: bool = False
+    outcomes: bool = False
     seed: int = 1
 
     def __post_init__(self) -> None:

@@ -13,12 +13,13 @@ from functools import partial
 from endpoint_analytics.infra.fleet.boot import SimulatedBoot
 from endpoint_analytics.infra.fleet.config import FleetConfig
 from endpoint_analytics.infra.fleet.hardware import hardware_batch
+from endpoint_analytics.infra.fleet.outcomes import outcome_batch
 from endpoint_analytics.infra.fleet.poison import any_poison
 from endpoint_analytics.infra.fleet.sender import Message
 from endpoint_analytics.infra.fleet.truth import BootName, BootTruth, Counts, FleetTruth
 from endpoint_analytics.schemas.codec import encode, encode_requests
 from endpoint_analytics.schemas.identity import partition_key
-from endpoint_analytics.schemas.topics import HARDWARE, REQUESTS
+from endpoint_analytics.schemas.topics import HARDWARE, OUTCOMES, REQUESTS
 
 _REMEMBERED = 8  # batches that can be sent again
 
@@ -39,6 +40,7 @@ class FleetReplica:
         self._truth = truth
         self._topic = REQUESTS.name(prefix)
         self._hardware_topic = HARDWARE.name(prefix)
+        self._outcomes_topic = OUTCOMES.name(prefix)
         endpoint = number % config.endpoints
         namespace = endpoint % config.namespaces
         self._namespace = config.name if config.namespaces == 1 else f"{config.name}-{namespace}"
@@ -95,6 +97,7 @@ class FleetReplica:
         config, rng, truth = self._config, self._rng, self._truth.boots[boot.name]
         batch, counts = boot.batch(end_us + self._clock_us)
         truth.accepted.add(counts)
+        outcomes = outcome_batch(batch, boot.outcomes, rng) if config.outcomes else None
         if rng.random() < config.gaps:
             truth.lost.add(counts)
             truth.left_out += 1
@@ -106,6 +109,10 @@ class FleetReplica:
             self._held.append(_Held(message, config.late_batches))
         else:
             yield message
+        if outcomes is not None:
+            ended, told = outcomes
+            truth.outcomes.add(told)
+            yield from self._outcomes(encode(ended), truth)
         if config.duplicates and self._sent and rng.random() < config.duplicates:
             of, again = rng.choice(self._sent)
             yield Message(self._topic, self.key, again, partial(self._stored_again, of, again))
@@ -117,6 +124,17 @@ class FleetReplica:
             yield Message(
                 self._hardware_topic, self.key, encode(samples), partial(self._stored_samples, truth)
             )
+
+    def _outcomes(self, value: bytes, truth: BootTruth) -> Iterator[Message]:
+        """Yield an outcome batch, late or twice with the same chances as a request batch."""
+        config, rng = self._config, self._rng
+        message = Message(self._outcomes_topic, self.key, value, partial(self._stored_outcomes, truth))
+        if rng.random() < config.late:
+            self._held.append(_Held(message, config.late_batches))
+        else:
+            yield message
+        if rng.random() < config.duplicates:
+            yield message
 
     def _released(self) -> Iterator[Message]:
         waiting = []
@@ -146,6 +164,9 @@ class FleetReplica:
 
     def _stored_samples(self, truth: BootTruth, partition: int, offset: int) -> None:  # noqa: ARG002
         truth.samples += 1
+        self._truth.messages += 1
+
+    def _stored_outcomes(self, truth: BootTruth, partition: int, offset: int) -> None:  # noqa: ARG002
         self._truth.messages += 1
 
     def _see(self, value: bytes) -> None:

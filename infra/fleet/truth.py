@@ -69,6 +69,22 @@ class Counts:
 
 
 @dataclass(slots=True)
+class OutcomeCounts:
+    """Counts of requests in one outcome batch, or the sum of many."""
+
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    gaps: int = 0
+    duration_us: int = 0
+
+    def add(self, other: OutcomeCounts, sign: int = 1) -> None:
+        """Add other counts to these, or subtract them."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + sign * getattr(other, name))
+
+
+@dataclass(slots=True)
 class BootTruth:
     """One boot: what it `accepted`, what of that was `lost` (batches never sent), and what Kafka `stored`.
 
@@ -84,6 +100,8 @@ class BootTruth:
     missing: int = 0
     again: int = 0
     samples: int = 0
+    outcomes: OutcomeCounts = field(default_factory=OutcomeCounts)
+    """Those in outcome batches that were not left out."""
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ process.
 from __future__ import annotations
 
 from endpoint_analytics.pipeline.core.boots import RECENT, Boot, BootKey, Boots, Verdict
+from endpoint_analytics.schemas.outcomes import OutcomeBatch
 from endpoint_analytics.schemas.packed_requests import PackedBatch, unpack
 from endpoint_analytics.schemas.requests import RequestBatch, Totals
 from endpoint_analytics.schemas.samples import SampleBatch
@@ -30,7 +31,9 @@ def copy_key(key: BootKey, number: int) -> BootKey:
     return key._replace(boot_id=f"{key.boot_id}{_MARK}{number + 1}")
 
 
-def process_of(boots: Boots, boot: Boot, batch: RequestBatch | PackedBatch | SampleBatch) -> Boot | None:
+def process_of(
+    boots: Boots, boot: Boot, batch: RequestBatch | PackedBatch | OutcomeBatch | SampleBatch
+) -> Boot | None:
     """Return the process under `boot` that sent the batch, a new copy if it must be one; None if there are too many.
 
     The copies of `boot` are in `boots`. The returned process knows whether the batch was counted before.
@@ -73,8 +76,16 @@ def process_of(boots: Boots, boot: Boot, batch: RequestBatch | PackedBatch | Sam
     )
     if isinstance(batch, PackedBatch | RequestBatch):
         copy.inherited = _before(unpack(batch) if isinstance(batch, PackedBatch) else batch)
+    elif isinstance(batch, OutcomeBatch):
+        copy.inherited = since(totals_of(batch), Totals(finished=len(batch.outcomes.at_us)))
     boots.restore(copy)
     return copy
+
+
+def totals_of(batch: OutcomeBatch) -> Totals:
+    """Return an outcome batch's totals as those of a request batch: requests that ended are finished."""
+    totals = batch.totals
+    return Totals(finished=totals.requests, dropped=totals.dropped, dropped_batches=totals.dropped_batches)
 
 
 def since(totals: Totals, inherited: Totals) -> Totals:

@@ -3,9 +3,9 @@
 Its buckets are those of a Prometheus native histogram of schema 6 and of an OpenTelemetry exponential histogram of
 scale 6, in seconds: the one with index i holds durations above 2^((i-1)/64) s and up to 2^(i/64) s. It is stored as
 bucket `i + OFFSET`; bucket 0 holds durations of 0. A bucket's value is within 0.55 % of all that it holds. Bounds are
-exact integers, so that every machine puts a value into the same bucket. Sketches merge by adding counts, as
-ClickHouse's sumMap does. Its quantiles in SQL: `sketchQuantile` (schemas/tables/0002_views.sql), and `sketch_sql`
-(pipeline/store/series_sql).
+exact integers (schemas/sketch_buckets), so that every machine puts a value into the same bucket. Sketches merge by
+adding counts, as ClickHouse's sumMap does. Its quantiles in SQL: `sketchQuantile` (schemas/tables/0002_views.sql), and
+`sketch_sql` (pipeline/store/series_sql).
 
 Sources: prometheus.io/docs/specs/native_histograms, opentelemetry.io/docs/specs/otel/metrics/data-model (exponential
 histogram: its index is one less, because it names the lower bound).
@@ -18,37 +18,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from endpoint_analytics.schemas.limits import MAX_DURATION_US
+from endpoint_analytics.schemas.sketch_buckets import OFFSET, STEPS, UPPER_US, upper_counts
 
-SCHEMA = 6
-"""Buckets double in 2^SCHEMA steps."""
-STEPS = 2**SCHEMA
 BASE = 2.0 ** (1 / STEPS)
-OFFSET = 20 * STEPS
-"""The bucket whose upper bound is one second. The first microsecond, 2^-19.93 s, is in a bucket above 0."""
 
 _SECOND_US = 1_000_000
-
-
-def _upper_bound(bucket: int) -> int:
-    """Return the largest integer of a bucket in microseconds: floor(1e6 * 2^((bucket - OFFSET) / STEPS))."""
-    # x is at most the bound if x^STEPS is at most 1e6^STEPS * 2^(bucket - OFFSET), in integers.
-    limit, exponent = _SECOND_US**STEPS, bucket - OFFSET
-    limit = limit << exponent if exponent >= 0 else limit >> -exponent
-    guess = int(_SECOND_US * 2.0 ** (exponent / STEPS))
-    return next(x for x in (guess + 1, guess, guess - 1) if x**STEPS <= limit)
-
-
-def _upper_bounds(largest: int) -> list[int]:
-    """Return the upper bounds of the buckets from 0 on, up to the first that is at least `largest`."""
-    bounds = [0]
-    while bounds[-1] < largest:
-        bounds.append(_upper_bound(len(bounds)))
-    return bounds
-
-
 # _UPPER[b] is the largest integer of bucket b.
-_UPPER = np.array(_upper_bounds(MAX_DURATION_US), dtype=np.int64)
+_UPPER = np.array(UPPER_US, dtype=np.int64)
 BUCKETS = len(_UPPER)
 _SECOND = OFFSET - STEPS * np.log2(float(_SECOND_US))
 
@@ -64,6 +40,11 @@ def buckets_of(values_us: NDArray[np.int64]) -> NDArray[np.int64]:
     buckets -= values_us <= _UPPER[np.maximum(buckets - 1, 0)]
     np.maximum(buckets, 0, out=buckets)
     return buckets
+
+
+def count_buckets_of(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the bucket of each count (tokens, bytes); counts must be in [0, MAX_COUNT]."""
+    return np.searchsorted(np.array(upper_counts(), dtype=np.int64), counts)
 
 
 def upper_bound_s(bucket: int) -> float:

@@ -1,4 +1,4 @@
-"""The kinds of stream, each behind the same interface: requests, hardware, engine, replicas.
+"""The kinds of stream, each behind the same interface: requests, hardware, engine, outcomes, replicas.
 
 What differs between the topics belongs here; what they share (chunks, rejections) is in partition.py.
 """
@@ -13,7 +13,8 @@ from typing import Generic, Protocol, Self, TypeVar
 from endpoint_analytics.pipeline.core.batches import Batch as AnyRequests
 from endpoint_analytics.pipeline.core.boots import Boot, BootKey, Boots
 from endpoint_analytics.pipeline.core.chunks import Record
-from endpoint_analytics.pipeline.core.copies import MAX_COPIES, copy_keys, process_of
+from endpoint_analytics.pipeline.core.copies import MAX_COPIES, copy_keys, process_of, since, totals_of
+from endpoint_analytics.pipeline.core.outcomes_fold import OutcomeWindows
 from endpoint_analytics.pipeline.core.overflow import OverflowRule
 from endpoint_analytics.pipeline.core.request_rows import rows_of
 from endpoint_analytics.pipeline.core.requests_fold import Accepted, fold_requests
@@ -24,12 +25,14 @@ from endpoint_analytics.pipeline.core.windows import Windows
 from endpoint_analytics.schemas.codec import (
     decode_engine,
     decode_hardware,
+    decode_outcomes,
     decode_replicas,
     decode_request_form,
 )
 from endpoint_analytics.schemas.engine import EngineBatch
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.hardware import HardwareBatch
+from endpoint_analytics.schemas.outcomes import OutcomeBatch
 from endpoint_analytics.schemas.packed_requests import PackedBatch, unpack
 from endpoint_analytics.schemas.replicas import ReplicaMessage, ReplicaState
 from endpoint_analytics.schemas.samples import SampleBatch
@@ -83,7 +86,7 @@ class StreamFold(Protocol[Message]):
         """Return the rows that changed since the last call; if the chunk is closing, with its boots' states."""
 
 
-Batch = TypeVar("Batch", AnyRequests, HardwareBatch, EngineBatch)
+Batch = TypeVar("Batch", AnyRequests, HardwareBatch, EngineBatch, OutcomeBatch)
 Sampled = TypeVar("Sampled", HardwareBatch, EngineBatch)
 
 
@@ -263,6 +266,48 @@ class EngineFold(_SampleFold[EngineBatch]):
         return decode_engine(value)
 
 
+class OutcomesFold(_BootFold[OutcomeBatch]):
+    """Outcome batches to `outcome_windows`, `request_samples`, `boots` and `boot_states`."""
+
+    stream = "outcomes"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.windows = OutcomeWindows()
+
+    def decode(self, value: bytes | None) -> OutcomeBatch:
+        """Decode an outcome batch."""
+        return decode_outcomes(value)
+
+    def open(self, first: Record) -> None:
+        """Open a chunk: its windows are empty."""
+        self.windows = OutcomeWindows()
+        self._open_boots(first)
+
+    @classmethod
+    def fold_together(cls, runs: Sequence[tuple[Self, Run[OutcomeBatch]]]) -> list[FoldOutcome]:
+        """Fold each partition's batches by themselves."""
+        return [fold.fold(run) for fold, run in runs]
+
+    def fold(self, run: Run[OutcomeBatch]) -> FoldOutcome:
+        """Fold the batches of one partition."""
+        outcome = FoldOutcome()
+        accepted = self.accept(run, outcome)
+        self.windows.fold([(boot.key, batch, record.offset) for boot, batch, record in accepted])
+        for boot, batch, _ in accepted:
+            requests = len(batch.outcomes.at_us)
+            outcome.events += requests
+            boot.finished += requests
+            if boot.saw(batch.seq, batch.start_us, batch.end_us):
+                boot.totals = since(totals_of(batch), boot.inherited)
+        return outcome
+
+    def take_rows(self, chunk: Chunk, *, closing: bool) -> Rows:
+        """Return changed windows, sampled requests and boots."""
+        samples = self.windows.take_samples(chunk)
+        return [*samples, *self._rows(chunk, self.windows.take_block(chunk), closing=closing)]
+
+
 class ReplicasFold:
     """Replica states and endpoint settings to one row each, identified by their content and time."""
 
@@ -317,7 +362,7 @@ def _is_readable(
     return error is None
 
 
-def boot_key(message: AnyRequests | SampleBatch) -> BootKey:
+def boot_key(message: AnyRequests | OutcomeBatch | SampleBatch) -> BootKey:
     """Return the boot that sent a batch."""
     return BootKey(message.namespace, message.endpoint, message.replica_id, message.boot_id)
 

@@ -10,7 +10,7 @@ from endpoint_analytics.pipeline.store.migrate import APPLIED, schema_state
 from endpoint_analytics.pipeline.store.paused_partitions import read_still_paused
 from endpoint_analytics.pipeline.store.shared_cache import SharedCache
 from endpoint_analytics.schemas.migrations import Migration
-from endpoint_analytics.schemas.topics import ENGINE, HARDWARE, REPLICAS, REQUESTS
+from endpoint_analytics.schemas.topics import ENGINE, HARDWARE, OUTCOMES, REPLICAS, REQUESTS
 
 KEEP_S = 1.0
 
@@ -63,4 +63,4 @@ class Health:
             paused = [each.stream for each in await read_still_paused(self._database)]
         except StoreError:
             return None
-        return {topic.suffix: paused.count(topic.suffix) for topic in (REQUESTS, HARDWARE, ENGINE, REPLICAS)}
+        return {topic.suffix: paused.count(topic.suffix) for topic in (REQUESTS, HARDWARE, ENGINE, OUTCOMES, REPLICAS)}

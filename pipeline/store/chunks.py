@@ -35,7 +35,12 @@ WHERE stream = {stream:String} AND partition = {partition:UInt32} AND chunk = {c
 _WINDOWS_THROUGH = """
 SELECT max(version) FROM {table:Identifier} WHERE partition = {partition:UInt32} AND chunk = {chunk:UInt64}
 """
-_WINDOWS = {"requests": "request_windows", "hardware": "hardware_windows", "engine": "engine_windows"}
+_WINDOWS = {
+    "requests": "request_windows",
+    "hardware": "hardware_windows",
+    "engine": "engine_windows",
+    "outcomes": "outcome_windows",
+}
 
 
 class FoundChunk(NamedTuple):

@@ -59,6 +59,8 @@ SELECT
     sumIf(missing, stream = 'requests'),
     sumIf(missing, stream = 'hardware'),
     sumIf(missing, stream = 'engine'),
+    countIf(stream = 'outcomes'),
+    sumIf(missing, stream = 'outcomes'),
     sumIf(aborted_pending, stream = 'requests'),
     sumIf(aborted_streaming, stream = 'requests'),
     groupArrayIf((last_append, partition, pending, streaming, oldest_pending_us),

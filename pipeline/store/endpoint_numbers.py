@@ -55,6 +55,8 @@ class BootsRow(NamedTuple):
     missing: int
     hardware_missing: int
     engine_missing: int
+    outcome_boots: int
+    outcome_missing: int
     aborted_pending: int
     aborted_streaming: int
     request_reports: Sequence[tuple[datetime, int, int, int, int]]
@@ -268,6 +270,7 @@ def _missing(boot: BootsRow) -> tuple[tuple[str, int], ...]:
         ("requests", boot.request_boots > 0, boot.missing),
         ("hardware", boot.hardware_at.year > 1970, boot.hardware_missing),
         ("engine", boot.engine_at.year > 1970, boot.engine_missing),
+        ("outcomes", boot.outcome_boots > 0, boot.outcome_missing),
     )
     return tuple((stream, missing) for stream, is_sent, missing in streams if is_sent)
 

@@ -20,6 +20,7 @@ from endpoint_analytics.pipeline.store.errors import (
     StoreLoginError,
     StoreUnreachableError,
 )
+from endpoint_analytics.pipeline.store.outcome_sql import roll
 from endpoint_analytics.pipeline.store.rollup_levels import (
     DAY_S,
     HOUR,
@@ -95,6 +96,13 @@ TARGETS = (
         TEN_SECONDS,
         sql.samples_of_windows(TEN_SECONDS.engine, MINUTE.engine),
     ),
+    RollupTarget(
+        MINUTE.outcomes,
+        TEN_SECONDS.outcomes,
+        MINUTE,
+        TEN_SECONDS,
+        roll(TEN_SECONDS.outcomes, MINUTE.outcomes),
+    ),
     # Hours are rolled up from minutes. Late rows change a minute, and the minute's new row marks its hour as changed,
     # through the `stored_at` of the minutes.
     RollupTarget(HOUR.requests, MINUTE.requests, HOUR, MINUTE, sql.REQUESTS_OF_MINUTES),
@@ -104,6 +112,7 @@ TARGETS = (
     RollupTarget(
         HOUR.engine, MINUTE.engine, HOUR, MINUTE, sql.samples_of_minutes(MINUTE.engine, HOUR.engine)
     ),
+    RollupTarget(HOUR.outcomes, MINUTE.outcomes, HOUR, MINUTE, roll(MINUTE.outcomes, HOUR.outcomes)),
 )
 
 

@@ -28,13 +28,14 @@ class RetentionError(ConfigurationError):
 
 @dataclass(frozen=True, slots=True)
 class RollupLevel:
-    """Windows of `seconds`, in three tables. `least_days`: late data needs the finer rows that it is added to."""
+    """Windows of `seconds`, in four tables. `least_days`: late data needs the finer rows that it is added to."""
 
     name: str
     seconds: int
     requests: str
     hardware: str
     engine: str
+    outcomes: str
     default_days: int
     least_days: int
 
@@ -46,13 +47,17 @@ class RollupLevel:
     @property
     def tables(self) -> tuple[str, ...]:
         """Return the level's tables."""
-        return self.requests, self.hardware, self.engine
+        return self.requests, self.hardware, self.engine, self.outcomes
 
 
 # Agents may be 48 h late, and a window is recomputed from all its rows: they must be kept for a day more.
-TEN_SECONDS = RollupLevel("10S", 10, "request_windows", "hardware_windows", "engine_windows", 7, 4)
-MINUTE = RollupLevel("1MIN", 60, "request_minutes", "hardware_minutes", "engine_minutes", 30, 4)
-HOUR = RollupLevel("1H", 3600, "request_hours", "hardware_hours", "engine_hours", 400, 4)
+TEN_SECONDS = RollupLevel(
+    "10S", 10, "request_windows", "hardware_windows", "engine_windows", "outcome_windows", 7, 4
+)
+MINUTE = RollupLevel(
+    "1MIN", 60, "request_minutes", "hardware_minutes", "engine_minutes", "outcome_minutes", 30, 4
+)
+HOUR = RollupLevel("1H", 3600, "request_hours", "hardware_hours", "engine_hours", "outcome_hours", 400, 4)
 LEVELS = (TEN_SECONDS, MINUTE, HOUR)
 
 

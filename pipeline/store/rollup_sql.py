@@ -5,6 +5,7 @@ SQL only; `rollup` decides when to run it. `window` is the coarser level's windo
 
 from __future__ import annotations
 
+from endpoint_analytics.pipeline.store.rollup_window import OF_THE_WINDOWS, VERSION, WHOSE, WINDOW
 from endpoint_analytics.pipeline.store.series_columns import (
     BOOTS,
     CHUNKS,
@@ -15,15 +16,6 @@ from endpoint_analytics.pipeline.store.series_columns import (
     TIME_WITH_SKETCHES,
     TO_STORE,
 )
-
-_WINDOW = "toDateTime(intDiv(toUnixTimestamp(window_start), {seconds:UInt32}) * {seconds:UInt32}, 'UTC')"
-# Constant within a statement, and taken before it reads: of two concurrent rollups, the later one's rows win.
-_VERSION = "toUnixTimestamp64Micro(now64(6))"
-_WHOSE = "(namespace, endpoint) IN {endpoints:Array(Tuple(String, String))}"
-_OF_THE_WINDOWS = f"""{_WHOSE}
-        AND window_start >= toDateTime({{first:UInt32}}, 'UTC')
-        AND window_start < toDateTime({{after:UInt32}}, 'UTC')
-        AND toUnixTimestamp({_WINDOW}) IN {{windows:Array(UInt32)}}"""
 
 # Windows with finer rows stored since the last check, unless the coarser row was computed well after the newest of
 # them, or since this check began. Both lists are read without FINAL: a replaced row only causes one more check.
@@ -55,7 +47,7 @@ LIMIT {{limit:UInt32}}
 
 def touched(source: str, target: str) -> str:
     """Return the query for the windows of `target` whose rows in `source` changed, and how many rows those are."""
-    return _TOUCHED.format(source=source, target=target, window=_WINDOW)
+    return _TOUCHED.format(source=source, target=target, window=WINDOW)
 
 
 # Sketches are summed separately from the counts, first those of a replica, then all of them. A row that arrives between
@@ -79,16 +71,16 @@ _SKETCH = """
 
 
 def _sketch(which: str) -> str:
-    return _SKETCH.format(which=which, window=_WINDOW, of_the_windows=_OF_THE_WINDOWS)
+    return _SKETCH.format(which=which, window=WINDOW, of_the_windows=OF_THE_WINDOWS)
 
 
 REQUESTS_OF_WINDOWS = f"""
 INSERT INTO request_minutes (namespace, endpoint, replica_id, window_start, version, {STORED})
-SELECT c.namespace, c.endpoint, c.replica_id, c.window, {_VERSION},
+SELECT c.namespace, c.endpoint, c.replica_id, c.window, {VERSION},
     c.{", c.".join(COUNTS[:-1])}, c.status.1, c.status.2, l.sketch.1, l.sketch.2, f.sketch.1, f.sketch.2
 FROM
 (
-    SELECT namespace, endpoint, replica AS replica_id, {_WINDOW} AS window, {TIME}
+    SELECT namespace, endpoint, replica AS replica_id, {WINDOW} AS window, {TIME}
     FROM
     (
         SELECT namespace, endpoint, replica, b.window_start AS window_start, {BOOTS}
@@ -96,7 +88,7 @@ FROM
         (
             SELECT namespace, endpoint, replica_id, boot_id, window_start, {CHUNKS}
             FROM request_windows AS w FINAL
-            PREWHERE {_OF_THE_WINDOWS}
+            PREWHERE {OF_THE_WINDOWS}
             GROUP BY namespace, endpoint, replica_id, boot_id, window_start
         ) AS b
         ARRAY JOIN ['', b.replica_id] AS replica
@@ -110,15 +102,15 @@ LEFT JOIN {_sketch("ttfb")} AS f USING (namespace, endpoint, replica_id, window)
 
 REQUESTS_OF_MINUTES = f"""
 INSERT INTO request_hours (namespace, endpoint, replica_id, window_start, version, {STORED})
-SELECT namespace, endpoint, replica_id, window, {_VERSION}, {TO_STORE}
+SELECT namespace, endpoint, replica_id, window, {VERSION}, {TO_STORE}
 FROM
 (
-    SELECT namespace, endpoint, replica_id, {_WINDOW} AS window, {TIME_WITH_SKETCHES}
+    SELECT namespace, endpoint, replica_id, {WINDOW} AS window, {TIME_WITH_SKETCHES}
     FROM
     (
         SELECT namespace, endpoint, replica_id, window_start, {ROLLED_WITH_SKETCHES}
         FROM request_minutes FINAL
-        PREWHERE {_OF_THE_WINDOWS}
+        PREWHERE {OF_THE_WINDOWS}
     ) AS t
     GROUP BY namespace, endpoint, replica_id, window
 )
@@ -162,9 +154,9 @@ def samples_of_windows(source: str, target: str) -> str:
     return f"""
 INSERT INTO {target}
     (namespace, endpoint, replica_id, device, metric, window_start, version, samples, sum, min, max, windows)
-SELECT t.namespace, t.endpoint, of.1, of.2, t.metric, {_WINDOW} AS window, {_VERSION},
+SELECT t.namespace, t.endpoint, of.1, of.2, t.metric, {WINDOW} AS window, {VERSION},
     sum(t.samples), sum(t.sum), min(t.min), max(t.max), count()
-FROM ({sample_windows(source, _OF_THE_WINDOWS, _WHOSE)}) AS t
+FROM ({sample_windows(source, OF_THE_WINDOWS, WHOSE)}) AS t
 ARRAY JOIN if(t.running, [(t.replica_id, t.device), ('', '')], [(t.replica_id, t.device)]) AS of
 GROUP BY t.namespace, t.endpoint, of, t.metric, window
 """  # noqa: S608 - constants; values are bound by the server
@@ -175,9 +167,9 @@ def samples_of_minutes(source: str, target: str) -> str:
     return f"""
 INSERT INTO {target}
     (namespace, endpoint, replica_id, device, metric, window_start, version, samples, sum, min, max, windows)
-SELECT t.namespace, t.endpoint, t.replica_id, t.device, t.metric, {_WINDOW} AS window, {_VERSION},
+SELECT t.namespace, t.endpoint, t.replica_id, t.device, t.metric, {WINDOW} AS window, {VERSION},
     sum(t.samples), sum(t.sum), min(t.min), max(t.max), sum(t.windows)
-FROM (SELECT * FROM {source} FINAL PREWHERE {_OF_THE_WINDOWS}) AS t
+FROM (SELECT * FROM {source} FINAL PREWHERE {OF_THE_WINDOWS}) AS t
 GROUP BY t.namespace, t.endpoint, t.replica_id, t.device, t.metric, window
 """  # noqa: S608 - constants; values are bound by the server
 
@@ -186,7 +178,7 @@ STATES = "SELECT target, looked_at, toUnixTimestamp(rolled_to) FROM rollups FINA
 
 RECORD = f"""
 INSERT INTO rollups SELECT {{target:String}}, {{looked_at:DateTime64(3, 'UTC')}},
-    toDateTime({{rolled_to:UInt32}}, 'UTC'), {_VERSION}
+    toDateTime({{rolled_to:UInt32}}, 'UTC'), {VERSION}
 """
 
 NOW = "SELECT now64(3, 'UTC')"

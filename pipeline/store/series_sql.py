@@ -42,6 +42,16 @@ def time_range_parameters(time_ranges: TimeRanges) -> dict[str, Any]:
     }
 
 
+def step_of() -> str:
+    """Return the column `at`, the start of a window's step."""
+    return _AT
+
+
+def where_of(part: Part) -> str:
+    """Return the condition for the windows of one endpoint."""
+    return _where(part, False)
+
+
 def _where(part: Part, every_endpoint: bool) -> str:
     of = "namespace = {namespace:String}" if every_endpoint else _ONE_ENDPOINT
     time_ranges = " OR ".join(

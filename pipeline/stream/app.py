@@ -22,6 +22,7 @@ from endpoint_analytics.pipeline.core.chunks import record_of
 from endpoint_analytics.pipeline.core.stream_folds import (
     EngineFold,
     HardwareFold,
+    OutcomesFold,
     ReplicasFold,
     RequestsFold,
     StreamFold,
@@ -42,7 +43,7 @@ from endpoint_analytics.pipeline.stream.waiting_messages import WaitingMessages
 from endpoint_analytics.schemas.configuration.kafka_client import client_settings, make_ssl_context
 from endpoint_analytics.schemas.configuration.kafka_config import KafkaConfig
 from endpoint_analytics.schemas.kafka.record_batches import Hole, UnreadableBatch
-from endpoint_analytics.schemas.topics import ENGINE, HARDWARE, REJECTED, REPLICAS, REQUESTS, Topic
+from endpoint_analytics.schemas.topics import ENGINE, HARDWARE, OUTCOMES, REJECTED, REPLICAS, REQUESTS, Topic
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ _STREAM_FOLDS: tuple[tuple[Topic, Callable[[], StreamFold[Any]]], ...] = (
     (REQUESTS, RequestsFold),
     (HARDWARE, HardwareFold),
     (ENGINE, EngineFold),
+    (OUTCOMES, OutcomesFold),
     (REPLICAS, ReplicasFold),
 )
 

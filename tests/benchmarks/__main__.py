@@ -17,6 +17,7 @@ BENCHMARKS = (
     "workers",
     "sizing",
     "middleware",
+    "outcome",
     "wsgi",
     "proxy",
     "rendering",

@@ -189,7 +189,12 @@ class FleetRun:
 def accepted_by(fleets: Sequence[Fleet]) -> dict[BootKey, Accepted]:
     """Return what the boots of some fleets accepted, for the oracle."""
     return {
-        BootKey(*name): Accepted(boot.accepted.totals(), boot.lost.totals(), dict(boot.stored.windows))
+        BootKey(*name): Accepted(
+            boot.accepted.totals(),
+            boot.lost.totals(),
+            dict(boot.stored.windows),
+            boot.outcomes if fleet.config.outcomes else None,
+        )
         for fleet in fleets
         for name, boot in fleet.truth.boots.items()
     }
@@ -394,6 +399,7 @@ class Rig:
         settings.setdefault("name", self.name)
         settings.setdefault("replicas", 40)
         settings.setdefault("seed", 1)
+        settings.setdefault("outcomes", True)
         fleet = Fleet(FleetConfig(**settings), self.kafka_config(kafka))
         self.fleets.append(fleet)
         return fleet

@@ -5,6 +5,7 @@ import json
 import pytest
 from hypothesis import given
 from jsonschema import Draft202012Validator
+from tests.pipeline.core.outcome_batches import outcome_batches
 from tests.schemas.messages import (
     ENGINE,
     HARDWARE,
@@ -24,6 +25,7 @@ from tests.schemas.messages import (
 from endpoint_analytics.schemas.codec import (
     decode_engine,
     decode_hardware,
+    decode_outcomes,
     decode_replicas,
     decode_requests,
     decode_signal,
@@ -38,6 +40,7 @@ STRATEGIES = {
     "request_batch": request_batches(),
     "hardware_batch": hardware_batches(),
     "engine_batch": engine_batches(),
+    "outcome_batch": outcome_batches(),
     "replica_state": replica_states,
     "endpoint_settings": endpoint_settings(),
     "rejected": rejected,
@@ -47,6 +50,7 @@ DECODERS = {
     "request_batch": decode_requests,
     "hardware_batch": decode_hardware,
     "engine_batch": decode_engine,
+    "outcome_batch": decode_outcomes,
     "replica_state": decode_replicas,
     "endpoint_settings": decode_replicas,
     "autoscaling_signal": decode_signal,

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from endpoint_analytics.infra.fleet.truth import OutcomeCounts
 from endpoint_analytics.pipeline.core.boots import BootKey
 from endpoint_analytics.pipeline.store.connect import Client
 from endpoint_analytics.schemas.requests import Totals
@@ -25,6 +26,8 @@ class Accepted:
     totals: Totals
     lost: Totals = field(default_factory=Totals)
     windows: Mapping[tuple[int, str], int] | None = None
+    outcomes: OutcomeCounts | None = None
+    """Those in outcome batches that were not given up, if the test knows them."""
 
 
 # Data that copies of a process sent under its boot is counted under separate boots (`boot~2`): added to the boot here.
@@ -44,6 +47,21 @@ SELECT namespace, endpoint, replica_id, {_BOOT}, sum(arrived), sum(finished), su
     arraySum(sumMap(latency_buckets, latency_counts).2), arraySum(sumMap(ttfb_buckets, ttfb_counts).2),
     sum(latency_count), sum(ttfb_count)
 FROM request_windows FINAL WHERE namespace = {{namespace:String}}
+GROUP BY namespace, endpoint, replica_id, boot
+"""
+
+_OUTCOMES = f"""
+SELECT namespace, endpoint, replica_id, {_BOOT}, sum(complete + cut + error + aborted), sum(input_tokens_sum),
+    sum(output_tokens_sum), sum(itl_count), sum(latency_sum_us), sum(latency_count),
+    arraySum(sumMap(latency_buckets, latency_counts).2), arraySum(sumMap(itl_buckets, itl_counts).2),
+    arraySum(sumMap(input_tokens_buckets, input_tokens_counts).2)
+FROM outcome_windows FINAL WHERE namespace = {{namespace:String}}
+GROUP BY namespace, endpoint, replica_id, boot
+"""
+
+_OUTCOME_BOOTS = f"""
+SELECT namespace, endpoint, replica_id, {_BOOT}, sum(finished)
+FROM boots FINAL WHERE stream = 'outcomes' AND namespace = {{namespace:String}}
 GROUP BY namespace, endpoint, replica_id, boot
 """
 
@@ -112,6 +130,7 @@ def differences(client: Client, namespace: str, accepted: Mapping[BootKey, Accep
             ):
                 compare(key, what, stored, due)
     _compare_windows(client, parameters, accepted, compare)
+    _compare_outcomes(client, parameters, accepted, compare)
     return sorted(found)
 
 
@@ -132,6 +151,32 @@ def _compare_windows(
         if truth.windows is not None:
             expected = {window: count for window, count in truth.windows.items() if count}
             compare(key, "counts by window", dict(stored.get(key, {})), expected)
+
+
+def _compare_outcomes(
+    client: Client, parameters: dict[str, str], accepted: Mapping[BootKey, Accepted], compare: Compare
+) -> None:
+    if all(truth.outcomes is None for truth in accepted.values()):
+        return
+    windows, boots = (
+        {BootKey(*row[:4]): row[4:] for row in client.query(query, parameters=parameters).result_rows}
+        for query in (_OUTCOMES, _OUTCOME_BOOTS)
+    )
+    for key, truth in accepted.items():
+        due = truth.outcomes
+        if due is None:
+            continue
+        requests, read, written, gaps, duration_us, *sketches = windows.get(key, (0,) * 9)
+        for what, stored, expected in (
+            ("outcomes' requests", requests, due.requests),
+            ("outcomes' input tokens", read, due.input_tokens),
+            ("outcomes' output tokens", written, due.output_tokens),
+            ("outcomes' gaps", gaps, due.gaps),
+            ("outcomes' latency_sum_us", duration_us, due.duration_us),
+            ("outcomes' sketches", sketches, [due.requests, due.requests, due.gaps, due.requests]),
+            ("outcomes' boot", boots.get(key, (0,))[0], due.requests),
+        ):
+            compare(key, what, stored, expected)
 
 
 def _counts(codes: Sequence[int], counts: Sequence[int]) -> dict[str, int]:

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from endpoint_analytics.pipeline.core.sketch import OFFSET, SCHEMA, buckets_of
+from endpoint_analytics.pipeline.core.sketch import buckets_of
 from endpoint_analytics.pipeline.exposition.families import (
     Histogram,
     Labels,
@@ -32,6 +32,7 @@ from endpoint_analytics.pipeline.store.endpoint_numbers import (
 )
 from endpoint_analytics.schemas import metrics as names
 from endpoint_analytics.schemas.replicas import STATES
+from endpoint_analytics.schemas.sketch_buckets import OFFSET, SCHEMA
 
 HISTOGRAM_BOUNDS_S = (
     *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),

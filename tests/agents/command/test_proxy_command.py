@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import sys
@@ -12,6 +13,8 @@ from tests.agents.middleware.test_uvicorn_process import read
 from tests.agents.proxy.running import behaviour_server
 from tests.support.parts import Child
 
+from endpoint_analytics.agents.command.agent_options import agent_config_of
+from endpoint_analytics.agents.command.proxy_command import add_arguments
 from endpoint_analytics.infra.command import main
 from endpoint_analytics.schemas.codec import decode_replicas, decode_requests
 from endpoint_analytics.schemas.topics import REPLICAS, REQUESTS
@@ -75,6 +78,42 @@ def test_the_whole_life_of_a_proxy(kafka_config, tmp_path):
 def test_unusable_settings_are_reported(capsys, words, said):
     assert main(["agent", "proxy", *words, *NAMES]) == 2
     assert said in capsys.readouterr().err
+
+
+def config_of(*words):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return agent_config_of(parser.parse_args(["--to", "http://a", *NAMES, *words]))
+
+
+def test_which_outcomes_are_kept_comes_from_the_environment(monkeypatch):
+    assert (config_of().outcomes, config_of().dimensions) == ("auto", ())
+    for name, value in {
+        "OUTCOMES": "all",
+        "DIMENSIONS": "route, model,caller",
+        "CALLER_HEADER": "X-Customer",
+        "CALLER_HASHED": "on",
+        "NAME_LIMIT": "7",
+    }.items():
+        monkeypatch.setenv(f"ENDPOINT_ANALYTICS_{name}", value)
+    config = config_of()
+    assert (config.outcomes, config.dimensions) == ("all", ("route", "model", "caller"))
+    assert (config.caller_header, config.caller_hashed, config.name_limit) == ("X-Customer", True, 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("OUTCOMES", "some", "OUTCOMES is 'some'"),
+        ("DIMENSIONS", "user", "DIMENSIONS is 'user'"),
+        ("DIMENSIONS", "caller", "CALLER_HEADER is"),
+        ("NAME_LIMIT", "0", "NAME_LIMIT is"),
+    ],
+)
+def test_unusable_outcome_settings_are_reported(monkeypatch, capsys, name, value, said):
+    monkeypatch.setenv(f"ENDPOINT_ANALYTICS_{name}", value)
+    assert main(["agent", "proxy", "--to", "http://a", *NAMES]) == 2
+    assert said.lower() in capsys.readouterr().err.lower()
 
 
 def test_a_port_in_use_is_reported(capsys, tmp_path):

@@ -67,7 +67,7 @@ def test_all_is_well(stack, doctor):
         f"{TOPIC}: 2 partitions, 1 replicas, the broker's timestamps",
         "has the tables of this version",
         "this user may read and write the tables",
-        "8 partitions are read",
+        "10 partitions are read",
         "minutes and hours are rolled up",
     ):
         assert part in texts

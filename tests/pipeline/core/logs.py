@@ -16,7 +16,15 @@ from endpoint_analytics.pipeline.core.chunks import ChunkRule, Record
 from endpoint_analytics.schemas.codec import encode, encode_requests
 from endpoint_analytics.schemas.engine import EngineBatch
 from endpoint_analytics.schemas.hardware import Accelerator, HardwareBatch
-from endpoint_analytics.schemas.limits import MAX_DURATION_US
+from endpoint_analytics.schemas.limits import MAX_AMOUNT, MAX_DURATION_US
+from endpoint_analytics.schemas.outcomes import (
+    Gaps,
+    OutcomeBatch,
+    Outcomes,
+    OutcomeTotals,
+    SampledRequest,
+    Slice,
+)
 from endpoint_analytics.schemas.replicas import STATES, EndpointSettings, ReplicaState
 from endpoint_analytics.schemas.requests import (
     Aborted,
@@ -30,6 +38,7 @@ from endpoint_analytics.schemas.requests import (
 
 START_US = 1_790_000_000_000_000
 LENGTHS_US = (0, 1, 7, 400_000, 1_000_000, 1_000_000, 3_000_000, 10_000_000, 12_000_000, 25_000_000)
+ENDS = ("complete", "cut", "error", "aborted")
 DAY_US = 86_400_000_000
 
 
@@ -132,6 +141,63 @@ class Replica:
             at_us=at_us,
             engine=f"engine{len(at_us) % 2}",
             readings=self._readings(at_us, "engine_running_requests", "engine_kv_cache_percent", "engine_x"),
+        )
+
+    def outcome_batch(self) -> OutcomeBatch:
+        """Return how some requests ended; those of two models and two classes, streamed or not."""
+        rng = self._rng
+        interval, at_us = self._sampled()
+        slices = [
+            Slice(model=model, streamed=streamed, input_upto=upto)
+            for model in ("", "m")
+            for streamed in (False, True)
+            for upto in (0, 512)
+        ]
+        rng.shuffle(slices)
+
+        def column(*values: int) -> list[int | None]:
+            return [rng.choice((None, *values)) for _ in at_us] if rng.random() < 0.7 else []
+
+        outcomes = Outcomes(
+            at_us=at_us,
+            slice=[rng.randrange(4) for _ in at_us],
+            ended=[rng.choice(ENDS) for _ in at_us],
+            status=column(200, 500),
+            duration_us=[rng.choice((0, 1, 9_000_000, MAX_DURATION_US)) for _ in at_us],
+            first_byte_us=column(0, 70_000),
+            first_token_us=column(0, 80_000),
+            last_token_us=column(80_000, 5_000_000),
+            events=column(1, 90),
+            gap_max_us=column(0, 400_000),
+            input_tokens=column(0, 300),
+            output_tokens=column(0, 1, 2, 77, MAX_AMOUNT),
+            cached_tokens=column(7),
+            reasoning_tokens=column(8),
+            estimated=[rng.random() < 0.5 for _ in at_us],
+            request_bytes=column(0, 100),
+            response_bytes=column(5, MAX_AMOUNT),
+        )
+        gaps = Counter((rng.randrange(4), rng.choice((0, 900, 2_510))) for _ in range(rng.randrange(5)))
+        samples = [
+            SampledRequest(
+                why="slow",
+                of=9,
+                at_us=at,
+                slice=rng.randrange(4),
+                ended="complete",
+                status=200,
+                duration_us=5,
+            )
+            for at in at_us[:1]
+        ]
+        return OutcomeBatch(
+            **self._names,
+            **interval,
+            slices=slices[:4],
+            outcomes=outcomes,
+            gaps=Gaps([of for of, _ in gaps], [bucket for _, bucket in gaps], list(gaps.values())),
+            samples=samples,
+            totals=OutcomeTotals(7 * interval["seq"], {"recorder_full": 1} if interval["seq"] % 3 else {}),
         )
 
     def _sampled(self) -> tuple[dict[str, int], list[int]]:
@@ -272,6 +338,7 @@ def make_log(
         "requests": Replica.request_batch,
         "hardware": Replica.hardware_batch,
         "engine": Replica.engine_batch,
+        "outcomes": Replica.outcome_batch,
         "replicas": Replica.replica_message,
     }[stream]
     replicas = [Replica(rng, number, start_us) for number in range(boots)]

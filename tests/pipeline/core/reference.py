@@ -10,12 +10,19 @@ import math
 from bisect import bisect_left
 from collections import Counter
 from decimal import Decimal, localcontext
+from itertools import count as numbers_from
 from itertools import pairwise
 
 from tests.pipeline.core.logs import Log
 from tests.pipeline.core.worker import TABLES, Final, Values
 
-from endpoint_analytics.schemas.codec import decode_engine, decode_hardware, decode_replicas, decode_requests
+from endpoint_analytics.schemas.codec import (
+    decode_engine,
+    decode_hardware,
+    decode_outcomes,
+    decode_replicas,
+    decode_requests,
+)
 from endpoint_analytics.schemas.errors import InvalidMessageError
 
 WINDOW_US = 10_000_000
@@ -25,6 +32,7 @@ DECODE = {
     "requests": decode_requests,
     "hardware": decode_hardware,
     "engine": decode_engine,
+    "outcomes": decode_outcomes,
     "replicas": decode_replicas,
 }
 
@@ -46,6 +54,14 @@ with localcontext() as _context:
 def bucket_of(value_us: int) -> int:
     """Return the first bucket whose bound reaches the value."""
     return bisect_left(BOUNDS, value_us)
+
+
+def number_bucket_of(value: int) -> int:
+    """Return the bucket of tokens or bytes: 0 of 0, else the first 1 + i with 2^(i/64) at least the value."""
+    if not value:
+        return 0
+    guess = max(64 * (value.bit_length() - 1) - 1, 0)
+    return next(1 + i for i in numbers_from(guess) if 2**i >= value**64)
 
 
 def seconds(time: int, digits: int) -> str:
@@ -98,6 +114,9 @@ class Reference:
             elif self._log.stream in ("hardware", "engine"):
                 chunk["events"] += self._samples(place, record, message)
                 self._saw(message)
+                self._boot_row(place, first, record, message)
+            elif self._log.stream == "outcomes":
+                chunk["events"] += self._outcomes(place, record, message)
                 self._boot_row(place, first, record, message)
             else:
                 try:
@@ -360,6 +379,94 @@ class Reference:
             }
         return len(samples)
 
+    # Outcomes
+
+    def _outcomes(self, place: Values, record, batch) -> int:
+        last_us = max(batch.end_us - 1, batch.start_us)
+        rows = batch.outcomes
+        for i, at_us in enumerate(rows.at_us):
+            window = min(batch.start_us + at_us, last_us) // WINDOW_US
+            row = self._outcome_row(place, record, batch, window, rows.slice[i])
+            values = {
+                name: (getattr(rows, name) or [None] * len(rows.at_us))[i] for name in rows.__struct_fields__
+            }
+            self._outcome(row, values)
+        for number, bucket, count in zip(batch.gaps.slice, batch.gaps.bucket, batch.gaps.count, strict=True):
+            row = self._outcome_row(place, record, batch, last_us // WINDOW_US, number)
+            row["itl"][bucket] += count
+            row["itl_count"] += count
+        for number, sample in enumerate(batch.samples):
+            of = batch.slices[sample.slice]
+            names = ("why", "of", "ended", "status", "duration_us", "wait_us", "first_token_us", "last_token_us",
+                     "gap_max_us", "events", "input_tokens", "output_tokens", "request_bytes", "response_bytes",
+                     "request_id", "trace_id")  # fmt: skip
+            key = {
+                **self._names(batch),
+                "at": seconds(batch.start_us + sample.at_us, 6),
+                "partition": self._partition,
+                "offset": record.offset,
+                "number": number,
+            }
+            told = {"route": of.route, "model": of.model, "caller": of.caller, "streamed": int(of.streamed)}
+            self._row("request_samples", key, told | {name: getattr(sample, name) for name in names})
+        boot = self._boot(batch)
+        boot["finished"] += len(rows.at_us)
+        if self._saw(batch):
+            totals = batch.totals
+            boot |= {"agent_finished": totals.requests, "dropped": totals.dropped}
+        return len(rows.at_us)
+
+    def _outcome_row(self, place: Values, record, batch, window: int, number: int) -> Values:
+        of = batch.slices[number]
+        key = {
+            **self._names(batch),
+            "window_start": window * 10,
+            "route": of.route,
+            "model": of.model,
+            "caller": of.caller,
+            "streamed": int(of.streamed),
+            "input_upto": of.input_upto,
+            **place,
+        }
+        sketches = ("latency", "first_byte", "ttft", "tpot", "stall", "itl", "input_tokens", "output_tokens",
+                    "request_bytes", "response_bytes")  # fmt: skip
+        new = dict.fromkeys(["complete", "cut", "error", "aborted", "estimated", "itl_sum_us"], 0)
+        for name in (*sketches, "events", "cached_tokens", "reasoning_tokens"):
+            new |= {f"{name}_count": 0, f"{name}_sum_us" if name in sketches[:6] else f"{name}_sum": 0}
+        new |= {f"{name}_max_us": 0 for name in ("latency", "ttft", "stall")}
+        new |= {name: Counter() for name in ("status", *sketches)}
+        row = self._row("outcome_windows", key, new)
+        row["version"] = record.offset
+        return row
+
+    def _outcome(self, row: Values, of) -> None:
+        row[of["ended"]] += 1
+        row["estimated"] += of["estimated"] or 0
+        if of["status"] is not None:
+            row["status"][of["status"]] += 1
+        first, last, tokens = of["first_token_us"], of["last_token_us"], of["output_tokens"]
+        tpot = None
+        if first is not None and last is not None and last >= first:
+            row["itl_sum_us"] += last - first
+            if tokens is not None and tokens > 1:
+                tpot = (last - first) // (tokens - 1)
+        times = {"latency": of["duration_us"], "first_byte": of["first_byte_us"], "ttft": first, "tpot": tpot,
+                 "stall": of["gap_max_us"]}  # fmt: skip
+        for name, value in times.items():
+            if value is not None:
+                row[f"{name}_count"] += 1
+                row[f"{name}_sum_us"] += value
+                row[name][bucket_of(value)] += 1
+                if f"{name}_max_us" in row:
+                    row[f"{name}_max_us"] = max(row[f"{name}_max_us"], value)
+        for name in ("input_tokens", "output_tokens", "request_bytes", "response_bytes", "events", "cached_tokens",
+                     "reasoning_tokens"):  # fmt: skip
+            if of[name] is not None:
+                row[f"{name}_count"] += 1
+                row[f"{name}_sum"] += of[name]
+                if name in row:
+                    row[name][number_bucket_of(of[name])] += 1
+
     def _replica_message(self, record, message) -> int:
         row = {
             "namespace": message.namespace,
@@ -385,6 +492,8 @@ def reference(log: Log) -> Final:
     for table in ("hardware_windows", "engine_windows"):
         for row in final[table].values():
             del row["all"]
+    for row in final["outcome_windows"].values():
+        row |= {name: dict(sorted(found.items())) for name, found in row.items() if isinstance(found, Counter)}
     return final
 
 
@@ -393,6 +502,20 @@ PAIRS = (
     ("agent_status", "agent_status_codes", "agent_status_counts"),
     ("latency", "latency_buckets", "latency_counts"),
     ("ttfb", "ttfb_buckets", "ttfb_counts"),
+    *(
+        (name, f"{name}_buckets", f"{name}_counts")
+        for name in (
+            "first_byte",
+            "ttft",
+            "tpot",
+            "stall",
+            "itl",
+            "input_tokens",
+            "output_tokens",
+            "request_bytes",
+            "response_bytes",
+        )
+    ),
     ("dropped", "dropped_reasons", "dropped_counts"),
     ("dropped_batch", "dropped_batch_reasons", "dropped_batch_counts"),
 )

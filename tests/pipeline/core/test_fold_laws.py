@@ -14,7 +14,7 @@ from endpoint_analytics.pipeline.core import boots, sample_fold, stream_folds
 from endpoint_analytics.pipeline.core.chunks import ChunkRule
 from endpoint_analytics.pipeline.core.overflow import OverflowRule
 
-STREAMS = ("requests", "hardware", "engine", "replicas")
+STREAMS = ("requests", "hardware", "engine", "outcomes", "replicas")
 any_log = st.sampled_from(STREAMS).flatmap(logs)
 seeds = st.integers(0, 2**32)
 
@@ -217,7 +217,7 @@ def test_a_zombie_beside_its_successor_changes_nothing(log, seed):
     assert table.final() == read_at_once(log).table.final()
 
 
-@given(st.sampled_from(("requests", "hardware", "engine")).flatmap(logs), seeds)
+@given(st.sampled_from(("requests", "hardware", "engine", "outcomes")).flatmap(logs), seeds)
 def test_crashes_in_a_flood_of_names_change_nothing(log, seed):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stream_folds, "OverflowRule", lambda: OverflowRule(max_boots=2))

@@ -112,7 +112,9 @@ def plain(rows) -> list[list[tuple[str, object]]]:
     return sorted(made, key=repr)
 
 
-LOGS = [(stream, seed) for stream in ("requests", "hardware", "engine", "replicas") for seed in (1, 2)]
+LOGS = [
+    (stream, seed) for stream in ("requests", "hardware", "engine", "outcomes", "replicas") for seed in (1, 2)
+]
 
 
 @pytest.mark.parametrize(("stream", "seed"), LOGS)

@@ -20,6 +20,7 @@ from endpoint_analytics.pipeline.core.rows import Row
 from endpoint_analytics.pipeline.core.stream_folds import (
     EngineFold,
     HardwareFold,
+    OutcomesFold,
     ReplicasFold,
     RequestsFold,
 )
@@ -30,6 +31,7 @@ STREAM_FOLDS = {
     "requests": RequestsFold,
     "hardware": HardwareFold,
     "engine": EngineFold,
+    "outcomes": OutcomesFold,
     "replicas": ReplicasFold,
 }
 
@@ -40,6 +42,11 @@ TABLES = {
     "request_windows": ((*_BOOT, "window_start", *_PLACE), "version"),
     "hardware_windows": ((*_BOOT, "device", "metric", "window_start", *_PLACE), "version"),
     "engine_windows": ((*_BOOT, "device", "metric", "window_start", *_PLACE), "version"),
+    "outcome_windows": (
+        (*_BOOT, "window_start", "route", "model", "caller", "streamed", "input_upto", *_PLACE),
+        "version",
+    ),
+    "request_samples": (("namespace", "endpoint", "at", *_BOOT[2:], "partition", "offset", "number"), None),
     "boot_states": (("stream", *_BOOT, *_PLACE), "version"),
     "boots": ((*_BOOT, "stream", "partition"), "version"),
     "replica_events": (("namespace", "endpoint", "replica_id", "at", "state"), "offset"),

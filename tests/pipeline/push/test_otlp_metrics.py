@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
 
-from endpoint_analytics.pipeline.core.sketch import OFFSET, SCHEMA, buckets_of
+from endpoint_analytics.pipeline.core.sketch import buckets_of
 from endpoint_analytics.pipeline.exposition.families import (
     Histogram,
     MetricFamily,
@@ -21,6 +21,7 @@ from endpoint_analytics.pipeline.exposition.families import (
 from endpoint_analytics.pipeline.push.otlp_metrics import export_requests
 from endpoint_analytics.schemas import metrics as names
 from endpoint_analytics.schemas.limits import MAX_DURATION_US
+from endpoint_analytics.schemas.sketch_buckets import OFFSET, SCHEMA
 
 AT_S, FIRST_S = 1_790_000_100.25, 1_790_000_000.5
 LLM = (("endpoint_namespace", "acme"), ("endpoint_name", "llm"))

@@ -125,6 +125,7 @@ def test_rows_of_an_older_version_are_kept_and_compressed_anew(fresh, monkeypatc
     newest = "endpoint_analytics.pipeline.store.migrate.read_migrations"
     with monkeypatch.context() as older:
         older.setattr(newest, lambda placement: read_migrations(placement)[:8])
+        older.setattr("endpoint_analytics.pipeline.store.migrate.apply_retention", lambda *_: ())
         migrate(fresh)
     client = connect(fresh)
     now = datetime.now(UTC)

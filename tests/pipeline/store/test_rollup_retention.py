@@ -51,9 +51,11 @@ def test_migrate_sets_the_ttl_of_every_level_when_it_is_another(server):
         "request_windows",
         "hardware_windows",
         "engine_windows",
+        "outcome_windows",
         "request_hours",
         "hardware_hours",
         "engine_hours",
+        "outcome_hours",
     )
     assert stored() == Retention(5, 30, 500)
     migrate(config, Retention(6, 31, 90))
