@@ -24,7 +24,7 @@ from endpoint_analytics.agents.middleware.asgi_connection import (
 from endpoint_analytics.agents.middleware.asgi_route import route_of
 from endpoint_analytics.agents.middleware.harmless import harmless, report_bug
 from endpoint_analytics.agents.outcome.response import ResponseReader
-from endpoint_analytics.agents.outcome.watch import OutcomeWatcher, Watch
+from endpoint_analytics.agents.outcome.watch import OutcomeWatcher, Watch, says_nothing
 
 SLOW_NS = 10_000_000
 """After this time without a check, the socket itself is checked: the application may have blocked the event loop."""
@@ -106,7 +106,8 @@ class AsgiExchange:
         self._reader: ResponseReader | None = None
         if watcher is not None:
             headers = request.headers = scope.get("headers", ())
-            self._watch = watcher.arrived(request, headers)
+            if watcher.is_all:
+                self._watch = watcher.arrived(request, headers)
 
     @_marked
     def send(self, message: Message) -> Awaitable[None]:
@@ -177,7 +178,8 @@ class AsgiExchange:
                 elif self._server.was_lost(self._owner):
                     self._abort()
                 elif last:
-                    self._complete()
+                    if self._watch is not None:
+                        self._complete()
                     request.finish()
                 elif kind == "http.response.start":
                     request.respond(message["status"])
@@ -224,9 +226,11 @@ class AsgiExchange:
     def _watch_response(self, watcher: OutcomeWatcher, start: Message) -> None:
         """The response has started: decide whether its body is to be read. A bug costs the details alone."""
         try:
+            path, headers = self._scope.get("path", ""), start.get("headers", ())
+            if self._watch is None and says_nothing(path, headers):
+                return
             status = start["status"]
             has_body = self._scope.get("method") != "HEAD" and status not in _BODYLESS
-            path, headers = self._scope.get("path", ""), start.get("headers", ())
             watch = watcher.responded(self._request, self._watch, path, status, headers, has_body=has_body)
             self._watch, self._reader = watch, None if watch is None else watch.reader
         except Exception as error:  # noqa: BLE001  # a bug of the middleware

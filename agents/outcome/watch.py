@@ -41,6 +41,32 @@ LENGTHS = frozenset({12, 14, 16, 20})
 """Of the names of response headers that are looked at."""
 
 
+_SILENT = frozenset(
+    {
+        b"application/json",
+        b"text/html",
+        b"text/html; charset=utf-8",
+        b"text/plain",
+        b"text/plain; charset=utf-8",
+    }
+)
+
+
+def says_nothing(path: str, headers: Iterable[Header]) -> bool:
+    """Return whether a glance at a response's headers shows that it says nothing of itself, as most do not.
+
+    Made for speed. False only means that a full look is needed; the names of headers may be in any case.
+    """
+    is_silent = False
+    for name, value in headers:
+        size = len(name)
+        if size == 12:
+            is_silent = is_silent or (name == b"content-type" and value in _SILENT)
+        elif size == 20:
+            return False
+    return is_silent and path.rpartition("/")[2] not in MODEL_PATHS
+
+
 class OutcomeWatcher:
     """Which details this process keeps, and how. `report` gets exceptions that are bugs of ours."""
 

@@ -12,7 +12,7 @@ from endpoint_analytics.agents.middleware.wsgi_exchange import WsgiExchange
 from endpoint_analytics.agents.outcome.batching import OutcomeBatcher
 from endpoint_analytics.agents.outcome.stream_reader import StreamReader
 from endpoint_analytics.agents.outcome.told import tell
-from endpoint_analytics.agents.outcome.watch import OutcomeWatcher
+from endpoint_analytics.agents.outcome.watch import OutcomeWatcher, says_nothing
 from endpoint_analytics.schemas.outcomes import Slice
 
 CONFIG = AgentConfig(namespace="acme", endpoint="llm", replica_id="r1", flush_interval_s=1.0)
@@ -410,3 +410,24 @@ def test_a_request_that_is_not_recorded_is_not_watched():
     assert watcher.arrived(request, ()) is None
     assert watcher.responded(request, None, "/", 200, [(b"content-type", SSE.encode())]) is None
     assert request.details is None
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "nothing"),
+    [
+        ("/predict", [(b"content-type", b"application/json"), (b"content-length", b"9")], True),
+        ("/predict", [(b"content-type", b"text/plain; charset=utf-8")], True),
+        ("/v1/chat/completions", [(b"content-type", b"application/json")], False),
+        ("/predict", [(b"content-type", b"text/event-stream")], False),
+        ("/predict", [(b"Content-Type", b"application/json")], False),
+        ("/predict", [(b"content-type", b"application/json"), (b"x-endpoint-analytics", b"model=a")], False),
+        ("/predict", [(b"x-endpoint-analytics", b"model=a"), (b"content-type", b"application/json")], False),
+        ("/predict", [], False),
+    ],
+)
+def test_a_glance_is_enough_only_for_what_says_nothing(path, headers, nothing):
+    assert says_nothing(path, headers) is nothing
+    if nothing:
+        recorder = Recorder()
+        watcher = OutcomeWatcher(CONFIG, lambda error: pytest.fail(repr(error)))
+        assert watcher.responded(recorder.arrive(), None, path, 200, headers) is None
