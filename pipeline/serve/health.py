@@ -63,4 +63,7 @@ class Health:
             paused = [each.stream for each in await read_still_paused(self._database)]
         except StoreError:
             return None
-        return {topic.suffix: paused.count(topic.suffix) for topic in (REQUESTS, HARDWARE, ENGINE, OUTCOMES, REPLICAS)}
+        return {
+            topic.suffix: paused.count(topic.suffix)
+            for topic in (REQUESTS, HARDWARE, ENGINE, OUTCOMES, REPLICAS)
+        }

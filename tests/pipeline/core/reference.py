@@ -493,7 +493,9 @@ def reference(log: Log) -> Final:
         for row in final[table].values():
             del row["all"]
     for row in final["outcome_windows"].values():
-        row |= {name: dict(sorted(found.items())) for name, found in row.items() if isinstance(found, Counter)}
+        row |= {
+            name: dict(sorted(found.items())) for name, found in row.items() if isinstance(found, Counter)
+        }
     return final
 
 

@@ -109,7 +109,13 @@ def test_a_paused_partition_is_said_and_is_the_reason_why_a_state_is_unknown(ser
     assert asked(service, token, "")["paused"] == [SHOWN]
     assert own(service) == [
         f'query_service_paused_partitions{{stream="{stream}"}} {count}'
-        for stream, count in (("requests", 1), ("hardware", 0), ("engine", 0), ("outcomes", 0), ("replicas", 0))
+        for stream, count in (
+            ("requests", 1),
+            ("hardware", 0),
+            ("engine", 0),
+            ("outcomes", 0),
+            ("replicas", 0),
+        )
     ]
 
 
