@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 
 HEAPS = 2
 _M_ARENA_MAX = -8
@@ -16,5 +17,7 @@ def limit_heaps() -> bool:
     the query service of 3,000 replicas grew by 4 MiB a minute. MALLOC_ARENA_MAX, if it is set, counts instead.
     Source: mallopt(3); musl and macOS do not have it.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return "MALLOC_ARENA_MAX" in os.environ or (mallopt is not None and mallopt(_M_ARENA_MAX, HEAPS) == 1)
+    if "MALLOC_ARENA_MAX" in os.environ:
+        return True
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    return mallopt is not None and mallopt(_M_ARENA_MAX, HEAPS) == 1

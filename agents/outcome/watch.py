@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from endpoint_analytics.agents.core.config import AgentConfig
 from endpoint_analytics.agents.core.recorder import ENDED, RecordedRequest
@@ -41,30 +41,52 @@ LENGTHS = frozenset({12, 14, 16, 20})
 """Of the names of response headers that are looked at."""
 
 
-_SILENT = frozenset(
-    {
-        b"application/json",
-        b"text/html",
-        b"text/html; charset=utf-8",
-        b"text/plain",
-        b"text/plain; charset=utf-8",
-    }
-)
+_SILENT = frozenset({
+    b"text/plain",
+    b"text/plain; charset=utf-8",
+    b"text/html",
+    b"text/html; charset=utf-8",
+    b"application/octet-stream",
+    b"application/x-protobuf",
+    b"image/png",
+    b"image/jpeg",
+})  # fmt: skip
+"""Frequent types of bodies that are never read; those of others are looked at more closely."""
+_JSON = frozenset({
+    b"application/json",
+    b"application/json; charset=utf-8",
+    b"application/json;charset=utf-8",
+    b"application/json;charset=UTF-8",
+})  # fmt: skip
+"""Types of answers that only language models' APIs count tokens in."""
+Glance = Literal["silent", "json", "untyped", "unknown"]
 
 
-def says_nothing(path: str, headers: Iterable[Header]) -> bool:
-    """Return whether a glance at a response's headers shows that it says nothing of itself, as most do not.
-
-    Made for speed. False only means that a full look is needed; the names of headers may be in any case.
+def glance(headers: Iterable[Header]) -> Glance:
+    """Return what a glance at a response's headers shows: a type that is never read, JSON, no type that it knows by its
+    lowercase name, or that a full look is needed. Made for speed: the full look comes to the same end.
     """
-    is_silent = False
+    found: Glance = "untyped"
     for name, value in headers:
         size = len(name)
         if size == 12:
-            is_silent = is_silent or (name == b"content-type" and value in _SILENT)
+            if name == b"content-type":
+                if value in _JSON:
+                    found = "json"
+                elif value in _SILENT:
+                    found = "silent"
+                else:
+                    return "unknown"
         elif size == 20:
-            return False
-    return is_silent and path.rpartition("/")[2] not in MODEL_PATHS
+            return "unknown"
+    return found
+
+
+def says_nothing(path: str, headers: Iterable[Header]) -> bool:
+    """Return whether a glance shows that a response says nothing of itself, as most do not; header names may be in any
+    case."""
+    found = glance(headers)
+    return found == "silent" or (found == "json" and path.rpartition("/")[2] not in MODEL_PATHS)
 
 
 class OutcomeWatcher:
@@ -74,7 +96,6 @@ class OutcomeWatcher:
         self._report = report
         self.is_all = config.outcomes == "all" or bool(config.dimensions)
         self.names_route = "route" in config.dimensions
-        self.names_model = "model" in config.dimensions
         self._caller_header = config.caller_header.lower().encode() if "caller" in config.dimensions else b""
         self._is_hashed = config.caller_hashed or self._caller_header in _ALWAYS_HASHED
 

@@ -17,6 +17,7 @@ from endpoint_analytics.agents.outcome.watch import (
     Header,
     OutcomeWatcher,
     Watch,
+    glance,
 )
 from endpoint_analytics.agents.proxy.chunk_data import ChunkData
 from endpoint_analytics.agents.proxy.head import RequestHead, ResponseHead
@@ -24,24 +25,6 @@ from endpoint_analytics.agents.proxy.model_routes import route_of
 
 _BODYLESS = frozenset({204, 304})
 _MODEL_PATHS = frozenset(path.encode() for path in MODEL_PATHS)
-_JSON = frozenset({
-    b"application/json",
-    b"application/json; charset=utf-8",
-    b"application/json;charset=utf-8",
-    b"application/json;charset=UTF-8",
-})  # fmt: skip
-"""Types of answers that only language models' APIs count tokens in."""
-_OTHERS = frozenset({
-    b"text/plain",
-    b"text/plain; charset=utf-8",
-    b"text/html",
-    b"text/html; charset=utf-8",
-    b"application/octet-stream",
-    b"application/x-protobuf",
-    b"image/png",
-    b"image/jpeg",
-})  # fmt: skip
-"""Frequent types of bodies that are never read; those of others are looked at more closely."""
 
 
 class ProxyWatcher:
@@ -143,16 +126,10 @@ def says_nothing(target: bytes, describing: Sequence[Header]) -> bool:
 
     Only for speed: the watcher would come to the same end.
     """
-    for name, value in describing:
-        if name == b"content-type":
-            if value in _JSON:
-                if target.partition(b"?")[0].rpartition(b"/")[2] in _MODEL_PATHS:
-                    return False
-            elif value not in _OTHERS:
-                return False
-        elif name != b"content-encoding":
-            return False
-    return True
+    found = glance(describing)  # whose names are lowercase: without a type there is nothing to read
+    if found == "json":
+        return target.partition(b"?")[0].rpartition(b"/")[2] not in _MODEL_PATHS
+    return found != "unknown"
 
 
 def _fields(response: ResponseHead) -> Sequence[Header]:

@@ -78,10 +78,10 @@ class OutcomeCounts:
     gaps: int = 0
     duration_us: int = 0
 
-    def add(self, other: OutcomeCounts, sign: int = 1) -> None:
-        """Add other counts to these, or subtract them."""
+    def add(self, other: OutcomeCounts) -> None:
+        """Add other counts to these."""
         for name in self.__slots__:
-            setattr(self, name, getattr(self, name) + sign * getattr(other, name))
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 @dataclass(slots=True)

@@ -7,13 +7,14 @@ from clients, so a boot has at most MAX_SLICE_ROWS rows in a window; what is bey
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from endpoint_analytics.pipeline.core.batches import WINDOW_US
+from endpoint_analytics.pipeline.core.batches import values as concatenated
 from endpoint_analytics.pipeline.core.boots import BootKey
+from endpoint_analytics.pipeline.core.grouped import Grouped
 from endpoint_analytics.pipeline.core.row_block import Column, Lists, RowBlock
 from endpoint_analytics.pipeline.core.rows import Chunk, Row, identity, origin, seconds6, window_starts
 from endpoint_analytics.pipeline.core.sketch import buckets_of, count_buckets_of
@@ -81,8 +82,9 @@ class OutcomeWindows:
         if found is not None:
             return found
         have = self._slices.get((boot, window), 0)
-        if have >= MAX_SLICE_ROWS and of.route != OTHER:
-            return self.number(boot, window, Slice(OTHER, OTHER, OTHER, of.streamed, of.input_upto))
+        others = Slice(OTHER, OTHER, OTHER, of.streamed, of.input_upto)
+        if have >= MAX_SLICE_ROWS and of != others:
+            return self.number(boot, window, others)
         self._slices[boot, window] = have + 1
         self._numbers[key] = len(self._keys)
         self._keys.append(key)
@@ -144,6 +146,7 @@ class _Fold:
         self._outcomes = [batch.outcomes for _, batch, _ in batches]
         self._counts = [len(outcomes.at_us) for outcomes in self._outcomes]
         self._requests = sum(self._counts)
+        self._known: dict[str, _Ints] = {}
 
     def run(self) -> None:
         """Merge all of them into the windows."""
@@ -154,10 +157,10 @@ class _Fold:
         if not len(numbers):
             return
         places, at = np.unique(numbers, return_inverse=True)
-        requests, of_gaps = _Grouped(at[: self._requests], len(places)), at[self._requests :]
+        requests, of_gaps = Grouped(at[: self._requests], len(places)), at[self._requests :]
         offsets = np.array([offset for _, _, offset in self._batches], np.int64)
         added: dict[str, _Ints] = {}
-        greatest = {"version": _Grouped(at, len(places)).greatest(offsets[batch])}
+        greatest = {"version": Grouped(at, len(places)).greatest(offsets[batch])}
 
         ended = np.array([ENDS.index(each) for rows in self._outcomes for each in rows.ended], np.int64)
         for number, name in enumerate(ENDS):
@@ -166,24 +169,27 @@ class _Fold:
         for name, values in self._times().items():
             added[f"{name}_count"], added[f"{name}_sum_us"] = (
                 requests.count(values >= 0),
-                requests.sum(values),
+                _sum(requests, values),
             )
             if f"{name}_max_us" in GREATEST:
                 greatest[f"{name}_max_us"] = requests.greatest(values)
             self._add_pairs(name, places, requests, values, buckets_of)
         for name in (*AMOUNTS, *SUMS):
             values = self._column(name)
-            added[f"{name}_count"], added[f"{name}_sum"] = requests.count(values >= 0), requests.sum(values)
+            added[f"{name}_count"], added[f"{name}_sum"] = (
+                requests.count(values >= 0),
+                _sum(requests, values),
+            )
             if name in AMOUNTS:
                 self._add_pairs(name, places, requests, values, count_buckets_of)
         self._add_pairs("status", places, requests, self._column("status"), lambda status: status)
 
         first, last = self._column("first_token_us"), self._column("last_token_us")
         added["itl_sum_us"] = requests.sum(np.where((first >= 0) & (last > first), last - first, 0))
-        added["itl_count"] = _Grouped(of_gaps, len(places)).sum(gap_count)
+        added["itl_count"] = Grouped(of_gaps, len(places)).sum(gap_count)
         keys, where = np.unique(of_gaps * CODES + gap_bucket, return_inverse=True)
         self._windows.count(
-            "itl", places[keys // CODES] * CODES + keys % CODES, _Grouped(where, len(keys)).sum(gap_count)
+            "itl", places[keys // CODES] * CODES + keys % CODES, Grouped(where, len(keys)).sum(gap_count)
         )
         self._windows.add(places, added, greatest)
 
@@ -226,8 +232,10 @@ class _Fold:
         }
 
     def _column(self, name: str) -> _Ints:
-        """Return a column of all requests."""
-        found = np.full(self._requests, UNKNOWN, np.int64)
+        """Return a column of all requests, made once; UNKNOWN where it has no value."""
+        if name in self._known:
+            return self._known[name]
+        found = self._known[name] = np.full(self._requests, UNKNOWN, np.int64)
         begin = 0
         for outcomes, count in zip(self._outcomes, self._counts, strict=True):
             if values := getattr(outcomes, name):
@@ -236,7 +244,7 @@ class _Fold:
         return found
 
     def _add_pairs(
-        self, name: str, places: _Ints, requests: _Grouped, values: _Ints, codes_of: Callable[[_Ints], _Ints]
+        self, name: str, places: _Ints, requests: Grouped, values: _Ints, codes_of: Callable[[_Ints], _Ints]
     ) -> None:
         """Add the known values to a sketch, or to the statuses."""
         known = values >= 0
@@ -244,29 +252,13 @@ class _Fold:
         self._windows.count(name, keys, counts)
 
 
-class _Grouped:
-    """Exact reductions of values by their group; values that are UNKNOWN are left out."""
-
-    def __init__(self, group: _Ints, groups: int) -> None:
-        self.group = group
-        self._groups = groups
-
-    def count(self, chosen: NDArray[np.bool_]) -> _Ints:
-        return np.bincount(self.group[chosen], minlength=self._groups)
-
-    def sum(self, values: _Ints) -> _Ints:
-        total = np.zeros(self._groups, np.int64)
-        np.add.at(total, self.group, np.maximum(values, 0))
-        return total
-
-    def greatest(self, values: _Ints) -> _Ints:
-        most = np.zeros(self._groups, np.int64)
-        np.maximum.at(most, self.group, values)
-        return most
+def _sum(requests: Grouped, values: _Ints) -> _Ints:
+    """Return the sums of the known values."""
+    return requests.sum(np.maximum(values, 0))
 
 
 def _values(lists: Sequence[list[int]]) -> _Ints:
-    return np.fromiter(chain.from_iterable(lists), np.int64, sum(map(len, lists)))
+    return concatenated(lists, sum(map(len, lists)))
 
 
 _OF_SAMPLE = (

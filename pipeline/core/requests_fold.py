@@ -20,11 +20,12 @@ from endpoint_analytics.pipeline.core.batches import (
 )
 from endpoint_analytics.pipeline.core.boots import Boot
 from endpoint_analytics.pipeline.core.copies import since
+from endpoint_analytics.pipeline.core.grouped import Grouped
 from endpoint_analytics.pipeline.core.levels import Levels, levels_of
 from endpoint_analytics.pipeline.core.request_rows import RequestRows, rows_of
 from endpoint_analytics.pipeline.core.sketch import buckets_of
 from endpoint_analytics.pipeline.core.sparse import CODES, count_pairs
-from endpoint_analytics.pipeline.core.windows import NONE_YET, Windows
+from endpoint_analytics.pipeline.core.windows import Windows
 from endpoint_analytics.schemas.errors import InvalidMessageError
 from endpoint_analytics.schemas.limits import MAX_SUM_US
 
@@ -153,7 +154,7 @@ class _Columns:
         finished, responded = row_of(self.finished), row_of(self.responded)
         durations, waits = self.durations, self.waits
 
-        per_slot = _Grouped(row_of_slot, rows)
+        per_slot = Grouped(row_of_slot, rows)
         offsets = np.fromiter((offset for _, _, offset in accepted), np.int64, len(accepted))
         oldest = np.fromiter((b.oldest_pending_us for b in self.batches), np.int64, len(accepted))
         # A batch reports its oldest pending request at its end, so it belongs to the last slot.
@@ -181,7 +182,7 @@ class _Columns:
             "streaming_last": levels.streaming_last[newest],
         }
         for name, row, measured in (("latency", finished, durations), ("ttfb", responded, waits)):
-            per_request = _Grouped(row, rows)
+            per_request = Grouped(row, rows)
             merged[f"{name}_count"] = np.bincount(row, minlength=rows)
             merged[f"{name}_sum_us"] = per_request.sum(measured)
             merged[f"{name}_min_us"] = per_request.least(measured)
@@ -210,8 +211,8 @@ class _Columns:
         if self.levels is None:
             raise RuntimeError("call faults() first")
         count = len(accepted)
-        latency_sum = _Grouped(self.finished.batch, count).sum(self.durations).tolist()
-        ttfb_sum = _Grouped(self.responded.batch, count).sum(self.waits).tolist()
+        latency_sum = Grouped(self.finished.batch, count).sum(self.durations).tolist()
+        ttfb_sum = Grouped(self.responded.batch, count).sum(self.waits).tolist()
         last_slot = np.append(self.intervals.slot_base[1:], len(self.intervals.slot_batch)) - 1
         counts = zip(
             accepted,
@@ -258,33 +259,3 @@ class _Columns:
         ):
             status = accepted[index][0].status
             status[code] = status.get(code, 0) + added
-
-
-class _Grouped:
-    """Exact integer reductions of values by their group."""
-
-    def __init__(self, group: _Ints, groups: int) -> None:
-        self._group = group
-        self._groups = groups
-
-    def sum(self, measured: _Ints) -> _Ints:
-        total = np.zeros(self._groups, dtype=np.int64)
-        np.add.at(total, self._group, measured)
-        return total
-
-    def greatest(self, measured: _Ints) -> _Ints:
-        most = np.zeros(self._groups, dtype=np.int64)
-        np.maximum.at(most, self._group, measured)
-        return most
-
-    def least(self, measured: _Ints) -> _Ints:
-        least = np.full(self._groups, NONE_YET, dtype=np.int64)
-        np.minimum.at(least, self._group, measured)
-        return least
-
-    def newest(self, at: _Ints) -> _Ints:
-        """Return, for each group, the index of the value with the greatest `at`, the last one if equal."""
-        order = np.lexsort((at, self._group))  # stable: equal ones stay in log order
-        group = self._group[order]
-        last: _Ints = order[np.append(np.flatnonzero(np.diff(group)), len(group) - 1)]
-        return last

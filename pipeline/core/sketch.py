@@ -14,6 +14,7 @@ histogram: its index is one less, because it names the lower bound).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,12 @@ def buckets_of(values_us: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def count_buckets_of(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the bucket of each count (tokens, bytes); counts must be in [0, MAX_COUNT]."""
-    return np.searchsorted(np.array(upper_counts(), dtype=np.int64), counts)
+    return np.searchsorted(_upper_counts(), counts)
+
+
+@cache
+def _upper_counts() -> NDArray[np.int64]:
+    return np.array(upper_counts(), dtype=np.int64)
 
 
 def upper_bound_s(bucket: int) -> float:

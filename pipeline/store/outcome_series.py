@@ -16,7 +16,7 @@ from endpoint_analytics.pipeline.core.outcomes_fold import ADDED, SKETCHES
 from endpoint_analytics.pipeline.store.outcome_sql import MAXIMA
 from endpoint_analytics.pipeline.store.reader import Reader
 from endpoint_analytics.pipeline.store.series import SeriesQuery
-from endpoint_analytics.pipeline.store.series_sql import QUANTILES, Part, parts_of, step_of, where_of
+from endpoint_analytics.pipeline.store.series_sql import AT, QUANTILES, Part, parts_of, where_of
 from endpoint_analytics.schemas.outcomes import OTHER
 
 Split = Literal["", "route", "model", "caller", "streamed", "input_upto"]
@@ -110,7 +110,7 @@ def outcomes_sql(parts: tuple[Part, ...], split: Split) -> str:
     value = f"toString({split})" if split else "''"
     union = "\n    UNION ALL ".join(
         f"SELECT window_start, {value} AS value, {', '.join(_NUMBERS)}, status_codes, status_counts, {lists}"
-        f" FROM {tables[part].format(where=where_of(part))} WHERE {kept}"
+        f" FROM {tables[part].format(where=where_of(part, False))} WHERE {kept}"
         for part in parts
     )
     levels = ", ".join(map(str, QUANTILES))
@@ -124,7 +124,7 @@ def outcomes_sql(parts: tuple[Part, ...], split: Split) -> str:
     return f"""
 WITH outcomes AS ({union}),
 most AS (SELECT value FROM outcomes GROUP BY value ORDER BY {requests} DESC, value LIMIT {MOST_NAMES})
-SELECT if(value IN most, value, '{OTHER}') AS name, {step_of()}, {numbers},
+SELECT if(value IN most, value, '{OTHER}') AS name, {AT}, {numbers},
     sumMap(status_codes, status_counts), {quantiles}
 FROM outcomes
 GROUP BY GROUPING SETS ((name, at), (name))

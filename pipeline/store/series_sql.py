@@ -21,7 +21,8 @@ Phase = Literal["latency", "ttfb"]
 SampleKind = Literal["hardware", "engine"]
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 
-_AT = "{origin:UInt32} + intDiv(toUnixTimestamp(window_start) - {origin:UInt32}, {step:UInt32}) * {step:UInt32} AS at"
+AT = "{origin:UInt32} + intDiv(toUnixTimestamp(window_start) - {origin:UInt32}, {step:UInt32}) * {step:UInt32} AS at"
+"""The start of a window's step."""
 _ONE_ENDPOINT = "namespace = {namespace:String} AND endpoint = {endpoint:String}"
 _ONE_REPLICA = "({replica:String} = '' OR replica_id = {replica:String})"
 
@@ -42,17 +43,8 @@ def time_range_parameters(time_ranges: TimeRanges) -> dict[str, Any]:
     }
 
 
-def step_of() -> str:
-    """Return the column `at`, the start of a window's step."""
-    return _AT
-
-
-def where_of(part: Part) -> str:
-    """Return the condition for the windows of one endpoint."""
-    return _where(part, False)
-
-
-def _where(part: Part, every_endpoint: bool) -> str:
+def where_of(part: Part, every_endpoint: bool) -> str:
+    """Return the condition for the windows of one endpoint, or of every endpoint of the namespace."""
     of = "namespace = {namespace:String}" if every_endpoint else _ONE_ENDPOINT
     time_ranges = " OR ".join(
         f"(window_start >= toDateTime({{{part}_{index}_from:UInt32}}, 'UTC')"
@@ -70,19 +62,19 @@ def requests_sql(parts: tuple[Part, ...], every_endpoint: bool) -> str:
         SELECT endpoint, window_start, {BOOTS} FROM
         (
             SELECT endpoint, replica_id, boot_id, window_start, {CHUNKS} FROM request_windows AS w FINAL
-            PREWHERE {_where("windows", every_endpoint)} AND {_ONE_REPLICA}
+            PREWHERE {where_of("windows", every_endpoint)} AND {_ONE_REPLICA}
             GROUP BY endpoint, replica_id, boot_id, window_start
         ) AS b
         GROUP BY endpoint, window_start""",
         "minutes": f"""
         SELECT endpoint, window_start, {ROLLED} FROM request_minutes FINAL
-        PREWHERE {_where("minutes", every_endpoint)} AND replica_id = {{replica:String}}""",
+        PREWHERE {where_of("minutes", every_endpoint)} AND replica_id = {{replica:String}}""",
         "hours": f"""
         SELECT endpoint, window_start, {ROLLED} FROM request_hours FINAL
-        PREWHERE {_where("hours", every_endpoint)} AND replica_id = {{replica:String}}""",
+        PREWHERE {where_of("hours", every_endpoint)} AND replica_id = {{replica:String}}""",
     }
     union = "\n        UNION ALL".join(sources[part] for part in parts)
-    return f"SELECT endpoint, {_AT}, {TIME} FROM ({union}\n) AS t GROUP BY endpoint, at ORDER BY endpoint, at"
+    return f"SELECT endpoint, {AT}, {TIME} FROM ({union}\n) AS t GROUP BY endpoint, at ORDER BY endpoint, at"
 
 
 @cache
@@ -94,10 +86,10 @@ def sketch_sql(phases: tuple[Phase, ...], parts: tuple[Part, ...], every_endpoin
     the bucket that `core.sketch.quantiles` finds. With `whole`, a step that starts at 0 has all of them.
     """
     tables = {
-        "windows": f"request_windows FINAL PREWHERE {_where('windows', every_endpoint)} AND {_ONE_REPLICA}",
-        "minutes": f"request_minutes FINAL PREWHERE {_where('minutes', every_endpoint)}"
+        "windows": f"request_windows FINAL PREWHERE {where_of('windows', every_endpoint)} AND {_ONE_REPLICA}",
+        "minutes": f"request_minutes FINAL PREWHERE {where_of('minutes', every_endpoint)}"
         " AND replica_id = {replica:String}",
-        "hours": f"request_hours FINAL PREWHERE {_where('hours', every_endpoint)}"
+        "hours": f"request_hours FINAL PREWHERE {where_of('hours', every_endpoint)}"
         " AND replica_id = {replica:String}",
     }
     sketches = ", ".join(f"{phase}_buckets, {phase}_counts" for phase in phases)
@@ -111,7 +103,7 @@ def sketch_sql(phases: tuple[Phase, ...], parts: tuple[Part, ...], every_endpoin
         for phase in phases
     )
     return f"""
-SELECT endpoint, {_AT}, {quantiles}
+SELECT endpoint, {AT}, {quantiles}
 FROM ({union})
 GROUP BY endpoint, at {"WITH ROLLUP" if whole else ""}
 ORDER BY endpoint, at
@@ -129,14 +121,14 @@ def samples_sql(kind: SampleKind, parts: tuple[Part, ...], details: bool) -> str
     chosen = "1" if details else "({replica:String} != '' OR running)"
     rolled = f"replica_id != '' AND {_ONE_REPLICA}" if details else "replica_id = {replica:String}"
     metrics = "(empty({metrics:Array(String)}) OR metric IN {metrics:Array(String)})"
-    inner = f"{_where('windows', False)} AND {metrics} AND {_ONE_REPLICA}"
+    inner = f"{where_of('windows', False)} AND {metrics} AND {_ONE_REPLICA}"
     sources = {
         "windows": "SELECT replica_id, device, metric, window_start, samples, sum, toUInt64(1) AS windows"
         f" FROM ({sample_windows(tables[TEN_SECONDS], inner, _ONE_ENDPOINT)}) WHERE {chosen}",
         "minutes": "SELECT replica_id, device, metric, window_start, samples, sum, windows"
-        f" FROM {tables[MINUTE]} FINAL PREWHERE {_where('minutes', False)} AND {metrics} AND {rolled}",
+        f" FROM {tables[MINUTE]} FINAL PREWHERE {where_of('minutes', False)} AND {metrics} AND {rolled}",
         "hours": "SELECT replica_id, device, metric, window_start, samples, sum, windows"
-        f" FROM {tables[HOUR]} FINAL PREWHERE {_where('hours', False)} AND {metrics} AND {rolled}",
+        f" FROM {tables[HOUR]} FINAL PREWHERE {where_of('hours', False)} AND {metrics} AND {rolled}",
     }
     union = " UNION ALL ".join(sources[part] for part in parts)
     keys = "t.replica_id AS replica, t.device AS device" if details else "'' AS replica, '' AS device"
@@ -144,7 +136,7 @@ def samples_sql(kind: SampleKind, parts: tuple[Part, ...], details: bool) -> str
 SELECT replica, device, metric, groupArray(at), groupArray(step_samples), groupArray(step_sum), groupArray(step_windows)
 FROM
 (
-    SELECT {keys}, t.metric AS metric, {_AT},
+    SELECT {keys}, t.metric AS metric, {AT},
         sum(t.samples) AS step_samples, sum(t.sum) AS step_sum, sum(t.windows) AS step_windows
     FROM ({union}) AS t
     GROUP BY replica, device, metric, at

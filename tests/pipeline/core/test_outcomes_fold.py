@@ -120,6 +120,14 @@ def test_slices_beyond_the_limit_are_counted_under_other(monkeypatch):
     }
 
 
+def test_a_route_that_is_called_other_is_bounded_too(monkeypatch):
+    monkeypatch.setattr(outcomes_fold, "MAX_SLICE_ROWS", 2)
+    windows = OutcomeWindows()
+    fold(windows, [batch_of([Slice(OTHER, model=f"m{n}") for n in range(5)])])
+    found = {of: row["complete"] for (_, _, of), row in rows_of(windows.take_block(CHUNK)).items()}
+    assert found == {Slice(OTHER, "m0"): 1, Slice(OTHER, "m1"): 1, Slice(OTHER, OTHER, OTHER): 3}
+
+
 def test_a_sampled_request_is_a_row_of_its_own_and_unknown_values_are_null():
     sample = SampledRequest(
         why="failed", of=7, at_us=5, slice=0, ended="aborted", duration_us=9, trace_id="a" * 32
